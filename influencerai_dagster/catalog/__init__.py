@@ -1,0 +1,1 @@
+"""PostgreSQL: models, sessions, the job ledger and its migrations. Bytes live in storage/."""

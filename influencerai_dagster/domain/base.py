@@ -1,0 +1,9 @@
+"""The pydantic base of every value that crosses a boundary: frozen, and closed to unknown fields."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Value(BaseModel):
+    """A frozen value; an unknown field or a wrong type is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())

@@ -1,0 +1,127 @@
+"""Object keys in the bucket `assets`: the only place that builds or reads one.
+
+Every key of a tenant starts with `<stage>/<tenant>/`; parts come from `domain/keys.py` or are checked by its rule, so
+no name that a user chose can leave the tenant's prefix. File names of uploads are the user's own and only ever read.
+"""
+
+import re
+from uuid import UUID
+
+from influencerai_dagster.domain.keys import DatasetKey, DayKey, check_part
+from influencerai_dagster.errors import PermanentError
+
+DATASETS_PREFIX = "datasets/"
+MAX_FILE_NAME_LENGTH = 200
+_VERSION = re.compile(r"[0-9a-f]{16,64}", re.ASCII)
+
+
+def tenant_datasets_prefix(tenant: str) -> str:
+    """Return the prefix below which all datasets of a tenant are."""
+    return f"{DATASETS_PREFIX}{check_part(tenant, 'tenant')}/"
+
+
+def dataset_prefix(key: DatasetKey) -> str:
+    """Return the prefix of one dataset."""
+    return f"{DATASETS_PREFIX}{key.tenant}/{key.dataset}/"
+
+
+def uploads_prefix(key: DatasetKey) -> str:
+    """Return the prefix that a dataset's photos and sidecar captions are uploaded to."""
+    return f"{dataset_prefix(key)}images/"
+
+
+def upload_key(key: DatasetKey, file_name: str) -> str:
+    """Return the object key of one uploaded file.
+
+    Raises:
+        PermanentError: the name is empty, too long, hidden, or has a path separator or a control character.
+    """
+    return uploads_prefix(key) + check_file_name(file_name)
+
+
+def check_file_name(file_name: str) -> str:
+    """Return `file_name` if an upload may have it; PermanentError says why not."""
+    problem = file_name_problem(file_name)
+    if problem is not None:
+        raise PermanentError(f"file name {file_name[:80]!r} is not allowed: {problem}")
+    return file_name
+
+
+def file_name_problem(file_name: str) -> str | None:
+    """Say why an upload may not have this name, or None if it may."""
+    if not file_name or file_name.startswith("."):
+        return "it is empty or hidden"
+    if "/" in file_name or "\\" in file_name:
+        return "it has a path separator"
+    if not file_name.isprintable():
+        return "it has a control character"
+    if len(file_name.encode()) > MAX_FILE_NAME_LENGTH:
+        return f"it is longer than {MAX_FILE_NAME_LENGTH} bytes"
+    return None
+
+
+def rights_key(key: DatasetKey) -> str:
+    """Return the object key of a dataset's rights.json."""
+    return f"{uploads_prefix(key)}rights.json"
+
+
+def dataset_manifest_key(key: DatasetKey, version: str) -> str:
+    """Return the key of one immutable version of a dataset's manifest."""
+    return f"{dataset_prefix(key)}manifests/{_version(version)}.json"
+
+
+def latest_dataset_manifest_key(key: DatasetKey) -> str:
+    """Return the key of the newest manifest; overwritten with every version."""
+    return f"{dataset_prefix(key)}manifest.json"
+
+
+def captions_manifest_key(key: DatasetKey, version: str) -> str:
+    """Return the key of one immutable version of a dataset's captions."""
+    return f"{dataset_prefix(key)}captions/{_version(version)}.json"
+
+
+def dataset_key_of(object_key: str) -> DatasetKey | None:
+    """Return the dataset that an uploaded object belongs to, or None if it is not an upload of a valid dataset."""
+    parts = object_key.split("/")
+    if len(parts) != 5 or parts[0] != "datasets" or parts[3] != "images" or not parts[4]:  # noqa: PLR2004 - datasets/<tenant>/<dataset>/images/<file>
+        return None
+    try:
+        return DatasetKey(parts[1], parts[2])
+    except PermanentError:
+        return None
+
+
+def lora_key(tenant: str, lora_id: str) -> str:
+    """Return the key of a LoRA's weights."""
+    return f"loras/{check_part(tenant, 'tenant')}/{check_part(lora_id, 'LoRA')}.safetensors"
+
+
+def lora_manifest_key(tenant: str, lora_id: str) -> str:
+    """Return the key of the manifest beside a LoRA's weights."""
+    return f"loras/{check_part(tenant, 'tenant')}/{check_part(lora_id, 'LoRA')}.json"
+
+
+def lora_samples_key(tenant: str, lora_id: str, file_name: str) -> str:
+    """Return the key of a file among the sample pictures of a LoRA."""
+    return f"images/{check_part(tenant, 'tenant')}/samples-{check_part(lora_id, 'LoRA')}/{check_file_name(file_name)}"
+
+
+def image_key(tenant: str, job_id: UUID, file_name: str = "output.png") -> str:
+    """Return the key of a file in the folder of an image job."""
+    return f"images/{check_part(tenant, 'tenant')}/{job_id}/{check_file_name(file_name)}"
+
+
+def video_key(tenant: str, job_id: UUID, file_name: str = "output.mp4") -> str:
+    """Return the key of a file in the folder of a video job."""
+    return f"videos/{check_part(tenant, 'tenant')}/{job_id}/{check_file_name(file_name)}"
+
+
+def day_manifest_key(kind: str, key: DayKey, version: str) -> str:
+    """Return the key of one version of a day's list of outputs; kind is "images" or "videos"."""
+    return f"{check_part(kind, 'kind')}/{key.tenant}/days/{key.day.isoformat()}/{_version(version)}.json"
+
+
+def _version(version: str) -> str:
+    if _VERSION.fullmatch(version) is None:
+        raise PermanentError(f"version {version[:80]!r} is not a content hash of 16 to 64 hex digits")
+    return version

@@ -1,0 +1,132 @@
+"""What a LoRA training is told, in kohya's words, and the presets to start from.
+
+The presets follow kohya/FACTS.md, "Trainers and presets", which names the kohya_ss presets they come from.
+"""
+
+import math
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from influencerai_dagster.domain.base import Value
+from influencerai_dagster.domain.fingerprints import fingerprint
+
+
+class BaseModelFamily(StrEnum):
+    """The architectures of base models; a LoRA fits only the family it was trained on."""
+
+    SD15 = "sd15"
+    SDXL = "sdxl"
+    FLUX = "flux"
+
+
+class LoraConfig(Value):
+    """The parameters of one LoRA training; field names are the options of sd-scripts.
+
+    Attributes:
+        base_model: file name of the checkpoint below COMFYUI's and kohya's checkpoint folders.
+        resolution: training resolution in pixels, the side of a square.
+        num_repeats: how often one epoch shows each image.
+        max_train_steps: optimizer steps, or None to take `epochs` instead.
+        save_every_n_steps: a checkpoint at every so many steps.
+        sample_every_n_steps: sample pictures during training, or None.
+    """
+
+    base_model_family: BaseModelFamily
+    base_model: Annotated[str, Field(min_length=1, max_length=255)]
+    resolution: Annotated[int, Field(ge=64, le=4096)] = 512
+    network_dim: Annotated[int, Field(ge=1, le=512)] = 32
+    network_alpha: Annotated[float, Field(gt=0, le=512)] = 16
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    unet_lr: Annotated[float, Field(gt=0, lt=1)] | None = None
+    text_encoder_lr: Annotated[float, Field(gt=0, lt=1)] | None = None
+    network_train_unet_only: bool = False
+    optimizer_type: str = "AdamW8bit"
+    lr_scheduler: str = "constant"
+    train_batch_size: Annotated[int, Field(ge=1, le=64)] = 1
+    num_repeats: Annotated[int, Field(ge=1, le=1000)] = 10
+    max_train_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 1500
+    save_every_n_steps: Annotated[int, Field(ge=1)] | None = None
+    sample_every_n_steps: Annotated[int, Field(ge=1)] | None = None
+    mixed_precision: Literal["no", "fp16", "bf16"] = "bf16"
+    clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
+    cache_text_encoder_outputs: bool = False
+    gradient_checkpointing: bool = True
+    blocks_to_swap: Annotated[int, Field(ge=0, le=36)] | None = None
+    fp8_base: bool = False
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
+
+    def override(self, changes: dict[str, Any]) -> "LoraConfig":
+        """Return a validated copy with some fields changed; pydantic's ValidationError names a bad one."""
+        return LoraConfig.model_validate({**self.model_dump(), **changes})
+
+    def version(self) -> str:
+        """Return the content hash of all parameters."""
+        return fingerprint(self.model_dump(mode="json"))
+
+
+PRESETS: dict[str, LoraConfig] = {
+    "sd15-face": LoraConfig(
+        base_model_family=BaseModelFamily.SD15,
+        base_model="v1-5-pruned-emaonly.safetensors",
+        resolution=512,
+        network_dim=64,
+        network_alpha=64,
+        unet_lr=1e-4,
+        text_encoder_lr=5e-5,
+        clip_skip=2,
+        mixed_precision="fp16",
+        max_train_steps=1500,
+        save_every_n_steps=250,
+        sample_every_n_steps=250,
+    ),
+    "sdxl-face": LoraConfig(
+        base_model_family=BaseModelFamily.SDXL,
+        base_model="sd_xl_base_1.0.safetensors",
+        resolution=1024,
+        network_dim=32,
+        network_alpha=16,
+        network_train_unet_only=True,
+        cache_text_encoder_outputs=True,
+        max_train_steps=2000,
+        save_every_n_steps=250,
+        sample_every_n_steps=250,
+    ),
+    "flux-face": LoraConfig(
+        base_model_family=BaseModelFamily.FLUX,
+        base_model="flux1-dev.safetensors",
+        resolution=1024,
+        network_dim=16,
+        network_alpha=16,
+        learning_rate=3e-4,
+        network_train_unet_only=True,
+        cache_text_encoder_outputs=True,
+        fp8_base=True,
+        max_train_steps=1000,
+        save_every_n_steps=250,
+        sample_every_n_steps=250,
+    ),
+}
+
+
+def epochs_planned(num_images: int, config: LoraConfig) -> int:
+    """Return how many epochs `max_train_steps` takes: steps × batch ÷ (images × repeats), rounded up."""
+    batches_per_epoch = math.ceil(num_images * config.num_repeats / config.train_batch_size)
+    return math.ceil(config.max_train_steps / max(1, batches_per_epoch))
+
+
+class TrainingStep(Value):
+    """One progress report of a running training.
+
+    Attributes:
+        step: optimizer steps done.
+        total_steps: steps asked for.
+        loss: kohya's running mean, may be NaN; None before the first.
+        eta_seconds: None while unknown.
+    """
+
+    step: int
+    total_steps: int
+    loss: float | None
+    eta_seconds: float | None

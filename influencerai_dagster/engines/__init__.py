@@ -1,0 +1,1 @@
+"""Programs that do the heavy work, each behind one small client. They know nothing of Dagster or tenants."""

@@ -1,0 +1,1 @@
+"""kohya sd-scripts: a training or captioning command as a supervised process, and the proof that it worked."""

@@ -1,0 +1,1 @@
+"""OpenRouter: chat completions over HTTP. Budgets and caches live in catalog/."""

@@ -1,0 +1,30 @@
+"""Every error that this project raises on purpose; callers choose by class, people read the text.
+
+    InfluencerAIError
+    ├── TransientError             try again later: a server is away, a time limit passed
+    │   └── InsufficientStorageError   the object store or a disk is full: wait until there is space
+    └── PermanentError             trying again changes nothing: fail now and say why
+        └── ObjectNotFoundError    a key that was expected on S3 is not there
+
+A text names what was tried, the key, what was found, and what to do.
+"""
+
+
+class InfluencerAIError(Exception):
+    """Base of all errors of this project."""
+
+
+class TransientError(InfluencerAIError):
+    """A passing failure: the same call may work later."""
+
+
+class InsufficientStorageError(TransientError):
+    """No space left where bytes had to go; nothing that was there before is lost."""
+
+
+class PermanentError(InfluencerAIError):
+    """A failure that stays until a person changes something."""
+
+
+class ObjectNotFoundError(PermanentError):
+    """An object that a manifest or a caller names is not on S3."""

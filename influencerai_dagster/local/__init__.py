@@ -1,0 +1,1 @@
+"""The stack on one machine: PostgreSQL, an S3 server, simulated engines and Dagster under one supervisor."""

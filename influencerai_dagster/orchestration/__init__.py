@@ -1,0 +1,1 @@
+"""The only folder that imports Dagster: thin code that reads inputs, calls one stage, reports metadata."""

@@ -1,0 +1,1 @@
+"""The data assets of the pipeline, one module per stage."""

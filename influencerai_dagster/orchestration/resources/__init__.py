@@ -1,0 +1,1 @@
+"""Dagster resources: how ops reach PostgreSQL, S3 and the engines."""

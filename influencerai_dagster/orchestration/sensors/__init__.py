@@ -1,0 +1,1 @@
+"""Sensors: each reads the world, decides by a pure rule, and reports."""

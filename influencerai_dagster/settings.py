@@ -1,0 +1,194 @@
+"""The one reader of the environment: every variable, parsed and validated once, with its unit.
+
+Nothing else reads `os.environ`. Names are those of the stack this project replaces; `.env.example` lists them all with
+their defaults (a test compares). In development a file `.env` in the working directory is read too.
+"""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AliasGenerator,
+    BeforeValidator,
+    Field,
+    PostgresDsn,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from influencerai_dagster.domain.quality import DatasetRules
+from influencerai_dagster.errors import PermanentError
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|TB|KIB|MIB|GIB|TIB)?", re.IGNORECASE)
+_SIZE_UNITS = {"B": 1}
+_SIZE_UNITS |= {f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", start=1)}
+_SIZE_UNITS |= {f"{prefix}IB": 1024**power for power, prefix in enumerate("KMGT", start=1)}
+_DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
+_DURATION_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_size(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever it was given
+    """Turn "100MB" into bytes (MB is 1000², MiB is 1024²); a plain number is bytes."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        raise ValueError('is not a size; use a number with B, KB, MB, GB, MiB or GiB, like "100MB"')
+    return int(float(match[1]) * _SIZE_UNITS[(match[2] or "B").upper()])
+
+
+def parse_duration(value: Any) -> Any:  # noqa: ANN401 - as above
+    """Turn "7d", "12h", "30m" or "45s" into a timedelta."""
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ValueError('is not a duration; use a number with s, m, h or d, like "7d"')
+    return timedelta(**{_DURATION_UNITS[match[2]]: int(match[1])})
+
+
+def _parse_urls(value: Any) -> Any:  # noqa: ANN401 - as above
+    if not isinstance(value, str):
+        return value
+    urls = tuple(url.strip().rstrip("/") for url in value.split(",") if url.strip())
+    for url in urls:
+        if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+            raise ValueError(f"{url!r} is not an http:// or https:// URL")
+    return urls
+
+
+def _check_database_url(value: str) -> str:
+    TypeAdapter(PostgresDsn).validate_python(value)
+    return value
+
+
+SizeBytes = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+UrlList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_urls)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """All settings; a field's environment variable is its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        alias_generator=AliasGenerator(validation_alias=str.upper),
+    )
+
+    # PostgreSQL
+    database_url: Annotated[str, BeforeValidator(_check_database_url)] = (
+        "postgresql://influencerai@127.0.0.1:5432/influencerai"
+    )
+    dagster_database_url: Annotated[str, BeforeValidator(_check_database_url)] = (
+        "postgresql://influencerai@127.0.0.1:5432/dagster"
+    )
+
+    # S3
+    s3_endpoint: str | None = None
+    s3_key: str = ""
+    s3_secret: SecretStr = SecretStr("")
+    s3_bucket: str = "assets"
+    s3_region: str = "us-east-1"
+    s3_force_path_style: bool = True
+    s3_checksum_mode: Literal["when_required", "when_supported"] = "when_required"
+    s3_presign_seconds: Annotated[int, Field(ge=1, le=7 * 24 * 3600)] = 3600
+
+    # Tenant API
+    port: Port = 3001
+    jwt_secret: SecretStr | None = None
+    jwt_expires_in: Duration = timedelta(days=7)
+    cors_origin: str = "http://localhost:3000"
+    swagger_enabled: bool = True
+    enable_rate_limiting: bool = True
+
+    # OpenRouter
+    openrouter_api_key: SecretStr | None = None
+    openrouter_base_url: str = "https://openrouter.ai/api/v1"
+    openrouter_caption_model: str = "google/gemini-2.5-flash"
+    monthly_openrouter_budget: Annotated[float, Field(ge=0)] = 150.00
+    enable_caching: bool = True
+
+    # ComfyUI
+    comfyui_url: UrlList = ("http://127.0.0.1:8188",)
+    comfyui_timeout: PositiveInt = 300_000
+    comfyui_lora_dir: Path | None = None
+
+    # kohya sd-scripts
+    kohya_dir: Path | None = None
+    kohya_python: Path | None = None
+    kohya_models_dir: Path | None = None
+    kohya_tokenizer_cache_dir: Path | None = None
+    training_dir: Path = Path("data/training")
+    default_training_preset: str = "sd15-face"
+    gpu_shared: bool = False
+
+    # Datasets and captions
+    max_upload_size: SizeBytes = 100 * 1000**2
+    max_dataset_images: PositiveInt = 5000
+    min_image_side_px: PositiveInt = 256
+    dataset_settle_seconds: Annotated[int, Field(ge=0)] = 30
+    dataset_rights: Literal["block", "warn"] = "warn"
+    enable_auto_captions: bool = False
+    auto_captioner: Literal["blip", "wd14", "openrouter"] = "blip"
+
+    # Queues and limits
+    queue_concurrency_content_gen: PositiveInt = 3
+    queue_concurrency_video_gen: PositiveInt = 2
+    queue_concurrency_lora_training: PositiveInt = 1
+    log_level: Literal["debug", "info", "warn", "error"] = "info"
+
+    # The stack on one machine
+    data_dir: Path = Path("data")
+    dagster_webserver_port: Port = 3000
+    local_postgres_port: Port = 5433
+    local_s3_port: Port = 9000
+    local_comfyui_port: Port = 8188
+    local_openrouter_port: Port = 8189
+    local_code_server_port: Port = 4000
+
+    @property
+    def comfyui_timeout_seconds(self) -> float:
+        """COMFYUI_TIMEOUT, which is in ms, in seconds."""
+        return self.comfyui_timeout / 1000
+
+    @property
+    def dataset_rules(self) -> DatasetRules:
+        """The limits that uploads are held to."""
+        return DatasetRules(
+            max_upload_size_bytes=self.max_upload_size,
+            max_images=self.max_dataset_images,
+            min_side_px=self.min_image_side_px,
+        )
+
+
+def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic validates them
+    """Read the environment (and `.env`); overrides are fields by name.
+
+    Raises:
+        PermanentError: some variables have bad values; the text names each, what was found and what is allowed.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in item['loc']).upper()}={_shown(item)}: {item['msg']}"
+            for item in error.errors()
+        ]
+        text = "The environment has settings that cannot be used:\n" + "\n".join(lines)
+        raise PermanentError(text) from None
+
+
+def _shown(item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    name = str(item["loc"][0]).upper() if item["loc"] else ""
+    is_secret = any(word in name for word in ("SECRET", "KEY", "DATABASE_URL"))
+    return "(hidden)" if is_secret else repr(item["input"])

@@ -1,0 +1,1 @@
+"""S3: the object store with its write-once and checksum rules. What a key means lives in domain/object_paths.py."""

@@ -1,6 +1,7 @@
 """The one reader of the environment: every variable, parsed and validated once, with its unit.
 
-Nothing else reads `os.environ`. Names are those of the stack this project replaces; `.env.example` lists them all with
+Nothing else reads `os.environ`. Names are those of the stack this project replaces; `.env.example`
+lists them all with
 their defaults (a test compares). In development a file `.env` in the working directory is read too.
 """
 
@@ -175,7 +176,8 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic vali
     """Read the environment (and `.env`); overrides are fields by name.
 
     Raises:
-        PermanentError: some variables have bad values; the text names each, what was found and what is allowed.
+        PermanentError: some variables have bad values; the text names each, what was found and what
+            is allowed.
     """
     try:
         return Settings(**overrides)

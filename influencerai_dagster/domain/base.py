@@ -1,4 +1,7 @@
-"""The pydantic base of every value that crosses a boundary: frozen, and closed to unknown fields."""
+"""The pydantic base of every value that crosses a boundary.
+
+Frozen, and closed to unknown fields.
+"""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,4 +1,7 @@
-"""Content hashes: the data versions of every asset. The same content has the same version on every machine."""
+"""Content hashes.
+
+The data versions of every asset. The same content has the same version on every machine.
+"""
 
 import hashlib
 import json
@@ -19,5 +22,7 @@ def fingerprint(value: Any) -> str:  # noqa: ANN401 - any JSON value
         ValueError: the value holds NaN or infinity.
         TypeError: the value is not JSON.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
     return sha256_hex(text.encode())[:VERSION_LENGTH]

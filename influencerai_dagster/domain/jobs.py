@@ -1,4 +1,6 @@
-"""Generation jobs: what a tenant may ask for, and the rules of retry. The rows live in catalog/ledger.py.
+"""Generation jobs.
+
+What a tenant may ask for, and the rules of retry. The rows live in catalog/ledger.py.
 
 A generation job is one picture or one clip; a Dagster run drains many of them.
 """
@@ -47,7 +49,8 @@ class ImageJobPayload(Value):
 
     Attributes:
         seed: None draws one when the job is submitted.
-        workflow: name of a shipped template, or the object key of the tenant's own; None chooses by family.
+        workflow: name of a shipped template, or the object key of the tenant's own; None chooses by
+            family.
     """
 
     kind: Literal[JobKind.IMAGE] = JobKind.IMAGE
@@ -66,7 +69,10 @@ class ImageJobPayload(Value):
 
 
 class VideoJobPayload(Value):
-    """What a video job asks for: a clip that starts from the picture of an image job of the same tenant."""
+    """What a video job asks for.
+
+    A clip that starts from the picture of an image job of the same tenant.
+    """
 
     kind: Literal[JobKind.VIDEO] = JobKind.VIDEO
     source_job_id: UUID
@@ -97,10 +103,13 @@ class JobRequest(Value):
 
 
 def prompt_id(job_id: UUID, attempt: int) -> str:
-    """Return ComfyUI's prompt_id of one attempt: a new worker asks for it before it renders again."""
+    """Return ComfyUI's prompt_id of one attempt.
+
+    A new worker asks for it before it renders again.
+    """
     return str(uuid5(_PROMPT_ID_NAMESPACE, f"{job_id}/{attempt}"))
 
 
 def retry_delay_seconds(attempt: int) -> int:
     """Return how long a job waits after its attempt (1-based) failed in passing: 5, 25, 125 s."""
-    return int(5**min(attempt, MAX_ATTEMPTS))
+    return int(5 ** min(attempt, MAX_ATTEMPTS))

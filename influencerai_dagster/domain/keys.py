@@ -1,7 +1,7 @@
 """Partition keys and the names they are made of: the only place that parses and formats them.
 
-This is a security boundary: Dagster accepts `a/../b/x` as a dynamic partition key, and a part of a key becomes a part
-of an object key and of a path on disk. A part is `[a-z0-9][a-z0-9_-]{0,62}`.
+This is a security boundary: Dagster accepts `a/../b/x` as a dynamic partition key, and a part of a
+key becomes a part of an object key and of a path on disk. A part is `[a-z0-9][a-z0-9_-]{0,62}`.
 """
 
 import re
@@ -43,7 +43,9 @@ def parse_day(value: str) -> date:
             return date.fromisoformat(value)
     except ValueError:
         pass
-    raise PermanentError(f"day {value[:40]!r} is not a date: use YYYY-MM-DD, for example 2026-11-23")
+    raise PermanentError(
+        f"day {value[:40]!r} is not a date: use YYYY-MM-DD, for example 2026-11-23"
+    )
 
 
 def today() -> date:

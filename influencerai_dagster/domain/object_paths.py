@@ -1,7 +1,8 @@
 """Object keys in the bucket `assets`: the only place that builds or reads one.
 
-Every key of a tenant starts with `<stage>/<tenant>/`; parts come from `domain/keys.py` or are checked by its rule, so
-no name that a user chose can leave the tenant's prefix. File names of uploads are the user's own and only ever read.
+Every key of a tenant starts with `<stage>/<tenant>/`; parts come from `domain/keys.py` or are
+checked by its rule, so no name that a user chose can leave the tenant's prefix. File names of
+uploads are the user's own and only ever read.
 """
 
 import re
@@ -34,7 +35,8 @@ def upload_key(key: DatasetKey, file_name: str) -> str:
     """Return the object key of one uploaded file.
 
     Raises:
-        PermanentError: the name is empty, too long, hidden, or has a path separator or a control character.
+        PermanentError: the name is empty, too long, hidden, or has a path separator or a control
+            character.
     """
     return uploads_prefix(key) + check_file_name(file_name)
 
@@ -81,12 +83,14 @@ def captions_manifest_key(key: DatasetKey, version: str) -> str:
 
 
 def dataset_key_of(object_key: str) -> DatasetKey | None:
-    """Return the dataset that an uploaded object belongs to, or None if it is not an upload of a valid dataset."""
-    parts = object_key.split("/")
-    if len(parts) != 5 or parts[0] != "datasets" or parts[3] != "images" or not parts[4]:  # noqa: PLR2004 - datasets/<tenant>/<dataset>/images/<file>
-        return None
+    """Return the dataset that an uploaded object belongs to, or None if it is no valid upload."""
+    match object_key.split("/"):
+        case ["datasets", tenant, dataset, "images", file_name] if file_name:
+            pass
+        case _:
+            return None
     try:
-        return DatasetKey(parts[1], parts[2])
+        return DatasetKey(tenant, dataset)
     except PermanentError:
         return None
 
@@ -103,7 +107,8 @@ def lora_manifest_key(tenant: str, lora_id: str) -> str:
 
 def lora_samples_key(tenant: str, lora_id: str, file_name: str) -> str:
     """Return the key of a file among the sample pictures of a LoRA."""
-    return f"images/{check_part(tenant, 'tenant')}/samples-{check_part(lora_id, 'LoRA')}/{check_file_name(file_name)}"
+    folder = f"samples-{check_part(lora_id, 'LoRA')}"
+    return f"images/{check_part(tenant, 'tenant')}/{folder}/{check_file_name(file_name)}"
 
 
 def image_key(tenant: str, job_id: UUID, file_name: str = "output.png") -> str:
@@ -118,10 +123,11 @@ def video_key(tenant: str, job_id: UUID, file_name: str = "output.mp4") -> str:
 
 def day_manifest_key(kind: str, key: DayKey, version: str) -> str:
     """Return the key of one version of a day's list of outputs; kind is "images" or "videos"."""
-    return f"{check_part(kind, 'kind')}/{key.tenant}/days/{key.day.isoformat()}/{_version(version)}.json"
+    folder = f"{check_part(kind, 'kind')}/{key.tenant}/days/{key.day.isoformat()}"
+    return f"{folder}/{_version(version)}.json"
 
 
 def _version(version: str) -> str:
     if _VERSION.fullmatch(version) is None:
-        raise PermanentError(f"version {version[:80]!r} is not a content hash of 16 to 64 hex digits")
+        raise PermanentError(f"version {version[:80]!r} is not a hash of 16 to 64 hex digits")
     return version

@@ -1,4 +1,7 @@
-"""Which uploads a dataset takes, and why it rejects the others. Reading pixels lives in media/images.py."""
+"""Which uploads a dataset takes, and why it rejects the others.
+
+Reading pixels lives in media/images.py.
+"""
 
 from enum import StrEnum
 from typing import Annotated
@@ -9,7 +12,10 @@ from influencerai_dagster.domain.base import Value
 
 
 class RejectReason(StrEnum):
-    """Why an upload is not part of the dataset; the words that a user sees in the manifest and in the UI."""
+    """Why an upload is not part of the dataset.
+
+    The words that a user sees in the manifest and in the UI.
+    """
 
     NAME_NOT_ALLOWED = "file name not allowed"
     NOT_AN_IMAGE = "not an image"
@@ -30,7 +36,8 @@ class DatasetRules(Value):
         max_images: MAX_DATASET_IMAGES; uploads beyond it, in name order, are rejected.
         min_side_px: the shorter side of an image must have at least so many pixels.
         max_pixels: an image with more is not decoded at all (decompression bombs).
-        near_duplicate_bits: two perceptual hashes (64 bits) that differ in at most so many are one picture.
+        near_duplicate_bits: two perceptual hashes (64 bits) that differ in at most so many are one
+            picture.
     """
 
     max_upload_size_bytes: Annotated[int, Field(gt=0)] = 100 * 1000**2

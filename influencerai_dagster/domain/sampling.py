@@ -1,4 +1,7 @@
-"""What a picture or a clip is asked for, in ComfyUI's words. Which tenant asked lives in domain/jobs.py."""
+"""What a picture or a clip is asked for, in ComfyUI's words.
+
+Which tenant asked lives in domain/jobs.py.
+"""
 
 from typing import Annotated, Literal
 

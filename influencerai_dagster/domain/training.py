@@ -1,6 +1,7 @@
 """What a LoRA training is told, in kohya's words, and the presets to start from.
 
-The presets follow kohya/FACTS.md, "Trainers and presets", which names the kohya_ss presets they come from.
+The presets follow kohya/FACTS.md, "Trainers and presets", which names the kohya_ss presets they
+come from.
 """
 
 import math
@@ -58,7 +59,10 @@ class LoraConfig(Value):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
 
     def override(self, changes: dict[str, Any]) -> "LoraConfig":
-        """Return a validated copy with some fields changed; pydantic's ValidationError names a bad one."""
+        """Return a validated copy with some fields changed.
+
+        Pydantic's ValidationError names a bad one.
+        """
         return LoraConfig.model_validate({**self.model_dump(), **changes})
 
     def version(self) -> str:
@@ -111,7 +115,10 @@ PRESETS: dict[str, LoraConfig] = {
 
 
 def epochs_planned(num_images: int, config: LoraConfig) -> int:
-    """Return how many epochs `max_train_steps` takes: steps × batch ÷ (images × repeats), rounded up."""
+    """Return how many epochs `max_train_steps` takes.
+
+    Steps × batch ÷ (images × repeats), rounded up.
+    """
     batches_per_epoch = math.ceil(num_images * config.num_repeats / config.train_batch_size)
     return math.ceil(config.max_train_steps / max(1, batches_per_epoch))
 

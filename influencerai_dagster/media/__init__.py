@@ -1,1 +1,4 @@
-"""Measures and draws files: images, safetensors, contact sheets, plots. Who asked for them lives in stages/."""
+"""Measures and draws files.
+
+Images, safetensors, contact sheets, plots. Who asked for them lives in stages/.
+"""

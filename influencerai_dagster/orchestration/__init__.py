@@ -1,1 +1,4 @@
-"""The only folder that imports Dagster: thin code that reads inputs, calls one stage, reports metadata."""
+"""The only folder that imports Dagster.
+
+Thin code that reads inputs, calls one stage, reports metadata.
+"""

@@ -1,1 +1,4 @@
-"""One module per stage of the pipeline: plain functions over domain, catalog, storage, media and engines."""
+"""One module per stage of the pipeline.
+
+Plain functions over domain, catalog, storage, media and engines.
+"""

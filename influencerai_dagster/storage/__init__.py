@@ -1,1 +1,5 @@
-"""S3: the object store with its write-once and checksum rules. What a key means lives in domain/object_paths.py."""
+"""S3.
+
+The object store with its write-once and checksum rules. What a key means lives in
+domain/object_paths.py.
+"""

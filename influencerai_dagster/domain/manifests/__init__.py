@@ -1,1 +1,4 @@
-"""The JSON manifests on S3: one pydantic model per stage; published last, they say which bytes belong together."""
+"""The JSON manifests on S3.
+
+One pydantic model per stage; published last, they say which bytes belong together.
+"""

@@ -1,4 +1,7 @@
-"""datasets/<tenant>/<dataset>/captions/<version>.json: the caption of every image, and who wrote it."""
+"""datasets/<tenant>/<dataset>/captions/<version>.json.
+
+The caption of every image, and who wrote it.
+"""
 
 from enum import StrEnum
 

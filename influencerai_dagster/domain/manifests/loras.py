@@ -13,7 +13,8 @@ class LoraManifest(Value):
     """One training and its result; the weights are immutable.
 
     Attributes:
-        lora_id: name of the file; derived from `recipe_version`, so the same recipe is the same LoRA.
+        lora_id: name of the file; derived from `recipe_version`, so the same recipe is the same
+            LoRA.
         recipe_version: content hash of captions version, config, base model and trainer.
         loss_curve: (step, running mean loss) as kohya reported it.
         sd_scripts_commit: commit of the trainer, or "unknown".

@@ -1,1 +1,4 @@
-"""kohya sd-scripts: a training or captioning command as a supervised process, and the proof that it worked."""
+"""kohya sd-scripts.
+
+A training or captioning command as a supervised process, and the proof that it worked.
+"""

@@ -1,1 +1,4 @@
-"""Asset checks, one module per stage: claims about what was made, blocking where the next stage would waste GPU time."""
+"""Asset checks, one module per stage.
+
+Claims about what was made, blocking where the next stage would waste GPU time.
+"""

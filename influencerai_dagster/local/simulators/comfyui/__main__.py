@@ -1,0 +1,61 @@
+"""Run a simulated ComfyUI server; every option can also be changed over POST /simulator/faults."""
+
+import argparse
+import asyncio
+import logging
+import shutil
+from pathlib import Path
+
+from influencerai_dagster.local.simulators.comfyui.folders import Folders
+from influencerai_dagster.local.simulators.comfyui.safetensors_header import write_placeholder
+from influencerai_dagster.local.simulators.comfyui.server import serve
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="comfyui-simulator", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8188, help="0 takes a free one and prints it")
+    parser.add_argument("--models-dir", type=Path, required=True, help="holds checkpoints/, loras/")
+    parser.add_argument("--input-dir", type=Path, required=True)
+    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--temp-dir", type=Path, help="emptied at the start; OUTPUT_DIR_temp")
+    parser.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="NAME[=ARCHITECTURE]",
+        help="make a placeholder checkpoint if there is no file of that name; repeatable",
+    )
+    parser.add_argument("--seconds-per-step", type=float, default=0.02)
+    parser.add_argument("--fail-rate", type=float, default=0.0, help="share of prompts that fail")
+    parser.add_argument("--fail-node", default="KSampler", help="class of the node that fails")
+    parser.add_argument(
+        "--crash-after", type=int, default=0, metavar="N", help="end hard in the Nth prompt"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    arguments = _arguments()
+    output = arguments.output_dir.resolve()
+    temp = arguments.temp_dir or output.with_name(f"{output.name}_temp")
+    folders = Folders(
+        arguments.models_dir.resolve(), arguments.input_dir.resolve(), output, temp.resolve()
+    )
+    shutil.rmtree(folders.temp, ignore_errors=True)
+    for checkpoint in arguments.checkpoint:
+        name, _, architecture = checkpoint.partition("=")
+        write_placeholder(folders.models / "checkpoints" / name, architecture or name)
+    faults = {
+        "seconds_per_step": arguments.seconds_per_step,
+        "fail_rate": arguments.fail_rate,
+        "fail_node": arguments.fail_node,
+        "crash_after_prompts": arguments.crash_after,
+    }
+    asyncio.run(serve(arguments.host, arguments.port, folders, faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The words on a picture: SIMULATED across the pixels, and the prompt as a small caption."""
+
+from functools import lru_cache
+
+from PIL import Image, ImageDraw, ImageFont
+
+_WORD = "SIMULATED"
+_MAX_LINES = 2
+
+
+@lru_cache(maxsize=32)
+def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size_px)
+
+
+def add_marks(picture: Image.Image, caption: str) -> None:
+    """Write the caption and the SIMULATED mark onto a picture."""
+    _add_caption(picture, caption)
+    add_simulated_mark(picture)
+
+
+def add_simulated_mark(picture: Image.Image) -> None:
+    """Write SIMULATED slantwise across a picture, see-through, and small and solid at the top."""
+    mask = _slanted_word(picture.size)
+    picture.paste((255, 255, 255), (0, 0), mask)
+    size_px = max(8, min(picture.size) // 30)
+    pen = ImageDraw.Draw(picture)
+    box = pen.textbbox((size_px * 0.8, size_px * 0.6), _WORD, font=_font(size_px))
+    around = (
+        box[0] - size_px * 0.4,
+        box[1] - size_px * 0.3,
+        box[2] + size_px * 0.4,
+        box[3] + size_px * 0.3,
+    )
+    pen.rectangle(around, fill=(196, 40, 60))
+    pen.text((size_px * 0.8, size_px * 0.6), _WORD, fill=(255, 255, 255), font=_font(size_px))
+
+
+@lru_cache(maxsize=8)
+def _slanted_word(size: tuple[int, int]) -> Image.Image:
+    width, height = size
+    size_px = max(8, round(min(width, height) / 6.5))
+    strip = Image.new("L", (width * 2, size_px * 2))
+    ImageDraw.Draw(strip).text((width, size_px), _WORD, fill=84, font=_font(size_px), anchor="mm")
+    turned = strip.rotate(24, resample=Image.Resampling.BILINEAR, expand=True)
+    mask = Image.new("L", size)
+    mask.paste(turned, ((width - turned.width) // 2, round(height * 0.72) - turned.height // 2))
+    return mask
+
+
+def _add_caption(picture: Image.Image, caption: str) -> None:
+    size_px = max(8, min(picture.size) // 34)
+    font = _font(size_px)
+    pen = ImageDraw.Draw(picture)
+    lines = _lines(caption, pen, font, picture.width - 2 * size_px)
+    if not lines:
+        return
+    high = round(size_px * (1.35 * len(lines) + 0.7))
+    top = picture.height - high
+    band = picture.crop((0, top, picture.width, picture.height))
+    dark = Image.new("RGB", band.size, (24, 22, 30))
+    picture.paste(Image.blend(band, dark, 0.62), (0, top))
+    for index, line in enumerate(lines):
+        y = top + size_px * (0.3 + 1.35 * index)
+        pen.text((size_px, y), line, fill=(244, 242, 240), font=font)
+
+
+def _lines(
+    caption: str,
+    pen: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    width_px: int,
+) -> list[str]:
+    lines: list[str] = []
+    for word in caption.split()[:60]:
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and pen.textlength(longer, font=font) <= width_px:
+            lines[-1] = longer
+        elif len(lines) == _MAX_LINES:
+            lines[-1] += " …"
+            break
+        else:
+            lines.append(word)
+    return lines

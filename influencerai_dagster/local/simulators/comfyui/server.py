@@ -1,0 +1,130 @@
+"""Put the server together and run it until a signal: application, listening socket, worker."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlparse
+
+from aiohttp import web
+
+from influencerai_dagster.local.simulators.comfyui import (
+    fault_routes,
+    file_routes,
+    info_routes,
+    prompt_routes,
+)
+from influencerai_dagster.local.simulators.comfyui.executor import Executor
+from influencerai_dagster.local.simulators.comfyui.faults import Faults, Statistics
+from influencerai_dagster.local.simulators.comfyui.folders import Folders
+from influencerai_dagster.local.simulators.comfyui.prompt_queue import PromptQueue
+from influencerai_dagster.local.simulators.comfyui.server_state import STATE, ServerState
+from influencerai_dagster.local.simulators.comfyui.sockets import FEATURES, Sockets
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@dataclass
+class Listener:
+    """The listening socket, which a fault may close for a while."""
+
+    host: str
+    port: int
+    _runner: web.AppRunner | None = None
+    _site: web.TCPSite | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def open(self, app: web.Application) -> None:
+        """Listen for the first time; port 0 becomes the port that was free."""
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await self._listen(self._runner)
+        self.port = self._runner.addresses[0][1]
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        self._site = web.TCPSite(runner, self.host, self.port)
+        await self._site.start()
+
+    def refuse(self, seconds: float) -> None:
+        """Cut all connections, refuse new ones, and listen again after this time."""
+        task = asyncio.get_running_loop().create_task(self._close_for(seconds))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _close_for(self, seconds: float) -> None:
+        if self._site is None or self._runner is None or self._runner.server is None:
+            return
+        await self._site.stop()
+        for connection in list(self._runner.server.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        await asyncio.sleep(seconds)
+        await self._listen(self._runner)
+
+
+@web.middleware
+async def origin_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse a foreign page's request to a server on loopback, as ComfyUI does."""
+    origin = urlparse(request.headers.get("Origin", ""))
+    host = urlparse(f"//{request.host}")
+    if origin.hostname and host.hostname in _LOOPBACK:
+        is_same = origin.hostname == host.hostname
+        if origin.port is not None and host.port is not None:
+            is_same = is_same and origin.port == host.port
+        if not is_same:
+            return web.Response(status=403)
+    return await handler(request)
+
+
+async def _static(request: web.Request) -> web.StreamResponse:
+    """Answer any other GET as the web page's folder does: not found."""
+    return web.FileResponse(request.app[STATE].folders.temp / "no-such-page")
+
+
+def build_app(state: ServerState) -> web.Application:
+    """Return the application; every ComfyUI route also exists under /api."""
+    middlewares = [origin_middleware, fault_routes.fault_middleware]
+    app = web.Application(client_max_size=FEATURES["max_upload_size"], middlewares=middlewares)
+    app[STATE] = state
+    for module in (prompt_routes, file_routes, info_routes):
+        for route in module.routes:
+            if isinstance(route, web.RouteDef):
+                app.router.add_route(route.method, route.path, route.handler, **route.kwargs)
+                app.router.add_route(route.method, f"/api{route.path}", route.handler)
+    app.add_routes(fault_routes.routes)
+    app.router.add_get("/{path:.*}", _static)
+    return app
+
+
+async def serve(host: str, port: int, folders: Folders, fault_values: dict[str, Any]) -> None:
+    """Serve until SIGTERM or SIGINT, which end the process at once, as they end ComfyUI."""
+    folders.create()
+    faults = Faults()
+    initial_faults = faults.as_dict() | fault_values
+    faults.change(initial_faults)
+    statistics = Statistics()
+    loop = asyncio.get_running_loop()
+    sockets = Sockets(faults, loop)
+    queue = PromptQueue(lambda: sockets.post("status", {"status": state.greeting()}, None))
+    executor = Executor(queue, sockets, folders, faults, statistics)
+    listener = Listener(host, port)
+    state = ServerState(
+        folders, faults, initial_faults, statistics, queue, sockets, executor, listener.refuse
+    )
+    await listener.open(build_app(state))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _leave)
+    executor.start()
+    sys.stdout.write(f"To see the GUI go to: http://{host}:{listener.port}\n")
+    sys.stdout.flush()
+    await sockets.send_loop()
+
+
+def _leave() -> None:
+    sys.stdout.write("Stopped server\n")
+    sys.stdout.flush()
+    os._exit(0)  # connections break without a close frame, as they do when ComfyUI is stopped

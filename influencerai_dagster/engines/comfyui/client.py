@@ -1,0 +1,229 @@
+"""The client of one ComfyUI server: one method per thing asked, values back, never raw JSON.
+
+Waiting for a run lives in runs.py, the progress socket in progress_socket.py. Source:
+comfyui/PROTOCOL.md, recorded against ComfyUI 0.3.64.
+
+Every method raises TransientError when the server is away, too slow or answers 5xx, and
+PermanentError when it refuses what was asked.
+"""
+
+import logging
+import re
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter
+
+from influencerai_dagster.engines.comfyui.http import MAX_BODY_BYTES, HttpConnection
+from influencerai_dagster.engines.comfyui.object_info import NodeClassAnswer, ObjectInfo
+from influencerai_dagster.engines.comfyui.rejections import PromptAnswer
+from influencerai_dagster.engines.comfyui.values import (
+    HistoryAnswer,
+    HistoryEntry,
+    OutputFile,
+    QueueAnswer,
+    QueueState,
+    SystemStats,
+    UploadAnswer,
+    Workflow,
+)
+from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
+
+_log = logging.getLogger(__name__)
+_SYSTEM_STATS = TypeAdapter(SystemStats)
+_OBJECT_INFO = TypeAdapter(dict[str, NodeClassAnswer])
+_PROMPT = TypeAdapter(PromptAnswer)
+_HISTORY = TypeAdapter(dict[str, HistoryAnswer])
+_QUEUE = TypeAdapter(QueueAnswer)
+_UPLOAD = TypeAdapter(UploadAnswer)
+_NAMES = TypeAdapter(tuple[str, ...])
+_UPLOAD_NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")
+_CANCEL_TIMEOUT_SECONDS = 5.0
+_BAD_REQUEST, _NOT_FOUND = 400, 404
+
+
+class ComfyUIClient:
+    """Talks to one server; safe between threads; close it or use it as a context manager.
+
+    Args:
+        base_url: address of the server; user:password@ before the host is sent as basic auth.
+        timeout_seconds: longest wait for one answer; how long a render takes does not matter here.
+        transport: how requests are sent, for tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout_seconds: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.connection = HttpConnection(
+            base_url, timeout_seconds=timeout_seconds, transport=transport
+        )
+
+    @property
+    def url(self) -> str:
+        """The server's address without credentials."""
+        return self.connection.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.connection.close()
+
+    def system_stats(self) -> SystemStats:
+        """Return version and memory of the server."""
+        return self.connection.parse(self.connection.send("GET", "/system_stats"), _SYSTEM_STATS)
+
+    def object_info(self) -> ObjectInfo:
+        """Return every node class; about 0.5 MB, so ask once for many workflows."""
+        answer = self.connection.parse(self.connection.send("GET", "/object_info"), _OBJECT_INFO)
+        return ObjectInfo({name: item.to_node_class(name) for name, item in answer.items()})
+
+    def models(self, folder: str) -> tuple[str, ...]:
+        """Return the files of a models folder ("checkpoints", "loras"), as loaders take them."""
+        path = f"/models/{quote(folder, safe='')}"
+        return self.connection.parse(self.connection.send("GET", path), _NAMES)
+
+    def submit(self, workflow: Workflow, *, prompt_id: str, client_id: str) -> None:
+        """Queue a workflow under the caller's prompt_id.
+
+        No `number` is ever sent: with a reused prompt_id it kills the server's worker thread.
+
+        Raises:
+            PermanentError: the workflow does not validate there; nothing is queued, also when the
+                server would have run it in part.
+            TransientError: it may have been queued all the same: ask history and queue, or cancel.
+        """
+        body = {
+            "prompt": workflow,
+            "prompt_id": _checked(prompt_id),
+            "client_id": client_id,
+        }
+        response = self.connection.send("POST", "/prompt", json=body, accept=(_BAD_REQUEST,))
+        answer = self.connection.parse(response, _PROMPT)
+        what = f"ComfyUI at {self.url} refused workflow {prompt_id}"
+        if response.status_code == _BAD_REQUEST:
+            raise PermanentError(f"{what}: {answer.describe()}")
+        if answer.node_errors:
+            self.cancel(prompt_id)
+            raise PermanentError(
+                f"{what} in part and would have left outputs out: {answer.describe()}"
+            )
+        if answer.prompt_id != prompt_id:
+            if answer.prompt_id:
+                self.delete_pending(answer.prompt_id)
+            raise PermanentError(
+                f"ComfyUI at {self.url} queued {prompt_id} as {answer.prompt_id}: it is too old to "
+                "take the caller's prompt_id. Update it to 0.3.64 or newer."
+            )
+
+    def history(self, prompt_id: str) -> HistoryEntry | None:
+        """Return how a run ended, or None while it runs or waits, or if it is unknown."""
+        path = f"/history/{quote(_checked(prompt_id), safe='')}"
+        answer = self.connection.parse(self.connection.send("GET", path), _HISTORY)
+        found = answer.get(prompt_id)
+        return None if found is None else found.to_entry(prompt_id)
+
+    def forget(self, prompt_id: str) -> None:
+        """Remove a run from the history, so that the same prompt_id can be told anew."""
+        self.connection.send("POST", "/history", json={"delete": [_checked(prompt_id)]})
+
+    def queue(self) -> QueueState:
+        """Return what runs and what waits."""
+        return self.connection.parse(self.connection.send("GET", "/queue"), _QUEUE).to_state()
+
+    def interrupt(self, prompt_id: str) -> None:
+        """Stop this prompt if it runs, and no other; takes up to 15 s to act.
+
+        The queue is asked first, because old servers ignore the prompt_id and stop whatever runs.
+        """
+        self._interrupt(_checked(prompt_id))
+
+    def delete_pending(self, prompt_id: str) -> None:
+        """Take this prompt out of the queue; a running one goes on."""
+        self.connection.send("POST", "/queue", json={"delete": [_checked(prompt_id)]})
+
+    def cancel(self, prompt_id: str) -> None:
+        """Delete or interrupt this prompt, wherever it is, within seconds; failures are logged.
+
+        For the way out of a failure, whose own error must not be hidden by another.
+        """
+        body = {"delete": [_checked(prompt_id)]}
+        try:
+            self.connection.send("POST", "/queue", json=body, timeout=_CANCEL_TIMEOUT_SECONDS)
+            self._interrupt(prompt_id, timeout=_CANCEL_TIMEOUT_SECONDS)
+        except InfluencerAIError as error:
+            _log.warning("could not cancel prompt %s, it may render in vain: %s", prompt_id, error)
+
+    def _interrupt(self, prompt_id: str, **options: Any) -> None:  # noqa: ANN401 - httpx types them
+        send = self.connection.send
+        queue = self.connection.parse(send("GET", "/queue", **options), _QUEUE).to_state()
+        if queue.is_running(prompt_id):
+            body = {"prompt_id": prompt_id}
+            send("POST", "/interrupt", json=body, accept=(_NOT_FOUND,), **options)
+
+    def upload_image(self, data: bytes, *, file_name: str, subfolder: str = "") -> str:
+        """Put a picture into the server's input folder; return its name as LoadImage takes it.
+
+        The same name with other bytes gets another name ("pic (1).png"): use the returned one.
+
+        Raises:
+            PermanentError: it is larger than 100 MiB, or a name would leave the input folder.
+        """
+        if len(data) > MAX_BODY_BYTES:
+            raise PermanentError(
+                f"image {file_name!r} has {len(data)} bytes; ComfyUI takes at most {MAX_BODY_BYTES}"
+            )
+        for part in (file_name, *(subfolder.split("/") if subfolder else ())):
+            if _UPLOAD_NAME.fullmatch(part) is None:
+                raise PermanentError(
+                    f"image {file_name!r} in subfolder {subfolder!r} cannot be uploaded: {part!r} "
+                    "is no plain name (empty, hidden, a path or with control characters)"
+                )
+        response = self.connection.send(
+            "POST",
+            "/upload/image",
+            files={"image": (file_name, data)},
+            data={"subfolder": subfolder, "type": "input"},
+        )
+        stored = self.connection.parse(response, _UPLOAD)
+        return f"{stored.subfolder}/{stored.name}" if stored.subfolder else stored.name
+
+    def view(self, file: OutputFile) -> bytes:
+        """Return the bytes of a file that a node saved."""
+        query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
+        response = self.connection.send("GET", "/view", params=query, accept=(_NOT_FOUND,))
+        if response.status_code == _NOT_FOUND:
+            path = "/".join(filter(None, (file.subfolder, file.filename)))
+            raise TransientError(
+                f"ComfyUI at {self.url} reported {file.type} file {path!r} but does not have it; "
+                "it was deleted, perhaps before an identical workflow was answered from the cache. "
+                "Try again with another filename_prefix: that renders anew."
+            )
+        return response.content
+
+    def free_memory(self) -> None:
+        """Unload all models and free the device's memory, after the running prompt."""
+        body = {"unload_models": True, "free_memory": True}
+        self.connection.send("POST", "/free", json=body)
+
+
+def _checked(prompt_id: str) -> str:
+    """Return a prompt_id that names one prompt: an empty one means every prompt, or none."""
+    if not prompt_id:
+        raise PermanentError("an empty prompt_id would mean whatever prompt runs; give a UUID")
+    return prompt_id

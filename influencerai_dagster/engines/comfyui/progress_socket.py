@@ -1,0 +1,177 @@
+"""ComfyUI's WebSocket: early news of one run, decoded into values.
+
+History is the truth, the socket only says when to look (comfyui/PROTOCOL.md, points 9 and 17 to
+20); waiting.py draws the conclusions. One socket has one fresh client id: a second socket with the
+same id takes over, and when the first closes the second goes deaf.
+"""
+
+import json
+import struct
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+from uuid import uuid4
+
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.sync.client import connect
+
+from influencerai_dagster.engines.comfyui.http import HttpConnection
+from influencerai_dagster.errors import TransientError
+
+_ANNOUNCEMENT = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
+_PREVIEW_WITH_METADATA = 4
+_HEADER = struct.Struct(">II")
+_MAX_MESSAGE_BYTES = 64 * 1024**2
+_CLOSE_SECONDS = 1.0
+# Loading a checkpoint can keep the server's event loop from answering a ping for a while.
+_PONG_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class NodeProgress:
+    """A node of a run is at `value` of `maximum`."""
+
+    prompt_id: str
+    node_id: str
+    value: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class PreviewImage:
+    """What a sampler has so far, as JPEG or PNG."""
+
+    prompt_id: str
+    node_id: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """`executing` with node null: the run is over, in whatever way, and history has it."""
+
+    prompt_id: str
+
+
+@dataclass(frozen=True)
+class QueueChanged:
+    """`status`, which goes to every socket: some prompt came, began or ended."""
+
+
+@dataclass(frozen=True)
+class OtherNews:
+    """Any other message; its prompt_id tells whose, empty if it is nobody's."""
+
+    prompt_id: str = ""
+
+
+News: TypeAlias = NodeProgress | PreviewImage | RunEnded | QueueChanged | OtherNews
+
+
+class ProgressSocket:
+    """One open socket under a client id of its own; a context manager."""
+
+    def __init__(self, connection: HttpConnection) -> None:
+        """Open the socket; TransientError if the server is away or refuses it."""
+        self.client_id = str(uuid4())
+        self._url, headers = connection.websocket_address(self.client_id)
+        try:
+            self._socket = connect(
+                self._url,
+                additional_headers=headers,
+                max_size=_MAX_MESSAGE_BYTES,
+                close_timeout=_CLOSE_SECONDS,
+                ping_timeout=_PONG_SECONDS,
+                proxy=None,
+            )
+            # Previews name their prompt only if this is the first message.
+            self._socket.send(json.dumps(_ANNOUNCEMENT))
+        except (OSError, WebSocketException) as error:
+            raise TransientError(
+                f"{self._url}: the progress socket cannot be opened ({error}). Is ComfyUI running?"
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def receive(self, timeout_seconds: float) -> News | None:
+        """Return the next message, or None if none came in time; TransientError if it is closed."""
+        try:
+            frame = self._socket.recv(timeout=max(timeout_seconds, 0.0))
+        except TimeoutError:
+            return None
+        except ConnectionClosed as error:
+            raise TransientError(f"{self._url}: the progress socket closed ({error})") from error
+        return decode_text(frame) if isinstance(frame, str) else decode_binary(frame)
+
+
+def decode_text(frame: str) -> News:
+    """Decode one JSON message; what is unknown or malformed is OtherNews."""
+    try:
+        message = json.loads(frame)
+    except ValueError:
+        return OtherNews()
+    data = message.get("data") if isinstance(message, dict) else None
+    if not isinstance(data, dict):
+        return OtherNews()
+    prompt_id = str(data.get("prompt_id") or "")
+    news: News | None = None
+    match message.get("type"):
+        case "status":
+            news = QueueChanged()
+        # Without prompt_id it tells a new socket which node runs, of anybody's prompt.
+        case "executing" if prompt_id:
+            node = data.get("display_node") or data.get("node")
+            news = NodeProgress(prompt_id, str(node), 0.0, 1.0) if node else RunEnded(prompt_id)
+        case "progress":
+            news = _progress(prompt_id, data)
+        case "progress_state" if isinstance(data.get("nodes"), dict):
+            news = _running_node(prompt_id, data["nodes"])
+    return news or OtherNews(prompt_id)
+
+
+def _running_node(prompt_id: str, nodes: dict[str, Any]) -> NodeProgress | None:
+    running = [
+        node for node in nodes.values() if isinstance(node, dict) and node.get("state") == "running"
+    ]
+    return _progress(prompt_id, running[-1]) if running else None
+
+
+def _progress(prompt_id: str, data: dict[str, Any]) -> NodeProgress | None:
+    node_id = data.get("display_node_id") or data.get("node") or data.get("node_id")
+    match data:
+        case {"value": int() | float() as value, "max": int() | float() as maximum} if node_id:
+            return NodeProgress(prompt_id, str(node_id), float(value), float(maximum))
+    return None
+
+
+def decode_binary(frame: bytes) -> News:
+    """Decode one binary frame: u32 big-endian event, and for event 4 u32 length, JSON, image.
+
+    Event 1 (the preview of clients that announced nothing) does not say whose it is: OtherNews.
+    """
+    try:
+        event, length = _HEADER.unpack_from(frame)
+        if event != _PREVIEW_WITH_METADATA:
+            return OtherNews()
+        start = _HEADER.size + length
+        metadata = json.loads(frame[_HEADER.size : start])
+        return PreviewImage(
+            prompt_id=str(metadata["prompt_id"]),
+            node_id=str(metadata.get("display_node_id") or metadata["node_id"]),
+            content=bytes(frame[start:]),
+        )
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError):
+        return OtherNews()

@@ -1,0 +1,157 @@
+"""One run from workflow to files: submit, wait, fetch, and leave nothing behind on a failure.
+
+The socket tells early, history tells the truth, and nothing is polled while news comes
+(comfyui/PROTOCOL.md, points 9 to 13 and 17 to 22). What is sent and received lives in client.py and
+progress_socket.py; which server runs what is the caller's business. Safe in several threads, each
+with a prompt_id of its own.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.comfyui.progress_socket import ProgressSocket
+from influencerai_dagster.engines.comfyui.values import (
+    HistoryEntry,
+    QueueState,
+    RunFailure,
+    RunStatus,
+    Workflow,
+)
+from influencerai_dagster.engines.comfyui.waiting import RenderProgress, RunWatch, locate
+from influencerai_dagster.errors import (
+    InfluencerAIError,
+    InsufficientStorageError,
+    PermanentError,
+    TransientError,
+)
+
+
+@dataclass(frozen=True)
+class RenderedFile:
+    """One file that a run saved; `file_name` is its name without folders."""
+
+    file_name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class RenderResult:
+    """What a run made.
+
+    Attributes:
+        files: saved files in the order of the nodes and of their batch; previews are left out.
+        seconds: how long the server executed it, without the time in its queue.
+        was_found: an earlier submission of this prompt_id made it; nothing was submitted now.
+    """
+
+    prompt_id: str
+    files: tuple[RenderedFile, ...]
+    seconds: float
+    was_found: bool
+
+
+def run_workflow(
+    client: ComfyUIClient,
+    workflow: Workflow,
+    *,
+    prompt_id: str,
+    timeout_seconds: float,
+    on_progress: Callable[[RenderProgress], None] | None = None,
+    silence_seconds: float = 15.0,
+) -> RenderResult:
+    """Render a workflow, or fetch what an earlier submission of this prompt_id made or is making.
+
+    Whatever ends this early (an error, a signal, the time limit) deletes or interrupts this prompt
+    on the server, and no other.
+
+    Args:
+        client: the server to render on.
+        workflow: in API format, filled and validated.
+        prompt_id: a UUID for each job and attempt.
+        timeout_seconds: limit from now to the end of the run, time in the server's queue included.
+        on_progress: called in this thread for every step; what it raises ends the run.
+        silence_seconds: after this long without news of this prompt, history and queue are asked.
+
+    Raises:
+        PermanentError: the workflow was refused, or a node failed for a reason that stays.
+        TransientError: the server is away, restarted, lost the prompt or its file, or stopped
+            executing; the run was interrupted, ran out of memory or out of time. Submit it again
+            with another prompt_id and filename_prefix.
+    """
+    started = time.monotonic()
+    found = locate(client, prompt_id)
+    if isinstance(found, HistoryEntry):
+        if found.status is not RunStatus.INTERRUPTED:
+            return _fetch(client, found, was_found=True, seconds=0.0)
+        client.forget(prompt_id)  # or the wait would take the old end for the new one
+    was_found = isinstance(found, QueueState)
+    try:
+        with RunWatch(
+            client,
+            workflow,
+            prompt_id=prompt_id,
+            socket=ProgressSocket(client.connection),
+            deadline=started + timeout_seconds,
+            silence_seconds=silence_seconds,
+            is_bystander=was_found,
+            on_progress=on_progress,
+        ) as watch:
+            if not was_found:
+                client.submit(workflow, prompt_id=prompt_id, client_id=watch.client_id)
+            entry = watch.wait()
+    except BaseException:
+        client.cancel(prompt_id)
+        raise
+    return _fetch(client, entry, was_found=was_found, seconds=time.monotonic() - started)
+
+
+def fetch_finished(client: ComfyUIClient, prompt_id: str) -> RenderResult | None:
+    """Return the result of an earlier run if it succeeded and the server still has it.
+
+    Raises:
+        TransientError: the server is away, or has the run but not its files any more.
+    """
+    entry = client.history(prompt_id)
+    if entry is None or entry.status is not RunStatus.SUCCESS:
+        return None
+    return _fetch(client, entry, was_found=True, seconds=0.0)
+
+
+def _fetch(
+    client: ComfyUIClient, entry: HistoryEntry, *, was_found: bool, seconds: float
+) -> RenderResult:
+    """Download the files of a successful run at once; raise the error of another."""
+    if entry.failure is not None:
+        raise _error(client.url, entry, entry.failure)
+    saved = [file for file in entry.files if file.type == "output"]
+    if not saved:
+        raise PermanentError(
+            f"ComfyUI at {client.url} ran {entry.prompt_id} and saved no file: the workflow needs "
+            "a node that saves, for example SaveImage."
+        )
+    return RenderResult(
+        prompt_id=entry.prompt_id,
+        files=tuple(RenderedFile(file.filename, client.view(file)) for file in saved),
+        seconds=seconds if entry.seconds is None else entry.seconds,
+        was_found=was_found,
+    )
+
+
+def _error(url: str, entry: HistoryEntry, failure: RunFailure) -> InfluencerAIError:
+    """Choose the class by what may be different next time: memory, disk space, a person's click."""
+    where = f"node {failure.node_id} ({failure.node_class})"
+    if entry.status is RunStatus.INTERRUPTED:
+        return TransientError(
+            f"run {entry.prompt_id} was interrupted on ComfyUI at {url} in {where}; submit it again"
+        )
+    text = (
+        f"run {entry.prompt_id} failed on ComfyUI at {url} in {where}: "
+        f"{failure.exception_type}: {failure.message}"
+    )
+    if "No space left on device" in failure.message:
+        return InsufficientStorageError(f"{text}. Make space on the server's disk.")
+    if failure.exception_type.endswith("OutOfMemoryError"):
+        return TransientError(f"{text}. Try again, or ask for a smaller picture.")
+    return PermanentError(text)

@@ -1,0 +1,234 @@
+"""Waiting for one submitted run to end.
+
+Whether the socket talks, drops, goes deaf or the server restarts. The whole of a run lives in
+runs.py. Source: comfyui/PROTOCOL.md, points 2, 9 to 11, 17 to 19 and 22.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.comfyui.progress_socket import (
+    News,
+    NodeProgress,
+    PreviewImage,
+    ProgressSocket,
+    QueueChanged,
+    RunEnded,
+)
+from influencerai_dagster.engines.comfyui.values import HistoryEntry, QueueState, Workflow
+from influencerai_dagster.errors import TransientError
+
+_RECONNECT_SECONDS = 20.0
+_MAX_FAILED_CHECKS = 3
+
+
+@dataclass(frozen=True)
+class RenderProgress:
+    """How far one node of a run is.
+
+    Attributes:
+        node_class: empty for a node that ComfyUI made itself while running.
+        preview_image: JPEG or PNG of what the sampler has so far, if this is news of that.
+    """
+
+    prompt_id: str
+    node_id: str
+    node_class: str
+    value: float
+    max: float
+    preview_image: bytes | None = None
+
+    @property
+    def fraction(self) -> float:
+        """How much of this node's work is done, 0 to 1."""
+        return min(max(self.value / self.max, 0.0), 1.0) if self.max > 0 else 0.0
+
+
+def locate(client: ComfyUIClient, prompt_id: str) -> HistoryEntry | QueueState | None:
+    """Say where a prompt is: finished, in the queue (the whole queue is returned), or nowhere.
+
+    History is read again after the queue: a run that ends between the two reads is in neither.
+    """
+    entry = client.history(prompt_id)
+    if entry is not None:
+        return entry
+    queue = client.queue()
+    if queue.is_running(prompt_id) or queue.is_pending(prompt_id):
+        return queue
+    return client.history(prompt_id)
+
+
+class RunWatch:
+    """Watches one prompt until it ends; closes its socket as a context manager.
+
+    Args:
+        client: the server that runs it.
+        workflow: what was submitted, for the classes of its nodes.
+        prompt_id: the prompt.
+        socket: an open socket; it is replaced when it fails.
+        deadline: time.monotonic() at which waiting ends.
+        silence_seconds: after this long without news of this prompt, history and queue are asked.
+        is_bystander: another client id submitted the prompt, so that only `status` reaches this
+            socket, and every `status` is a reason to look.
+        on_progress: called for every step.
+    """
+
+    def __init__(
+        self,
+        client: ComfyUIClient,
+        workflow: Workflow,
+        *,
+        prompt_id: str,
+        socket: ProgressSocket,
+        deadline: float,
+        silence_seconds: float,
+        is_bystander: bool,
+        on_progress: Callable[[RenderProgress], None] | None,
+    ) -> None:
+        self._client = client
+        self._workflow = workflow
+        self._prompt_id = prompt_id
+        self._socket = socket
+        self._deadline = deadline
+        self._silence_seconds = silence_seconds
+        self._is_bystander = is_bystander
+        self._on_progress = on_progress
+        self._next_check = time.monotonic() + silence_seconds
+        self._failed_checks = 0
+        self._has_heard = False
+        self._idle_head: str | None = None
+        self._idle_since = 0.0
+        self._last_progress: RenderProgress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._socket.close()
+
+    @property
+    def client_id(self) -> str:
+        """The id to submit with, so that this socket hears of the prompt."""
+        return self._socket.client_id
+
+    def wait(self) -> HistoryEntry:
+        """Return the history entry as soon as the run has ended, in whatever way.
+
+        Raises:
+            TransientError: the time limit passed, the server lost the prompt, executes nothing, or
+                cannot be reached any more.
+        """
+        while True:
+            if self._must_look(self._receive()):
+                entry = self._look()
+                if entry is not None:
+                    return entry
+            if time.monotonic() >= self._deadline:
+                raise TransientError(
+                    f"run {self._prompt_id} on ComfyUI at {self._client.url} did not end within "
+                    "its time limit (COMFYUI_TIMEOUT); it is taken off the server. Submit it again."
+                )
+
+    def _receive(self) -> News | None:
+        """Return the next news; a socket that fails is replaced, and history has to be read."""
+        until = min(self._next_check, self._deadline)
+        try:
+            return self._socket.receive(until - time.monotonic())
+        except TransientError:
+            self._reconnect()
+            return None
+
+    def _must_look(self, news: News | None) -> bool:
+        """Take note of the news; say whether it is time to read history."""
+        match news:
+            case QueueChanged():
+                return self._is_bystander or time.monotonic() >= self._next_check
+            case None:
+                return time.monotonic() >= self._next_check
+            case _ if news.prompt_id != self._prompt_id:
+                return time.monotonic() >= self._next_check
+        self._has_heard = True
+        self._next_check = time.monotonic() + self._silence_seconds
+        if isinstance(news, NodeProgress | PreviewImage):
+            self._report(news)
+        return isinstance(news, RunEnded)
+
+    def _report(self, news: NodeProgress | PreviewImage) -> None:
+        if self._on_progress is None:
+            return
+        if isinstance(news, NodeProgress):
+            node_class = str(self._workflow.get(news.node_id, {}).get("class_type", ""))
+            progress = RenderProgress(
+                news.prompt_id, news.node_id, node_class, news.value, news.maximum
+            )
+            # Servers tell each step twice, as `progress` and as `progress_state`.
+            if progress != self._last_progress:
+                self._last_progress = progress
+                self._on_progress(progress)
+        elif self._last_progress is not None:
+            self._on_progress(replace(self._last_progress, preview_image=news.content))
+
+    def _look(self) -> HistoryEntry | None:
+        """Read history and queue; raise if the prompt is lost or nothing executes."""
+        self._next_check = time.monotonic() + self._silence_seconds
+        try:
+            found = locate(self._client, self._prompt_id)
+        except TransientError:
+            self._failed_checks += 1
+            if self._failed_checks >= _MAX_FAILED_CHECKS:
+                raise
+            return None
+        self._failed_checks = 0
+        if isinstance(found, HistoryEntry):
+            return found
+        if found is None:
+            raise TransientError(
+                f"ComfyUI at {self._client.url} lost prompt {self._prompt_id}: it is neither in "
+                "the queue nor in history. The server restarted, or someone cleared its queue. "
+                "Submit it again."
+            )
+        self._check_worker(found)
+        is_deaf = found.is_running(self._prompt_id) and not self._has_heard
+        if is_deaf and not self._is_bystander:
+            self._reconnect()
+        return None
+
+    def _check_worker(self, queue: QueueState) -> None:
+        """Raise if for a whole silence nothing ran and the same prompt waited at the head."""
+        if queue.running:
+            self._idle_head = None
+            return
+        head, now = queue.pending[0].prompt_id, time.monotonic()
+        if self._idle_head != head:
+            self._idle_head, self._idle_since = head, now
+        elif now - self._idle_since >= self._silence_seconds:
+            raise TransientError(
+                f"ComfyUI at {self._client.url} executes nothing though {len(queue.pending)} "
+                "prompts wait: its worker thread is dead. Restart that server, then submit again."
+            )
+
+    def _reconnect(self) -> None:
+        """Open another socket under a fresh id: it hears `status` only, and every one is a look."""
+        self._socket.close()
+        self._is_bystander = True
+        give_up = min(time.monotonic() + _RECONNECT_SECONDS, self._deadline)
+        wait_seconds = 0.1
+        while True:
+            try:
+                self._socket = ProgressSocket(self._client.connection)
+                break
+            except TransientError:
+                if time.monotonic() + wait_seconds >= give_up:
+                    raise
+            time.sleep(wait_seconds)
+            wait_seconds = min(2 * wait_seconds, 2.0)
+        self._next_check = time.monotonic()

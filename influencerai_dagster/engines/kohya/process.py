@@ -1,0 +1,184 @@
+r"""Runs a program of sd-scripts in its own process group, and ends the whole group with it.
+
+A signal to a launcher alone leaves its child training (FACTS.md, "Signals"), so the group is ended
+on every way out: the end of the program, an exception of a callback, an interruption by Dagster,
+and even when this process itself is killed. What the output means is in progress.py and
+failures.py.
+"""
+
+import codecs
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from influencerai_dagster.errors import TransientError
+
+TERMINATE_GRACE_SECONDS = 5.0
+_POLL_SECONDS = 0.25
+_CHUNK_BYTES = 65_536
+_STDERR_KEPT_CHARS = 256_000
+# COLUMNS: Rich wraps log lines and splits paths at 80. LINES: with both, tqdm would draw bars of
+# COLUMNS. sd-scripts is other people's code and needs none of our secrets.
+_ENVIRONMENT = ("COLUMNS=1000", "PYTHONUNBUFFERED=1", "PYTHONIOENCODING=utf-8")
+_WITHHELD = (
+    "LINES",
+    "DATABASE_URL",
+    "DAGSTER_DATABASE_URL",
+    "JWT_SECRET",
+    "OPENROUTER_API_KEY",
+    "S3_KEY",
+    "S3_SECRET",
+)
+# Ends the group when the pipe to this process breaks, which it does however this process dies.
+_GUARD = 'read -r _; kill -TERM -- "-$1"; sleep 5; kill -KILL -- "-$1"'
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a program ended.
+
+    Attributes:
+        exit_code: negative for the signal that killed it.
+        stderr: the last 256,000 characters.
+    """
+
+    exit_code: int
+    stderr: str
+    seconds: float
+
+
+def run_program(
+    command: list[str],
+    *,
+    cwd: Path,
+    log_path: Path,
+    on_stderr: Callable[[str], None] = lambda _: None,
+    on_tick: Callable[[], None] = lambda: None,
+    time_limit_seconds: float | None = None,
+) -> Finished:
+    r"""Run a program until it ends; no process of its group outlives this call.
+
+    Args:
+        command: program and arguments; PYTHONPATH is set to `cwd`.
+        cwd: the sd-scripts folder.
+        log_path: gets both streams as they come, \r included.
+        on_stderr: called with each chunk of stderr; what it raises ends the group.
+        on_tick: called a few times a second; what it raises ends the group.
+        time_limit_seconds: None for no limit.
+
+    Raises:
+        TransientError: the time limit passed; the group was ended.
+    """
+    started = time.monotonic()
+    stderr = ""
+    with log_path.open("wb") as log, _started(command, cwd) as process:
+        for name, chunk in _chunks(process):
+            log.write(chunk.encode())
+            log.flush()
+            if name == "stderr":
+                stderr = (stderr + chunk)[-_STDERR_KEPT_CHARS:]
+                on_stderr(chunk)
+            on_tick()
+            if time_limit_seconds is not None and time.monotonic() - started > time_limit_seconds:
+                text = (
+                    f"{_name_of(command)} was stopped: it took longer than the time limit of"
+                    f" {time_limit_seconds:.0f} s; its output is in {log_path}"
+                )
+                raise TransientError(text)
+        exit_code = process.wait()
+    return Finished(exit_code=exit_code, stderr=stderr, seconds=time.monotonic() - started)
+
+
+@contextmanager
+def _started(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
+    without = [argument for name in _WITHHELD for argument in ("-u", name)]
+    environment = [*_ENVIRONMENT, f"PYTHONPATH={cwd.resolve()}"]
+    process = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
+        ["/usr/bin/env", *without, *environment, *command],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    guard = None
+    try:
+        guard = subprocess.Popen(  # noqa: S603 - constant script, the process id is a number
+            ["/bin/sh", "-c", _GUARD, "sh", str(process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        yield process
+    finally:
+        _end_group(process)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+        if guard is not None:
+            guard.kill()
+            guard.communicate()
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    try:
+        if process.poll() is None:
+            _signal_group(process.pid, signal.SIGTERM)
+            process.wait(timeout=TERMINATE_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        _signal_group(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    # PermissionError is what macOS says of a group that has only zombies left.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _chunks(process: subprocess.Popen[bytes]) -> Iterator[tuple[str, str]]:
+    """Yield (stream, text) as it comes, and ("", "") when nothing came for a moment.
+
+    Ends when the program has ended, also if a child of it keeps the pipes open.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")
+    with selectors.DefaultSelector() as selector:
+        for name, stream in (("stdout", process.stdout), ("stderr", process.stderr)):
+            selector.register(_pipe(stream), selectors.EVENT_READ, (name, decoder("replace")))
+        while selector.get_map():
+            has_ended = process.poll() is not None
+            ready = selector.select(0 if has_ended else _POLL_SECONDS)
+            for key, _ in ready:
+                name, decode = key.data
+                chunk = os.read(key.fd, _CHUNK_BYTES)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                yield name, decode.decode(chunk, final=not chunk)
+            if not ready:
+                if has_ended:
+                    return
+                yield "", ""
+        while process.poll() is None:  # it closed its streams and goes on
+            time.sleep(_POLL_SECONDS)
+            yield "", ""
+
+
+def _pipe(stream: object) -> BinaryIO:
+    if not hasattr(stream, "fileno"):  # pragma: no cover - Popen was given PIPE
+        raise TypeError("the program was started without pipes")
+    return stream  # type: ignore[return-value]
+
+
+def _name_of(command: list[str]) -> str:
+    scripts = [Path(part).name for part in command if part.endswith(".py")]
+    return scripts[0] if scripts else Path(command[0]).name

@@ -1,0 +1,1 @@
+"""The captioning tools that come with sd-scripts, simulated."""

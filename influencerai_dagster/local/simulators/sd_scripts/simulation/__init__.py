@@ -1,0 +1,4 @@
+"""What the simulated programs share.
+
+A package of its own, because the folder above is on the path of every program that runs in it.
+"""

@@ -127,6 +127,11 @@ def day_manifest_key(kind: str, key: DayKey, version: str) -> str:
     return f"{folder}/{_version(version)}.json"
 
 
+def access_check_key(token: UUID) -> str:
+    """Return the key of a scratch object of `influencerai doctor`; below no tenant's prefix."""
+    return f"doctor/{token}"
+
+
 def _version(version: str) -> str:
     if _VERSION.fullmatch(version) is None:
         raise PermanentError(f"version {version[:80]!r} is not a hash of 16 to 64 hex digits")

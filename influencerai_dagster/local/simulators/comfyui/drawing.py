@@ -1,8 +1,8 @@
 """Draw the portrait: a friendly drawn character in a place, with its prompt and a SIMULATED mark.
 
-Who and where are values of traits.py, backgrounds live in places.py, text in marks.py. Everything is
-drawn on one canvas of at most about a megapixel and scaled to the size asked for, so that a picture
-costs a few tens of milliseconds whatever its size.
+Who and where are values of traits.py, backgrounds live in places.py, text in marks.py. All is drawn
+on one canvas of at most a megapixel and scaled to the size asked for, so that a picture costs a few
+tens of milliseconds whatever its size.
 """
 
 from dataclasses import dataclass
@@ -124,6 +124,7 @@ class _Figure:
     def _face(self) -> None:
         skin, width = self._person.skin, 0.175 * self._person.face_width
         blush = mix(skin, (232, 96, 96), 0.22)
+        self._oval(0, -0.055, 0.187 * self._person.face_width, 0.19, self._person.hair)
         for side in (-1, 1):
             self._oval(side * width, 0.02, 0.032, 0.05, mix(skin, _BLACK, 0.06))
         self._oval(0, 0.0, width, 0.225, skin)
@@ -178,9 +179,9 @@ class _Figure:
         hair, style = self._person.hair, self._person.hair_style
         light = mix(hair, _WHITE, 0.18)
         width = 0.19 * self._person.face_width
-        self._pen.chord(self._box(0, -0.045, width, 0.205), 180, 360, fill=hair)
-        self._pen.chord(self._box(-0.05, -0.07, width * 0.82, 0.16), 150, 335, fill=hair)
-        self._pen.chord(self._box(0.08, -0.08, width * 0.62, 0.13), 200, 385, fill=hair)
+        self._pen.chord(self._box(0, -0.085, width, 0.17), 180, 360, fill=hair)
+        self._pen.chord(self._box(-0.05, -0.1, width * 0.8, 0.15), 150, 335, fill=hair)
+        self._pen.chord(self._box(0.08, -0.1, width * 0.6, 0.13), 200, 385, fill=hair)
         if style in {"long", "bob"}:
             for side in (-1, 1):
                 self._oval(side * width * 1.03, 0.03, 0.035, 0.17, hair)

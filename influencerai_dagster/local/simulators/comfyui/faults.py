@@ -1,7 +1,7 @@
 """What goes wrong on demand, and what was really executed.
 
-`POST /simulator/faults` sets fields of `Faults` by name and answers with all of them; an empty object
-changes nothing. `{"reset": true}` puts the values of the start back first. Counted faults
+`POST /simulator/faults` sets fields of `Faults` by name and answers with all of them; an empty
+object changes nothing. `{"reset": true}` puts the values of the start back first. Counted faults
 (`fail_next`, `lose_outputs_next`, …) count down to 0; switches stay until they are turned off.
 """
 

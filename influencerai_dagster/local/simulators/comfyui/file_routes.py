@@ -2,7 +2,9 @@
 
 import filecmp
 import os
+import shutil
 import tempfile
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from aiohttp import web
 from aiohttp.web_request import FileField
 from PIL import Image
 
+from influencerai_dagster.local.simulators.comfyui.folders import Folders
 from influencerai_dagster.local.simulators.comfyui.server_state import STATE
 
 routes = web.RouteTableDef()
@@ -24,24 +27,28 @@ async def upload(request: web.Request) -> web.Response:
         return web.Response(status=400)
     kind = str(form.get("type") or "input")
     root = request.app[STATE].folders.by_type(kind)
-    if root is None or Path(image.filename).is_absolute():
+    if root is None or image.filename.startswith("/"):
         raise web.HTTPInternalServerError
     subfolder = str(form.get("subfolder") or "")
-    folder = Path(os.path.normpath(root / subfolder))
-    path = Path(os.path.normpath(folder / image.filename))
-    if not folder.is_relative_to(root) or not path.is_relative_to(folder):
+    path = _upload_path(root, subfolder, image.filename)
+    if path is None:
         return web.Response(status=400)
-    folder.mkdir(parents=True, exist_ok=True)
     is_overwritten = form.get("overwrite") in ("true", "1")
     name = _store(image, path, is_overwritten=is_overwritten)
     stored = Path(image.filename).with_name(name).as_posix()
     return web.json_response({"name": stored, "subfolder": subfolder, "type": kind})
 
 
+def _upload_path(root: Path, subfolder: str, filename: str) -> Path | None:
+    folder = Path(os.path.normpath(root / subfolder))
+    path = Path(os.path.normpath(folder / filename))
+    return path if folder.is_relative_to(root) and path.is_relative_to(folder) else None
+
+
 def _store(image: FileField, path: Path, *, is_overwritten: bool) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        while chunk := image.file.read(1 << 20):
-            file.write(chunk)
+        shutil.copyfileobj(image.file, file)
     arrived = Path(file.name)
     place, number = path, 0
     while not is_overwritten and place.exists():
@@ -57,27 +64,30 @@ def _store(image: FileField, path: Path, *, is_overwritten: bool) -> str:
 @routes.get("/view")
 async def view(request: web.Request) -> web.StreamResponse:
     """Return a file, or a smaller preview or another channel of a picture."""
-    query = request.query
-    if "filename" not in query:
-        return web.Response(status=404)
-    filename, kind = query["filename"], query.get("type", "output")
-    if not filename or filename.startswith("/") or ".." in filename:
-        return web.Response(status=400)
-    root = request.app[STATE].folders.by_type(kind)
-    if root is None:
-        return web.Response(status=400)
+    found = _find(request.query, request.app[STATE].folders)
+    if not isinstance(found, Path):
+        return web.Response(status=found)
+    headers = {"Content-Disposition": f'filename="{found.name}"'}
+    if "preview" in request.query:
+        return _preview(found, request.query["preview"], headers)
+    if request.query.get("channel") == "rgb":
+        return _rgb(found, headers)
+    return web.FileResponse(found, headers=headers)
+
+
+def _find(query: Mapping[str, str], folders: Folders) -> Path | int:
+    """Return the file that a query means, or the status code of its refusal."""
+    filename = query.get("filename")
+    if filename is None:
+        return 404
+    root = folders.by_type(query.get("type", "output"))
+    if not filename or filename.startswith("/") or ".." in filename or root is None:
+        return 400
     folder = Path(os.path.normpath(root / query.get("subfolder", "")))
     if not folder.is_relative_to(root):
-        return web.Response(status=403)
+        return 403
     path = folder / Path(filename).name
-    if not path.is_file():
-        return web.Response(status=404)
-    headers = {"Content-Disposition": f'filename="{path.name}"'}
-    if "preview" in query:
-        return _preview(path, query["preview"], headers)
-    if query.get("channel") == "rgb":
-        return _rgb(path, headers)
-    return web.FileResponse(path, headers=headers)
+    return path if path.is_file() else 404
 
 
 def _preview(path: Path, wanted: str, headers: dict[str, str]) -> web.Response:

@@ -69,7 +69,7 @@ class Folders:
         return {"output": self.output, "input": self.input, "temp": self.temp}.get(kind)
 
     def model_names(self, folder: str) -> list[str]:
-        """List a model folder as ComfyUI does: nested, sorted, `sub/name.safetensors`, read anew."""
+        """List a model folder as it is now: nested, sorted, as `sub/name.safetensors`."""
         root = self.models / folder
         return sorted(
             (Path(place) / name).relative_to(root).as_posix()
@@ -116,7 +116,7 @@ class Folders:
             )
             raise Exception(text)  # noqa: TRY002 - history shows this class name
         folder.mkdir(parents=True, exist_ok=True)
-        number = 1 + max((_number_of(entry, name) for entry in os.listdir(folder)), default=0)
+        number = 1 + max((_number_of(entry.name, name) for entry in os.scandir(folder)), default=0)
         subfolder = folder.relative_to(root).as_posix()
         return SavePlace(folder, name, number, "" if subfolder == "." else subfolder)
 
@@ -124,7 +124,7 @@ class Folders:
 def _number_of(filename: str, name: str) -> int:
     if not filename.startswith(f"{name}_"):
         return 0
-    digits = filename[len(name) + 1 :].split("_")[0]
+    digits = filename[len(name) + 1 :].partition("_")[0]
     return int(digits) if digits.isdecimal() else 0
 
 

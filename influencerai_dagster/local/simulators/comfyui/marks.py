@@ -19,10 +19,17 @@ def add_marks(picture: Image.Image, caption: str) -> None:
     add_simulated_mark(picture)
 
 
-def add_simulated_mark(picture: Image.Image) -> None:
-    """Write SIMULATED slantwise across a picture, see-through, and small and solid at the top."""
-    mask = _slanted_word(picture.size)
-    picture.paste((255, 255, 255), (0, 0), mask)
+def add_simulated_mark(picture: Image.Image, height: float = 0.72) -> None:
+    """Write SIMULATED slantwise across a picture, see-through, and small and solid at the top.
+
+    Args:
+        picture: changed in place.
+        height: where the slanted word's middle goes, a share of the picture's height from the top.
+    """
+    mask = _slanted_word(min(picture.size))
+    left = (picture.width - mask.width) // 2
+    top = round(picture.height * height) - mask.height // 2
+    picture.paste((255, 255, 255), (left, top), mask)
     size_px = max(8, min(picture.size) // 30)
     pen = ImageDraw.Draw(picture)
     box = pen.textbbox((size_px * 0.8, size_px * 0.6), _WORD, font=_font(size_px))
@@ -37,15 +44,13 @@ def add_simulated_mark(picture: Image.Image) -> None:
 
 
 @lru_cache(maxsize=8)
-def _slanted_word(size: tuple[int, int]) -> Image.Image:
-    width, height = size
-    size_px = max(8, round(min(width, height) / 6.5))
-    strip = Image.new("L", (width * 2, size_px * 2))
-    ImageDraw.Draw(strip).text((width, size_px), _WORD, fill=84, font=_font(size_px), anchor="mm")
+def _slanted_word(side_px: int) -> Image.Image:
+    size_px = max(8, round(side_px / 6.5))
+    strip = Image.new("L", (size_px * 7, size_px * 2))
+    middle = (strip.width / 2, strip.height / 2)
+    ImageDraw.Draw(strip).text(middle, _WORD, fill=84, font=_font(size_px), anchor="mm")
     turned = strip.rotate(24, resample=Image.Resampling.BILINEAR, expand=True)
-    mask = Image.new("L", size)
-    mask.paste(turned, ((width - turned.width) // 2, round(height * 0.72) - turned.height // 2))
-    return mask
+    return turned.crop(turned.getbbox())
 
 
 def _add_caption(picture: Image.Image, caption: str) -> None:

@@ -1,4 +1,4 @@
-"""Frames of a clip from one picture: a slow zoom, a sway, and light that wanders over it."""
+"""Frames of a clip from one picture: a slow zoom and a sway."""
 
 import math
 import random
@@ -10,6 +10,7 @@ from influencerai_dagster.local.simulators.comfyui.marks import add_simulated_ma
 
 _USUAL_MOTION = 127
 _MARGIN = 1.12
+_MARK_HEIGHT = 0.87  # below the mark that a simulated first picture brings along
 
 
 def move(
@@ -21,8 +22,6 @@ def move(
     phase, direction = chance.uniform(0, math.tau), chance.choice((-1, 1))
     margin = (round(size[0] * _MARGIN), round(size[1] * _MARGIN))
     source = ImageOps.fit(picture, margin, Image.Resampling.BILINEAR)
-    light = Image.radial_gradient("L").resize(size, Image.Resampling.BILINEAR)
-    glow = ImageOps.invert(light).point(lambda value: value * 26 // 255)
     room_x, room_y = margin[0] - size[0], margin[1] - size[1]
     for index in range(num_frames):
         share = index / max(1, num_frames - 1)
@@ -37,7 +36,5 @@ def move(
             (left, top, left + wide, top + high),
             Image.Resampling.BILINEAR,
         )
-        shift = (round(size[0] * 0.4 * math.sin(angle)), round(-size[1] * 0.2))
-        frame.paste((255, 250, 235), shift, glow)
-        add_simulated_mark(frame)
+        add_simulated_mark(frame, _MARK_HEIGHT)
         yield frame

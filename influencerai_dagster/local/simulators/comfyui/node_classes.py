@@ -1,8 +1,8 @@
 """The nodes this server knows, as /object_info shows them; how a node runs lives in nodes.py.
 
-`node_classes.json` holds one /object_info entry per class: names, types, defaults and ranges are those
-of ComfyUI 0.3.64, so that the same workflow validates here and there; descriptions are our own.
-`"folder:checkpoints"` in the place of choices means the files of that folder as they are now.
+`node_classes.json` holds one /object_info entry per class: names, types, defaults and ranges are
+those of ComfyUI 0.3.64, so that the same workflow validates here and there; descriptions are our
+own. `"folder:checkpoints"` in the place of choices means the files of that folder as they are now.
 """
 
 import json

@@ -1,14 +1,12 @@
-"""What each node does: models are names with LoRAs, latents are sizes, pictures are Pillow images.
+"""What each node does: latents are sizes, pictures are lists of Pillow images.
 
-Inputs and ranges of the nodes are in node_classes.json, drawing is in drawing.py and motion.py, saving
-in save_nodes.py.
+Models are loaded in model_nodes.py, files saved in save_nodes.py, pictures drawn in drawing.py and
+motion.py. Inputs and ranges of the nodes are in node_classes.json.
 """
 
 import hashlib
-import logging
 import random
 import struct
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -16,25 +14,13 @@ from io import BytesIO
 from PIL import Image, ImageOps
 
 from influencerai_dagster.local.simulators.comfyui.drawing import Portrait, draw_portrait
+from influencerai_dagster.local.simulators.comfyui.model_nodes import MODEL_NODES, Model
 from influencerai_dagster.local.simulators.comfyui.motion import move
 from influencerai_dagster.local.simulators.comfyui.node_values import NodeContext, NodeResult
-from influencerai_dagster.local.simulators.comfyui.safetensors_header import read_metadata
 from influencerai_dagster.local.simulators.comfyui.save_nodes import SAVE_NODES
-from influencerai_dagster.local.simulators.comfyui.traits import Influence
 
-_PREVIEW_SIZE_PX = 256
-_LORA_BYTES = 1 << 20
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Model:
-    """A loaded checkpoint with the LoRAs applied to it."""
-
-    name: str
-    is_sdxl: bool
-    influences: tuple[Influence, ...] = ()
+_PREVIEW_SIZE_PX = 192
+_LATENT_PX = 8
 
 
 @dataclass(frozen=True)
@@ -56,57 +42,16 @@ class Latent:
     images: tuple[Image.Image, ...] = ()
 
 
-def _load_checkpoint(context: NodeContext, *, ckpt_name: str) -> NodeResult:
-    path = context.folders.model_path("checkpoints", ckpt_name)
-    if path is None:
-        raise FileNotFoundError(
-            f"Model in folder 'checkpoints' with filename '{ckpt_name}' not found."
-        )
-    time.sleep(context.faults.load_seconds)
-    metadata = read_metadata(path)
-    architecture = str(metadata.get("modelspec.architecture", ckpt_name)).lower()
-    model = Model(ckpt_name, "xl" in architecture)
-    return NodeResult((model, model, model))
-
-
-def _apply_lora(context: NodeContext, model: Model, lora_name: str, strength: float) -> Model:
-    path = context.folders.model_path("loras", lora_name)
-    if path is None:
-        raise FileNotFoundError(f"Model in folder 'loras' with filename '{lora_name}' not found.")
-    metadata = read_metadata(path)
-    base = str(metadata.get("ss_base_model_version", ""))
-    if base and base.startswith("sdxl") != model.is_sdxl:
-        log.warning(
-            "lora key not loaded: %s was trained on %s, not on %s", lora_name, base, model.name
-        )
-        return model
-    with path.open("rb") as file:
-        digest = hashlib.sha256(file.read(_LORA_BYTES)).digest()
-    influence = Influence(int.from_bytes(digest[:8]), strength)
-    return replace(model, influences=(*model.influences, influence))
-
-
-def _load_lora(
-    context: NodeContext,
-    *,
-    model: Model,
-    lora_name: str,
-    strength_model: float,
-    clip: Model | None = None,
-    strength_clip: float = 0.0,
-) -> NodeResult:
-    if strength_model == 0 and strength_clip == 0:
-        return NodeResult((model, clip))
-    changed = _apply_lora(context, model, lora_name, strength_model)
-    return NodeResult((changed, clip))
-
-
 def _set_last_layer(_: NodeContext, *, clip: Model, stop_at_clip_layer: int) -> NodeResult:  # noqa: ARG001 - drawn text has no layers
     return NodeResult((clip,))
 
 
 def _encode_text(_: NodeContext, *, text: str, clip: Model) -> NodeResult:  # noqa: ARG001 - the text is enough to draw
     return NodeResult((Conditioning(text),))
+
+
+def _guide_flux(_: NodeContext, *, conditioning: Conditioning, guidance: float) -> NodeResult:  # noqa: ARG001 - drawing has no guidance
+    return NodeResult((conditioning,))
 
 
 def _empty_latent(_: NodeContext, *, width: int, height: int, batch_size: int) -> NodeResult:
@@ -181,14 +126,15 @@ class _Noise:
     def __init__(self, image: Image.Image, seed: int) -> None:
         self._image = image.copy()
         self._image.thumbnail((_PREVIEW_SIZE_PX, _PREVIEW_SIZE_PX), Image.Resampling.BOX)
-        width, height = self._image.size
+        width, height = (max(1, side // _LATENT_PX) for side in self._image.size)
         noise = random.Random(seed).randbytes(width * height * 3)  # noqa: S311 - pixels, no secret
-        self._noise = Image.frombytes("RGB", self._image.size, noise)
+        small = Image.frombytes("RGB", (width, height), noise)
+        self._noise = small.resize(self._image.size, Image.Resampling.NEAREST)
 
     def preview(self, share: float) -> bytes:
         """Return the JPEG at this share (0 to 1) of the way."""
         buffer = BytesIO()
-        Image.blend(self._noise, self._image, share).save(buffer, "JPEG", quality=80)
+        Image.blend(self._noise, self._image, share).save(buffer, "JPEG", quality=70)
         return buffer.getvalue()
 
 
@@ -245,14 +191,13 @@ def _repeat_images(_: NodeContext, *, image: list[Image.Image], amount: int) -> 
 
 
 NODES: dict[str, Callable[..., NodeResult]] = {
+    **MODEL_NODES,
     **SAVE_NODES,
-    "CheckpointLoaderSimple": _load_checkpoint,
-    "ImageOnlyCheckpointLoader": _load_checkpoint,
-    "LoraLoader": _load_lora,
-    "LoraLoaderModelOnly": _load_lora,
     "CLIPSetLastLayer": _set_last_layer,
     "CLIPTextEncode": _encode_text,
+    "FluxGuidance": _guide_flux,
     "EmptyLatentImage": _empty_latent,
+    "EmptySD3LatentImage": _empty_latent,
     "KSampler": _sample,
     "VAEDecode": _decode,
     "SVD_img2vid_Conditioning": _condition_video,

@@ -31,7 +31,7 @@ async def submit(request: web.Request) -> web.Response:
         number: float = float(body["number"])
     else:
         number = state.queue.next_number()
-        if body.get("front") if isinstance(body, dict) else False:
+        if isinstance(body, dict) and body.get("front"):
             number = -number
     if "prompt" not in body:
         text = "No prompt provided"
@@ -48,8 +48,8 @@ async def submit(request: web.Request) -> web.Response:
         return web.json_response(answer, status=400)
     state.statistics.count("posted", prompt_id)
     state.queue.put((number, prompt_id, prompt, extra_data, validation.outputs))
-    answer = {"prompt_id": prompt_id, "number": number, "node_errors": validation.node_errors}
-    return web.json_response(answer)
+    accepted = {"prompt_id": prompt_id, "number": number, "node_errors": validation.node_errors}
+    return web.json_response(accepted)
 
 
 @routes.get("/queue")

@@ -13,7 +13,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """
     from safetensors import safe_open  # noqa: PLC0415 - a start need not wait for numpy
 
-    with safe_open(path, framework="np") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, framework="np") as file:
         return dict(file.metadata() or {})
 
 

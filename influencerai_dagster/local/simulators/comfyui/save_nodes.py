@@ -99,8 +99,8 @@ def _save_video(
     *,
     video: Video,
     filename_prefix: str,
-    format: str,
-    codec: str,  # noqa: A002 - the real node's input
+    format: str,  # noqa: A002 - the real node's input
+    codec: str,
 ) -> NodeResult:
     if format not in {"auto", "mp4"}:
         raise ValueError(f"'{format}' is not a valid VideoContainer")
@@ -118,8 +118,8 @@ def _encode(video: Video, path: Path, prompt: str) -> None:
 
     width_px, height_px = video.frames[0].size
     command = (
-        f"-y -loglevel error -f rawvideo -pix_fmt rgb24 -s {width_px}x{height_px} -r {video.fps:g} -i - "
-        "-c:v libx264 -pix_fmt yuv420p -preset veryfast -movflags use_metadata_tags -metadata"
+        f"-y -loglevel error -f rawvideo -pix_fmt rgb24 -s {width_px}x{height_px} -r {video.fps:g} "
+        "-i - -c:v libx264 -pix_fmt yuv420p -preset veryfast -movflags use_metadata_tags -metadata"
     ).split()
     subprocess.run(  # noqa: S603 - ffmpeg from its wheel, arguments made here
         [get_ffmpeg_exe(), *command, f"prompt={prompt}", str(path)],

@@ -1,7 +1,7 @@
 """Who is in the picture and where: plain values from seed, prompt text and LoRAs; no pixels here.
 
-Without a LoRA every seed shows somebody else. A LoRA pulls face, hair and eyes towards one person, the
-more the higher its strength; clothes and place still follow the prompt and the seed.
+Without a LoRA every seed shows somebody else. A LoRA pulls face, hair and eyes towards one person,
+the more the higher its strength; clothes and place still follow the prompt and the seed.
 """
 
 import hashlib

@@ -91,8 +91,8 @@ def _validate_outputs(prompt: dict[str, Any], outputs: list[str], folders: Folde
             )
             entry["dependent_outputs"].append(output)
     if not good:
-        error = _error("prompt_outputs_failed_validation", "Prompt outputs failed validation")
-        return Validation(error, [], node_errors)
+        rejected = _error("prompt_outputs_failed_validation", "Prompt outputs failed validation")
+        return Validation(rejected, [], node_errors)
     return Validation(None, good, node_errors)
 
 
@@ -229,7 +229,7 @@ def _exception_info(error: Exception) -> dict[str, Any]:
 
 
 def exception_name(error: BaseException) -> str:
-    """Name an exception's class as ComfyUI reports it: `ValueError`, `PIL.UnidentifiedImageError`."""
+    """Name an exception's class as ComfyUI does: `ValueError`, `PIL.UnidentifiedImageError`."""
     kind = type(error)
     if kind.__module__ == "builtins":
         return kind.__qualname__

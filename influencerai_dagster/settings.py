@@ -146,6 +146,8 @@ class Settings(BaseSettings):
     queue_concurrency_content_gen: PositiveInt = 3
     queue_concurrency_video_gen: PositiveInt = 2
     queue_concurrency_lora_training: PositiveInt = 1
+    generation_linger_seconds: Annotated[float, Field(ge=0)] = 10.0
+    max_pending_jobs_per_tenant: PositiveInt = 10_000
     log_level: Literal["debug", "info", "warn", "error"] = "info"
 
     # The stack on one machine

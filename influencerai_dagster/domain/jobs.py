@@ -49,8 +49,8 @@ class ImageJobPayload(Value):
 
     Attributes:
         seed: None draws one when the job is submitted.
-        workflow: name of a shipped template, or the object key of the tenant's own; None chooses by
-            family.
+        workflow: name of a shipped template, or of the tenant's own at
+            `workflows/<tenant>/<name>.json`; None chooses by family.
     """
 
     kind: Literal[JobKind.IMAGE] = JobKind.IMAGE
@@ -102,12 +102,13 @@ class JobRequest(Value):
     priority: Annotated[int, Field(ge=0, le=9)] = 5
 
 
-def prompt_id(job_id: UUID, attempt: int) -> str:
-    """Return ComfyUI's prompt_id of one attempt.
+def prompt_id(job_id: UUID, claim: int) -> str:
+    """Return ComfyUI's prompt_id of one claim of a job (1 is the first).
 
-    A new worker asks for it before it renders again.
+    It can be computed by whoever claims the job next, who asks the servers for it before rendering
+    again.
     """
-    return str(uuid5(_PROMPT_ID_NAMESPACE, f"{job_id}/{attempt}"))
+    return str(uuid5(_PROMPT_ID_NAMESPACE, f"{job_id}/{claim}"))
 
 
 def retry_delay_seconds(attempt: int) -> int:

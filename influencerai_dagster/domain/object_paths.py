@@ -111,14 +111,23 @@ def lora_samples_key(tenant: str, lora_id: str, file_name: str) -> str:
     return f"images/{check_part(tenant, 'tenant')}/{folder}/{check_file_name(file_name)}"
 
 
-def image_key(tenant: str, job_id: UUID, file_name: str = "output.png") -> str:
-    """Return the key of a file in the folder of an image job."""
-    return f"images/{check_part(tenant, 'tenant')}/{job_id}/{check_file_name(file_name)}"
+def output_key(kind: str, tenant: str, job_id: UUID, claim: int, suffix: str) -> str:
+    """Return the key of a file in the folder of a job, `images|videos/<tenant>/<jobId>/output.png`.
+
+    Args:
+        kind: "images" or "videos".
+        claim: how often the job was claimed. The first claim writes `output.png`; a later one,
+            after a worker died half-way, `output-2.png`: no object is ever overwritten.
+        suffix: with its dot, ".png".
+    """
+    name = "output" if claim == 1 else f"output-{claim}"
+    folder = f"{check_part(kind, 'kind')}/{check_part(tenant, 'tenant')}"
+    return f"{folder}/{job_id}/{check_file_name(name + suffix)}"
 
 
-def video_key(tenant: str, job_id: UUID, file_name: str = "output.mp4") -> str:
-    """Return the key of a file in the folder of a video job."""
-    return f"videos/{check_part(tenant, 'tenant')}/{job_id}/{check_file_name(file_name)}"
+def workflow_key(tenant: str, name: str) -> str:
+    """Return the key of a tenant's own ComfyUI workflow template."""
+    return f"workflows/{check_part(tenant, 'tenant')}/{check_part(name, 'workflow')}.json"
 
 
 def day_manifest_key(kind: str, key: DayKey, version: str) -> str:

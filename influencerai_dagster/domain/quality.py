@@ -26,6 +26,7 @@ class RejectReason(StrEnum):
     TOO_MANY_IMAGES = "beyond the limit of images"
     EXACT_DUPLICATE = "exact duplicate"
     NEAR_DUPLICATE = "near duplicate"
+    RIGHTS_INVALID = "rights.json not understood"
 
 
 class DatasetRules(Value):

@@ -13,8 +13,7 @@ class LoraManifest(Value):
     """One training and its result; the weights are immutable.
 
     Attributes:
-        lora_id: name of the file; derived from `recipe_version`, so the same recipe is the same
-            LoRA.
+        lora_id: name of the file, new with every training.
         recipe_version: content hash of captions version, config, base model and trainer.
         loss_curve: (step, running mean loss) as kohya reported it.
         sd_scripts_commit: commit of the trainer, or "unknown".
@@ -75,13 +74,12 @@ class LoraSamplesManifest(Value):
     lora_id: str
     samples: tuple[LoraSample, ...]
     grid_key: str
-    render_seconds: float
 
     @property
     def version(self) -> str:
-        """The data version: what was rendered."""
-        return fingerprint([sample.sha256 for sample in self.samples])
+        """The data version: the content hash of what was rendered."""
+        return fingerprint(self.model_dump(mode="json"))
 
     def object_key(self) -> str:
-        """Return where this manifest is kept."""
+        """Return where this version is kept."""
         return lora_samples_key(self.tenant, self.lora_id, f"{self.version}.json")

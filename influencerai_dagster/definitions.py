@@ -1,0 +1,145 @@
+"""What Dagster loads: every asset, check, job, sensor and resource, listed by hand.
+
+Settings become resources here and nowhere else. `build_definitions` takes other resources, so that
+a test builds the same location on its own servers.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from influencerai_dagster.domain.jobs import JobKind
+from influencerai_dagster.orchestration import jobs
+from influencerai_dagster.orchestration.assets.captions import captions
+from influencerai_dagster.orchestration.assets.datasets import dataset
+from influencerai_dagster.orchestration.assets.images import generated_images
+from influencerai_dagster.orchestration.assets.loras import lora_samples, lora_weights
+from influencerai_dagster.orchestration.assets.videos import generated_videos
+from influencerai_dagster.orchestration.checks.captions import every_image_has_a_caption
+from influencerai_dagster.orchestration.checks.datasets import (
+    dataset_has_images,
+    dataset_rights_check,
+)
+from influencerai_dagster.orchestration.checks.loras import (
+    lora_changes_the_picture,
+    lora_weights_are_stored,
+)
+from influencerai_dagster.orchestration.checks.outputs import (
+    jobs_completed_check,
+    outputs_stored_check,
+)
+from influencerai_dagster.orchestration.io_managers.manifests import ManifestIOManager
+from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.engines import (
+    CaptionerResource,
+    ComfyUIResource,
+    KohyaResource,
+)
+from influencerai_dagster.orchestration.resources.object_store import (
+    ObjectStoreResource,
+    PathStyleS3Resource,
+)
+from influencerai_dagster.orchestration.resources.studio import StudioResource
+from influencerai_dagster.orchestration.sensors.automation import lora_automation_sensor
+from influencerai_dagster.orchestration.sensors.dataset_uploads import dataset_upload_sensor
+from influencerai_dagster.orchestration.sensors.pending_jobs import pending_jobs_sensor
+from influencerai_dagster.settings import Settings, load_settings
+
+
+def build_resources(settings: Settings) -> dict[str, Any]:
+    """Return the resources that the settings describe; secrets stay names of variables."""
+    object_store = ObjectStoreResource(
+        s3=PathStyleS3Resource(
+            endpoint_url=settings.s3_endpoint,
+            region_name=settings.s3_region,
+            aws_access_key_id=dg.EnvVar("S3_KEY"),
+            aws_secret_access_key=dg.EnvVar("S3_SECRET"),
+            force_path_style=settings.s3_force_path_style,
+            checksum_mode=settings.s3_checksum_mode,
+        ),
+        bucket=settings.s3_bucket,
+    )
+    kohya_python = str(settings.kohya_python or sys.executable)
+    return {
+        "object_store": object_store,
+        "io_manager": ManifestIOManager(object_store=object_store),
+        "catalog": CatalogResource(database_url=dg.EnvVar("DATABASE_URL")),
+        "comfyui": ComfyUIResource(
+            urls=list(settings.comfyui_url),
+            lora_dir=str(settings.comfyui_lora_dir or ""),
+            timeout_seconds=settings.comfyui_timeout_seconds,
+        ),
+        "kohya": KohyaResource(
+            sd_scripts_dir=str(settings.kohya_dir or ""),
+            python=kohya_python,
+            models_dir=str(settings.kohya_models_dir or ""),
+            training_dir=str(settings.training_dir),
+            tokenizer_cache_dir=str(settings.kohya_tokenizer_cache_dir or ""),
+        ),
+        "captioner": _captioner(settings, kohya_python),
+        "studio": StudioResource(
+            max_upload_size_bytes=settings.max_upload_size,
+            max_dataset_images=settings.max_dataset_images,
+            min_image_side_px=settings.min_image_side_px,
+            default_training_preset=settings.default_training_preset,
+            generation_linger_seconds=settings.generation_linger_seconds,
+            max_pending_jobs_per_tenant=settings.max_pending_jobs_per_tenant,
+        ),
+    }
+
+
+def _captioner(settings: Settings, kohya_python: str) -> CaptionerResource:
+    if not settings.enable_auto_captions:
+        return CaptionerResource()
+    if settings.auto_captioner == "openrouter":
+        return CaptionerResource(
+            kind="openrouter",
+            openrouter_api_key=dg.EnvVar("OPENROUTER_API_KEY"),
+            openrouter_base_url=settings.openrouter_base_url,
+            openrouter_model=settings.openrouter_caption_model,
+        )
+    return CaptionerResource(
+        kind=settings.auto_captioner,
+        kohya_dir=str(settings.kohya_dir or ""),
+        kohya_python=kohya_python,
+        work_dir=str(settings.training_dir / "captions"),
+    )
+
+
+def build_definitions(
+    settings: Settings, resources: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """Return the code location.
+
+    Args:
+        settings: become the resources, and the policies of checks and sensors.
+        resources: used instead of those, by key.
+    """
+    return dg.Definitions(
+        assets=[dataset, captions, lora_weights, lora_samples, generated_images, generated_videos],
+        asset_checks=[
+            dataset_has_images,
+            dataset_rights_check(is_blocking=settings.dataset_rights == "block"),
+            every_image_has_a_caption,
+            lora_weights_are_stored,
+            lora_changes_the_picture,
+            outputs_stored_check("generated_images"),
+            jobs_completed_check("generated_images", JobKind.IMAGE),
+            outputs_stored_check("generated_videos"),
+            jobs_completed_check("generated_videos", JobKind.VIDEO),
+        ],
+        jobs=jobs.ALL_JOBS,
+        sensors=[
+            dataset_upload_sensor(settle_seconds=settings.dataset_settle_seconds),
+            pending_jobs_sensor,
+            lora_automation_sensor,
+        ],
+        resources=build_resources(settings) | dict(resources or {}),
+        # A second process per step costs seconds of CPU; one run drains many jobs instead.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions(load_settings())

@@ -1,0 +1,56 @@
+"""When a dataset whose uploads changed is ready to be scanned. Listing it lives in sensors/."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from influencerai_dagster.domain.keys import DatasetKey
+
+
+@dataclass(frozen=True)
+class UploadState:
+    """What one listing of a dataset's uploads says.
+
+    Attributes:
+        fingerprint: content hash of names, sizes and ETags.
+        changed_at: when the newest upload was written.
+    """
+
+    fingerprint: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True)
+class UploadDecision:
+    """What a tick does: datasets to scan, and those still being uploaded."""
+
+    ready: dict[DatasetKey, str]
+    settling: tuple[DatasetKey, ...]
+
+
+def decide(
+    listed: Mapping[DatasetKey, UploadState],
+    seen: Mapping[str, str],
+    *,
+    now: datetime,
+    settle_seconds: float,
+) -> UploadDecision:
+    """Choose the datasets whose uploads changed and then were quiet for `settle_seconds`.
+
+    Args:
+        listed: the current uploads of every dataset.
+        seen: fingerprint of the uploads that were last asked to be scanned, by partition key.
+
+    Returns:
+        Datasets to scan with their fingerprints, and those that changed but are not yet quiet.
+    """
+    changed = {
+        key: state for key, state in listed.items() if seen.get(str(key)) != state.fingerprint
+    }
+    settling = tuple(
+        key
+        for key, state in changed.items()
+        if (now - state.changed_at).total_seconds() < settle_seconds
+    )
+    ready = {key: state.fingerprint for key, state in changed.items() if key not in set(settling)}
+    return UploadDecision(ready, settling)

@@ -1,0 +1,95 @@
+"""Asset `dataset`: the validated uploads. What makes one valid lives in stages/datasets.py."""
+
+from collections import Counter
+
+import dagster as dg
+
+from influencerai_dagster.catalog.datasets import record_dataset
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.tenants import require_tenant
+from influencerai_dagster.domain.keys import DatasetKey
+from influencerai_dagster.domain.manifests.dataset import DatasetManifest
+from influencerai_dagster.media.contact_sheets import contact_sheet
+from influencerai_dagster.media.plots import histogram_png
+from influencerai_dagster.orchestration.failures import dagster_failures
+from influencerai_dagster.orchestration.metadata import OWNER, picture, table
+from influencerai_dagster.orchestration.partitions import dataset_partitions
+from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.orchestration.resources.studio import StudioResource
+from influencerai_dagster.stages.datasets import publish_dataset, scan_dataset
+from influencerai_dagster.storage.object_store import ObjectStore
+
+_SHEET_IMAGES = 24
+_PROGRESS_EVERY = 250
+
+
+@dg.asset(
+    partitions_def=dataset_partitions,
+    group_name="datasets",
+    kinds={"s3", "python"},
+    owners=[OWNER],
+    code_version="1",
+)
+def dataset(
+    context: dg.AssetExecutionContext,
+    object_store: ObjectStoreResource,
+    catalog: CatalogResource,
+    studio: StudioResource,
+) -> dg.MaterializeResult[DatasetManifest]:
+    """The photos of one dataset, validated, hashed and measured.
+
+    Made from every upload below `datasets/<tenant>/<dataset>/images/`; uploads themselves are never
+    changed. One partition is one dataset of one tenant. Rerun it when uploads changed and the
+    upload sensor is off.
+    """
+    with dagster_failures(context.retry_number):
+        key = DatasetKey.parse(context.partition_key)
+        with transaction(catalog.engine) as session:
+            require_tenant(session, key.tenant)
+
+        def report(done: int, total: int) -> None:
+            if done % _PROGRESS_EVERY == 0 or done == total:
+                context.log.info(f"{done} of {total} uploads read")
+
+        store = object_store.store
+        manifest = scan_dataset(store, key, studio.dataset_rules(), report)
+        publish_dataset(store, manifest)
+        with transaction(catalog.engine) as session:
+            record_dataset(session, manifest)
+        return dg.MaterializeResult(
+            value=manifest,
+            metadata=_metadata(store, manifest),
+            data_version=dg.DataVersion(manifest.version),
+        )
+
+
+def _metadata(store: ObjectStore, manifest: DatasetManifest) -> dict[str, dg.RawMetadataValue]:
+    shown = manifest.images[:_SHEET_IMAGES]
+    facts: dict[str, dg.RawMetadataValue] = {
+        "images": len(manifest.images),
+        "rejected": len(manifest.rejected),
+        "rights": manifest.rights.subject if manifest.rights else "not recorded",
+        "rejects": table([item.model_dump(mode="json") for item in manifest.rejected]),
+    }
+    if shown:
+        pictures = (
+            (image.file_name, data)
+            for image, data in zip(
+                shown, store.map(lambda image: store.get(image.object_key), shown), strict=True
+            )
+        )
+        sizes = Counter(_bucket(image.width_px, image.height_px) for image in manifest.images)
+        facts["contact_sheet"] = picture(contact_sheet(pictures), "accepted images")
+        facts["resolution_buckets"] = picture(
+            histogram_png(dict(sorted(sizes.items())), title="images by resolution bucket"),
+            "resolution buckets",
+            "image/png",
+        )
+    return facts
+
+
+def _bucket(width_px: int, height_px: int) -> str:
+    """Return the aspect-ratio bucket of 512² pixels that kohya would put such an image in."""
+    scale = (512 * 512 / (width_px * height_px)) ** 0.5
+    return f"{int(width_px * scale) // 64 * 64}×{int(height_px * scale) // 64 * 64}"

@@ -1,0 +1,63 @@
+"""Checks of `generated_images` and `generated_videos`: what the ledger calls done is on S3."""
+
+import dagster as dg
+
+from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.domain.jobs import JobKind, JobStatus
+from influencerai_dagster.domain.manifests.outputs import DayManifest
+from influencerai_dagster.orchestration.partitions import content_day_partitions
+from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+
+
+def outputs_stored_check(asset: str) -> dg.AssetChecksDefinition:
+    """Return the check that every output of a day is on S3 with its recorded size."""
+
+    @dg.asset_check(
+        name="every_output_is_stored",
+        asset=asset,
+        partitions_def=content_day_partitions,
+        additional_ins={"manifest": dg.AssetIn(asset)},
+    )
+    def check(manifest: DayManifest, object_store: ObjectStoreResource) -> dg.AssetCheckResult:
+        """Every output that the ledger calls completed is on S3 with its recorded size."""
+        store = object_store.store
+        infos = store.map(lambda item: store.head(item.object_key), manifest.outputs)
+        wrong = [
+            item.object_key
+            for item, info in zip(manifest.outputs, infos, strict=True)
+            if info is None or info.size_bytes != item.size_bytes
+        ]
+        return dg.AssetCheckResult(
+            passed=not wrong,
+            description=f"{len(manifest.outputs) - len(wrong)} of {len(manifest.outputs)} stored",
+            metadata={"missing_or_changed": wrong[:50]},
+        )
+
+    return check
+
+
+def jobs_completed_check(asset: str, kind: JobKind) -> dg.AssetChecksDefinition:
+    """Return the check that no job of a day failed."""
+
+    @dg.asset_check(
+        name="no_job_failed",
+        asset=asset,
+        partitions_def=content_day_partitions,
+        additional_ins={"manifest": dg.AssetIn(asset)},
+    )
+    def check(manifest: DayManifest, catalog: CatalogResource) -> dg.AssetCheckResult:
+        """No job of this day ended as failed; the reasons are in the metadata."""
+        with transaction(catalog.engine) as session:
+            failed = ledger.list_jobs(
+                session, manifest.tenant, day=manifest.day, kind=kind, status=JobStatus.FAILED
+            )
+        return dg.AssetCheckResult(
+            passed=not failed,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{len(failed)} jobs failed" if failed else "no job failed",
+            metadata={"failed": [f"{job.id}: {job.error}" for job in failed[:50]]},
+        )
+
+    return check

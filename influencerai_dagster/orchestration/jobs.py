@@ -1,0 +1,32 @@
+"""The Dagster jobs of the pipeline: what sensors start and what a person may launch."""
+
+import dagster as dg
+
+_HOUR = 3600
+
+build_dataset_job = dg.define_asset_job(
+    "build_dataset_job",
+    selection=dg.AssetSelection.assets("dataset", "captions"),
+    description="Validate the uploads of one dataset and caption its images.",
+    tags={"dagster/max_runtime": 2 * _HOUR, "stage": "datasets"},
+)
+train_lora_job = dg.define_asset_job(
+    "train_lora_job",
+    selection=dg.AssetSelection.assets("lora_weights", "lora_samples"),
+    description="Train the LoRA of one dataset and render its sample pictures.",
+    tags={"dagster/max_runtime": 14 * _HOUR, "stage": "loras"},
+)
+generate_images_job = dg.define_asset_job(
+    "generate_images_job",
+    selection=dg.AssetSelection.assets("generated_images"),
+    description="Render the pending pictures of one tenant-day; new jobs may be in the run config.",
+    tags={"dagster/max_runtime": 6 * _HOUR, "stage": "images"},
+)
+generate_videos_job = dg.define_asset_job(
+    "generate_videos_job",
+    selection=dg.AssetSelection.assets("generated_videos"),
+    description="Render the pending clips of one tenant-day; new jobs may be in the run config.",
+    tags={"dagster/max_runtime": 6 * _HOUR, "stage": "videos"},
+)
+
+ALL_JOBS = (build_dataset_job, train_lora_job, generate_images_job, generate_videos_job)

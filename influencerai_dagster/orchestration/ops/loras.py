@@ -1,0 +1,186 @@
+"""Ops of the LoRA stages: `train_lora` and `render_lora_samples`.
+
+The work lives in stages/loras.py and stages/lora_samples.py; assets/loras.py makes assets of these.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.lora_configs import resolve_lora_config
+from influencerai_dagster.domain.keys import DatasetKey
+from influencerai_dagster.domain.manifests.captions import CaptionsManifest
+from influencerai_dagster.domain.manifests.dataset import DatasetManifest
+from influencerai_dagster.domain.manifests.loras import LoraManifest, LoraSamplesManifest
+from influencerai_dagster.domain.training import LoraConfig, TrainingStep, epochs_planned
+from influencerai_dagster.media.contact_sheets import contact_sheet
+from influencerai_dagster.media.plots import loss_curve_png
+from influencerai_dagster.orchestration.failures import dagster_failures
+from influencerai_dagster.orchestration.metadata import picture
+from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.engines import ComfyUIResource, KohyaResource
+from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.orchestration.resources.studio import StudioResource
+from influencerai_dagster.stages.lora_samples import render_samples
+from influencerai_dagster.stages.loras import find_trained, make_recipe
+from influencerai_dagster.stages.loras import train_lora as run_training
+
+_LOG_EVERY_SECONDS = 10.0
+
+
+class TrainLoraConfig(dg.Config):
+    """Run config of `train_lora`.
+
+    Attributes:
+        lora_config: name of one of the tenant's LoRA configs; the default one if it is not given.
+        overrides: fields of the LoRA config to change in this run, for example
+            `{"max_train_steps": 800}`.
+        retrain: train again although this recipe was trained before.
+    """
+
+    lora_config: str | None = None
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    retrain: bool = False
+
+
+@dg.op(pool="lora_training", tags={"dagster/max_runtime": 12 * 3600}, code_version="1")
+def train_lora(
+    context: dg.OpExecutionContext,
+    config: TrainLoraConfig,
+    dataset: DatasetManifest,
+    captions: CaptionsManifest,
+    object_store: ObjectStoreResource,
+    catalog: CatalogResource,
+    kohya: KohyaResource,
+    studio: StudioResource,
+) -> dg.Output[LoraManifest]:
+    """Train a LoRA with kohya sd-scripts, unless this very recipe was trained before."""
+    with dagster_failures(context.retry_number):
+        key = DatasetKey.parse(context.partition_key)
+        lora_config = _lora_config(config, key, catalog, studio)
+        trainer = kohya.trainer()
+        recipe = make_recipe(dataset, captions, lora_config, trainer.models_dir)
+        manifest = (
+            None if config.retrain else find_trained(catalog.engine, recipe, object_store.store)
+        )
+        if manifest is not None:
+            context.log.info(f"recipe {recipe.version} was trained before as {manifest.lora_id}")
+        else:
+            context.log.info(_plan(lora_config, len(dataset.images)))
+            progress = _Progress(context)
+            manifest = run_training(
+                catalog.engine,
+                object_store.store,
+                trainer,
+                recipe,
+                sample_prompts=(f"{captions.trigger_phrase}, portrait photo",),
+                on_step=progress.step,
+                on_sample=progress.sample,
+            )
+        return dg.Output(
+            manifest,
+            metadata=_lora_metadata(manifest),
+            data_version=dg.DataVersion(manifest.version),
+        )
+
+
+@dg.op(pool="image_generation", code_version="1")
+def render_lora_samples(
+    context: dg.OpExecutionContext,
+    lora_weights: LoraManifest,
+    object_store: ObjectStoreResource,
+    comfyui: ComfyUIResource,
+) -> dg.Output[LoraSamplesManifest]:
+    """Render the fixed sample prompts with a LoRA at several strengths."""
+    with dagster_failures(context.retry_number):
+        manifest, sheet = render_samples(
+            object_store.store,
+            comfyui.farm(),
+            lora_weights,
+            lambda done, total: context.log.info(f"{done} of {total} sample pictures rendered"),
+        )
+        return dg.Output(
+            manifest,
+            metadata={
+                "lora_id": manifest.lora_id,
+                "pictures": len(manifest.samples),
+                "grid": picture(sheet, "prompts by strength"),
+            },
+            data_version=dg.DataVersion(manifest.version),
+        )
+
+
+def _lora_config(
+    config: TrainLoraConfig, key: DatasetKey, catalog: CatalogResource, studio: StudioResource
+) -> LoraConfig:
+    """Return the tenant's config with this run's overrides."""
+    with transaction(catalog.engine) as session:
+        return resolve_lora_config(
+            session,
+            key.tenant,
+            config.lora_config,
+            studio.default_training_preset,
+            overrides=config.overrides,
+        )
+
+
+def _plan(config: LoraConfig, num_images: int) -> str:
+    return (
+        f"training {config.base_model_family} on {config.base_model}: {num_images} images × "
+        f"{config.num_repeats} repeats × {epochs_planned(num_images, config)} epochs ÷ batch "
+        f"{config.train_batch_size}, stopping at {config.max_train_steps} steps"
+    )
+
+
+def _lora_metadata(manifest: LoraManifest) -> dict[str, dg.RawMetadataValue]:
+    facts: dict[str, dg.RawMetadataValue] = {
+        "lora_id": manifest.lora_id,
+        "weights_key": manifest.weights_key,
+        "weights_size_bytes": manifest.weights_size_bytes,
+        "base_model": manifest.config.base_model,
+        "steps": manifest.steps,
+        "train_seconds": round(manifest.train_seconds, 1),
+        "is_simulated": manifest.is_simulated,
+        "config": dg.MetadataValue.json(manifest.config.model_dump(mode="json")),
+    }
+    if manifest.final_loss is not None:
+        facts["final_loss"] = manifest.final_loss
+    if manifest.loss_curve:
+        facts["loss_curve"] = picture(
+            loss_curve_png(manifest.loss_curve), "loss by step", "image/png"
+        )
+    return facts
+
+
+class _Progress:
+    """Reports a running training to the Dagster log, and its samples as observations."""
+
+    def __init__(self, context: dg.OpExecutionContext) -> None:
+        self._context = context
+        self._logged_at = 0.0
+
+    def step(self, step: TrainingStep) -> None:
+        now = time.monotonic()
+        if now - self._logged_at < _LOG_EVERY_SECONDS and step.step < step.total_steps:
+            return
+        self._logged_at = now
+        loss = "?" if step.loss is None else f"{step.loss:.4f}"
+        eta = "?" if step.eta_seconds is None else f"{step.eta_seconds:.0f} s"
+        self._context.log.info(
+            f"step {step.step} of {step.total_steps} "
+            f"({100 * step.step / max(1, step.total_steps):.0f} %), loss {loss}, left {eta}"
+        )
+
+    def sample(self, path: Path) -> None:
+        sheet = contact_sheet([(path.name, path.read_bytes())], columns=1, thumb_px=256)
+        self._context.log_event(
+            dg.AssetObservation(
+                asset_key="lora_weights",
+                partition=self._context.partition_key,
+                metadata={"training_sample": picture(sheet, path.name)},
+            )
+        )

@@ -1,0 +1,105 @@
+"""ComfyUI, kohya and the auto-captioner for ops: where they are, from the settings."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from influencerai_dagster.domain.manifests.captions import CaptionSource
+from influencerai_dagster.engines.kohya.captioners import BlipCaptioner, Wd14Captioner
+from influencerai_dagster.engines.openrouter.captioner import OpenRouterCaptioner
+from influencerai_dagster.engines.openrouter.client import OpenRouterClient
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.stages.captions import Captioner
+from influencerai_dagster.stages.comfyui_jobs import RenderFarm
+from influencerai_dagster.stages.loras import Trainer
+
+
+class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic
+    """The ComfyUI servers.
+
+    Attributes:
+        urls: COMFYUI_URL.
+        lora_dir: COMFYUI_LORA_DIR, "" if it is not set.
+        timeout_seconds: COMFYUI_TIMEOUT.
+    """
+
+    urls: list[str]
+    lora_dir: str
+    timeout_seconds: float
+
+    def farm(self) -> RenderFarm:
+        """Return the servers as the stages take them."""
+        return RenderFarm(
+            servers=tuple(self.urls),
+            lora_dir=Path(self.lora_dir) if self.lora_dir else None,
+            timeout_seconds=self.timeout_seconds,
+        )
+
+
+class KohyaResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic
+    """kohya sd-scripts and the folders a training needs; "" is "not set"."""
+
+    sd_scripts_dir: str
+    python: str
+    models_dir: str
+    training_dir: str
+    tokenizer_cache_dir: str
+
+    def trainer(self) -> Trainer:
+        """Return the installation as the stages take it; PermanentError names what is not set."""
+        required = {"KOHYA_DIR": self.sd_scripts_dir, "KOHYA_MODELS_DIR": self.models_dir}
+        missing = [name for name, value in required.items() if not value]
+        if missing:
+            raise PermanentError(
+                f"{' and '.join(missing)} not set: name the folder of kohya sd-scripts and the "
+                "folder of the base models, then run `influencerai doctor`."
+            )
+        cache = self.tokenizer_cache_dir
+        return Trainer(
+            sd_scripts_dir=Path(self.sd_scripts_dir),
+            python=Path(self.python),
+            models_dir=Path(self.models_dir),
+            training_dir=Path(self.training_dir),
+            tokenizer_cache_dir=Path(cache) if cache else None,
+        )
+
+
+class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic
+    """The auto-captioner.
+
+    Attributes:
+        kind: AUTO_CAPTIONER, or "" when ENABLE_AUTO_CAPTIONS is off.
+        openrouter_api_key: only read when `kind` is "openrouter".
+    """
+
+    kind: str = ""
+    kohya_dir: str = ""
+    kohya_python: str = ""
+    work_dir: str = ""
+    openrouter_api_key: str = ""
+    openrouter_base_url: str = ""
+    openrouter_model: str = ""
+
+    def captioner(self) -> tuple[Captioner | None, CaptionSource]:
+        """Return the captioner and its name in the manifest; (None, class) when it is off."""
+        if not self.kind:
+            return None, CaptionSource.CLASS
+        source = CaptionSource(self.kind)
+        if source == CaptionSource.OPENROUTER:
+            client = OpenRouterClient(
+                api_key=self.openrouter_api_key, base_url=self.openrouter_base_url
+            )
+            return OpenRouterCaptioner(client, model=self.openrouter_model), source
+        if not self.kohya_dir:
+            raise PermanentError(f"AUTO_CAPTIONER={self.kind} needs KOHYA_DIR; it is not set")
+        sd_scripts_dir, python = Path(self.kohya_dir), Path(self.kohya_python)
+        work_dir = Path(self.work_dir)
+        if source == CaptionSource.BLIP:
+            blip = BlipCaptioner(sd_scripts_dir=sd_scripts_dir, python=python, work_dir=work_dir)
+            return blip, source
+        return Wd14Captioner(
+            sd_scripts_dir=sd_scripts_dir,
+            python=python,
+            work_dir=work_dir,
+            model_dir=work_dir / "wd14-model",
+        ), source

@@ -1,0 +1,96 @@
+"""`dataset_upload_sensor`: new or changed uploads → a run that builds the dataset.
+
+Reads the listing, decides by domain/uploads.py, reports. A listing that fails raises: it never
+looks like an empty one, and the cursor stays.
+"""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.tenants import list_tenants
+from influencerai_dagster.domain.keys import DatasetKey
+from influencerai_dagster.domain.object_paths import tenant_datasets_prefix
+from influencerai_dagster.domain.uploads import UploadDecision, UploadState, decide
+from influencerai_dagster.orchestration.jobs import build_dataset_job
+from influencerai_dagster.orchestration.partitions import dataset_partitions
+from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.stages.datasets import uploads_by_dataset, uploads_fingerprint
+from influencerai_dagster.storage.object_store import ObjectStore
+
+MAX_RUNS_PER_TICK = 100
+FINGERPRINT_DIGITS = 16
+
+
+def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
+    """Return the sensor; uploads must have been quiet for `settle_seconds`."""
+
+    @dg.sensor(
+        job=build_dataset_job,
+        minimum_interval_seconds=5,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            "Finds new or changed photos below datasets/<tenant>/<dataset>/images/ and builds "
+            f"their dataset, once uploads have been quiet for {settle_seconds:g} s."
+        ),
+    )
+    def dataset_upload_sensor(
+        context: dg.SensorEvaluationContext,
+        object_store: ObjectStoreResource,
+        catalog: CatalogResource,
+    ) -> dg.SensorResult | dg.SkipReason:
+        with transaction(catalog.engine) as session:
+            tenants = [tenant.id for tenant in list_tenants(session)]
+        seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
+        listed = list_uploads(object_store.store, tenants)
+        decision = decide(listed, seen, now=datetime.now(UTC), settle_seconds=settle_seconds)
+        return _report(listed, seen, decision)
+
+    return dataset_upload_sensor
+
+
+def list_uploads(store: ObjectStore, tenants: Iterable[str]) -> dict[DatasetKey, UploadState]:
+    """List the uploads of every tenant, tenants in parallel; a failed page raises."""
+
+    def of_tenant(tenant: str) -> dict[DatasetKey, UploadState]:
+        groups = uploads_by_dataset(store.list(tenant_datasets_prefix(tenant)))
+        return {
+            key: UploadState(
+                uploads_fingerprint(infos)[:FINGERPRINT_DIGITS],
+                max(info.last_modified for info in infos),
+            )
+            for key, infos in groups.items()
+        }
+
+    listed: dict[DatasetKey, UploadState] = {}
+    for states in store.map(of_tenant, list(tenants)):
+        listed |= states
+    return listed
+
+
+def _report(
+    listed: dict[DatasetKey, UploadState], seen: dict[str, str], decision: UploadDecision
+) -> dg.SensorResult | dg.SkipReason:
+    batch = dict(list(decision.ready.items())[:MAX_RUNS_PER_TICK])
+    if not batch:
+        waiting = ", ".join(map(str, decision.settling[:10]))
+        return dg.SkipReason(
+            f"still being uploaded: {waiting}"
+            if waiting
+            else f"{len(listed)} datasets, none changed"
+        )
+    # A dataset whose uploads are all gone leaves the cursor, so that it is new when it comes back.
+    kept = {str(key): seen[str(key)] for key in listed if str(key) in seen}
+    requested = {str(key): fingerprint for key, fingerprint in batch.items()}
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(run_key=f"{partition}@{fingerprint}", partition_key=partition)
+            for partition, fingerprint in requested.items()
+        ],
+        dynamic_partitions_requests=[dataset_partitions.build_add_request(list(requested))],
+        cursor=json.dumps(kept | requested, separators=(",", ":")),
+    )

@@ -1,0 +1,149 @@
+"""Stage `captions`: one caption for every image of a dataset.
+
+A sidecar img.txt wins and is never overwritten; else an auto-captioner; else the class caption of
+the influencer. Auto captions live in the manifest only: written beside the uploads they would be
+sidecars of the next scan, and the dataset would change by being captioned.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from influencerai_dagster.domain.manifests.captions import (
+    MAX_CAPTION_LENGTH,
+    Caption,
+    CaptionsManifest,
+    CaptionSource,
+)
+from influencerai_dagster.domain.manifests.dataset import DatasetImage, DatasetManifest
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.media.images import normalised_image
+from influencerai_dagster.storage.object_store import ObjectStore
+
+
+class Captioner(Protocol):
+    """A program or a service that describes pictures."""
+
+    def caption(self, image_dir: Path) -> dict[str, str]:
+        """Return one line of text for every image of a folder, by file name."""
+
+
+@dataclass(frozen=True)
+class CaptionSettings:
+    """How captions are made for one influencer.
+
+    Attributes:
+        trigger_phrase: the words that call the character; every caption starts with them.
+        class_caption: what the character is ("woman"), used where nobody wrote a caption.
+        captioner: describes images that have no sidecar, or None.
+        captioner_source: who that captioner is, for the manifest.
+    """
+
+    trigger_phrase: str
+    class_caption: str
+    captioner: Captioner | None = None
+    captioner_source: CaptionSource = CaptionSource.CLASS
+
+
+def write_captions(
+    store: ObjectStore, dataset: DatasetManifest, settings: CaptionSettings
+) -> CaptionsManifest:
+    """Give every image of a dataset its caption.
+
+    Raises:
+        PermanentError: some sidecars cannot be used; the text names each file and its problem.
+            Nothing is written.
+    """
+    problems: list[str] = []
+    written: dict[str, str] = {}
+    with_sidecar = [image for image in dataset.images if image.caption_object_key is not None]
+    for image, data in zip(
+        with_sidecar,
+        store.map(lambda image: _read_sidecar(store, image), with_sidecar),
+        strict=True,
+    ):
+        try:
+            written[image.file_name] = parse_sidecar(data)
+        except ValueError as error:
+            problems.append(f"{image.caption_object_key}: {error}")
+    if problems:
+        raise PermanentError(
+            f"{len(problems)} caption files of {dataset.key} cannot be used. Correct or remove "
+            "them and upload again:\n  " + "\n  ".join(problems)
+        )
+    missing = [image for image in dataset.images if image.file_name not in written]
+    described = _describe(store, missing, settings.captioner)
+    captions = tuple(
+        _caption(image.file_name, written, described, settings) for image in dataset.images
+    )
+    return CaptionsManifest.build(
+        dataset.key,
+        dataset_version=dataset.version,
+        trigger_phrase=settings.trigger_phrase,
+        captions=captions,
+    )
+
+
+def parse_sidecar(data: bytes) -> str:
+    """Return the caption that a sidecar holds.
+
+    Raises:
+        ValueError: not UTF-8, empty, more than one line, too long, or with a control character.
+    """
+    try:
+        text = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{data[error.start]:02x} at {error.start}"
+        raise ValueError(f"is not UTF-8 ({found}); save it as UTF-8") from None
+    if not text:
+        raise ValueError("is empty; kohya refuses an empty caption")
+    if len(text.splitlines()) > 1:
+        raise ValueError("has more than one line; kohya reads only the first")
+    if len(text) > MAX_CAPTION_LENGTH:
+        raise ValueError(f"has {len(text)} characters; at most {MAX_CAPTION_LENGTH}")
+    if not text.isprintable():
+        raise ValueError("has a control character")
+    return text
+
+
+def trigger_first(trigger_phrase: str, text: str) -> str:
+    """Return the text with the trigger phrase at its start, once."""
+    if not trigger_phrase or text == trigger_phrase or text.startswith(f"{trigger_phrase},"):
+        return text
+    return f"{trigger_phrase}, {text}" if text else trigger_phrase
+
+
+def _read_sidecar(store: ObjectStore, image: DatasetImage) -> bytes:
+    return store.get(image.caption_object_key or "")
+
+
+def _describe(
+    store: ObjectStore, images: list[DatasetImage], captioner: Captioner | None
+) -> dict[str, str]:
+    if captioner is None or not images:
+        return {}
+    with tempfile.TemporaryDirectory(prefix="captions-") as folder:
+        copies = Path(folder)
+
+        def copy(image: DatasetImage) -> None:
+            (copies / image.file_name).write_bytes(normalised_image(store.get(image.object_key)))
+
+        for _ in store.map(copy, images):
+            pass
+        return captioner.caption(copies)
+
+
+def _caption(
+    file_name: str, written: dict[str, str], described: dict[str, str], settings: CaptionSettings
+) -> Caption:
+    if file_name in written:
+        text, source = written[file_name], CaptionSource.SIDECAR
+    elif described.get(file_name, "").strip():
+        words = " ".join(described[file_name].split())
+        text, source = words[:MAX_CAPTION_LENGTH], settings.captioner_source
+    else:
+        text, source = settings.class_caption, CaptionSource.CLASS
+    return Caption(
+        file_name=file_name, text=trigger_first(settings.trigger_phrase, text), source=source
+    )

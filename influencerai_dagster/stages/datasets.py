@@ -1,0 +1,204 @@
+"""Stage `dataset`: uploads → a validated dataset. Uploads are only read, never changed or deleted.
+
+One image is in memory per worker, however many a dataset has. Rules are in domain/quality.py, the
+measuring in media/images.py.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from influencerai_dagster.domain.fingerprints import fingerprint, sha256_hex
+from influencerai_dagster.domain.keys import DatasetKey
+from influencerai_dagster.domain.manifests.dataset import (
+    DatasetImage,
+    DatasetManifest,
+    RejectedUpload,
+    Rights,
+)
+from influencerai_dagster.domain.object_paths import (
+    dataset_key_of,
+    file_name_problem,
+    latest_dataset_manifest_key,
+    rights_key,
+    uploads_prefix,
+)
+from influencerai_dagster.domain.quality import DatasetRules, RejectReason
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.media.images import MeasuredImage, Reject, measure_upload, near_duplicates
+from influencerai_dagster.stages.manifests import publish
+from influencerai_dagster.storage.contents import ObjectInfo
+from influencerai_dagster.storage.object_store import ObjectStore
+
+CAPTION_SUFFIX = ".txt"
+MAX_SIDECAR_SIZE_BYTES = 64 * 1024
+_RIGHTS_FILE = "rights.json"
+
+
+@dataclass(frozen=True)
+class _Upload:
+    """One listed upload and the sidecar caption beside it."""
+
+    file_name: str
+    info: ObjectInfo
+    sidecar: ObjectInfo | None
+
+
+def scan_dataset(
+    store: ObjectStore,
+    key: DatasetKey,
+    rules: DatasetRules,
+    on_progress: Callable[[int, int], None],
+) -> DatasetManifest:
+    """Validate, hash and measure every upload of a dataset, in parallel.
+
+    Args:
+        store: where the uploads are.
+        key: the dataset.
+        rules: limits that uploads are held to.
+        on_progress: called with (uploads done, uploads in all).
+
+    Returns:
+        The manifest, not yet published; images and rejects are in order of file name.
+
+    Raises:
+        PermanentError: nothing was uploaded, or access to S3 is denied.
+        TransientError: S3 did not answer; run again.
+    """
+    listed = list(store.list(uploads_prefix(key)))
+    if not listed:
+        raise PermanentError(
+            f"dataset {key} is empty: found no object below {uploads_prefix(key)}. "
+            f"Upload photos with `influencerai dataset upload`."
+        )
+    uploads, rejected = _sort_out(listed, uploads_prefix(key), rules)
+    measured: list[tuple[_Upload, MeasuredImage]] = []
+    results = store.map(lambda upload: _measure(store, upload, rules), uploads)
+    for done, (upload, result) in enumerate(zip(uploads, results, strict=True), start=1):
+        if isinstance(result, Reject):
+            rejected.append(_reject(upload.file_name, result.reason, result.detail))
+        else:
+            measured.append((upload, result))
+        on_progress(done, len(uploads))
+    accepted, duplicates = _without_duplicates(measured, rules)
+    rights, rights_problem = _read_rights(store, key, listed)
+    rejected += duplicates + rights_problem
+    return DatasetManifest.build(
+        key,
+        images=tuple(store.map(lambda item: _dataset_image(store, *item), accepted)),
+        rejected=tuple(sorted(rejected, key=lambda item: item.file_name)),
+        rights=rights,
+    )
+
+
+def publish_dataset(store: ObjectStore, manifest: DatasetManifest) -> None:
+    """Publish this version of the manifest, then make it the newest (manifest.json)."""
+    publish(store, manifest)
+    store.put_latest(
+        latest_dataset_manifest_key(manifest.key), manifest.model_dump_json(indent=2).encode()
+    )
+
+
+def uploads_by_dataset(infos: Iterable[ObjectInfo]) -> dict[DatasetKey, list[ObjectInfo]]:
+    """Group a listing by dataset; objects that are no uploads of a valid dataset are left out."""
+    groups: dict[DatasetKey, list[ObjectInfo]] = {}
+    for info in infos:
+        key = dataset_key_of(info.key)
+        if key is not None:
+            groups.setdefault(key, []).append(info)
+    return groups
+
+
+def uploads_fingerprint(infos: Iterable[ObjectInfo]) -> str:
+    """Return the hash of a listing; it changes when an upload comes, goes or is replaced."""
+    return fingerprint(sorted([info.key, info.size_bytes, info.etag] for info in infos))
+
+
+def _reject(file_name: str, reason: RejectReason, detail: str) -> RejectedUpload:
+    return RejectedUpload(file_name=file_name, reason=reason, detail=detail)
+
+
+def _sort_out(
+    listed: list[ObjectInfo], prefix: str, rules: DatasetRules
+) -> tuple[list[_Upload], list[RejectedUpload]]:
+    """Tell images from sidecars and reject by name, size and number without reading a byte."""
+    by_name = {info.key.removeprefix(prefix): info for info in listed}
+    uploads: list[_Upload] = []
+    rejected: list[RejectedUpload] = []
+    for name, info in sorted(by_name.items()):
+        if name == _RIGHTS_FILE or name.endswith(CAPTION_SUFFIX) or not name:
+            continue
+        problem = file_name_problem(name)
+        if problem is not None:
+            rejected.append(_reject(name, RejectReason.NAME_NOT_ALLOWED, problem))
+        elif info.size_bytes > rules.max_upload_size_bytes:
+            detail = f"{info.size_bytes} bytes; MAX_UPLOAD_SIZE is {rules.max_upload_size_bytes}"
+            rejected.append(_reject(name, RejectReason.TOO_LARGE, detail))
+        elif len(uploads) >= rules.max_images:
+            detail = f"MAX_DATASET_IMAGES is {rules.max_images}"
+            rejected.append(_reject(name, RejectReason.TOO_MANY_IMAGES, detail))
+        else:
+            sidecar = by_name.get(name.rpartition(".")[0] + CAPTION_SUFFIX)
+            uploads.append(_Upload(name, info, sidecar))
+    return uploads, rejected
+
+
+def _measure(store: ObjectStore, upload: _Upload, rules: DatasetRules) -> MeasuredImage | Reject:
+    return measure_upload(store.get(upload.info.key), rules)
+
+
+def _without_duplicates(
+    measured: list[tuple[_Upload, MeasuredImage]], rules: DatasetRules
+) -> tuple[list[tuple[_Upload, MeasuredImage]], list[RejectedUpload]]:
+    first_by_sha256: dict[str, str] = {}
+    unique: list[tuple[_Upload, MeasuredImage]] = []
+    rejected: list[RejectedUpload] = []
+    for upload, image in measured:
+        first = first_by_sha256.setdefault(image.sha256, upload.file_name)
+        if first == upload.file_name:
+            unique.append((upload, image))
+        else:
+            detail = f"the same bytes as {first}"
+            rejected.append(_reject(upload.file_name, RejectReason.EXACT_DUPLICATE, detail))
+    hashes = [image.perceptual_hash for _, image in unique]
+    repeats = near_duplicates(hashes, rules.near_duplicate_bits)
+    for index, earlier in repeats.items():
+        detail = f"looks like {unique[earlier][0].file_name}"
+        rejected.append(_reject(unique[index][0].file_name, RejectReason.NEAR_DUPLICATE, detail))
+    return [item for index, item in enumerate(unique) if index not in repeats], rejected
+
+
+def _dataset_image(store: ObjectStore, upload: _Upload, image: MeasuredImage) -> DatasetImage:
+    sidecar = upload.sidecar
+    if sidecar is not None and sidecar.size_bytes > MAX_SIDECAR_SIZE_BYTES:
+        raise PermanentError(
+            f"caption {sidecar.key} has {sidecar.size_bytes} bytes; a caption is one line of at "
+            f"most {MAX_SIDECAR_SIZE_BYTES} bytes. Replace it."
+        )
+    return DatasetImage(
+        file_name=upload.file_name,
+        object_key=upload.info.key,
+        size_bytes=upload.info.size_bytes,
+        sha256=image.sha256,
+        format=image.format,
+        width_px=image.width_px,
+        height_px=image.height_px,
+        perceptual_hash=image.perceptual_hash,
+        caption_object_key=sidecar.key if sidecar else None,
+        caption_sha256=sha256_hex(store.get(sidecar.key)) if sidecar else None,
+    )
+
+
+def _read_rights(
+    store: ObjectStore, key: DatasetKey, listed: list[ObjectInfo]
+) -> tuple[Rights | None, list[RejectedUpload]]:
+    if all(info.key != rights_key(key) for info in listed):
+        return None, []
+    try:
+        return Rights.model_validate_json(store.get(rights_key(key))), []
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        detail = f"{field}: {first['msg']}"
+        return None, [_reject(_RIGHTS_FILE, RejectReason.RIGHTS_INVALID, detail)]

@@ -1,0 +1,191 @@
+"""Stage `generated_images`: one image job → one picture, stored with its output.json.
+
+Draining the ledger lives in stages/rendering.py, talking to ComfyUI in stages/comfyui_jobs.py.
+"""
+
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine
+
+from influencerai_dagster.catalog import loras as lora_rows
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.ledger import ClaimedJob
+from influencerai_dagster.domain.jobs import ImageJobPayload, LoraReference
+from influencerai_dagster.domain.manifests.loras import LoraManifest
+from influencerai_dagster.domain.manifests.outputs import (
+    LoraIngredient,
+    OutputManifest,
+    StoredFile,
+)
+from influencerai_dagster.domain.object_paths import output_key
+from influencerai_dagster.domain.sampling import ImageSampling, LoraUse
+from influencerai_dagster.domain.training import BaseModelFamily
+from influencerai_dagster.engines.comfyui.templates import (
+    WorkflowTemplate,
+    fill_image_workflow,
+    workflow_sha256,
+)
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.media.images import image_size
+from influencerai_dagster.stages.comfyui_jobs import (
+    RenderFarm,
+    filename_prefix,
+    interrupt_render,
+    load_template,
+    place_lora,
+    render_workflow,
+    single_file,
+    store_output,
+)
+from influencerai_dagster.storage.object_store import ObjectStore
+
+
+@dataclass(frozen=True)
+class FamilyDefaults:
+    """What a picture gets where its job says nothing, by family of the base model."""
+
+    workflow: str
+    width_px: int
+    height_px: int
+    steps: int
+    cfg: float
+    sampler_name: str
+    scheduler: str
+    base_model: str
+
+
+FAMILY_DEFAULTS = {
+    BaseModelFamily.SD15: FamilyDefaults(
+        "sd15_text_to_image", 512, 768, 25, 7.0, "dpmpp_2m", "karras",
+        "v1-5-pruned-emaonly.safetensors",
+    ),
+    BaseModelFamily.SDXL: FamilyDefaults(
+        "sdxl_text_to_image", 832, 1216, 30, 6.0, "dpmpp_2m", "karras",
+        "sd_xl_base_1.0.safetensors",
+    ),
+    BaseModelFamily.FLUX: FamilyDefaults(
+        "flux_text_to_image", 832, 1216, 20, 1.0, "euler", "simple", "flux1-dev.safetensors"
+    ),
+}  # fmt: skip
+
+
+@dataclass
+class ImageRenderer:
+    """Renders image jobs; one instance serves all threads of a drain."""
+
+    engine: Engine
+    store: ObjectStore
+    farm: RenderFarm
+    _placed: dict[str, str] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
+        """Render one image job, store output.png and output.json, return both.
+
+        Raises:
+            PermanentError: the job asks for what cannot be made; the text is for the tenant.
+            TransientError: the server, S3 or PostgreSQL failed in passing.
+        """
+        payload = job.payload
+        if not isinstance(payload, ImageJobPayload):
+            raise PermanentError(f"job {job.id} is a {payload.kind} job, not an image job")
+        loras = self._resolve(job.tenant, payload.loras)
+        sampling, template = self._plan(job.tenant, payload, loras)
+        workflow = fill_image_workflow(template, sampling, filename_prefix=filename_prefix(job))
+        rendered = render_workflow(self.farm, server, job, workflow)
+        content = single_file(rendered.result, ".png")
+        width_px, height_px = image_size(content)
+        key = output_key("images", job.tenant, job.id, job.lease_token, ".png")
+        output = OutputManifest(
+            tenant=job.tenant,
+            job_id=job.id,
+            kind="image",
+            file=self.store.put_new(key, content, content_type="image/png"),
+            width_px=width_px,
+            height_px=height_px,
+            sampling=sampling,
+            loras=tuple(_ingredient(reference, lora) for reference, lora in loras),
+            workflow_name=template.name,
+            workflow_sha256=workflow_sha256(workflow),
+            comfyui_url=server,
+            comfyui_version=rendered.server.comfyui_version,
+            prompt_id=rendered.result.prompt_id,
+            render_seconds=rendered.result.seconds,
+            is_simulated=rendered.server.is_simulated,
+            created_at=datetime.now(UTC),
+        )
+        return output, store_output(self.store, output, job)
+
+    def interrupt(self, job: ClaimedJob, server: str) -> None:
+        """Stop the render of one job, and of no other."""
+        interrupt_render(job, server)
+
+    def _resolve(
+        self, tenant: str, references: tuple[LoraReference, ...]
+    ) -> list[tuple[LoraReference, LoraManifest]]:
+        """Find the LoRA of every reference among those of the tenant."""
+        found = []
+        for reference in references:
+            with transaction(self.engine) as session:
+                row = (
+                    lora_rows.newest_lora(session, tenant, reference.dataset)
+                    if reference.lora_id is None
+                    else lora_rows.get_lora(session, tenant, reference.lora_id)
+                )
+            if row is None:
+                wanted = reference.lora_id or f"of dataset {reference.dataset}"
+                raise PermanentError(f"tenant {tenant} has no LoRA {wanted}; train it first")
+            manifest = LoraManifest.model_validate_json(self.store.get(row.manifest_key))
+            found.append((reference, manifest))
+        families = {lora.base_model_family for _, lora in found}
+        if len(families) > 1:
+            named = ", ".join(f"{lora.lora_id} ({lora.base_model_family})" for _, lora in found)
+            raise PermanentError(f"these LoRAs fit different base models: {named}. Use one family.")
+        return found
+
+    def _plan(
+        self,
+        tenant: str,
+        payload: ImageJobPayload,
+        loras: list[tuple[LoraReference, LoraManifest]],
+    ) -> tuple[ImageSampling, WorkflowTemplate]:
+        """Fill what the job left open from its LoRA, its family's defaults and the template."""
+        config = loras[0][1].config if loras else None
+        family = config.base_model_family if config else BaseModelFamily.SD15
+        defaults = FAMILY_DEFAULTS[family]
+        sampling = ImageSampling(
+            prompt=payload.prompt,
+            negative_prompt=payload.negative_prompt,
+            seed=payload.seed or 0,
+            steps=payload.steps or defaults.steps,
+            cfg=defaults.cfg if payload.cfg is None else payload.cfg,
+            sampler_name=payload.sampler_name or defaults.sampler_name,
+            scheduler=payload.scheduler or defaults.scheduler,
+            width_px=payload.width_px or defaults.width_px,
+            height_px=payload.height_px or defaults.height_px,
+            base_model=payload.base_model or (config.base_model if config else defaults.base_model),
+            loras=tuple(self._use(reference, lora) for reference, lora in loras),
+        )
+        return sampling, load_template(self.store, tenant, payload.workflow or defaults.workflow)
+
+    def _use(self, reference: LoraReference, lora: LoraManifest) -> LoraUse:
+        """Place a LoRA's file once for all jobs of this drain."""
+        with self._lock:
+            if lora.lora_id not in self._placed:
+                self._placed[lora.lora_id] = place_lora(self.store, lora, self.farm.lora_dir)
+        return LoraUse(
+            lora_name=self._placed[lora.lora_id],
+            strength_model=reference.strength_model,
+            strength_clip=reference.strength_clip,
+        )
+
+
+def _ingredient(reference: LoraReference, lora: LoraManifest) -> LoraIngredient:
+    return LoraIngredient(
+        lora_id=lora.lora_id,
+        dataset=lora.dataset,
+        dataset_version=lora.dataset_version,
+        strength_model=reference.strength_model,
+    )

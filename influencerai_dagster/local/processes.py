@@ -1,0 +1,149 @@
+"""Finds, proves and ends processes of our own, and free ports; not what they are for.
+
+A process is ours if its environment carries the mark of the stack, or if its id and start time
+were written down when it was started (PostgreSQL overwrites its environment with its title).
+"""
+
+import json
+import os
+import pwd
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from influencerai_dagster.errors import PermanentError
+
+STACK_ID = "INFLUENCERAI_STACK_ID"  # in the environment of every process that belongs to a stack
+STOP_SECONDS = 8.0
+KILL_SECONDS = 3.0
+_CLOCK_SECONDS = 2.0  # a start time is counted from a boot time that moves with the clock
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def check_port(port: int, *, service: str, setting: str) -> None:
+    """Make sure that a service can take its port.
+
+    Raises:
+        PermanentError: somebody listens there; the text names port and setting.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed ones may linger
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PermanentError(
+                f"Port {port} of {service} cannot be used ({error.strerror}): stop the program "
+                f"that has it, or set {setting} to another port"
+            ) from None
+
+
+def as_user(name: str | None) -> dict[str, Any]:
+    """Return the arguments of `subprocess` that run a program as another user."""
+    if name is None:
+        return {}
+    entry = pwd.getpwnam(name)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def marked_processes(stack_id: str, *, group: int | None = None) -> list[psutil.Process]:
+    """Return the processes that carry a stack's mark, of one process group or of all."""
+    found = []
+    for process in psutil.process_iter(["environ"]):
+        if (process.info["environ"] or {}).get(STACK_ID) != stack_id:
+            continue
+        with suppress(ProcessLookupError):
+            if group is None or os.getpgid(process.pid) == group:
+                found.append(process)
+    return found
+
+
+def end(processes: Sequence[psutil.Process], *, wait_seconds: float = STOP_SECONDS) -> None:
+    """Ask processes to end, and kill those that do not."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=wait_seconds)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=KILL_SECONDS)
+
+
+def stop_group(process: "subprocess.Popen[bytes]", stop_signal: signal.Signals) -> None:
+    """End a child that leads a process group; its id is its own until we have waited for it."""
+    if process.poll() is not None:
+        return
+    process.send_signal(stop_signal)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+        return
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(KILL_SECONDS)
+
+
+def write_record(path: Path, stack_id: str, pids: Sequence[int]) -> None:
+    """Write down which processes a stack started, for the next start if this one is killed."""
+    started = {}
+    for pid in (os.getpid(), *pids):
+        with suppress(psutil.NoSuchProcess):
+            started[str(pid)] = psutil.Process(pid).create_time()
+    draft = path.with_suffix(".new")
+    draft.write_text(
+        json.dumps({"stack_id": stack_id, "supervisor_pid": os.getpid(), "started": started})
+    )
+    draft.replace(path)
+
+
+def clean_leftovers(path: Path) -> int:
+    """End what a killed supervisor left running.
+
+    Args:
+        path: what it wrote with `write_record`.
+
+    Returns:
+        How many processes were ended.
+
+    Raises:
+        PermanentError: that supervisor is alive: a stack runs in this folder.
+    """
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        return 0
+    ours = [
+        process
+        for pid, created in record["started"].items()
+        if (process := _same_process(int(pid), created)) is not None
+    ]
+    if any(process.pid == record["supervisor_pid"] for process in ours):
+        raise PermanentError(
+            f"A stack runs in {path.parent.resolve()} already (process "
+            f"{record['supervisor_pid']}): stop it with Ctrl-C in its terminal, or set DATA_DIR"
+        )
+    leftovers = {process.pid: process for process in ours}
+    leftovers |= {process.pid: process for process in marked_processes(record["stack_id"])}
+    end(list(leftovers.values()))
+    path.unlink()
+    return len(leftovers)
+
+
+def _same_process(pid: int, created: float) -> psutil.Process | None:
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - created) < _CLOCK_SECONDS
+    except psutil.NoSuchProcess:
+        return None
+    return process if same and process.status() != psutil.STATUS_ZOMBIE else None

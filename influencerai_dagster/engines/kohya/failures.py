@@ -1,8 +1,7 @@
-r"""Finds why a program of sd-scripts failed, and says what to do.
+"""Says what a failure of a program of sd-scripts means, and what to do about it.
 
-The real cause is the last line of the program's own traceback: accelerate ends stderr with a
-second one that only repeats the command line, with any token on it. FACTS.md, points 1 to 5; the
-texts that the rules look for are those of kohya/recorded/FAILURES.md.
+FACTS.md, points 1 to 5; the texts that the rules look for are those of kohya/recorded/FAILURES.md.
+The cause itself is found in causes.py.
 """
 
 import re
@@ -10,6 +9,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from influencerai_dagster.engines.kohya.causes import real_cause, redacted
 from influencerai_dagster.errors import (
     InfluencerAIError,
     InsufficientStorageError,
@@ -17,24 +17,6 @@ from influencerai_dagster.errors import (
     TransientError,
 )
 
-_TRACEBACK = "Traceback (most recent call last):"
-_CHAINED = re.compile(
-    r"\n(?:During handling of the above exception, another exception occurred"
-    r"|The above exception was the direct cause of the following exception):\n+$"
-)
-_EXCEPTION_LINE = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
-_LAUNCHER = re.compile(r"^subprocess\.CalledProcessError: Command ")
-_USAGE_ERROR = re.compile(r"^\S+\.py: error: .+$", re.MULTILINE)
-_NO_DATA = re.compile(r"ERROR +(No data found\.)")
-_NEXT_OUTPUT = re.compile(r"^(?:\S[^|]*:?\s*\d+%\||\d{4}-\d\d-\d\d |\s|$)")
-_SECRETS = (
-    re.compile(r"\bhf_[A-Za-z0-9]{8,}"),
-    re.compile(r"\bsk-[A-Za-z0-9_-]{8,}"),
-    re.compile(r"(?i)(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),
-    re.compile(r"(?i)(?<=token)['\"]?[=: ]+['\"]?[^\s'\",]+"),
-    re.compile(r"(?i)(?<=api_key)['\"]?[=: ]+['\"]?[^\s'\",]+"),
-    re.compile(r"(?i)(?<=password)['\"]?[=: ]+['\"]?[^\s'\",]+"),
-)
 _MAX_CAUSE_LENGTH = 600
 
 
@@ -51,6 +33,12 @@ def _rule(pattern: str, error: type[InfluencerAIError], meaning: str) -> _Rule:
 
 # The first that matches the traceback (or usage error) decides.
 _RULES = (
+    _rule(
+        r"^No data found",
+        PermanentError,
+        "it found no image to train on, wrote nothing, and called that a success: look at the"
+        " image folder of its dataset.toml",
+    ),
     _rule(
         r"CUDA out of memory|torch\.(?:cuda\.)?OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
         PermanentError,
@@ -183,61 +171,6 @@ def failure(
         if rule.pattern.search(cause.context):
             return rule.error(f"{program} failed: {rule.meaning}. kohya said: {shown}{where}")
     return PermanentError(f"{program} failed with exit code {exit_code}: {shown}{where}")
-
-
-@dataclass(frozen=True)
-class Cause:
-    """Why a program failed.
-
-    Attributes:
-        line: the exception, or what was printed in its place.
-        context: the traceback it ends, with those it was raised from.
-    """
-
-    line: str
-    context: str
-
-
-def real_cause(stderr: str) -> Cause | None:
-    """Return the program's own last exception, not its launcher's; None if it gave no reason."""
-    text = stderr.replace("\r", "\n")
-    start = 0
-    causes: list[Cause] = []
-    pieces = text.split(_TRACEBACK)
-    for index, piece in enumerate(pieces[1:], start=1):
-        if not _CHAINED.search(pieces[index - 1]):
-            start = index
-        line = _exception(piece)
-        if line and not _LAUNCHER.match(line):
-            causes.append(Cause(line, _TRACEBACK.join(pieces[start:index]) + piece + line))
-    if causes:
-        return causes[-1]
-    for pattern in (_USAGE_ERROR, _NO_DATA):
-        if match := pattern.search(text):
-            line = match[match.re.groups]
-            return Cause(line, line)
-    return None
-
-
-def redacted(text: str) -> str:
-    """Return the text without tokens, keys and passwords."""
-    for pattern in _SECRETS:
-        text = pattern.sub("(hidden)", text)
-    return text
-
-
-def _exception(piece: str) -> str:
-    """Return the exception that ends a traceback; its message may have several lines."""
-    lines = piece.split("\n")
-    for number, line in enumerate(lines):
-        if _EXCEPTION_LINE.match(line):
-            more = []
-            for following in lines[number + 1 : number + 4]:
-                if _NEXT_OUTPUT.match(following):
-                    break
-                more.append(following)
-            return " ".join([line, *more]).strip()
-    return ""
 
 
 def _signal_of(exit_code: int, stderr: str) -> signal.Signals | None:

@@ -37,7 +37,8 @@ _WITHHELD = (
     "S3_SECRET",
 )
 # Ends the group when the pipe to this process breaks, which it does however this process dies.
-_GUARD = 'read -r _; kill -TERM -- "-$1"; sleep 5; kill -KILL -- "-$1"'
+# `kill -s` is the one form that every sh takes for a group.
+_GUARD = 'read -r _; kill -s TERM -- "-$1"; sleep 5; kill -s KILL -- "-$1"'
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from influencerai_dagster.domain.training import TrainingStep
+from influencerai_dagster.engines.kohya.causes import real_cause
 from influencerai_dagster.engines.kohya.checks import check_before_training
 from influencerai_dagster.engines.kohya.command import Training, training_command
 from influencerai_dagster.engines.kohya.dataset_config import (
     write_dataset_config,
     write_sample_prompts,
 )
-from influencerai_dagster.engines.kohya.failures import failure, real_cause
+from influencerai_dagster.engines.kohya.failures import failure
 from influencerai_dagster.engines.kohya.process import Finished, run_program
 from influencerai_dagster.engines.kohya.progress import ProgressReader
 from influencerai_dagster.engines.kohya.verify import verified_metadata

@@ -53,6 +53,7 @@ def lora_metadata(
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.title": args.output_name,
         "ss_base_model_version": base_model_version,
+        "ss_debiased_estimation": args.debiased_estimation_loss,
         "ss_dataset_dirs": json.dumps(folders),
         "ss_datasets": json.dumps([asdict(dataset)]),
         "ss_epoch": -(-steps // batches),

@@ -85,6 +85,9 @@ def check_images(image_dir: Path) -> None:
         )
         raise PermanentError(text)
     for image in images:
+        if image.suffix not in (image.suffix.lower(), image.suffix.upper()):
+            text = f"kohya passes over {image.name}: write its ending in small or capital letters"
+            raise PermanentError(text)
         _check_decodes(image)
         _check_caption(image.with_suffix(CAPTION_EXTENSION))
 

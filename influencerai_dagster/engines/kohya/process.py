@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -101,32 +101,37 @@ def run_program(
 def _started(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
     without = [argument for name in _WITHHELD for argument in ("-u", name)]
     environment = [*_ENVIRONMENT, f"PYTHONPATH={cwd.resolve()}"]
-    process = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
-        ["/usr/bin/env", *without, *environment, *command],
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    guard = None
-    try:
-        guard = subprocess.Popen(  # noqa: S603 - constant script, the process id is a number
-            ["/bin/sh", "-c", _GUARD, "sh", str(process.pid)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+    guards: list[subprocess.Popen[bytes]] = []
+    with ExitStack() as stack:  # every step back is taken, also if one is interrupted
+        stack.callback(_dismiss, guards)
+        process = stack.enter_context(
+            subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
+                ["/usr/bin/env", *without, *environment, *command],
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        )
+        stack.callback(_end_group, process)
+        guards.append(
+            subprocess.Popen(  # noqa: S603 - constant script, the process id is a number
+                ["/bin/sh", "-c", _GUARD, "sh", str(process.pid)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
         )
         yield process
-    finally:
-        _end_group(process)
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-        if guard is not None:
-            guard.kill()
-            guard.communicate()
+
+
+def _dismiss(guards: list[subprocess.Popen[bytes]]) -> None:
+    """End the guards before their pipes close, which would set them off."""
+    for guard in guards:
+        guard.kill()
+        guard.communicate()
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

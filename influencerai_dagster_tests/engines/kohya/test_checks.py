@@ -61,6 +61,14 @@ def test_a_spoilt_dataset_is_refused_by_the_name_of_the_file(
         check_before_training(ready())
 
 
+def test_an_ending_that_kohya_does_not_know_is_refused(
+    ready: MakeTraining, image_dir: Path
+) -> None:
+    (image_dir / "img1.png").rename(image_dir / "img1.Png")
+    with pytest.raises(PermanentError, match=r"kohya passes over img1\.Png"):
+        check_before_training(ready())
+
+
 def test_images_in_a_subfolder_do_not_count(ready: MakeTraining, image_dir: Path) -> None:
     shutil.move(image_dir, image_dir.parent / "10_name")
     image_dir.mkdir()

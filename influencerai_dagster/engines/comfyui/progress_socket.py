@@ -7,6 +7,7 @@ same id takes over, and when the first closes the second goes deaf.
 
 import json
 import struct
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -75,18 +76,22 @@ class ProgressSocket:
         """Open the socket; TransientError if the server is away or refuses it."""
         self.client_id = str(uuid4())
         self._url, headers = connection.websocket_address(self.client_id)
+        self._open = ExitStack()
         try:
-            self._socket = connect(
-                self._url,
-                additional_headers=headers,
-                max_size=_MAX_MESSAGE_BYTES,
-                close_timeout=_CLOSE_SECONDS,
-                ping_timeout=_PONG_SECONDS,
-                proxy=None,
+            self._socket = self._open.enter_context(
+                connect(
+                    self._url,
+                    additional_headers=headers,
+                    max_size=_MAX_MESSAGE_BYTES,
+                    close_timeout=_CLOSE_SECONDS,
+                    ping_timeout=_PONG_SECONDS,
+                    proxy=None,
+                )
             )
             # Previews name their prompt only if this is the first message.
             self._socket.send(json.dumps(_ANNOUNCEMENT))
         except (OSError, WebSocketException) as error:
+            self.close()
             raise TransientError(
                 f"{self._url}: the progress socket cannot be opened ({error}). Is ComfyUI running?"
             ) from error
@@ -104,7 +109,7 @@ class ProgressSocket:
 
     def close(self) -> None:
         """Close the socket."""
-        self._socket.close()
+        self._open.close()
 
     def receive(self, timeout_seconds: float) -> News | None:
         """Return the next message, or None if none came in time; TransientError if it is closed."""

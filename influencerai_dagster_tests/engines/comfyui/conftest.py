@@ -30,10 +30,11 @@ def shared_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comfy
 def simulator(shared_simulator: ComfyUISimulator) -> Iterator[ComfyUISimulator]:
     """The one simulator, without the faults that a test provoked."""
     yield shared_simulator
-    if shared_simulator.process.poll() is None:
-        shared_simulator.faults(reset=True)
-    else:
+    if shared_simulator.process.poll() is not None:
         shared_simulator.start()
+    elif not shared_simulator.stats()["is_worker_alive"]:
+        shared_simulator.restart()
+    shared_simulator.faults(reset=True)
 
 
 @pytest.fixture

@@ -85,7 +85,13 @@ _EXPECTED_STATUS = {
 }
 
 
-@pytest.mark.parametrize("name", recording_names("runs/*_history"))
+def _whole_entries() -> list[str]:
+    """Return the recorded history entries; a few recordings hold only a digest of one."""
+    names = recording_names("runs/*_history")
+    return [name for name in names if {"response", "prompt"} & recording(name).keys()]
+
+
+@pytest.mark.parametrize("name", _whole_entries())
 def test_every_recorded_history_tells_success_error_and_interruption_apart(name: str) -> None:
     body = recorded_body(name)
     entries = body if "status" not in body else {body["prompt"][1]: body}
@@ -140,7 +146,7 @@ def test_every_recorded_refusal_is_an_error_of_the_right_class(name: str) -> Non
     body = response.get("body") or {}
     with replaying(name) as client:
         if response["status"] == 500:
-            with pytest.raises(TransientError, match="http://comfyui.test:8188/prompt: 500"):
+            with pytest.raises(TransientError, match=r"http://comfyui\.test:8188/prompt: 500"):
                 _submit(client)
         elif response["status"] == 400 or body["node_errors"]:
             with pytest.raises(PermanentError) as caught:
@@ -153,7 +159,10 @@ def test_every_recorded_refusal_is_an_error_of_the_right_class(name: str) -> Non
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("unknown_lora", ["node 2 (LoraLoader)", "'lora_name'", "'nope.safetensors'", "sub/random"]),
+        (
+            "unknown_lora",
+            ["node 2 (LoraLoader)", "'lora_name'", "'nope.safetensors'", "sub/random"],
+        ),
         ("unknown_sampler", ["KSampler", "'sampler_name'", "'nope'", "list of length 42"]),
         ("value_too_big", ["KSampler", "'steps'", "10001", "max of 10000"]),
         ("wrong_type", ["KSampler", "'steps'", "'many'", "invalid literal"]),
@@ -345,7 +354,7 @@ def test_an_answer_that_may_be_better_later_is_transient_and_names_the_url(
 ) -> None:
     with (
         answering(response) as client,
-        pytest.raises(TransientError, match="http://comfyui.test:8188/queue"),
+        pytest.raises(TransientError, match=r"http://comfyui\.test:8188/queue"),
     ):
         client.queue()
 
@@ -373,8 +382,14 @@ def test_a_url_that_is_none_is_a_permanent_error(url: str) -> None:
 
 def test_credentials_in_the_url_are_sent_and_never_shown() -> None:
     requests: Requests = []
-    transport = httpx.MockTransport(lambda item: requests.append(item) or httpx.Response(503))
-    client = ComfyUIClient("https://me:s3cret@comfyui.test/gpu1/", transport=transport)
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return httpx.Response(503)
+
+    client = ComfyUIClient(
+        "https://me:s3cret@comfyui.test/gpu1/", transport=httpx.MockTransport(handle)
+    )
     with client, pytest.raises(TransientError) as caught:
         client.queue()
     assert str(requests[0].url) == "https://comfyui.test/gpu1/queue"

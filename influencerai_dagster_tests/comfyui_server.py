@@ -31,6 +31,7 @@ class ComfyUISimulator:
 
     root: Path
     options: dict[str, Any]
+    placeholders: tuple[str, ...] = PLACEHOLDERS
     port: int = 0
     process: subprocess.Popen[str] = field(init=False)
     log: list[str] = field(default_factory=list)
@@ -59,7 +60,7 @@ class ComfyUISimulator:
         command = [sys.executable, "-m", "influencerai_dagster.local.simulators.comfyui"]
         command += ["--port", str(self.port), "--models-dir", str(self.models_dir)]
         command += ["--input-dir", str(self.input_dir), "--output-dir", str(self.output_dir)]
-        for placeholder in PLACEHOLDERS:
+        for placeholder in self.placeholders:
             command += ["--placeholder", placeholder]
         for name, value in self.options.items():
             command += [f"--{name.replace('_', '-')}", str(value)]
@@ -113,15 +114,19 @@ class ComfyUISimulator:
         self.start()
 
 
-def start_comfyui_simulator(root: Path, **options: Any) -> ComfyUISimulator:
+def start_comfyui_simulator(
+    root: Path, *, placeholders: tuple[str, ...] = PLACEHOLDERS, **options: Any
+) -> ComfyUISimulator:
     """Start a simulator below a folder; options are those of its command line."""
-    return ComfyUISimulator(root, options)
+    return ComfyUISimulator(root, options, placeholders)
 
 
 @contextmanager
-def comfyui_simulator(root: Path, **options: Any) -> Iterator[ComfyUISimulator]:
+def comfyui_simulator(
+    root: Path, *, placeholders: tuple[str, ...] = PLACEHOLDERS, **options: Any
+) -> Iterator[ComfyUISimulator]:
     """Run a simulator for the time of a `with` block."""
-    server = start_comfyui_simulator(root, **options)
+    server = start_comfyui_simulator(root, placeholders=placeholders, **options)
     try:
         yield server
     finally:

@@ -21,9 +21,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 async def stats(request: web.Request) -> web.Response:
     """Tell how often each prompt was posted, executed and rendered."""
     state = request.app[STATE]
-    return web.json_response(
-        {**state.statistics.as_dict(), "is_worker_alive": state.executor.is_alive()}
-    )
+    more = {
+        "is_worker_alive": state.executor.is_alive(),
+        "open_client_ids": list(state.sockets.by_client),
+    }
+    return web.json_response({**state.statistics.as_dict(), **more})
 
 
 @routes.get("/simulator/faults")

@@ -1,6 +1,7 @@
 """Routes over files: upload to a folder, view what is in one."""
 
 import filecmp
+import mimetypes
 import os
 import shutil
 import tempfile
@@ -27,8 +28,8 @@ async def upload(request: web.Request) -> web.Response:
         return web.Response(status=400)
     kind = str(form.get("type") or "input")
     root = request.app[STATE].folders.by_type(kind)
-    if root is None or image.filename.startswith("/"):
-        raise web.HTTPInternalServerError
+    if root is None:
+        raise ValueError(f"there is no folder type {kind!r}")  # answers 500, as ComfyUI does
     subfolder = str(form.get("subfolder") or "")
     path = _upload_path(root, subfolder, image.filename)
     if path is None:
@@ -40,13 +41,19 @@ async def upload(request: web.Request) -> web.Response:
 
 
 def _upload_path(root: Path, subfolder: str, filename: str) -> Path | None:
+    """Return where an upload goes, None outside the root; makes the subfolder only, as ComfyUI does.
+
+    A file name with a folder that does not exist fails later, with 500.
+    """
     folder = Path(os.path.normpath(root / subfolder))
     path = Path(os.path.normpath(folder / filename))
-    return path if folder.is_relative_to(root) and path.is_relative_to(folder) else None
+    if not folder.is_relative_to(root) or not path.is_relative_to(folder):
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _store(image: FileField, path: Path, *, is_overwritten: bool) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         shutil.copyfileobj(image.file, file)
     arrived = Path(file.name)
@@ -68,11 +75,12 @@ async def view(request: web.Request) -> web.StreamResponse:
     if not isinstance(found, Path):
         return web.Response(status=found)
     headers = {"Content-Disposition": f'filename="{found.name}"'}
+    content_type = mimetypes.guess_type(found)[0] or "application/octet-stream"
     if "preview" in request.query:
         return _preview(found, request.query["preview"], headers)
     if request.query.get("channel") == "rgb":
         return _rgb(found, headers)
-    return web.FileResponse(found, headers=headers)
+    return web.FileResponse(found, headers={**headers, "Content-Type": content_type})
 
 
 def _find(query: Mapping[str, str], folders: Folders) -> Path | int:

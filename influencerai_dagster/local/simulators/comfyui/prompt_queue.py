@@ -19,7 +19,10 @@ _MAX_HISTORY = 10_000
 
 
 class PromptQueue:
-    """Pending heap, the running prompt and the history of finished ones; safe between threads."""
+    """Pending heap, the running prompt and the history of finished ones; safe between threads.
+
+    `on_change` is called with the lock held, so that its messages keep the order of the changes.
+    """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
@@ -41,8 +44,8 @@ class PromptQueue:
         """Queue a prompt; raises TypeError on a tie, with the item left in the heap."""
         with self._changed:
             heapq.heappush(self._pending, item)
+            self._on_change()
             self._changed.notify()
-        self._on_change()
 
     def get(self, timeout_seconds: float) -> tuple[int, QueueItem] | None:
         """Move the lowest number to running; None when nothing came within the time."""
@@ -55,7 +58,7 @@ class PromptQueue:
             task = self._tasks
             self._running[task] = copy.deepcopy(item)
             self._tasks += 1
-        self._on_change()
+            self._on_change()
         return task, item
 
     def finish(
@@ -74,7 +77,7 @@ class PromptQueue:
             if len(self._history) >= _MAX_HISTORY:
                 self._history.pop(next(iter(self._history)))
             self._history[item[1]] = entry
-        self._on_change()
+            self._on_change()
 
     def listing(self) -> dict[str, list[QueueItem]]:
         """Return running and pending items; pending in heap order, not sorted."""

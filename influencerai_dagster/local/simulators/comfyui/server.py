@@ -91,10 +91,12 @@ def build_app(state: ServerState) -> web.Application:
     app = web.Application(client_max_size=FEATURES["max_upload_size"], middlewares=middlewares)
     app[STATE] = state
     for module in (prompt_routes, file_routes, info_routes):
-        for route in module.routes:
-            if isinstance(route, web.RouteDef):
-                app.router.add_route(route.method, route.path, route.handler, **route.kwargs)
-                app.router.add_route(route.method, f"/api{route.path}", route.handler)
+        app.add_routes(module.routes)
+        app.add_routes(
+            web.RouteDef(route.method, f"/api{route.path}", route.handler, route.kwargs)
+            for route in module.routes
+            if isinstance(route, web.RouteDef)
+        )
     app.add_routes(fault_routes.routes)
     app.router.add_get("/{path:.*}", _static)
     return app

@@ -1,0 +1,295 @@
+"""Queue order, interrupts, sockets and restarts of the simulated ComfyUI are those recorded."""
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
+from influencerai_dagster_tests.engines.comfyui.recordings import recording
+from influencerai_dagster_tests.local.simulators.comfyui_replay import (
+    finished,
+    listening,
+    outline,
+    post,
+    receive,
+    receive_until_end,
+    recorded_messages,
+    shape,
+    start_as_recorded,
+    wait_for,
+)
+from influencerai_dagster_tests.local.simulators.test_comfyui_runs import (
+    assert_like_recorded,
+    colour,
+    recorded_history,
+    text_to_image,
+)
+
+SLOW = 10_000  # steps, so that a run lasts until it is interrupted
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUISimulator]:
+    started = start_as_recorded(tmp_path_factory.mktemp("comfyui"), seconds_per_step=0.01)
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def comfyui(server: ComfyUISimulator) -> ComfyUISimulator:
+    """One server for all tests, idle and with nothing cached at the start of each."""
+    if not server.stats()["is_worker_alive"]:
+        server.restart()
+    server.faults(reset=True)
+    httpx.post(f"{server.url}/queue", json={"clear": True})
+    httpx.post(f"{server.url}/free", json={"free_memory": True})
+    wait_for(lambda: _is_idle(server), "the server to be idle")
+    return server
+
+
+def _is_idle(server: ComfyUISimulator) -> bool:
+    interrupt(server)
+    return bool(httpx.get(f"{server.url}/prompt").json()["exec_info"]["queue_remaining"] == 0)
+
+
+def start_long_run(server: ComfyUISimulator, **more: Any) -> str:
+    """Submit a prompt that does not end by itself and wait until it is running."""
+    prompt_id = post(server, text_to_image(steps=SLOW), **more)
+    wait_for(lambda: prompt_id in queue_ids(server, "queue_running"), "the run to start")
+    return prompt_id
+
+
+def queue_ids(server: ComfyUISimulator, part: str) -> list[str]:
+    return [item[1] for item in httpx.get(f"{server.url}/queue").json()[part]]
+
+
+def interrupt(server: ComfyUISimulator, **body: Any) -> None:
+    assert httpx.post(f"{server.url}/interrupt", json=body).status_code == 200
+
+
+def test_the_queue_shows_running_and_pending_prompts_as_recorded(comfyui: ComfyUISimulator) -> None:
+    start_long_run(comfyui, client_id="a")
+    post(comfyui, text_to_image(seed=2), client_id="a")
+    body = httpx.get(f"{comfyui.url}/queue").json()
+    (pending,) = body.pop("queue_pending")
+    expected = recording("http/queue_running")["response"]["body"]["queue_running"][0]
+    (running,) = body["queue_running"]
+    for item in (running, pending):
+        assert shape([*item[:3], item[4]]) == shape([*expected[:3], expected[4]])
+        assert item[3] == {"client_id": "a"}
+    assert httpx.get(f"{comfyui.url}/prompt").json() == {"exec_info": {"queue_remaining": 2}}
+
+
+def test_pending_prompts_are_listed_as_a_heap_and_run_by_number(comfyui: ComfyUISimulator) -> None:
+    recorded = recording("runs/queue_pending_not_sorted")
+    blocker = start_long_run(comfyui)
+    for number in recorded["posted_numbers"]:
+        post(comfyui, colour(number), prompt_id=f"n{number}", number=number)
+    listed = [item[0] for item in httpx.get(f"{comfyui.url}/queue").json()["queue_pending"]]
+    assert listed == recorded["pending_as_listed"]
+    interrupt(comfyui, prompt_id=blocker)
+    finished(comfyui, "n205")
+    assert comfyui.stats()["order"][-6:] == [blocker, "n201", "n202", "n203", "n204", "n205"]
+
+
+def test_front_and_explicit_numbers_are_counted_as_recorded(comfyui: ComfyUISimulator) -> None:
+    start_long_run(comfyui)
+    numbers = []
+    for more in ({}, {"front": True}, {"number": -5}, {}):
+        answer = httpx.post(f"{comfyui.url}/prompt", json={"prompt": colour(1), **more})
+        numbers.append(answer.json()["number"])
+    first = numbers[0]
+    assert numbers == [first, -(first + 1), -5.0, first + 2]
+
+
+def test_deleting_and_clearing_never_touch_the_running_prompt(comfyui: ComfyUISimulator) -> None:
+    running = start_long_run(comfyui)
+    first, second, third = (post(comfyui, colour(number)) for number in (1, 2, 3))
+    httpx.post(f"{comfyui.url}/queue", json={"delete": [running, first, "unknown"]})
+    assert queue_ids(comfyui, "queue_pending") == [second, third]
+    httpx.post(f"{comfyui.url}/queue", json={"clear": True})
+    assert queue_ids(comfyui, "queue_pending") == []
+    assert queue_ids(comfyui, "queue_running") == [running]
+    assert httpx.get(f"{comfyui.url}/history/{first}").json() == {}
+
+
+def test_a_targeted_interrupt_ends_the_run_at_its_next_step(comfyui: ComfyUISimulator) -> None:
+    with listening(comfyui, "a") as socket:
+        receive(socket)
+        prompt_id = post(comfyui, text_to_image(steps=40, seed=100), client_id="a")
+        interrupt(comfyui, prompt_id="not this one")
+        messages: list[dict[str, Any]] = []
+        while not messages or messages[-1]["type"] != "progress":
+            messages.append(receive(socket))
+        interrupt(comfyui, prompt_id=prompt_id)
+        messages += receive_until_end(socket)
+    recorded = recorded_messages(recording("runs/interrupted_ws"))
+    kinds = [
+        line for line in outline(messages) if line[0] in {"execution_interrupted", "executing"}
+    ]
+    expected = [
+        line for line in outline(recorded) if line[0] in {"execution_interrupted", "executing"}
+    ]
+    assert kinds == expected
+    entry = finished(comfyui, prompt_id)
+    assert_like_recorded(entry, recorded_history("interrupted"))
+
+
+def test_a_global_interrupt_stops_whoever_runs_and_the_next_starts(
+    comfyui: ComfyUISimulator,
+) -> None:
+    running = start_long_run(comfyui)
+    following = post(comfyui, colour(1))
+    assert httpx.post(f"{comfyui.url}/interrupt").status_code == 200
+    assert finished(comfyui, running)["status"]["messages"][-1][0] == "execution_interrupted"
+    assert finished(comfyui, following)["status"]["completed"]
+
+
+def test_an_interrupt_of_an_idle_server_is_forgotten(comfyui: ComfyUISimulator) -> None:
+    interrupt(comfyui)
+    assert finished(comfyui, post(comfyui, colour(1)))["status"]["completed"]
+
+
+def test_an_interrupt_without_client_id_is_told_to_every_socket(comfyui: ComfyUISimulator) -> None:
+    running = start_long_run(comfyui)
+    with listening(comfyui, "bystander") as socket:
+        interrupt(comfyui, prompt_id=running)
+        message = receive(socket)
+        while message["type"] != "execution_interrupted":
+            message = receive(socket)
+    recorded = recorded_messages(recording("runs/interrupted_no_client_id_bystander_ws"))
+    expected = next(item for item in recorded if item["type"] == "execution_interrupted")
+    assert set(message["data"]) == set(expected["data"])
+
+
+def test_an_interrupt_waits_for_a_loading_model(comfyui: ComfyUISimulator) -> None:
+    comfyui.faults(load_seconds=0.3)
+    running = start_long_run(comfyui)
+    interrupt(comfyui, prompt_id=running)
+    kind, data = finished(comfyui, running)["status"]["messages"][-1]
+    recorded = recording("runs/interrupt_during_model_load")["status"]["messages"][-1]
+    assert (kind, data["node_id"], data["executed"]) == (
+        recorded[0],
+        recorded[1]["node_id"],
+        recorded[1]["executed"],
+    )
+
+
+def test_a_tie_of_id_and_number_kills_the_worker_silently(comfyui: ComfyUISimulator) -> None:
+    recorded = recording("runs/tie_same_id_same_number")
+    running = start_long_run(comfyui)
+    codes = [
+        httpx.post(
+            f"{comfyui.url}/prompt",
+            json={"prompt": colour(number), "prompt_id": "tie-id", "number": 900},
+        ).status_code
+        for number in (11, 12, 13)
+    ]
+    assert codes == [code for code, _ in recorded["posts"]]
+    assert len(queue_ids(comfyui, "queue_pending")) == len(recorded["pending_afterwards"])
+    interrupt(comfyui, prompt_id=running)
+    wait_for(lambda: not comfyui.stats()["is_worker_alive"], "the worker to die")
+    assert queue_ids(comfyui, "queue_running") == recorded["after_the_running_one_ended"]["running"]
+    assert queue_ids(comfyui, "queue_pending") == ["tie-id", "tie-id"]
+    post(comfyui, colour(14))  # still accepted, never run
+    assert len(queue_ids(comfyui, "queue_pending")) == 3
+
+
+def test_a_duplicate_id_runs_twice_and_history_keeps_the_last(comfyui: ComfyUISimulator) -> None:
+    running = start_long_run(comfyui)
+    for number in (1, 2):
+        post(comfyui, colour(number), prompt_id="same")
+    interrupt(comfyui, prompt_id=running)
+    wait_for(lambda: comfyui.stats()["prompts"]["same"]["executed"] == 2, "both runs")
+    entry = wait_for(
+        lambda: [
+            entry
+            for entry in httpx.get(f"{comfyui.url}/history/same").json().values()
+            if entry["prompt"][2]["1"]["inputs"]["color"] == 2
+        ],
+        "the second run in history",
+    )
+    assert len(entry) == 1
+
+
+def test_a_socket_that_connects_in_the_middle_hears_the_running_node_first(
+    comfyui: ComfyUISimulator,
+) -> None:
+    start_long_run(comfyui, client_id="late")
+    recorded = recorded_messages(recording("ws/connect_mid_run"))[:2]
+    with listening(comfyui, "late") as socket:
+        messages = [receive(socket), receive(socket)]
+    assert [shape(message) for message in messages] == [shape(message) for message in recorded]
+
+
+def test_a_socket_without_client_id_is_given_one(comfyui: ComfyUISimulator) -> None:
+    recorded = recorded_messages(recording("ws/connect_without_client_id"))
+    with listening(comfyui) as socket:
+        message = receive(socket)
+    assert shape(message) == shape(recorded[0])
+    assert len(message["data"]["sid"]) == len(recorded[0]["data"]["sid"])
+
+
+def test_the_second_socket_of_a_client_takes_over_and_goes_deaf_with_the_first(
+    comfyui: ComfyUISimulator,
+) -> None:
+    recorded = recording("ws/two_sockets_same_client_id")
+    with listening(comfyui, "twin") as second_home:
+        receive(second_home)
+        with listening(comfyui, "twin") as second:
+            receive(second)
+            post(comfyui, colour(1), client_id="twin")
+            kinds = [message["type"] for message in receive_until_end(second)]
+            assert kinds == recorded["both_open"]["second_socket"][1:]
+            second_home.close()
+            wait_for(lambda: _is_deaf(comfyui), "the server to forget the client id")
+            finished(comfyui, post(comfyui, colour(2), client_id="twin"))
+            with pytest.raises(TimeoutError):
+                second.recv(timeout=0.2)
+
+
+def _is_deaf(server: ComfyUISimulator) -> bool:
+    return server.stats()["open_client_ids"] == []
+
+
+def test_a_message_above_4_mib_closes_the_socket_as_recorded(comfyui: ComfyUISimulator) -> None:
+    expected = recording("sizes/ws_5MiB_to_server")["messages"][-1]["closed"]["code"]
+    with listening(comfyui, "bigws") as socket:
+        receive(socket)
+        socket.send("x" * 5 * 1024 * 1024)
+        with pytest.raises(ConnectionClosed) as closed:
+            receive(socket)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == expected
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_a_restart_forgets_queue_history_and_previews(comfyui: ComfyUISimulator, name: str) -> None:
+    recorded = recording(f"restart/{name}")
+    prompt = colour(1)
+    prompt["2"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
+    done = post(comfyui, prompt)
+    (preview,) = finished(comfyui, done)["outputs"]["2"]["images"]
+    assert httpx.get(f"{comfyui.url}/view", params=preview).status_code == 200
+    running = start_long_run(comfyui)
+    pending = post(comfyui, colour(2))
+    with listening(comfyui, "a") as socket:
+        comfyui.process.send_signal(getattr(signal, name))
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                receive(socket)
+    assert closed.value.rcvd is None  # no close frame: code 1006
+    comfyui.process.wait(timeout=5)
+    comfyui.start()
+    after = recorded["after_restart"]
+    assert httpx.get(f"{comfyui.url}/queue").json() == after["queue"]
+    for prompt_id in (done, running, pending):
+        assert httpx.get(f"{comfyui.url}/history/{prompt_id}").json() == {}
+    code = httpx.get(f"{comfyui.url}/view", params=preview).status_code
+    assert code == after["temp_preview_after"]
+    answer = httpx.post(f"{comfyui.url}/prompt", json={"prompt": colour(3)}).json()
+    assert answer["number"] == after["first_number"]

@@ -1,0 +1,54 @@
+"""Plots as PNG for Dagster's metadata, with matplotlib's Figure API: no pyplot, no global state."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SIZE_INCHES = (6.4, 3.2)
+_DPI = 100
+
+
+def loss_curve_png(curve: Sequence[tuple[int, float]], *, title: str = "Training loss") -> bytes:
+    """Draw (step, loss) as a line; a loss that is not finite is a gap marked in red.
+
+    An empty curve gives empty axes.
+    """
+    figure = _figure()
+    axes = figure.add_subplot()
+    steps = [step for step, _ in curve]
+    axes.plot(steps, [loss if math.isfinite(loss) else math.nan for _, loss in curve])
+    bad_steps = [step for step, loss in curve if not math.isfinite(loss)]
+    for step in bad_steps:
+        axes.axvline(step, color="red", linewidth=0.8)
+    axes.set(title=title, xlabel="step", ylabel="running mean loss")
+    if bad_steps:
+        axes.text(0.99, 0.95, "red: not finite", transform=axes.transAxes, ha="right", va="top")
+    axes.grid(visible=True, alpha=0.3)
+    return _png(figure)
+
+
+def histogram_png(counts: Mapping[str, int], *, title: str, x_label: str) -> bytes:
+    """Draw counts by label as bars, in the order given (image sizes, reject reasons)."""
+    figure = _figure()
+    axes = figure.add_subplot()
+    bars = axes.bar([label[:30] for label in counts], list(counts.values()))
+    axes.bar_label(bars)
+    axes.set(title=title, xlabel=x_label, ylabel="images")
+    axes.tick_params(axis="x", labelrotation=30)
+    return _png(figure)
+
+
+def _figure() -> "Figure":
+    from matplotlib.figure import Figure  # noqa: PLC0415 - matplotlib takes 0.9 s to import
+
+    return Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
+
+
+def _png(figure: "Figure") -> bytes:
+    output = io.BytesIO()
+    figure.savefig(output, format="png")
+    return output.getvalue()

@@ -1,0 +1,283 @@
+"""Uploads are measured as people see them, and every hostile file is a named reject."""
+
+import hashlib
+import io
+import struct
+import time
+import zlib
+
+import pytest
+from PIL import Image, ImageCms, ImageDraw, ImageFilter
+
+from influencerai_dagster.domain.quality import DatasetRules, RejectReason
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.media.images import (
+    MeasuredImage,
+    Reject,
+    measure_upload,
+    near_duplicates,
+    normalised_image,
+    upright_rgb,
+)
+
+RULES = DatasetRules(min_side_px=64)
+FORMATS = ["JPEG", "PNG", "WEBP"]
+each_format = pytest.mark.parametrize("image_format", FORMATS)
+
+
+def drawn(seed: int = 1, size: tuple[int, int] = (480, 320)) -> Image.Image:
+    """A picture with a top and a left side; another seed is another picture."""
+    image = Image.new("RGB", size, (250, 240, 220))
+    draw = ImageDraw.Draw(image)
+    for step in range(8):
+        left = (step * 53 * seed) % size[0]
+        top = (step * step * 29 * seed) % size[1]
+        colour = ((step * 40 * seed) % 256, 60, (200 - step * 20) % 256)
+        draw.ellipse((left, top, left + 90 + 11 * step, top + 70), fill=colour)
+    draw.rectangle((0, 0, size[0] // 3, size[1] // 4), fill=(20, 20, 120))
+    return image
+
+
+def saved(image: Image.Image, image_format: str = "JPEG", **options: object) -> bytes:
+    output = io.BytesIO()
+    image.save(output, image_format, **options)
+    return output.getvalue()
+
+
+def measured(data: bytes, rules: DatasetRules = RULES) -> MeasuredImage:
+    result = measure_upload(data, rules)
+    assert isinstance(result, MeasuredImage), result
+    return result
+
+
+def rejected(data: bytes, rules: DatasetRules = RULES) -> Reject:
+    result = measure_upload(data, rules)
+    assert isinstance(result, Reject), result
+    return result
+
+
+def distance(one: str, other: str) -> int:
+    return (int(one, 16) ^ int(other, 16)).bit_count()
+
+
+def exif_with(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010F] = "SecretCamera"
+    exif.get_ifd(0x8825)[1] = "N"  # GPSLatitudeRef
+    return exif
+
+
+def png_header(width_px: int, height_px: int) -> bytes:
+    """A PNG of nothing but a header that promises so many pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width_px, height_px, 8, 2, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+
+
+@each_format
+def test_an_upload_is_measured(image_format: str) -> None:
+    data = saved(drawn(), image_format)
+    result = measured(data)
+    assert (result.width_px, result.height_px, result.format) == (480, 320, image_format)
+    assert (result.size_bytes, result.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert len(result.perceptual_hash) == 16
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@each_format
+def test_size_and_hash_are_those_of_the_upright_image(image_format: str, orientation: int) -> None:
+    undo = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    as_stored = drawn() if undo is None else drawn().transpose(undo)
+    data = saved(as_stored, image_format, exif=exif_with(orientation), quality=95)
+    result = measured(data)
+    assert (result.width_px, result.height_px) == (480, 320)
+    upright = measured(saved(drawn(), "PNG")).perceptual_hash
+    assert distance(result.perceptual_hash, upright) <= RULES.near_duplicate_bits
+    assert upright_rgb(data).size == (480, 320)
+
+
+@each_format
+def test_the_same_picture_at_another_size_or_quality_is_near(image_format: str) -> None:
+    original = measured(saved(drawn(size=(1440, 960)), "PNG")).perceptual_hash
+    small = saved(drawn(size=(1440, 960)).resize((720, 480)), image_format, quality=70)
+    other = saved(drawn(seed=3, size=(1440, 960)), image_format)
+    assert distance(measured(small).perceptual_hash, original) <= RULES.near_duplicate_bits
+    assert distance(measured(other).perceptual_hash, original) > 8
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        drawn().convert("L"),
+        drawn().convert("P"),
+        drawn().convert("CMYK"),
+        drawn().convert("1"),
+        Image.merge("RGBA", [*drawn().split(), Image.linear_gradient("L").resize((480, 320))]),
+        drawn().convert("L").convert("I").point(lambda value: value * 257).convert("I;16"),
+    ],
+    ids=["grey", "palette", "cmyk", "black and white", "transparent", "16 bit"],
+)
+def test_every_colour_mode_becomes_upright_rgb(image: Image.Image) -> None:
+    data = saved(image, "JPEG" if image.mode == "CMYK" else "PNG")
+    assert measured(data).width_px == 480
+    normalised = upright_rgb(normalised_image(data))
+    assert normalised.mode == "RGB"
+    assert len(set(normalised.convert("L").resize((16, 16)).tobytes())) > 8, "the picture is lost"
+
+
+def test_transparency_is_laid_on_white() -> None:
+    clear = Image.new("RGBA", (100, 100), (0, 0, 0, 0))
+    assert upright_rgb(saved(clear, "PNG")).getpixel((50, 50)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"this is text, whatever its name", RejectReason.NOT_AN_IMAGE),
+        (b"", RejectReason.NOT_AN_IMAGE),
+        (saved(drawn(), "GIF"), RejectReason.NOT_AN_IMAGE),
+        (saved(drawn(), "BMP"), RejectReason.NOT_AN_IMAGE),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", RejectReason.NOT_AN_IMAGE),
+        (b"\xff\xd8\xff", RejectReason.UNREADABLE),
+        (b"\x89PNG\r\n\x1a\n" + b"x" * 100, RejectReason.UNREADABLE),
+        (b"RIFF\x10\0\0\0WEBPVP8 " + b"x" * 100, RejectReason.UNREADABLE),
+        (png_header(800, 600), RejectReason.UNREADABLE),
+        (png_header(60_000, 60_000), RejectReason.TOO_MANY_PIXELS),
+        (png_header(2**31 - 1, 2**31 - 1), RejectReason.TOO_MANY_PIXELS),
+        (saved(drawn(size=(1000, 63))), RejectReason.TOO_SMALL),
+    ],
+    ids=[
+        "text named png",
+        "empty",
+        "gif",
+        "bmp",
+        "svg",
+        "cut jpeg header",
+        "broken png",
+        "broken webp",
+        "png without its pixels",
+        "zip bomb",
+        "largest size",
+        "too small",
+    ],
+)
+def test_a_hostile_upload_is_a_named_reject(data: bytes, reason: RejectReason) -> None:
+    result = rejected(data)
+    assert result.reason is reason
+    assert result.detail
+
+
+@pytest.mark.parametrize("missing", ["half", "1 byte"])
+@pytest.mark.parametrize("progressive", [False, True], ids=["baseline", "progressive"])
+def test_a_truncated_jpeg_is_unreadable_though_it_is_read_at_a_small_scale(
+    missing: str, *, progressive: bool
+) -> None:
+    data = saved(drawn(size=(2000, 1500)), progressive=progressive)
+    cut = data[: len(data) // 2] if missing == "half" else data[:-1]
+    assert rejected(cut).reason is RejectReason.UNREADABLE
+    with pytest.raises(PermanentError, match="truncated"):
+        normalised_image(cut)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+def test_a_truncated_lossless_file_is_unreadable(image_format: str) -> None:
+    data = saved(drawn(), image_format, lossless=True)
+    assert rejected(data[: len(data) // 2]).reason is RejectReason.UNREADABLE
+
+
+def test_a_zip_bomb_is_refused_before_its_pixels_are_decoded() -> None:
+    began = time.process_time()
+    assert (
+        rejected(png_header(60_000, 60_000)).detail == "60000×60000 pixels, allowed are 100000000"
+    )
+    assert time.process_time() - began < 1
+
+
+def test_an_image_up_to_our_limit_is_measured_though_pillow_would_warn() -> None:
+    rules = DatasetRules(min_side_px=64, max_pixels=95_000_000)
+    data = saved(Image.new("L", (9_400, 10_000)), "PNG")
+    assert measured(data, rules).width_px == 9_400
+
+
+def test_a_file_over_the_size_limit_is_refused_unread() -> None:
+    result = rejected(b"x" * 11, DatasetRules(max_upload_size_bytes=10))
+    assert result == Reject(RejectReason.TOO_LARGE, "11 bytes, allowed are 10")
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+def test_an_animation_counts_as_its_first_frame(image_format: str) -> None:
+    frames = [drawn(seed) for seed in (1, 2, 3)]
+    data = saved(frames[0], image_format, save_all=True, append_images=frames[1:], lossless=True)
+    alone = measured(saved(frames[0], "PNG")).perceptual_hash
+    assert measured(data).perceptual_hash == alone
+    with Image.open(io.BytesIO(normalised_image(data))) as image:
+        assert getattr(image, "n_frames", 1) == 1
+
+
+@each_format
+def test_what_training_receives_has_no_exif_and_stands_upright(image_format: str) -> None:
+    sideways = drawn().transpose(Image.Transpose.ROTATE_90)
+    data = saved(sideways, image_format, exif=exif_with(6))
+    assert b"SecretCamera" in data
+    normalised = normalised_image(data)
+    assert b"SecretCamera" not in normalised
+    with Image.open(io.BytesIO(normalised)) as image:
+        assert (image.format, image.size, image.mode) == (image_format, (480, 320), "RGB")
+        assert dict(image.getexif()) == {}
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+def test_lossless_formats_keep_every_pixel(image_format: str) -> None:
+    data = saved(drawn(), image_format, lossless=True)
+    assert upright_rgb(normalised_image(data)).tobytes() == drawn().tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow says so, which is right
+def test_broken_exif_and_colour_profiles_do_not_cost_the_picture() -> None:
+    data = saved(drawn(), exif=b"Exif\0\0MM\0\x2a\xff\xff\xff\xff", icc_profile=b"no profile")
+    assert measured(data).width_px == 480
+    assert upright_rgb(normalised_image(data)).size == (480, 320)
+
+
+def test_an_embedded_colour_profile_is_applied_and_dropped() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = saved(drawn(), "PNG", icc_profile=profile)
+    with Image.open(io.BytesIO(normalised_image(data))) as image:
+        assert "icc_profile" not in image.info
+        assert image.getpixel((5, 5)) == (20, 20, 120)
+
+
+def test_near_duplicates_point_to_the_first_that_was_kept() -> None:
+    hashes = ["0" * 16, "f" * 16, "0" * 15 + "1", "0" * 15 + "7", "f" * 16, "0" * 15 + "3"]
+    assert near_duplicates(hashes, 2) == {2: 0, 4: 1, 5: 0}
+    assert near_duplicates(hashes, 0) == {4: 1}
+    assert near_duplicates([], 2) == {}
+
+
+def test_near_duplicates_of_five_thousand_images_are_found_quickly() -> None:
+    hashes = [hashlib.sha256(str(n).encode()).hexdigest()[:16] for n in range(5000)]
+    hashes[4000] = hashes[10]
+    began = time.process_time()
+    assert near_duplicates(hashes, 2) == {4000: 10}
+    assert time.process_time() - began < 3
+
+
+def test_a_blurred_copy_is_a_near_duplicate_and_another_picture_is_not() -> None:
+    pictures = [drawn(1), drawn(1).filter(ImageFilter.GaussianBlur(1)), drawn(4)]
+    hashes = [measured(saved(picture)).perceptual_hash for picture in pictures]
+    assert near_duplicates(hashes, RULES.near_duplicate_bits) == {1: 0}

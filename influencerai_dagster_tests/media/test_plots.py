@@ -1,0 +1,52 @@
+"""Plots are PNG files that show what they were given."""
+
+import io
+import math
+import sys
+
+import pytest
+from PIL import Image
+
+from influencerai_dagster.media.plots import histogram_png, loss_curve_png
+
+
+def opened(data: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "PNG"
+        return image.convert("RGB")
+
+
+def count_red(image: Image.Image) -> int:
+    data = image.tobytes()
+    pixels = zip(data[::3], data[1::3], data[2::3], strict=True)
+    return sum(red > 200 and green < 80 and blue < 80 for red, green, blue in pixels)
+
+
+@pytest.mark.parametrize(
+    ("curve", "is_marked"),
+    [
+        ([(step, 1 / (step + 1)) for step in range(50)], False),
+        ([(1, 0.3)], False),
+        ([], False),
+        ([(1, 0.3), (2, math.nan), (3, math.inf)], True),
+    ],
+    ids=["curve", "one point", "empty", "not finite"],
+)
+def test_a_loss_curve_marks_losses_that_are_not_finite(
+    curve: list[tuple[int, float]], *, is_marked: bool
+) -> None:
+    image = opened(loss_curve_png(curve))
+    assert image.size == (640, 320)
+    assert (count_red(image) > 100) == is_marked
+
+
+def test_a_histogram_changes_with_its_counts() -> None:
+    one = opened(histogram_png({"512": 3, "768": 9}, title="Sizes", x_label="pixels"))
+    other = opened(histogram_png({"512": 9, "768": 3}, title="Sizes", x_label="pixels"))
+    assert one.tobytes() != other.tobytes()
+    assert opened(histogram_png({}, title="Sizes", x_label="pixels")).size == (640, 320)
+
+
+def test_no_global_state_of_pyplot_is_touched() -> None:
+    loss_curve_png([(1, 1.0)])
+    assert "matplotlib.pyplot" not in sys.modules

@@ -153,6 +153,7 @@ class Settings(BaseSettings):
     # The stack on one machine
     data_dir: Path = Path("data")
     dagster_webserver_port: Port = 3000
+    dagster_url: str = "http://127.0.0.1:3000"
     local_postgres_port: Port = 5433
     local_s3_port: Port = 9000
     local_comfyui_port: Port = 8188

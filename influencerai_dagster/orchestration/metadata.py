@@ -1,21 +1,24 @@
 """Metadata that a person wants to look at in the Dagster UI: pictures, tables, links."""
 
-import base64
 from collections.abc import Sequence
 
 import dagster as dg
 
+from influencerai_dagster.media.contact_sheets import data_uri, markdown_image, png_data_uri
+
 OWNER = "team:studio"
+SHEET_COLUMNS = 6
+THUMB_PX = 160
+_JPEG = b"\xff\xd8"
 
 
-def picture(data: bytes, alt: str, media_type: str = "image/jpeg") -> dg.MarkdownMetadataValue:
-    """Return a picture as the UI shows it, inside the metadata itself.
+def picture(data: bytes, alt: str) -> dg.MarkdownMetadataValue:
+    """Return a JPEG or PNG as the UI shows it, inside the metadata itself.
 
     The UI's origin has no access to S3 without a presigned link, and a link would expire.
     """
-    return dg.MetadataValue.md(
-        f"![{alt}](data:{media_type};base64,{base64.b64encode(data).decode()})"
-    )
+    uri = data_uri(data) if data.startswith(_JPEG) else png_data_uri(data)
+    return dg.MetadataValue.md(markdown_image(uri, alt))
 
 
 def table(rows: Sequence[dict[str, str | int | float]]) -> dg.TableMetadataValue | str:

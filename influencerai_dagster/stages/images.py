@@ -28,7 +28,7 @@ from influencerai_dagster.engines.comfyui.templates import (
     workflow_sha256,
 )
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.media.images import image_size
+from influencerai_dagster.media.images import upright_rgb
 from influencerai_dagster.stages.comfyui_jobs import (
     RenderFarm,
     filename_prefix,
@@ -96,7 +96,7 @@ class ImageRenderer:
         workflow = fill_image_workflow(template, sampling, filename_prefix=filename_prefix(job))
         rendered = render_workflow(self.farm, server, job, workflow)
         content = single_file(rendered.result, ".png")
-        width_px, height_px = image_size(content)
+        width_px, height_px = upright_rgb(content).size
         key = output_key("images", job.tenant, job.id, job.lease_token, ".png")
         output = OutputManifest(
             tenant=job.tenant,

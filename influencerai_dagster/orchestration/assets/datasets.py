@@ -12,7 +12,13 @@ from influencerai_dagster.domain.manifests.dataset import DatasetManifest
 from influencerai_dagster.media.contact_sheets import contact_sheet
 from influencerai_dagster.media.plots import histogram_png
 from influencerai_dagster.orchestration.failures import dagster_failures
-from influencerai_dagster.orchestration.metadata import OWNER, picture, table
+from influencerai_dagster.orchestration.metadata import (
+    OWNER,
+    SHEET_COLUMNS,
+    THUMB_PX,
+    picture,
+    table,
+)
 from influencerai_dagster.orchestration.partitions import dataset_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
@@ -80,11 +86,16 @@ def _metadata(store: ObjectStore, manifest: DatasetManifest) -> dict[str, dg.Raw
             )
         )
         sizes = Counter(_bucket(image.width_px, image.height_px) for image in manifest.images)
-        facts["contact_sheet"] = picture(contact_sheet(pictures), "accepted images")
+        facts["contact_sheet"] = picture(
+            contact_sheet(pictures, SHEET_COLUMNS, THUMB_PX), "accepted images"
+        )
         facts["resolution_buckets"] = picture(
-            histogram_png(dict(sorted(sizes.items())), title="images by resolution bucket"),
+            histogram_png(
+                dict(sorted(sizes.items())),
+                title="Images by resolution bucket",
+                x_label="width × height, px",
+            ),
             "resolution buckets",
-            "image/png",
         )
     return facts
 

@@ -33,8 +33,8 @@ lora_weights = dg.AssetsDefinition.from_op(
         description=(
             "The newest LoRA of a dataset: weights trained by kohya sd-scripts and verified, at "
             "`loras/<tenant>/<loraId>.safetensors`.\n\nMade from captions and dataset; one "
-            "partition is one dataset of one tenant. It starts by itself when captions have a new data "
-            "version; materialize it by hand to train with another config."
+            "partition is one dataset of one tenant. It starts by itself when captions have a new "
+            "data version; materialize it by hand to train with another config."
         ),
     )
 )

@@ -150,9 +150,7 @@ def _lora_metadata(manifest: LoraManifest) -> dict[str, dg.RawMetadataValue]:
     if manifest.final_loss is not None:
         facts["final_loss"] = manifest.final_loss
     if manifest.loss_curve:
-        facts["loss_curve"] = picture(
-            loss_curve_png(manifest.loss_curve), "loss by step", "image/png"
-        )
+        facts["loss_curve"] = picture(loss_curve_png(manifest.loss_curve), "loss by step")
     return facts
 
 

@@ -16,7 +16,7 @@ from influencerai_dagster.domain.manifests.outputs import DayManifest, OutputMan
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.contact_sheets import contact_sheet
 from influencerai_dagster.orchestration.failures import dagster_failures
-from influencerai_dagster.orchestration.metadata import picture, table
+from influencerai_dagster.orchestration.metadata import SHEET_COLUMNS, THUMB_PX, picture, table
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
@@ -166,7 +166,8 @@ def _metadata(
     }
     shown = report.completed[-_SHEET_OUTPUTS:]
     if shown:
-        sheet = contact_sheet((_label(output), store.read(_still(output))) for output in shown)
+        pictures = ((_label(output), store.read(_still(output))) for output in shown)
+        sheet = contact_sheet(pictures, SHEET_COLUMNS, THUMB_PX)
         facts["contact_sheet"] = picture(sheet, "outputs of this run")
     return facts
 

@@ -1,0 +1,214 @@
+"""Dagster's GraphQL API: the one adapter, because the API may change between versions.
+
+Follows https://docs.dagster.io/api/graphql; test_dagster_graphql.py is its contract with the
+version in the lock file.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from influencerai_dagster.errors import PermanentError, TransientError
+
+REPOSITORY = "__repository__"
+_LAUNCH = """
+mutation Launch($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on RunConfigValidationInvalid { errors { message } }
+    ... on PipelineNotFoundError { message }
+    ... on InvalidSubsetError { message }
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
+  }
+}"""
+_ADD_PARTITION = """
+mutation AddPartition($repository: RepositorySelector!, $set: String!, $key: String!) {
+  addDynamicPartition(
+    repositorySelector: $repository, partitionsDefName: $set, partitionKey: $key
+  ) {
+    __typename
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
+  }
+}"""
+_RUN = """
+query Run($runId: ID!) {
+  runOrError(runId: $runId) {
+    __typename
+    ... on Run {
+      status
+      assetMaterializations { assetKey { path } partition metadataEntries {
+        label
+        ... on TextMetadataEntry { text }
+        ... on IntMetadataEntry { intValue }
+      } }
+      eventConnection(afterCursor: null, limit: 1000) { events {
+        ... on RunFailureEvent { message }
+        ... on ExecutionStepFailureEvent { error { message } failureMetadata { description } }
+      } }
+    }
+    ... on PythonError { message }
+  }
+}"""
+_MATERIALIZATION = """
+query Materialization($asset: AssetKeyInput!, $partition: String!) {
+  assetOrError(assetKey: $asset) { ... on Asset {
+    assetMaterializations(partitions: [$partition], limit: 1) { timestamp runId }
+  } }
+}"""
+_RUNS = """
+query Runs($filter: RunsFilter!) {
+  runsOrError(filter: $filter, limit: 20) { ... on Runs { results { runId jobName status } } }
+}"""
+_LOCATIONS = """
+query Locations {
+  workspaceOrError { ... on Workspace { locationEntries {
+    name
+    loadStatus
+    locationOrLoadError { __typename ... on PythonError { message } }
+  } } }
+}"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One Dagster run as the API tells of it.
+
+    Attributes:
+        status: QUEUED, STARTING, STARTED, SUCCESS, FAILURE, CANCELED, …
+        assets: metadata of what was materialized, by asset key.
+        failures: what failed, the reasons of steps before that of the run.
+    """
+
+    run_id: str
+    status: str
+    assets: dict[str, dict[str, str | int]]
+    failures: tuple[str, ...]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run will not change any more."""
+        return self.status in {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+class DagsterGraphQL:
+    """A client of one Dagster web server.
+
+    Args:
+        url: of the web server, `http://127.0.0.1:3000`.
+        location: name of the code location in workspace.yaml.
+    """
+
+    def __init__(self, url: str, location: str, *, timeout_seconds: float = 30.0) -> None:
+        self._url = f"{url.rstrip('/')}/graphql"
+        self._repository = {"repositoryLocationName": location, "repositoryName": REPOSITORY}
+        self._http = httpx.Client(timeout=timeout_seconds)
+
+    def location_problem(self) -> str | None:
+        """Say why the code location cannot be used, or None if it is loaded.
+
+        Raises:
+            TransientError: the web server does not answer.
+        """
+        wanted = self._repository["repositoryLocationName"]
+        entries = self._ask(_LOCATIONS, {})["workspaceOrError"].get("locationEntries", [])
+        for entry in entries:
+            if entry["name"] == wanted and entry["loadStatus"] == "LOADED":
+                loaded = entry["locationOrLoadError"] or {}
+                return loaded.get("message")
+        return f"code location {wanted!r} is not loaded; found {[item['name'] for item in entries]}"
+
+    def add_partition(self, partition_set: str, key: str) -> None:
+        """Add a dynamic partition; one that is there already is fine."""
+        answer = self._ask(
+            _ADD_PARTITION, {"repository": self._repository, "set": partition_set, "key": key}
+        )["addDynamicPartition"]
+        if answer["__typename"] not in {
+            "AddDynamicPartitionSuccess",
+            "DuplicateDynamicPartitionError",
+        }:
+            raise PermanentError(f"Dagster did not add partition {key!r}: {_reason(answer)}")
+
+    def launch(self, job_name: str, *, partition_key: str, run_config: dict[str, Any]) -> str:
+        """Launch a run of a partition and return its run id.
+
+        Raises:
+            PermanentError: Dagster refused the run config or does not know the job.
+            TransientError: the web server does not answer.
+        """
+        params = {
+            "selector": {**self._repository, "jobName": job_name},
+            "runConfigData": run_config,
+            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": partition_key}]},
+        }
+        answer = self._ask(_LAUNCH, {"params": params})["launchRun"]
+        if answer["__typename"] != "LaunchRunSuccess":
+            raise PermanentError(
+                f"Dagster did not launch {job_name} for {partition_key}: {_reason(answer)}"
+            )
+        return str(answer["run"]["runId"])
+
+    def run(self, run_id: str) -> Run:
+        """Return a run with what it materialized and why it failed."""
+        answer = self._ask(_RUN, {"runId": run_id})["runOrError"]
+        if answer["__typename"] != "Run":
+            raise PermanentError(f"Dagster knows no run {run_id}: {_reason(answer)}")
+        return Run(
+            run_id=run_id,
+            status=answer["status"],
+            assets={
+                "/".join(item["assetKey"]["path"]): {
+                    entry["label"]: entry.get("text") or entry.get("intValue") or 0
+                    for entry in item["metadataEntries"]
+                    if "text" in entry or "intValue" in entry
+                }
+                for item in answer["assetMaterializations"]
+            },
+            failures=tuple(_failures(answer["eventConnection"]["events"])),
+        )
+
+    def materialized_at(self, asset: str, partition_key: str) -> float | None:
+        """Return when a partition was last materialized, in seconds since 1970, or None."""
+        variables = {"asset": {"path": [asset]}, "partition": partition_key}
+        found = self._ask(_MATERIALIZATION, variables)["assetOrError"].get("assetMaterializations")
+        return float(found[0]["timestamp"]) / 1000 if found else None
+
+    def runs(self, partition_key: str, *, created_after: float) -> list[Run]:
+        """Return the newest runs of a partition that were created after a time since 1970."""
+        tags = [{"key": "dagster/partition", "value": partition_key}]
+        variables = {"filter": {"tags": tags, "createdAfter": created_after}}
+        found = self._ask(_RUNS, variables)["runsOrError"].get("results", [])
+        return [self.run(item["runId"]) for item in found]
+
+    def _ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        try:
+            response = self._http.post(self._url, json={"query": query, "variables": variables})
+            answer = response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise TransientError(
+                f"the Dagster web server at {self._url} does not answer ({error}). Is it running? "
+                "`make up` starts the local stack; DAGSTER_URL names another one."
+            ) from error
+        if "errors" in answer or "data" not in answer:
+            raise PermanentError(f"Dagster refused the query: {answer.get('errors', answer)}")
+        return dict(answer["data"])
+
+
+def _reason(answer: dict[str, Any]) -> str:
+    errors = [item["message"] for item in answer.get("errors", [])]
+    return "; ".join(errors) or answer.get("message") or answer["__typename"]
+
+
+def _failures(events: list[dict[str, Any]]) -> list[str]:
+    steps = [
+        (event.get("failureMetadata") or {}).get("description")
+        or (event.get("error") or {}).get("message", "")
+        for event in events
+        if "error" in event
+    ]
+    return [text.strip() for text in steps if text] or [
+        event["message"] for event in events if "message" in event
+    ]

@@ -1,0 +1,5 @@
+"""`python -m influencerai_dagster.cli` is `influencerai`."""
+
+from influencerai_dagster.cli import app
+
+app()

@@ -1,0 +1,148 @@
+"""`influencerai doctor`: every part that the system needs, what is wrong with it and what to do."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+from rich.table import Table
+from sqlalchemy import text
+
+from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
+from influencerai_dagster.catalog import migrate
+from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.cli.common import CODE_LOCATION, console, store
+from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.ffmpeg.encode import ffmpeg_program
+from influencerai_dagster.errors import InfluencerAIError, PermanentError
+from influencerai_dagster.settings import Settings
+
+MAX_CLOCK_SKEW_SECONDS = 60
+"""S3 refuses a request that is signed 15 minutes off; a minute shows that nobody sets the clock."""
+_TRAINERS = ("train_network.py", "sdxl_train_network.py", "flux_train_network.py")
+
+Check = Callable[[], str]
+"""Returns what was found, or raises one of our errors with what is wrong and what to do."""
+
+
+def run_checks(settings: Settings) -> bool:
+    """Print a line for every part; return whether all are well."""
+    table = Table("part", "", "found, or what is wrong and what to do")
+    is_well = True
+    for name, check in _checks(settings):
+        try:
+            table.add_row(name, "[green]ok[/]", check())
+        except InfluencerAIError as error:
+            is_well = False
+            table.add_row(name, "[red]wrong[/]", str(error))
+    console.print(table)
+    return is_well
+
+
+def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
+    yield "PostgreSQL: catalog", lambda: _catalog(settings.database_url)
+    yield "PostgreSQL: Dagster", lambda: _server_version(settings.dagster_database_url)
+    yield "S3", _s3
+    yield "clock", _clock
+    for url in settings.comfyui_url:
+        yield f"ComfyUI {url}", lambda url=url: _comfyui(url)  # type: ignore[misc] # a default binds it
+    yield "ComfyUI's LoRA folder", lambda: _lora_dir(settings.comfyui_lora_dir)
+    yield "kohya sd-scripts", lambda: _kohya(settings)
+    yield "ffmpeg", _ffmpeg
+    yield "disk", lambda: _disk(settings.training_dir)
+    yield "Dagster", lambda: _dagster(settings.dagster_url)
+
+
+def _server_version(url: str) -> str:
+    with transaction(create_catalog_engine(url)) as session:
+        return f"PostgreSQL {session.execute(text('SHOW server_version')).scalar_one()}"
+
+
+def _catalog(url: str) -> str:
+    version = _server_version(url)
+    current, head = migrate.current_revision(url), migrate.head_revision()
+    if current != head:
+        raise PermanentError(
+            f"the catalog is at migration {current}, this version needs {head}: run "
+            "`influencerai migrate`"
+        )
+    return f"{version}, migration {current}"
+
+
+def _s3() -> str:
+    problems = store().check_access()
+    if problems:
+        raise PermanentError("\n".join(problems))
+    return f"bucket {store().bucket}: write, read, presigned link and delete work"
+
+
+def _clock() -> str:
+    answer = store().client.head_bucket(Bucket=store().bucket)
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    if date is None:
+        return "S3 tells no time to compare with"
+    skew = abs((parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
+    if skew > MAX_CLOCK_SKEW_SECONDS:
+        raise PermanentError(f"this clock and S3's differ by {skew:.0f} s: set it (NTP)")
+    return f"within {max(1, round(skew))} s of S3's"
+
+
+def _comfyui(url: str) -> str:
+    with ComfyUIClient(url, timeout_seconds=10) as client:
+        stats = client.system_stats()
+        checkpoints = client.models("checkpoints")
+    if not checkpoints:
+        raise PermanentError("it has no checkpoint: put a base model into models/checkpoints")
+    free_gib = stats.vram_free_bytes / 1024**3
+    return f"{stats.comfyui_version}, {len(checkpoints)} checkpoints, {free_gib:.1f} GiB VRAM free"
+
+
+def _lora_dir(path: Path | None) -> str:
+    if path is None:
+        raise PermanentError("COMFYUI_LORA_DIR is not set: name ComfyUI's models/loras folder")
+    probe = path / f".doctor-{time.time_ns()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise PermanentError(f"{path} cannot be written to: {error.strerror}") from error
+    return str(path)
+
+
+def _kohya(settings: Settings) -> str:
+    folder = settings.kohya_dir
+    if folder is None:
+        raise PermanentError("KOHYA_DIR is not set: name a checkout of kohya-ss/sd-scripts")
+    missing = [name for name in _TRAINERS if not (folder / name).is_file()]
+    if missing:
+        raise PermanentError(f"{folder} has no {', '.join(missing)}: it is no sd-scripts checkout")
+    if settings.kohya_models_dir is None or not settings.kohya_models_dir.is_dir():
+        raise PermanentError(
+            f"KOHYA_MODELS_DIR={settings.kohya_models_dir} is no folder: name the one with the "
+            "base models"
+        )
+    return str(folder)
+
+
+def _ffmpeg() -> str:
+    program = ffmpeg_program()
+    answer = subprocess.run([program, "-version"], capture_output=True, text=True, check=True)  # noqa: S603 - our own program
+    return answer.stdout.splitlines()[0]
+
+
+def _disk(path: Path) -> str:
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    free_gib = shutil.disk_usage(existing).free / 1024**3
+    if free_gib < 1:
+        raise PermanentError(f"{free_gib:.1f} GiB free for trainings at {existing}: make space")
+    return f"{free_gib:.0f} GiB free at {existing}"
+
+
+def _dagster(url: str) -> str:
+    problem = DagsterGraphQL(url, CODE_LOCATION).location_problem()
+    if problem:
+        raise PermanentError(problem)
+    return f"{url} has code location {CODE_LOCATION} loaded"

@@ -1,0 +1,46 @@
+"""`influencerai jobs`: what is in the job ledger."""
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.table import Table
+
+from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.cli.common import console, engine
+from influencerai_dagster.cli.content import TenantName
+from influencerai_dagster.domain.jobs import JobStatus
+
+app = typer.Typer(help="Generation jobs.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_jobs(
+    tenant: TenantName,
+    status: Annotated[JobStatus | None, typer.Option(help="Only these.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+) -> None:
+    """List the newest jobs of a tenant with their results or errors."""
+    with transaction(engine()) as session:
+        jobs = ledger.list_jobs(session, tenant, status=status, limit=limit)
+    table = Table("job", "kind", "status", "try", "submitted (UTC)", "result or error")
+    for job in jobs:
+        result = (job.result or {}).get("object_key", "")
+        table.add_row(
+            str(job.id),
+            job.kind.value,
+            job.status.value,
+            str(job.attempt),
+            f"{job.created_at:%Y-%m-%d %H:%M:%S}",
+            str(result or job.error or ""),
+        )
+    console.print(table)
+
+
+@app.command("cancel")
+def cancel_job(job_id: UUID, tenant: TenantName) -> None:
+    """Cancel a job that is not finished."""
+    with transaction(engine()) as session:
+        job = ledger.cancel(session, tenant, job_id)
+    console.print(f"job {job.id} is {job.status}")

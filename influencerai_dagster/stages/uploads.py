@@ -1,0 +1,69 @@
+"""Uploading a folder of photos and sidecar captions to a dataset, for the CLI.
+
+The pipeline itself never writes below `images/`; this acts for the person who owns the photos.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from influencerai_dagster.domain.keys import DatasetKey
+from influencerai_dagster.domain.object_paths import file_name_problem, upload_key, uploads_prefix
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.storage.object_store import ObjectStore
+
+
+def upload_folder(
+    store: ObjectStore, key: DatasetKey, folder: Path, on_file: Callable[[Path, bool], None]
+) -> int:
+    """Upload the files of a folder, in parallel; those already there are left out.
+
+    Run it again after it was interrupted: it goes on where it stopped. A file that changed since
+    replaces its upload.
+
+    Args:
+        store: the bucket of assets.
+        key: the dataset.
+        folder: its files are uploaded, its folders are not.
+        on_file: called with every file and whether it was sent (False: it was there already).
+
+    Returns:
+        How many files were sent.
+
+    Raises:
+        PermanentError: the folder has no files or one whose name is not allowed; nothing was sent.
+        TransientError: S3 did not answer; what was sent stays.
+    """
+    files = _files(folder)
+    there = {info.key: info.etag for info in store.list(uploads_prefix(key))}
+
+    def send(path: Path) -> bool:
+        data = path.read_bytes()
+        target = upload_key(key, path.name)
+        if there.get(target) == hashlib.md5(data, usedforsecurity=False).hexdigest():
+            return False
+        store.put_latest(target, data)
+        return True
+
+    sent = 0
+    for path, was_sent in zip(files, store.map(send, files), strict=True):
+        on_file(path, was_sent)
+        sent += was_sent
+    return sent
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise PermanentError(f"{folder} is not a folder: name the folder that holds the photos")
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    problems = [
+        f"{path.name[:80]!r}: {problem}"
+        for path in files
+        if (problem := file_name_problem(path.name)) is not None
+    ]
+    if problems:
+        listed = "\n  ".join(problems[:20])
+        raise PermanentError(f"{len(problems)} files of {folder} cannot be uploaded:\n  {listed}")
+    if not files:
+        raise PermanentError(f"{folder} has no files: nothing to upload")
+    return files

@@ -35,8 +35,12 @@ class ComfyUISimulator:
     port: int = 0
     process: subprocess.Popen[str] = field(init=False)
     log: list[str] = field(default_factory=list)
+    http: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
+        # A connection for each request, as other processes have; no certificates to load.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self.http = httpx.Client(verify=False, limits=limits, timeout=30)  # noqa: S501 - loopback, http
         self.start()
 
     @property
@@ -74,6 +78,7 @@ class ComfyUISimulator:
             addresses = [line.split()[-1] for line in list(self.log) if "To see the GUI" in line]
             if addresses:
                 self.port = int(addresses[0].rsplit(":", 1)[1])
+                self.http.base_url = httpx.URL(self.url)
                 return
             time.sleep(0.02)
         self.stop()
@@ -86,14 +91,14 @@ class ComfyUISimulator:
 
     def faults(self, **values: Any) -> dict[str, Any]:
         """Set faults by name, see local/simulators/comfyui/faults.py; returns all of them."""
-        answer = httpx.post(f"{self.url}/simulator/faults", json=values, timeout=10)
+        answer = self.http.post("/simulator/faults", json=values)
         answer.raise_for_status()
         state: dict[str, Any] = answer.json()
         return state
 
     def stats(self) -> dict[str, Any]:
         """Return how often each prompt was posted, executed and rendered since the last start."""
-        answer = httpx.get(f"{self.url}/simulator/stats", timeout=10)
+        answer = self.http.get("/simulator/stats")
         answer.raise_for_status()
         state: dict[str, Any] = answer.json()
         return state

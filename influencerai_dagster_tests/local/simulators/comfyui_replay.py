@@ -56,26 +56,24 @@ def start_as_recorded(root: Path, **options: Any) -> ComfyUISimulator:
 
 def send(server: ComfyUISimulator, request: dict[str, Any]) -> httpx.Response:
     """Send one recorded request."""
-    headers = request.get("headers", {})
-    url = f"{server.url}{request['path']}"
     if "multipart" in request:
-        return _send_upload(url, request["multipart"])
-    if "body_text" in request:
-        return httpx.request(
-            request["method"], url, content=request["body_text"], headers=headers, timeout=30
-        )
-    return httpx.request(
-        request["method"], url, json=request.get("json"), headers=headers, timeout=30
+        return _send_upload(server, request["path"], request["multipart"])
+    content = {"content": request["body_text"]} if "body_text" in request else {}
+    return server.http.request(
+        request["method"],
+        request["path"],
+        json=request.get("json"),
+        headers=request.get("headers"),
+        **content,
     )
 
 
-def _send_upload(url: str, form: dict[str, Any]) -> httpx.Response:
+def _send_upload(server: ComfyUISimulator, path: str, form: dict[str, Any]) -> httpx.Response:
     content = (f"{form['bytes']} " * form["bytes"])[: form["bytes"]].encode()
     files = {form["file_field"]: (form["filename"], content)}
-    data = {
-        key: value for key, value in form.items() if key not in {"file_field", "filename", "bytes"}
-    }
-    return httpx.post(url, files=files, data=data, timeout=30)
+    about_file = {"file_field", "filename", "bytes"}
+    data = {key: value for key, value in form.items() if key not in about_file}
+    return server.http.post(path, files=files, data=data)
 
 
 def comparable(value: Any) -> Any:
@@ -186,7 +184,7 @@ def wait_for(look: Callable[[], T], why: str) -> T:
 
 def post(server: ComfyUISimulator, prompt: dict[str, Any], **more: Any) -> str:
     """Submit a prompt and return its id."""
-    answer = httpx.post(f"{server.url}/prompt", json={"prompt": prompt, **more}, timeout=30)
+    answer = server.http.post("/prompt", json={"prompt": prompt, **more})
     assert answer.status_code == 200, answer.text
     return str(answer.json()["prompt_id"])
 
@@ -194,7 +192,7 @@ def post(server: ComfyUISimulator, prompt: dict[str, Any], **more: Any) -> str:
 def finished(server: ComfyUISimulator, prompt_id: str) -> dict[str, Any]:
     """Wait until a prompt is in history and return its entry."""
     found: dict[str, Any] = wait_for(
-        lambda: httpx.get(f"{server.url}/history/{prompt_id}", timeout=30).json(),
+        lambda: server.http.get(f"/history/{prompt_id}").json(),
         f"prompt {prompt_id} to finish",
     )
     return dict(found[prompt_id])

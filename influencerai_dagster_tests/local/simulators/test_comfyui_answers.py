@@ -54,22 +54,20 @@ def test_a_prompt_is_answered_as_recorded(comfyui: ComfyUISimulator, name: str) 
     assert body == expected
 
 
+_NEEDS_A_RUN = (
+    "history_list",
+    "history_offset",
+    "history_pending",
+    "history_while",
+    "queue_running",
+    "queue_after",
+    "prompt_get_running",
+)
+_SHAPE_ONLY = ("system_stats", "internal_folder_paths", "internal_files_output")
 _ANSWERED_ALIKE = [
     name
     for name in recording_names("http/*")
-    if name.rsplit("/")[-1].startswith(
-        (
-            "api_",
-            "embeddings",
-            "features",
-            "free",
-            "history_bad",
-            "history_delete",
-            "history_unknown",
-        )
-        + ("interrupt_", "jobs_", "method_", "models", "object_info", "origin", "prompt_get_idle")
-        + ("queue_clear", "queue_delete", "queue_idle", "queue_post", "view_metadata")
-    )
+    if not name.removeprefix("http/").startswith(_NEEDS_A_RUN + _SHAPE_ONLY)
 ]
 
 
@@ -88,7 +86,7 @@ def test_a_request_is_answered_as_recorded(comfyui: ComfyUISimulator, name: str)
         assert comparable(answer.json()) == comparable(response["body"])
 
 
-@pytest.mark.parametrize("name", ["system_stats", "internal_folder_paths", "internal_files_output"])
+@pytest.mark.parametrize("name", _SHAPE_ONLY)
 def test_an_answer_about_the_machine_has_the_recorded_shape(
     comfyui: ComfyUISimulator, name: str
 ) -> None:
@@ -102,14 +100,14 @@ def test_an_answer_about_the_machine_has_the_recorded_shape(
 
 
 def test_the_version_says_that_it_is_simulated(comfyui: ComfyUISimulator) -> None:
-    body = httpx.get(f"{comfyui.url}/system_stats").json()
+    body = comfyui.http.get("/system_stats").json()
     assert body["system"]["comfyui_version"] == "0.3.64-simulated"
 
 
 def test_object_info_of_all_nodes_holds_each_node(comfyui: ComfyUISimulator) -> None:
-    everything = httpx.get(f"{comfyui.url}/object_info").json()
+    everything = comfyui.http.get("/object_info").json()
     for name in ("KSampler", "SaveVideo", "SVD_img2vid_Conditioning"):
-        assert httpx.get(f"{comfyui.url}/object_info/{name}").json() == {name: everything[name]}
+        assert comfyui.http.get(f"/object_info/{name}").json() == {name: everything[name]}
 
 
 @pytest.mark.parametrize("name", recording_names("view/*"))
@@ -168,7 +166,7 @@ def test_an_upload_is_answered_as_recorded(comfyui: ComfyUISimulator, name: str)
 def test_an_upload_above_the_limit_is_refused_as_recorded(comfyui: ComfyUISimulator) -> None:
     response = recording("sizes/upload_101MiB")["response"]
     files = {"image": ("big.png", bytes(101 * 1024 * 1024))}
-    answer = httpx.post(f"{comfyui.url}/upload/image", files=files, timeout=60)
+    answer = comfyui.http.post("/upload/image", files=files, timeout=60)
     assert (answer.status_code, answer.text) == (response["status"], response["body_text"])
 
 
@@ -181,7 +179,7 @@ def test_any_prompt_id_is_taken_as_recorded(comfyui: ComfyUISimulator, name: str
               "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 3}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
     }  # fmt: skip
-    answer = httpx.post(f"{comfyui.url}/prompt", json={"prompt": prompt, "prompt_id": sent})
+    answer = comfyui.http.post("/prompt", json={"prompt": prompt, "prompt_id": sent})
     assert answer.json()["prompt_id"] == recorded["body"]["prompt_id"]
 
 
@@ -190,8 +188,8 @@ def test_a_new_lora_file_appears_without_restart(comfyui: ComfyUISimulator) -> N
     path.parent.mkdir()
     path.write_bytes((2).to_bytes(8, "little") + b"{}")
     try:
-        names = httpx.get(f"{comfyui.url}/models/loras").json()
-        info = httpx.get(f"{comfyui.url}/object_info/LoraLoader").json()
+        names = comfyui.http.get("/models/loras").json()
+        info = comfyui.http.get("/object_info/LoraLoader").json()
         assert "demo/lora1.safetensors" in names
         assert info["LoraLoader"]["input"]["required"]["lora_name"][0] == names
     finally:

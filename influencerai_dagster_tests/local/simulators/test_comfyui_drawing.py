@@ -1,6 +1,7 @@
 """Pictures of the simulated ComfyUI: the same from the same words, marked, and cheap."""
 
 import time
+from itertools import pairwise
 
 import pytest
 from PIL import Image, ImageChops
@@ -76,7 +77,7 @@ def test_any_prompt_text_can_be_drawn(text: str) -> None:
 def test_frames_of_a_clip_move_gently_and_stay_alike() -> None:
     frames = list(move(portrait(), (144, 256), 6, seed=3, motion_bucket_id=127))
     assert [frame.size for frame in frames] == [(144, 256)] * 6
-    steps = [difference(a, b) for a, b in zip(frames, frames[1:], strict=False)]
+    steps = [difference(a, b) for a, b in pairwise(frames)]
     assert all(0 < step < 40 for step in steps)
 
 

@@ -1,4 +1,4 @@
-"""Runs of the simulated ComfyUI: messages, history, cache and files are those that were recorded."""
+"""Runs of the simulated ComfyUI: messages, history, cache and files are those recorded."""
 
 import json
 import shutil
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
-import httpx
 import pytest
 from PIL import Image
 
@@ -37,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUISimulato
 @pytest.fixture
 def comfyui(server: ComfyUISimulator) -> ComfyUISimulator:
     """One server for all tests, with nothing cached and no outputs at the start of each."""
-    httpx.post(f"{server.url}/free", json={"free_memory": True})
+    server.http.post("/free", json={"free_memory": True})
     for entry in server.output_dir.iterdir():
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     return server
@@ -86,7 +85,7 @@ def test_a_run_sends_the_recorded_messages_with_plain_previews(comfyui: ComfyUIS
     request = recording("runs/success_legacy_preview_post")["request"]["json"]
     recorded = recording("runs/success_legacy_preview_ws")
     with listening(comfyui, request["client_id"]) as socket:
-        answer = httpx.post(f"{comfyui.url}/prompt", json=request)
+        answer = comfyui.http.post("/prompt", json=request)
         messages = receive_until_end(socket)
     assert answer.json()["prompt_id"] == request["prompt_id"]
     assert outline(messages) == outline(recorded_messages(recorded))
@@ -103,7 +102,7 @@ def test_previews_carry_metadata_for_a_client_that_announced_it(comfyui: ComfyUI
     with listening(comfyui, request["client_id"]) as socket:
         socket.send(json.dumps(flags))
         greeting = [receive(socket), receive(socket)]
-        httpx.post(f"{comfyui.url}/prompt", json=request)
+        comfyui.http.post("/prompt", json=request)
         messages = greeting + receive_until_end(socket)
     assert outline(messages) == outline(recorded_messages(recorded))
     frames = [m for m in messages if m["type"] == "PREVIEW_IMAGE_WITH_METADATA"]
@@ -154,7 +153,7 @@ def test_a_cached_result_survives_the_loss_of_its_file(comfyui: ComfyUISimulator
     again = run(comfyui, colour(9))
     (image,) = again["outputs"]["2"]["images"]
     assert again["status"]["status_str"] == "success"
-    assert httpx.get(f"{comfyui.url}/view", params=image).status_code == 404
+    assert comfyui.http.get("/view", params=image).status_code == 404
 
 
 @pytest.mark.parametrize("name", ["cached_other_node_ids", "cached_only_prefix_changed"])
@@ -283,7 +282,7 @@ def test_a_saved_video_is_reported_under_images(comfyui: ComfyUISimulator) -> No
     entry = run(comfyui, expected["prompt"][2])
     assert_like_recorded(entry, expected)
     assert entry["outputs"] == expected["outputs"]
-    content = httpx.get(f"{comfyui.url}/view", params=entry["outputs"]["5"]["images"][0]).content
+    content = comfyui.http.get("/view", params=entry["outputs"]["5"]["images"][0]).content
     assert content[4:8] == b"ftyp"
 
 

@@ -41,9 +41,9 @@ async def upload(request: web.Request) -> web.Response:
 
 
 def _upload_path(root: Path, subfolder: str, filename: str) -> Path | None:
-    """Return where an upload goes, None outside the root; makes the subfolder only, as ComfyUI does.
+    """Return where an upload goes, None outside the root.
 
-    A file name with a folder that does not exist fails later, with 500.
+    Makes the subfolder only: a file name with a missing folder in it is 500, as in ComfyUI.
     """
     folder = Path(os.path.normpath(root / subfolder))
     path = Path(os.path.normpath(folder / filename))

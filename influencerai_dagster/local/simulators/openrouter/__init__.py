@@ -1,0 +1,1 @@
+"""A simulated OpenRouter: its shapes and its failures, no model behind them."""

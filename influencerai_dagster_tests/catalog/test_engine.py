@@ -1,0 +1,175 @@
+"""What the database says when it cannot, and what we make of it."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.orm import Session
+
+from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.catalog.tenants import add_tenant, list_tenants, require_tenant
+from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
+
+Connect = Callable[..., Engine]
+
+
+@pytest.fixture
+def connect(catalog_url: str) -> Iterator[Connect]:
+    """Return an engine of the test's own, with parts of the URL changed."""
+    engines: list[Engine] = []
+
+    def make(
+        database: str | None = None, username: str | None = None, password: str | None = None
+    ) -> Engine:
+        url = make_url(catalog_url).set(database=database, username=username, password=password)
+        text_url = url.render_as_string(hide_password=False)
+        engines.append(create_catalog_engine(text_url, application_name="influencerai-test"))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.dispose()
+
+
+def test_what_a_block_wrote_is_undone_when_it_raises(engine: Engine) -> None:
+    def add_and_fail() -> None:
+        with transaction(engine) as session:
+            add_tenant(session, "third")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        add_and_fail()
+    with transaction(engine) as session, pytest.raises(PermanentError, match="'third' is unknown"):
+        require_tenant(session, "third")
+
+
+def test_times_are_utc_whatever_the_server_thinks(engine: Engine) -> None:
+    with transaction(engine) as session:
+        tenant = list_tenants(session)[0]
+    assert tenant.created_at.utcoffset() == timedelta(0)
+
+
+def test_connections_carry_the_name_of_their_program(connect: Connect) -> None:
+    with transaction(connect()) as session:
+        assert session.scalar(text("SHOW application_name")) == "influencerai-test"
+
+
+def test_a_server_that_is_away_is_a_passing_failure() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound, but not listening
+        engine = create_catalog_engine(
+            f"postgresql://user:hidden-word@127.0.0.1:{nobody.getsockname()[1]}/catalog"
+        )
+        with (
+            pytest.raises(TransientError, match="PostgreSQL did not") as caught,
+            transaction(engine) as session,
+        ):
+            list_tenants(session)
+    assert "hidden-word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"database": "nowhere"}, {"username": "nobody"}, {"password": "wrong"}],
+    ids=["database", "user", "password"],
+)
+def test_what_the_server_does_not_know_stays_a_failure(
+    connect: Connect, changes: dict[str, str]
+) -> None:
+    with (
+        pytest.raises(PermanentError, match=r"does not let us in: .*(failed|exist).* DATABASE_URL"),
+        transaction(connect(**changes)) as session,
+    ):
+        list_tenants(session)
+
+
+def test_too_many_clients_are_a_passing_failure(engine: Engine, connect: Connect) -> None:
+    with transaction(engine) as session:
+        session.execute(text("CREATE ROLE crowded LOGIN PASSWORD 'crowd' CONNECTION LIMIT 0"))
+    try:
+        with (
+            pytest.raises(TransientError, match="too many connections"),
+            transaction(connect(username="crowded", password="crowd")) as session,  # noqa: S106 - of this test
+        ):
+            list_tenants(session)
+    finally:
+        with transaction(engine) as session:
+            session.execute(text("DROP ROLE crowded"))
+
+
+def test_a_connection_that_breaks_is_a_passing_failure_and_the_next_one_works(
+    engine: Engine, connect: Connect
+) -> None:
+    own = connect()
+
+    def lose_the_connection() -> None:
+        with transaction(own) as session:
+            _break(engine, session)
+            list_tenants(session)
+
+    with pytest.raises(TransientError, match=r"terminating connection|closed the connection"):
+        lose_the_connection()
+    with transaction(own) as session:
+        assert list_tenants(session)
+
+
+def test_an_idle_connection_that_broke_is_replaced_unseen(engine: Engine, connect: Connect) -> None:
+    own = connect()
+    with transaction(own) as session:
+        pid = session.scalar(text("SELECT pg_backend_pid()"))
+    with transaction(engine) as session:
+        session.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+    with transaction(own) as session:
+        assert list_tenants(session)
+
+
+def test_a_deadlock_is_a_passing_failure_of_one_side(engine: Engine) -> None:
+    barrier = threading.Barrier(2, timeout=10)
+
+    def touch(order: tuple[str, str]) -> InfluencerAIError | None:
+        statement = text("UPDATE tenants SET name = name WHERE id = :id")
+        try:
+            with transaction(engine) as session:
+                session.execute(text("SET LOCAL deadlock_timeout = '20ms'"))
+                session.execute(statement, {"id": order[0]})
+                barrier.wait()
+                session.execute(statement, {"id": order[1]})
+        except InfluencerAIError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(touch, [("demo", "other"), ("other", "demo")]))
+    (loser,) = [outcome for outcome in outcomes if outcome is not None]
+    assert isinstance(loser, TransientError)
+    assert "deadlock" in str(loser)
+
+
+def test_a_value_that_postgresql_cannot_hold_stays_a_failure(engine: Engine) -> None:
+    with (
+        pytest.raises(PermanentError, match="refused a value"),
+        transaction(engine) as session,
+    ):
+        session.execute(text("SELECT CAST('yesterday or so' AS date)"))
+
+
+def test_a_row_that_leaves_its_tenant_is_refused_by_the_database(engine: Engine) -> None:
+    statement = text(
+        "INSERT INTO datasets (tenant_id, id, version, manifest_key, num_images, num_rejected)"
+        " VALUES ('demo', 'bella', 'v', 'datasets/other/bella/manifest.json', 1, 0)"
+    )
+    with (
+        pytest.raises(PermanentError, match="ck_datasets_manifest_key_of_tenant"),
+        transaction(engine) as session,
+    ):
+        session.execute(statement)
+
+
+def _break(engine: Engine, session: Session) -> None:
+    pid = session.scalar(text("SELECT pg_backend_pid()"))
+    with transaction(engine) as other:
+        other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})

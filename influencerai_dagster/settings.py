@@ -1,22 +1,24 @@
 """The one reader of the environment: every variable, parsed and validated once, with its unit.
 
 Nothing else reads `os.environ`. Names are those of the stack this project replaces; `.env.example`
-lists them all with
-their defaults (a test compares). In development a file `.env` in the working directory is read too.
+lists them all with their defaults (a test compares). In development a file `.env` in the working
+directory is read too.
 """
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasGenerator,
+    AnyUrl,
     BeforeValidator,
     Field,
-    PostgresDsn,
     SecretStr,
     TypeAdapter,
+    UrlConstraints,
     ValidationError,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -24,11 +26,19 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from influencerai_dagster.domain.quality import DatasetRules
 from influencerai_dagster.errors import PermanentError
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|TB|KIB|MIB|GIB|TIB)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|TB|KIB|MIB|GIB|TIB)?", re.IGNORECASE | re.ASCII)
+_SHOWN_LENGTH = 200
 _SIZE_UNITS = {"B": 1}
 _SIZE_UNITS |= {f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", start=1)}
 _SIZE_UNITS |= {f"{prefix}IB": 1024**power for power, prefix in enumerate("KMGT", start=1)}
-_DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
+_DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d)", re.ASCII)
+# SQLAlchemy knows no postgres://, and psycopg2 is the driver that is installed.
+_DATABASE_URL = TypeAdapter(
+    Annotated[
+        AnyUrl,
+        UrlConstraints(host_required=True, allowed_schemes=["postgresql", "postgresql+psycopg2"]),
+    ]
+)
 _DURATION_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -39,7 +49,7 @@ def parse_size(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whateve
     match = _SIZE.fullmatch(value.strip())
     if match is None:
         raise ValueError('is not a size; use a number with B, KB, MB, GB, MiB or GiB, like "100MB"')
-    return int(float(match[1]) * _SIZE_UNITS[(match[2] or "B").upper()])
+    return int(Decimal(match[1]) * _SIZE_UNITS[(match[2] or "B").upper()])
 
 
 def parse_duration(value: Any) -> Any:  # noqa: ANN401 - as above
@@ -49,13 +59,18 @@ def parse_duration(value: Any) -> Any:  # noqa: ANN401 - as above
     match = _DURATION.fullmatch(value.strip())
     if match is None:
         raise ValueError('is not a duration; use a number with s, m, h or d, like "7d"')
-    return timedelta(**{_DURATION_UNITS[match[2]]: int(match[1])})
+    try:
+        return timedelta(**{_DURATION_UNITS[match[2]]: int(match[1])})
+    except OverflowError:
+        raise ValueError("is longer than the calendar") from None
 
 
 def _parse_urls(value: Any) -> Any:  # noqa: ANN401 - as above
     if not isinstance(value, str):
         return value
     urls = tuple(url.strip().rstrip("/") for url in value.split(",") if url.strip())
+    if not urls:
+        raise ValueError("names no URL")
     for url in urls:
         if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
             raise ValueError(f"{url!r} is not an http:// or https:// URL")
@@ -63,12 +78,13 @@ def _parse_urls(value: Any) -> Any:  # noqa: ANN401 - as above
 
 
 def _check_database_url(value: str) -> str:
-    TypeAdapter(PostgresDsn).validate_python(value)
+    _DATABASE_URL.validate_python(value)
     return value
 
 
 SizeBytes = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
+FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 UrlList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_urls)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -116,7 +132,7 @@ class Settings(BaseSettings):
     openrouter_api_key: SecretStr | None = None
     openrouter_base_url: str = "https://openrouter.ai/api/v1"
     openrouter_caption_model: str = "google/gemini-2.5-flash"
-    monthly_openrouter_budget: Annotated[float, Field(ge=0)] = 150.00
+    monthly_openrouter_budget: FiniteFloat = 150.00
     enable_caching: bool = True
 
     # ComfyUI
@@ -146,7 +162,7 @@ class Settings(BaseSettings):
     queue_concurrency_content_gen: PositiveInt = 3
     queue_concurrency_video_gen: PositiveInt = 2
     queue_concurrency_lora_training: PositiveInt = 1
-    generation_linger_seconds: Annotated[float, Field(ge=0)] = 10.0
+    generation_linger_seconds: FiniteFloat = 10.0
     max_pending_jobs_per_tenant: PositiveInt = 10_000
     log_level: Literal["debug", "info", "warn", "error"] = "info"
 
@@ -196,4 +212,4 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic vali
 def _shown(item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     name = str(item["loc"][0]).upper() if item["loc"] else ""
     is_secret = any(word in name for word in ("SECRET", "KEY", "DATABASE_URL"))
-    return "(hidden)" if is_secret else repr(item["input"])
+    return "(hidden)" if is_secret else repr(item["input"])[:_SHOWN_LENGTH]

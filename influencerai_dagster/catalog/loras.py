@@ -1,6 +1,6 @@
 """Which LoRAs exist; the weights and all that was known when they were made are on S3."""
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -12,8 +12,12 @@ from influencerai_dagster.domain.manifests.loras import LoraManifest
 from influencerai_dagster.errors import PermanentError
 
 
-def record_lora(session: Session, manifest: LoraManifest) -> Lora:
+def record_lora(session: Session, manifest: LoraManifest, *, replaces: str | None = None) -> Lora:
     """Record a LoRA whose weights and manifest are on S3.
+
+    Args:
+        replaces: id of an earlier LoRA of this recipe whose place it takes, because it was trained
+            again on purpose or its objects are lost.
 
     Returns:
         The LoRA of this recipe: this one, or the one that another training of the same recipe
@@ -23,6 +27,14 @@ def record_lora(session: Session, manifest: LoraManifest) -> Lora:
         PermanentError: unknown tenant, or the id is taken by another recipe or other weights.
     """
     require_tenant(session, manifest.tenant)
+    if replaces is not None:
+        session.execute(
+            delete(LoraRow).where(
+                LoraRow.tenant_id == manifest.tenant,
+                LoraRow.id == check_part(replaces, "LoRA"),
+                LoraRow.recipe_version == manifest.recipe_version,
+            )
+        )
     statement = insert(LoraRow).values(
         tenant_id=manifest.tenant,
         id=check_part(manifest.lora_id, "LoRA"),

@@ -52,5 +52,6 @@ def decide(
         for key, state in changed.items()
         if (now - state.changed_at).total_seconds() < settle_seconds
     )
-    ready = {key: state.fingerprint for key, state in changed.items() if key not in set(settling)}
+    unquiet = set(settling)
+    ready = {key: state.fingerprint for key, state in changed.items() if key not in unquiet}
     return UploadDecision(ready, settling)

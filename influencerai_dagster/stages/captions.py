@@ -19,6 +19,7 @@ from influencerai_dagster.domain.manifests.captions import (
 from influencerai_dagster.domain.manifests.dataset import DatasetImage, DatasetManifest
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.images import normalised_image
+from influencerai_dagster.stages.datasets import copy_name, read_caption, read_image
 from influencerai_dagster.storage.object_store import ObjectStore
 
 
@@ -53,14 +54,14 @@ def write_captions(
 
     Raises:
         PermanentError: some sidecars cannot be used; the text names each file and its problem.
-            Nothing is written.
+            Nothing is written. Or an upload was replaced since the dataset was scanned.
     """
     problems: list[str] = []
     written: dict[str, str] = {}
     with_sidecar = [image for image in dataset.images if image.caption_object_key is not None]
     for image, data in zip(
         with_sidecar,
-        store.map(lambda image: _read_sidecar(store, image), with_sidecar),
+        store.map(lambda image: read_caption(store, image), with_sidecar),
         strict=True,
     ):
         try:
@@ -109,13 +110,10 @@ def parse_sidecar(data: bytes) -> str:
 
 def trigger_first(trigger_phrase: str, text: str) -> str:
     """Return the text with the trigger phrase at its start, once."""
-    if not trigger_phrase or text == trigger_phrase or text.startswith(f"{trigger_phrase},"):
+    rest = text.removeprefix(trigger_phrase)
+    if not trigger_phrase or (rest != text and not rest[:1].isalnum()):
         return text
     return f"{trigger_phrase}, {text}" if text else trigger_phrase
-
-
-def _read_sidecar(store: ObjectStore, image: DatasetImage) -> bytes:
-    return store.get(image.caption_object_key or "")
 
 
 def _describe(
@@ -123,15 +121,17 @@ def _describe(
 ) -> dict[str, str]:
     if captioner is None or not images:
         return {}
-    with tempfile.TemporaryDirectory(prefix="captions-") as folder:
-        copies = Path(folder)
+    copies = {copy_name(index, image): image for index, image in enumerate(images, start=1)}
+    with tempfile.TemporaryDirectory(prefix="captions-") as name:
+        folder = Path(name)
 
-        def copy(image: DatasetImage) -> None:
-            (copies / image.file_name).write_bytes(normalised_image(store.get(image.object_key)))
+        def copy(item: tuple[str, DatasetImage]) -> None:
+            (folder / item[0]).write_bytes(normalised_image(read_image(store, item[1])))
 
-        for _ in store.map(copy, images):
+        for _ in store.map(copy, copies.items()):
             pass
-        return captioner.caption(copies)
+        texts = captioner.caption(folder)
+    return {image.file_name: texts.get(copy, "") for copy, image in copies.items()}
 
 
 def _caption(

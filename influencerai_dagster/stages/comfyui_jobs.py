@@ -12,7 +12,7 @@ from influencerai_dagster.catalog.ledger import ClaimedJob
 from influencerai_dagster.domain.jobs import prompt_id
 from influencerai_dagster.domain.manifests.loras import LoraManifest
 from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
-from influencerai_dagster.domain.object_paths import output_key, workflow_key
+from influencerai_dagster.domain.object_paths import lora_key, output_key, workflow_key
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.runs import RenderResult, fetch_finished, run_workflow
 from influencerai_dagster.engines.comfyui.templates import (
@@ -148,7 +148,7 @@ def place_lora(store: ObjectStore, lora: LoraManifest, lora_dir: Path | None) ->
             "COMFYUI_LORA_DIR is not set: set it to ComfyUI's models/loras folder as this process "
             "sees it, so that LoRA files can be placed there."
         )
-    name = f"{lora.tenant}/{lora.lora_id}.safetensors"
+    name = lora_key(lora.tenant, lora.lora_id).removeprefix("loras/")
     path = lora_dir / name
     weights = StoredFile(
         object_key=lora.weights_key, sha256=lora.weights_sha256, size_bytes=lora.weights_size_bytes

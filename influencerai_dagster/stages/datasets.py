@@ -6,6 +6,7 @@ measuring in media/images.py.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from pydantic import ValidationError
 
@@ -33,7 +34,9 @@ from influencerai_dagster.storage.object_store import ObjectStore
 
 CAPTION_SUFFIX = ".txt"
 MAX_SIDECAR_SIZE_BYTES = 64 * 1024
+MAX_RIGHTS_SIZE_BYTES = 64 * 1024
 _RIGHTS_FILE = "rights.json"
+_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,39 @@ def publish_dataset(store: ObjectStore, manifest: DatasetManifest) -> None:
     )
 
 
+def read_image(store: ObjectStore, image: DatasetImage) -> bytes:
+    """Return an accepted upload, if it is still the one that the scan measured.
+
+    Raises:
+        PermanentError: it was replaced or removed since.
+    """
+    return _unchanged(store, image.object_key, image.sha256)
+
+
+def read_caption(store: ObjectStore, image: DatasetImage) -> bytes:
+    """Return the sidecar caption of an image that has one, as `read_image` does."""
+    return _unchanged(store, image.caption_object_key or "", image.caption_sha256)
+
+
+def _unchanged(store: ObjectStore, object_key: str, sha256: str | None) -> bytes:
+    data = store.get(object_key)
+    if sha256_hex(data) != sha256:
+        raise PermanentError(
+            f"upload {object_key} was replaced after its dataset was scanned. Materialize "
+            "`dataset` again."
+        )
+    return data
+
+
+def copy_name(index: int, image: DatasetImage) -> str:
+    """Return the name of an image's copy in a folder that a program reads.
+
+    Numbered, so that two uploads with one stem (a.jpg, a.png) keep a caption each, and with the
+    ending of its format, which an upload need not have.
+    """
+    return f"img{index:05d}{_SUFFIXES[image.format]}"
+
+
 def uploads_by_dataset(infos: Iterable[ObjectInfo]) -> dict[DatasetKey, list[ObjectInfo]]:
     """Group a listing by dataset; objects that are no uploads of a valid dataset are left out."""
     groups: dict[DatasetKey, list[ObjectInfo]] = {}
@@ -139,7 +175,7 @@ def _sort_out(
             detail = f"MAX_DATASET_IMAGES is {rules.max_images}"
             rejected.append(_reject(name, RejectReason.TOO_MANY_IMAGES, detail))
         else:
-            sidecar = by_name.get(name.rpartition(".")[0] + CAPTION_SUFFIX)
+            sidecar = by_name.get(PurePosixPath(name).stem + CAPTION_SUFFIX)
             uploads.append(_Upload(name, info, sidecar))
     return uploads, rejected
 
@@ -179,7 +215,7 @@ def _dataset_image(store: ObjectStore, upload: _Upload, image: MeasuredImage) ->
     return DatasetImage(
         file_name=upload.file_name,
         object_key=upload.info.key,
-        size_bytes=upload.info.size_bytes,
+        size_bytes=image.size_bytes,
         sha256=image.sha256,
         format=image.format,
         width_px=image.width_px,
@@ -193,8 +229,12 @@ def _dataset_image(store: ObjectStore, upload: _Upload, image: MeasuredImage) ->
 def _read_rights(
     store: ObjectStore, key: DatasetKey, listed: list[ObjectInfo]
 ) -> tuple[Rights | None, list[RejectedUpload]]:
-    if all(info.key != rights_key(key) for info in listed):
+    found = [info for info in listed if info.key == rights_key(key)]
+    if not found:
         return None, []
+    if found[0].size_bytes > MAX_RIGHTS_SIZE_BYTES:
+        detail = f"{found[0].size_bytes} bytes; at most {MAX_RIGHTS_SIZE_BYTES} are read"
+        return None, [_reject(_RIGHTS_FILE, RejectReason.RIGHTS_INVALID, detail)]
     try:
         return Rights.model_validate_json(store.get(rights_key(key))), []
     except ValidationError as error:

@@ -4,6 +4,7 @@ Draining the ledger lives in stages/rendering.py, talking to ComfyUI in stages/c
 """
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -29,6 +30,7 @@ from influencerai_dagster.engines.comfyui.templates import (
 )
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.images import upright_rgb
+from influencerai_dagster.media.safetensors_files import base_model_family
 from influencerai_dagster.stages.comfyui_jobs import (
     RenderFarm,
     filename_prefix,
@@ -39,6 +41,8 @@ from influencerai_dagster.stages.comfyui_jobs import (
     single_file,
     store_output,
 )
+from influencerai_dagster.stages.loras import find_base_model
+from influencerai_dagster.stages.manifests import load_latest
 from influencerai_dagster.storage.object_store import ObjectStore
 
 
@@ -137,8 +141,7 @@ class ImageRenderer:
             if row is None:
                 wanted = reference.lora_id or f"of dataset {reference.dataset}"
                 raise PermanentError(f"tenant {tenant} has no LoRA {wanted}; train it first")
-            manifest = LoraManifest.model_validate_json(self.store.get(row.manifest_key))
-            found.append((reference, manifest))
+            found.append((reference, load_latest(self.store, row.manifest_key, LoraManifest)))
         families = {lora.base_model_family for _, lora in found}
         if len(families) > 1:
             named = ", ".join(f"{lora.lora_id} ({lora.base_model_family})" for _, lora in found)
@@ -153,7 +156,14 @@ class ImageRenderer:
     ) -> tuple[ImageSampling, WorkflowTemplate]:
         """Fill what the job left open from its LoRA, its family's defaults and the template."""
         config = loras[0][1].config if loras else None
-        family = config.base_model_family if config else BaseModelFamily.SD15
+        named = self._family_of(payload.base_model)
+        family = config.base_model_family if config else named or BaseModelFamily.SD15
+        if named not in {None, family}:
+            raise PermanentError(
+                f"LoRA {loras[0][1].lora_id} fits base models of {family}, but the job asks for "
+                f"{payload.base_model}, which is {named}. Leave base_model out, or name one of "
+                f"{family}."
+            )
         defaults = FAMILY_DEFAULTS[family]
         sampling = ImageSampling(
             prompt=payload.prompt,
@@ -169,6 +179,17 @@ class ImageRenderer:
             loras=tuple(self._use(reference, lora) for reference, lora in loras),
         )
         return sampling, load_template(self.store, tenant, payload.workflow or defaults.workflow)
+
+    def _family_of(self, base_model: str | None) -> BaseModelFamily | None:
+        """Tell the family of a base model that a job names; None if nothing here tells it."""
+        for family, defaults in FAMILY_DEFAULTS.items():
+            if base_model == defaults.base_model:
+                return family
+        if base_model is None or self.farm.lora_dir is None:
+            return None
+        with suppress(PermanentError):  # not in this folder, or without the names that tell
+            return base_model_family(find_base_model(self.farm.lora_dir.parent, base_model))
+        return None
 
     def _use(self, reference: LoraReference, lora: LoraManifest) -> LoraUse:
         """Place a LoRA's file once for all jobs of this drain."""

@@ -7,7 +7,8 @@ verified before they are uploaded, and the manifest is published last.
 import shutil
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.catalog import loras as lora_rows
 from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.domain.fingerprints import fingerprint
 from influencerai_dagster.domain.manifests.captions import CaptionsManifest
 from influencerai_dagster.domain.manifests.dataset import DatasetImage, DatasetManifest
 from influencerai_dagster.domain.manifests.loras import LoraManifest
 from influencerai_dagster.domain.object_paths import lora_key
-from influencerai_dagster.domain.training import LoraConfig, TrainingStep
+from influencerai_dagster.domain.training import BaseModelFamily, LoraConfig, TrainingStep
 from influencerai_dagster.engines.kohya.training import Training, TrainingResult, train
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.images import normalised_image
@@ -30,7 +32,8 @@ from influencerai_dagster.media.safetensors_files import (
     file_sha256,
     read_header,
 )
-from influencerai_dagster.stages.manifests import publish
+from influencerai_dagster.stages.datasets import copy_name, read_image
+from influencerai_dagster.stages.manifests import load_latest, publish
 from influencerai_dagster.storage.object_store import ObjectStore
 
 
@@ -105,8 +108,9 @@ def find_base_model(models_dir: Path, base_model: str) -> Path:
     ]
     root = models_dir.resolve()
     for path in candidates:
-        if path.is_file() and path.resolve().is_relative_to(root):
-            return path
+        with suppress(OSError):  # a name that is too long for the file system
+            if path.is_file() and path.resolve().is_relative_to(root):
+                return path
     raise PermanentError(
         f"base model {base_model!r} was not found; looked for {', '.join(map(str, candidates))}. "
         "Put the file there, or set KOHYA_MODELS_DIR or base_model."
@@ -117,9 +121,9 @@ def find_trained(engine: Engine, recipe: Recipe, store: ObjectStore) -> LoraMani
     """Return the LoRA that this recipe has given before, if its objects are still there."""
     with transaction(engine) as session:
         row = lora_rows.find_by_recipe(session, recipe.dataset.tenant, recipe.version)
-    if row is None or store.head(row.weights_key) is None:
+    if row is None or any(store.head(key) is None for key in (row.weights_key, row.manifest_key)):
         return None
-    return LoraManifest.model_validate_json(store.get(row.manifest_key))
+    return load_latest(store, row.manifest_key, LoraManifest)
 
 
 def train_lora(
@@ -134,47 +138,71 @@ def train_lora(
 ) -> LoraManifest:
     """Train, verify, upload, publish and record one LoRA; its folder is removed at the end.
 
+    In the catalog it takes the place of the LoRA that the recipe had when the training began.
+
     Args:
         sample_prompts: pictures to make while training, at `config.sample_every_n_steps`.
         on_step: called for every progress report of kohya.
         on_sample: called with every sample picture while its file exists.
+
+    Returns:
+        The LoRA of the recipe: this one, or that of another training which ended in the meantime.
 
     Raises:
         PermanentError: the dataset, the config or the installation is wrong; the text has kohya's
             real cause. Nothing was uploaded.
         TransientError: the machine or S3 failed in passing. Nothing was published.
     """
-    lora_id = f"{recipe.dataset.dataset[:40]}-{uuid.uuid4().hex[:12]}"
-    work_dir = trainer.training_dir / recipe.dataset.tenant / lora_id
+    key = recipe.dataset.key
+    with transaction(engine) as session:
+        require_tenant(session, key.tenant)
+        earlier = lora_rows.find_by_recipe(session, key.tenant, recipe.version)
+    lora_id = f"{key.dataset[:40]}-{uuid.uuid4().hex[:12]}"
+    work_dir = trainer.training_dir / key.tenant / lora_id
     work_dir.mkdir(parents=True)
     try:
-        image_dir = _private_copy(store, recipe, work_dir / "images")
-        result = train(
-            Training(
-                sd_scripts_dir=trainer.sd_scripts_dir,
-                python=trainer.python,
-                config=recipe.config,
-                base_model_path=recipe.base_model_path,
-                image_dir=image_dir,
-                work_dir=work_dir,
-                output_name=lora_id,
-                tokenizer_cache_dir=trainer.tokenizer_cache_dir,
-                sample_prompts=sample_prompts,
-            ),
-            on_step=on_step,
-            on_sample=on_sample,
-        )
+        _private_copy(store, recipe, work_dir / "images")
+        training = _training(trainer, recipe, work_dir, sample_prompts)
+        result = train(training, on_step=on_step, on_sample=on_sample)
         check_lora_fits(read_header(result.weights_path), recipe.config.base_model_family)
-        return _publish(engine, store, recipe, lora_id, result)
+        manifest = _publish(store, recipe, lora_id, result)
     finally:
         shutil.rmtree(work_dir, ignore_errors=True)
+    replaces = earlier.lora_id if earlier else None
+    with transaction(engine) as session:
+        row = lora_rows.record_lora(session, manifest, replaces=replaces)
+    if row.lora_id == lora_id:
+        return manifest
+    return load_latest(store, row.manifest_key, LoraManifest)
 
 
-def _private_copy(store: ObjectStore, recipe: Recipe, image_dir: Path) -> Path:
-    """Write every image and its caption into a folder that only this training uses.
+def _training(
+    trainer: Trainer, recipe: Recipe, work_dir: Path, sample_prompts: tuple[str, ...]
+) -> Training:
+    training = Training(
+        sd_scripts_dir=trainer.sd_scripts_dir,
+        python=trainer.python,
+        config=recipe.config,
+        base_model_path=recipe.base_model_path,
+        image_dir=work_dir / "images",
+        work_dir=work_dir,
+        output_name=work_dir.name,
+        tokenizer_cache_dir=trainer.tokenizer_cache_dir,
+        sample_prompts=sample_prompts,
+    )
+    if recipe.config.base_model_family is not BaseModelFamily.FLUX:
+        return training
+    # FLUX has its text encoders and its autoencoder in files of their own.
+    return replace(
+        training,
+        clip_l_path=trainer.models_dir / "text_encoders" / "clip_l.safetensors",
+        t5xxl_path=trainer.models_dir / "text_encoders" / "t5xxl_fp16.safetensors",
+        ae_path=trainer.models_dir / "vae" / "ae.safetensors",
+    )
 
-    Files are numbered, so that two uploads with one stem (a.jpg, a.png) keep a caption each.
-    """
+
+def _private_copy(store: ObjectStore, recipe: Recipe, image_dir: Path) -> None:
+    """Write every image and its caption into a folder that only this training uses."""
     image_dir.mkdir()
     texts = {caption.file_name: caption.text for caption in recipe.captions.captions}
     missing = [image.file_name for image in recipe.dataset.images if image.file_name not in texts]
@@ -185,20 +213,18 @@ def _private_copy(store: ObjectStore, recipe: Recipe, image_dir: Path) -> Path:
         )
 
     def copy(item: tuple[int, DatasetImage]) -> None:
-        index, image = item
-        stem = image_dir / f"img{index:05d}"
-        suffix = ".png" if image.format == "PNG" else ".jpg" if image.format == "JPEG" else ".webp"
-        stem.with_suffix(suffix).write_bytes(normalised_image(store.get(image.object_key)))
-        stem.with_suffix(".txt").write_text(texts[image.file_name] + "\n", encoding="utf-8")
+        path = image_dir / copy_name(*item)
+        path.write_bytes(normalised_image(read_image(store, item[1])))
+        path.with_suffix(".txt").write_text(texts[item[1].file_name] + "\n", encoding="utf-8")
 
     for _ in store.map(copy, list(enumerate(recipe.dataset.images, start=1))):
         pass
-    return image_dir
 
 
 def _publish(
-    engine: Engine, store: ObjectStore, recipe: Recipe, lora_id: str, result: TrainingResult
+    store: ObjectStore, recipe: Recipe, lora_id: str, result: TrainingResult
 ) -> LoraManifest:
+    """Store the weights, then the manifest that names them."""
     tenant = recipe.dataset.tenant
     weights = store.put_new(lora_key(tenant, lora_id), result.weights_path)
     manifest = LoraManifest(
@@ -223,6 +249,4 @@ def _publish(
         created_at=datetime.now(UTC),
     )
     publish(store, manifest)
-    with transaction(engine) as session:
-        lora_rows.record_lora(session, manifest)
     return manifest

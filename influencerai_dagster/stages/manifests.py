@@ -50,11 +50,19 @@ def load(store: ObjectStore, stored: StoredFile, model: type[ModelT]) -> ModelT:
         ObjectNotFoundError: it is gone.
         PermanentError: its size or hash is another, or it is not such a manifest.
     """
-    data = store.read(stored)
+    return _parse(store.read(stored), stored.object_key, model)
+
+
+def load_latest(store: ObjectStore, object_key: str, model: type[ModelT]) -> ModelT:
+    """Read a manifest that only its key is known of, as `load` does but for size and hash."""
+    return _parse(store.get(object_key), object_key, model)
+
+
+def _parse(data: bytes, object_key: str, model: type[ModelT]) -> ModelT:
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
         raise PermanentError(
-            f"{stored.object_key} is not a {model.__name__}: {error.error_count()} problems, "
+            f"{object_key} is not a {model.__name__}: {error.error_count()} problems, "
             f"the first: {error.errors()[0]['msg']}. Materialize the asset that writes it again."
         ) from error

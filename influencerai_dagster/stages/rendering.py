@@ -95,7 +95,7 @@ def drain(
     idle_since = time.monotonic()
     with (
         ThreadPoolExecutor(workers, thread_name_prefix="render") as pool,
-        _beating(engine, running),
+        _beating(engine, renderer, running),
     ):
         try:
             while True:
@@ -153,17 +153,22 @@ def _work(engine: Engine, job: ClaimedJob, server: str, renderer: Renderer) -> F
 
 @contextmanager
 def _beating(
-    engine: Engine, running: Mapping[Future[FinishedJob], tuple[ClaimedJob, str]]
+    engine: Engine,
+    renderer: Renderer,
+    running: Mapping[Future[FinishedJob], tuple[ClaimedJob, str]],
 ) -> Iterator[None]:
-    """Renew the leases of running jobs while the block runs."""
+    """Renew the leases of running jobs while the block runs; stop what was cancelled meanwhile."""
     stop = threading.Event()
 
     def beat() -> None:
         while not stop.wait(LEASE_SECONDS / 4):
-            for job, _ in list(running.values()):
+            for job, server in list(running.values()):
                 # PostgreSQL may be away for a moment: a lease outlives three missed beats.
-                with suppress(InfluencerAIError), transaction(engine) as session:
-                    ledger.heartbeat(session, job.id, job.lease_token, LEASE_SECONDS)
+                with suppress(InfluencerAIError):
+                    with transaction(engine) as session:
+                        is_ours = ledger.heartbeat(session, job.id, job.lease_token, LEASE_SECONDS)
+                    if not is_ours:
+                        renderer.interrupt(job, server)
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()

@@ -5,7 +5,7 @@ own template saves one), ffmpeg makes the file.
 """
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,8 +26,8 @@ from influencerai_dagster.domain.sampling import (
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.runs import RenderResult
 from influencerai_dagster.engines.comfyui.templates import fill_video_workflow, workflow_sha256
-from influencerai_dagster.engines.ffmpeg.encode import clip_to_mp4, frames_to_mp4, poster_frame
-from influencerai_dagster.engines.ffmpeg.probe import VideoFacts, verify
+from influencerai_dagster.engines.ffmpeg.encoding import clip_to_mp4, frames_to_mp4, poster_frame
+from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, probe, verify
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.stages.comfyui_jobs import (
     RenderFarm,
@@ -93,7 +93,7 @@ class VideoRenderer:
             height_px=facts.height_px,
             sampling=sampling,
             source_image_key=source.object_key,
-            video=asdict(facts),
+            video=facts.model_dump(mode="json"),
             workflow_name=template.name,
             workflow_sha256=workflow_sha256(workflow),
             comfyui_url=server,
@@ -135,11 +135,12 @@ class VideoRenderer:
             clip = folder / f"clip{Path(clips[0].file_name).suffix}"
             clip.write_bytes(clips[0].content)
             clip_to_mp4(clip, video_format=video_format, output=path)
-            facts = verify(path, video_format)
+            seconds = probe(clip).duration_seconds
         else:
-            frames = _write_frames(result, folder)
+            frames = _frames(result)
             frames_to_mp4(frames, input_fps=sampling.fps, video_format=video_format, output=path)
-            facts = verify(path, video_format, duration_seconds=len(frames) / sampling.fps)
+            seconds = len(frames) / sampling.fps
+        facts = verify(path, video_format, seconds)
         poster_frame(path, poster)
         keys = [
             output_key("videos", job.tenant, job.id, job.lease_token, suffix)
@@ -166,15 +167,10 @@ def _sampling(payload: VideoJobPayload) -> VideoSampling:
     )
 
 
-def _write_frames(result: RenderResult, folder: Path) -> list[Path]:
-    """Write the frames in the order in which ComfyUI numbered them."""
+def _frames(result: RenderResult) -> list[bytes]:
+    """Return the frames in the order in which ComfyUI numbered them."""
     frames = [item for item in result.files if item.file_name.lower().endswith(".png")]
     if not frames:
         found = ", ".join(item.file_name for item in result.files) or "nothing"
         raise PermanentError(f"the video workflow gave neither frames nor a clip, but {found}")
-    paths = []
-    for index, frame in enumerate(sorted(frames, key=lambda item: item.file_name)):
-        path = folder / f"frame{index:05d}.png"
-        path.write_bytes(frame.content)
-        paths.append(path)
-    return paths
+    return [item.content for item in sorted(frames, key=lambda item: item.file_name)]

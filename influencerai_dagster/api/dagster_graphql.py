@@ -39,12 +39,8 @@ query Run($runId: ID!) {
   runOrError(runId: $runId) {
     __typename
     ... on Run {
+      jobName
       status
-      assetMaterializations { assetKey { path } partition metadataEntries {
-        label
-        ... on TextMetadataEntry { text }
-        ... on IntMetadataEntry { intValue }
-      } }
       eventConnection(afterCursor: null, limit: 1000) { events {
         ... on RunFailureEvent { message }
         ... on ExecutionStepFailureEvent { error { message } failureMetadata { description } }
@@ -56,7 +52,14 @@ query Run($runId: ID!) {
 _MATERIALIZATION = """
 query Materialization($asset: AssetKeyInput!, $partition: String!) {
   assetOrError(assetKey: $asset) { ... on Asset {
-    assetMaterializations(partitions: [$partition], limit: 1) { timestamp runId }
+    assetMaterializations(partitions: [$partition], limit: 1) {
+      timestamp
+      metadataEntries {
+        label
+        ... on TextMetadataEntry { text }
+        ... on IntMetadataEntry { intValue }
+      }
+    }
   } }
 }"""
 _RUNS = """
@@ -79,19 +82,31 @@ class Run:
 
     Attributes:
         status: QUEUED, STARTING, STARTED, SUCCESS, FAILURE, CANCELED, …
-        assets: metadata of what was materialized, by asset key.
         failures: what failed, the reasons of steps before that of the run.
     """
 
     run_id: str
+    job_name: str
     status: str
-    assets: dict[str, dict[str, str | int]]
     failures: tuple[str, ...]
 
     @property
     def is_finished(self) -> bool:
         """Whether the run will not change any more."""
         return self.status in {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+@dataclass(frozen=True)
+class Materialization:
+    """One materialization of a partition.
+
+    Attributes:
+        at: seconds since 1970.
+        metadata: its texts and whole numbers, by label.
+    """
+
+    at: float
+    metadata: dict[str, str | int]
 
 
 class DagsterGraphQL:
@@ -158,23 +173,25 @@ class DagsterGraphQL:
             raise PermanentError(f"Dagster knows no run {run_id}: {_reason(answer)}")
         return Run(
             run_id=run_id,
+            job_name=answer["jobName"],
             status=answer["status"],
-            assets={
-                "/".join(item["assetKey"]["path"]): {
-                    entry["label"]: entry.get("text") or entry.get("intValue") or 0
-                    for entry in item["metadataEntries"]
-                    if "text" in entry or "intValue" in entry
-                }
-                for item in answer["assetMaterializations"]
-            },
             failures=tuple(_failures(answer["eventConnection"]["events"])),
         )
 
-    def materialized_at(self, asset: str, partition_key: str) -> float | None:
-        """Return when a partition was last materialized, in seconds since 1970, or None."""
+    def materialization(self, asset: str, partition_key: str) -> Materialization | None:
+        """Return the newest materialization of a partition, or None."""
         variables = {"asset": {"path": [asset]}, "partition": partition_key}
         found = self._ask(_MATERIALIZATION, variables)["assetOrError"].get("assetMaterializations")
-        return float(found[0]["timestamp"]) / 1000 if found else None
+        if not found:
+            return None
+        entries = {
+            item["label"]: item.get("text", item.get("intValue"))
+            for item in found[0]["metadataEntries"]
+        }
+        return Materialization(
+            at=float(found[0]["timestamp"]) / 1000,
+            metadata={label: value for label, value in entries.items() if value is not None},
+        )
 
     def runs(self, partition_key: str, *, created_after: float) -> list[Run]:
         """Return the newest runs of a partition that were created after a time since 1970."""

@@ -16,7 +16,7 @@ from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.cli.common import CODE_LOCATION, console, store
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.ffmpeg.encode import ffmpeg_program
+from influencerai_dagster.engines.ffmpeg.program import find_program
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.settings import Settings
 
@@ -128,7 +128,7 @@ def _kohya(settings: Settings) -> str:
 
 
 def _ffmpeg() -> str:
-    program = ffmpeg_program()
+    program = find_program()
     answer = subprocess.run([program, "-version"], capture_output=True, text=True, check=True)  # noqa: S603 - our own program
     return answer.stdout.splitlines()[0]
 

@@ -1,10 +1,14 @@
 """Metadata that a person wants to look at in the Dagster UI: pictures, tables, links."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
 from influencerai_dagster.media.contact_sheets import data_uri, markdown_image, png_data_uri
+
+Metadata = dict[str, Any]
+"""Metadata by label; Dagster turns plain values into metadata values."""
 
 OWNER = "team:studio"
 SHEET_COLUMNS = 6

@@ -43,7 +43,7 @@ def captions(
     with dagster_failures(context.retry_number):
         key = DatasetKey.parse(context.partition_key)
         with transaction(catalog.engine) as session:
-            influencer = influencer_of_dataset(session, key)
+            influencer = influencer_of_dataset(session, key.tenant, key.dataset)
         program, source = captioner.captioner()
         if influencer is None:
             context.log.warning(

@@ -16,6 +16,7 @@ from influencerai_dagster.orchestration.metadata import (
     OWNER,
     SHEET_COLUMNS,
     THUMB_PX,
+    Metadata,
     picture,
     table,
 )
@@ -70,9 +71,9 @@ def dataset(
         )
 
 
-def _metadata(store: ObjectStore, manifest: DatasetManifest) -> dict[str, dg.RawMetadataValue]:
+def _metadata(store: ObjectStore, manifest: DatasetManifest) -> Metadata:
     shown = manifest.images[:_SHEET_IMAGES]
-    facts: dict[str, dg.RawMetadataValue] = {
+    facts: Metadata = {
         "images": len(manifest.images),
         "rejected": len(manifest.rejected),
         "rights": manifest.rights.subject if manifest.rights else "not recorded",

@@ -18,7 +18,6 @@ def outputs_stored_check(asset: str) -> dg.AssetChecksDefinition:
         name="every_output_is_stored",
         asset=asset,
         partitions_def=content_day_partitions,
-        additional_ins={"manifest": dg.AssetIn(asset)},
     )
     def check(manifest: DayManifest, object_store: ObjectStoreResource) -> dg.AssetCheckResult:
         """Every output that the ledger calls completed is on S3 with its recorded size."""
@@ -45,7 +44,6 @@ def jobs_completed_check(asset: str, kind: JobKind) -> dg.AssetChecksDefinition:
         name="no_job_failed",
         asset=asset,
         partitions_def=content_day_partitions,
-        additional_ins={"manifest": dg.AssetIn(asset)},
     )
     def check(manifest: DayManifest, catalog: CatalogResource) -> dg.AssetCheckResult:
         """No job of this day ended as failed; the reasons are in the metadata."""

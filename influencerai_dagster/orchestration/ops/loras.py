@@ -20,7 +20,7 @@ from influencerai_dagster.domain.training import LoraConfig, TrainingStep, epoch
 from influencerai_dagster.media.contact_sheets import contact_sheet
 from influencerai_dagster.media.plots import loss_curve_png
 from influencerai_dagster.orchestration.failures import dagster_failures
-from influencerai_dagster.orchestration.metadata import picture
+from influencerai_dagster.orchestration.metadata import Metadata, picture
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource, KohyaResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
@@ -136,8 +136,8 @@ def _plan(config: LoraConfig, num_images: int) -> str:
     )
 
 
-def _lora_metadata(manifest: LoraManifest) -> dict[str, dg.RawMetadataValue]:
-    facts: dict[str, dg.RawMetadataValue] = {
+def _lora_metadata(manifest: LoraManifest) -> Metadata:
+    facts: Metadata = {
         "lora_id": manifest.lora_id,
         "weights_key": manifest.weights_key,
         "weights_size_bytes": manifest.weights_size_bytes,

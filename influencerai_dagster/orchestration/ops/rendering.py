@@ -16,7 +16,13 @@ from influencerai_dagster.domain.manifests.outputs import DayManifest, OutputMan
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.contact_sheets import contact_sheet
 from influencerai_dagster.orchestration.failures import dagster_failures
-from influencerai_dagster.orchestration.metadata import SHEET_COLUMNS, THUMB_PX, picture, table
+from influencerai_dagster.orchestration.metadata import (
+    SHEET_COLUMNS,
+    THUMB_PX,
+    Metadata,
+    picture,
+    table,
+)
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
@@ -155,10 +161,8 @@ def _log(context: dg.OpExecutionContext, job: FinishedJob) -> None:
         )
 
 
-def _metadata(
-    store: ObjectStore, manifest: DayManifest, report: DrainReport
-) -> dict[str, dg.RawMetadataValue]:
-    facts: dict[str, dg.RawMetadataValue] = {
+def _metadata(store: ObjectStore, manifest: DayManifest, report: DrainReport) -> Metadata:
+    facts: Metadata = {
         "outputs_of_day": len(manifest.outputs),
         "completed": len(report.completed),
         "failed": len(report.failed),

@@ -5,12 +5,14 @@ lists them all with their defaults (a test compares). In development a file `.en
 directory is read too.
 """
 
+import os
 import re
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from dotenv import dotenv_values
 from pydantic import (
     AliasGenerator,
     AnyUrl,
@@ -31,7 +33,7 @@ _SHOWN_LENGTH = 200
 _SIZE_UNITS = {"B": 1}
 _SIZE_UNITS |= {f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", start=1)}
 _SIZE_UNITS |= {f"{prefix}IB": 1024**power for power, prefix in enumerate("KMGT", start=1)}
-_DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d)", re.ASCII)
+_DURATION = re.compile(r"(\d{1,6})\s*(s|m|h|d)", re.ASCII)
 # SQLAlchemy knows no postgres://, and psycopg2 is the driver that is installed.
 _DATABASE_URL = TypeAdapter(
     Annotated[
@@ -58,11 +60,10 @@ def parse_duration(value: Any) -> Any:  # noqa: ANN401 - as above
         return value
     match = _DURATION.fullmatch(value.strip())
     if match is None:
-        raise ValueError('is not a duration; use a number with s, m, h or d, like "7d"')
-    try:
-        return timedelta(**{_DURATION_UNITS[match[2]]: int(match[1])})
-    except OverflowError:
-        raise ValueError("is longer than the calendar") from None
+        raise ValueError(
+            'is not a duration; use a number with s, m, h or d, at most 6 digits, like "7d"'
+        )
+    return timedelta(**{_DURATION_UNITS[match[2]]: int(match[1])})
 
 
 def _parse_urls(value: Any) -> Any:  # noqa: ANN401 - as above
@@ -207,6 +208,14 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic vali
         ]
         text = "The environment has settings that cannot be used:\n" + "\n".join(lines)
         raise PermanentError(text) from None
+
+
+def process_environment() -> dict[str, str]:
+    """Return the environment and `.env` as a child process gets them; the former wins.
+
+    Dagster's EnvVar knows the environment only.
+    """
+    return {name: value for name, value in dotenv_values(".env").items() if value} | os.environ
 
 
 def _shown(item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails

@@ -54,21 +54,11 @@ def written(path: Path, shapes: Mapping[str, tuple[int, ...]], **metadata: str) 
         (SDXL_LORA, BaseModelFamily.SDXL),
         (FLUX_LORA, BaseModelFamily.FLUX),
         (
-            {
-                "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight": (
-                    4,
-                    2048,
-                )
-            },
+            {f"{DIFFUSERS_ATTENTION}.to_k.lora_A.weight": (4, 2048)},
             BaseModelFamily.SDXL,
         ),
         (
-            {
-                "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v.lora.down.weight": (
-                    4,
-                    768,
-                )
-            },
+            {f"{DIFFUSERS_ATTENTION}.to_v.lora.down.weight": (4, 768)},
             BaseModelFamily.SD15,
         ),
         (

@@ -18,6 +18,7 @@ from influencerai_dagster.storage.uploads import (
     ObjectExistsError,
     upload,
 )
+from influencerai_dagster_tests.conftest import S3Server
 
 KEY = "images/acme/job/output.png"
 
@@ -82,9 +83,9 @@ def test_a_big_file_goes_up_in_parts_and_comes_back_whole(
 
 @pytest.mark.parametrize("size_bytes", [10, MULTIPART_THRESHOLD_BYTES + 1], ids=["put", "parts"])
 def test_where_the_server_can_it_refuses_the_second_of_two_racing_writers(
-    store: ObjectStore, s3_server: object, tmp_path: Path, size_bytes: int
+    store: ObjectStore, any_s3: S3Server, tmp_path: Path, size_bytes: int
 ) -> None:
-    if getattr(s3_server, "name", "") == "rclone":
+    if any_s3.name == "rclone":
         pytest.skip("rclone serve s3 ignores If-None-Match")
     path = tmp_path / "late"
     path.write_bytes(b"x" * size_bytes)
@@ -253,9 +254,9 @@ def test_access_problems_say_which_step_failed(make_store: Callable[..., ObjectS
 
 
 def test_only_one_of_many_writers_of_different_content_can_believe_to_be_stored(
-    store: ObjectStore, s3_server: object
+    store: ObjectStore, any_s3: S3Server
 ) -> None:
-    if getattr(s3_server, "name", "") == "rclone":
+    if any_s3.name == "rclone":
         pytest.skip("rclone serve s3 ignores If-None-Match")
     barrier = threading.Barrier(8)
 

@@ -1,0 +1,133 @@
+"""Measures video files and proves that one is what a platform takes.
+
+imageio-ffmpeg brings no ffprobe, so the facts come from decoding the whole file with ffmpeg, which
+also proves that it plays. Box layout follows ISO/IEC 14496-12 (moov before mdat is "faststart").
+"""
+
+import re
+import struct
+from pathlib import Path
+
+from influencerai_dagster.domain.base import Value
+from influencerai_dagster.domain.sampling import VideoFormat
+from influencerai_dagster.engines.ffmpeg.program import run
+from influencerai_dagster.errors import PermanentError
+
+_STREAM = re.compile(
+    r"Stream #0:\d+[^:]*: Video: (?P<codec>\w+)(?: \([^)]*\))*, "
+    r"(?P<pixel_format>\w+)(?:\([^)]*\))?, (?P<width>\d+)x(?P<height>\d+)"
+    r"(?:.*?, (?P<fps>[\d.]+)(?P<thousand>k?) fps)?"
+)
+_FPS_TOLERANCE = 0.01
+
+
+class VideoFacts(Value):
+    """What a video file was measured to be.
+
+    Attributes:
+        codec: ffmpeg's name, "h264".
+        pixel_format: ffmpeg's name, "yuv420p".
+        fps: mean frames a second.
+        has_faststart: the index comes first, so that a player can start before it has the end.
+        num_frames: frames that were decoded.
+    """
+
+    codec: str
+    pixel_format: str
+    width_px: int
+    height_px: int
+    fps: float
+    duration_seconds: float
+    has_faststart: bool
+    num_frames: int
+
+
+def probe(path: Path, *, program: str | None = None) -> VideoFacts:
+    """Decode the first video stream of a file, every frame of it, and measure it.
+
+    Raises:
+        PermanentError: no such file, no video in it, or it does not decode to its end.
+    """
+    # "file:" keeps a name from being read as a protocol.
+    source = ["-xerror", "-err_detect", "explode", "-i", f"file:{path}", "-map", "0:v:0"]
+    outcome = run([*source, "-f", "null", "-"], f"probe of {path.name}", program=program)
+    found = _STREAM.search(outcome.log)
+    if found is None or outcome.num_frames == 0:
+        raise PermanentError(f"{path.name} has no video stream that can be decoded")
+    fps = float(found["fps"] or 0) * (1000 if found["thousand"] else 1)
+    return VideoFacts(
+        codec=found["codec"],
+        pixel_format=found["pixel_format"],
+        width_px=int(found["width"]),
+        height_px=int(found["height"]),
+        fps=fps,
+        duration_seconds=outcome.duration_seconds,
+        has_faststart=has_faststart(path),
+        num_frames=outcome.num_frames,
+    )
+
+
+def verify(
+    path: Path,
+    video_format: VideoFormat,
+    expected_duration_seconds: float,
+    *,
+    program: str | None = None,
+) -> VideoFacts:
+    """Return the facts of a video that is exactly what was asked for.
+
+    The duration may differ by one frame, and by a hundredth of a second of rounding.
+
+    Raises:
+        PermanentError: it is not; the text lists every difference.
+    """
+    facts = probe(path, program=program)
+    size = f"{video_format.width_px}×{video_format.height_px}"
+    tolerance_seconds = 1 / video_format.fps + 0.01
+    checks = [
+        ("codec", facts.codec, "h264", facts.codec == "h264"),
+        ("pixel format", facts.pixel_format, "yuv420p", facts.pixel_format == "yuv420p"),
+        (
+            "size",
+            f"{facts.width_px}×{facts.height_px}",
+            size,
+            (facts.width_px, facts.height_px) == (video_format.width_px, video_format.height_px),
+        ),
+        (
+            "fps",
+            f"{facts.fps:g}",
+            f"{video_format.fps}",
+            abs(facts.fps - video_format.fps) < _FPS_TOLERANCE,
+        ),
+        (
+            "duration",
+            f"{facts.duration_seconds:.3f} s",
+            f"{expected_duration_seconds:.3f} s",
+            abs(facts.duration_seconds - expected_duration_seconds) <= tolerance_seconds,
+        ),
+        ("faststart", "no", "yes", facts.has_faststart),
+    ]
+    wrong = [
+        f"{name} is {found}, expected {expected}" for name, found, expected, ok in checks if not ok
+    ]
+    if wrong:
+        raise PermanentError(f"{path.name} is not the video that was asked for: {'; '.join(wrong)}")
+    return facts
+
+
+def has_faststart(path: Path) -> bool:
+    """Tell whether an MP4's index (moov) comes before its media data (mdat)."""
+    with path.open("rb") as file:
+        end = path.stat().st_size
+        position = 0
+        while position + 8 <= end:
+            file.seek(position)
+            size_bytes, kind = struct.unpack(">I4s", file.read(8))
+            if kind in {b"moov", b"mdat"}:
+                return bool(kind == b"moov")
+            if size_bytes == 1:  # the size follows as 64 bits
+                size_bytes = int.from_bytes(file.read(8), "big")
+            if size_bytes < 8:  # noqa: PLR2004 - a box holds at least its own header; 0 is "to the end"
+                return False
+            position += size_bytes
+    return False

@@ -60,9 +60,7 @@ def parse_duration(value: Any) -> Any:  # noqa: ANN401 - as above
         return value
     match = _DURATION.fullmatch(value.strip())
     if match is None:
-        raise ValueError(
-            'is not a duration; use a number with s, m, h or d, at most 6 digits, like "7d"'
-        )
+        raise ValueError('is not a duration; use up to 6 digits with s, m, h or d, like "7d"')
     return timedelta(**{_DURATION_UNITS[match[2]]: int(match[1])})
 
 

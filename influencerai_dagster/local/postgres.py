@@ -60,7 +60,8 @@ class PostgresServer:
 
     def url(self, database: str = "postgres") -> str:
         """Return the superuser's URL of a database."""
-        return f"postgresql://{SUPERUSER}:{quote(self.password, safe='')}@127.0.0.1:{self.port}/{database}"
+        password = quote(self.password, safe="")
+        return f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{self.port}/{database}"
 
     def service(self, environment: Mapping[str, str], *, port_setting: str = "") -> Service:
         """Return what the supervisor runs."""

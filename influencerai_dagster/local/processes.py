@@ -10,6 +10,7 @@ import pwd
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -82,16 +83,22 @@ def end(processes: Sequence[psutil.Process], *, wait_seconds: float = STOP_SECON
     psutil.wait_procs(alive, timeout=KILL_SECONDS)
 
 
-def stop_group(process: "subprocess.Popen[bytes]", stop_signal: signal.Signals) -> None:
-    """End a child that leads a process group; its id is its own until we have waited for it."""
-    if process.poll() is not None:
-        return
-    process.send_signal(stop_signal)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_SECONDS)
-        return
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait(KILL_SECONDS)
+def stop_groups(children: Sequence[tuple["subprocess.Popen[bytes]", signal.Signals]]) -> None:
+    """End children that each lead a process group, all at once.
+
+    A child's id is its own until we have waited for it, so a signal never hits a stranger.
+    """
+    running = [(process, number) for process, number in children if process.poll() is None]
+    for process, number in running:
+        process.send_signal(number)
+    deadline = time.monotonic() + STOP_SECONDS
+    for process, _ in running:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):  # hangs in the kernel, on a dead disk
+                process.wait(KILL_SECONDS)
 
 
 def write_record(path: Path, stack_id: str, pids: Sequence[int]) -> None:

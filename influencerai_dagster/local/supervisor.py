@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 from influencerai_dagster.local.processes import (
     STACK_ID,
     as_user,
@@ -25,7 +25,7 @@ from influencerai_dagster.local.processes import (
     clean_leftovers,
     end,
     marked_processes,
-    stop_group,
+    stop_groups,
     write_record,
 )
 
@@ -106,6 +106,7 @@ class Supervisor:
         self._announce = announce
         self._children: dict[str, _Child] = {}
         self._stack_id = secrets.token_hex(16)
+        self._is_recorded = False
 
     def __enter__(self) -> Self:
         return self
@@ -147,14 +148,16 @@ class Supervisor:
                     self._revive(child)
 
     def stop(self) -> None:
-        """End every process, the last started first; what does not end in time is killed."""
-        if not self._children:
-            return
-        for child in reversed(list(self._children.values())):
-            stop_group(child.process, child.service.stop_signal)
-        end(marked_processes(self._stack_id))  # a training has a process group of its own
-        self._children.clear()
-        self._record.unlink(missing_ok=True)
+        """End every process, those that others need last; what does not end in time is killed."""
+        while self._children:
+            needed = {name for child in self._children.values() for name in child.service.needs}
+            wave = [child for name, child in self._children.items() if name not in needed]
+            stop_groups([(child.process, child.service.stop_signal) for child in wave])
+            for child in wave:
+                del self._children[child.service.name]
+        if self._is_recorded:
+            end(marked_processes(self._stack_id))  # a training has a process group of its own
+            self._record.unlink(missing_ok=True)
 
     def _launch(self, service: Service) -> _Child:
         service.prepare()
@@ -169,10 +172,10 @@ class Supervisor:
                 **as_user(service.user),
             )
         child = _Child(service, process, time.monotonic())
-        self._children.pop(service.name, None)  # the order of starts is the order of stops
         self._children[service.name] = child
         pids = [child.process.pid for child in self._children.values()]
         write_record(self._record, self._stack_id, pids)
+        self._is_recorded = True
         return child
 
     def _is_ready(self, child: _Child) -> bool:
@@ -201,7 +204,11 @@ class Supervisor:
             )
         elif now >= child.restart_at:
             end(marked_processes(self._stack_id, group=child.process.pid))
-            self._launch(child.service).crashes = child.crashes
+            try:
+                self._launch(child.service).crashes = child.crashes
+            except (InfluencerAIError, OSError) as error:
+                self._announce(f"{child.service.name} cannot be started: {error}")
+                child.restart_at = now + BACKOFF_SECONDS[-1]
 
     def _log_of(self, service: Service) -> Path:
         path = self._logs_dir / f"{service.name}.log"

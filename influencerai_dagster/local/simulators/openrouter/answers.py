@@ -74,8 +74,10 @@ def _parts(messages: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
     texts: list[str] = []
     images: list[str] = []
     for message in messages:
-        content: str | list[dict[str, Any]] = message["content"]
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        content = message["content"]
+        parts: list[dict[str, Any]] = content
+        if isinstance(content, str):
+            parts = [{"type": "text", "text": content}]
         for part in parts:
             if part["type"] == "image_url":
                 images.append(part["image_url"]["url"])

@@ -1,0 +1,163 @@
+"""The variables of the local stack: what its processes get, and where other commands find them.
+
+`<data_dir>/stack.env` is there while the stack runs. Nothing reads it on its own, so that a
+forgotten one cannot point production at a laptop; the command line asks for it by
+`running_stack_settings`.
+"""
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from influencerai_dagster.local.object_store import ObjectStoreServer
+from influencerai_dagster.local.postgres import PostgresServer
+from influencerai_dagster.local.simulators import sd_scripts
+from influencerai_dagster.settings import Settings, load_settings
+
+LOOPBACK = "127.0.0.1"
+S3_ACCESS_KEY = "influencerai"
+STACK_ENV_FILE = "stack.env"
+_SECRETS_FILE = "stack-secrets.json"
+_OWNER_ONLY = 0o600
+
+
+@dataclass(frozen=True)
+class StackSecrets:
+    """What the stack made up on its first start, and keeps."""
+
+    postgres_password: str
+    s3_secret: str
+    jwt_secret: str
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Which engines are simulated: those that no setting names."""
+
+    comfyui: bool
+    kohya: bool
+    openrouter: bool
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Simulated":
+        """Look which settings were made."""
+        return cls(
+            comfyui="comfyui_url" not in settings.model_fields_set,
+            kohya=settings.kohya_dir is None,
+            openrouter=settings.openrouter_api_key is None,
+        )
+
+
+def load_secrets(data_dir: Path) -> StackSecrets:
+    """Return the stack's secrets; they are made, readable by the owner only, on the first call."""
+    path = data_dir / _SECRETS_FILE
+    if not path.exists():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        names = ("postgres_password", "s3_secret", "jwt_secret")
+        _write_private(path, json.dumps({name: secrets.token_urlsafe(32) for name in names}))
+    return StackSecrets(**json.loads(path.read_text()))
+
+
+def postgres_server(settings: Settings) -> PostgresServer:
+    """Return the stack's PostgreSQL."""
+    data_dir = settings.data_dir.resolve()
+    password = load_secrets(data_dir).postgres_password
+    return PostgresServer(data_dir / "postgres", settings.local_postgres_port, password)
+
+
+def s3_server(settings: Settings) -> ObjectStoreServer:
+    """Return the stack's S3 server."""
+    data_dir = settings.data_dir.resolve()
+    secret = load_secrets(data_dir).s3_secret
+    port, bucket = settings.local_s3_port, settings.s3_bucket
+    return ObjectStoreServer(data_dir, port, S3_ACCESS_KEY, secret, buckets=[bucket])
+
+
+def stack_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that make any process of this project use the local stack."""
+    data_dir = settings.data_dir.resolve()
+    postgres, s3, simulated = (
+        postgres_server(settings),
+        s3_server(settings),
+        Simulated.of(settings),
+    )
+    environment = {
+        "DATA_DIR": str(data_dir),
+        "DATABASE_URL": postgres.url("influencerai"),
+        "DAGSTER_DATABASE_URL": postgres.url("dagster"),
+        "DAGSTER_HOME": str(data_dir / "dagster_home"),
+        "DAGSTER_URL": f"http://{LOOPBACK}:{settings.dagster_webserver_port}",
+        "DAGSTER_WEBSERVER_PORT": str(settings.dagster_webserver_port),
+        "DAGSTER_CODE_SERVER_HOST": LOOPBACK,
+        "DAGSTER_CODE_SERVER_PORT": str(settings.local_code_server_port),
+        "S3_ENDPOINT": s3.endpoint_url,
+        "S3_KEY": s3.access_key,
+        "S3_SECRET": s3.secret_key,
+        "S3_BUCKET": settings.s3_bucket,
+        "S3_FORCE_PATH_STYLE": "true",
+    }
+    if "training_dir" not in settings.model_fields_set:
+        environment["TRAINING_DIR"] = str(data_dir / "training")
+    if settings.jwt_secret is None:
+        environment["JWT_SECRET"] = load_secrets(data_dir).jwt_secret
+    if simulated.comfyui:
+        environment["COMFYUI_URL"] = f"http://{LOOPBACK}:{settings.local_comfyui_port}"
+        environment["COMFYUI_LORA_DIR"] = str(data_dir / "models" / "loras")
+    if simulated.openrouter:
+        url = f"http://{LOOPBACK}:{settings.local_openrouter_port}/api/v1"
+        environment |= {"OPENROUTER_API_KEY": "simulated", "OPENROUTER_BASE_URL": url}
+    if simulated.kohya:
+        environment["KOHYA_DIR"] = str(Path(sd_scripts.__file__).parent)
+        environment["KOHYA_PYTHON"] = sys.executable
+        environment["KOHYA_MODELS_DIR"] = str(data_dir / "models")
+    return environment
+
+
+def child_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the complete environment of a process of the stack.
+
+    Args:
+        settings: of the stack.
+        inherited: of this process.
+    """
+    no_proxy = ",".join(filter(None, [inherited.get("NO_PROXY"), LOOPBACK, "localhost"]))
+    return {
+        **inherited,
+        **stack_environment(settings),
+        "PYTHONUNBUFFERED": "1",
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+    }
+
+
+def write_stack_env(settings: Settings) -> Path:
+    """Write the running stack's variables where other commands find them."""
+    path = settings.data_dir.resolve() / STACK_ENV_FILE
+    lines = [f"{name}='{value}'" for name, value in stack_environment(settings).items()]
+    _write_private(path, "\n".join([*lines, ""]))
+    return path
+
+
+def remove_stack_env(settings: Settings) -> None:
+    """Tell other commands that the stack runs no more."""
+    (settings.data_dir.resolve() / STACK_ENV_FILE).unlink(missing_ok=True)
+
+
+def running_stack_settings() -> Settings:
+    """Return the settings, with those of the local stack below `.env` and the environment.
+
+    Where no stack runs in DATA_DIR they are the plain settings.
+    """
+    own = load_settings()
+    return load_settings(_env_file=(own.data_dir / STACK_ENV_FILE, ".env"))
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)

@@ -8,6 +8,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator, comfyui_simulator
+from influencerai_dagster_tests.local.simulators.comfyui_prompts import colour, text_to_image
 from influencerai_dagster_tests.local.simulators.comfyui_replay import (
     finished,
     listening,
@@ -17,7 +18,6 @@ from influencerai_dagster_tests.local.simulators.comfyui_replay import (
     start_as_recorded,
     wait_for,
 )
-from influencerai_dagster_tests.local.simulators.test_comfyui_runs import colour, text_to_image
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +169,8 @@ def test_faults_can_be_set_on_the_command_line(tmp_path_factory: pytest.TempPath
     with comfyui_simulator(folder, fail_rate=1.0, fail_node="EmptyImage") as server:
         kind, data = finished(server, post(server, colour(1)))["status"]["messages"][-1]
     assert (kind, data["node_type"]) == ("execution_error", "EmptyImage")
+
+
+def test_a_taken_port_is_named_in_one_line(comfyui: ComfyUISimulator) -> None:
+    with pytest.raises(AssertionError, match=f"cannot listen on 127.0.0.1:{comfyui.port}"):
+        ComfyUISimulator(comfyui.root, {}, (), comfyui.port)

@@ -4,13 +4,21 @@ import json
 import shutil
 from collections.abc import Iterator
 from io import BytesIO
-from typing import Any
+from typing import Literal
 
 import pytest
 from PIL import Image
 
+from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.engines.comfyui.recordings import recording
+from influencerai_dagster_tests.local.simulators.comfyui_prompts import (
+    assert_like_recorded,
+    colour,
+    recorded_history,
+    run,
+    text_to_image,
+)
 from influencerai_dagster_tests.local.simulators.comfyui_replay import (
     finished,
     listening,
@@ -19,11 +27,8 @@ from influencerai_dagster_tests.local.simulators.comfyui_replay import (
     receive,
     receive_until_end,
     recorded_messages,
-    shape,
     start_as_recorded,
 )
-
-Prompt = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -40,45 +45,6 @@ def comfyui(server: ComfyUISimulator) -> ComfyUISimulator:
     for entry in server.output_dir.iterdir():
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     return server
-
-
-def colour(number: int, prefix: str = "probe/color") -> Prompt:
-    """Return a workflow that costs next to nothing."""
-    size = {"width": 64, "height": 64, "batch_size": 1, "color": number}
-    save = {"images": ["1", 0], "filename_prefix": prefix}
-    return {
-        "1": {"class_type": "EmptyImage", "inputs": size},
-        "2": {"class_type": "SaveImage", "inputs": save},
-    }
-
-
-def text_to_image(**sampling: Any) -> Prompt:
-    """Return the recorded text-to-image workflow with other sampler values."""
-    request = recording("runs/success_legacy_preview_post")["request"]
-    prompt: Prompt = json.loads(json.dumps(request["json"]["prompt"]))
-    prompt["6"]["inputs"] |= sampling
-    return prompt
-
-
-def run(server: ComfyUISimulator, prompt: Prompt, **more: Any) -> dict[str, Any]:
-    return finished(server, post(server, prompt, **more))
-
-
-def recorded_history(name: str) -> dict[str, Any]:
-    content = recording(f"runs/{name}_history")
-    body = content["response"]["body"] if "response" in content else {"": content}
-    return dict(next(iter(body.values())))
-
-
-def assert_like_recorded(entry: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Compare a history entry: the same keys and types, outcome, messages and outputs."""
-    assert shape(entry) == shape(expected)
-    assert entry["status"]["status_str"] == expected["status"]["status_str"]
-    kinds = [kind for kind, _ in entry["status"]["messages"]]
-    assert kinds == [kind for kind, _ in expected["status"]["messages"]]
-    assert list(entry["outputs"]) == list(expected["outputs"])
-    assert entry["prompt"][2] == expected["prompt"][2]
-    assert entry["prompt"][4] == expected["prompt"][4]
 
 
 def test_a_run_sends_the_recorded_messages_with_plain_previews(comfyui: ComfyUISimulator) -> None:
@@ -130,76 +96,6 @@ def test_a_prompt_of_another_client_shows_only_the_queue(comfyui: ComfyUISimulat
     assert outline(messages) == outline(expected)
 
 
-def test_an_identical_prompt_is_answered_from_cache_with_the_old_file(
-    comfyui: ComfyUISimulator,
-) -> None:
-    prompt = colour(1193046, "probe/cached")
-    first = run(comfyui, prompt, client_id="a")
-    assert_like_recorded(first, recorded_history("cached_first"))
-    with listening(comfyui, "a") as socket:
-        receive(socket)
-        prompt_id = post(comfyui, prompt, client_id="a")
-        messages = receive_until_end(socket)
-    assert outline(messages) == outline(recorded_messages(recording("runs/cached_second_ws")))
-    second = finished(comfyui, prompt_id)
-    assert_like_recorded(second, recorded_history("cached_second"))
-    assert second["outputs"] == first["outputs"]
-    assert len(list(comfyui.output_dir.rglob("*.png"))) == 1
-
-
-def test_a_cached_result_survives_the_loss_of_its_file(comfyui: ComfyUISimulator) -> None:
-    run(comfyui, colour(9))
-    (comfyui.output_dir / "probe" / "color_00001_.png").unlink()
-    again = run(comfyui, colour(9))
-    (image,) = again["outputs"]["2"]["images"]
-    assert again["status"]["status_str"] == "success"
-    assert comfyui.http.get("/view", params=image).status_code == 404
-
-
-@pytest.mark.parametrize("name", ["cached_other_node_ids", "cached_only_prefix_changed"])
-def test_the_cache_looks_at_content_and_not_at_node_ids(
-    comfyui: ComfyUISimulator, name: str
-) -> None:
-    recorded = recording(f"runs/{name}")
-    run(comfyui, colour(1193046, "probe/cached"))
-    prefix = "probe/cached_other" if name == "cached_only_prefix_changed" else "probe/cached"
-    plain = colour(1193046, prefix)
-    renamed = {"a": plain["1"], "b": plain["2"]}
-    renamed["b"]["inputs"]["images"] = ["a", 0]
-    with listening(comfyui, "a") as socket:
-        receive(socket)
-        prompt_id = post(comfyui, renamed, client_id="a")
-        messages = receive_until_end(socket)
-    assert outline(messages) == outline(recorded_messages(recorded))
-    assert finished(comfyui, prompt_id)["outputs"] == recorded["outputs"]
-
-
-def test_the_name_of_a_deleted_file_is_used_again(comfyui: ComfyUISimulator) -> None:
-    recorded = recording("runs/number_reused")
-    first = run(comfyui, colour(1, "reuse"))["outputs"]["2"]["images"][0]["filename"]
-    (comfyui.output_dir / first).unlink()
-    second = run(comfyui, colour(2, "reuse"))["outputs"]["2"]["images"][0]["filename"]
-    assert (first, second) == (recorded["first"], recorded["second"])
-
-
-def test_load_image_is_cached_by_the_content_of_its_file(comfyui: ComfyUISimulator) -> None:
-    prompt: Prompt = {
-        "1": {"class_type": "LoadImage", "inputs": {"image": "reload.png"}},
-        "2": {
-            "class_type": "SaveImage",
-            "inputs": {"images": ["1", 0], "filename_prefix": "probe/reload"},
-        },
-    }
-    for expected, tone in zip(
-        recording("runs/loadimage_overwritten_file")["runs"], ("red", "red", "blue"), strict=True
-    ):
-        Image.new("RGB", (8, 8), tone).save(comfyui.input_dir / "reload.png")
-        entry = run(comfyui, prompt)
-        cached = [data["nodes"] for kind, data in entry["status"]["messages"]
-                  if kind == "execution_cached"]  # fmt: skip
-        assert (cached, entry["outputs"]) == (expected["cached"], expected["outputs"])
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -242,6 +138,25 @@ def test_a_lora_of_another_family_changes_nothing_and_succeeds(comfyui: ComfyUIS
     run(comfyui, without)
     first, second = sorted((comfyui.output_dir / "probe").iterdir())
     assert Image.open(first).tobytes() == Image.open(second).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("family", "pictures_drawn"), [("sd15", 1), ("sdxl", 2)], ids=["other family", "same family"]
+)
+def test_a_lora_takes_effect_only_on_a_model_of_its_family(
+    comfyui: ComfyUISimulator, family: Literal["sd15", "sdxl"], pictures_drawn: int
+) -> None:
+    path = comfyui.models_dir / "checkpoints" / "any.safetensors"
+    write_simulated_base_model(path, family)
+    pictures = set()
+    for strength in (0.0, 1.0):
+        prompt = text_to_image()
+        prompt["1"]["inputs"]["ckpt_name"] = path.name
+        prompt["2"]["inputs"] |= {"lora_name": "wrong_shape.safetensors"}  # trained on SDXL
+        prompt["2"]["inputs"] |= {"strength_model": strength, "strength_clip": strength}
+        image = run(comfyui, prompt)["outputs"]["8"]["images"][0]
+        pictures.add(Image.open(comfyui.output_dir / "probe" / image["filename"]).tobytes())
+    assert len(pictures) == pictures_drawn
 
 
 def test_a_dropped_output_is_told_in_the_answer_only(comfyui: ComfyUISimulator) -> None:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import shutil
+import sys
 from pathlib import Path
 
 from influencerai_dagster.local.simulators.comfyui.folders import Folders
@@ -54,7 +55,11 @@ def main() -> None:
         "fail_node": arguments.fail_node,
         "crash_after_prompts": arguments.crash_after,
     }
-    asyncio.run(serve(arguments.host, arguments.port, folders, faults))
+    try:
+        asyncio.run(serve(arguments.host, arguments.port, folders, faults))
+    except OSError as error:
+        address = f"{arguments.host}:{arguments.port}"
+        sys.exit(f"cannot listen on {address}: {error.strerror}; choose another --port")
 
 
 if __name__ == "__main__":

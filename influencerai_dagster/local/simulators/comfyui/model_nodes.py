@@ -9,9 +9,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from influencerai_dagster.local.simulators.comfyui.node_values import NodeContext, NodeResult
-from influencerai_dagster.local.simulators.comfyui.safetensors_header import read_metadata
+from influencerai_dagster.local.simulators.comfyui.safetensors_header import (
+    read_header,
+    read_metadata,
+)
 from influencerai_dagster.local.simulators.comfyui.traits import Influence
 
 _LORA_BYTES = 1 << 20
@@ -38,13 +42,21 @@ def _model_path(context: NodeContext, folder: str, name: str) -> Path:
 def _load(context: NodeContext, folder: str, name: str) -> Model:
     path = _model_path(context, folder, name)
     time.sleep(context.faults.load_seconds)
-    metadata = read_metadata(path)
-    return Model(name, _family(str(metadata.get("modelspec.architecture", name))))
+    metadata, tensors = read_header(path)
+    return Model(name, _family_of_model(name, metadata, tensors))
 
 
-def _family(architecture: str) -> str:
-    """Tell which LoRAs fit, from an architecture or a kohya base model version."""
-    return next((name for name in ("flux", "xl") if name in architecture.lower()), "sd")
+def _family_of_model(name: str, metadata: dict[str, Any], tensors: list[str]) -> str:
+    """Tell a model's family by its tensors, as ComfyUI does; a placeholder has only a word."""
+    for family, mark in (("flux", "double_blocks."), ("xl", "conditioner.embedders.1.")):
+        if any(mark in tensor for tensor in tensors):
+            return family
+    return "sd" if tensors else _family(str(metadata.get("modelspec.architecture", name)))
+
+
+def _family(version: str) -> str:
+    """Tell the family from a word: an architecture, or kohya's base model version."""
+    return next((name for name in ("flux", "xl") if name in version.lower()), "sd")
 
 
 def _load_checkpoint(context: NodeContext, *, ckpt_name: str) -> NodeResult:

@@ -11,10 +11,19 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         SafetensorError: not a safetensors file; the same class as in ComfyUI.
     """
+    return read_header(path)[0]
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Check a safetensors file and return its `__metadata__` and the names of its tensors.
+
+    Raises:
+        SafetensorError: not a safetensors file; the same class as in ComfyUI.
+    """
     from safetensors import safe_open  # noqa: PLC0415 - a start need not wait for numpy
 
     with safe_open(path, framework="np") as file:
-        return dict(file.metadata() or {})
+        return dict(file.metadata() or {}), list(file.keys())
 
 
 def write_placeholder(path: Path, architecture: str) -> None:

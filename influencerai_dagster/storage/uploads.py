@@ -8,7 +8,7 @@ what is verified) lives in object_store.py.
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from botocore.exceptions import ClientError
 
@@ -33,6 +33,10 @@ class ObjectExistsError(Exception):
 
 class _Condition(TypedDict, total=False):
     IfNoneMatch: str
+
+
+class _Checksum(TypedDict, total=False):
+    ChecksumAlgorithm: Literal["CRC32"]
 
 
 def upload(
@@ -93,9 +97,14 @@ def _send_parts(
 ) -> None:
     size_bytes = path.stat().st_size
     part_bytes = max(_PART_BYTES, -(-size_bytes // _MAX_PARTS))
-    upload_id = client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=content_type)[
-        "UploadId"
-    ]
+    checksum: _Checksum = {}
+    mode = client.meta.config.request_checksum_calculation  # type: ignore[attr-defined] # not in the stubs
+    if mode == "when_supported":
+        # boto3 then sends a CRC32 with each part, which AWS takes only if the upload announced it.
+        checksum = {"ChecksumAlgorithm": "CRC32"}
+    upload_id = client.create_multipart_upload(
+        Bucket=bucket, Key=key, ContentType=content_type, **checksum
+    )["UploadId"]
 
     def send_part(number: int) -> "CompletedPartTypeDef":
         with path.open("rb") as file:
@@ -104,7 +113,10 @@ def _send_parts(
         part = client.upload_part(
             Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=body
         )
-        return {"PartNumber": number, "ETag": part["ETag"]}
+        done: CompletedPartTypeDef = {"PartNumber": number, "ETag": part["ETag"]}
+        if "ChecksumCRC32" in part:
+            done["ChecksumCRC32"] = part["ChecksumCRC32"]
+        return done
 
     numbers: Iterator[int] = iter(range(1, -(-size_bytes // part_bytes) + 1))
     try:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from influencerai_dagster.storage.client import make_s3_client
+from influencerai_dagster.storage.client import ChecksumMode, make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.conftest import S3Server
 
@@ -22,7 +22,11 @@ def make_store(any_s3: S3Server) -> MakeStore:
     """A store on a bucket that may not exist, with keys that may be wrong."""
 
     def make(
-        bucket: str, *, access_key: str | None = None, secret_key: str | None = None
+        bucket: str,
+        *,
+        access_key: str | None = None,
+        secret_key: str | None = None,
+        checksum_mode: ChecksumMode = "when_required",
     ) -> ObjectStore:
         client = make_s3_client(
             endpoint_url=any_s3.endpoint_url,
@@ -30,7 +34,7 @@ def make_store(any_s3: S3Server) -> MakeStore:
             secret_key=secret_key or any_s3.secret_key,
             region="us-east-1",
             path_style=True,
-            checksum_mode="when_required",
+            checksum_mode=checksum_mode,
         )
         return ObjectStore(client, bucket)
 

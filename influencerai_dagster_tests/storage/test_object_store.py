@@ -68,9 +68,12 @@ def test_other_content_never_replaces_an_object(
     assert store.get(KEY) == b"pixels"
 
 
+@pytest.mark.parametrize("checksum_mode", ["when_required", "when_supported"])
 def test_a_big_file_goes_up_in_parts_and_comes_back_whole(
-    store: ObjectStore, tmp_path: Path
+    make_store: Callable[..., ObjectStore], tmp_path: Path, checksum_mode: str
 ) -> None:
+    store = make_store(f"big-{checksum_mode.replace('_', '-')}", checksum_mode=checksum_mode)
+    store.ensure_bucket()
     path = tmp_path / "lora.safetensors"
     path.write_bytes(os.urandom(1024) * (MULTIPART_THRESHOLD_BYTES // 1024 + 5))
     stored = store.put_new("loras/acme/l1.safetensors", path)
@@ -79,6 +82,15 @@ def test_a_big_file_goes_up_in_parts_and_comes_back_whole(
     assert info.size_bytes == stored.size_bytes == path.stat().st_size
     store.download(stored.object_key, tmp_path / "back.safetensors", expected=stored)
     assert (tmp_path / "back.safetensors").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("checksum_mode", ["when_required", "when_supported"])
+def test_each_checksum_mode_stores_and_reads(
+    make_store: Callable[..., ObjectStore], checksum_mode: str
+) -> None:
+    store = make_store(f"small-{checksum_mode.replace('_', '-')}", checksum_mode=checksum_mode)
+    store.ensure_bucket()
+    assert store.read(store.put_new(KEY, b"pixels")) == b"pixels"
 
 
 @pytest.mark.parametrize("size_bytes", [10, MULTIPART_THRESHOLD_BYTES + 1], ids=["put", "parts"])

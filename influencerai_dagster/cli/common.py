@@ -10,7 +10,8 @@ from typer.core import TyperGroup
 
 from influencerai_dagster.catalog.engine import create_catalog_engine
 from influencerai_dagster.errors import InfluencerAIError
-from influencerai_dagster.settings import Settings, load_settings
+from influencerai_dagster.local.environment import running_stack_settings
+from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -32,8 +33,8 @@ class OurErrors(TyperGroup):
 
 @cache
 def settings() -> Settings:
-    """Return the settings, read once."""
-    return load_settings()
+    """Return the settings, read once; a stack that runs on this machine is found by itself."""
+    return running_stack_settings()
 
 
 @cache

@@ -19,6 +19,7 @@ from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.ffmpeg.program import find_program
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.settings import Settings
+from influencerai_dagster.storage.errors import translated_errors
 
 MAX_CLOCK_SKEW_SECONDS = 60
 """S3 refuses a request that is signed 15 minutes off; a minute shows that nobody sets the clock."""
@@ -80,7 +81,8 @@ def _s3() -> str:
 
 
 def _clock() -> str:
-    answer = store().client.head_bucket(Bucket=store().bucket)
+    with translated_errors("head bucket", store().bucket, ""):
+        answer = store().client.head_bucket(Bucket=store().bucket)
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     if date is None:
         return "S3 tells no time to compare with"

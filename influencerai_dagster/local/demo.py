@@ -24,6 +24,7 @@ from influencerai_dagster.domain.jobs import (
     VideoJobPayload,
 )
 from influencerai_dagster.domain.keys import DatasetKey, DayKey, today
+from influencerai_dagster.domain.object_paths import uploads_prefix
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.stages.uploads import upload_folder
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -117,9 +118,8 @@ class Demo:
                 name="Bella",
             )
         num_sent = upload_folder(self.store, key, self.samples, lambda _path, _sent: None)
-        self.announce(
-            f"{num_sent} files uploaded to s3://{self.store.bucket}/datasets/{key}/images/"
-        )
+        target = f"s3://{self.store.bucket}/{uploads_prefix(key)}"
+        self.announce(f"{num_sent} files uploaded to {target}")
         batch = uuid4().hex
         with transaction(self.engine) as session:
             pictures = ledger.submit(
@@ -147,8 +147,8 @@ class Demo:
                         raise PermanentError(f"{run.job_name} run {run.run_id} failed:\n{reasons}")
             time.sleep(_POLL_SECONDS)
         raise TransientError(
-            f"{asset} was not made within {self.time_limit_seconds:.0f} s: look at the runs and the "
-            "sensors' ticks in the Dagster UI"
+            f"{asset} was not made within {self.time_limit_seconds:.0f} s: look at the runs and "
+            "the sensors' ticks in the Dagster UI"
         )
 
     def _seen_asset(self, asset: str, not_before: float) -> "_Seen | None":

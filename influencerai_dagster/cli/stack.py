@@ -1,0 +1,105 @@
+"""`influencerai up | demo | doctor | migrate`: the stack on this machine, and how it is."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Column, Table
+
+from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
+from influencerai_dagster.catalog.migrate import upgrade
+from influencerai_dagster.cli.common import CODE_LOCATION, console, engine, settings, store
+from influencerai_dagster.cli.doctor import run_checks
+from influencerai_dagster.local.demo import Demo, StageResult
+from influencerai_dagster.local.stack import PROJECT_DIR, Stack, run_stack
+from influencerai_dagster.settings import Settings, load_settings
+
+_DEMO_SETTLE_SECONDS = 2
+_KIB = 1024
+
+
+def up() -> None:
+    """Start the stack on this machine and keep it running until Ctrl-C."""
+    stack = _stack(load_settings())
+    console.print("starting PostgreSQL, S3, the engines and Dagster …")
+    run_stack(stack, lambda: _greet(stack), announce=console.print)
+
+
+def demo(
+    exit_: Annotated[  # noqa: FBT002 - typer's flag
+        bool, typer.Option("--exit", help="Stop everything when the last stage is done.")
+    ] = False,
+) -> None:
+    """Start the stack and run the main job on the sample photos."""
+    stack = _stack(load_settings())
+    if "dataset_settle_seconds" not in stack.settings.model_fields_set:
+        # The samples are uploaded in one go: nothing comes after a quiet moment.
+        stack.environment["DATASET_SETTLE_SECONDS"] = str(_DEMO_SETTLE_SECONDS)
+    console.print("starting PostgreSQL, S3, the engines and Dagster …")
+
+    def run() -> None:
+        _greet(stack)
+        with console.status("") as status:
+            results = Demo(
+                engine=engine(),
+                store=store(),
+                dagster=DagsterGraphQL(stack.dagster_url, CODE_LOCATION),
+                samples=PROJECT_DIR / "data" / "samples" / "bella",
+                announce=console.print,
+                show=status.update,
+            ).run()
+        _show(results, stack)
+        if not exit_:
+            console.print("Everything keeps running; Ctrl-C stops it.")
+
+    run_stack(stack, run, announce=console.print, stays_up=not exit_)
+
+
+def doctor() -> None:
+    """Check every part of the system and say what is wrong and what to do."""
+    if not run_checks(settings()):
+        raise typer.Exit(1)
+
+
+def migrate() -> None:
+    """Bring the catalog's tables to this version."""
+    upgrade(settings().database_url)
+    console.print("the catalog is at the newest migration")
+
+
+def _stack(own: Settings) -> Stack:
+    return Stack(
+        own, location_problem=lambda url: DagsterGraphQL(url, CODE_LOCATION).location_problem()
+    )
+
+
+def _greet(stack: Stack) -> None:
+    simulated = [
+        name
+        for name, is_simulated in (
+            ("ComfyUI (COMFYUI_URL)", stack.simulated.comfyui),
+            ("kohya sd-scripts (KOHYA_DIR)", stack.simulated.kohya),
+            ("OpenRouter (OPENROUTER_API_KEY)", stack.simulated.openrouter),
+        )
+        if is_simulated
+    ]
+    console.print(f"Dagster UI   {stack.dagster_url}")
+    console.print(
+        f"S3           {stack.environment['S3_ENDPOINT']} bucket {stack.settings.s3_bucket}"
+    )
+    console.print(f"logs         {stack.settings.data_dir / 'logs'}")
+    if simulated:
+        console.print(f"simulated    {', '.join(simulated)}")
+
+
+def _show(results: list[StageResult], stack: Stack) -> None:
+    table = Table("asset", Column("object key", overflow="fold"), "size", "seconds")
+    for result in results:
+        seconds = "kept" if result.seconds is None else f"{result.seconds:.1f}"
+        size = f"{result.size_bytes / _KIB:,.0f} KiB"
+        table.add_row(result.asset, result.object_key, size, seconds)
+    console.print(table)
+    total = sum(result.seconds or 0 for result in results)
+    console.print(f"pipeline     {total:.1f} s")
+    console.print(f"lineage      {stack.dagster_url}/asset-groups")
+    for result in results:
+        console.print(f"  {result.asset:17}{stack.dagster_url}/assets/{result.asset}")

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
 
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
@@ -94,6 +95,12 @@ def run_out_leases(engine: Engine, *jobs: ledger.Job) -> None:
     )
     with transaction(engine) as session:
         session.execute(statement, {"ids": [job.id for job in jobs]})
+
+
+def backoff_seconds(session: Session, job: ledger.Job) -> float:
+    """Return how long a job waits, by the clock of the transaction that made it wait."""
+    now: datetime = session.execute(text("SELECT now()")).scalar_one()
+    return (job.not_before - now).total_seconds()
 
 
 def manifest_key_of(job: ledger.ClaimedJob) -> str:

@@ -142,4 +142,4 @@ def test_several_comfyui_servers_are_one_setting(monkeypatch: pytest.MonkeyPatch
 
 def test_a_setting_cannot_be_changed_after_the_start() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load_settings().port = 1
+        load_settings().__setattr__("port", 1)

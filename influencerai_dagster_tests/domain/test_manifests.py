@@ -42,9 +42,8 @@ def captions(text: str) -> CaptionsManifest:
 def test_the_same_content_is_the_same_version_and_key() -> None:
     assert dataset() == dataset()
     assert dataset().object_key() == f"datasets/demo/bella/manifests/{dataset().version}.json"
-    assert (
-        captions("x").object_key() == f"datasets/demo/bella/captions/{captions('x').version}.json"
-    )
+    written = captions("bella, smiling")
+    assert written.object_key() == f"datasets/demo/bella/captions/{written.version}.json"
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import json
 import shutil
 from collections.abc import Iterator
 from io import BytesIO
-from typing import Literal
 
 import pytest
 from PIL import Image
 
+from influencerai_dagster.domain.training import BaseModelFamily
 from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.engines.comfyui.recordings import recording
@@ -141,10 +141,12 @@ def test_a_lora_of_another_family_changes_nothing_and_succeeds(comfyui: ComfyUIS
 
 
 @pytest.mark.parametrize(
-    ("family", "pictures_drawn"), [("sd15", 1), ("sdxl", 2)], ids=["other family", "same family"]
+    ("family", "pictures_drawn"),
+    [(BaseModelFamily.SD15, 1), (BaseModelFamily.SDXL, 2)],
+    ids=["other family", "same family"],
 )
 def test_a_lora_takes_effect_only_on_a_model_of_its_family(
-    comfyui: ComfyUISimulator, family: Literal["sd15", "sdxl"], pictures_drawn: int
+    comfyui: ComfyUISimulator, family: BaseModelFamily, pictures_drawn: int
 ) -> None:
     path = comfyui.models_dir / "checkpoints" / "any.safetensors"
     write_simulated_base_model(path, family)

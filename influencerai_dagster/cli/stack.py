@@ -13,7 +13,8 @@ from influencerai_dagster.local.demo import Demo, StageResult
 from influencerai_dagster.local.stack import PROJECT_DIR, Stack, run_stack
 from influencerai_dagster.settings import Settings, load_settings
 
-_DEMO_SETTLE_SECONDS = 2
+_DEMO_PATIENCE = {"dataset_settle_seconds": "2", "generation_linger_seconds": "2"}
+"""The samples and the jobs come in one go: nothing comes after a quiet moment."""
 _KIB = 1024
 
 
@@ -31,9 +32,9 @@ def demo(
 ) -> None:
     """Start the stack and run the main job on the sample photos."""
     stack = _stack(load_settings())
-    if "dataset_settle_seconds" not in stack.settings.model_fields_set:
-        # The samples are uploaded in one go: nothing comes after a quiet moment.
-        stack.environment["DATASET_SETTLE_SECONDS"] = str(_DEMO_SETTLE_SECONDS)
+    for name, seconds in _DEMO_PATIENCE.items():
+        if name not in stack.settings.model_fields_set:
+            stack.environment[name.upper()] = seconds
     console.print("starting PostgreSQL, S3, the engines and Dagster …")
 
     def run() -> None:

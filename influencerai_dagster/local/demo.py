@@ -101,6 +101,7 @@ class Demo:
             previous = max(previous, seen.at)
             took = "from an earlier run" if seconds is None else f"{seconds:.1f} s"
             self.announce(f"[green]✓[/] {asset}: {seen.made} ({took})")
+        self._wait_for_runs(day, started)
         return results
 
     def _order(self, day: DayKey) -> tuple[int, list[ledger.Job]]:
@@ -130,6 +131,19 @@ class Demo:
             clips = ledger.submit(session, TENANT, day.day, [request])
         self.announce(f"{len(pictures)} pictures and {len(clips)} clip ordered for {day}")
         return num_sent, pictures + clips
+
+    def _wait_for_runs(self, day: DayKey, started: float) -> None:
+        """Wait for runs that linger for more jobs: they materialize their assets at their end."""
+        while time.time() - started < self.time_limit_seconds:
+            alive = [
+                run
+                for run in self.dagster.runs(str(day), created_after=started)
+                if not run.is_finished
+            ]
+            if not alive:
+                return
+            self.show(f"{alive[0].job_name} lingers for more jobs")
+            time.sleep(_POLL_SECONDS)
 
     def _wait(
         self, asset: str, look: Callable[[], "_Seen | None"], day: DayKey, started: float

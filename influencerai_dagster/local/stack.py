@@ -152,7 +152,8 @@ class Stack:
         yield Service(
             name="dagster-storage",
             command=[
-                *(sys.executable, "-m", "influencerai_dagster.orchestration.pools"),
+                *(sys.executable, "-m", "influencerai_dagster.orchestration.startup"),
+                "--fail-orphans",
                 *(f"{pool}={limit}" for pool, limit in limits.items()),
             ],
             environment=self.environment,

@@ -4,7 +4,6 @@ A process is ours if its environment carries the mark of the stack, or if its id
 were written down when it was started (PostgreSQL overwrites its environment with its title).
 """
 
-import json
 import os
 import pwd
 import signal
@@ -17,13 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from pydantic import ValidationError
 
+from influencerai_dagster.domain.base import Value
 from influencerai_dagster.errors import PermanentError
 
 STACK_ID = "INFLUENCERAI_STACK_ID"  # in the environment of every process that belongs to a stack
 STOP_SECONDS = 8.0
 KILL_SECONDS = 3.0
+_POLL_SECONDS = 0.02
 _CLOCK_SECONDS = 2.0  # a start time is counted from a boot time that moves with the clock
+
+
+class _Record(Value):
+    stack_id: str
+    supervisor_pid: int
+    started: dict[int, float]
 
 
 def free_port() -> int:
@@ -71,16 +79,35 @@ def marked_processes(stack_id: str, *, group: int | None = None) -> list[psutil.
     return found
 
 
-def end(processes: Sequence[psutil.Process], *, wait_seconds: float = STOP_SECONDS) -> None:
+def end(processes: Sequence[psutil.Process]) -> None:
     """Ask processes to end, and kill those that do not."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=wait_seconds)
-    for process in alive:
+    for process in _still_there(processes, wait_seconds=STOP_SECONDS):
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=KILL_SECONDS)
+    _still_there(processes, wait_seconds=KILL_SECONDS)
+
+
+def _still_there(
+    processes: Sequence[psutil.Process], *, wait_seconds: float
+) -> Sequence[psutil.Process]:
+    """Wait for processes to end; a zombie has, whose parent may never ask (psutil would wait)."""
+    deadline = time.monotonic() + wait_seconds
+    while alive := [process for process in processes if is_running(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_SECONDS)
+    return alive
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Say whether a process does anything still."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def stop_groups(children: Sequence[tuple["subprocess.Popen[bytes]", signal.Signals]]) -> None:
@@ -103,14 +130,13 @@ def stop_groups(children: Sequence[tuple["subprocess.Popen[bytes]", signal.Signa
 
 def write_record(path: Path, stack_id: str, pids: Sequence[int]) -> None:
     """Write down which processes a stack started, for the next start if this one is killed."""
-    started = {}
+    started: dict[int, float] = {}
     for pid in (os.getpid(), *pids):
         with suppress(psutil.NoSuchProcess):
-            started[str(pid)] = psutil.Process(pid).create_time()
+            started[pid] = psutil.Process(pid).create_time()
     draft = path.with_suffix(".new")
-    draft.write_text(
-        json.dumps({"stack_id": stack_id, "supervisor_pid": os.getpid(), "started": started})
-    )
+    record = _Record(stack_id=stack_id, supervisor_pid=os.getpid(), started=started)
+    draft.write_text(record.model_dump_json())
     draft.replace(path)
 
 
@@ -127,21 +153,21 @@ def clean_leftovers(path: Path) -> int:
         PermanentError: that supervisor is alive: a stack runs in this folder.
     """
     try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError:
+        record = _Record.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):  # not written whole: the machine went down
         return 0
     ours = [
         process
-        for pid, created in record["started"].items()
-        if (process := _same_process(int(pid), created)) is not None
+        for pid, created in record.started.items()
+        if (process := _same_process(pid, created)) is not None
     ]
-    if any(process.pid == record["supervisor_pid"] for process in ours):
+    if any(process.pid == record.supervisor_pid for process in ours):
         raise PermanentError(
             f"A stack runs in {path.parent.resolve()} already (process "
-            f"{record['supervisor_pid']}): stop it with Ctrl-C in its terminal, or set DATA_DIR"
+            f"{record.supervisor_pid}): stop it with Ctrl-C in its terminal, or set DATA_DIR"
         )
     leftovers = {process.pid: process for process in ours}
-    leftovers |= {process.pid: process for process in marked_processes(record["stack_id"])}
+    leftovers |= {process.pid: process for process in marked_processes(record.stack_id)}
     end(list(leftovers.values()))
     path.unlink()
     return len(leftovers)
@@ -153,4 +179,4 @@ def _same_process(pid: int, created: float) -> psutil.Process | None:
         same = abs(process.create_time() - created) < _CLOCK_SECONDS
     except psutil.NoSuchProcess:
         return None
-    return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    return process if same and is_running(process) else None

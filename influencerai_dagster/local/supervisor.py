@@ -90,6 +90,7 @@ class Supervisor:
 
     Attributes:
         stopping: set it, from any thread or signal handler, to end `start` and `watch`.
+        has_started: whether any process was started.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class Supervisor:
         self._announce = announce
         self._children: dict[str, _Child] = {}
         self._stack_id = secrets.token_hex(16)
-        self._is_recorded = False
+        self.has_started = False
 
     def __enter__(self) -> Self:
         return self
@@ -155,12 +156,13 @@ class Supervisor:
             stop_groups([(child.process, child.service.stop_signal) for child in wave])
             for child in wave:
                 del self._children[child.service.name]
-        if self._is_recorded:
+        if self.has_started:
             end(marked_processes(self._stack_id))  # a training has a process group of its own
             self._record.unlink(missing_ok=True)
 
     def _launch(self, service: Service) -> _Child:
         service.prepare()
+        self.has_started = True
         with self._log_of(service).open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - the commands are our own
                 service.command,
@@ -175,7 +177,6 @@ class Supervisor:
         self._children[service.name] = child
         pids = [child.process.pid for child in self._children.values()]
         write_record(self._record, self._stack_id, pids)
-        self._is_recorded = True
         return child
 
     def _is_ready(self, child: _Child) -> bool:

@@ -1,0 +1,241 @@
+"""The processes that make up the local stack, and how to know that each is ready.
+
+How processes are kept running is in supervisor.py, their variables are in environment.py.
+"""
+
+import shutil
+import socket
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import httpx
+
+from influencerai_dagster.domain.sampling import VideoSampling
+from influencerai_dagster.domain.training import PRESETS, BaseModelFamily
+from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.local.environment import (
+    LOOPBACK,
+    Simulated,
+    child_environment,
+    postgres_server,
+    s3_server,
+)
+from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
+from influencerai_dagster.local.supervisor import Service
+from influencerai_dagster.settings import Settings, process_environment
+
+PROJECT_DIR = Path(__file__).parents[2]
+CODE_LOCATION = "influencerai"
+DEFINITIONS_MODULE = "influencerai_dagster.definitions"
+_PROBE_SECONDS = 2.0
+
+LocationProblem = Callable[[str], str | None]
+
+
+class Stack:
+    """The processes of the local stack.
+
+    Attributes:
+        problem: why the code location was not loaded when the web server was last asked.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        location_problem: LocationProblem,
+        definitions_module: str = DEFINITIONS_MODULE,
+    ) -> None:
+        """Make the list; nothing is written or started.
+
+        Args:
+            settings: ports, folders, and which engines are real.
+            location_problem: asks the web server at a URL why the code location is not loaded;
+                None if it is. Raises TransientError while it does not answer.
+            definitions_module: what the code server loads.
+        """
+        self.settings = settings
+        self.simulated = Simulated.of(settings)
+        self._location_problem = location_problem
+        self._definitions_module = definitions_module
+        self.problem: str | None = None
+        self._data_dir = settings.data_dir.resolve()
+        self._models_dir = self._data_dir / "models"
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        """The complete environment of the stack's processes."""
+        return child_environment(self.settings, process_environment())
+
+    @property
+    def dagster_url(self) -> str:
+        """Where the UI is."""
+        return f"http://{LOOPBACK}:{self.settings.dagster_webserver_port}"
+
+    def services(self) -> list[Service]:
+        """Return all processes."""
+        return [*self._servers(), *self._simulators(), *self._dagster()]
+
+    def _servers(self) -> Iterator[Service]:
+        inherited = process_environment()
+        yield postgres_server(self.settings).service(inherited, port_setting="LOCAL_POSTGRES_PORT")
+        yield s3_server(self.settings).service(inherited, port_setting="LOCAL_S3_PORT")
+
+    def _simulators(self) -> Iterator[Service]:
+        package = "influencerai_dagster.local.simulators"
+        if self.simulated.comfyui:
+            port = self.settings.local_comfyui_port
+            folders = {
+                "--models-dir": self._models_dir,
+                "--input-dir": self._data_dir / "comfyui" / "input",
+                "--output-dir": self._data_dir / "comfyui" / "output",
+            }
+            arguments = [f"{name}={folder}" for name, folder in folders.items()]
+            yield Service(
+                name="comfyui",
+                command=[sys.executable, "-m", f"{package}.comfyui", f"--port={port}", *arguments],
+                environment=self.environment,
+                prepare=self._write_models,
+                is_ready=lambda: _answers(f"http://{LOOPBACK}:{port}/system_stats"),
+                port=port,
+                port_setting="LOCAL_COMFYUI_PORT",
+            )
+        if self.simulated.openrouter:
+            openrouter_port = self.settings.local_openrouter_port
+            yield Service(
+                name="openrouter",
+                command=[
+                    sys.executable,
+                    "-m",
+                    f"{package}.openrouter",
+                    f"--port={openrouter_port}",
+                ],
+                environment=self.environment,
+                is_ready=lambda: _answers(f"http://{LOOPBACK}:{openrouter_port}/api/v1/models"),
+                port=openrouter_port,
+                port_setting="LOCAL_OPENROUTER_PORT",
+            )
+
+    def _dagster(self) -> Iterator[Service]:
+        code_port = self.settings.local_code_server_port
+        workspace = str(_project_file("workspace.yaml"))
+        limits = {
+            "image_generation": self.settings.queue_concurrency_content_gen,
+            "video_generation": self.settings.queue_concurrency_video_gen,
+            "lora_training": self.settings.queue_concurrency_lora_training,
+        }
+        yield Service(
+            name="code-server",
+            command=[
+                *(sys.executable, "-m", "dagster", "code-server", "start"),
+                *("--host", LOOPBACK, "--port", str(code_port)),
+                *("--location-name", CODE_LOCATION, "--module-name", self._definitions_module),
+                "--use-python-environment-entry-point",  # runs use this Python, whatever PATH says
+            ],
+            environment=self.environment,
+            prepare=self._write_models,
+            is_ready=lambda: _listens(code_port),
+            port=code_port,
+            port_setting="LOCAL_CODE_SERVER_PORT",
+            start_seconds=120,
+        )
+        yield Service(
+            name="dagster-storage",
+            command=[
+                *(sys.executable, "-m", "influencerai_dagster.orchestration.startup"),
+                "--fail-orphans",
+                *(f"{pool}={limit}" for pool, limit in limits.items()),
+            ],
+            environment=self.environment,
+            needs=["postgres"],
+            is_task=True,
+            prepare=self._prepare_storage,
+        )
+        yield Service(
+            name="webserver",
+            command=[
+                *(_script("dagster-webserver"), "-w", workspace),
+                *("-h", LOOPBACK, "-p", str(self.settings.dagster_webserver_port)),
+            ],
+            environment=self.environment,
+            needs=["dagster-storage", "code-server"],
+            is_ready=self._is_location_loaded,
+            port=self.settings.dagster_webserver_port,
+            port_setting="DAGSTER_WEBSERVER_PORT",
+            start_seconds=120,
+        )
+        yield Service(
+            name="daemon",
+            command=[_script("dagster-daemon"), "run", "-w", workspace],
+            environment=self.environment,
+            needs=[
+                *("dagster-storage", "code-server", "object-store"),
+                *(service.name for service in self._simulators()),
+            ],
+        )
+
+    def _write_models(self) -> None:
+        """Make the folders, and base models where a simulated engine reads them."""
+        for folder in ("comfyui/input", "comfyui/output", "models/loras", "models/checkpoints"):
+            (self._data_dir / folder).mkdir(parents=True, exist_ok=True)
+        if not (self.simulated.comfyui or self.simulated.kohya):
+            return
+        families: dict[str, BaseModelFamily | Literal["svd"]] = {
+            preset.base_model: preset.base_model_family
+            for preset in PRESETS.values()
+            if preset.base_model_family
+            is not BaseModelFamily.FLUX  # four files, not one checkpoint
+        }
+        video_base_model = VideoSampling.model_fields["base_model"].default
+        families[video_base_model] = "svd"
+        for name, family in families.items():
+            path = self._models_dir / "checkpoints" / name
+            if not path.exists():
+                write_simulated_base_model(path, family)
+
+    def _prepare_storage(self) -> None:
+        from influencerai_dagster.catalog import migrate  # noqa: PLC0415 - imports Alembic
+
+        home = Path(self.environment["DAGSTER_HOME"])
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(_project_file("dagster.yaml"), home / "dagster.yaml")
+        for name in ("DATABASE_URL", "DAGSTER_DATABASE_URL"):
+            migrate.ensure_database(self.environment[name])
+        migrate.upgrade(self.environment["DATABASE_URL"])
+
+    def _is_location_loaded(self) -> bool:
+        try:
+            self.problem = self._location_problem(self.dagster_url)
+        except TransientError as error:
+            self.problem = str(error)
+        return self.problem is None
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=_PROBE_SECONDS, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=_PROBE_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _script(name: str) -> str:
+    return str(Path(sysconfig.get_path("scripts")) / name)
+
+
+def _project_file(name: str) -> Path:
+    path = PROJECT_DIR / name
+    if not path.exists():
+        raise PermanentError(f"{path} is missing: the local stack runs from a clone of the project")
+    return path

@@ -1,0 +1,302 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.local import processes, supervisor
+from influencerai_dagster.local.processes import free_port
+from influencerai_dagster.local.supervisor import Service, Supervisor
+
+DEADLINE_SECONDS = 10.0
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def shell(name: str, script: str, **options: object) -> Service:
+    return Service(name, ["/bin/sh", "-c", script], {"PATH": os.defpath}, **options)  # type: ignore[arg-type]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def pid_in(path: Path) -> int:
+    wait_for(lambda: path.exists() and path.read_text().endswith("\n"))
+    return int(path.read_text())
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def run(tmp_path: Path, said: list[str]) -> Iterator[Callable[..., Supervisor]]:
+    started: list[Supervisor] = []
+
+    def start(*services: Service) -> Supervisor:
+        started.append(Supervisor(services, data_dir=tmp_path, announce=said.append))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+@contextmanager
+def watched(one: Supervisor) -> Iterator[None]:
+    thread = threading.Thread(target=one.watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        one.stopping.set()
+        thread.join()
+
+
+def test_a_service_starts_when_what_it_needs_is_ready(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready"
+    run(
+        shell("second", f"test -e {ready} && touch {ready}-seen; exec sleep 60", needs=["first"]),
+        shell("first", f"sleep 0.2; touch {ready}; exec sleep 60", is_ready=ready.exists),
+    )
+    wait_for((tmp_path / "ready-seen").exists)
+
+
+def test_a_task_is_ready_when_it_has_ended(run: Callable[..., Supervisor], tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    run(
+        shell("task", f"sleep 0.2; touch {done}", is_task=True),
+        shell("after", f"test -e {done} && touch {done}-seen; exec sleep 60", needs=["task"]),
+    )
+    wait_for((tmp_path / "done-seen").exists)
+
+
+def test_prepare_comes_before_the_process(run: Callable[..., Supervisor], tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    run(shell("one", f"test -e {made}", prepare=made.touch, is_task=True))
+
+
+def test_output_goes_to_a_log_of_its_own(run: Callable[..., Supervisor], tmp_path: Path) -> None:
+    run(shell("talker", "echo hello; echo trouble >&2", is_task=True))
+    assert (tmp_path / "logs/talker.log").read_text() == "hello\ntrouble\n"
+
+
+def test_a_log_that_has_grown_is_put_aside(
+    run: Callable[..., Supervisor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "MAX_LOG_BYTES", 10)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/talker.log").write_text("many old lines\n")
+    run(shell("talker", "echo new", is_task=True))
+    assert (tmp_path / "logs/talker.log").read_text() == "new\n"
+    assert (tmp_path / "logs/talker.log.old").read_text() == "many old lines\n"
+
+
+def test_a_process_that_ends_at_once_is_named_with_the_end_of_its_log(
+    run: Callable[..., Supervisor],
+) -> None:
+    with pytest.raises(PermanentError, match=r"(?s)broken ended with code 3.*no such table"):
+        run(shell("broken", "echo no such table; exit 3", is_ready=lambda: False))
+
+
+def test_a_process_that_is_not_ready_in_time_is_named(run: Callable[..., Supervisor]) -> None:
+    slow = shell("slow", "exec sleep 60", is_ready=lambda: False, start_seconds=0.2)
+    with pytest.raises(TransientError, match=r"slow was not ready in 0\.2 s"):
+        run(slow)
+
+
+def test_a_taken_port_is_named_with_its_setting_before_anything_starts(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        first = shell("first", f"touch {tmp_path}/started")
+        second = shell("web", "exec sleep 60", port=port, port_setting="WEB_PORT")
+        with pytest.raises(PermanentError, match=rf"Port {port} of web .* set WEB_PORT") as caught:
+            run(first, second)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_port_whose_old_connections_linger_can_be_taken(
+    run: Callable[..., Supervisor],
+) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) as server:
+        client = socket.create_connection(("127.0.0.1", port))
+        server.accept()[0].close()  # the server's side waits in TIME_WAIT
+        client.close()
+    run(shell("web", "exec sleep 60", port=port, port_setting="WEB_PORT"))
+
+
+def test_what_crashes_is_started_again_and_said_in_one_line(
+    run: Callable[..., Supervisor], tmp_path: Path, said: list[str]
+) -> None:
+    pid = tmp_path / "pid"
+    one = run(shell("web", f"echo $$ > {pid}; exec sleep 60"))
+    first = pid_in(pid)
+    with watched(one):
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: pid_in(pid) != first)
+    assert is_alive(pid_in(pid))
+    assert said == [
+        f"web ended with code -9; starting it again in 0.5 s (log: {tmp_path / 'logs' / 'web.log'})"
+    ]
+
+
+def test_what_keeps_crashing_is_started_ever_more_rarely(
+    run: Callable[..., Supervisor], said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "BACKOFF_SECONDS", (0.01, 0.02, 0.04))
+    with watched(run(shell("web", "sleep 0.2; exit 1"))):
+        wait_for(lambda: len(said) >= 4)
+    delays = [line.split("again in ")[1].split(" s")[0] for line in said[:4]]
+    assert delays == ["0.01", "0.02", "0.04", "0.04"]
+
+
+def test_a_child_of_a_crashed_process_does_not_keep_its_port(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    pid, child = tmp_path / "pid", tmp_path / "child"
+    one = run(shell("web", f"echo $$ > {pid}; sleep 60 & echo $! > {child}; wait"))
+    first, orphan = pid_in(pid), pid_in(child)
+    with watched(one):
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: pid_in(pid) != first)
+    assert not is_alive(orphan)
+
+
+def test_a_restart_that_fails_is_tried_later_and_leaves_the_others_alone(
+    run: Callable[..., Supervisor], tmp_path: Path, said: list[str]
+) -> None:
+    def prepare() -> None:
+        if (tmp_path / "broken").exists():
+            raise PermanentError("no disk")
+
+    pid = tmp_path / "pid"
+    one = run(shell("web", f"echo $$ > {pid}; exec sleep 60", prepare=prepare))
+    (tmp_path / "broken").touch()
+    with watched(one):
+        os.kill(pid_in(pid), signal.SIGKILL)
+        wait_for(lambda: "web cannot be started: no disk" in said)
+        assert not one.stopping.is_set()
+
+
+def test_stop_ends_every_process_also_those_in_groups_of_their_own(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    script = f"setsid sh -c 'echo $$ > {inner}; exec sleep 60' & echo $$ > {outer}; wait"
+    one = run(shell("trainer", script))
+    pids = [pid_in(inner), pid_in(outer)]
+    one.stop()
+    assert not any(is_alive(pid) for pid in pids)
+
+
+def test_what_ignores_the_signal_is_killed(
+    run: Callable[..., Supervisor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "STOP_SECONDS", 0.3)
+    pid = tmp_path / "pid"
+    one = run(shell("deaf", f"trap '' TERM; echo $$ > {pid}; while :; do sleep 0.05; done"))
+    deaf = pid_in(pid)
+    one.stop()
+    assert not is_alive(deaf)
+
+
+def test_what_others_need_stops_last(run: Callable[..., Supervisor], tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    script = "trap 'echo {name} >> {order}; exit' TERM; touch {order}-{name}; sleep 60 & wait"
+    one = run(
+        shell("database", script.format(name="database", order=order)),
+        shell("web", script.format(name="web", order=order), needs=["database"]),
+    )
+    for name in ("database", "web"):
+        wait_for(Path(f"{order}-{name}").exists)
+    one.stop()
+    assert order.read_text().split() == ["web", "database"]
+
+
+def start_and_kill_a_supervisor(folder: Path, script: str) -> None:
+    program = f"""
+import os, signal
+from pathlib import Path
+from influencerai_dagster.local.supervisor import Service, Supervisor
+service = Service("web", ["/bin/sh", "-c", {script!r}], {{"PATH": os.defpath}})
+Supervisor([service], data_dir=Path({str(folder)!r}), announce=print).start()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_what_a_killed_supervisor_left_is_ended_by_the_next_start(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    pid, inner = tmp_path / "pid", tmp_path / "inner"
+    script = f"setsid sh -c 'echo $$ > {inner}; exec sleep 60' & echo $$ > {pid}; wait"
+    start_and_kill_a_supervisor(tmp_path, script)
+    left = [pid_in(pid), pid_in(inner)]
+    assert all(is_alive(one) for one in left)
+    run(shell("web", "exec sleep 60"))
+    assert not any(is_alive(one) for one in left)
+
+
+def test_a_stranger_with_the_process_id_of_a_leftover_is_left_alone(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    stranger = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        record = {"stack_id": "old", "supervisor_pid": 1, "started": {str(stranger.pid): 1.0}}
+        (tmp_path / "stack-processes.json").write_text(json.dumps(record))
+        run(shell("web", "exec sleep 60"))
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_second_start_in_the_same_folder_is_refused(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    run(shell("web", f"echo $$ > {pid}; exec sleep 60"))
+    with pytest.raises(PermanentError, match=rf"runs in .* already \(process {os.getpid()}\)"):
+        run(shell("web", "exec sleep 60"))
+    assert is_alive(pid_in(pid))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"], ids=["empty", "cut off", "another form"])
+def test_a_record_that_cannot_be_read_is_no_obstacle(
+    run: Callable[..., Supervisor], tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "stack-processes.json").write_text(text)
+    run(shell("web", "exec sleep 60"))
+
+
+def test_nothing_is_left_on_disk_but_logs(run: Callable[..., Supervisor], tmp_path: Path) -> None:
+    run(shell("web", "exec sleep 60")).stop()
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]

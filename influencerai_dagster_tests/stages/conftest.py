@@ -1,0 +1,84 @@
+"""Two tenants in a catalog of their own, and one simulated ComfyUI for the folder's tests."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, text
+
+from influencerai_dagster.catalog import migrate
+from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.catalog.tenants import add_tenant, put_influencer
+from influencerai_dagster.domain.training import BaseModelFamily
+from influencerai_dagster.local.postgres import PostgresServer
+from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
+from influencerai_dagster.stages.comfyui_jobs import RenderFarm
+from influencerai_dagster.stages.images import ImageRenderer
+from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
+
+BASE_MODELS = {
+    "v1-5-pruned-emaonly.safetensors": BaseModelFamily.SD15,
+    "sd_xl_base_1.0.safetensors": BaseModelFamily.SDXL,
+    "their-own-xl.safetensors": BaseModelFamily.SDXL,
+    "their-own-sd.safetensors": BaseModelFamily.SD15,
+}
+
+
+@pytest.fixture(scope="session")
+def catalog(postgres_server: PostgresServer) -> Iterator[Engine]:
+    """One database for the folder's tests: emptying its tables is quicker than a new one."""
+    url = postgres_server.url("stages")
+    migrate.ensure_database(url)
+    migrate.upgrade(url)
+    engine = create_catalog_engine(url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(catalog: Engine) -> Iterator[Engine]:
+    """A catalog with the tenants `demo` and `other`, who both have an influencer `bella`."""
+    with transaction(catalog) as session:
+        for tenant in ("demo", "other"):
+            add_tenant(session, tenant)
+            put_influencer(
+                session,
+                tenant,
+                "bella",
+                dataset="bella",
+                trigger_phrase="bella woman",
+                class_caption="woman",
+            )
+    yield catalog
+    with transaction(catalog) as session:
+        session.execute(text("TRUNCATE tenants CASCADE"))
+
+
+@pytest.fixture(scope="session")
+def comfyui_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUISimulator]:
+    root = tmp_path_factory.mktemp("comfyui")
+    for name, family in BASE_MODELS.items():
+        write_simulated_base_model(root / "models" / "checkpoints" / name, family)
+    (root / "models" / "loras").mkdir()
+    simulator = ComfyUISimulator(root, {"seconds_per_step": 0.001}, ())
+    yield simulator
+    simulator.stop()
+
+
+@pytest.fixture
+def comfyui(comfyui_simulator: ComfyUISimulator) -> Iterator[ComfyUISimulator]:
+    """The simulator, without faults before and after."""
+    yield comfyui_simulator
+    comfyui_simulator.faults(reset=True)
+
+
+@pytest.fixture
+def farm(comfyui: ComfyUISimulator) -> RenderFarm:
+    return RenderFarm(
+        servers=(comfyui.url,), lora_dir=comfyui.models_dir / "loras", timeout_seconds=30
+    )
+
+
+@pytest.fixture
+def renderer(engine: Engine, object_store: ObjectStore, farm: RenderFarm) -> ImageRenderer:
+    return ImageRenderer(engine, object_store, farm)

@@ -136,7 +136,7 @@ def train_lora(
     on_step: Callable[[TrainingStep], None],
     on_sample: Callable[[Path], None],
 ) -> LoraManifest:
-    """Train, verify, upload, publish and record one LoRA; its folder is removed at the end.
+    """Train, verify, upload, publish and record one LoRA; of a failure only its log stays on disk.
 
     In the catalog it takes the place of the LoRA that the recipe had when the training began.
 
@@ -166,8 +166,12 @@ def train_lora(
         result = train(training, on_step=on_step, on_sample=on_sample)
         check_lora_fits(read_header(result.weights_path), recipe.config.base_model_family)
         manifest = _publish(store, recipe, lora_id, result)
-    finally:
-        shutil.rmtree(work_dir, ignore_errors=True)
+    except BaseException:
+        # kohya's log stays for whoever asks why; the error names it.
+        for folder in ("images", "output"):
+            shutil.rmtree(work_dir / folder, ignore_errors=True)
+        raise
+    shutil.rmtree(work_dir, ignore_errors=True)
     replaces = earlier.lora_id if earlier else None
     with transaction(engine) as session:
         row = lora_rows.record_lora(session, manifest, replaces=replaces)

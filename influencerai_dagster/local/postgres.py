@@ -78,6 +78,7 @@ class PostgresServer:
             port=self.port,
             port_setting=port_setting,
             stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for every client
+            stop_seconds=30.0,  # writes its checkpoint
             user=_user(),
         )
 

@@ -22,7 +22,7 @@ from influencerai_dagster.domain.base import Value
 from influencerai_dagster.errors import PermanentError
 
 STACK_ID = "INFLUENCERAI_STACK_ID"  # in the environment of every process that belongs to a stack
-STOP_SECONDS = 8.0
+STOP_SECONDS = 5.0
 KILL_SECONDS = 3.0
 _POLL_SECONDS = 0.02
 _CLOCK_SECONDS = 2.0  # a start time is counted from a boot time that moves with the clock
@@ -110,18 +110,23 @@ def is_running(process: psutil.Process) -> bool:
         return False
 
 
-def stop_groups(children: Sequence[tuple["subprocess.Popen[bytes]", signal.Signals]]) -> None:
+def stop_groups(
+    children: Sequence[tuple["subprocess.Popen[bytes]", signal.Signals, float]],
+) -> None:
     """End children that each lead a process group, all at once.
 
     A child's id is its own until we have waited for it, so a signal never hits a stranger.
+
+    Args:
+        children: each with the signal that asks it to end, and the seconds it has for that.
     """
-    running = [(process, number) for process, number in children if process.poll() is None]
-    for process, number in running:
+    running = [child for child in children if child[0].poll() is None]
+    for process, number, _ in running:
         process.send_signal(number)
-    deadline = time.monotonic() + STOP_SECONDS
-    for process, _ in running:
+    started = time.monotonic()
+    for process, _, seconds in running:
         try:
-            process.wait(max(0.0, deadline - time.monotonic()))
+            process.wait(max(0.0, started + seconds - time.monotonic()))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             with suppress(subprocess.TimeoutExpired):  # hangs in the kernel, on a dead disk

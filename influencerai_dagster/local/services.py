@@ -77,8 +77,8 @@ class Stack:
         return f"http://{LOOPBACK}:{self.settings.dagster_webserver_port}"
 
     def services(self) -> list[Service]:
-        """Return all processes."""
-        return [*self._servers(), *self._simulators(), *self._dagster()]
+        """Return all processes; those that take longest to start come first."""
+        return [*self._dagster(), *self._simulators(), *self._servers()]
 
     def _servers(self) -> Iterator[Service]:
         inherited = process_environment()

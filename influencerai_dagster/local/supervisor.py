@@ -58,6 +58,7 @@ class Service:
         port: loopback port that it takes; None if none.
         port_setting: the variable that changes the port.
         stop_signal: what asks it to end.
+        stop_seconds: how long it may take for that before it is killed.
         user: the user it runs as; None is ours.
         start_seconds: how long it may take to be ready.
     """
@@ -72,6 +73,7 @@ class Service:
     port: int | None = None
     port_setting: str = ""
     stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: float = 5.0
     user: str | None = None
     start_seconds: float = 60.0
 
@@ -153,7 +155,12 @@ class Supervisor:
         while self._children:
             needed = {name for child in self._children.values() for name in child.service.needs}
             wave = [child for name, child in self._children.items() if name not in needed]
-            stop_groups([(child.process, child.service.stop_signal) for child in wave])
+            stop_groups(
+                [
+                    (child.process, child.service.stop_signal, child.service.stop_seconds)
+                    for child in wave
+                ]
+            )
             for child in wave:
                 del self._children[child.service.name]
         if self.has_started:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.local import processes, supervisor
+from influencerai_dagster.local import supervisor
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service, Supervisor
 
@@ -216,12 +216,10 @@ def test_stop_ends_every_process_also_those_in_groups_of_their_own(
     assert not any(is_alive(pid) for pid in pids)
 
 
-def test_what_ignores_the_signal_is_killed(
-    run: Callable[..., Supervisor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processes, "STOP_SECONDS", 0.3)
+def test_what_ignores_the_signal_is_killed(run: Callable[..., Supervisor], tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    one = run(shell("deaf", f"trap '' TERM; echo $$ > {pid}; while :; do sleep 0.05; done"))
+    script = f"trap '' TERM; echo $$ > {pid}; while :; do sleep 0.05; done"
+    one = run(shell("deaf", script, stop_seconds=0.2))
     deaf = pid_in(pid)
     one.stop()
     assert not is_alive(deaf)

@@ -1,0 +1,220 @@
+"""The whole stack as a process of its own, on free ports: ready, used by others, gone."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import psycopg2
+import pytest
+
+from influencerai_dagster.local.environment import stack_environment
+from influencerai_dagster.local.processes import free_port, is_running
+from influencerai_dagster.local.services import Stack
+from influencerai_dagster.settings import Settings, load_settings
+
+START_SECONDS = 90.0
+STOP_SECONDS = 25.0
+PORTS = (
+    "dagster_webserver_port",
+    "local_postgres_port",
+    "local_s3_port",
+    "local_comfyui_port",
+    "local_openrouter_port",
+    "local_code_server_port",
+)
+# The real definitions have tests of their own: these load quickly.
+DEFINITIONS = "import dagster as dg\n\n@dg.op\ndef wait(): ...\n\n@dg.job\ndef stub_job(): wait()\n"
+PROGRAM = """
+from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
+from influencerai_dagster.local.stack import Stack, run_stack
+from influencerai_dagster.settings import load_settings
+
+def problem(url):
+    return DagsterGraphQL(url, "influencerai").location_problem()
+
+stack = Stack(load_settings(), location_problem=problem, definitions_module="stub_definitions")
+run_stack(stack, lambda: print("ready", flush=True), announce=lambda line: print(line, flush=True))
+print("down", flush=True)
+"""
+
+
+@dataclass
+class Running:
+    settings: Settings
+    process: "subprocess.Popen[str]"
+    lines: list[str] = field(default_factory=list)
+    children: list[psutil.Process] = field(default_factory=list)
+
+    def read(self) -> None:
+        assert self.process.stdout is not None
+        self.lines.extend(line.strip() for line in self.process.stdout)
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def stack(servers_dir: Path) -> Iterator[Running]:
+    folder = servers_dir / "stack"
+    folder.mkdir()
+    (folder / "stub_definitions.py").write_text(DEFINITIONS)
+    ports = {name: free_port() for name in PORTS}
+    settings = load_settings(_env_file=None, data_dir=folder / "data", **ports)
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+        **{name.upper(): str(port) for name, port in ports.items()},
+        "DATA_DIR": str(settings.data_dir),
+        "PYTHONPATH": str(folder),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    running = Running(settings, process)
+    reader = threading.Thread(target=running.read)
+    reader.start()
+    try:
+        wait_for(lambda: "ready" in running.lines or process.poll() is not None, START_SECONDS)
+        assert running.lines == ["ready"], running.lines
+        running.children = psutil.Process(process.pid).children(recursive=True)
+        yield running
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        process.kill()
+        reader.join()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def ask(stack: Running, query: str) -> Any:
+    url = f"http://127.0.0.1:{stack.settings.dagster_webserver_port}/graphql"
+    return httpx.post(url, json={"query": query}).json()["data"]
+
+
+def test_the_web_server_has_the_code_location(stack: Running) -> None:
+    nodes = "... on RepositoryConnection { nodes { jobs { name } } }"
+    data = ask(stack, f"{{ repositoriesOrError {{ {nodes} }} }}")
+    (repository,) = data["repositoriesOrError"]["nodes"]
+    assert "stub_job" in [job["name"] for job in repository["jobs"]]
+
+
+def test_both_databases_are_there_and_the_catalog_is_migrated(stack: Running) -> None:
+    environment = stack_environment(stack.settings)
+    for name, table in (("DATABASE_URL", "tenants"), ("DAGSTER_DATABASE_URL", "runs")):
+        connection = psycopg2.connect(environment[name])
+        with connection, connection.cursor() as cursor:
+            cursor.execute(f"SELECT count(*) FROM {table}")  # noqa: S608 - our own names
+            assert cursor.fetchone() == (0,)
+        connection.close()
+
+
+def test_the_pools_have_the_limits_of_the_settings(stack: Running) -> None:
+    connection = psycopg2.connect(stack_environment(stack.settings)["DAGSTER_DATABASE_URL"])
+    with connection, connection.cursor() as cursor:
+        cursor.execute('SELECT concurrency_key, "limit" FROM concurrency_limits')
+        assert dict(cursor.fetchall()) == {
+            "image_generation": 3,
+            "video_generation": 2,
+            "lora_training": 1,
+        }
+    connection.close()
+
+
+def test_the_simulated_engines_have_base_models(stack: Running) -> None:
+    url = f"http://127.0.0.1:{stack.settings.local_comfyui_port}/models/checkpoints"
+    checkpoints = httpx.get(url).json()
+    assert {"v1-5-pruned-emaonly.safetensors", "svd_xt.safetensors"} <= set(checkpoints)
+
+
+def test_the_daemon_is_alive(stack: Running) -> None:
+    query = "{ instance { daemonHealth { allDaemonStatuses { required healthy } } } }"
+
+    def is_healthy() -> bool:
+        statuses = ask(stack, query)["instance"]["daemonHealth"]["allDaemonStatuses"]
+        return all(status["healthy"] for status in statuses if status["required"])
+
+    wait_for(is_healthy, START_SECONDS)
+
+
+def test_other_commands_find_it(stack: Running) -> None:
+    text = (stack.settings.data_dir / "stack.env").read_text()
+    assert f"LOCAL_S3_PORT={stack.settings.local_s3_port}" not in text
+    assert f"S3_ENDPOINT='http://127.0.0.1:{stack.settings.local_s3_port}'" in text
+
+
+def test_a_second_one_in_the_same_folder_is_refused_and_harms_nothing(stack: Running) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={"DATA_DIR": str(stack.settings.data_dir), "PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"already (process {stack.process.pid})" in done.stderr
+    assert (stack.settings.data_dir / "stack.env").exists()
+
+
+def test_secrets_are_on_no_command_line(stack: Running) -> None:
+    environment = stack_environment(stack.settings)
+    secrets = [environment["S3_SECRET"], environment["DATABASE_URL"], environment["JWT_SECRET"]]
+    for process in stack.children:
+        with suppress(psutil.NoSuchProcess):
+            assert not any(secret in " ".join(process.cmdline()) for secret in secrets)
+
+
+def test_no_file_of_the_stack_is_in_a_bucket(stack: Running) -> None:
+    assert not list((stack.settings.data_dir / "assets").iterdir())
+
+
+def test_sigterm_ends_all_of_it(stack: Running) -> None:
+    stack.children = psutil.Process(stack.process.pid).children(recursive=True)
+    stack.process.send_signal(signal.SIGTERM)
+    assert stack.process.wait(STOP_SECONDS) == 0
+    wait_for(lambda: not any(is_running(child) for child in stack.children), 2)
+    wait_for(lambda: stack.lines == ["ready", "down"], 2)
+    assert not (stack.settings.data_dir / "stack.env").exists()
+    assert not (stack.settings.data_dir / "stack-processes.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "missing"),
+    [("comfyui_url", "comfyui"), ("openrouter_api_key", "openrouter")],
+)
+def test_a_real_engine_is_not_simulated(tmp_path: Path, variable: str, missing: str) -> None:
+    real = {"comfyui_url": "http://gpu:8188", "openrouter_api_key": "sk"}[variable]
+    settings = load_settings(_env_file=None, data_dir=tmp_path, **{variable: real})
+    services = Stack(settings, location_problem=lambda _: None).services()
+    names = {service.name for service in services}
+    assert missing not in names
+    assert len({"comfyui", "openrouter"} & names) == 1
+    for service in services:
+        assert set(service.needs) <= names
+
+
+def test_every_port_has_a_setting_of_its_own(tmp_path: Path) -> None:
+    settings = load_settings(_env_file=None, data_dir=tmp_path)
+    services = Stack(settings, location_problem=lambda _: None).services()
+    for service in services:
+        if service.port is not None:
+            assert getattr(settings, service.port_setting.lower()) == service.port

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,6 +27,7 @@ from influencerai_dagster_tests.catalog.samples import (
 
 NUM_WORKERS = 4
 NUM_IMAGES = 60
+DEADLINE_SECONDS = 45
 
 
 class Workers:
@@ -37,10 +39,12 @@ class Workers:
         self.completed: Counter[UUID] = Counter()
         self.stalled: list[ledger.ClaimedJob] = []
         self.lock = threading.Lock()
+        self.deadline = time.monotonic() + DEADLINE_SECONDS
 
     def run(self, number: int) -> None:
         dice = random.Random(f"{self.seed}/{number}")  # noqa: S311 - no secret
         while self._open_jobs():
+            assert time.monotonic() < self.deadline, "some jobs never end"
             for job in claim_all(
                 self.engine, kind=dice.choice(list(JobKind)), limit=dice.randint(1, 4)
             ):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy import text
 
 from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
@@ -31,7 +31,7 @@ Check = Callable[[], str]
 
 def run_checks(settings: Settings) -> bool:
     """Print a line for every part; return whether all are well."""
-    table = Table("part", "", "found, or what is wrong and what to do")
+    table = Table("part", "", Column("found, or what is wrong and what to do", overflow="fold"))
     is_well = True
     for name, check in _checks(settings):
         try:
@@ -132,7 +132,7 @@ def _kohya(settings: Settings) -> str:
 def _ffmpeg() -> str:
     program = find_program()
     answer = subprocess.run([program, "-version"], capture_output=True, text=True, check=True)  # noqa: S603 - our own program
-    return answer.stdout.splitlines()[0]
+    return " ".join(answer.stdout.split()[:3])
 
 
 def _disk(path: Path) -> str:

@@ -5,12 +5,13 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from influencerai_dagster.api.dagster_graphql import DagsterGraphQL, Run
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.ledger import Job
+from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import CODE_LOCATION, console, engine, settings
 from influencerai_dagster.cli.content import TenantName
 from influencerai_dagster.domain.keys import DayKey, parse_day, today
@@ -32,6 +33,8 @@ def generate(  # noqa: PLR0917 - typer calls it by name
 ) -> None:
     """Render pictures of one prompt and wait for them."""
     key = DayKey(tenant, parse_day(day) if day else today())
+    with transaction(engine()) as session:
+        require_tenant(session, tenant)
     batch = uuid4().hex
     jobs = [
         {
@@ -87,7 +90,7 @@ def _run(dagster: DagsterGraphQL, run_id: str) -> Run | None:
 
 
 def _show(jobs: list[Job]) -> None:
-    table = Table("job", "object key or error")
+    table = Table("job", Column("object key or error", overflow="fold"))
     for job in jobs:
         table.add_row(str(job.id), str((job.result or {}).get("object_key") or job.error))
     console.print(table)

@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
@@ -24,7 +24,12 @@ def list_jobs(
     """List the newest jobs of a tenant with their results or errors."""
     with transaction(engine()) as session:
         jobs = ledger.list_jobs(session, tenant, status=status, limit=limit)
-    table = Table("job", "kind", "status", "try", "submitted (UTC)", "result or error")
+    table = Table(
+        Column("job", overflow="fold"),
+        *("kind", "status", "try"),
+        Column("submitted (UTC)", overflow="fold"),
+        Column("result or error", overflow="fold", ratio=1),
+    )
     for job in jobs:
         result = (job.result or {}).get("object_key", "")
         table.add_row(

@@ -1,6 +1,7 @@
 """`influencerai up | demo | doctor | migrate`: the stack on this machine, and how it is."""
 
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 from rich.table import Column, Table
@@ -103,4 +104,6 @@ def _show(results: list[StageResult], stack: Stack) -> None:
     console.print(f"pipeline     {total:.1f} s")
     console.print(f"lineage      {stack.dagster_url}/asset-groups")
     for result in results:
-        console.print(f"  {result.asset:17}{stack.dagster_url}/assets/{result.asset}")
+        partition = quote(result.partition_key, safe="")
+        link = f"{stack.dagster_url}/assets/{result.asset}?view=partitions&partition={partition}"
+        console.print(f"  {result.asset:17}{link}", soft_wrap=True)

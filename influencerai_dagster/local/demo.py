@@ -45,10 +45,12 @@ class StageResult:
     """What the demo saw of one asset.
 
     Attributes:
+        partition_key: of the asset.
         seconds: since the stage before was done; None if an earlier demo made it.
     """
 
     asset: str
+    partition_key: str
     made: str
     object_key: str
     size_bytes: int
@@ -86,18 +88,23 @@ class Demo:
         num_sent, jobs = self._order(day)
         # Unchanged photos are the same content: what was made of them stays, whenever it was made.
         not_before = started if num_sent else 0.0
-        watched: list[tuple[str, Callable[[], _Seen | None]]] = [
-            (asset, partial(self._seen_asset, asset, not_before))
+        dataset_key = str(DatasetKey(TENANT, INFLUENCER))
+        watched: list[tuple[str, str, Callable[[], _Seen | None]]] = [
+            (asset, dataset_key, partial(self._seen_asset, asset, not_before))
             for asset in ("dataset", "captions", "lora_weights", "lora_samples")
         ]
-        watched.append(("generated_images", partial(self._seen_jobs, jobs[:-1])))
-        watched.append(("generated_videos", partial(self._seen_jobs, jobs[-1:])))
+        watched.append(("generated_images", str(day), partial(self._seen_jobs, jobs[:-1])))
+        watched.append(("generated_videos", str(day), partial(self._seen_jobs, jobs[-1:])))
         results: list[StageResult] = []
         previous = started
-        for asset, look in watched:
+        for asset, partition_key, look in watched:
             seen = self._wait(asset, look, day, started)
             seconds = max(0.0, seen.at - previous) if seen.at > started else None
-            results.append(StageResult(asset, seen.made, seen.object_key, seen.size_bytes, seconds))
+            results.append(
+                StageResult(
+                    asset, partition_key, seen.made, seen.object_key, seen.size_bytes, seconds
+                )
+            )
             previous = max(previous, seen.at)
             took = "from an earlier run" if seconds is None else f"{seconds:.1f} s"
             self.announce(f"[green]✓[/] {asset}: {seen.made} ({took})")

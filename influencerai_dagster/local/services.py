@@ -200,6 +200,10 @@ class Stack:
     def _prepare_storage(self) -> None:
         from influencerai_dagster.catalog import migrate  # noqa: PLC0415 - imports Alembic
 
+        # No run is alive now: what a killed training had copied is of use to nobody; its log stays.
+        for name in ("images", "output"):
+            for folder in (self._data_dir / "training").glob(f"*/*/{name}"):
+                shutil.rmtree(folder)
         home = Path(self.environment["DAGSTER_HOME"])
         home.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_project_file("dagster.yaml"), home / "dagster.yaml")

@@ -13,6 +13,8 @@ Metadata = dict[str, Any]
 OWNER = "team:studio"
 SHEET_COLUMNS = 6
 THUMB_PX = 160
+MAX_ROWS = 200
+"""The event log keeps every table: all rows are in the manifest."""
 _JPEG = b"\xff\xd8"
 
 
@@ -26,7 +28,7 @@ def picture(data: bytes, alt: str) -> dg.MarkdownMetadataValue:
 
 
 def table(rows: Sequence[dict[str, str | int | float]]) -> dg.TableMetadataValue | str:
-    """Return rows as a table, or a word that there are none."""
+    """Return the first MAX_ROWS rows as a table, or a word that there are none."""
     if not rows:
         return "none"
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows])
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows[:MAX_ROWS]])

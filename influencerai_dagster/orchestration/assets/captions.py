@@ -17,8 +17,6 @@ from influencerai_dagster.orchestration.resources.engines import CaptionerResour
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.stages.captions import CaptionSettings, write_captions
 
-_TABLE_ROWS = 50
-
 
 @dg.asset(
     partitions_def=dataset_partitions,
@@ -63,9 +61,7 @@ def captions(
                 "captions": len(manifest.captions),
                 "trigger_phrase": manifest.trigger_phrase,
                 "sources": dict(Counter(item.source.value for item in manifest.captions)),
-                "sample": table(
-                    [item.model_dump(mode="json") for item in manifest.captions[:_TABLE_ROWS]]
-                ),
+                "sample": table([item.model_dump(mode="json") for item in manifest.captions]),
             },
             data_version=dg.DataVersion(manifest.version),
         )

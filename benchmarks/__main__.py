@@ -1,0 +1,30 @@
+"""`python -m benchmarks [NAME …]`: run benchmarks and print their ratios."""
+
+import argparse
+import sys
+from importlib import import_module
+
+from benchmarks.comparisons import Comparison
+from benchmarks.report import print_report
+
+NAMES = ("dataset_scan", "dataset_scan_memory", "definitions_import", "sensor_tick")
+
+
+def main() -> None:
+    """Run the named benchmarks, or all; an exception is a malfunction and ends with code 1."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
+    names = parser.parse_args().names or NAMES
+    unknown = sorted(set(names) - set(NAMES))
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}: there are {', '.join(NAMES)}")
+    comparisons: list[Comparison] = []
+    for name in names:
+        print(f"running {name}", file=sys.stderr)
+        # Imported when its turn comes: Dagster is not part of what the scan's process holds.
+        comparisons += import_module(f"benchmarks.{name}").run()
+    print_report(comparisons)
+
+
+if __name__ == "__main__":
+    main()

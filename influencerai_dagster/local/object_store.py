@@ -70,6 +70,7 @@ class ObjectStoreServer:
             is_ready=self._is_ready,
             port=self.port,
             port_setting=port_setting,
+            stops_last=True,
         )
 
     def _make_buckets(self) -> None:

@@ -77,6 +77,7 @@ class PostgresServer:
             is_ready=self._is_ready,
             port=self.port,
             port_setting=port_setting,
+            stops_last=True,
             stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for every client
             stop_seconds=30.0,  # writes its checkpoint
             user=_user(),

@@ -67,11 +67,23 @@ def as_user(name: str | None) -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def marked_processes(stack_id: str, *, group: int | None = None) -> list[psutil.Process]:
-    """Return the processes that carry a stack's mark, of one process group or of all."""
+def marked_processes(
+    stack_id: str, *, group: int | None = None, but: Sequence[int] = ()
+) -> list[psutil.Process]:
+    """Return the processes that carry a stack's mark.
+
+    Args:
+        stack_id: the mark.
+        group: only those of this process group.
+        but: without these process ids and their children.
+    """
+    kept = set(but)
+    for pid in but:
+        with suppress(psutil.NoSuchProcess):
+            kept |= {child.pid for child in psutil.Process(pid).children(recursive=True)}
     found = []
     for process in psutil.process_iter(["environ"]):
-        if (process.info["environ"] or {}).get(STACK_ID) != stack_id:
+        if (process.info["environ"] or {}).get(STACK_ID) != stack_id or process.pid in kept:
             continue
         with suppress(ProcessLookupError):
             if group is None or os.getpgid(process.pid) == group:

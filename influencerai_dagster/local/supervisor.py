@@ -59,6 +59,7 @@ class Service:
         port_setting: the variable that changes the port.
         stop_signal: what asks it to end.
         stop_seconds: how long it may take for that before it is killed.
+        stops_last: the others need it until they have ended.
         user: the user it runs as; None is ours.
         start_seconds: how long it may take to be ready.
     """
@@ -74,6 +75,7 @@ class Service:
     port_setting: str = ""
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 5.0
+    stops_last: bool = False
     user: str | None = None
     start_seconds: float = 60.0
 
@@ -151,20 +153,16 @@ class Supervisor:
                     self._revive(child)
 
     def stop(self) -> None:
-        """End every process, those that others need last; what does not end in time is killed."""
-        while self._children:
-            needed = {name for child in self._children.values() for name in child.service.needs}
-            wave = [child for name, child in self._children.items() if name not in needed]
-            stop_groups(
-                [
-                    (child.process, child.service.stop_signal, child.service.stop_seconds)
-                    for child in wave
-                ]
-            )
-            for child in wave:
-                del self._children[child.service.name]
+        """End every process; what does not end in time is killed."""
+        children = self._children.values()
+        servers = [child for child in children if child.service.stops_last]
+        _stop([child for child in children if not child.service.stops_last])
         if self.has_started:
-            end(marked_processes(self._stack_id))  # a training has a process group of its own
+            # Runs and trainings have process groups of their own, and want to write why they end.
+            end(marked_processes(self._stack_id, but=[child.process.pid for child in servers]))
+        _stop(servers)
+        self._children.clear()
+        if self.has_started:
             self._record.unlink(missing_ok=True)
 
     def _launch(self, service: Service) -> _Child:
@@ -228,3 +226,12 @@ class Supervisor:
         path = self._logs_dir / f"{service.name}.log"
         lines = path.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
         return "\n".join([f"The end of its log {path}:", *(f"  {line}" for line in lines)])
+
+
+def _stop(children: Sequence[_Child]) -> None:
+    stop_groups(
+        [
+            (child.process, child.service.stop_signal, child.service.stop_seconds)
+            for child in children
+        ]
+    )

@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -225,17 +226,35 @@ def test_what_ignores_the_signal_is_killed(run: Callable[..., Supervisor], tmp_p
     assert not is_alive(deaf)
 
 
-def test_what_others_need_stops_last(run: Callable[..., Supervisor], tmp_path: Path) -> None:
+def test_a_server_stops_after_those_that_use_it(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
     order = tmp_path / "order"
     script = "trap 'echo {name} >> {order}; exit' TERM; touch {order}-{name}; sleep 60 & wait"
     one = run(
-        shell("database", script.format(name="database", order=order)),
-        shell("web", script.format(name="web", order=order), needs=["database"]),
+        shell("database", script.format(name="database", order=order), stops_last=True),
+        shell("web", script.format(name="web", order=order)),
     )
     for name in ("database", "web"):
         wait_for(Path(f"{order}-{name}").exists)
     one.stop()
     assert order.read_text().split() == ["web", "database"]
+
+
+def test_what_a_process_left_has_the_servers_until_it_has_ended(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    order, run_pid = tmp_path / "order", tmp_path / "run"
+    dagster_run = f"trap 'sleep 0.2; echo run >> {order}; exit' TERM; echo $$ > {run_pid}; "
+    dagster_run += "while :; do sleep 0.05; done"
+    server = f"trap 'echo server >> {order}; exit' TERM; while :; do sleep 0.05; done"
+    one = run(
+        shell("server", server, stops_last=True),
+        shell("launcher", f"setsid sh -c {shlex.quote(dagster_run)}"),
+    )
+    pid_in(run_pid)
+    one.stop()
+    assert order.read_text().split() == ["run", "server"]
 
 
 def start_and_kill_a_supervisor(folder: Path, script: str) -> None:

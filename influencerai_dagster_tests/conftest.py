@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +14,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer
-from influencerai_dagster.local.processes import free_port
+from influencerai_dagster.local.processes import clean_leftovers, free_port
 from influencerai_dagster.local.supervisor import Service, Supervisor
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from influencerai_dagster.storage.object_store import ObjectStore
 
 MINIO = os.environ.get("MINIO_BIN") or shutil.which("minio")
+SERVERS_PREFIX = "influencerai-tests-"
 TEMPLATE_DATABASE = "migrated_template"
 
 
@@ -67,9 +69,22 @@ def _s3_client(endpoint_url: str, access_key: str, secret_key: str) -> "S3Client
 @pytest.fixture(scope="session")
 def servers_dir() -> Iterator[Path]:
     """Not pytest's own folder: under root PostgreSQL is another user, who cannot enter that."""
-    folder = Path(tempfile.mkdtemp(prefix="influencerai-tests-"))
+    _clean_up_after_killed_runs()
+    folder = Path(tempfile.mkdtemp(prefix=SERVERS_PREFIX))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clean_up_after_killed_runs() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{SERVERS_PREFIX}*"):
+        if folder.stat().st_uid != os.getuid():
+            continue  # anybody may write a record that names our processes
+        records = list(folder.glob("*/stack-processes.json"))
+        with suppress(PermanentError):  # that test run is alive
+            for record in records:
+                clean_leftovers(record)
+            if records:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

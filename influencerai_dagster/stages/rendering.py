@@ -114,7 +114,8 @@ def drain(
                 else:
                     time.sleep(_POLL_SECONDS)
         finally:
-            _give_back(engine, renderer, list(running.values()))
+            # The last first: a prompt that is stopped makes room for the next one in its queue.
+            _give_back(engine, renderer, list(running.values())[::-1])
 
 
 def _claim(engine: Engine, kind: JobKind, day: DayKey, owner: str, limit: int) -> list[ClaimedJob]:

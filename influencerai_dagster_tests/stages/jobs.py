@@ -1,5 +1,6 @@
 """LoRAs and jobs for the tests of rendering."""
 
+from itertools import count
 from typing import Any
 
 from sqlalchemy import Engine
@@ -18,6 +19,7 @@ from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import DAY, claim_one, lora_manifest
 
 TODAY = DayKey("demo", DAY)
+_SEEDS = count(1)  # ComfyUI answers a prompt that it knows from its cache
 _TRAINERS = {
     BaseModelFamily.SD15: "train_network",
     BaseModelFamily.SDXL: "sdxl_train_network",
@@ -63,10 +65,12 @@ def add_lora(
 
 
 def submit(engine: Engine, *prompts: str, tenant: str = "demo", **fields: Any) -> list[ledger.Job]:
-    """Submit a small, quick job for every prompt."""
-    size = {"steps": 1, "width_px": 64, "height_px": 64, "seed": 7}
+    """Submit a small, quick job for every prompt, each with a seed that no other job has."""
+    size = {"steps": 1, "width_px": 64, "height_px": 64}
     requests = [
-        JobRequest(payload=ImageJobPayload(prompt=prompt, **{**size, **fields}))
+        JobRequest(
+            payload=ImageJobPayload(prompt=prompt, **{**size, "seed": next(_SEEDS), **fields})
+        )
         for prompt in prompts
     ]
     with transaction(engine) as session:

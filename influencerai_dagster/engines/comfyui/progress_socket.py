@@ -56,7 +56,13 @@ class RunEnded:
 
 @dataclass(frozen=True)
 class QueueChanged:
-    """`status`, which goes to every socket: some prompt came, began or ended."""
+    """`status`, which goes to every socket: some prompt came, began or ended.
+
+    Attributes:
+        num_prompts: how many run or wait now.
+    """
+
+    num_prompts: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ def decode_text(frame: str) -> News:
     news: News | None = None
     match message.get("type"):
         case "status":
-            news = QueueChanged()
+            news = _queue_changed(data)
         # Without prompt_id it tells a new socket which node runs, of anybody's prompt.
         case "executing" if prompt_id:
             node = data.get("display_node") or data.get("node")
@@ -145,6 +151,13 @@ def decode_text(frame: str) -> News:
         case "progress_state" if isinstance(data.get("nodes"), dict):
             news = _running_node(prompt_id, data["nodes"])
     return news or OtherNews(prompt_id)
+
+
+def _queue_changed(data: dict[str, Any]) -> QueueChanged:
+    match data:
+        case {"status": {"exec_info": {"queue_remaining": int(num_prompts)}}}:
+            return QueueChanged(num_prompts)
+    return QueueChanged()
 
 
 def _running_node(prompt_id: str, nodes: dict[str, Any]) -> NodeProgress | None:

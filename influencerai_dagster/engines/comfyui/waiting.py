@@ -100,6 +100,7 @@ class RunWatch:
         self._next_check = time.monotonic() + silence_seconds
         self._failed_checks = 0
         self._has_heard = False
+        self._num_prompts = 0
         self._idle_head: str | None = None
         self._idle_since = 0.0
         self._last_progress: RenderProgress | None = None
@@ -151,7 +152,10 @@ class RunWatch:
         """Take note of the news; say whether it is time to read history."""
         match news:
             case QueueChanged():
-                return self._is_bystander or time.monotonic() >= self._next_check
+                # While it waits, one prompt less may be this one: taken out of the queue.
+                is_fewer = news.num_prompts < self._num_prompts and not self._has_heard
+                self._num_prompts = news.num_prompts
+                return self._is_bystander or is_fewer or time.monotonic() >= self._next_check
             case None:
                 return time.monotonic() >= self._next_check
             case _ if news.prompt_id != self._prompt_id:
@@ -179,6 +183,7 @@ class RunWatch:
 
     def _look(self) -> HistoryEntry | None:
         """Read history and queue; raise if the prompt is lost or nothing executes."""
+        was_silent = time.monotonic() >= self._next_check
         self._next_check = time.monotonic() + self._silence_seconds
         try:
             found = locate(self._client, self._prompt_id)
@@ -197,7 +202,7 @@ class RunWatch:
                 "Submit it again."
             )
         self._check_worker(found)
-        is_deaf = found.is_running(self._prompt_id) and not self._has_heard
+        is_deaf = was_silent and found.is_running(self._prompt_id) and not self._has_heard
         if is_deaf and not self._is_bystander:
             self._reconnect()
         return None

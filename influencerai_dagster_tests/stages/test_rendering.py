@@ -1,0 +1,338 @@
+"""Draining the ledger: every job ends once, whatever fails, stops or is shared meanwhile."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Engine
+
+from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.ledger import ClaimedJob
+from influencerai_dagster.domain.jobs import JobKind, JobStatus, prompt_id
+from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
+from influencerai_dagster.domain.sampling import ImageSampling
+from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
+from influencerai_dagster.stages import rendering
+from influencerai_dagster.stages.images import ImageRenderer
+from influencerai_dagster.stages.rendering import DrainReport, FinishedJob, drain
+from influencerai_dagster_tests.catalog.samples import (
+    claim_all,
+    claim_one,
+    end_backoff,
+    run_out_leases,
+)
+from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
+from influencerai_dagster_tests.stages.jobs import TODAY, status, submit
+from influencerai_dagster_tests.stages.photos import contents
+
+SLOW_STEPS = 200
+
+
+def drained(
+    renderer: ImageRenderer,
+    *,
+    owner: str = "run-1",
+    linger_seconds: float = 0,
+    on_finished: Callable[[FinishedJob], None] = lambda _: None,
+) -> DrainReport:
+    return drain(
+        renderer.engine,
+        JobKind.IMAGE,
+        TODAY,
+        renderer,
+        servers=renderer.farm.servers,
+        owner=owner,
+        linger_seconds=linger_seconds,
+        on_finished=on_finished,
+    )
+
+
+def wait_until(is_true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not is_true():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.02)
+
+
+def prompts_of(comfyui: ComfyUISimulator, *jobs: ledger.Job) -> dict[str, dict[str, Any]]:
+    """What the server did for the first three claims of these jobs."""
+    wanted = {prompt_id(job.id, claim) for job in jobs for claim in (1, 2, 3)}
+    prompts: dict[str, dict[str, Any]] = comfyui.stats()["prompts"]
+    return {key: value for key, value in prompts.items() if key in wanted}
+
+
+def test_every_pending_job_is_rendered_once_and_recorded(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    jobs = submit(engine, "one", "two", "three", "four", "five")
+    told: list[UUID] = []
+    report = drained(renderer, on_finished=lambda job: told.append(job.job_id))
+    assert {output.job_id for output in report.completed} == {job.id for job in jobs}
+    assert told == [job.job_id for job in report.jobs]
+    assert report.failed == []
+    for job in jobs:
+        now = status(engine, job)
+        assert (now.status, now.attempt, now.lease_owner) == (JobStatus.COMPLETED, 1, None)
+    with transaction(engine) as session:
+        outputs = ledger.outputs_of_day(session, TODAY, JobKind.IMAGE)
+    assert all(renderer.store.read(output) for output in outputs)
+    assert len(outputs) == len(jobs)
+    done = prompts_of(comfyui, *jobs)
+    assert {item["posted"] for item in done.values()} == {1}
+    assert len(done) == len(jobs)
+
+
+def test_without_jobs_and_lingering_a_drain_ends_at_once(renderer: ImageRenderer) -> None:
+    started = time.monotonic()
+    assert drained(renderer).jobs == []
+    assert time.monotonic() - started < 0.5
+
+
+def test_jobs_of_other_tenants_days_and_kinds_are_left_alone(
+    engine: Engine, renderer: ImageRenderer
+) -> None:
+    (theirs,) = submit(engine, "theirs", tenant="other")
+    assert drained(renderer).jobs == []
+    assert status(engine, theirs).status is JobStatus.PENDING
+
+
+def test_a_job_that_comes_while_a_drain_lingers_is_rendered_by_it(
+    engine: Engine, renderer: ImageRenderer
+) -> None:
+    timer = threading.Timer(0.2, submit, (engine, "late"))
+    timer.start()
+    report = drained(renderer, linger_seconds=1)
+    timer.join()
+    assert len(report.completed) == 1
+
+
+def test_a_job_that_is_submitted_while_others_render_is_rendered_too(
+    engine: Engine, renderer: ImageRenderer
+) -> None:
+    submit(engine, "first")
+    more = iter(["second", "third"])
+
+    def add_one(_: FinishedJob) -> None:
+        for prompt in more:
+            submit(engine, prompt)
+            return
+
+    assert len(drained(renderer, on_finished=add_one).completed) == 3
+
+
+def test_a_job_that_cannot_be_made_fails_for_good_and_the_others_go_on(
+    engine: Engine, renderer: ImageRenderer
+) -> None:
+    (bad,) = submit(engine, "bad", sampler_name="no such sampler")
+    good = submit(engine, "one", "two")
+    report = drained(renderer)
+    assert {output.job_id for output in report.completed} == {job.id for job in good}
+    (failed,) = report.failed
+    assert failed.job_id == bad.id
+    now = status(engine, bad)
+    assert (now.status, now.attempt, now.error_class) == (JobStatus.FAILED, 1, "PermanentError")
+    assert now.error == failed.error
+    assert "no such sampler" in (now.error or "")
+
+
+def test_a_node_that_fails_for_good_fails_the_job(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    comfyui.faults(fail_next=1, fail_type="ValueError", fail_message="shapes do not match")
+    (job,) = submit(engine, "bad")
+    drained(renderer)
+    now = status(engine, job)
+    assert now.status is JobStatus.FAILED
+    assert "KSampler" in (now.error or "")
+    assert "shapes do not match" in (now.error or "")
+
+
+def test_a_passing_failure_sends_the_job_back_to_wait(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    comfyui.faults(fail_next=1)
+    (job,) = submit(engine, "unlucky")
+    (failed,) = drained(renderer).failed
+    now = status(engine, job)
+    assert (now.status, now.attempt, now.error_class) == (JobStatus.PENDING, 1, "TransientError")
+    assert now.error == failed.error
+    assert now.not_before > now.created_at
+    end_backoff(engine)
+    assert len(drained(renderer).completed) == 1
+    assert status(engine, job).error is None
+
+
+def test_a_job_fails_after_its_third_passing_failure(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    comfyui.faults(fail_next=3)
+    (job,) = submit(engine, "unlucky")
+    for _ in range(3):
+        assert len(drained(renderer).failed) == 1
+        end_backoff(engine)
+    assert status(engine, job).status is JobStatus.FAILED
+    assert drained(renderer).jobs == []
+
+
+def test_a_server_that_is_away_is_a_passing_failure(
+    engine: Engine, renderer: ImageRenderer
+) -> None:
+    renderer.farm = replace(renderer.farm, servers=("http://127.0.0.1:9",))
+    (job,) = submit(engine, "nobody there")
+    drained(renderer)
+    now = status(engine, job)
+    assert (now.status, now.error_class) == (JobStatus.PENDING, "TransientError")
+
+
+def test_a_drain_that_is_stopped_gives_its_jobs_back_and_interrupts_only_its_prompts(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    comfyui.faults(seconds_per_step=0.1)
+    submit(engine, "refused", sampler_name="no such sampler")
+    jobs = submit(engine, "one", "two", steps=SLOW_STEPS)  # 20 s each
+    renderer.farm = replace(renderer.farm, servers=(comfyui.url, comfyui.url))
+    foreign, stopped_at = str(uuid4()), list[float]()
+
+    def stop(_: FinishedJob) -> None:
+        wait_until(lambda: len(prompts_of(comfyui, *jobs)) == 2, "both are on the server")
+        wait_until(lambda: comfyui.stats()["order"][-1] in prompts_of(comfyui, *jobs), "one runs")
+        _post(comfyui, foreign)
+        stopped_at.append(time.monotonic())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        drained(renderer, on_finished=stop)
+    assert time.monotonic() - stopped_at[0] < 10, "the queued prompt is not waited for"
+    for job in jobs:
+        now = status(engine, job)
+        assert (now.status, now.attempt, now.error) == (JobStatus.PENDING, 0, None)
+    wait_until(lambda: comfyui.stats()["prompts"][foreign]["outcome"] is not None, "foreign ended")
+    assert comfyui.stats()["prompts"][foreign]["outcome"] == "execution_success"
+    ours = prompts_of(comfyui, *jobs).values()
+    assert {item["outcome"] for item in ours} <= {None, "execution_interrupted"}
+    comfyui.faults(seconds_per_step=0.0)
+    assert len(drained(renderer, owner="run-2").completed) == 2, "and nothing is lost"
+
+
+def _post(comfyui: ComfyUISimulator, prompt: str) -> None:
+    """Queue a prompt of somebody else."""
+    sampling = ImageSampling(
+        prompt="foreign",
+        seed=1,
+        steps=1,
+        width_px=64,
+        height_px=64,
+        base_model="v1-5-pruned-emaonly.safetensors",
+    )
+    workflow = fill_image_workflow(
+        shipped_template("sd15_text_to_image"), sampling, filename_prefix=f"foreign/{prompt}"
+    )
+    with ComfyUIClient(comfyui.url) as client:
+        client.submit(workflow, prompt_id=prompt, client_id="foreign")
+
+
+def lose_worker(engine: Engine, job: ledger.Job) -> None:
+    """The worker of a job died: its lease ran out, and the backoff after that is over."""
+    run_out_leases(engine, job)
+    with transaction(engine) as session:
+        assert ledger.expire_leases(session) == 1
+    end_backoff(engine)
+
+
+def test_what_a_dead_worker_rendered_is_fetched_and_not_rendered_twice(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    (job,) = submit(engine, "bella")
+    dead = claim_one(engine)
+    renderer.render(dead, comfyui.url)  # and dies before it tells the ledger
+    lose_worker(engine, job)
+    (output,) = drained(renderer).completed
+    assert output.prompt_id == prompt_id(job.id, 1)
+    assert output.file.object_key.endswith("output-2.png")
+    prompts = prompts_of(comfyui, job)
+    assert list(prompts) == [prompt_id(job.id, 1)]
+    assert prompts[prompt_id(job.id, 1)]["rendered"] == 1
+
+
+def test_what_a_dead_worker_rendered_is_rendered_again_if_the_server_forgot_it(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    (job,) = submit(engine, "bella")
+    renderer.render(claim_one(engine), comfyui.url)
+    with ComfyUIClient(comfyui.url) as client:
+        client.forget(prompt_id(job.id, 1))
+    lose_worker(engine, job)
+    (output,) = drained(renderer).completed
+    assert output.prompt_id == prompt_id(job.id, 2)
+    assert len(prompts_of(comfyui, job)) == 2
+
+
+def test_two_drains_share_the_jobs_without_a_double(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    jobs = submit(engine, *(f"picture {number}" for number in range(10)))
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(lambda owner: drained(renderer, owner=owner), ("run-1", "run-2")))
+    done = [output.job_id for report in reports for output in report.completed]
+    assert sorted(done) == sorted(job.id for job in jobs)
+    prompts = prompts_of(comfyui, *jobs)
+    assert len(prompts) == len(jobs)
+    assert {item["rendered"] for item in prompts.values()} == {1}
+    assert len(contents(renderer.store, "images/demo/")) == 2 * len(jobs)
+
+
+class Losing(ImageRenderer):
+    """A worker that loses its job to a person's cancellation just before it tells the ledger."""
+
+    def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
+        made = super().render(job, server)
+        with transaction(self.engine) as session:
+            ledger.cancel(session, job.tenant, job.id)
+        return made
+
+
+def test_a_worker_that_lost_its_job_records_nothing(
+    engine: Engine, renderer: ImageRenderer
+) -> None:
+    (job,) = submit(engine, "cancelled")
+    losing = Losing(renderer.engine, renderer.store, renderer.farm)
+    (failed,) = drained(losing).failed
+    assert failed.output is None
+    assert status(engine, job).status is JobStatus.CANCELLED
+    with transaction(engine) as session:
+        assert ledger.outputs_of_day(session, TODAY, JobKind.IMAGE) == []
+
+
+def test_leases_are_renewed_and_a_cancelled_job_is_stopped_on_its_server(
+    engine: Engine,
+    renderer: ImageRenderer,
+    comfyui: ComfyUISimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rendering, "LEASE_SECONDS", 0.8)
+    comfyui.faults(seconds_per_step=0.1)  # 20 s
+    (job,) = submit(engine, "slow", steps=SLOW_STEPS)
+    with ThreadPoolExecutor(1) as pool:
+        draining = pool.submit(drained, renderer)
+        wait_until(lambda: status(engine, job).lease_expires_at is not None, "it is claimed")
+        first = status(engine, job).lease_expires_at
+
+        def is_renewed_twice() -> bool:
+            now = status(engine, job).lease_expires_at
+            return now is not None and first is not None and (now - first).total_seconds() > 0.4
+
+        wait_until(is_renewed_twice, "its lease is renewed")
+        assert claim_all(engine) == []
+        with transaction(engine) as session:
+            ledger.cancel(session, "demo", job.id)
+        report = draining.result(timeout=10)
+    assert [item.job_id for item in report.failed] == [job.id]
+    assert status(engine, job).status is JobStatus.CANCELLED
+    assert prompts_of(comfyui, job)[prompt_id(job.id, 1)]["outcome"] == "execution_interrupted"

@@ -59,6 +59,7 @@ def comfyui_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
     root = tmp_path_factory.mktemp("comfyui")
     for name, family in BASE_MODELS.items():
         write_simulated_base_model(root / "models" / "checkpoints" / name, family)
+    write_simulated_base_model(root / "models" / "checkpoints" / "svd_xt.safetensors", "svd")
     (root / "models" / "loras").mkdir()
     simulator = ComfyUISimulator(root, {"seconds_per_step": 0.001}, ())
     yield simulator

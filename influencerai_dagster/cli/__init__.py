@@ -5,8 +5,11 @@ Errors of ours end a command with their text and exit code 1; only unexpected on
 
 import typer
 
-from influencerai_dagster.cli import content, generate, jobs, stack
 from influencerai_dagster.cli.common import OurErrors
+from influencerai_dagster.cli.content import dataset_app, influencer_app, lora_app, tenant_app
+from influencerai_dagster.cli.generate import generate
+from influencerai_dagster.cli.jobs import jobs_app
+from influencerai_dagster.cli.stack import demo, doctor, migrate, up
 
 app = typer.Typer(
     name="influencerai",
@@ -16,13 +19,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command("up")(stack.up)
-app.command("demo")(stack.demo)
-app.command("doctor")(stack.doctor)
-app.command("migrate")(stack.migrate)
-app.command("generate")(generate.generate)
-app.add_typer(content.tenant_app, name="tenant")
-app.add_typer(content.influencer_app, name="influencer")
-app.add_typer(content.dataset_app, name="dataset")
-app.add_typer(content.lora_app, name="lora")
-app.add_typer(jobs.app, name="jobs")
+for command in (up, demo, doctor, migrate, generate):
+    app.command()(command)
+app.add_typer(tenant_app, name="tenant")
+app.add_typer(influencer_app, name="influencer")
+app.add_typer(dataset_app, name="dataset")
+app.add_typer(lora_app, name="lora")
+app.add_typer(jobs_app, name="jobs")

@@ -12,10 +12,10 @@ from influencerai_dagster.cli.common import console, engine
 from influencerai_dagster.cli.content import TenantName
 from influencerai_dagster.domain.jobs import JobStatus
 
-app = typer.Typer(help="Generation jobs.", no_args_is_help=True)
+jobs_app = typer.Typer(help="Generation jobs.", no_args_is_help=True)
 
 
-@app.command("list")
+@jobs_app.command("list")
 def list_jobs(
     tenant: TenantName,
     status: Annotated[JobStatus | None, typer.Option(help="Only these.")] = None,
@@ -43,7 +43,7 @@ def list_jobs(
     console.print(table)
 
 
-@app.command("cancel")
+@jobs_app.command("cancel")
 def cancel_job(job_id: UUID, tenant: TenantName) -> None:
     """Cancel a job that is not finished."""
     with transaction(engine()) as session:

@@ -52,7 +52,7 @@ class Comparison:
 
 
 def take_turns(
-    sides: Mapping[str, Callable[[], None]], *, rounds: int
+    sides: Mapping[str, Callable[[], object]], *, rounds: int
 ) -> dict[str, Sequence[float]]:
     """Run every side once a round, each round beginning with another; return their seconds."""
     names = list(sides)

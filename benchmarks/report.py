@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -17,9 +18,8 @@ def print_report(comparisons: Sequence[Comparison]) -> None:
     table = Table(*_COLUMNS, title="median (min–max)")
     for comparison in comparisons:
         table.add_row(*_cells(comparison))
-    console = Console()
-    # Where the output is no terminal, the table would be squeezed to 80 columns.
-    console.print(table, width=None if console.is_terminal else 160)
+    # Rich takes what is no terminal for one of 80 columns.
+    Console(width=None if sys.stdout.isatty() else 170).print(table)
     print("\nFor docs/benchmarks.md:\n")
     print(markdown(comparisons))
 

@@ -3,10 +3,10 @@
 Resources are made anew for every tick, as Dagster's code server does.
 """
 
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -14,7 +14,6 @@ from benchmarks.comparisons import Comparison, take_turns
 from benchmarks.servers import BUCKET, REGION, S3Server, running_catalog, running_s3
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.catalog.tenants import add_tenant
-from influencerai_dagster.definitions import build_definitions
 from influencerai_dagster.domain.keys import DatasetKey
 from influencerai_dagster.domain.object_paths import DATASETS_PREFIX, upload_key
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
@@ -24,9 +23,8 @@ from influencerai_dagster.orchestration.resources.object_store import (
 )
 from influencerai_dagster.orchestration.sensors.dataset_uploads import (
     MAX_RUNS_PER_TICK,
-    list_uploads,
+    dataset_upload_sensor,
 )
-from influencerai_dagster.settings import load_settings
 from influencerai_dagster.storage.object_store import ObjectStore
 
 NUM_TENANTS = 50
@@ -45,18 +43,17 @@ def run() -> Sequence[Comparison]:
         _write_uploads(server.bucket_dir)
         _add_tenants(database_url)
         store = server.store()
-        definitions = _definitions(server, database_url)
-        states = list_uploads(store, _TENANTS)
-        seen = {str(key): state.fingerprint for key, state in states.items()}
-        cursor = json.dumps({"num_batches": 1, "seen": seen})
         with dg.DagsterInstance.ephemeral() as instance:
-            sides = {
-                "listing": lambda: _list(store),
-                "first": lambda: _first_tick(definitions, instance),
-                "steady": lambda: _steady_tick(definitions, instance, cursor),
-            }
-            take_turns(sides, rounds=1)
-            seconds = take_turns(sides, rounds=ROUNDS)
+            sensor = _Sensor(instance, _resources(server, database_url))
+            all_seen = sensor.cursor_when_all_is_seen()
+            seconds = take_turns(
+                {
+                    "listing": lambda: _list(store),
+                    "first": lambda: sensor.tick(None, num_runs=MAX_RUNS_PER_TICK),
+                    "steady": lambda: sensor.tick(all_seen, num_runs=0),
+                },
+                rounds=ROUNDS,
+            )
     return [
         Comparison(
             name=f"sensor tick, {_NUM_DATASETS:,} datasets, {what}",
@@ -88,18 +85,17 @@ def _add_tenants(database_url: str) -> None:
     engine.dispose()
 
 
-def _definitions(server: S3Server, database_url: str) -> dg.Definitions:
+def _resources(server: S3Server, database_url: str) -> Mapping[str, Any]:
     s3 = PathStyleS3Resource(
         endpoint_url=server.endpoint_url,
         region_name=REGION,
         aws_access_key_id=server.access_key,
         aws_secret_access_key=server.secret_key,
     )
-    resources = {
+    return {
         "object_store": ObjectStoreResource(s3=s3, bucket=BUCKET),
         "catalog": CatalogResource(database_url=database_url),
     }
-    return build_definitions(load_settings(dataset_settle_seconds=0), resources)
 
 
 def _list(store: ObjectStore) -> None:
@@ -110,19 +106,26 @@ def _list(store: ObjectStore) -> None:
     assert found == _NUM_UPLOADS, f"{found} uploads instead of {_NUM_UPLOADS}"
 
 
-def _first_tick(definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
-    requests = _tick(definitions, instance, None).run_requests
-    assert requests is not None
-    assert len(requests) == MAX_RUNS_PER_TICK, f"{len(requests)} runs requested"
+class _Sensor:
+    """`dataset_upload_sensor` on the benchmark's own servers."""
 
+    def __init__(self, instance: dg.DagsterInstance, resources: Mapping[str, Any]) -> None:
+        self._instance = instance
+        self._resources = resources
+        self._sensor = dataset_upload_sensor(settle_seconds=0)
 
-def _steady_tick(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str) -> None:
-    result = _tick(definitions, instance, cursor)
-    assert result.skip_message == f"{_NUM_DATASETS} datasets, none changed", result
+    def tick(self, cursor: str | None, *, num_runs: int) -> str | None:
+        """Evaluate one tick that has to request so many runs; return its cursor."""
+        with dg.build_sensor_context(self._instance, cursor, resources=self._resources) as context:
+            result = self._sensor(context)
+        assert isinstance(result, dg.SensorResult), result
+        found = len(result.run_requests or ())
+        assert found == num_runs, f"{found} runs requested instead of {num_runs}"
+        return result.cursor
 
-
-def _tick(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None
-) -> "dg.SensorExecutionData":
-    with dg.build_sensor_context(instance, cursor, definitions=definitions) as context:
-        return definitions.resolve_sensor_def("dataset_upload_sensor").evaluate_tick(context)
+    def cursor_when_all_is_seen(self) -> str | None:
+        """Tick until every dataset was requested once; also warms everything up."""
+        cursor: str | None = None
+        for _ in range(_NUM_DATASETS // MAX_RUNS_PER_TICK):
+            cursor = self.tick(cursor, num_runs=MAX_RUNS_PER_TICK)
+        return cursor

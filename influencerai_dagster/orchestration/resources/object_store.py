@@ -1,14 +1,16 @@
 """S3 for ops and IO managers: dagster-aws's resource with our client settings."""
 
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
-from mypy_boto3_s3 import S3Client
 
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client  # stubs: only the extra `dev` has them
 
 
 class PathStyleS3Resource(S3Resource):
@@ -17,7 +19,7 @@ class PathStyleS3Resource(S3Resource):
     force_path_style: bool = True
     checksum_mode: Literal["when_required", "when_supported"] = "when_required"
 
-    def get_client(self) -> S3Client:
+    def get_client(self) -> "S3Client":
         """Return a boto3 client with time limits, retries, path style and checksum mode set."""
         return make_s3_client(
             endpoint_url=self.endpoint_url,

@@ -6,22 +6,33 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
 from PIL import Image, ImageDraw
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
+from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.catalog.tenants import add_tenant, put_influencer
 from influencerai_dagster.definitions import build_definitions, build_resources
 from influencerai_dagster.domain.training import PRESETS, BaseModelFamily
+from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.simulators import sd_scripts
 from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
+from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.object_store import (
+    ObjectStoreResource,
+    PathStyleS3Resource,
+)
 from influencerai_dagster.settings import Settings, load_settings
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.conftest import S3Server
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 MAX_TRAIN_STEPS = 20
 
@@ -84,6 +95,62 @@ def failure_text(result: dg.ExecuteInProcessResult) -> str:
             described = data.user_failure_data.description if data.user_failure_data else None
             return described or (data.error.message if data.error else "")
     return ""
+
+
+class CachedClientS3(PathStyleS3Resource):
+    """S3 whose client is made once for all tests: that takes 0.2 s."""
+
+    def get_client(self) -> "S3Client":
+        key, secret = str(self.aws_access_key_id), str(self.aws_secret_access_key)
+        return S3Server("s3", str(self.endpoint_url), key, secret, Path()).client()
+
+
+@pytest.fixture
+def object_store_resource(s3_server: S3Server, object_store: ObjectStore) -> ObjectStoreResource:
+    """An empty bucket."""
+    s3 = CachedClientS3(
+        endpoint_url=s3_server.endpoint_url,
+        aws_access_key_id=s3_server.access_key,
+        aws_secret_access_key=s3_server.secret_key,
+    )
+    return ObjectStoreResource(s3=s3, bucket=object_store.bucket)
+
+
+@pytest.fixture(scope="session")
+def catalog_url(postgres_server: PostgresServer) -> str:
+    """One database for many tests: emptying its tables is quicker than a new one."""
+    url = postgres_server.url("orchestration")
+    migrate.ensure_database(url)
+    migrate.upgrade(url)
+    return url
+
+
+@pytest.fixture
+def catalog(catalog_url: str) -> Iterator[CatalogResource]:
+    """A catalog with the tenants `demo` and `other`, who both have an influencer `bella`."""
+    resource = CatalogResource(database_url=catalog_url)
+    with transaction(resource.engine) as session:
+        for tenant in ("demo", "other"):
+            add_tenant(session, tenant)
+            put_influencer(
+                session,
+                tenant,
+                "bella",
+                dataset="bella",
+                trigger_phrase="bella",
+                class_caption="woman",
+            )
+    yield resource
+    with transaction(resource.engine) as session:
+        session.execute(text("TRUNCATE tenants CASCADE"))
+    resource.engine.dispose()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An empty Dagster instance in memory."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ looks like an empty one, and the cursor stays.
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -42,13 +43,14 @@ def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext,
         object_store: ObjectStoreResource,
         catalog: CatalogResource,
-    ) -> dg.SensorResult | dg.SkipReason:
+    ) -> dg.SensorResult:
         with transaction(catalog.engine) as session:
             tenants = [tenant.id for tenant in list_tenants(session)]
-        seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
+        cursor: dict[str, Any] = json.loads(context.cursor) if context.cursor else {}
+        seen: dict[str, str] = cursor.get("seen", {})
         listed = list_uploads(object_store.store, tenants)
         decision = decide(listed, seen, now=datetime.now(UTC), settle_seconds=settle_seconds)
-        return _report(listed, seen, decision)
+        return _report(listed, seen, decision, num_batches=cursor.get("num_batches", 0))
 
     return dataset_upload_sensor
 
@@ -73,24 +75,36 @@ def list_uploads(store: ObjectStore, tenants: Iterable[str]) -> dict[DatasetKey,
 
 
 def _report(
-    listed: dict[DatasetKey, UploadState], seen: dict[str, str], decision: UploadDecision
-) -> dg.SensorResult | dg.SkipReason:
-    batch = dict(list(decision.ready.items())[:MAX_RUNS_PER_TICK])
-    if not batch:
-        waiting = ", ".join(map(str, decision.settling[:10]))
-        return dg.SkipReason(
-            f"still being uploaded: {waiting}"
-            if waiting
-            else f"{len(listed)} datasets, none changed"
-        )
+    listed: dict[DatasetKey, UploadState],
+    seen: dict[str, str],
+    decision: UploadDecision,
+    *,
+    num_batches: int,
+) -> dg.SensorResult:
+    requested = {
+        str(key): fingerprint
+        for key, fingerprint in list(decision.ready.items())[:MAX_RUNS_PER_TICK]
+    }
     # A dataset whose uploads are all gone leaves the cursor, so that it is new when it comes back.
     kept = {str(key): seen[str(key)] for key in listed if str(key) in seen}
-    requested = {str(key): fingerprint for key, fingerprint in batch.items()}
+    # Dagster never runs a run key twice: content that was there before needs another number.
+    number = num_batches + bool(requested)
+    cursor = {"num_batches": number, "seen": kept | requested}
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(run_key=f"{partition}@{fingerprint}", partition_key=partition)
+            dg.RunRequest(run_key=f"{partition}@{fingerprint}#{number}", partition_key=partition)
             for partition, fingerprint in requested.items()
         ],
-        dynamic_partitions_requests=[dataset_partitions.build_add_request(list(requested))],
-        cursor=json.dumps(kept | requested, separators=(",", ":")),
+        skip_reason=None if requested else _skip_reason(listed, decision),
+        dynamic_partitions_requests=(
+            [dataset_partitions.build_add_request(list(requested))] if requested else []
+        ),
+        cursor=json.dumps(cursor, separators=(",", ":")),
+    )
+
+
+def _skip_reason(listed: dict[DatasetKey, UploadState], decision: UploadDecision) -> str:
+    waiting = ", ".join(map(str, decision.settling[:10]))
+    return (
+        f"still being uploaded: {waiting}" if waiting else f"{len(listed)} datasets, none changed"
     )

@@ -41,7 +41,11 @@ def pending_jobs_sensor(
         if not _has_live_run(context.instance, _JOBS[kind], day)
     ]
     if not requests:
-        return dg.SkipReason(f"{len(wanted)} tenant-days have work, each with a run alive")
+        return dg.SkipReason(
+            f"{len(wanted)} tenant-days have work, each with a run alive"
+            if wanted
+            else "no job can be rendered now"
+        )
     days = sorted({request.partition_key for request in requests if request.partition_key})
     return dg.SensorResult(
         run_requests=requests,

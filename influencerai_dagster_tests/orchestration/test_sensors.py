@@ -1,0 +1,412 @@
+"""What the sensors ask for: each tick is a call, on a real listing and a real ledger."""
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.loras import record_lora
+from influencerai_dagster.domain.jobs import JobRequest
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.orchestration.sensors import dataset_uploads
+from influencerai_dagster.orchestration.sensors.dataset_uploads import dataset_upload_sensor
+from influencerai_dagster.orchestration.sensors.pending_jobs import pending_jobs_sensor
+from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster_tests.catalog.samples import (
+    DAY,
+    claim_one,
+    complete_job,
+    end_backoff,
+    image_request,
+    lora_manifest,
+    run_out_leases,
+    video_request,
+)
+from influencerai_dagster_tests.hostile_names import HOSTILE_NAMES
+
+
+def upload(store: ObjectStore, dataset: str, name: str = "a.jpg", data: bytes = b"a photo") -> None:
+    tenant, _, folder = dataset.partition("/")
+    store.put_latest(f"datasets/{tenant}/{folder}/images/{name}", data)
+
+
+class Uploads:
+    """The upload sensor with the cursor that its ticks leave."""
+
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        object_store: ObjectStoreResource,
+        catalog: CatalogResource,
+    ) -> None:
+        self._instance = instance
+        self._resources = {"object_store": object_store, "catalog": catalog}
+        self.cursor: str | None = None
+        self.run_keys: list[str] = []
+
+    def tick(self, *, settle_seconds: float = 0) -> dg.SensorResult:
+        sensor = dataset_upload_sensor(settle_seconds=settle_seconds)
+        with dg.build_sensor_context(
+            self._instance, cursor=self.cursor, resources=self._resources
+        ) as context:
+            result = sensor(context)
+        assert isinstance(result, dg.SensorResult)
+        self.cursor = result.cursor
+        self.run_keys += [str(request.run_key) for request in result.run_requests or []]
+        return result
+
+    def requested(self, *, settle_seconds: float = 0) -> list[str]:
+        """Tick; return the datasets that were asked for."""
+        result = self.tick(settle_seconds=settle_seconds)
+        return [str(request.partition_key) for request in result.run_requests or []]
+
+
+@pytest.fixture
+def uploads(
+    instance: dg.DagsterInstance,
+    object_store_resource: ObjectStoreResource,
+    catalog: CatalogResource,
+) -> Uploads:
+    return Uploads(instance, object_store_resource, catalog)
+
+
+def test_the_first_tick_without_uploads_asks_for_nothing(uploads: Uploads) -> None:
+    result = uploads.tick()
+    assert not result.run_requests
+    assert str(result.skip_reason and result.skip_reason.skip_message) == "0 datasets, none changed"
+
+
+def test_the_first_tick_asks_for_every_dataset_and_adds_its_partition(
+    uploads: Uploads, object_store: ObjectStore
+) -> None:
+    for dataset in ("demo/bella", "demo/anna", "other/bella"):
+        upload(object_store, dataset)
+
+    result = uploads.tick()
+
+    wanted = {"demo/bella", "demo/anna", "other/bella"}
+    assert {request.partition_key for request in result.run_requests or []} == wanted
+    (added,) = result.dynamic_partitions_requests or []
+    assert added.partitions_def_name == "datasets"
+    assert set(added.partition_keys) == wanted
+
+
+def test_a_dataset_is_asked_for_once_until_it_changes(
+    uploads: Uploads, object_store: ObjectStore
+) -> None:
+    upload(object_store, "demo/bella")
+    assert uploads.requested() == ["demo/bella"]
+    assert uploads.requested() == []
+    upload(object_store, "demo/bella", data=b"another photo")
+    assert uploads.requested() == ["demo/bella"]
+    upload(object_store, "demo/bella", "b.jpg")
+    assert uploads.requested() == ["demo/bella"]
+    object_store.delete("datasets/demo/bella/images/b.jpg")
+    assert uploads.requested() == ["demo/bella"]
+    assert uploads.requested() == []
+
+
+def test_content_that_was_there_before_gets_a_run_key_that_dagster_has_not_run(
+    uploads: Uploads, object_store: ObjectStore
+) -> None:
+    for data in (b"first", b"second", b"first", b"second"):
+        upload(object_store, "demo/bella", data=data)
+        assert uploads.requested() == ["demo/bella"]
+    assert len(set(uploads.run_keys)) == 4
+
+
+def test_a_run_key_holds_the_dataset_and_its_content(
+    uploads: Uploads, object_store: ObjectStore
+) -> None:
+    upload(object_store, "demo/bella", data=b"first")
+    uploads.tick()
+    upload(object_store, "demo/bella", data=b"second")
+    uploads.tick()
+
+    first, second = uploads.run_keys
+    assert first.startswith("demo/bella@")
+    assert first.partition("#")[0] != second.partition("#")[0]
+    assert second.partition("#")[0].endswith(json.loads(str(uploads.cursor))["seen"]["demo/bella"])
+
+
+def test_a_tick_that_is_repeated_with_its_cursor_asks_with_the_same_run_key(
+    uploads: Uploads, object_store: ObjectStore
+) -> None:
+    upload(object_store, "demo/bella")
+    for _ in range(2):
+        uploads.cursor = None  # the daemon died before it kept the new one
+        uploads.tick()
+    first, second = uploads.run_keys
+    assert first == second
+
+
+def test_a_dataset_that_is_still_being_uploaded_waits_and_is_named(
+    uploads: Uploads, object_store: ObjectStore
+) -> None:
+    upload(object_store, "demo/bella")
+    result = uploads.tick(settle_seconds=3600)
+    assert not result.run_requests
+    assert "still being uploaded: demo/bella" in str(result.skip_reason)
+    assert uploads.requested() == ["demo/bella"]
+
+
+def test_a_dataset_that_settles_does_not_hold_up_another(
+    uploads: Uploads, object_store: ObjectStore
+) -> None:
+    upload(object_store, "demo/bella")
+    uploads.tick()
+    upload(object_store, "demo/bella", "b.jpg")
+    upload(object_store, "demo/anna")
+    assert uploads.requested(settle_seconds=3600) == []
+    assert sorted(uploads.requested()) == ["demo/anna", "demo/bella"]
+
+
+def test_a_dataset_that_disappeared_asks_for_nothing_and_is_new_when_it_is_back(
+    uploads: Uploads, object_store: ObjectStore
+) -> None:
+    upload(object_store, "demo/bella")
+    uploads.tick()
+    object_store.delete("datasets/demo/bella/images/a.jpg")
+    assert uploads.requested() == []
+    upload(object_store, "demo/bella")
+    assert uploads.requested() == ["demo/bella"]
+    assert len(set(uploads.run_keys)) == 2
+
+
+def test_a_listing_that_fails_raises_and_keeps_the_cursor(
+    object_store_resource: ObjectStoreResource, catalog: CatalogResource
+) -> None:
+    gone = ObjectStoreResource(s3=object_store_resource.s3, bucket="no-such-bucket")
+    resources = {"object_store": gone, "catalog": catalog}
+    before = '{"seen":{"demo/bella":"1"}}'
+    with dg.build_sensor_context(cursor=before, resources=resources) as context:
+        with pytest.raises(PermanentError, match="no-such-bucket"):
+            dataset_upload_sensor(settle_seconds=0)(context)
+        assert context.cursor == before
+
+
+def test_a_later_tenant_whose_listing_fails_is_no_tenant_without_uploads(
+    uploads: Uploads, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(object_store, "demo/bella")
+    upload(object_store, "other/bella")
+    uploads.tick()
+    before = uploads.cursor
+    listing = ObjectStore.list
+
+    def fail_for_other(store: ObjectStore, prefix: str) -> Iterator[Any]:
+        if "other" in prefix:
+            raise PermanentError("access denied")
+        return listing(store, prefix)
+
+    monkeypatch.setattr(ObjectStore, "list", fail_for_other)
+    with pytest.raises(PermanentError):
+        uploads.tick()
+    assert uploads.cursor == before
+
+
+def test_uploads_of_a_tenant_that_nobody_added_are_ignored(
+    uploads: Uploads, object_store: ObjectStore
+) -> None:
+    upload(object_store, "stranger/bella")
+    assert uploads.requested() == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(value, id=name)
+        for name, value in HOSTILE_NAMES.items()
+        # S3 itself refuses the others: no object can have such a key.
+        if name not in {"parent folder", "only dots", "nul", "300 characters", "empty", "absolute"}
+    ],
+)
+def test_a_hostile_folder_name_is_ignored(
+    uploads: Uploads, object_store: ObjectStore, name: str
+) -> None:
+    upload(object_store, "demo/bella")
+    object_store.put_latest(f"datasets/demo/{name}/images/a.jpg", b"a photo")
+    assert uploads.requested() == ["demo/bella"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["datasets/demo/bella/a.jpg", "datasets/demo/bella/images/sub/a.jpg", "datasets/demo/a.jpg"],
+)
+def test_an_object_that_is_no_upload_asks_for_nothing(
+    uploads: Uploads, object_store: ObjectStore, key: str
+) -> None:
+    object_store.put_latest(key, b"a photo")
+    assert uploads.requested() == []
+
+
+def test_more_datasets_than_a_tick_takes_are_all_asked_for_over_ticks(
+    uploads: Uploads, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_uploads, "MAX_RUNS_PER_TICK", 3)
+    wanted = [f"demo/d{number}" for number in range(5)] + ["other/d0", "other/d1"]
+    list(object_store.map(lambda dataset: upload(object_store, dataset), wanted))
+
+    ticks = [uploads.requested() for _ in range(4)]
+
+    assert [len(tick) for tick in ticks] == [3, 3, 1, 0]
+    assert sorted(dataset for tick in ticks for dataset in tick) == wanted
+
+
+def test_a_cursor_of_an_older_version_asks_again_instead_of_failing(
+    uploads: Uploads, object_store: ObjectStore
+) -> None:
+    upload(object_store, "demo/bella")
+    uploads.cursor = '{"demo/bella":"0123456789abcdef"}'
+    assert uploads.requested() == ["demo/bella"]
+
+
+class Jobs:
+    """The job ledger and the sensor that looks at it."""
+
+    def __init__(self, instance: dg.DagsterInstance, catalog: CatalogResource) -> None:
+        self.instance, self.catalog, self.engine = instance, catalog, catalog.engine
+
+    def submit(
+        self, request: JobRequest | None = None, *, tenant: str = "demo", day: date = DAY
+    ) -> ledger.Job:
+        with transaction(self.engine) as session:
+            return ledger.submit(session, tenant, day, [request or image_request()])[0]
+
+    def tick(self) -> dg.SensorResult | dg.SkipReason:
+        context = dg.build_sensor_context(self.instance)
+        result = pending_jobs_sensor(context, catalog=self.catalog)
+        assert isinstance(result, dg.SensorResult | dg.SkipReason)
+        return result
+
+    def requested(self) -> list[tuple[str, str]]:
+        """Tick; return the Dagster jobs and days that were asked for."""
+        result = self.tick()
+        if isinstance(result, dg.SkipReason):
+            return []
+        return [
+            (str(request.job_name), str(request.partition_key))
+            for request in result.run_requests or []
+        ]
+
+
+@pytest.fixture
+def jobs(instance: dg.DagsterInstance, catalog: CatalogResource) -> Jobs:
+    return Jobs(instance, catalog)
+
+
+IMAGES = ("generate_images_job", "demo/2026-11-23")
+VIDEOS = ("generate_videos_job", "demo/2026-11-23")
+
+
+def test_without_jobs_nothing_is_asked_for(jobs: Jobs) -> None:
+    result = jobs.tick()
+    assert isinstance(result, dg.SkipReason)
+    assert result.skip_message == "no job can be rendered now"
+
+
+def test_many_jobs_of_one_day_are_one_run_with_its_partition_added(jobs: Jobs) -> None:
+    for _ in range(3):
+        jobs.submit()
+    result = jobs.tick()
+    assert isinstance(result, dg.SensorResult)
+    (request,) = result.run_requests or []
+    assert (request.job_name, request.partition_key) == IMAGES
+    (added,) = result.dynamic_partitions_requests or []
+    assert (added.partitions_def_name, list(added.partition_keys)) == ("content_days", [IMAGES[1]])
+
+
+def test_two_tenants_and_two_days_are_a_run_each(jobs: Jobs) -> None:
+    jobs.submit()
+    jobs.submit(tenant="other")
+    jobs.submit(day=date(2026, 11, 24))
+    assert sorted(partition for _, partition in jobs.requested()) == [
+        "demo/2026-11-23",
+        "demo/2026-11-24",
+        "other/2026-11-23",
+    ]
+
+
+def test_a_clip_waits_for_its_picture(jobs: Jobs) -> None:
+    picture = jobs.submit()
+    jobs.submit(video_request(picture.id))
+    assert jobs.requested() == [IMAGES]
+    complete_job(jobs.engine, claim_one(jobs.engine))
+    assert jobs.requested() == [VIDEOS]
+
+
+def test_a_clip_whose_picture_failed_fails_and_asks_for_nothing(jobs: Jobs) -> None:
+    picture = jobs.submit()
+    clip = jobs.submit(video_request(picture.id))
+    claimed = claim_one(jobs.engine)
+    with transaction(jobs.engine) as session:
+        ledger.fail(session, claimed.id, claimed.lease_token, PermanentError("no such workflow"))
+    assert jobs.requested() == []
+    with transaction(jobs.engine) as session:
+        assert ledger.get_job(session, "demo", clip.id).status == "failed"
+
+
+def test_a_job_waits_for_the_lora_of_its_own_tenant(jobs: Jobs) -> None:
+    jobs.submit(image_request(loras=("bella",)))
+    with transaction(jobs.engine) as session:
+        record_lora(session, lora_manifest("other", "lora1"))
+    assert jobs.requested() == []
+    with transaction(jobs.engine) as session:
+        record_lora(session, lora_manifest("demo", "lora2"))
+    assert jobs.requested() == [IMAGES]
+
+
+@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
+def test_a_day_with_a_run_alive_gets_no_second_one(jobs: Jobs, status: str) -> None:
+    jobs.submit()
+    jobs.instance.add_run(
+        dg.DagsterRun(
+            job_name=IMAGES[0],
+            status=dg.DagsterRunStatus[status],
+            tags={"dagster/partition": IMAGES[1]},
+        )
+    )
+    assert jobs.requested() == []
+    assert "each with a run alive" in str(jobs.tick())
+
+
+@pytest.mark.parametrize(
+    ("job_name", "partition", "status"),
+    [
+        pytest.param(*IMAGES, "SUCCESS", id="run that ended"),
+        pytest.param(*IMAGES, "FAILURE", id="run that failed"),
+        pytest.param(*IMAGES, "CANCELED", id="run that was stopped"),
+        pytest.param(*VIDEOS, "STARTED", id="run of the other kind"),
+        pytest.param(IMAGES[0], "other/2026-11-23", "STARTED", id="run of another tenant"),
+        pytest.param(IMAGES[0], "demo/2026-11-24", "STARTED", id="run of another day"),
+    ],
+)
+def test_a_run_that_does_not_serve_the_day_does_not_count(
+    jobs: Jobs, job_name: str, partition: str, status: str
+) -> None:
+    jobs.submit()
+    jobs.instance.add_run(
+        dg.DagsterRun(
+            job_name=job_name,
+            status=dg.DagsterRunStatus[status],
+            tags={"dagster/partition": partition},
+        )
+    )
+    assert jobs.requested() == [IMAGES]
+
+
+def test_a_job_whose_worker_died_is_asked_for_again_after_its_backoff(jobs: Jobs) -> None:
+    jobs.submit()
+    claimed = claim_one(jobs.engine)
+    assert jobs.requested() == []
+    run_out_leases(jobs.engine, claimed)
+    assert jobs.requested() == []
+    end_backoff(jobs.engine)
+    assert jobs.requested() == [IMAGES]

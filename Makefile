@@ -19,7 +19,7 @@ doctor: $(VENV)/.installed ## check every part of the running stack
 	@$(BIN)/influencerai doctor $(ARGS)
 
 test: $(VENV)/.installed ## all tests
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff format --check .

@@ -41,13 +41,22 @@ query Run($runId: ID!) {
     ... on Run {
       jobName
       status
-      eventConnection(afterCursor: null, limit: 1000) { events {
-        ... on RunFailureEvent { message }
-        ... on ExecutionStepFailureEvent { error { message } failureMetadata { description } }
-      } }
     }
     ... on PythonError { message }
   }
+}"""
+_EVENTS = """
+query Events($runId: ID!, $cursor: String) {
+  runOrError(runId: $runId) { ... on Run {
+    eventConnection(afterCursor: $cursor, limit: 1000) {
+      cursor
+      hasMore
+      events {
+        ... on RunFailureEvent { message }
+        ... on ExecutionStepFailureEvent { error { message } failureMetadata { description } }
+      }
+    }
+  } }
 }"""
 _MATERIALIZATION = """
 query Materialization($asset: AssetKeyInput!, $partition: String!) {
@@ -122,6 +131,10 @@ class DagsterGraphQL:
         self._repository = {"repositoryLocationName": location, "repositoryName": REPOSITORY}
         self._http = httpx.Client(timeout=timeout_seconds)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
     def location_problem(self) -> str | None:
         """Say why the code location cannot be used, or None if it is loaded.
 
@@ -175,7 +188,7 @@ class DagsterGraphQL:
             run_id=run_id,
             job_name=answer["jobName"],
             status=answer["status"],
-            failures=tuple(_failures(answer["eventConnection"]["events"])),
+            failures=tuple(self._failures(run_id)) if answer["status"] == "FAILURE" else (),
         )
 
     def materialization(self, asset: str, partition_key: str) -> Materialization | None:
@@ -200,6 +213,17 @@ class DagsterGraphQL:
         found = self._ask(_RUNS, variables)["runsOrError"].get("results", [])
         return [self.run(item["runId"]) for item in found]
 
+    def _failures(self, run_id: str) -> list[str]:
+        """Read a failed run's events to their end: what failed is told last."""
+        events: list[dict[str, Any]] = []
+        variables: dict[str, Any] = {"runId": run_id, "cursor": None}
+        while True:
+            page = self._ask(_EVENTS, variables)["runOrError"]["eventConnection"]
+            events += [event for event in page["events"] if event]
+            if not page["hasMore"]:
+                return _reasons(events)
+            variables["cursor"] = page["cursor"]
+
     def _ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         try:
             response = self._http.post(self._url, json={"query": query, "variables": variables})
@@ -219,7 +243,7 @@ def _reason(answer: dict[str, Any]) -> str:
     return "; ".join(errors) or answer.get("message") or answer["__typename"]
 
 
-def _failures(events: list[dict[str, Any]]) -> list[str]:
+def _reasons(events: list[dict[str, Any]]) -> list[str]:
     steps = [
         (event.get("failureMetadata") or {}).get("description")
         or (event.get("error") or {}).get("message", "")

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -144,7 +145,8 @@ def _disk(path: Path) -> str:
 
 
 def _dagster(url: str) -> str:
-    problem = DagsterGraphQL(url, CODE_LOCATION).location_problem()
+    with closing(DagsterGraphQL(url, CODE_LOCATION)) as dagster:
+        problem = dagster.location_problem()
     if problem:
         raise PermanentError(problem)
     return f"{url} has code location {CODE_LOCATION} loaded"

@@ -1,6 +1,7 @@
 """`influencerai generate`: pictures through Dagster's GraphQL API, as a tenant's app would."""
 
 import time
+from contextlib import closing
 from typing import Annotated
 from uuid import uuid4
 
@@ -45,15 +46,15 @@ def generate(  # noqa: PLR0917 - typer calls it by name
         }
         for index in range(count)
     ]
-    dagster = DagsterGraphQL(settings().dagster_url, CODE_LOCATION)
-    dagster.add_partition(_DAY_SET, str(key))
-    run_id = dagster.launch(
-        "generate_images_job",
-        partition_key=str(key),
-        run_config={"ops": {"render_images": {"config": {"jobs": jobs}}}},
-    )
-    console.print(f"run {settings().dagster_url}/runs/{run_id}")
-    finished = _watch(dagster, run_id, key, f"generate/{batch}/", count)
+    with closing(DagsterGraphQL(settings().dagster_url, CODE_LOCATION)) as dagster:
+        dagster.add_partition(_DAY_SET, str(key))
+        run_id = dagster.launch(
+            "generate_images_job",
+            partition_key=str(key),
+            run_config={"ops": {"render_images": {"config": {"jobs": jobs}}}},
+        )
+        console.print(f"run {settings().dagster_url}/runs/{run_id}")
+        finished = _watch(dagster, run_id, key, f"generate/{batch}/", count)
     _show(finished)
     failed = count - sum(job.result is not None for job in finished)
     if failed:

@@ -1,5 +1,6 @@
 """`influencerai up | demo | doctor | migrate`: the stack on this machine, and how it is."""
 
+from contextlib import closing
 from typing import Annotated
 from urllib.parse import quote
 
@@ -40,11 +41,11 @@ def demo(
 
     def run() -> None:
         _greet(stack)
-        with console.status("") as status:
+        with console.status("") as status, closing(_dagster(stack.dagster_url)) as dagster:
             results = Demo(
                 engine=engine(),
                 store=store(),
-                dagster=DagsterGraphQL(stack.dagster_url, CODE_LOCATION),
+                dagster=dagster,
                 samples=PROJECT_DIR / "data" / "samples" / "bella",
                 announce=console.print,
                 show=status.update,
@@ -69,9 +70,16 @@ def migrate() -> None:
 
 
 def _stack(own: Settings) -> Stack:
-    return Stack(
-        own, location_problem=lambda url: DagsterGraphQL(url, CODE_LOCATION).location_problem()
-    )
+    return Stack(own, location_problem=_location_problem)
+
+
+def _location_problem(url: str) -> str | None:
+    with closing(_dagster(url)) as dagster:
+        return dagster.location_problem()
+
+
+def _dagster(url: str) -> DagsterGraphQL:
+    return DagsterGraphQL(url, CODE_LOCATION)
 
 
 def _greet(stack: Stack) -> None:

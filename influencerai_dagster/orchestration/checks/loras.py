@@ -3,6 +3,7 @@
 import dagster as dg
 
 from influencerai_dagster.domain.manifests.loras import LoraManifest, LoraSamplesManifest
+from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.partitions import dataset_partitions
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 
@@ -12,7 +13,8 @@ def lora_weights_are_stored(
     lora_weights: LoraManifest, object_store: ObjectStoreResource
 ) -> dg.AssetCheckResult:
     """The weights are on S3 with their recorded size, and the training reached its steps."""
-    found = object_store.store.head(lora_weights.weights_key)
+    with dagster_failures():
+        found = object_store.store.head(lora_weights.weights_key)
     is_stored = found is not None and found.size_bytes == lora_weights.weights_size_bytes
     is_trained = lora_weights.steps >= lora_weights.config.max_train_steps
     return dg.AssetCheckResult(

@@ -6,6 +6,7 @@ from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.domain.jobs import JobKind, JobStatus
 from influencerai_dagster.domain.manifests.outputs import DayManifest
+from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
@@ -22,7 +23,8 @@ def outputs_stored_check(asset: str) -> dg.AssetChecksDefinition:
     def check(manifest: DayManifest, object_store: ObjectStoreResource) -> dg.AssetCheckResult:
         """Every output that the ledger calls completed is on S3 with its recorded size."""
         store = object_store.store
-        infos = store.map(lambda item: store.head(item.object_key), manifest.outputs)
+        with dagster_failures():
+            infos = list(store.map(lambda item: store.head(item.object_key), manifest.outputs))
         wrong = [
             item.object_key
             for item, info in zip(manifest.outputs, infos, strict=True)
@@ -47,7 +49,7 @@ def jobs_completed_check(asset: str, kind: JobKind) -> dg.AssetChecksDefinition:
     )
     def check(manifest: DayManifest, catalog: CatalogResource) -> dg.AssetCheckResult:
         """No job of this day ended as failed; the reasons are in the metadata."""
-        with transaction(catalog.engine) as session:
+        with dagster_failures(), transaction(catalog.engine) as session:
             failed = ledger.list_jobs(
                 session, manifest.tenant, day=manifest.day, kind=kind, status=JobStatus.FAILED
             )

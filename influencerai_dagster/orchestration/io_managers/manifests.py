@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from influencerai_dagster.domain.manifests.outputs import StoredFile
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
+from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.stages.manifests import Manifest, load, publish
 
@@ -20,7 +21,8 @@ class ManifestIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Manifest) -> None:
         """Publish the manifest and record its key, size and hash on the materialization."""
-        stored = publish(self.object_store.store, obj)
+        with dagster_failures():
+            stored = publish(self.object_store.store, obj)
         context.add_output_metadata(
             {
                 "object_key": stored.object_key,
@@ -32,19 +34,19 @@ class ManifestIOManager(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> BaseModel:
         """Return the manifest that the newest materialization of the partition recorded.
 
-        Raises:
-            PermanentError: there is no such materialization, or the object has changed since.
-            ObjectNotFoundError: the object is gone.
+        The step fails if there is no such materialization, or if its object is gone or has changed
+        since; it is tried again if S3 does not answer.
         """
-        stored = _recorded(context)
-        model: type[BaseModel] = context.dagster_type.typing_type
-        try:
-            return load(self.object_store.store, stored, model)
-        except ObjectNotFoundError as error:
-            raise ObjectNotFoundError(
-                f"{_name(context)} was materialized as {stored.object_key}, which is gone from the "
-                f"bucket {self.object_store.bucket}. Materialize it again."
-            ) from error
+        with dagster_failures():
+            stored = _recorded(context)
+            model: type[BaseModel] = context.dagster_type.typing_type
+            try:
+                return load(self.object_store.store, stored, model)
+            except ObjectNotFoundError as error:
+                raise ObjectNotFoundError(
+                    f"{_name(context)} was materialized as {stored.object_key}, which is gone from "
+                    f"the bucket {self.object_store.bucket}. Materialize it again."
+                ) from error
 
 
 def _name(context: dg.InputContext) -> str:

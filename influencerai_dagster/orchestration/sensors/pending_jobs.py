@@ -24,11 +24,12 @@ _ALIVE = [
     jobs=[generate_images_job, generate_videos_job],
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Starts a run for every tenant-day with jobs to render, unless one is alive.",
 )
 def pending_jobs_sensor(
     context: dg.SensorEvaluationContext, catalog: CatalogResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Starts a run for every tenant-day with jobs to render, unless one is alive for it."""
+    """Look for jobs that can be claimed, after taking back those of workers that died."""
     with transaction(catalog.engine) as session:
         ledger.expire_leases(session)
         ledger.fail_dependents(session)

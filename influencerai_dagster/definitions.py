@@ -54,8 +54,9 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         s3=PathStyleS3Resource(
             endpoint_url=settings.s3_endpoint,
             region_name=settings.s3_region,
-            aws_access_key_id=dg.EnvVar("S3_KEY"),
-            aws_secret_access_key=dg.EnvVar("S3_SECRET"),
+            # Without keys boto3 looks for its own: an instance role, a profile.
+            aws_access_key_id=dg.EnvVar("S3_KEY") if settings.s3_key else None,
+            aws_secret_access_key=dg.EnvVar("S3_SECRET") if settings.s3_key else None,
             force_path_style=settings.s3_force_path_style,
             checksum_mode=settings.s3_checksum_mode,
         ),

@@ -25,7 +25,6 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from influencerai_dagster.domain.quality import DatasetRules
 from influencerai_dagster.errors import PermanentError
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|TB|KIB|MIB|GIB|TIB)?", re.IGNORECASE | re.ASCII)
@@ -180,15 +179,6 @@ class Settings(BaseSettings):
         """COMFYUI_TIMEOUT, which is in ms, in seconds."""
         return self.comfyui_timeout / 1000
 
-    @property
-    def dataset_rules(self) -> DatasetRules:
-        """The limits that uploads are held to."""
-        return DatasetRules(
-            max_upload_size_bytes=self.max_upload_size,
-            max_images=self.max_dataset_images,
-            min_side_px=self.min_image_side_px,
-        )
-
 
 def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic validates them
     """Read the environment (and `.env`); overrides are fields by name.
@@ -206,6 +196,13 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - pydantic vali
         ]
         text = "The environment has settings that cannot be used:\n" + "\n".join(lines)
         raise PermanentError(text) from None
+
+
+def bypass_proxies_on_loopback() -> None:
+    """Tell every HTTP library of this process that this machine's own servers need no proxy."""
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [os.environ.get(name, ""), "127.0.0.1", "localhost"]
+        os.environ[name] = ",".join(filter(None, hosts))
 
 
 def process_environment() -> dict[str, str]:

@@ -34,8 +34,6 @@ def test_settings_load_with_no_variable_set() -> None:
     assert settings.max_dataset_images == 5000
     assert settings.jwt_expires_in == timedelta(days=7)
     assert settings.comfyui_timeout_seconds == 300
-    assert settings.dataset_rules.max_images == 5000
-    assert settings.dataset_rules.max_upload_size_bytes == 100_000_000
 
 
 def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

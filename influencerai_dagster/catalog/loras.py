@@ -1,6 +1,6 @@
 """Which LoRAs exist; the weights and all that was known when they were made are on S3."""
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -48,6 +48,7 @@ def record_lora(session: Session, manifest: LoraManifest, *, replaces: str | Non
         size_bytes=manifest.weights_size_bytes,
         manifest_key=manifest.object_key(),
         created_at=manifest.created_at,
+        chosen_at=func.clock_timestamp(),
     )
     session.execute(statement.on_conflict_do_nothing())
     recorded = find_by_recipe(session, manifest.tenant, manifest.recipe_version)
@@ -60,13 +61,25 @@ def record_lora(session: Session, manifest: LoraManifest, *, replaces: str | Non
     return recorded
 
 
+def choose_lora(session: Session, tenant: str, lora_id: str) -> None:
+    """Make a LoRA that was trained before the newest of its dataset again."""
+    session.execute(
+        update(LoraRow)
+        .where(
+            LoraRow.tenant_id == check_part(tenant, "tenant"),
+            LoraRow.id == check_part(lora_id, "LoRA"),
+        )
+        .values(chosen_at=func.clock_timestamp())
+    )
+
+
 def find_by_recipe(session: Session, tenant: str, recipe_version: str) -> Lora | None:
     """Return the LoRA that this recipe made, or None if it was never trained."""
     return _first(session, tenant, LoraRow.recipe_version == recipe_version)
 
 
 def newest_lora(session: Session, tenant: str, dataset: str) -> Lora | None:
-    """Return the newest LoRA of a dataset, or None if none was trained."""
+    """Return the LoRA of a dataset that was trained or chosen last, or None if there is none."""
     return _first(session, tenant, LoraRow.dataset == check_part(dataset, "dataset"))
 
 
@@ -79,7 +92,7 @@ def _first(session: Session, tenant: str, condition: ColumnElement[bool]) -> Lor
     row = session.scalars(
         select(LoraRow)
         .where(LoraRow.tenant_id == check_part(tenant, "tenant"), condition)
-        .order_by(LoraRow.created_at.desc(), LoraRow.id)
+        .order_by(LoraRow.chosen_at.desc(), LoraRow.created_at.desc(), LoraRow.id)
         .limit(1)
     ).one_or_none()
     return None if row is None else Lora.of(row)

@@ -131,7 +131,7 @@ class LoraRow(CatalogModel):
     __table_args__ = (
         UniqueConstraint("tenant_id", "recipe_version"),
         UniqueConstraint("weights_key"),
-        Index("ix_loras_newest", "tenant_id", "dataset", "created_at"),
+        Index("ix_loras_newest", "tenant_id", "dataset", "chosen_at"),
         _slug("id"),
         _slug("dataset"),
         own_object("weights_key"),
@@ -152,3 +152,4 @@ class LoraRow(CatalogModel):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     manifest_key: Mapped[str]
     created_at: Mapped[datetime]
+    chosen_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -5,13 +5,14 @@ from functools import cache
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from sqlalchemy import Engine
 from typer.core import TyperGroup
 
 from influencerai_dagster.catalog.engine import create_catalog_engine
 from influencerai_dagster.errors import InfluencerAIError
 from influencerai_dagster.local.environment import running_stack_settings
-from influencerai_dagster.settings import Settings
+from influencerai_dagster.settings import Settings, bypass_proxies_on_loopback
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -24,10 +25,11 @@ class OurErrors(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override] # click's Context
         """Run the command."""
+        bypass_proxies_on_loopback()
         try:
             return super().invoke(ctx)
         except InfluencerAIError as error:
-            Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)
+            Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
             sys.exit(1)
 
 

@@ -13,7 +13,7 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.cli.common import console, engine, store
 from influencerai_dagster.domain.keys import DatasetKey
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.stages.uploads import upload_folder
+from influencerai_dagster.stages.uploads import files_to_upload, upload_folder
 
 tenant_app = typer.Typer(help="Tenants.", no_args_is_help=True)
 influencer_app = typer.Typer(help="Influencers of a tenant.", no_args_is_help=True)
@@ -76,7 +76,7 @@ def upload_dataset(
     key = DatasetKey(tenant, dataset or folder.resolve().name)
     with transaction(engine()) as session:
         tenants.require_tenant(session, tenant)
-    total = sum(1 for path in folder.iterdir() if path.is_file()) if folder.is_dir() else 0
+    total = len(files_to_upload(folder))
     columns = (TextColumn("upload"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("upload", total=total)
@@ -99,6 +99,8 @@ def put_lora_config(
         changes = json.loads(overrides)
     except ValueError as error:
         raise PermanentError(f"--overrides is not JSON: {error}") from error
+    if not isinstance(changes, dict):
+        raise PermanentError(f"--overrides is no JSON object, but {type(changes).__name__}")
     with transaction(engine()) as session:
         lora_configs.put_lora_config(
             session, tenant, name, preset=preset, overrides=changes, is_default=default

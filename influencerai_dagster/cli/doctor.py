@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
+import httpx
+from rich.markup import escape
 from rich.table import Column, Table
 from sqlalchemy import text
 
@@ -22,6 +24,7 @@ from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.errors import translated_errors
 
+MIN_POSTGRESQL = 15
 MAX_CLOCK_SKEW_SECONDS = 60
 """S3 refuses a request that is signed 15 minutes off; a minute shows that nobody sets the clock."""
 _TRAINERS = ("train_network.py", "sdxl_train_network.py", "flux_train_network.py")
@@ -36,10 +39,10 @@ def run_checks(settings: Settings) -> bool:
     is_well = True
     for name, check in _checks(settings):
         try:
-            table.add_row(name, "[green]ok[/]", check())
+            table.add_row(escape(name), "[green]ok[/]", escape(check()))
         except InfluencerAIError as error:
             is_well = False
-            table.add_row(name, "[red]wrong[/]", str(error))
+            table.add_row(escape(name), "[red]wrong[/]", escape(str(error)))
     console.print(table)
     return is_well
 
@@ -50,7 +53,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "S3", _s3
     yield "clock", _clock
     for url in settings.comfyui_url:
-        yield f"ComfyUI {url}", lambda url=url: _comfyui(url)  # type: ignore[misc] # a default binds it
+        yield f"ComfyUI {httpx.URL(url).host}:{httpx.URL(url).port}", lambda url=url: _comfyui(url)  # type: ignore[misc] # a default binds it
     yield "ComfyUI's LoRA folder", lambda: _lora_dir(settings.comfyui_lora_dir)
     yield "kohya sd-scripts", lambda: _kohya(settings)
     yield "ffmpeg", _ffmpeg
@@ -60,7 +63,10 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
 
 def _server_version(url: str) -> str:
     with transaction(create_catalog_engine(url)) as session:
-        return f"PostgreSQL {session.execute(text('SHOW server_version')).scalar_one()}"
+        version = str(session.execute(text("SHOW server_version")).scalar_one())
+    if int(version.split(".", maxsplit=1)[0]) < MIN_POSTGRESQL:
+        raise PermanentError(f"PostgreSQL {version} is too old: use {MIN_POSTGRESQL} or newer")
+    return f"PostgreSQL {version}"
 
 
 def _catalog(url: str) -> str:

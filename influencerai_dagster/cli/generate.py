@@ -6,12 +6,14 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
+from rich.markup import escape
 from rich.table import Column, Table
 
 from influencerai_dagster.api.dagster_graphql import DagsterGraphQL, Run
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.ledger import Job
+from influencerai_dagster.catalog.loras import newest_lora
 from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import CODE_LOCATION, console, engine, settings
 from influencerai_dagster.cli.content import TenantName
@@ -36,6 +38,11 @@ def generate(  # noqa: PLR0917 - typer calls it by name
     key = DayKey(tenant, parse_day(day) if day else today())
     with transaction(engine()) as session:
         require_tenant(session, tenant)
+        if lora and newest_lora(session, tenant, lora) is None:
+            raise PermanentError(
+                f"tenant {tenant} has no LoRA of dataset {lora!r} yet: upload its photos, or wait "
+                "for its training (the run is in the Dagster UI)"
+            )
     batch = uuid4().hex
     jobs = [
         {
@@ -93,5 +100,5 @@ def _run(dagster: DagsterGraphQL, run_id: str) -> Run | None:
 def _show(jobs: list[Job]) -> None:
     table = Table("job", Column("object key or error", overflow="fold"))
     for job in jobs:
-        table.add_row(str(job.id), str((job.result or {}).get("object_key") or job.error))
+        table.add_row(str(job.id), escape(str((job.result or {}).get("object_key") or job.error)))
     console.print(table)

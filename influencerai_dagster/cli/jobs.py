@@ -4,13 +4,15 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
+from rich.markup import escape
 from rich.table import Column, Table
 
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.cli.common import console, engine
+from influencerai_dagster.cli.common import console, engine, settings, store
 from influencerai_dagster.cli.content import TenantName
 from influencerai_dagster.domain.jobs import JobStatus
+from influencerai_dagster.errors import PermanentError
 
 jobs_app = typer.Typer(help="Generation jobs.", no_args_is_help=True)
 
@@ -38,9 +40,21 @@ def list_jobs(
             job.status.value,
             str(job.attempt),
             f"{job.created_at:%Y-%m-%d %H:%M:%S}",
-            str(result or job.error or ""),
+            escape(str(result or job.error or "")),
         )
     console.print(table)
+
+
+@jobs_app.command("link")
+def link_to_output(job_id: UUID, tenant: TenantName) -> None:
+    """Print a link to a finished job's file; it works for S3_PRESIGN_SECONDS."""
+    with transaction(engine()) as session:
+        asset = ledger.media_asset_of_job(session, tenant, job_id)
+        job = ledger.get_job(session, tenant, job_id)
+    if asset is None:
+        raise PermanentError(f"job {job_id} is {job.status}: it has no file to link to")
+    seconds = settings().s3_presign_seconds
+    console.print(store().presign_get(asset.object_key, expires_seconds=seconds), soft_wrap=True)
 
 
 @jobs_app.command("cancel")

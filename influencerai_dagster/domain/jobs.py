@@ -15,6 +15,7 @@ from influencerai_dagster.domain.base import Value
 from influencerai_dagster.domain.sampling import AspectRatio, Strength
 
 MAX_ATTEMPTS = 3
+FileName = Annotated[str, Field(min_length=1, max_length=255)]
 _PROMPT_ID_NAMESPACE = UUID("6f0f2e1c-8f0b-5d43-9a53-3f6a4c1a7b10")
 
 
@@ -60,11 +61,11 @@ class ImageJobPayload(Value):
     seed: Annotated[int, Field(ge=0, le=2**64 - 1)] | None = None
     steps: Annotated[int, Field(ge=1, le=200)] | None = None
     cfg: Annotated[float, Field(ge=0, le=100)] | None = None
-    sampler_name: str | None = None
-    scheduler: str | None = None
+    sampler_name: FileName | None = None
+    scheduler: FileName | None = None
     width_px: Annotated[int, Field(ge=64, le=4096, multiple_of=8)] | None = None
     height_px: Annotated[int, Field(ge=64, le=4096, multiple_of=8)] | None = None
-    base_model: str | None = None
+    base_model: FileName | None = None
     workflow: str | None = None
 
 
@@ -82,7 +83,7 @@ class VideoJobPayload(Value):
     num_frames: Annotated[int, Field(ge=2, le=1000)] = 25
     fps: Annotated[int, Field(ge=1, le=60)] = 6
     motion_bucket_id: Annotated[int, Field(ge=1, le=1023)] = 127
-    base_model: str | None = None
+    base_model: FileName | None = None
     workflow: str | None = None
 
 

@@ -14,7 +14,8 @@ from influencerai_dagster.domain.manifests.loras import LoraManifest
 from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
 from influencerai_dagster.domain.object_paths import lora_key, output_key, workflow_key
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.comfyui.runs import RenderResult, fetch_finished, run_workflow
+from influencerai_dagster.engines.comfyui.object_info import ObjectInfo
+from influencerai_dagster.engines.comfyui.runs import RenderResult, run_workflow
 from influencerai_dagster.engines.comfyui.templates import (
     WorkflowTemplate,
     parse_template,
@@ -22,7 +23,8 @@ from influencerai_dagster.engines.comfyui.templates import (
     shipped_template_names,
 )
 from influencerai_dagster.engines.comfyui.validation import validate_workflow
-from influencerai_dagster.engines.comfyui.values import SystemStats
+from influencerai_dagster.engines.comfyui.values import QueueState, RunStatus, SystemStats
+from influencerai_dagster.engines.comfyui.waiting import locate
 from influencerai_dagster.errors import InfluencerAIError, ObjectNotFoundError, PermanentError
 from influencerai_dagster.media.safetensors_files import (
     check_lora_fits,
@@ -38,7 +40,7 @@ class RenderFarm:
 
     Attributes:
         lora_dir: ComfyUI's models/loras folder, shared with this process.
-        timeout_seconds: how long one render may take.
+        timeout_seconds: how long one render may take, without the time in a server's queue.
     """
 
     servers: tuple[str, ...]
@@ -48,43 +50,85 @@ class RenderFarm:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A finished render and the server that made it."""
+    """A finished render and the server that made it; `url` has no credentials."""
 
     result: RenderResult
     server: SystemStats
+    url: str
 
 
 def render_workflow(
-    farm: RenderFarm, server: str, job: ClaimedJob, workflow: dict[str, Any]
+    farm: RenderFarm,
+    server: str,
+    job: ClaimedJob,
+    workflow: dict[str, Any],
+    *,
+    lora_names: frozenset[str] = frozenset(),
 ) -> Rendered:
-    """Render a job's workflow on a server, or fetch what an earlier claim of the job rendered.
+    """Render a job's workflow on a server, or take what an earlier claim of the job rendered.
+
+    Args:
+        lora_names: the LoRA files that the job may use.
 
     Raises:
-        PermanentError: the workflow does not validate, or a node failed for good.
+        PermanentError: the workflow does not validate, names a LoRA file that is not the job's, or
+            a node failed for good.
         TransientError: the server failed in passing or the render took too long.
     """
     for claim in range(1, job.lease_token):
-        earlier = _fetch_earlier(farm, job, claim)
+        earlier = _take_earlier(farm, prompt_id(job.id, claim), workflow)
         if earlier is not None:
             return earlier
     with ComfyUIClient(server) as client:
-        validate_workflow(workflow, client.object_info())
+        object_info = client.object_info()
+        validate_workflow(workflow, object_info)
+        refuse_foreign_loras(workflow, object_info, lora_names)
+        queue = client.queue()
+        num_ahead = len(queue.running) + len(queue.pending)
         result = run_workflow(
             client,
             workflow,
             prompt_id=prompt_id(job.id, job.lease_token),
-            timeout_seconds=farm.timeout_seconds,
+            # The limit is for one render; those ahead in the queue have theirs.
+            timeout_seconds=farm.timeout_seconds * (num_ahead + 1),
         )
-        return Rendered(result, client.system_stats())
+        return Rendered(result, client.system_stats(), client.url)
 
 
-def _fetch_earlier(farm: RenderFarm, job: ClaimedJob, claim: int) -> Rendered | None:
-    """Return what a dead worker's render left on any server."""
+def refuse_foreign_loras(
+    workflow: dict[str, Any], object_info: ObjectInfo, lora_names: frozenset[str]
+) -> None:
+    """Refuse a workflow that names a LoRA file of the server which is not the job's.
+
+    All tenants' LoRA files are in one folder. A tenant's own template may have nodes that nobody
+    here knows, so it is the value that is looked at and not the node.
+
+    Raises:
+        PermanentError: names the node.
+    """
+    on_server = set(object_info.choices("LoraLoader", "lora_name"))
+    for node_id, node in workflow.items():
+        for name, value in node.get("inputs", {}).items():
+            if isinstance(value, str) and value in on_server - lora_names:
+                raise PermanentError(
+                    f"node {node_id} ({node.get('class_type')}) names a LoRA file in {name}: a "
+                    "template names none, the job's `loras` are put in where they belong"
+                )
+
+
+def _take_earlier(farm: RenderFarm, earlier_id: str, workflow: dict[str, Any]) -> Rendered | None:
+    """Return what a dead worker's prompt made on any server, waiting for it if it still runs."""
     for server in farm.servers:
         with suppress(InfluencerAIError), ComfyUIClient(server) as client:
-            result = fetch_finished(client, prompt_id(job.id, claim))
-            if result is not None:
-                return Rendered(result, client.system_stats())
+            found = locate(client, earlier_id)
+            is_usable = isinstance(found, QueueState) or (
+                found is not None and found.status is RunStatus.SUCCESS
+            )
+            if is_usable:
+                result = run_workflow(
+                    client, workflow, prompt_id=earlier_id, timeout_seconds=farm.timeout_seconds
+                )
+                return Rendered(result, client.system_stats(), client.url)
     return None
 
 

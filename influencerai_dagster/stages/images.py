@@ -98,7 +98,8 @@ class ImageRenderer:
         loras = self._resolve(job.tenant, payload.loras)
         sampling, template = self._plan(job.tenant, payload, loras)
         workflow = fill_image_workflow(template, sampling, filename_prefix=filename_prefix(job))
-        rendered = render_workflow(self.farm, server, job, workflow)
+        lora_names = frozenset(lora.lora_name for lora in sampling.loras)
+        rendered = render_workflow(self.farm, server, job, workflow, lora_names=lora_names)
         content = single_file(rendered.result, ".png")
         width_px, height_px = upright_rgb(content).size
         key = output_key("images", job.tenant, job.id, job.lease_token, ".png")
@@ -113,7 +114,7 @@ class ImageRenderer:
             loras=tuple(_ingredient(reference, lora) for reference, lora in loras),
             workflow_name=template.name,
             workflow_sha256=workflow_sha256(workflow),
-            comfyui_url=server,
+            comfyui_url=rendered.url,
             comfyui_version=rendered.server.comfyui_version,
             prompt_id=rendered.result.prompt_id,
             render_seconds=rendered.result.seconds,

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.catalog import loras as lora_rows
 from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.records import Lora
 from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.domain.fingerprints import fingerprint
 from influencerai_dagster.domain.manifests.captions import CaptionsManifest
@@ -34,6 +35,7 @@ from influencerai_dagster.media.safetensors_files import (
 )
 from influencerai_dagster.stages.datasets import copy_name, read_image
 from influencerai_dagster.stages.manifests import load_latest, publish
+from influencerai_dagster.stages.patience import patiently
 from influencerai_dagster.storage.object_store import ObjectStore
 
 
@@ -65,15 +67,14 @@ class Recipe:
 
     @property
     def version(self) -> str:
-        """The content hash of the recipe."""
-        return fingerprint(
-            [
-                self.dataset.version,
-                self.captions.version,
-                self.config.version(),
-                self.base_model_sha256,
-            ]
-        )
+        """The content hash of what kohya is given: pictures, their captions, config, base model.
+
+        Rejected uploads and rights are no part of it: they change a dataset's version, but nothing
+        that is trained.
+        """
+        texts = {caption.file_name: caption.text for caption in self.captions.captions}
+        shown = [[image.sha256, texts.get(image.file_name)] for image in self.dataset.images]
+        return fingerprint([shown, self.config.version(), self.base_model_sha256])
 
 
 def make_recipe(
@@ -118,11 +119,16 @@ def find_base_model(models_dir: Path, base_model: str) -> Path:
 
 
 def find_trained(engine: Engine, recipe: Recipe, store: ObjectStore) -> LoraManifest | None:
-    """Return the LoRA that this recipe has given before, if its objects are still there."""
+    """Return the LoRA that this recipe has given before, if its objects are still there.
+
+    It becomes the newest of its dataset again: jobs that ask for the dataset's LoRA get this one.
+    """
     with transaction(engine) as session:
         row = lora_rows.find_by_recipe(session, recipe.dataset.tenant, recipe.version)
     if row is None or any(store.head(key) is None for key in (row.weights_key, row.manifest_key)):
         return None
+    with transaction(engine) as session:
+        lora_rows.choose_lora(session, recipe.dataset.tenant, row.lora_id)
     return load_latest(store, row.manifest_key, LoraManifest)
 
 
@@ -151,7 +157,7 @@ def train_lora(
     Raises:
         PermanentError: the dataset, the config or the installation is wrong; the text has kohya's
             real cause. Nothing was uploaded.
-        TransientError: the machine or S3 failed in passing. Nothing was published.
+        TransientError: the machine failed in passing, or S3 or PostgreSQL for more than 10 minutes.
     """
     key = recipe.dataset.key
     with transaction(engine) as session:
@@ -173,8 +179,12 @@ def train_lora(
         raise
     shutil.rmtree(work_dir, ignore_errors=True)
     replaces = earlier.lora_id if earlier else None
-    with transaction(engine) as session:
-        row = lora_rows.record_lora(session, manifest, replaces=replaces)
+
+    def record() -> Lora:
+        with transaction(engine) as session:
+            return lora_rows.record_lora(session, manifest, replaces=replaces)
+
+    row = patiently(record)
     if row.lora_id == lora_id:
         return manifest
     return load_latest(store, row.manifest_key, LoraManifest)
@@ -230,7 +240,7 @@ def _publish(
 ) -> LoraManifest:
     """Store the weights, then the manifest that names them."""
     tenant = recipe.dataset.tenant
-    weights = store.put_new(lora_key(tenant, lora_id), result.weights_path)
+    weights = patiently(lambda: store.put_new(lora_key(tenant, lora_id), result.weights_path))
     manifest = LoraManifest(
         tenant=tenant,
         lora_id=lora_id,
@@ -252,5 +262,5 @@ def _publish(
         weights_size_bytes=weights.size_bytes,
         created_at=datetime.now(UTC),
     )
-    publish(store, manifest)
+    patiently(lambda: publish(store, manifest))
     return manifest

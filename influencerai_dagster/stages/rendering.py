@@ -21,7 +21,7 @@ from influencerai_dagster.catalog.ledger import ClaimedJob, LeaseLostError
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
-from influencerai_dagster.errors import InfluencerAIError
+from influencerai_dagster.errors import InfluencerAIError, PermanentError
 
 LEASE_SECONDS = 60.0
 _POLL_SECONDS = 0.5
@@ -128,6 +128,7 @@ def _claim(engine: Engine, kind: JobKind, day: DayKey, owner: str, limit: int) -
             tenant=day.tenant,
             day=day.day,
             owner=owner,
+            dagster_run_id=owner,
             lease_seconds=LEASE_SECONDS,
             limit=limit,
         )
@@ -149,6 +150,10 @@ def _work(engine: Engine, job: ClaimedJob, server: str, renderer: Renderer) -> F
         problem = str(error)
         with suppress(LeaseLostError), transaction(engine) as session:
             ledger.fail(session, job.id, job.lease_token, error)
+    except Exception as error:  # noqa: BLE001 - one job must not end the run of all the others
+        problem = f"{type(error).__name__}: {error}"
+        with suppress(LeaseLostError), transaction(engine) as session:
+            ledger.fail(session, job.id, job.lease_token, PermanentError(problem))
     return FinishedJob(job.id, output, problem, job.wait_seconds, time.monotonic() - started)
 
 

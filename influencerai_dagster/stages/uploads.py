@@ -34,7 +34,7 @@ def upload_folder(
         PermanentError: the folder has no files or one whose name is not allowed; nothing was sent.
         TransientError: S3 did not answer; what was sent stays.
     """
-    files = _files(folder)
+    files = files_to_upload(folder)
     there = {info.key: info.etag for info in store.list(uploads_prefix(key))}
 
     def send(path: Path) -> bool:
@@ -52,10 +52,17 @@ def upload_folder(
     return sent
 
 
-def _files(folder: Path) -> list[Path]:
+def files_to_upload(folder: Path) -> list[Path]:
+    """Return the files of a folder that would be uploaded, by name; hidden ones are left out.
+
+    Raises:
+        PermanentError: it is no folder, has no files, or one with a name that is not allowed.
+    """
     if not folder.is_dir():
         raise PermanentError(f"{folder} is not a folder: name the folder that holds the photos")
-    files = sorted(path for path in folder.iterdir() if path.is_file())
+    # Hidden files are the file manager's, not the user's: .DS_Store and its like.
+    files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
+    files.sort()
     problems = [
         f"{path.name[:80]!r}: {problem}"
         for path in files

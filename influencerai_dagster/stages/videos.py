@@ -96,7 +96,7 @@ class VideoRenderer:
             video=facts.model_dump(mode="json"),
             workflow_name=template.name,
             workflow_sha256=workflow_sha256(workflow),
-            comfyui_url=server,
+            comfyui_url=rendered.url,
             comfyui_version=rendered.server.comfyui_version,
             prompt_id=rendered.result.prompt_id,
             render_seconds=rendered.result.seconds,

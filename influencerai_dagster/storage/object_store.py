@@ -77,7 +77,7 @@ class ObjectStore:
         return stored
 
     def put_latest(self, key: str, data: bytes) -> StoredFile:
-        """Write or overwrite a small object: only for pointers to the newest version."""
+        """Write or overwrite an object: for pointers to the newest version, and for uploads."""
         with translated_errors("put", self.bucket, key):
             self.client.put_object(
                 Bucket=self.bucket, Key=key, Body=data, ContentType=content_type_of(key)

@@ -6,7 +6,13 @@ import pytest
 from sqlalchemy import Engine
 
 from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.loras import find_by_recipe, get_lora, newest_lora, record_lora
+from influencerai_dagster.catalog.loras import (
+    choose_lora,
+    find_by_recipe,
+    get_lora,
+    newest_lora,
+    record_lora,
+)
 from influencerai_dagster.domain.training import BaseModelFamily
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.catalog.samples import HOSTILE_NAMES, lora_manifest
@@ -41,14 +47,24 @@ def test_a_lora_id_never_stands_for_something_else(engine: Engine, field: str) -
             record_lora(session, lora_manifest(**{field: "0" * 64}))
 
 
-def test_the_newest_lora_of_a_dataset_is_the_one_made_last(engine: Engine) -> None:
+def test_the_newest_lora_of_a_dataset_is_the_one_recorded_or_chosen_last(engine: Engine) -> None:
+    def newest_id() -> str | None:
+        with transaction(engine) as session:
+            newest = newest_lora(session, "demo", "bella")
+            return None if newest is None else newest.lora_id
+
     with transaction(engine) as session:
-        record_lora(session, lora_manifest(lora_id="new"))
-        record_lora(session, lora_manifest(lora_id="old", created_at=LONG_AGO))
-        newest = newest_lora(session, "demo", "bella")
-        assert newest is not None
-        assert newest.lora_id == "new"
+        assert newest_lora(session, "demo", "bella") is None
+        record_lora(session, lora_manifest(lora_id="first"))
+        record_lora(session, lora_manifest(lora_id="second", created_at=LONG_AGO))
+    assert newest_id() == "second"
+    with transaction(engine) as session:
+        choose_lora(session, "demo", "first")
+    assert newest_id() == "first"
+    with transaction(engine) as session:
+        choose_lora(session, "other", "second")
         assert newest_lora(session, "demo", "anna") is None
+    assert newest_id() == "first"
 
 
 def test_a_lora_of_another_tenant_is_none(engine: Engine) -> None:

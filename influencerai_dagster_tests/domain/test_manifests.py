@@ -65,7 +65,9 @@ def test_another_caption_is_another_captions_version() -> None:
     assert captions("bella, smiling").version != captions("bella, laughing").version
 
 
-@pytest.mark.parametrize("manifest", [dataset(), captions("x"), lora_manifest()], ids=["dataset", "captions", "lora"])
+@pytest.mark.parametrize(
+    "manifest", [dataset(), captions("x"), lora_manifest()], ids=["dataset", "captions", "lora"]
+)
 def test_a_manifest_comes_back_from_json(manifest: Any) -> None:
     assert type(manifest).model_validate_json(manifest.model_dump_json(indent=2)) == manifest
 

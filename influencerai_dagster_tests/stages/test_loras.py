@@ -13,9 +13,10 @@ from influencerai_dagster.catalog import loras as lora_rows
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.records import Lora
 from influencerai_dagster.domain.manifests.captions import CaptionsManifest
-from influencerai_dagster.domain.manifests.dataset import DatasetManifest
+from influencerai_dagster.domain.manifests.dataset import DatasetManifest, RejectedUpload
 from influencerai_dagster.domain.manifests.loras import LoraManifest
 from influencerai_dagster.domain.manifests.outputs import StoredFile
+from influencerai_dagster.domain.quality import RejectReason
 from influencerai_dagster.domain.training import PRESETS, BaseModelFamily, TrainingStep
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.simulators import sd_scripts
@@ -182,6 +183,18 @@ def test_a_recipe_that_was_trained_is_found_and_not_trained_again(studio: Studio
     assert find_trained(studio.engine, studio.recipe(max_train_steps=5), studio.store) is None
 
 
+def test_a_recipe_that_is_asked_for_again_gives_the_newest_lora_again(studio: Studio) -> None:
+    first = studio.train()
+    other = studio.train(studio.recipe(max_train_steps=5))
+    newest = studio.newest()
+    assert newest is not None
+    assert newest.lora_id == other.lora_id
+    find_trained(studio.engine, studio.recipe(), studio.store)
+    newest = studio.newest()
+    assert newest is not None
+    assert newest.lora_id == first.lora_id
+
+
 @pytest.mark.parametrize("lost", ["weights", "manifest"])
 def test_a_lora_whose_objects_are_lost_is_trained_again_and_found_then(
     studio: Studio, lost: str
@@ -315,6 +328,21 @@ def test_a_base_model_of_another_family_than_the_config_says_is_refused(studio: 
     write_simulated_base_model(path, BaseModelFamily.SDXL)
     with pytest.raises(PermanentError, match=r"xl\.safetensors is sdxl, .* config says sd15"):
         studio.recipe(base_model="xl.safetensors")
+
+
+def test_what_is_not_trained_on_is_no_part_of_the_recipe(studio: Studio) -> None:
+    before = studio.recipe().version
+    rejected = RejectedUpload(file_name="b.jpg", reason=RejectReason.UNREADABLE, detail="cut off")
+    studio.dataset = DatasetManifest.build(
+        studio.dataset.key, images=studio.dataset.images, rejected=(rejected,), rights=None
+    )
+    studio.captions = studio.captions.model_copy(update={"dataset_version": studio.dataset.version})
+    assert studio.recipe().version == before
+    studio.dataset = DatasetManifest.build(
+        studio.dataset.key, images=studio.dataset.images[1:], rejected=(rejected,), rights=None
+    )
+    studio.captions = studio.captions.model_copy(update={"dataset_version": studio.dataset.version})
+    assert studio.recipe().version != before
 
 
 def test_a_recipe_changes_with_the_base_models_content(studio: Studio) -> None:

@@ -72,7 +72,7 @@ def test_an_interrupted_upload_goes_on_where_it_stopped(s3_server: S3Server, fol
 def test_a_file_with_a_hostile_name_stops_the_upload_before_it_begins(
     object_store: ObjectStore, folder: Path
 ) -> None:
-    hostile = ["a\nb.jpg", "a\\b.jpg", ".hidden", "n" * 240, "a\u202egnp.exe"]
+    hostile = ["a\nb.jpg", "a\\b.jpg", "n" * 240, "a\u202egnp.exe"]
     for name in hostile:
         (folder / name).write_bytes(b"x")
     Path(os.fsdecode(os.fsencode(folder) + b"/\xff.jpg")).write_bytes(b"x")
@@ -82,6 +82,14 @@ def test_a_file_with_a_hostile_name_stops_the_upload_before_it_begins(
     for name in hostile:
         assert repr(name[:80]) in str(caught.value)
     assert contents(object_store) == {}
+
+
+def test_hidden_files_of_a_file_manager_stay_at_home(
+    object_store: ObjectStore, folder: Path
+) -> None:
+    (folder / ".DS_Store").write_bytes(b"x")
+    send(object_store, folder)
+    assert all(".DS_Store" not in key for key in contents(object_store))
 
 
 def test_a_folder_that_is_missing_empty_or_a_file_is_a_clear_error(

@@ -14,7 +14,7 @@ class LoraManifest(Value):
 
     Attributes:
         lora_id: name of the file, new with every training.
-        recipe_version: content hash of captions version, config, base model and trainer.
+        recipe_version: content hash of pictures, captions, config and base model.
         loss_curve: (step, running mean loss) as kohya reported it.
         sd_scripts_commit: commit of the trainer, or "unknown".
         is_simulated: made by the simulator, not by a training.

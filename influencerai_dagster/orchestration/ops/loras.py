@@ -47,7 +47,7 @@ class TrainLoraConfig(dg.Config):
     retrain: bool = False
 
 
-@dg.op(pool="lora_training", tags={"dagster/max_runtime": 12 * 3600}, code_version="1")
+@dg.op(pool="lora_training", code_version="1")
 def train_lora(
     context: dg.OpExecutionContext,
     config: TrainLoraConfig,

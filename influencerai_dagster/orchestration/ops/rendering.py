@@ -78,6 +78,8 @@ def render_videos(
 def parse_jobs(kind: JobKind, jobs: list[dict[str, Any]], run_id: str) -> list[JobRequest]:
     """Turn jobs of a run config into requests; one without an idempotency key gets the run's.
 
+    A retried run asks with the id of the run it repeats: its jobs are the same jobs.
+
     Raises:
         PermanentError: a job has an unknown or a bad field; the text names the job and the field.
     """
@@ -123,7 +125,7 @@ def _run(
                 session,
                 day.tenant,
                 day.day,
-                parse_jobs(kind, config.jobs, context.run_id),
+                parse_jobs(kind, config.jobs, context.run.root_run_id or context.run_id),
                 max_pending=studio.max_pending_jobs_per_tenant,
             )
         report = drain(

@@ -71,6 +71,7 @@ CREATE TABLE loras (
     size_bytes bigint NOT NULL,
     manifest_key text NOT NULL,
     created_at timestamptz NOT NULL,
+    chosen_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT pk_loras PRIMARY KEY (tenant_id, id),
     CONSTRAINT fk_loras_tenant_id FOREIGN KEY (tenant_id) REFERENCES tenants (id),
     CONSTRAINT uq_loras_tenant_id_recipe_version UNIQUE (tenant_id, recipe_version),
@@ -83,7 +84,7 @@ CREATE TABLE loras (
     CONSTRAINT ck_loras_sha256_form CHECK (sha256 ~ '^[0-9a-f]{64}$'),
     CONSTRAINT ck_loras_size CHECK (size_bytes > 0)
 )""",
-    "CREATE INDEX ix_loras_newest ON loras (tenant_id, dataset, created_at)",
+    "CREATE INDEX ix_loras_newest ON loras (tenant_id, dataset, chosen_at)",
 )
 
 _JOBS = (

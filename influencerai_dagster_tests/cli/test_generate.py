@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -79,7 +80,8 @@ def worker(instance: dg.DagsterInstance, work: Work) -> Iterator[None]:
 def submit(cli: CommandLine, run: dg.DagsterRun) -> None:
     """Put the run's jobs into the ledger, as the op does first."""
     key = DayKey.parse(run.tags["dagster/partition"])
-    jobs = run.run_config["ops"]["render_images"]["config"]["jobs"]
+    config: Any = run.run_config
+    jobs = config["ops"]["render_images"]["config"]["jobs"]
     requests = parse_jobs(JobKind.IMAGE, jobs, run.run_id)
     with transaction(cli.engine) as session:
         ledger.submit(session, key.tenant, key.day, requests)

@@ -9,84 +9,19 @@ from typing import Any
 
 import httpx
 
+from influencerai_dagster.api.dagster_queries import (
+    ADD_PARTITION,
+    EVENTS,
+    LAUNCH,
+    LOCATIONS,
+    MATERIALIZATION,
+    RUN,
+    RUNS,
+)
 from influencerai_dagster.errors import PermanentError, TransientError
 
 REPOSITORY = "__repository__"
 EVENTS_PER_PAGE = 1000
-_LAUNCH = """
-mutation Launch($params: ExecutionParams!) {
-  launchRun(executionParams: $params) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-    ... on RunConfigValidationInvalid { errors { message } }
-    ... on PipelineNotFoundError { message }
-    ... on InvalidSubsetError { message }
-    ... on UnauthorizedError { message }
-    ... on PythonError { message }
-  }
-}"""
-_ADD_PARTITION = """
-mutation AddPartition($repository: RepositorySelector!, $set: String!, $key: String!) {
-  addDynamicPartition(
-    repositorySelector: $repository, partitionsDefName: $set, partitionKey: $key
-  ) {
-    __typename
-    ... on UnauthorizedError { message }
-    ... on PythonError { message }
-  }
-}"""
-_RUN = """
-query Run($runId: ID!) {
-  runOrError(runId: $runId) {
-    __typename
-    ... on Run {
-      jobName
-      status
-    }
-    ... on PythonError { message }
-  }
-}"""
-_EVENTS = """
-query Events($runId: ID!, $cursor: String, $limit: Int!) {
-  runOrError(runId: $runId) { ... on Run {
-    eventConnection(afterCursor: $cursor, limit: $limit) {
-      cursor
-      hasMore
-      events {
-        ... on RunFailureEvent { message }
-        ... on ExecutionStepFailureEvent {
-          error { message causes { message } }
-          failureMetadata { description }
-        }
-      }
-    }
-  } }
-}"""
-_MATERIALIZATION = """
-query Materialization($asset: AssetKeyInput!, $partition: String!) {
-  assetOrError(assetKey: $asset) { ... on Asset {
-    assetMaterializations(partitions: [$partition], limit: 1) {
-      timestamp
-      metadataEntries {
-        label
-        ... on TextMetadataEntry { text }
-        ... on IntMetadataEntry { intRepr }
-      }
-    }
-  } }
-}"""
-_RUNS = """
-query Runs($filter: RunsFilter!) {
-  runsOrError(filter: $filter, limit: 20) { ... on Runs { results { runId jobName status } } }
-}"""
-_LOCATIONS = """
-query Locations {
-  workspaceOrError { ... on Workspace { locationEntries {
-    name
-    loadStatus
-    locationOrLoadError { __typename ... on PythonError { message } }
-  } } }
-}"""
 
 
 @dataclass(frozen=True)
@@ -146,7 +81,7 @@ class DagsterGraphQL:
             TransientError: the web server does not answer.
         """
         wanted = self._repository["repositoryLocationName"]
-        entries = self._ask(_LOCATIONS, {})["workspaceOrError"].get("locationEntries", [])
+        entries = self._ask(LOCATIONS, {})["workspaceOrError"].get("locationEntries", [])
         for entry in entries:
             if entry["name"] == wanted and entry["loadStatus"] == "LOADED":
                 loaded = entry["locationOrLoadError"] or {}
@@ -156,7 +91,7 @@ class DagsterGraphQL:
     def add_partition(self, partition_set: str, key: str) -> None:
         """Add a dynamic partition; one that is there already is fine."""
         answer = self._ask(
-            _ADD_PARTITION, {"repository": self._repository, "set": partition_set, "key": key}
+            ADD_PARTITION, {"repository": self._repository, "set": partition_set, "key": key}
         )["addDynamicPartition"]
         if answer["__typename"] not in {
             "AddDynamicPartitionSuccess",
@@ -176,7 +111,7 @@ class DagsterGraphQL:
             "runConfigData": run_config,
             "executionMetadata": {"tags": [{"key": "dagster/partition", "value": partition_key}]},
         }
-        answer = self._ask(_LAUNCH, {"params": params})["launchRun"]
+        answer = self._ask(LAUNCH, {"params": params})["launchRun"]
         if answer["__typename"] != "LaunchRunSuccess":
             raise PermanentError(
                 f"Dagster did not launch {job_name} for {partition_key}: {_reason(answer)}"
@@ -185,7 +120,7 @@ class DagsterGraphQL:
 
     def run(self, run_id: str) -> Run:
         """Return a run with what it materialized and why it failed."""
-        answer = self._ask(_RUN, {"runId": run_id})["runOrError"]
+        answer = self._ask(RUN, {"runId": run_id})["runOrError"]
         if answer["__typename"] != "Run":
             raise PermanentError(f"Dagster knows no run {run_id}: {_reason(answer)}")
         return Run(
@@ -198,7 +133,7 @@ class DagsterGraphQL:
     def materialization(self, asset: str, partition_key: str) -> Materialization | None:
         """Return the newest materialization of a partition, or None."""
         variables = {"asset": {"path": [asset]}, "partition": partition_key}
-        found = self._ask(_MATERIALIZATION, variables)["assetOrError"].get("assetMaterializations")
+        found = self._ask(MATERIALIZATION, variables)["assetOrError"].get("assetMaterializations")
         if not found:
             return None
         metadata: dict[str, str | int] = {}
@@ -213,7 +148,7 @@ class DagsterGraphQL:
         """Return the newest runs of a partition that were created after a time since 1970."""
         tags = [{"key": "dagster/partition", "value": partition_key}]
         variables = {"filter": {"tags": tags, "createdAfter": created_after}}
-        found = self._ask(_RUNS, variables)["runsOrError"].get("results", [])
+        found = self._ask(RUNS, variables)["runsOrError"].get("results", [])
         return [self.run(item["runId"]) for item in found]
 
     def _failures(self, run_id: str) -> list[str]:
@@ -221,7 +156,7 @@ class DagsterGraphQL:
         events: list[dict[str, Any]] = []
         variables: dict[str, Any] = {"runId": run_id, "cursor": None, "limit": EVENTS_PER_PAGE}
         while True:
-            page = self._ask(_EVENTS, variables)["runOrError"]["eventConnection"]
+            page = self._ask(EVENTS, variables)["runOrError"]["eventConnection"]
             events += [event for event in page["events"] if event]
             if not page["hasMore"]:
                 return _reasons(events)

@@ -41,8 +41,8 @@ from influencerai_dagster.stages.comfyui_jobs import (
     single_file,
     store_output,
 )
-from influencerai_dagster.stages.loras import find_base_model
 from influencerai_dagster.stages.manifests import load_latest
+from influencerai_dagster.stages.recipes import find_base_model
 from influencerai_dagster.storage.object_store import ObjectStore
 
 

@@ -23,15 +23,9 @@ from influencerai_dagster.local.simulators import sd_scripts
 from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.stages.captions import CaptionSettings, write_captions
 from influencerai_dagster.stages.datasets import scan_dataset
-from influencerai_dagster.stages.loras import (
-    Recipe,
-    Trainer,
-    find_base_model,
-    find_trained,
-    make_recipe,
-    train_lora,
-)
+from influencerai_dagster.stages.loras import Trainer, find_trained, train_lora
 from influencerai_dagster.stages.manifests import load_latest
+from influencerai_dagster.stages.recipes import Recipe, find_base_model, make_recipe
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.hostile_names import HOSTILE_NAMES

@@ -26,8 +26,9 @@ from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
 from influencerai_dagster.stages.lora_samples import render_samples
-from influencerai_dagster.stages.loras import find_trained, make_recipe
+from influencerai_dagster.stages.loras import find_trained
 from influencerai_dagster.stages.loras import train_lora as run_training
+from influencerai_dagster.stages.recipes import make_recipe
 
 _LOG_EVERY_SECONDS = 10.0
 

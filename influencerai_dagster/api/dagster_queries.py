@@ -1,0 +1,76 @@
+"""The GraphQL documents that dagster_graphql.py sends. What is made of the answers lives there."""
+
+LAUNCH = """
+mutation Launch($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on RunConfigValidationInvalid { errors { message } }
+    ... on PipelineNotFoundError { message }
+    ... on InvalidSubsetError { message }
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
+  }
+}"""
+ADD_PARTITION = """
+mutation AddPartition($repository: RepositorySelector!, $set: String!, $key: String!) {
+  addDynamicPartition(
+    repositorySelector: $repository, partitionsDefName: $set, partitionKey: $key
+  ) {
+    __typename
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
+  }
+}"""
+RUN = """
+query Run($runId: ID!) {
+  runOrError(runId: $runId) {
+    __typename
+    ... on Run {
+      jobName
+      status
+    }
+    ... on PythonError { message }
+  }
+}"""
+EVENTS = """
+query Events($runId: ID!, $cursor: String, $limit: Int!) {
+  runOrError(runId: $runId) { ... on Run {
+    eventConnection(afterCursor: $cursor, limit: $limit) {
+      cursor
+      hasMore
+      events {
+        ... on RunFailureEvent { message }
+        ... on ExecutionStepFailureEvent {
+          error { message causes { message } }
+          failureMetadata { description }
+        }
+      }
+    }
+  } }
+}"""
+MATERIALIZATION = """
+query Materialization($asset: AssetKeyInput!, $partition: String!) {
+  assetOrError(assetKey: $asset) { ... on Asset {
+    assetMaterializations(partitions: [$partition], limit: 1) {
+      timestamp
+      metadataEntries {
+        label
+        ... on TextMetadataEntry { text }
+        ... on IntMetadataEntry { intRepr }
+      }
+    }
+  } }
+}"""
+RUNS = """
+query Runs($filter: RunsFilter!) {
+  runsOrError(filter: $filter, limit: 20) { ... on Runs { results { runId jobName status } } }
+}"""
+LOCATIONS = """
+query Locations {
+  workspaceOrError { ... on Workspace { locationEntries {
+    name
+    loadStatus
+    locationOrLoadError { __typename ... on PythonError { message } }
+  } } }
+}"""

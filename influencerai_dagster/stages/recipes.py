@@ -1,0 +1,75 @@
+"""What one training is made of, and whether it belongs together; stages/loras.py trains it."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from influencerai_dagster.domain.fingerprints import fingerprint
+from influencerai_dagster.domain.manifests.captions import CaptionsManifest
+from influencerai_dagster.domain.manifests.dataset import DatasetManifest
+from influencerai_dagster.domain.training import LoraConfig
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.media.safetensors_files import base_model_family, file_sha256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a training is made of; equal recipes give one LoRA."""
+
+    dataset: DatasetManifest
+    captions: CaptionsManifest
+    config: LoraConfig
+    base_model_path: Path
+    base_model_sha256: str
+
+    @property
+    def version(self) -> str:
+        """The content hash of what kohya is given: pictures, their captions, config, base model.
+
+        Rejected uploads and rights are no part of it: they change a dataset's version, but nothing
+        that is trained.
+        """
+        texts = {caption.file_name: caption.text for caption in self.captions.captions}
+        shown = [[image.sha256, texts.get(image.file_name)] for image in self.dataset.images]
+        return fingerprint([shown, self.config.version(), self.base_model_sha256])
+
+
+def make_recipe(
+    dataset: DatasetManifest, captions: CaptionsManifest, config: LoraConfig, models_dir: Path
+) -> Recipe:
+    """Bring together what a training needs and check that it belongs together.
+
+    Raises:
+        PermanentError: the captions are of another dataset version, or the base model is missing
+            or of another family than the config says.
+    """
+    if captions.dataset_version != dataset.version:
+        raise PermanentError(
+            f"captions of {captions.key} are of dataset version {captions.dataset_version}, "
+            f"but the dataset is at {dataset.version}. Materialize `captions` first."
+        )
+    path = find_base_model(models_dir, config.base_model)
+    family = base_model_family(path)
+    if family != config.base_model_family:
+        raise PermanentError(
+            f"base model {path.name} is {family}, but the LoRA config says "
+            f"{config.base_model_family}. Set base_model or base_model_family in the config."
+        )
+    return Recipe(dataset, captions, config, path, file_sha256(path))
+
+
+def find_base_model(models_dir: Path, base_model: str) -> Path:
+    """Return the path of a base model file; PermanentError says where it was looked for."""
+    candidates = [
+        models_dir / folder / base_model
+        for folder in ("checkpoints", "diffusion_models", "unet", "")
+    ]
+    root = models_dir.resolve()
+    for path in candidates:
+        with suppress(OSError):  # a name that is too long for the file system
+            if path.is_file() and path.resolve().is_relative_to(root):
+                return path
+    raise PermanentError(
+        f"base model {base_model!r} was not found; looked for {', '.join(map(str, candidates))}. "
+        "Put the file there, or set KOHYA_MODELS_DIR or base_model."
+    )

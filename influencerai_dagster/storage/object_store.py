@@ -7,6 +7,7 @@ MinIO has and `rclone serve s3` ignores: there only the check before the write p
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
@@ -98,8 +99,9 @@ class ObjectStore:
         """
         with translated_errors("get", self.bucket, stored.object_key):
             response = self.client.get_object(Bucket=self.bucket, Key=stored.object_key)
-            self._check_size(stored, response["ContentLength"])
-            data = response["Body"].read()
+            with closing(response["Body"]) as body:  # unread, it would keep its connection
+                self._check_size(stored, response["ContentLength"])
+                data = body.read()
         self._check_hash(stored, hashlib.sha256(data).hexdigest())
         return data
 
@@ -115,10 +117,11 @@ class ObjectStore:
         with translated_errors("get", self.bucket, key):
             try:
                 response = self.client.get_object(Bucket=self.bucket, Key=key)
-                if expected is not None:
-                    self._check_size(expected, response["ContentLength"])
-                with part.open("xb") as file:
-                    sha256 = sha256_of_body(response["Body"], file.write)
+                with closing(response["Body"]) as body:
+                    if expected is not None:
+                        self._check_size(expected, response["ContentLength"])
+                    with part.open("xb") as file:
+                        sha256 = sha256_of_body(body, file.write)
                 if expected is not None:
                     self._check_hash(expected, sha256)
                 part.replace(path)

@@ -1,5 +1,6 @@
 """What the sensors ask for: each tick is a call, on a real listing and a real ledger."""
 
+import gc
 import json
 from collections.abc import Iterator
 from datetime import date
@@ -7,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from sqlalchemy import text
 
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
@@ -281,8 +283,9 @@ class Jobs:
             return ledger.submit(session, tenant, day, [request or image_request()])[0]
 
     def tick(self) -> dg.SensorResult | dg.SkipReason:
-        context = dg.build_sensor_context(self.instance)
-        result = pending_jobs_sensor(context, catalog=self.catalog)
+        resources = {"catalog": self.catalog}
+        with dg.build_sensor_context(self.instance, resources=resources) as context:
+            result = pending_jobs_sensor(context)
         assert isinstance(result, dg.SensorResult | dg.SkipReason)
         return result
 
@@ -410,3 +413,22 @@ def test_a_job_whose_worker_died_is_asked_for_again_after_its_backoff(jobs: Jobs
     assert jobs.requested() == []
     end_backoff(jobs.engine)
     assert jobs.requested() == [IMAGES]
+
+
+def test_ticks_leave_no_connection_behind(
+    uploads: Uploads, jobs: Jobs, object_store: ObjectStore
+) -> None:
+    upload(object_store, "demo/bella")
+    jobs.submit()
+    gc.disable()  # a code server collects cycles late
+    try:
+        for _ in range(3):
+            uploads.tick()
+            jobs.tick()
+        with transaction(jobs.engine) as session:
+            statement = text(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = 'orchestration'"
+            )
+            assert session.execute(statement).scalar_one() == 1
+    finally:
+        gc.enable()

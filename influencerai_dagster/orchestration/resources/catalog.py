@@ -21,3 +21,8 @@ class CatalogResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
     def engine(self) -> Engine:
         """The SQLAlchemy engine."""
         return create_catalog_engine(self.database_url)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
+        """Close the connections: every tick of a sensor makes a resource of its own."""
+        if "engine" in self.__dict__:
+            self.engine.dispose()

@@ -46,3 +46,8 @@ class ObjectStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg] # 
     def store(self) -> ObjectStore:
         """The object store."""
         return ObjectStore(self.s3.get_client(), self.bucket)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
+        """Close the connections: every tick of a sensor makes a resource of its own."""
+        if "store" in self.__dict__:
+            self.store.client.close()

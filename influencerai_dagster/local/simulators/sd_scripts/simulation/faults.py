@@ -1,6 +1,6 @@
 """Faults on demand, and the speed of the simulation; read from the environment of the program.
 
-SIMULATOR_KOHYA_FAULT is one of `FAULTS`; SIMULATOR_KOHYA_SECONDS_PER_STEP defaults to 0.004. Only
+SIMULATOR_KOHYA_FAULT is one of `FAULTS`; SIMULATOR_KOHYA_SECONDS_PER_STEP defaults to 0.002. Only
 simulators read the environment on their own: nobody passes settings to sd-scripts either.
 """
 
@@ -28,4 +28,4 @@ def fault() -> str:
 
 def seconds_per_step() -> float:
     """Return how long a step takes."""
-    return float(os.environ.get("SIMULATOR_KOHYA_SECONDS_PER_STEP", "0.004"))
+    return float(os.environ.get("SIMULATOR_KOHYA_SECONDS_PER_STEP", "0.002"))

@@ -53,7 +53,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "S3", _s3
     yield "clock", _clock
     for url in settings.comfyui_url:
-        yield f"ComfyUI {httpx.URL(url).host}:{httpx.URL(url).port}", lambda url=url: _comfyui(url)  # type: ignore[misc] # a default binds it
+        shown = httpx.URL(url).copy_with(username=None, password=None)
+        yield f"ComfyUI {shown}", lambda url=url: _comfyui(url)  # type: ignore[misc] # a default binds it
     yield "ComfyUI's LoRA folder", lambda: _lora_dir(settings.comfyui_lora_dir)
     yield "kohya sd-scripts", lambda: _kohya(settings)
     yield "ffmpeg", _ffmpeg

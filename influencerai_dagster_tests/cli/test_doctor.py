@@ -91,7 +91,7 @@ def test_a_system_where_nothing_is_set_up_says_of_every_part_what_to_do(cli: Com
         "PostgreSQL: Dagster": "Connection refused",
         "S3": "no-such-bucket",
         "clock": "no-such-bucket",
-        f"ComfyUI {nowhere.removeprefix('http://')}": nowhere.removeprefix("http://"),
+        f"ComfyUI {nowhere}": nowhere.removeprefix("http://"),
         "ComfyUI's LoRA folder": "COMFYUI_LORA_DIR is not set: name ComfyUI's models/loras folder",
         "kohya sd-scripts": "KOHYA_DIR is not set: name a checkout of kohya-ss/sd-scripts",
         "Dagster": "`make up` starts the local stack",
@@ -125,7 +125,7 @@ def test_a_system_that_is_set_up_badly_says_of_every_part_what_to_do(
         "Dagster": "does not answer",
     }
     assert {part: words for part, words in says.items() if words not in found[part][1]} == {}
-    assert found[f"ComfyUI {dagster_url.removeprefix('http://')}"][0] == "wrong"
+    assert found[f"ComfyUI {dagster_url}"][0] == "wrong"
 
 
 def test_models_that_are_not_there_are_named(cli: CommandLine, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from influencerai_dagster.api.dagster_queries import (
 )
 from influencerai_dagster.errors import PermanentError, TransientError
 
+CODE_LOCATION = "influencerai"
+"""The name of our code location in workspace.yaml."""
 REPOSITORY = "__repository__"
 EVENTS_PER_PAGE = 1000
 

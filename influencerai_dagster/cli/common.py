@@ -16,7 +16,6 @@ from influencerai_dagster.settings import Settings, bypass_proxies_on_loopback
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 
-CODE_LOCATION = "influencerai"
 console = Console()
 
 

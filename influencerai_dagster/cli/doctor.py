@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -14,10 +15,10 @@ from rich.markup import escape
 from rich.table import Column, Table
 from sqlalchemy import text
 
-from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
+from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.cli.common import CODE_LOCATION, console, store
+from influencerai_dagster.cli.common import console, store
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.ffmpeg.program import find_program
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
@@ -54,7 +55,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "clock", _clock
     for url in settings.comfyui_url:
         shown = httpx.URL(url).copy_with(username=None, password=None)
-        yield f"ComfyUI {shown}", lambda url=url: _comfyui(url)  # type: ignore[misc] # a default binds it
+        yield f"ComfyUI {shown}", partial(_comfyui, url)
     yield "ComfyUI's LoRA folder", lambda: _lora_dir(settings.comfyui_lora_dir)
     yield "kohya sd-scripts", lambda: _kohya(settings)
     yield "ffmpeg", _ffmpeg

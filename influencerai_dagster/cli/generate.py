@@ -9,13 +9,13 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from influencerai_dagster.api.dagster_graphql import DagsterGraphQL, Run
+from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL, Run
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.ledger import Job
 from influencerai_dagster.catalog.loras import newest_lora
 from influencerai_dagster.catalog.tenants import require_tenant
-from influencerai_dagster.cli.common import CODE_LOCATION, console, engine, settings
+from influencerai_dagster.cli.common import console, engine, settings
 from influencerai_dagster.cli.content import TenantName
 from influencerai_dagster.domain.keys import DayKey, parse_day, today
 from influencerai_dagster.errors import PermanentError, TransientError

@@ -7,9 +7,9 @@ from urllib.parse import quote
 import typer
 from rich.table import Column, Table
 
-from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
+from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.catalog.migrate import upgrade
-from influencerai_dagster.cli.common import CODE_LOCATION, console, engine, settings, store
+from influencerai_dagster.cli.common import console, engine, settings, store
 from influencerai_dagster.cli.doctor import run_checks
 from influencerai_dagster.local.demo import Demo, StageResult
 from influencerai_dagster.local.stack import PROJECT_DIR, Stack, run_stack

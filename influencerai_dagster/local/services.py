@@ -14,6 +14,7 @@ from typing import Literal
 
 import httpx
 
+from influencerai_dagster.api.dagster_graphql import CODE_LOCATION
 from influencerai_dagster.domain.sampling import VideoSampling
 from influencerai_dagster.domain.training import PRESETS, BaseModelFamily
 from influencerai_dagster.errors import PermanentError, TransientError
@@ -29,7 +30,6 @@ from influencerai_dagster.local.supervisor import Service
 from influencerai_dagster.settings import Settings, process_environment
 
 PROJECT_DIR = Path(__file__).parents[2]
-CODE_LOCATION = "influencerai"
 DEFINITIONS_MODULE = "influencerai_dagster.definitions"
 _PROBE_SECONDS = 2.0
 

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    REAL,
     BigInteger,
     CheckConstraint,
     ForeignKey,
@@ -30,19 +31,23 @@ from influencerai_dagster.domain.jobs import JobKind, JobStatus
 _PENDING = text("status = 'pending'")
 
 
-def _one_of(column: str, values: type[JobKind] | type[JobStatus]) -> CheckConstraint:
+def one_of(column: str, values: type[JobKind] | type[JobStatus]) -> CheckConstraint:
+    """Hold a column to the values of an enumeration."""
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
 
 
 class JobRow(CatalogModel):
-    """One generation job; how it moves is in ledger.py, ledger_claims.py and ledger_outcomes.py.
+    """One generation job; how it moves is in ledger/.
 
     Attributes:
         number: order of submission; jobs of one submission share their created_at.
         lease_token: grows with every claim; a worker that holds an older one is fenced off.
         depends_on: the job whose picture this one starts from; of the same tenant.
         lora_datasets: datasets whose newest LoRA the job needs before it can be claimed.
+        server: the ComfyUI server of its newest claim, without credentials.
+        progress: how much of the render is done, 0 to 1, as its worker last told.
+        charged_seconds: what the newest claim cost its tenant's share in advance.
     """
 
     __tablename__ = "jobs"
@@ -50,8 +55,8 @@ class JobRow(CatalogModel):
         UniqueConstraint("tenant_id", "id"),
         UniqueConstraint("tenant_id", "idempotency_key"),
         ForeignKeyConstraint(["tenant_id", "depends_on"], ["jobs.tenant_id", "jobs.id"]),
-        _one_of("kind", JobKind),
-        _one_of("status", JobStatus),
+        one_of("kind", JobKind),
+        one_of("status", JobStatus),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority_range"),
         CheckConstraint("payload->>'kind' = kind", name="payload_of_kind"),
         CheckConstraint("attempt BETWEEN 0 AND max_attempts", name="attempt_range"),
@@ -66,6 +71,7 @@ class JobRow(CatalogModel):
         ),
         CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="failed_has_reason"),
         CheckConstraint("status <> 'completed' OR result IS NOT NULL", name="completed_has_result"),
+        CheckConstraint("progress BETWEEN 0 AND 1", name="progress_range"),
         Index(
             "ix_jobs_pending", "kind", text("priority DESC"), "number", postgresql_where=_PENDING
         ),
@@ -106,6 +112,9 @@ class JobRow(CatalogModel):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    server: Mapped[str | None]
+    progress: Mapped[float] = mapped_column(REAL, server_default=text("0"))
+    charged_seconds: Mapped[float] = mapped_column(server_default=text("0"))
 
 
 class MediaAssetRow(CatalogModel):
@@ -116,7 +125,7 @@ class MediaAssetRow(CatalogModel):
         ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"]),
         UniqueConstraint("job_id"),
         UniqueConstraint("object_key"),
-        _one_of("kind", JobKind),
+        one_of("kind", JobKind),
         own_object("object_key"),
         own_object("manifest_key"),
         sha256_form(),

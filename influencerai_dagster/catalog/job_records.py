@@ -31,6 +31,8 @@ class Job:
         error_class: class name of that error.
         gpu_seconds: render time over all attempts.
         started_at: its first claim.
+        server: the ComfyUI server of its newest claim, without credentials.
+        progress: how much of the render is done, 0 to 1, as its worker last told.
     """
 
     id: UUID
@@ -57,6 +59,8 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    server: str | None
+    progress: float
 
     @property
     def tenant(self) -> str:
@@ -103,6 +107,8 @@ class Job:
             created_at=row.created_at,
             started_at=row.started_at,
             finished_at=row.finished_at,
+            server=row.server,
+            progress=row.progress,
         )
 
 

@@ -62,14 +62,18 @@ class CatalogModel(DeclarativeBase):
 
 
 class TenantRow(CatalogModel):
-    """Whom everything belongs to."""
+    """Whom everything belongs to; of two tenants, one of weight 2 gets twice the GPU time."""
 
     __tablename__ = "tenants"
-    __table_args__ = (_slug("id"),)
+    __table_args__ = (
+        _slug("id"),
+        CheckConstraint("gpu_weight > 0 AND gpu_weight <= 1000", name="gpu_weight_range"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    gpu_weight: Mapped[float] = mapped_column(server_default=text("1"))
 
 
 class InfluencerRow(CatalogModel):

@@ -15,16 +15,21 @@ from influencerai_dagster.domain.training import BaseModelFamily
 
 @dataclass(frozen=True)
 class Tenant:
-    """Whom everything belongs to."""
+    """Whom everything belongs to.
+
+    Attributes:
+        gpu_weight: of two tenants who both have work, one of weight 2 gets twice the GPU time.
+    """
 
     id: str
     name: str
     created_at: datetime
+    gpu_weight: float
 
     @classmethod
     def of(cls, row: TenantRow) -> "Tenant":
         """Make it from its row."""
-        return cls(row.id, row.name, row.created_at)
+        return cls(row.id, row.name, row.created_at, row.gpu_weight)
 
 
 @dataclass(frozen=True)

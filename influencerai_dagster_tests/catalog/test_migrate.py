@@ -8,13 +8,13 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import make_url, text
 
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.job_models import JobRow
 from influencerai_dagster.catalog.migrate import (
     current_revision,
     ensure_database,
     head_revision,
     upgrade,
 )
+from influencerai_dagster.catalog.scheduling_models import GpuShareRow
 from influencerai_dagster.catalog.tenants import list_tenants
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.catalog.conftest import MakeDatabase
@@ -44,7 +44,7 @@ def _schema(url: str) -> list[tuple[str, ...]]:
 def test_migrations_make_what_the_models_say(catalog_url: str, make_database: MakeDatabase) -> None:
     url = make_database()
     engine = create_catalog_engine(url)
-    JobRow.metadata.create_all(engine)
+    GpuShareRow.metadata.create_all(engine)
     engine.dispose()
     assert len(_schema(url)) > 100
     assert _schema(catalog_url) == _schema(url)
@@ -54,7 +54,7 @@ def test_alembic_finds_nothing_to_migrate(catalog_url: str) -> None:
     engine = create_catalog_engine(catalog_url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection)
-        assert compare_metadata(context, JobRow.metadata) == []
+        assert compare_metadata(context, GpuShareRow.metadata) == []
     engine.dispose()
 
 

@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from influencerai_dagster.catalog import job_models
+from influencerai_dagster.catalog import scheduling_models
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=job_models.JobRow.metadata,
+    target_metadata=scheduling_models.GpuShareRow.metadata,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -119,9 +119,11 @@ class ClaimedJob(Job):
     Attributes:
         lease_token: how often the job was claimed, 1 for the first; proves the claim to heartbeat,
             complete, fail and release, which refuse an older one.
+        is_front: its prompt goes before those that wait on the server already.
     """
 
     lease_token: int
+    is_front: bool = False
 
     @property
     def wait_seconds(self) -> float:

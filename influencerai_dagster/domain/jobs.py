@@ -15,6 +15,7 @@ from influencerai_dagster.domain.base import Value
 from influencerai_dagster.domain.sampling import AspectRatio, Strength
 
 MAX_ATTEMPTS = 3
+TimeoutSeconds = Annotated[float, Field(gt=0, le=86_400)]
 FileName = Annotated[str, Field(min_length=1, max_length=255)]
 _PROMPT_ID_NAMESPACE = UUID("6f0f2e1c-8f0b-5d43-9a53-3f6a4c1a7b10")
 
@@ -52,6 +53,7 @@ class ImageJobPayload(Value):
         seed: None draws one when the job is submitted.
         workflow: name of a shipped template, or of the tenant's own at
             `workflows/<tenant>/<name>.json`; None chooses by family.
+        timeout_seconds: the render is stopped after so long; None is COMFYUI_TIMEOUT.
     """
 
     kind: Literal[JobKind.IMAGE] = JobKind.IMAGE
@@ -67,6 +69,7 @@ class ImageJobPayload(Value):
     height_px: Annotated[int, Field(ge=64, le=4096, multiple_of=8)] | None = None
     base_model: FileName | None = None
     workflow: str | None = None
+    timeout_seconds: TimeoutSeconds | None = None
 
 
 class VideoJobPayload(Value):
@@ -85,6 +88,7 @@ class VideoJobPayload(Value):
     motion_bucket_id: Annotated[int, Field(ge=1, le=1023)] = 127
     base_model: FileName | None = None
     workflow: str | None = None
+    timeout_seconds: TimeoutSeconds | None = None
 
 
 JobPayload = Annotated[ImageJobPayload | VideoJobPayload, Field(discriminator="kind")]
@@ -103,13 +107,17 @@ class JobRequest(Value):
     priority: Annotated[int, Field(ge=0, le=9)] = 5
 
 
-def prompt_id(job_id: UUID, claim: int) -> str:
+def prompt_id(job_id: UUID, claim: int, segment: int = 0) -> str:
     """Return ComfyUI's prompt_id of one claim of a job (1 is the first).
 
     It can be computed by whoever claims the job next, who asks the servers for it before rendering
     again.
+
+    Args:
+        segment: which part of a long clip, 0 is the first and that of every other job.
     """
-    return str(uuid5(_PROMPT_ID_NAMESPACE, f"{job_id}/{claim}"))
+    name = f"{job_id}/{claim}" if segment == 0 else f"{job_id}/{claim}/{segment}"
+    return str(uuid5(_PROMPT_ID_NAMESPACE, name))
 
 
 def retry_delay_seconds(attempt: int) -> int:

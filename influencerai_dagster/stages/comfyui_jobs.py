@@ -3,28 +3,29 @@
 What is rendered lives in stages/images.py, stages/videos.py and stages/lora_samples.py.
 """
 
+import threading
+import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from influencerai_dagster.catalog.ledger import ClaimedJob
 from influencerai_dagster.domain.jobs import prompt_id
 from influencerai_dagster.domain.manifests.loras import LoraManifest
 from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
 from influencerai_dagster.domain.object_paths import lora_key, output_key, workflow_key
-from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.comfyui.object_info import ObjectInfo
-from influencerai_dagster.engines.comfyui.runs import RenderResult, run_workflow
+from influencerai_dagster.engines.comfyui.fleet import Fleet, Server
+from influencerai_dagster.engines.comfyui.runs import RenderResult
 from influencerai_dagster.engines.comfyui.templates import (
     WorkflowTemplate,
     parse_template,
     shipped_template,
     shipped_template_names,
 )
-from influencerai_dagster.engines.comfyui.validation import validate_workflow
 from influencerai_dagster.engines.comfyui.values import QueueState, RunStatus, SystemStats
-from influencerai_dagster.engines.comfyui.waiting import locate
+from influencerai_dagster.engines.comfyui.waiting import RenderProgress
 from influencerai_dagster.errors import InfluencerAIError, ObjectNotFoundError, PermanentError
 from influencerai_dagster.media.safetensors_files import (
     check_lora_fits,
@@ -33,19 +34,62 @@ from influencerai_dagster.media.safetensors_files import (
 )
 from influencerai_dagster.storage.object_store import ObjectStore
 
+_MAX_EARLIER_CLAIMS = 5
+"""So many are asked for: what an older one rendered, ComfyUI's history has long dropped."""
+
+
+@dataclass
+class LiveRender:
+    """A render that this process waits for.
+
+    Attributes:
+        url: the server that has it.
+        started: time.monotonic() of its first progress; None while it waits there.
+        progress: how much of it is done, 0 to 1.
+    """
+
+    url: str
+    prompt_id: str
+    started: float | None = None
+    progress: float = 0.0
+
+    def note(self, news: RenderProgress) -> None:
+        """Take note of progress; only samplers take a time worth telling."""
+        if self.started is None:
+            self.started = time.monotonic()
+        if "Sampler" in news.node_class:
+            self.progress = news.fraction
+
 
 @dataclass(frozen=True)
 class RenderFarm:
-    """The ComfyUI servers and the folder they load LoRAs from.
+    """The ComfyUI servers, the folder they load LoRAs from, and what renders there for us now.
 
     Attributes:
         lora_dir: ComfyUI's models/loras folder, shared with this process.
         timeout_seconds: how long one render may take, without the time in a server's queue.
+        stopping: set when this process should wait for nothing any more.
+        renders: by job, for the one render that each has at a time.
     """
 
-    servers: tuple[str, ...]
+    fleet: Fleet
     lora_dir: Path | None
     timeout_seconds: float
+    stopping: threading.Event = field(default_factory=threading.Event)
+    renders: dict[UUID, LiveRender] = field(default_factory=dict)
+
+    def used_seconds(self, job_id: UUID) -> float:
+        """Return how long a job's render has run so far; 0 if none was heard of."""
+        render = self.renders.get(job_id)
+        if render is None or render.started is None:
+            return 0.0
+        return time.monotonic() - render.started
+
+    def interrupt(self, job_id: UUID) -> None:
+        """Take a job's prompt off its server, whether it waits or runs; no other is touched."""
+        render = self.renders.get(job_id)
+        if render is not None:
+            self.fleet.cancel(render.url, render.prompt_id)
 
 
 @dataclass(frozen=True)
@@ -63,41 +107,63 @@ def render_workflow(
     job: ClaimedJob,
     workflow: dict[str, Any],
     *,
-    lora_names: frozenset[str] = frozenset(),
+    lora_names: frozenset[str] | None = frozenset(),
+    segment: int = 0,
 ) -> Rendered:
     """Render a job's workflow on a server, or take what an earlier claim of the job rendered.
 
     Args:
-        lora_names: the LoRA files that the job may use.
+        server: its URL without credentials.
+        lora_names: the LoRA files that the job may use; None if the workflow is a shipped one,
+            which names no others.
+        segment: which render of the job it is.
 
     Raises:
         PermanentError: the workflow does not validate, names a LoRA file that is not the job's, or
             a node failed for good.
         TransientError: the server failed in passing or the render took too long.
     """
-    for claim in range(1, job.lease_token):
-        earlier = _take_earlier(farm, prompt_id(job.id, claim), workflow)
+    newest = job.lease_token - 1
+    for claim in range(newest, max(0, newest - _MAX_EARLIER_CLAIMS), -1):
+        earlier = _take_earlier(farm, job, prompt_id(job.id, claim, segment), workflow)
         if earlier is not None:
             return earlier
-    with ComfyUIClient(server) as client:
-        object_info = client.object_info()
-        validate_workflow(workflow, object_info)
-        refuse_foreign_loras(workflow, object_info, lora_names)
-        queue = client.queue()
-        num_ahead = len(queue.running) + len(queue.pending)
-        result = run_workflow(
-            client,
-            workflow,
-            prompt_id=prompt_id(job.id, job.lease_token),
-            # The limit is for one render; those ahead in the queue have theirs.
-            timeout_seconds=farm.timeout_seconds * (num_ahead + 1),
-        )
-        return Rendered(result, client.system_stats(), client.url)
+    target = farm.fleet[server]
+    target.check(workflow)
+    if lora_names is not None:
+        refuse_foreign_loras(workflow, frozenset(target.client.models("loras")) - lora_names)
+    return _run(
+        farm,
+        target,
+        job,
+        workflow,
+        prompt_id(job.id, job.lease_token, segment),
+        is_new=True,
+        is_front=job.is_front,
+    )
 
 
-def refuse_foreign_loras(
-    workflow: dict[str, Any], object_info: ObjectInfo, lora_names: frozenset[str]
-) -> None:
+def _run(
+    farm: RenderFarm,
+    server: Server,
+    job: ClaimedJob,
+    workflow: dict[str, Any],
+    render_id: str,
+    **options: bool,
+) -> Rendered:
+    render = farm.renders[job.id] = LiveRender(server.url, render_id)
+    result = farm.fleet.run(
+        server.url,
+        workflow,
+        prompt_id=render_id,
+        timeout_seconds=job.payload.timeout_seconds or farm.timeout_seconds,
+        on_progress=render.note,
+        **options,
+    )
+    return Rendered(result, server.stats, server.url)
+
+
+def refuse_foreign_loras(workflow: dict[str, Any], foreign: frozenset[str]) -> None:
     """Refuse a workflow that names a LoRA file of the server which is not the job's.
 
     All tenants' LoRA files are in one folder. A tenant's own template may have nodes that nobody
@@ -106,36 +172,26 @@ def refuse_foreign_loras(
     Raises:
         PermanentError: names the node.
     """
-    on_server = set(object_info.choices("LoraLoader", "lora_name"))
     for node_id, node in workflow.items():
         for name, value in node.get("inputs", {}).items():
-            if isinstance(value, str) and value in on_server - lora_names:
+            if isinstance(value, str) and value in foreign:
                 raise PermanentError(
                     f"node {node_id} ({node.get('class_type')}) names a LoRA file in {name}: a "
                     "template names none, the job's `loras` are put in where they belong"
                 )
 
 
-def _take_earlier(farm: RenderFarm, earlier_id: str, workflow: dict[str, Any]) -> Rendered | None:
+def _take_earlier(
+    farm: RenderFarm, job: ClaimedJob, earlier_id: str, workflow: dict[str, Any]
+) -> Rendered | None:
     """Return what a dead worker's prompt made on any server, waiting for it if it still runs."""
-    for server in farm.servers:
-        with suppress(InfluencerAIError), ComfyUIClient(server) as client:
-            found = locate(client, earlier_id)
-            is_usable = isinstance(found, QueueState) or (
-                found is not None and found.status is RunStatus.SUCCESS
-            )
-            if is_usable:
-                result = run_workflow(
-                    client, workflow, prompt_id=earlier_id, timeout_seconds=farm.timeout_seconds
-                )
-                return Rendered(result, client.system_stats(), client.url)
+    with suppress(InfluencerAIError):
+        found = farm.fleet.find(earlier_id)
+        if found is not None:
+            server, state = found
+            if isinstance(state, QueueState) or state.status is RunStatus.SUCCESS:
+                return _run(farm, server, job, workflow, earlier_id)
     return None
-
-
-def interrupt_render(job: ClaimedJob, server: str) -> None:
-    """Take a job's prompt out of a server's queue, or stop it if it runs; no other is touched."""
-    with ComfyUIClient(server) as client:
-        client.cancel(prompt_id(job.id, job.lease_token))
 
 
 def filename_prefix(job: ClaimedJob) -> str:

@@ -34,7 +34,6 @@ from influencerai_dagster.media.safetensors_files import base_model_family
 from influencerai_dagster.stages.comfyui_jobs import (
     RenderFarm,
     filename_prefix,
-    interrupt_render,
     load_template,
     place_lora,
     render_workflow,
@@ -42,6 +41,7 @@ from influencerai_dagster.stages.comfyui_jobs import (
     store_output,
 )
 from influencerai_dagster.stages.manifests import load_latest
+from influencerai_dagster.stages.patience import PatientStore
 from influencerai_dagster.stages.recipes import find_base_model
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -83,7 +83,11 @@ class ImageRenderer:
     store: ObjectStore
     farm: RenderFarm
     _placed: dict[str, str] = field(default_factory=dict)
+    _manifests: dict[str, LoraManifest] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.store = PatientStore(self.store, self.farm.stopping)
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         """Render one image job, store output.png and output.json, return both.
@@ -98,8 +102,10 @@ class ImageRenderer:
         loras = self._resolve(job.tenant, payload.loras)
         sampling, template = self._plan(job.tenant, payload, loras)
         workflow = fill_image_workflow(template, sampling, filename_prefix=filename_prefix(job))
-        lora_names = frozenset(lora.lora_name for lora in sampling.loras)
-        rendered = render_workflow(self.farm, server, job, workflow, lora_names=lora_names)
+        names = frozenset(lora.lora_name for lora in sampling.loras)
+        rendered = render_workflow(
+            self.farm, server, job, workflow, lora_names=None if template.is_shipped else names
+        )
         content = single_file(rendered.result, ".png")
         width_px, height_px = upright_rgb(content).size
         key = output_key("images", job.tenant, job.id, job.lease_token, ".png")
@@ -123,10 +129,6 @@ class ImageRenderer:
         )
         return output, store_output(self.store, output, job)
 
-    def interrupt(self, job: ClaimedJob, server: str) -> None:
-        """Stop the render of one job, and of no other."""
-        interrupt_render(job, server)
-
     def _resolve(
         self, tenant: str, references: tuple[LoraReference, ...]
     ) -> list[tuple[LoraReference, LoraManifest]]:
@@ -142,12 +144,18 @@ class ImageRenderer:
             if row is None:
                 wanted = reference.lora_id or f"of dataset {reference.dataset}"
                 raise PermanentError(f"tenant {tenant} has no LoRA {wanted}; train it first")
-            found.append((reference, load_latest(self.store, row.manifest_key, LoraManifest)))
+            found.append((reference, self._manifest(row.manifest_key)))
         families = {lora.base_model_family for _, lora in found}
         if len(families) > 1:
             named = ", ".join(f"{lora.lora_id} ({lora.base_model_family})" for _, lora in found)
             raise PermanentError(f"these LoRAs fit different base models: {named}. Use one family.")
         return found
+
+    def _manifest(self, key: str) -> LoraManifest:
+        """Read the manifest of a LoRA once for all jobs of this drain: it never changes."""
+        if key not in self._manifests:
+            self._manifests[key] = load_latest(self.store, key, LoraManifest)
+        return self._manifests[key]
 
     def _plan(
         self,

@@ -14,10 +14,7 @@ from influencerai_dagster.domain.manifests.loras import (
 )
 from influencerai_dagster.domain.object_paths import lora_samples_key
 from influencerai_dagster.domain.sampling import ImageSampling, LoraUse
-from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.comfyui.runs import run_workflow
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
-from influencerai_dagster.engines.comfyui.validation import validate_workflow
 from influencerai_dagster.media.contact_sheets import grid
 from influencerai_dagster.stages.comfyui_jobs import RenderFarm, place_lora, single_file
 from influencerai_dagster.stages.images import FAMILY_DEFAULTS
@@ -55,8 +52,8 @@ def render_samples(
         for strength in STRENGTHS
     ]
     pictures: list[bytes] = []
-    with ComfyUIClient(farm.servers[0]) as client:
-        object_info = client.object_info()
+    with farm.fleet as fleet:
+        server = fleet.least_loaded()
         for prompt, seed, strength in plan:
             attempt_id = str(uuid.uuid4())
             workflow = fill_image_workflow(
@@ -64,9 +61,13 @@ def render_samples(
                 _sampling(lora, lora_name, prompt, seed, strength),
                 filename_prefix=f"{lora.tenant}/samples/{lora.lora_id}-{attempt_id}",
             )
-            validate_workflow(workflow, object_info)
-            result = run_workflow(
-                client, workflow, prompt_id=attempt_id, timeout_seconds=farm.timeout_seconds
+            server.check(workflow)
+            result = fleet.run(
+                server.url,
+                workflow,
+                prompt_id=attempt_id,
+                timeout_seconds=farm.timeout_seconds,
+                is_new=True,
             )
             pictures.append(single_file(result, ".png"))
             on_progress(len(pictures), len(plan))

@@ -1,10 +1,15 @@
 """Waiting for a server that is away for a moment, where starting over would cost hours of GPU."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
+from influencerai_dagster.domain.manifests.outputs import StoredFile
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster.storage.contents import ObjectInfo
+from influencerai_dagster.storage.object_store import ObjectStore
 
 Result = TypeVar("Result")
 
@@ -16,22 +21,68 @@ def patiently(
     function: Callable[[], Result],
     *,
     patience_seconds: float = PATIENCE_SECONDS,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
+    but: tuple[type[TransientError], ...] = (),
 ) -> Result:
     """Call a function until it does not raise TransientError; pauses double from 1 to 30 s.
 
     Args:
         function: may be called again after any failure.
         patience_seconds: after so long the last error is raised.
-        sleep: waits between two calls.
+        sleep: waits between two calls; a true result ends the patience at once.
+        but: errors that no waiting mends; they are raised at once.
     """
     deadline = time.monotonic() + patience_seconds
     pause_seconds = 1.0
     while True:
         try:
             return function()
+        except but:
+            raise
         except TransientError:
-            if time.monotonic() + pause_seconds > deadline:
+            if time.monotonic() + pause_seconds > deadline or sleep(pause_seconds):
                 raise
-        sleep(pause_seconds)
         pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+
+
+class PatientStore(ObjectStore):
+    """The same bucket for those who hold a finished render: they wait while S3 is away.
+
+    Args:
+        store: the bucket.
+        stopping: set it to end all waiting; the error of the last try is raised.
+    """
+
+    def __init__(self, store: ObjectStore, stopping: threading.Event) -> None:
+        super().__init__(store.client, store.bucket)
+        self._stopping = stopping
+
+    def put_new(
+        self, key: str, data: bytes | Path, *, content_type: str | None = None
+    ) -> StoredFile:
+        """Write an object, see ObjectStore."""
+        put = super().put_new
+        return self._wait(lambda: put(key, data, content_type=content_type))
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes, see ObjectStore."""
+        get = super().get
+        return self._wait(lambda: get(key))
+
+    def read(self, stored: StoredFile) -> bytes:
+        """Return the bytes that a manifest names, see ObjectStore."""
+        read = super().read
+        return self._wait(lambda: read(stored))
+
+    def download(self, key: str, path: Path, *, expected: StoredFile | None) -> None:
+        """Stream an object to a file, see ObjectStore."""
+        download = super().download
+        self._wait(lambda: download(key, path, expected=expected))
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield every object below `prefix`, see ObjectStore."""
+        listed = super().list
+        yield from self._wait(lambda: [*listed(prefix)])
+
+    def _wait(self, function: Callable[[], Result]) -> Result:
+        return patiently(function, sleep=self._stopping.wait)

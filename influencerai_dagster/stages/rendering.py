@@ -1,70 +1,57 @@
 """Draining the job ledger: what pictures and clips share.
 
-How one picture or one clip is made lives in stages/images.py and stages/videos.py.
+How one picture or one clip is made lives in stages/images.py and stages/videos.py, whose turn it is
+in catalog/ledger/scheduling.py.
 """
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from itertools import cycle
-from typing import Protocol
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Engine
 
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.ledger import ClaimedJob, LeaseLostError
+from influencerai_dagster.catalog.ledger import ClaimedJob, Drain, HeldLease
+from influencerai_dagster.domain.fairness import MAX_DEPTH
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
-from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
-from influencerai_dagster.errors import InfluencerAIError, PermanentError
+from influencerai_dagster.errors import InfluencerAIError, TransientError
+from influencerai_dagster.stages.drain_reports import DrainReport, FinishedJob
+from influencerai_dagster.stages.job_work import JobWorker, Renderer
+from influencerai_dagster.stages.leases import LeaseKeeper
+from influencerai_dagster.stages.patience import PATIENCE_SECONDS
 
 LEASE_SECONDS = 60.0
-_POLL_SECONDS = 0.5
-JOBS_PER_SERVER = 2
-"""One prompt runs while the next waits in the server's own queue, so that it is never empty."""
+_POLL_SECONDS = 1.0
+_CLAIM_PAUSE_SECONDS = 0.02
+_ASK_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class FinishedJob:
-    """One job that a drain brought to its end, or gave back."""
+class DrainRules:
+    """When a drain ends.
 
-    job_id: UUID
-    output: OutputManifest | None
-    error: str | None
-    wait_seconds: float
-    seconds: float
+    Attributes:
+        linger_seconds: how long it waits for new jobs.
+        slice_seconds: after so long it gives its place to others who wait for it.
+        lease_seconds: how long a claim holds without a heartbeat.
+        num_waiting: how many Dagster runs wait for this one's place in its pool.
+        is_given_up: whether the run was taken for dead, and should write nothing more.
+    """
 
-
-@dataclass
-class DrainReport:
-    """What one drain did, in order of completion."""
-
-    jobs: list[FinishedJob] = field(default_factory=list)
-
-    @property
-    def completed(self) -> list[OutputManifest]:
-        """The outputs that were made."""
-        return [job.output for job in self.jobs if job.output is not None]
-
-    @property
-    def failed(self) -> list[FinishedJob]:
-        """The jobs that ended with an error; those to be tried again are among them."""
-        return [job for job in self.jobs if job.error is not None]
-
-
-class Renderer(Protocol):
-    """How one job of a kind is rendered; called from several threads."""
-
-    def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
-        """Render one job on one server; return the output and its stored manifest."""
-
-    def interrupt(self, job: ClaimedJob, server: str) -> None:
-        """Stop the render of one job, and of no other."""
+    linger_seconds: float
+    slice_seconds: float = 30.0
+    lease_seconds: float = LEASE_SECONDS
+    num_waiting: Callable[[], int] = lambda: 0
+    is_given_up: Callable[[], bool] = lambda: False
 
 
 def drain(
@@ -73,12 +60,12 @@ def drain(
     day: DayKey,
     renderer: Renderer,
     *,
-    servers: tuple[str, ...],
     owner: str,
-    linger_seconds: float,
+    rules: DrainRules,
     on_finished: Callable[[FinishedJob], None],
+    own_jobs: Collection[UUID] = (),
 ) -> DrainReport:
-    """Claim and render jobs of one tenant-day until none came for `linger_seconds`.
+    """Claim and render jobs of one tenant-day until none came, or others have their turn.
 
     A failed job does not stop the others; its reason is in the ledger and in the report. When the
     drain itself is stopped, its prompts are interrupted and unfinished jobs go back to pending
@@ -87,110 +74,162 @@ def drain(
     Args:
         owner: who holds the leases, for the ledger (the Dagster run id).
         on_finished: called in this thread for every finished job.
+        own_jobs: not to end before these have ended, or wait for something else.
+
+    Raises:
+        TransientError: PostgreSQL stayed away, or the run was taken for dead.
     """
-    report = DrainReport()
-    running: dict[Future[FinishedJob], tuple[ClaimedJob, str]] = {}
-    slots = cycle(servers)
-    workers = len(servers) * JOBS_PER_SERVER
-    idle_since = time.monotonic()
-    with (
-        ThreadPoolExecutor(workers, thread_name_prefix="render") as pool,
-        _beating(engine, renderer, running),
-    ):
+    place = Drain(owner, kind, day.tenant, day.day)
+    worker = JobWorker(engine, renderer)
+    return _Draining(place, worker, rules, on_finished, own_jobs).run()
+
+
+class _Draining:
+    """One drain and its running jobs."""
+
+    def __init__(
+        self,
+        place: Drain,
+        worker: JobWorker,
+        rules: DrainRules,
+        on_finished: Callable[[FinishedJob], None],
+        own_jobs: Collection[UUID],
+    ) -> None:
+        self._engine = worker.engine
+        self._place = place
+        self._worker = worker
+        self._farm = worker.renderer.farm
+        self._rules = rules
+        self._on_finished = on_finished
+        self._own_jobs = own_jobs
+        self._report = DrainReport()
+        self._running: dict[Future[FinishedJob], ClaimedJob] = {}
+        self._wake = threading.Event()
+        self._has_work = True
+        self._started = self._busy_at = self._reached_at = time.monotonic()
+        self._claimed_at = self._polled_at = self._asked_at = 0.0
+
+    def run(self) -> DrainReport:
+        num_threads = len(list(self._farm.fleet)) * (MAX_DEPTH + 1)
+        with (
+            self._farm.fleet,
+            ThreadPoolExecutor(num_threads, thread_name_prefix="render") as pool,
+            LeaseKeeper(
+                self._engine,
+                self._held,
+                lease_seconds=self._rules.lease_seconds,
+                wake=self._wake,
+                on_cancelled=self._farm.interrupt,
+            ),
+        ):
+            try:
+                while True:
+                    self._start_jobs(pool, num_threads)
+                    if self._is_over():
+                        return self._report
+                    self._wake.wait(_POLL_SECONDS)
+                    self._wake.clear()
+                    self._collect()
+            finally:
+                self._give_back()
+
+    def _held(self) -> dict[UUID, HeldLease]:
+        held = {}
+        for job in list(self._running.values()):
+            render = self._farm.renders.get(job.id)
+            held[job.id] = HeldLease(job.lease_token, render.progress if render else 0.0)
+        return held
+
+    def _start_jobs(self, pool: ThreadPoolExecutor, num_threads: int) -> None:
+        pause = self._claimed_at + _CLAIM_PAUSE_SECONDS - time.monotonic()
+        if pause > 0:
+            time.sleep(pause)  # one claim for several jobs that end at once
+        self._claimed_at = time.monotonic()
         try:
-            while True:
-                for job in _claim(engine, kind, day, owner, workers - len(running)):
-                    server = next(slots)
-                    running[pool.submit(_work, engine, job, server, renderer)] = (job, server)
-                if running:
-                    done, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        del running[future]
-                        report.jobs.append(future.result())
-                        on_finished(report.jobs[-1])
-                    idle_since = time.monotonic()
-                elif time.monotonic() - idle_since >= linger_seconds:
-                    return report
-                else:
-                    time.sleep(_POLL_SECONDS)
-        finally:
-            # The last first: a prompt that is stopped makes room for the next one in its queue.
-            _give_back(engine, renderer, list(running.values())[::-1])
+            jobs = self._claim(num_threads - len(self._running))
+        except TransientError as error:
+            # Jobs that render go on meanwhile, and their results wait to be written.
+            if time.monotonic() - self._reached_at > PATIENCE_SECONDS:
+                raise
+            _log.warning("no jobs were claimed, trying again: %s", error)
+            return
+        self._reached_at = time.monotonic()
+        for job in jobs:
+            future = pool.submit(self._worker.work, job)
+            self._running[future] = job
+            future.add_done_callback(lambda _: self._wake.set())
 
-
-def _claim(engine: Engine, kind: JobKind, day: DayKey, owner: str, limit: int) -> list[ClaimedJob]:
-    if limit <= 0:
+    def _claim(self, limit: int) -> list[ClaimedJob]:
+        now, servers = time.monotonic(), self._worker.usable_servers()
+        with transaction(self._engine) as session:
+            # Also while no server can be used there is work to wait for.
+            self._has_work = ledger.has_claimable(session, self._place)
+            if self._has_work and not self._report.gave_way:
+                self._busy_at = now
+                if limit > 0 and servers:
+                    return ledger.claim_fairly(
+                        session,
+                        self._place,
+                        servers,
+                        lease_seconds=self._rules.lease_seconds,
+                        limit=limit,
+                    )
+            if now - self._polled_at >= _POLL_SECONDS:
+                self._polled_at = now
+                ledger.poll(session, self._place, 0)
         return []
-    with transaction(engine) as session:
-        return ledger.claim(
-            session,
-            kind=kind,
-            tenant=day.tenant,
-            day=day.day,
-            owner=owner,
-            dagster_run_id=owner,
-            lease_seconds=LEASE_SECONDS,
-            limit=limit,
-        )
 
+    def _collect(self) -> None:
+        for future in [future for future in self._running if future.done()]:
+            job = self._running.pop(future)
+            self._farm.renders.pop(job.id, None)
+            self._report.add(future.result())
+            self._on_finished(future.result())
+        if self._running:
+            self._busy_at = time.monotonic()
 
-def _work(engine: Engine, job: ClaimedJob, server: str, renderer: Renderer) -> FinishedJob:
-    """Render one job and write its end into the ledger."""
-    started = time.monotonic()
-    output: OutputManifest | None = None
-    problem: str | None = None
-    try:
-        made, manifest = renderer.render(job, server)
-        with transaction(engine) as session:
-            ledger.complete(session, job.id, job.lease_token, made, manifest.object_key)
-        output = made
-    except LeaseLostError as error:
-        problem = str(error)  # another worker has the job: nothing of it is ours to write
-    except InfluencerAIError as error:
-        problem = str(error)
-        with suppress(LeaseLostError), transaction(engine) as session:
-            ledger.fail(session, job.id, job.lease_token, error)
-    except Exception as error:  # noqa: BLE001 - one job must not end the run of all the others
-        problem = f"{type(error).__name__}: {error}"
-        with suppress(LeaseLostError), transaction(engine) as session:
-            ledger.fail(session, job.id, job.lease_token, PermanentError(problem))
-    return FinishedJob(job.id, output, problem, job.wait_seconds, time.monotonic() - started)
+    def _is_over(self) -> bool:
+        """Decide whether to end: idle for long enough, or others have waited for long enough."""
+        if self._rules.is_given_up():
+            raise TransientError(
+                "this run was taken for dead, because its heartbeat stopped: its jobs went back to "
+                "the ledger, and another run goes on with them"
+            )
+        self._give_way()
+        if self._running:
+            return False
+        has_lingered = time.monotonic() - self._busy_at >= self._rules.linger_seconds
+        is_idle = has_lingered and not self._has_work
+        return self._report.gave_way or (is_idle and not self._has_own_work())
 
+    def _has_own_work(self) -> bool:
+        if not self._own_jobs:
+            return False
+        try:
+            with transaction(self._engine) as session:
+                return ledger.has_active(session, self._place.kind, self._own_jobs)
+        except TransientError:
+            return True
 
-@contextmanager
-def _beating(
-    engine: Engine,
-    renderer: Renderer,
-    running: Mapping[Future[FinishedJob], tuple[ClaimedJob, str]],
-) -> Iterator[None]:
-    """Renew the leases of running jobs while the block runs; stop what was cancelled meanwhile."""
-    stop = threading.Event()
+    def _give_way(self) -> None:
+        """Claim no more if runs wait for this one's place and it had its time."""
+        now = time.monotonic()
+        if self._report.gave_way or now - self._asked_at < _ASK_SECONDS:
+            return
+        self._asked_at = now
+        num_waiting = self._rules.num_waiting()
+        is_idle = not self._running and now - self._busy_at >= _POLL_SECONDS
+        if not num_waiting or not (is_idle or now - self._started >= self._rules.slice_seconds):
+            return
+        with suppress(TransientError), transaction(self._engine) as session:
+            # As many give way as wait, those first whose tenants had the most.
+            is_first = ledger.num_drains_with_more(session, self._place) < num_waiting
+            self._report.gave_way = is_idle or is_first
 
-    def beat() -> None:
-        while not stop.wait(LEASE_SECONDS / 4):
-            for job, server in list(running.values()):
-                # PostgreSQL may be away for a moment: a lease outlives three missed beats.
-                with suppress(InfluencerAIError):
-                    with transaction(engine) as session:
-                        is_ours = ledger.heartbeat(session, job.id, job.lease_token, LEASE_SECONDS)
-                    if not is_ours:
-                        renderer.interrupt(job, server)
-
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _give_back(
-    engine: Engine, renderer: Renderer, unfinished: list[tuple[ClaimedJob, str]]
-) -> None:
-    """Return leases, then stop the prompts: so no stopped render counts as a failure."""
-    for job, server in unfinished:
-        with suppress(InfluencerAIError):
-            with transaction(engine) as session:
-                ledger.release(session, job.id, job.lease_token)
-            renderer.interrupt(job, server)
+    def _give_back(self) -> None:
+        self._farm.stopping.set()
+        # The last first: a prompt that is stopped makes room for the next one in its queue.
+        for job in list(self._running.values())[::-1]:
+            self._worker.give_back(job)
+        with suppress(InfluencerAIError), transaction(self._engine) as session:
+            ledger.end_drain(session, self._place.owner)

@@ -23,7 +23,6 @@ from influencerai_dagster.domain.sampling import (
     VideoFormat,
     VideoSampling,
 )
-from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.runs import RenderResult
 from influencerai_dagster.engines.comfyui.templates import fill_video_workflow, workflow_sha256
 from influencerai_dagster.engines.ffmpeg.encoding import clip_to_mp4, frames_to_mp4, poster_frame
@@ -32,11 +31,11 @@ from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.stages.comfyui_jobs import (
     RenderFarm,
     filename_prefix,
-    interrupt_render,
     load_template,
     render_workflow,
     store_output,
 )
+from influencerai_dagster.stages.patience import PatientStore
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _DEFAULT_WORKFLOW = "svd_image_to_video"
@@ -57,6 +56,9 @@ class VideoRenderer:
     store: ObjectStore
     farm: RenderFarm
 
+    def __post_init__(self) -> None:
+        self.store = PatientStore(self.store, self.farm.stopping)
+
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         """Render one video job, store the MP4, its poster and output.json.
 
@@ -70,10 +72,9 @@ class VideoRenderer:
         source = self._source_picture(job, payload)
         sampling = _sampling(payload)
         template = load_template(self.store, job.tenant, payload.workflow or _DEFAULT_WORKFLOW)
-        with ComfyUIClient(server) as client:
-            image_name = client.upload_image(
-                self.store.read(source), file_name=f"{job.id}.png", subfolder=job.tenant
-            )
+        image_name = self.farm.fleet[server].client.upload_image(
+            self.store.read(source), file_name=f"{job.id}.png", subfolder=job.tenant
+        )
         workflow = fill_video_workflow(
             template, sampling, image_name=image_name, filename_prefix=filename_prefix(job)
         )
@@ -104,10 +105,6 @@ class VideoRenderer:
             created_at=datetime.now(UTC),
         )
         return output, store_output(self.store, output, job)
-
-    def interrupt(self, job: ClaimedJob, server: str) -> None:
-        """Stop the render of one job, and of no other."""
-        interrupt_render(job, server)
 
     def _source_picture(self, job: ClaimedJob, payload: VideoJobPayload) -> StoredFile:
         with transaction(self.engine) as session:

@@ -14,6 +14,7 @@ from influencerai_dagster.domain.jobs import (
     ImageJobPayload,
     JobKind,
     JobRequest,
+    JobStatus,
     LoraReference,
     VideoJobPayload,
 )
@@ -74,6 +75,12 @@ def complete_job(engine: Engine, job: ledger.ClaimedJob) -> ledger.MediaAsset:
     output = output_of(job)
     with transaction(engine) as session:
         return ledger.complete(session, job.id, job.lease_token, output, manifest_key_of(job))
+
+
+def beat(session: Session, job: ledger.ClaimedJob, lease_seconds: float = 600) -> JobStatus | None:
+    """Renew a lease; what the job is if the claim is over, else None."""
+    held = {job.id: ledger.HeldLease(job.lease_token, 0.5)}
+    return ledger.renew_leases(session, held, lease_seconds).get(job.id)
 
 
 def job_now(engine: Engine, job: ledger.Job) -> ledger.Job:

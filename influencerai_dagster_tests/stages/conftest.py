@@ -1,6 +1,7 @@
 """Two tenants in a catalog of their own, and one simulated ComfyUI for the folder's tests."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -9,6 +10,7 @@ from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.catalog.tenants import add_tenant, put_influencer
 from influencerai_dagster.domain.training import BaseModelFamily
+from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.stages.comfyui_jobs import RenderFarm
@@ -67,17 +69,38 @@ def comfyui_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
 
 
 @pytest.fixture
+def second_comfyui(comfyui_simulator: ComfyUISimulator) -> Iterator[ComfyUISimulator]:
+    """Another server that has the models of the first."""
+    root = comfyui_simulator.root / "second"
+    root.mkdir(exist_ok=True)
+    (root / "models").symlink_to(comfyui_simulator.models_dir)
+    simulator = ComfyUISimulator(root, {"seconds_per_step": 0.001}, ())
+    yield simulator
+    simulator.stop()
+    (root / "models").unlink()
+
+
+@pytest.fixture
 def comfyui(comfyui_simulator: ComfyUISimulator) -> Iterator[ComfyUISimulator]:
     """The simulator, without faults before and after."""
     yield comfyui_simulator
     comfyui_simulator.faults(reset=True)
 
 
-@pytest.fixture
-def farm(comfyui: ComfyUISimulator) -> RenderFarm:
+def new_farm(comfyui: ComfyUISimulator, *more: str, **options: Any) -> RenderFarm:
+    """A farm of the simulator and maybe other servers; each drain needs one of its own."""
     return RenderFarm(
-        servers=(comfyui.url,), lora_dir=comfyui.models_dir / "loras", timeout_seconds=30
+        fleet=Fleet((comfyui.url, *more), **options),
+        lora_dir=comfyui.models_dir / "loras",
+        timeout_seconds=30,
     )
+
+
+@pytest.fixture
+def farm(comfyui: ComfyUISimulator) -> Iterator[RenderFarm]:
+    farm = new_farm(comfyui)
+    yield farm
+    farm.fleet.close()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.domain.manifests.loras import LoraManifest
 from influencerai_dagster.domain.training import BaseModelFamily
-from influencerai_dagster.engines.comfyui.object_info import InputSpec, NodeClass, ObjectInfo
 from influencerai_dagster.engines.comfyui.runs import RenderedFile, RenderResult
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
 from influencerai_dagster.stages.comfyui_jobs import (
@@ -91,18 +90,14 @@ def test_every_claim_renders_under_a_prefix_of_its_own(engine: Engine) -> None:
 
 @pytest.mark.parametrize("input_name", ["lora_name", "any_other_name"])
 def test_a_template_that_names_a_lora_file_of_the_server_is_refused(input_name: str) -> None:
-    files = ("victim/secret.safetensors", "demo/mine.safetensors")
-    spec = InputSpec("lora_name", "COMBO", choices=files)
-    loader = NodeClass("LoraLoader", {"lora_name": spec}, {}, ("MODEL",), is_output_node=False)
-    object_info = ObjectInfo({"LoraLoader": loader})
-    own = frozenset({"demo/mine.safetensors"})
+    foreign = frozenset({"victim/secret.safetensors"})
 
     def workflow(value: str) -> dict[str, Any]:
         return {"7": {"class_type": "CreateHookLora", "inputs": {input_name: value, "x": ["1", 0]}}}
 
-    refuse_foreign_loras(workflow("demo/mine.safetensors"), object_info, own)
+    refuse_foreign_loras(workflow("demo/mine.safetensors"), foreign)
     with pytest.raises(PermanentError, match=f"node 7 .CreateHookLora. .*{input_name}"):
-        refuse_foreign_loras(workflow("victim/secret.safetensors"), object_info, own)
+        refuse_foreign_loras(workflow("victim/secret.safetensors"), foreign)
 
 
 @pytest.mark.parametrize(

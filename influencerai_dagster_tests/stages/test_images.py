@@ -1,6 +1,7 @@
 """One image job becomes one picture; what cannot be made says why, and nothing is written."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -262,12 +263,12 @@ def test_a_lora_whose_manifest_is_unreadable_fails_its_job_only(
 
 
 def test_without_a_lora_folder_a_job_with_a_lora_names_the_setting(
-    engine: Engine, object_store: ObjectStore, comfyui: ComfyUISimulator
+    engine: Engine, object_store: ObjectStore, farm: RenderFarm, comfyui: ComfyUISimulator
 ) -> None:
     add_lora(engine, object_store)
-    farm = RenderFarm(servers=(comfyui.url,), lora_dir=None, timeout_seconds=30)
     job = claimed(engine, loras=(LoraReference(dataset="bella"),))
-    text = refused(ImageRenderer(engine, object_store, farm), comfyui.url, job)
+    renderer = ImageRenderer(engine, object_store, replace(farm, lora_dir=None))
+    text = refused(renderer, comfyui.url, job)
     assert "COMFYUI_LORA_DIR is not set" in text
 
 

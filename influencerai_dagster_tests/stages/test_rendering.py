@@ -2,12 +2,14 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from sqlalchemy import Engine
 
@@ -18,10 +20,11 @@ from influencerai_dagster.domain.jobs import JobKind, JobStatus, prompt_id
 from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
 from influencerai_dagster.domain.sampling import ImageSampling
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
-from influencerai_dagster.stages import rendering
+from influencerai_dagster.stages.drain_reports import DrainReport, FinishedJob
 from influencerai_dagster.stages.images import ImageRenderer
-from influencerai_dagster.stages.rendering import DrainReport, FinishedJob, drain
+from influencerai_dagster.stages.rendering import DrainRules, drain
 from influencerai_dagster_tests.catalog.samples import (
     claim_all,
     claim_one,
@@ -39,18 +42,28 @@ def drained(
     renderer: ImageRenderer,
     *,
     owner: str = "run-1",
-    linger_seconds: float = 0,
     on_finished: Callable[[FinishedJob], None] = lambda _: None,
+    own_jobs: Sequence[UUID] = (),
+    urls: Sequence[str] | None = None,
+    fleet: Mapping[str, float] = MappingProxyType({}),
+    **rules: Any,
 ) -> DrainReport:
+    """Drain with a fleet of its own, as every run has."""
+    servers = urls or [server.client.url for server in renderer.farm.fleet]
+    farm = replace(
+        renderer.farm,
+        fleet=Fleet(servers, **fleet),
+        stopping=threading.Event(),
+    )
     return drain(
         renderer.engine,
         JobKind.IMAGE,
         TODAY,
-        renderer,
-        servers=renderer.farm.servers,
+        type(renderer)(renderer.engine, renderer.store, farm),
         owner=owner,
-        linger_seconds=linger_seconds,
+        rules=DrainRules(**{"linger_seconds": 0.0, **rules}),
         on_finished=on_finished,
+        own_jobs=own_jobs,
     )
 
 
@@ -181,34 +194,115 @@ def test_a_job_fails_after_its_third_passing_failure(
     assert drained(renderer).jobs == []
 
 
-def test_a_server_that_is_away_is_a_passing_failure(
-    engine: Engine, renderer: ImageRenderer
+def test_a_server_that_is_away_gets_no_job(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
-    renderer.farm = replace(renderer.farm, servers=("http://127.0.0.1:9",))
-    (job,) = submit(engine, "nobody there")
-    drained(renderer)
-    now = status(engine, job)
-    assert (now.status, now.error_class) == (JobStatus.PENDING, "TransientError")
+    jobs = submit(engine, "one", "two", "three")
+    report = drained(renderer, urls=["http://127.0.0.1:9", comfyui.url])
+    assert len(report.completed) == 3
+    assert {status(engine, job).attempt for job in jobs} == {1}
+
+
+def test_while_no_server_answers_jobs_wait_and_lose_no_attempt(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    comfyui.faults(refuse_connections_seconds=3)
+    (job,) = submit(engine, "patient")
+    assert len(drained(renderer).completed) == 1
+    assert status(engine, job).attempt == 1
+
+
+def test_a_server_that_restarts_costs_no_attempt_of_those_that_wait_there(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    comfyui.faults(seconds_per_step=0.1)
+    jobs = submit(engine, "one", "two", steps=SLOW_STEPS)
+    with ThreadPoolExecutor(1) as pool:
+        draining = pool.submit(drained, renderer)
+        wait_until(lambda: len(prompts_of(comfyui, *jobs)) == 2, "both are there")
+        wait_until(lambda: bool(comfyui.stats()["order"]), "one runs")
+        running, waiting = sorted(
+            jobs, key=lambda job: prompt_id(job.id, 1) not in comfyui.stats()["order"]
+        )
+        wait_until(lambda: status(engine, running).progress > 0, "its worker knows")
+        comfyui.restart()  # quick again
+        wait_until(lambda: status(engine, running).error is not None, "its render is lost")
+        end_backoff(engine)
+        draining.result(timeout=30)
+    assert (status(engine, running).attempt, status(engine, waiting).attempt) == (2, 1)
+    assert status(engine, running).status is JobStatus.COMPLETED
+    assert status(engine, waiting).status is JobStatus.COMPLETED
+
+
+def test_a_server_whose_worker_thread_died_loses_its_jobs_to_another_without_an_attempt(
+    engine: Engine,
+    renderer: ImageRenderer,
+    comfyui: ComfyUISimulator,
+    second_comfyui: ComfyUISimulator,
+) -> None:
+    kill_worker(second_comfyui)
+    jobs = submit(engine, *(f"picture {number}" for number in range(6)))
+    servers = [second_comfyui.url, comfyui.url]
+    report = drained(renderer, urls=servers, fleet={"hung_seconds": 0.5})
+    assert len(report.completed) == 6
+    assert {status(engine, job).attempt for job in jobs} == {1}
+    assert {output.comfyui_url for output in report.completed} == {comfyui.url}
+
+
+def test_what_waits_behind_a_prompt_that_never_ends_goes_elsewhere_without_losing_an_attempt(
+    engine: Engine,
+    renderer: ImageRenderer,
+    comfyui: ComfyUISimulator,
+    second_comfyui: ComfyUISimulator,
+) -> None:
+    second_comfyui.faults(hang_worker=True)
+    _post(second_comfyui, "stuck")
+    wait_until(lambda: second_comfyui.stats()["order"] == ["stuck"], "it is stuck")
+    jobs = submit(engine, *(f"picture {number}" for number in range(6)))
+    servers = [second_comfyui.url, comfyui.url]
+    report = drained(renderer, urls=servers, fleet={"stuck_seconds": 1})
+    assert len(report.completed) == 6
+    assert {status(engine, job).attempt for job in jobs} == {1}
+    assert {output.comfyui_url for output in report.completed} == {comfyui.url}
+
+
+def kill_worker(comfyui: ComfyUISimulator) -> None:
+    """End the worker thread as PROTOCOL.md, point 2, tells: equal numbers and ids in the queue."""
+    comfyui.faults(seconds_per_step=0.2)
+    _post(comfyui, "first")
+    for color in range(3):
+        workflow = {
+            "1": {
+                "class_type": "EmptyImage",
+                "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": color},
+            },
+            "2": {
+                "class_type": "SaveImage",
+                "inputs": {"images": ["1", 0], "filename_prefix": "tie"},
+            },
+        }
+        body = {"prompt": workflow, "prompt_id": "tie", "number": 900}
+        httpx.post(f"{comfyui.url}/prompt", json=body)
+    wait_until(lambda: not comfyui.stats()["is_worker_alive"], "its worker is dead")
 
 
 def test_a_drain_that_is_stopped_gives_its_jobs_back_and_interrupts_only_its_prompts(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(seconds_per_step=0.1)
-    submit(engine, "refused", sampler_name="no such sampler")
     jobs = submit(engine, "one", "two", steps=SLOW_STEPS)  # 20 s each
-    renderer.farm = replace(renderer.farm, servers=(comfyui.url, comfyui.url))
     foreign, stopped_at = str(uuid4()), list[float]()
 
-    def stop(_: FinishedJob) -> None:
-        wait_until(lambda: len(prompts_of(comfyui, *jobs)) == 2, "both are on the server")
-        wait_until(lambda: comfyui.stats()["order"][-1] in prompts_of(comfyui, *jobs), "one runs")
+    def stop() -> bool:
+        ours = prompts_of(comfyui, *jobs)
+        if len(ours) < 2 or not set(comfyui.stats()["order"]) & ours.keys():
+            return False
         _post(comfyui, foreign)
         stopped_at.append(time.monotonic())
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        drained(renderer, on_finished=stop)
+        drained(renderer, is_given_up=stop)
     assert time.monotonic() - stopped_at[0] < 10, "the queued prompt is not waited for"
     for job in jobs:
         now = status(engine, job)
@@ -314,13 +408,11 @@ def test_leases_are_renewed_and_a_cancelled_job_is_stopped_on_its_server(
     engine: Engine,
     renderer: ImageRenderer,
     comfyui: ComfyUISimulator,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rendering, "LEASE_SECONDS", 0.8)
     comfyui.faults(seconds_per_step=0.1)  # 20 s
     (job,) = submit(engine, "slow", steps=SLOW_STEPS)
     with ThreadPoolExecutor(1) as pool:
-        draining = pool.submit(drained, renderer)
+        draining = pool.submit(drained, renderer, lease_seconds=0.8)
         wait_until(lambda: status(engine, job).lease_expires_at is not None, "it is claimed")
         first = status(engine, job).lease_expires_at
 

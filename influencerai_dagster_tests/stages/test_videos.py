@@ -14,7 +14,7 @@ from influencerai_dagster.domain.manifests.outputs import OutputManifest, Stored
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
 from influencerai_dagster.stages.comfyui_jobs import RenderFarm
 from influencerai_dagster.stages.images import ImageRenderer
-from influencerai_dagster.stages.rendering import drain
+from influencerai_dagster.stages.rendering import DrainRules, drain
 from influencerai_dagster.stages.videos import VideoRenderer
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import DAY, claim_one
@@ -57,9 +57,8 @@ def test_a_clip_is_rendered_from_the_picture_and_recorded(
         JobKind.VIDEO,
         TODAY,
         videos,
-        servers=videos.farm.servers,
         owner="run-1",
-        linger_seconds=0,
+        rules=DrainRules(linger_seconds=0),
         on_finished=lambda _: None,
     )
     assert [item.error for item in report.failed] == []

@@ -9,17 +9,19 @@ A claim is a lease: it has an owner, an expiry that heartbeats move, and a token
 every claim. Whatever a worker writes names its token, so a worker whose lease was given to another
 one, or whose job was cancelled, writes nothing more. All functions run in the transaction of their
 caller, and the clock is PostgreSQL's. What is submitted lives in submission.py, who works on it in
-claims.py, how it ends in outcomes.py, and what can be asked in queries.py.
+claims.py, whose turn it is in scheduling.py, how it ends in outcomes.py, what can be asked in
+queries.py.
 """
 
 from influencerai_dagster.catalog.errors import LeaseLostError, TooManyPendingJobsError
 from influencerai_dagster.catalog.job_records import ClaimedJob, Job, MediaAsset
 from influencerai_dagster.catalog.ledger.claims import (
+    HeldLease,
     claim,
     days_with_claimable_jobs,
     expire_leases,
-    heartbeat,
     release,
+    renew_leases,
 )
 from influencerai_dagster.catalog.ledger.outcomes import cancel, complete, fail, fail_dependents
 from influencerai_dagster.catalog.ledger.queries import (
@@ -29,27 +31,46 @@ from influencerai_dagster.catalog.ledger.queries import (
     media_asset_of_job,
     outputs_of_day,
 )
+from influencerai_dagster.catalog.ledger.scheduling import (
+    Drain,
+    claim_fairly,
+    end_drain,
+    has_active,
+    has_claimable,
+    num_drains_with_more,
+    poll,
+)
+from influencerai_dagster.catalog.ledger.signals import Listener
 from influencerai_dagster.catalog.ledger.submission import submit
 
 __all__ = [
     "ClaimedJob",
+    "Drain",
+    "HeldLease",
     "Job",
     "LeaseLostError",
+    "Listener",
     "MediaAsset",
     "TooManyPendingJobsError",
     "cancel",
     "claim",
+    "claim_fairly",
     "complete",
     "count_by_status",
     "days_with_claimable_jobs",
+    "end_drain",
     "expire_leases",
     "fail",
     "fail_dependents",
     "get_job",
-    "heartbeat",
+    "has_active",
+    "has_claimable",
     "list_jobs",
     "media_asset_of_job",
+    "num_drains_with_more",
     "outputs_of_day",
+    "poll",
     "release",
+    "renew_leases",
     "submit",
 ]

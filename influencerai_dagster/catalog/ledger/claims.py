@@ -1,16 +1,19 @@
 """Who works on which job: claims, their leases, and what becomes of leases that ran out."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Update, func, literal, null, or_, select, update
+from sqlalchemy import ColumnElement, func, literal, null, or_, select, text, update
 from sqlalchemy.orm import Session, aliased
 
 from influencerai_dagster.catalog.job_models import JobRow
 from influencerai_dagster.catalog.job_records import ClaimedJob
 from influencerai_dagster.catalog.ledger.outcomes import fail_dependents
+from influencerai_dagster.catalog.ledger.shares import settle
+from influencerai_dagster.catalog.ledger.signals import notify_work
 from influencerai_dagster.catalog.models import LoraRow
 from influencerai_dagster.domain.jobs import JobKind, JobStatus, retry_delay_seconds
 from influencerai_dagster.domain.keys import DayKey
@@ -18,7 +21,25 @@ from influencerai_dagster.errors import TransientError
 
 _MAX_LEASES_PER_SWEEP = 1000
 _FRESH = {"populate_existing": True, "synchronize_session": False}
+_RENEW = text(
+    "UPDATE jobs SET lease_expires_at = now() + :lease, progress = held.progress"
+    " FROM unnest(CAST(:ids AS uuid[]), CAST(:tokens AS bigint[]), CAST(:progress AS real[]))"
+    " AS held (id, token, progress)"
+    " WHERE jobs.id = held.id AND lease_token = held.token AND status = 'running'"
+    " RETURNING jobs.id"
+)
 _UNLEASED: dict[str, Any] = {"lease_owner": null(), "lease_expires_at": null()}
+
+
+class HeldLease(NamedTuple):
+    """A claim that its worker still works on.
+
+    Attributes:
+        progress: how much of the render is done, 0 to 1.
+    """
+
+    token: int
+    progress: float = 0.0
 
 
 def claim(
@@ -71,7 +92,7 @@ def claim_statement(
     dagster_run_id: str | None,
 ) -> Any:  # noqa: ANN401 - ReturningUpdate[JobRow] is not a public name of SQLAlchemy
     """Return the statement of `claim`, one round trip to the server."""
-    wanted = [_is_claimable(kind)]
+    wanted = [is_claimable(kind)]
     if tenant is not None:
         wanted.append(JobRow.tenant_id == tenant)
     if day is not None:
@@ -102,47 +123,79 @@ def claim_statement(
 
 def days_with_claimable_jobs(session: Session, kind: JobKind) -> list[DayKey]:
     """Return every tenant-day that has a job to claim right now."""
-    statement = select(JobRow.tenant_id, JobRow.day).where(_is_claimable(kind)).distinct()
+    statement = select(JobRow.tenant_id, JobRow.day).where(is_claimable(kind)).distinct()
     return sorted(DayKey(row.tenant_id, row.day) for row in session.execute(statement))
 
 
-def heartbeat(session: Session, job_id: UUID, token: int, lease_seconds: float) -> bool:
-    """Renew a lease for `lease_seconds` from now.
+def renew_leases(
+    session: Session, held: Mapping[UUID, HeldLease], lease_seconds: float
+) -> dict[UUID, JobStatus]:
+    """Renew leases for `lease_seconds` from now, and keep how far their renders are.
 
     Returns:
-        Whether the claim still holds; if not, the worker stops: the job was cancelled or its lease
-        ran out.
+        The jobs whose claim is over, with what they are now: their worker writes nothing more. Of
+        one that is cancelled the worker stops the render; one that is anything else has, or will
+        have, another worker, who may want the render.
     """
-    return _write(session, _held(job_id, token).values(lease_expires_at=_from_now(lease_seconds)))
+    if not held:
+        return {}
+    renewed = set(
+        session.scalars(
+            _RENEW,
+            {
+                "ids": [str(job_id) for job_id in held],
+                "tokens": [lease.token for lease in held.values()],
+                "progress": [lease.progress for lease in held.values()],
+                "lease": timedelta(seconds=lease_seconds),
+            },
+        )
+    )
+    lost = held.keys() - renewed
+    if not lost:
+        return {}
+    rows = session.execute(select(JobRow.id, JobRow.status).where(JobRow.id.in_(lost)))
+    return {row.id: JobStatus(row.status) for row in rows}
 
 
 def release(session: Session, job_id: UUID, token: int, *, gpu_seconds: float = 0.0) -> bool:
-    """Give a job back without losing the attempt: the worker shuts down.
+    """Give a job back without losing the attempt: the worker shuts down, or never rendered it.
 
     Returns:
         Whether the claim still held.
     """
-    values = {
-        "status": JobStatus.PENDING,
-        "attempt": JobRow.attempt - 1,
-        "gpu_seconds": JobRow.gpu_seconds + gpu_seconds,
-        **_UNLEASED,
-    }
-    return _write(session, _held(job_id, token).values(values))
+    statement = select(JobRow).where(_is_held(job_id, token)).with_for_update(key_share=True)
+    row = session.scalars(statement, execution_options=_FRESH).one_or_none()
+    if row is None:
+        return False
+    settle(session, row, gpu_seconds, is_whole=False)
+    notify_work(session)
+    row.status = JobStatus.PENDING
+    row.attempt -= 1
+    row.gpu_seconds += gpu_seconds
+    row.lease_owner = row.lease_expires_at = None
+    session.flush()
+    return True
 
 
-def expire_leases(session: Session) -> int:
+def expire_leases(session: Session, owner: str | None = None) -> int:
     """Take jobs back from workers that stopped renewing their leases.
 
     They wait as after a passing failure, or fail when no attempt is left. Takes a thousand at a
-    time, and none that another sweep or a worker is writing right now.
+    time, and none that another sweep or a worker is writing right now. What they were charged with
+    stays: the GPU may well have rendered for them.
+
+    Args:
+        owner: a worker that is known to be dead; its leases are ended before they run out.
 
     Returns:
         How many leases were ended.
     """
+    is_over = JobRow.lease_expires_at < func.now()
+    if owner is not None:
+        is_over = JobRow.lease_owner == owner
     expired = session.execute(
         select(JobRow.id, JobRow.attempt, JobRow.max_attempts)
-        .where(JobRow.status == JobStatus.RUNNING, JobRow.lease_expires_at < func.now())
+        .where(JobRow.status == JobStatus.RUNNING, is_over)
         .order_by(JobRow.lease_expires_at)
         .limit(_MAX_LEASES_PER_SWEEP)
         .with_for_update(skip_locked=True, key_share=True)
@@ -157,10 +210,13 @@ def expire_leases(session: Session) -> int:
     if failed:
         _end_leases(session, failed, status=JobStatus.FAILED, finished_at=func.now())
         fail_dependents(session, failed)
+    if expired:
+        notify_work(session)
     return len(expired)
 
 
-def _is_claimable(kind: JobKind) -> ColumnElement[bool]:
+def is_claimable(kind: JobKind) -> ColumnElement[bool]:
+    """Return the condition that a job can be claimed right now."""
     source = aliased(JobRow)
     # Not EXISTS: beside an OR, PostgreSQL may answer that by reading all completed jobs first.
     source_status = select(source.status).where(source.id == JobRow.depends_on).scalar_subquery()
@@ -180,15 +236,10 @@ def _is_claimable(kind: JobKind) -> ColumnElement[bool]:
     )
 
 
-def _held(job_id: UUID, token: int) -> Update:
-    return update(JobRow).where(
-        JobRow.id == job_id, JobRow.status == JobStatus.RUNNING, JobRow.lease_token == token
+def _is_held(job_id: UUID, token: int) -> ColumnElement[bool]:
+    return (
+        (JobRow.id == job_id) & (JobRow.status == JobStatus.RUNNING) & (JobRow.lease_token == token)
     )
-
-
-def _write(session: Session, statement: Update) -> bool:
-    written = session.scalar(statement.returning(JobRow.id), execution_options=_FRESH)
-    return written is not None
 
 
 def _end_leases(session: Session, ids: list[UUID], **changes: Any) -> None:  # noqa: ANN401 - column values

@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session, aliased
 from influencerai_dagster.catalog.errors import LeaseLostError
 from influencerai_dagster.catalog.job_models import JobRow, MediaAssetRow
 from influencerai_dagster.catalog.job_records import Job, MediaAsset
+from influencerai_dagster.catalog.ledger.shares import settle
+from influencerai_dagster.catalog.ledger.signals import notify_cancelled, notify_work
 from influencerai_dagster.domain.jobs import JobStatus, retry_delay_seconds
 from influencerai_dagster.domain.keys import check_part
 from influencerai_dagster.domain.manifests.outputs import OutputManifest
@@ -76,7 +78,10 @@ def complete(
         error_class=None,
         gpu_seconds=row.gpu_seconds + output.render_seconds,
         cost_usd=row.cost_usd + cost_usd,
+        progress=1.0,
     )
+    settle(session, row, output.render_seconds, is_whole=True)
+    notify_work(session)
     session.flush()
     session.refresh(asset)
     return MediaAsset.of(asset)
@@ -107,6 +112,8 @@ def fail(
     """
     row = _locked(session, job_id)
     _check_held(row, token)
+    settle(session, row, gpu_seconds, is_whole=False)
+    notify_work(session)
     reason: dict[str, Any] = {
         "error": _readable(error),
         "error_class": type(error).__name__,
@@ -130,7 +137,7 @@ def fail(
 
 
 def cancel(session: Session, tenant: str, job_id: UUID) -> Job:
-    """Cancel a job that has not ended; its worker learns it from its next heartbeat.
+    """Cancel a job that has not ended; its worker is told, and learns it at its next heartbeat.
 
     Clips that were to start from its picture fail. A job that has ended stays as it is.
 
@@ -143,6 +150,7 @@ def cancel(session: Session, tenant: str, job_id: UUID) -> Job:
     row = _locked(session, job_id, tenant=check_part(tenant, "tenant"))
     if row.status in _OPEN:
         _end(row, JobStatus.CANCELLED)
+        notify_cancelled(session)
         session.flush()
         fail_dependents(session, [job_id])
         session.refresh(row)

@@ -17,6 +17,7 @@ from influencerai_dagster.catalog.errors import TooManyPendingJobsError
 from influencerai_dagster.catalog.job_models import JobRow
 from influencerai_dagster.catalog.job_records import Job
 from influencerai_dagster.catalog.ledger.references import check_references
+from influencerai_dagster.catalog.ledger.signals import notify_work
 from influencerai_dagster.catalog.models import TenantRow
 from influencerai_dagster.catalog.tenants import unknown_tenant
 from influencerai_dagster.domain.jobs import (
@@ -85,6 +86,7 @@ def submit(
     check_references(session, tenant, [payload for _, _, payload in new])
     if new:
         session.execute(insert(JobRow), [_values(tenant, day, *item) for item in new])
+        notify_work(session)
     rows = session.scalars(select(JobRow).where(JobRow.tenant_id == tenant, JobRow.id.in_(ids)))
     jobs = {row.id: Job.of(row) for row in rows}
     return [jobs[job_id] for job_id in ids]

@@ -98,21 +98,28 @@ class ComfyUIClient:
         path = f"/models/{quote(folder, safe='')}"
         return self.connection.parse(self.connection.send("GET", path), _NAMES)
 
-    def submit(self, workflow: Workflow, *, prompt_id: str, client_id: str) -> None:
+    def submit(
+        self, workflow: Workflow, *, prompt_id: str, client_id: str, is_front: bool = False
+    ) -> None:
         """Queue a workflow under the caller's prompt_id.
 
         No `number` is ever sent: with a reused prompt_id it kills the server's worker thread.
+
+        Args:
+            is_front: it goes before those that wait; the running one is not stopped.
 
         Raises:
             PermanentError: the workflow does not validate there; nothing is queued, also when the
                 server would have run it in part.
             TransientError: it may have been queued all the same: ask history and queue, or cancel.
         """
-        body = {
+        body: dict[str, Any] = {
             "prompt": workflow,
             "prompt_id": _checked(prompt_id),
             "client_id": client_id,
         }
+        if is_front:
+            body["front"] = True
         response = self.connection.send("POST", "/prompt", json=body, accept=(_BAD_REQUEST,))
         answer = self.connection.parse(response, _PROMPT)
         what = f"ComfyUI at {self.url} refused workflow {prompt_id}"

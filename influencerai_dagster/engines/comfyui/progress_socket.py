@@ -10,7 +10,7 @@ import struct
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 from uuid import uuid4
 
 from websockets.exceptions import ConnectionClosed, WebSocketException
@@ -72,7 +72,33 @@ class OtherNews:
     prompt_id: str = ""
 
 
-News: TypeAlias = NodeProgress | PreviewImage | RunEnded | QueueChanged | OtherNews
+@dataclass(frozen=True)
+class LookNow:
+    """Not from the server: something happened to the prompt that history or queue tell."""
+
+
+@dataclass(frozen=True)
+class Abandoned:
+    """Not from the server: it was found unusable, and nobody should wait for it."""
+
+    reason: str
+
+
+News: TypeAlias = (
+    NodeProgress | PreviewImage | RunEnded | QueueChanged | OtherNews | LookNow | Abandoned
+)
+
+
+class NewsSource(Protocol):
+    """Where the news of a run come from: a socket of its own, or a share of one."""
+
+    client_id: str
+
+    def receive(self, timeout_seconds: float) -> News | None:
+        """Return the next news, or None if none came in time; TransientError: the socket broke."""
+
+    def close(self) -> None:
+        """Hear no more."""
 
 
 class ProgressSocket:

@@ -9,9 +9,11 @@ with a prompt_id of its own.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.comfyui.progress_socket import ProgressSocket
+from influencerai_dagster.engines.comfyui.news_hub import NewsHub
+from influencerai_dagster.engines.comfyui.progress_socket import NewsSource, ProgressSocket
 from influencerai_dagster.engines.comfyui.values import (
     HistoryEntry,
     QueueState,
@@ -60,6 +62,9 @@ def run_workflow(
     timeout_seconds: float,
     on_progress: Callable[[RenderProgress], None] | None = None,
     silence_seconds: float = 15.0,
+    news_hub: NewsHub | None = None,
+    is_new: bool = False,
+    is_front: bool = False,
 ) -> RenderResult:
     """Render a workflow, or fetch what an earlier submission of this prompt_id made or is making.
 
@@ -70,18 +75,21 @@ def run_workflow(
         client: the server to render on.
         workflow: in API format, filled and validated.
         prompt_id: a UUID for each job and attempt.
-        timeout_seconds: limit from now to the end of the run, time in the server's queue included.
+        timeout_seconds: limit of the execution; the time in the server's queue is not counted.
         on_progress: called in this thread for every step; what it raises ends the run.
         silence_seconds: after this long without news of this prompt, history and queue are asked.
+        news_hub: the server's, to share its socket; None opens one for this run.
+        is_new: this prompt_id was never submitted before, so nobody need be asked for it.
+        is_front: it goes before the prompts that wait on the server.
 
     Raises:
         PermanentError: the workflow was refused, or a node failed for a reason that stays.
         TransientError: the server is away, restarted, lost the prompt or its file, or stopped
             executing; the run was interrupted, ran out of memory or out of time. Submit it again
-            with another prompt_id and filename_prefix.
+            with another prompt_id and filename_prefix. As NeverStartedError, none of it ran.
     """
     started = time.monotonic()
-    found = locate(client, prompt_id)
+    found = None if is_new else locate(client, prompt_id)
     if isinstance(found, HistoryEntry):
         if found.status is not RunStatus.INTERRUPTED:
             return _fetch(client, found, was_found=True, seconds=0.0)
@@ -92,19 +100,32 @@ def run_workflow(
             client,
             workflow,
             prompt_id=prompt_id,
-            socket=ProgressSocket(client.connection),
-            deadline=started + timeout_seconds,
+            open_news=partial(_open_news, client, news_hub, prompt_id),
+            timeout_seconds=timeout_seconds,
             silence_seconds=silence_seconds,
             is_bystander=was_found,
             on_progress=on_progress,
         ) as watch:
             if not was_found:
-                client.submit(workflow, prompt_id=prompt_id, client_id=watch.client_id)
+                client.submit(
+                    workflow, prompt_id=prompt_id, client_id=watch.client_id, is_front=is_front
+                )
             entry = watch.wait()
     except BaseException:
         client.cancel(prompt_id)
         raise
     return _fetch(client, entry, was_found=was_found, seconds=time.monotonic() - started)
+
+
+def _open_news(
+    client: ComfyUIClient,
+    news_hub: NewsHub | None,
+    prompt_id: str,
+    is_bystander: bool,  # noqa: FBT001 - a partial of it
+) -> NewsSource:
+    if news_hub is None:
+        return ProgressSocket(client.connection)
+    return news_hub.subscribe(prompt_id, is_bystander=is_bystander)
 
 
 def fetch_finished(client: ComfyUIClient, prompt_id: str) -> RenderResult | None:

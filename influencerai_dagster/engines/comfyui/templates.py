@@ -9,7 +9,8 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib.resources import files
 from typing import Any, NoReturn
 
@@ -27,10 +28,15 @@ _FILE_READERS = ("Load", "LoraLoader")
 
 @dataclass(frozen=True)
 class WorkflowTemplate:
-    """A workflow in API format that parameters are written into; its nodes are never changed."""
+    """A workflow in API format that parameters are written into; its nodes are never changed.
+
+    Attributes:
+        is_shipped: it comes with this package, so it names no file of any tenant.
+    """
 
     name: str
     nodes: Mapping[str, Any]
+    is_shipped: bool = False
 
     @property
     def graph(self) -> Graph:
@@ -38,6 +44,7 @@ class WorkflowTemplate:
         return Graph(self.name, self.nodes)
 
 
+@cache
 def shipped_template_names() -> tuple[str, ...]:
     """Return the names of the templates in this package."""
     folder = files(__package__) / "workflows"
@@ -45,6 +52,7 @@ def shipped_template_names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".json") for name in names if name.endswith(".json")))
 
 
+@cache
 def shipped_template(name: str) -> WorkflowTemplate:
     """Return a template of this package; PermanentError lists them if it is none."""
     if name not in shipped_template_names():
@@ -52,7 +60,8 @@ def shipped_template(name: str) -> WorkflowTemplate:
             f"there is no shipped workflow template {name[:80]!r}; there are "
             f"{', '.join(shipped_template_names())}"
         )
-    return parse_template(name, (files(__package__) / "workflows" / f"{name}.json").read_bytes())
+    content = (files(__package__) / "workflows" / f"{name}.json").read_bytes()
+    return replace(parse_template(name, content), is_shipped=True)
 
 
 def parse_template(name: str, content: str | bytes) -> WorkflowTemplate:

@@ -4,6 +4,7 @@ Whether the socket talks, drops, goes deaf or the server restarts. The whole of 
 runs.py. Source: comfyui/PROTOCOL.md, points 2, 9 to 11, 17 to 19 and 22.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,17 +13,19 @@ from typing import Self
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.progress_socket import (
+    Abandoned,
+    LookNow,
     News,
+    NewsSource,
     NodeProgress,
     PreviewImage,
-    ProgressSocket,
     QueueChanged,
     RunEnded,
 )
 from influencerai_dagster.engines.comfyui.values import HistoryEntry, QueueState, Workflow
 from influencerai_dagster.errors import TransientError
 
-_RECONNECT_SECONDS = 20.0
+_RECONNECT_SECONDS = 10.0
 _MAX_FAILED_CHECKS = 3
 
 
@@ -62,6 +65,10 @@ def locate(client: ComfyUIClient, prompt_id: str) -> HistoryEntry | QueueState |
     return client.history(prompt_id)
 
 
+class NeverStartedError(TransientError):
+    """The server lost the prompt, or is unusable, before it executed any of it."""
+
+
 class RunWatch:
     """Watches one prompt until it ends; closes its socket as a context manager.
 
@@ -69,8 +76,9 @@ class RunWatch:
         client: the server that runs it.
         workflow: what was submitted, for the classes of its nodes.
         prompt_id: the prompt.
-        socket: an open socket; it is replaced when it fails.
-        deadline: time.monotonic() at which waiting ends.
+        open_news: opens a socket for this run or a share of one, told whether the run is a
+            bystander; called again when it fails.
+        timeout_seconds: limit of the execution; the time in the server's queue is not counted.
         silence_seconds: after this long without news of this prompt, history and queue are asked.
         is_bystander: another client id submitted the prompt, so that only `status` reaches this
             socket, and every `status` is a reason to look.
@@ -83,8 +91,8 @@ class RunWatch:
         workflow: Workflow,
         *,
         prompt_id: str,
-        socket: ProgressSocket,
-        deadline: float,
+        open_news: Callable[[bool], NewsSource],
+        timeout_seconds: float,
         silence_seconds: float,
         is_bystander: bool,
         on_progress: Callable[[RenderProgress], None] | None,
@@ -92,14 +100,15 @@ class RunWatch:
         self._client = client
         self._workflow = workflow
         self._prompt_id = prompt_id
-        self._socket = socket
-        self._deadline = deadline
+        self._open_news = open_news
+        self._socket = self._first_socket(is_bystander=is_bystander)
+        self._timeout_seconds = timeout_seconds
+        self._started: float | None = None
         self._silence_seconds = silence_seconds
         self._is_bystander = is_bystander
         self._on_progress = on_progress
         self._next_check = time.monotonic() + silence_seconds
         self._failed_checks = 0
-        self._has_heard = False
         self._num_prompts = 0
         self._idle_head: str | None = None
         self._idle_since = 0.0
@@ -125,7 +134,9 @@ class RunWatch:
         """Return the history entry as soon as the run has ended, in whatever way.
 
         Raises:
-            TransientError: the time limit passed, the server lost the prompt, executes nothing, or
+            NeverStartedError: the server lost the prompt before it executed it, or executes
+                nothing at all.
+            TransientError: the time limit passed, the server lost the prompt while it ran, or
                 cannot be reached any more.
         """
         while True:
@@ -133,15 +144,32 @@ class RunWatch:
                 entry = self._look()
                 if entry is not None:
                     return entry
-            if time.monotonic() >= self._deadline:
+            if time.monotonic() >= self._deadline():
                 raise TransientError(
                     f"run {self._prompt_id} on ComfyUI at {self._client.url} did not end within "
                     "its time limit (COMFYUI_TIMEOUT); it is taken off the server. Submit it again."
                 )
 
+    def _first_socket(self, *, is_bystander: bool) -> NewsSource:
+        try:
+            return self._open_news(is_bystander)
+        except TransientError as error:
+            raise error if is_bystander else NeverStartedError(str(error)) from error
+
+    def _deadline(self) -> float:
+        return math.inf if self._started is None else self._started + self._timeout_seconds
+
+    def _note_start(self) -> None:
+        if self._started is None:
+            self._started = time.monotonic()
+
+    def _gone(self, text: str) -> TransientError:
+        """Return the error of a prompt that is gone: a lost render, or only a lost place."""
+        return NeverStartedError(text) if self._started is None else TransientError(text)
+
     def _receive(self) -> News | None:
         """Return the next news; a socket that fails is replaced, and history has to be read."""
-        until = min(self._next_check, self._deadline)
+        until = min(self._next_check, self._deadline())
         try:
             return self._socket.receive(until - time.monotonic())
         except TransientError:
@@ -151,16 +179,22 @@ class RunWatch:
     def _must_look(self, news: News | None) -> bool:
         """Take note of the news; say whether it is time to read history."""
         match news:
+            case Abandoned():
+                if self._started is None:
+                    raise NeverStartedError(news.reason)
+                return True
+            case LookNow():
+                return True
             case QueueChanged():
                 # While it waits, one prompt less may be this one: taken out of the queue.
-                is_fewer = news.num_prompts < self._num_prompts and not self._has_heard
+                is_fewer = news.num_prompts < self._num_prompts and self._started is None
                 self._num_prompts = news.num_prompts
                 return self._is_bystander or is_fewer or time.monotonic() >= self._next_check
             case None:
                 return time.monotonic() >= self._next_check
             case _ if news.prompt_id != self._prompt_id:
                 return time.monotonic() >= self._next_check
-        self._has_heard = True
+        self._note_start()
         self._next_check = time.monotonic() + self._silence_seconds
         if isinstance(news, NodeProgress | PreviewImage):
             self._report(news)
@@ -196,13 +230,15 @@ class RunWatch:
         if isinstance(found, HistoryEntry):
             return found
         if found is None:
-            raise TransientError(
+            raise self._gone(
                 f"ComfyUI at {self._client.url} lost prompt {self._prompt_id}: it is neither in "
                 "the queue nor in history. The server restarted, or someone cleared its queue. "
                 "Submit it again."
             )
         self._check_worker(found)
-        is_deaf = was_silent and found.is_running(self._prompt_id) and not self._has_heard
+        is_deaf = was_silent and found.is_running(self._prompt_id) and self._started is None
+        if found.is_running(self._prompt_id):
+            self._note_start()
         if is_deaf and not self._is_bystander:
             self._reconnect()
         return None
@@ -216,7 +252,7 @@ class RunWatch:
         if self._idle_head != head:
             self._idle_head, self._idle_since = head, now
         elif now - self._idle_since >= self._silence_seconds:
-            raise TransientError(
+            raise self._gone(
                 f"ComfyUI at {self._client.url} executes nothing though {len(queue.pending)} "
                 "prompts wait: its worker thread is dead. Restart that server, then submit again."
             )
@@ -225,11 +261,11 @@ class RunWatch:
         """Open another socket under a fresh id: it hears `status` only, and every one is a look."""
         self._socket.close()
         self._is_bystander = True
-        give_up = min(time.monotonic() + _RECONNECT_SECONDS, self._deadline)
+        give_up = min(time.monotonic() + _RECONNECT_SECONDS, self._deadline())
         wait_seconds = 0.1
         while True:
             try:
-                self._socket = ProgressSocket(self._client.connection)
+                self._socket = self._open_news(self._is_bystander)
                 break
             except TransientError:
                 if time.monotonic() + wait_seconds >= give_up:

@@ -27,8 +27,10 @@ from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
+from influencerai_dagster.stages.drain_reports import DrainReport, FinishedJob
 from influencerai_dagster.stages.images import ImageRenderer
-from influencerai_dagster.stages.rendering import DrainReport, FinishedJob, Renderer, drain
+from influencerai_dagster.stages.job_work import Renderer
+from influencerai_dagster.stages.rendering import DrainRules, drain
 from influencerai_dagster.stages.videos import VideoRenderer
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -58,7 +60,7 @@ def render_images(
 ) -> dg.Output[DayManifest]:
     """Render the pending pictures of one tenant-day through ComfyUI."""
     renderer = ImageRenderer(catalog.engine, object_store.store, comfyui.farm())
-    return _run(context, config, JobKind.IMAGE, renderer, object_store, catalog, comfyui, studio)
+    return _run(context, config, JobKind.IMAGE, renderer, object_store, catalog, studio)
 
 
 @dg.op(pool="video_generation", code_version="1", ins={"generated_images": dg.In(dg.Nothing)})
@@ -72,7 +74,7 @@ def render_videos(
 ) -> dg.Output[DayManifest]:
     """Render the pending clips of one tenant-day through ComfyUI and ffmpeg."""
     renderer = VideoRenderer(catalog.engine, object_store.store, comfyui.farm())
-    return _run(context, config, JobKind.VIDEO, renderer, object_store, catalog, comfyui, studio)
+    return _run(context, config, JobKind.VIDEO, renderer, object_store, catalog, studio)
 
 
 def parse_jobs(kind: JobKind, jobs: list[dict[str, Any]], run_id: str) -> list[JobRequest]:
@@ -115,13 +117,12 @@ def _run(
     renderer: Renderer,
     object_store: ObjectStoreResource,
     catalog: CatalogResource,
-    comfyui: ComfyUIResource,
     studio: StudioResource,
 ) -> dg.Output[DayManifest]:
     with dagster_failures(context.retry_number):
         day = DayKey.parse(context.partition_key)
         with transaction(catalog.engine) as session:
-            ledger.submit(
+            own_jobs = ledger.submit(
                 session,
                 day.tenant,
                 day.day,
@@ -133,10 +134,10 @@ def _run(
             kind,
             day,
             renderer,
-            servers=tuple(comfyui.urls),
             owner=context.run_id,
-            linger_seconds=studio.generation_linger_seconds,
+            rules=DrainRules(linger_seconds=studio.generation_linger_seconds),
             on_finished=lambda job: _log(context, job),
+            own_jobs=[job.id for job in own_jobs],
         )
         with transaction(catalog.engine) as session:
             outputs = ledger.outputs_of_day(session, day, kind)
@@ -166,8 +167,8 @@ def _log(context: dg.OpExecutionContext, job: FinishedJob) -> None:
 def _metadata(store: ObjectStore, manifest: DayManifest, report: DrainReport) -> Metadata:
     facts: Metadata = {
         "outputs_of_day": len(manifest.outputs),
-        "completed": len(report.completed),
-        "failed": len(report.failed),
+        "completed": report.num_completed,
+        "failed": report.num_failed,
         "jobs": table([_row(job) for job in report.jobs]),
     }
     shown = report.completed[-_SHEET_OUTPUTS:]

@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from influencerai_dagster.domain.manifests.captions import CaptionSource
+from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.engines.kohya.captioners import BlipCaptioner, Wd14Captioner
 from influencerai_dagster.engines.openrouter.captioner import OpenRouterCaptioner
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient
@@ -12,6 +13,9 @@ from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.stages.captions import Captioner
 from influencerai_dagster.stages.comfyui_jobs import RenderFarm
 from influencerai_dagster.stages.loras import Trainer
+
+_GRACE_SECONDS = 30.0
+"""A render over its time limit is interrupted, which takes up to 15 s to act."""
 
 
 class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic
@@ -30,7 +34,7 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
     def farm(self) -> RenderFarm:
         """Return the servers as the stages take them."""
         return RenderFarm(
-            servers=tuple(self.urls),
+            fleet=Fleet(self.urls, stuck_seconds=self.timeout_seconds + _GRACE_SECONDS),
             lora_dir=Path(self.lora_dir) if self.lora_dir else None,
             timeout_seconds=self.timeout_seconds,
         )

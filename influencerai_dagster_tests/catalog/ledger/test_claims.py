@@ -18,6 +18,7 @@ from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
     backoff_seconds,
+    beat,
     claim_all,
     claim_one,
     complete_job,
@@ -153,11 +154,12 @@ def test_days_with_work_are_those_with_a_job_that_can_be_claimed_now(engine: Eng
 def test_a_heartbeat_renews_the_lease(engine: Engine, session: Session) -> None:
     submit_one(engine)
     job = claim_one(engine, lease_seconds=10)
-    assert ledger.heartbeat(session, job.id, job.lease_token, 600)
+    assert beat(session, job) is None
     renewed = ledger.get_job(session, "demo", job.id)
     assert renewed.lease_expires_at is not None
     assert job.lease_expires_at is not None
     assert (renewed.lease_expires_at - job.lease_expires_at).total_seconds() > 500
+    assert renewed.progress == 0.5
 
 
 def test_a_heartbeat_with_an_old_token_renews_nothing(engine: Engine) -> None:
@@ -168,7 +170,7 @@ def test_a_heartbeat_with_an_old_token_renews_nothing(engine: Engine) -> None:
     claim_one(engine)
     before = job_now(engine, old)
     with transaction(engine) as session:
-        assert not ledger.heartbeat(session, old.id, old.lease_token, 600)
+        assert beat(session, old) is JobStatus.RUNNING
     assert job_now(engine, old) == before
 
 
@@ -249,7 +251,7 @@ def test_a_worker_whose_lease_expired_can_write_nothing_more(engine: Engine) -> 
             ledger.fail(session, old.id, old.lease_token, error)
     with transaction(engine) as session:
         assert not ledger.release(session, old.id, old.lease_token)
-        assert not ledger.heartbeat(session, old.id, old.lease_token, 60)
+        assert beat(session, old) is JobStatus.RUNNING
         assert ledger.media_asset_of_job(session, "demo", old.id) is None
     assert job_now(engine, new) == before
     assert complete_job(engine, new).job_id == old.id

@@ -216,17 +216,21 @@ def test_a_long_wait_behind_a_running_prompt_is_no_dead_worker(client: ComfyUICl
     assert len(first.result().files) == len(second.result().files) == 1
 
 
-def test_a_pending_prompt_over_its_time_limit_leaves_the_queue_and_the_running_one_alone(
+def test_the_time_limit_of_a_prompt_that_waits_begins_when_it_runs(
     slow: ComfyUISimulator, client: ComfyUIClient
 ) -> None:
     first = BackgroundRun(client)
     first.wait_until_sampling()
-    second = BackgroundRun(client, timeout_seconds=0.2)
+    second = BackgroundRun(client, steps=4, timeout_seconds=0.4)  # 0.1 s, behind half a second
+    assert len(second.result().files) == 1
+    third = BackgroundRun(client, timeout_seconds=0.2)
     with pytest.raises(TransientError, match="time limit"):
-        second.result()
-    assert not client.queue().is_pending(second.prompt_id)
+        third.result()
     assert len(first.result().files) == 1
-    assert slow.stats()["prompts"][second.prompt_id]["executed"] == 0
+    _wait_for(
+        lambda: slow.stats()["prompts"][third.prompt_id]["outcome"] == "execution_interrupted",
+        "it is interrupted",
+    )
 
 
 def test_running_out_of_memory_is_transient(

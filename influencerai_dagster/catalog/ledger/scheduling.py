@@ -1,0 +1,228 @@
+"""Fair claims: which jobs a drain may take now, and on which server each renders.
+
+The rule is domain/fairness.py; here it gets its facts and its decisions are written. One claim at a
+time decides (an advisory lock that ends with the transaction), so two drains never take one slot.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, delete, func, literal, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from influencerai_dagster.catalog.job_models import JobRow
+from influencerai_dagster.catalog.job_records import ClaimedJob
+from influencerai_dagster.catalog.ledger.claims import claim_statement, is_claimable
+from influencerai_dagster.catalog.ledger.shares import charge, mean_column
+from influencerai_dagster.catalog.models import TenantRow
+from influencerai_dagster.catalog.scheduling_models import DrainRow, GpuShareRow
+from influencerai_dagster.domain import fairness
+from influencerai_dagster.domain.fairness import Contender, ServerLoad, Share
+from influencerai_dagster.domain.jobs import JobKind, JobStatus
+
+LIVE_SECONDS = 3.0
+"""A drain polls every second; after so long without, no slot is kept free for it."""
+
+_LOCK = text("SELECT pg_advisory_xact_lock(448724994)")  # any number that nobody else here uses
+_FRESH = {"populate_existing": True, "synchronize_session": False}
+_MAX_COUNTED = 16
+
+
+@dataclass(frozen=True)
+class Drain:
+    """A worker that drains one tenant-day.
+
+    Attributes:
+        owner: its Dagster run id.
+    """
+
+    owner: str
+    kind: JobKind
+    tenant: str
+    day: date
+
+
+def has_claimable(session: Session, drain: Drain) -> bool:
+    """Tell whether a drain has anything to claim; asks for no lock."""
+    return session.scalar(select(_claimable(drain).exists())) or False
+
+
+def has_active(session: Session, kind: JobKind, job_ids: Collection[UUID]) -> bool:
+    """Tell whether any of these jobs renders, can be claimed, or waits out a backoff."""
+    is_active = (
+        (JobRow.status == JobStatus.RUNNING)
+        | is_claimable(kind)
+        | ((JobRow.status == JobStatus.PENDING) & (JobRow.attempt > 0))
+    )
+    statement = select(JobRow.id).where(JobRow.id.in_(job_ids), is_active)
+    return session.scalar(select(statement.exists())) or False
+
+
+def poll(session: Session, drain: Drain, num_wanted: int) -> None:
+    """Say that a drain is alive, and how many jobs it would take."""
+    values = {"num_wanted": num_wanted, "polled_at": func.now()}
+    statement = insert(DrainRow).values(
+        owner=drain.owner, tenant_id=drain.tenant, kind=drain.kind, day=drain.day, **values
+    )
+    session.execute(
+        statement.on_conflict_do_update(index_elements=[DrainRow.owner], set_=values),
+    )
+
+
+def end_drain(session: Session, owner: str) -> None:
+    """Say that a drain has ended."""
+    session.execute(delete(DrainRow).where(DrainRow.owner == owner))
+
+
+def num_drains_with_more(session: Session, drain: Drain) -> int:
+    """Count the live drains whose tenants had more of the GPUs than this drain's, by weight."""
+    mine = select(GpuShareRow.finish_tag).where(GpuShareRow.tenant_id == drain.tenant)
+    statement = (
+        select(func.count())
+        .select_from(DrainRow)
+        .join(GpuShareRow, GpuShareRow.tenant_id == DrainRow.tenant_id)
+        .where(
+            DrainRow.kind == drain.kind,
+            DrainRow.owner != drain.owner,
+            _is_live(),
+            GpuShareRow.finish_tag > func.coalesce(mine.scalar_subquery(), 0.0),
+        )
+    )
+    return session.scalar(statement) or 0
+
+
+def claim_fairly(
+    session: Session,
+    drain: Drain,
+    servers: Mapping[str, int],
+    *,
+    lease_seconds: float,
+    limit: int,
+) -> list[ClaimedJob]:
+    """Take the jobs that a drain may start now, each with its server, and charge its tenant.
+
+    Args:
+        servers: the usable servers' addresses without credentials → prompts in their own queues.
+        lease_seconds: how long the claims hold without a heartbeat.
+        limit: at most so many.
+
+    Returns:
+        The jobs, first those that come first; empty if there are none or it is not their turn.
+    """
+    session.execute(_LOCK)
+    num_wanted = _count_claimable(session, drain)
+    loads = _server_loads(session, servers)
+    shares, now = _shares(session, drain)
+    me = Contender(drain.owner, shares[drain.tenant], min(num_wanted, limit))
+    slots = fairness.allot(me, _others(session, drain, shares), loads, now)[:limit]
+    rows = _claim(session, drain, lease_seconds, len(slots)) if slots else []
+    names = [_affinity(row.tenant_id, row.lora_datasets, row.payload) for row in rows]
+    jobs = []
+    for row, slot in zip(rows, fairness.assign(slots, names, loads), strict=True):
+        row.server = slot.url
+        row.progress = 0.0
+        row.charged_seconds = me.share.render_seconds
+        jobs.append(replace(ClaimedJob.of(row), is_front=slot.is_front))
+    if jobs:
+        session.flush()
+        charge(session, me.share, now, len(jobs))
+    poll(session, drain, num_wanted - len(jobs))
+    return jobs
+
+
+def _claimable(drain: Drain) -> Any:  # noqa: ANN401 - Select of SQLAlchemy's own generics
+    return select(JobRow.id).where(
+        JobRow.tenant_id == drain.tenant, JobRow.day == drain.day, is_claimable(drain.kind)
+    )
+
+
+def _count_claimable(session: Session, drain: Drain) -> int:
+    some = _claimable(drain).limit(_MAX_COUNTED).subquery()
+    return session.scalar(select(func.count()).select_from(some)) or 0
+
+
+def _claim(session: Session, drain: Drain, lease_seconds: float, limit: int) -> Sequence[JobRow]:
+    statement = claim_statement(
+        kind=drain.kind,
+        owner=drain.owner,
+        lease_seconds=lease_seconds,
+        limit=limit,
+        tenant=drain.tenant,
+        day=drain.day,
+        dagster_run_id=drain.owner,
+    )
+    rows = session.scalars(statement, execution_options=_FRESH)
+    return sorted(rows, key=lambda row: (-row.priority, row.number))
+
+
+def _server_loads(session: Session, servers: Mapping[str, int]) -> list[ServerLoad]:
+    loads = {url: ServerLoad(url, queue_length) for url, queue_length in servers.items()}
+    running = session.execute(
+        select(
+            JobRow.server,
+            JobRow.tenant_id,
+            JobRow.lora_datasets,
+            JobRow.payload["base_model"].astext.label("base_model"),
+        )
+        .where(JobRow.status == literal(JobStatus.RUNNING.value, literal_execute=True))
+        .order_by(JobRow.started_at, JobRow.number)
+    )
+    for row in running:
+        load = loads.get(row.server)
+        if load is not None:
+            load.tenants.append(row.tenant_id)
+            load.newest = fairness.affinity(row.tenant_id, row.lora_datasets, row.base_model)
+    return list(loads.values())
+
+
+def _affinity(tenant: str, lora_datasets: Iterable[str], payload: Mapping[str, Any]) -> str:
+    return fairness.affinity(tenant, lora_datasets, payload.get("base_model"))
+
+
+def _shares(session: Session, drain: Drain) -> tuple[dict[str, Share], float]:
+    """Return the shares of the drain's tenant and of those that have live drains, and the clock."""
+    mean = mean_column(drain.kind)
+    live = select(DrainRow.tenant_id).where(_is_live())
+    rows = session.execute(
+        select(
+            TenantRow.id,
+            TenantRow.gpu_weight,
+            func.coalesce(GpuShareRow.finish_tag, 0.0).label("finish_tag"),
+            func.coalesce(
+                mean, select(func.avg(mean)).scalar_subquery(), fairness.DEFAULT_RENDER_SECONDS
+            ).label("render_seconds"),
+            select(func.max(GpuShareRow.start_tag)).scalar_subquery().label("clock"),
+        )
+        .outerjoin(GpuShareRow, GpuShareRow.tenant_id == TenantRow.id)
+        .where((TenantRow.id == drain.tenant) | TenantRow.id.in_(live))
+    ).all()
+    return {row.id: _share(row) for row in rows}, rows[0].clock or 0.0
+
+
+def _share(row: Row[Any]) -> Share:
+    return Share(
+        tenant=row.id,
+        finish_tag=row.finish_tag,
+        weight=row.gpu_weight,
+        render_seconds=row.render_seconds,
+    )
+
+
+def _others(session: Session, drain: Drain, shares: Mapping[str, Share]) -> list[Contender]:
+    rows = session.execute(
+        select(DrainRow.owner, DrainRow.tenant_id, DrainRow.num_wanted).where(
+            DrainRow.owner != drain.owner, DrainRow.num_wanted > 0, _is_live()
+        )
+    )
+    return [
+        Contender(row.owner, shares.get(row.tenant_id, Share(row.tenant_id)), row.num_wanted)
+        for row in rows
+    ]
+
+
+def _is_live() -> Any:  # noqa: ANN401 - ColumnElement[bool]
+    return DrainRow.polled_at > func.now() - timedelta(seconds=LIVE_SECONDS)

@@ -1,0 +1,60 @@
+"""What renders cost their tenants: charged with the mean when claimed, corrected when measured.
+
+What the numbers mean is told in domain/fairness.py.
+"""
+
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from influencerai_dagster.catalog.job_models import JobRow
+from influencerai_dagster.catalog.models import TenantRow
+from influencerai_dagster.catalog.scheduling_models import GpuShareRow
+from influencerai_dagster.domain.fairness import NEWEST_SHARE, Share
+from influencerai_dagster.domain.jobs import JobKind
+
+
+def mean_column(kind: JobKind) -> Any:  # noqa: ANN401 - InstrumentedAttribute
+    """Return the column that holds the mean render time of a kind."""
+    return GpuShareRow.image_seconds if kind is JobKind.IMAGE else GpuShareRow.video_seconds
+
+
+def charge(session: Session, share: Share, now: float, num_jobs: int) -> None:
+    """Charge a tenant for jobs that it claims at this virtual time."""
+    paid = max(now, share.finish_tag) + num_jobs * share.cost
+    statement = insert(GpuShareRow).values(
+        tenant_id=share.tenant, start_tag=paid - share.cost, finish_tag=paid
+    )
+    # What is settled at this moment moves finish_tag too: add to it, do not replace it.
+    grown = func.greatest(GpuShareRow.finish_tag, now) + num_jobs * share.cost
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[GpuShareRow.tenant_id],
+            set_={"start_tag": grown - share.cost, "finish_tag": grown},
+        )
+    )
+
+
+def settle(session: Session, row: JobRow, used_seconds: float, *, is_whole: bool) -> None:
+    """Correct what a claim was charged with to what it took; its charge is 0 then.
+
+    Args:
+        row: the job, locked.
+        used_seconds: measured render time of this claim.
+        is_whole: it is the time of a whole render, which tells what the next one will take.
+    """
+    weight = select(TenantRow.gpu_weight).where(TenantRow.id == row.tenant_id).scalar_subquery()
+    owed = (used_seconds - row.charged_seconds) / weight
+    changes: dict[Any, Any] = {
+        GpuShareRow.finish_tag: GpuShareRow.finish_tag + owed,
+        GpuShareRow.used_seconds: GpuShareRow.used_seconds + used_seconds,
+    }
+    if is_whole:
+        mean = mean_column(JobKind(row.kind))
+        moved = mean + NEWEST_SHARE * (used_seconds - mean)
+        changes[mean] = func.coalesce(moved, used_seconds)
+    statement = update(GpuShareRow).where(GpuShareRow.tenant_id == row.tenant_id).values(changes)
+    session.execute(statement, execution_options={"synchronize_session": False})
+    row.charged_seconds = 0.0

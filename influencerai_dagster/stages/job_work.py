@@ -1,0 +1,113 @@
+"""One claimed job from its claim to its end in the ledger, whatever happens in between.
+
+Which jobs are claimed lives in stages/rendering.py, how one is rendered in stages/images.py and
+stages/videos.py.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sqlalchemy import Engine
+
+from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.ledger import ClaimedJob, LeaseLostError
+from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
+from influencerai_dagster.engines.comfyui.waiting import NeverStartedError
+from influencerai_dagster.errors import InfluencerAIError, PermanentError
+from influencerai_dagster.stages.comfyui_jobs import RenderFarm
+from influencerai_dagster.stages.drain_reports import FinishedJob
+from influencerai_dagster.stages.patience import patiently
+
+_AVOID_SECONDS = 5.0
+
+
+class Renderer(Protocol):
+    """How one job of a kind is rendered; called from several threads."""
+
+    farm: RenderFarm
+
+    def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
+        """Render one job on one server; return the output and its stored manifest."""
+
+
+@dataclass
+class JobWorker:
+    """Works on jobs in any number of threads."""
+
+    engine: Engine
+    renderer: Renderer
+    _avoided: dict[str, float] = field(default_factory=dict)
+
+    def usable_servers(self) -> dict[str, int]:
+        """Return the servers that jobs may be sent to, with the length of their queues."""
+        now = time.monotonic()
+        usable = self.renderer.farm.fleet.usable()
+        return {url: num for url, num in usable.items() if self._avoided.get(url, 0.0) <= now}
+
+    def give_back(self, job: ClaimedJob) -> None:
+        """Return a lease, then stop the prompt: so no stopped render counts as a failure."""
+        is_ours = True
+        with suppress(InfluencerAIError):
+            is_ours = self._release(job)
+        if is_ours:  # else another worker has the job, and may want the render
+            self.renderer.farm.interrupt(job.id)
+
+    def work(self, job: ClaimedJob) -> FinishedJob:
+        """Render one job and write its end into the ledger."""
+        started = time.monotonic()
+        output: OutputManifest | None = None
+        problem: str | None = None
+        server = job.server or ""
+        try:
+            made, manifest = self.renderer.render(job, server)
+            self._write(lambda: self._complete(job, made, manifest))
+            output = made
+        except LeaseLostError as error:
+            problem = str(error)  # another worker has the job: nothing of it is ours to write
+        except NeverStartedError as error:
+            problem = str(error)
+            self._avoided[server] = time.monotonic() + _AVOID_SECONDS
+            self._write(lambda: self._release(job))
+        except InfluencerAIError as error:
+            problem = str(error)
+            self._fail(job, error)
+        except Exception as error:  # noqa: BLE001 - one job must not end the run of all the others
+            problem = f"{type(error).__name__}: {error}"
+            self._fail(job, PermanentError(problem))
+        return FinishedJob(
+            job_id=job.id,
+            output=output,
+            error=problem,
+            wait_seconds=job.wait_seconds,
+            seconds=time.monotonic() - started,
+            server=output.comfyui_url if output else server,
+            attempt=job.attempt,
+        )
+
+    def _write(self, write: Callable[[], object]) -> None:
+        """Write into the ledger, and wait for PostgreSQL while it is away."""
+        patiently(write, sleep=self.renderer.farm.stopping.wait, but=(LeaseLostError,))
+
+    def _complete(self, job: ClaimedJob, output: OutputManifest, manifest: StoredFile) -> None:
+        with transaction(self.engine) as session:
+            ledger.complete(session, job.id, job.lease_token, output, manifest.object_key)
+
+    def _release(self, job: ClaimedJob) -> bool:
+        used = self.renderer.farm.used_seconds(job.id)
+        with transaction(self.engine) as session:
+            return ledger.release(session, job.id, job.lease_token, gpu_seconds=used)
+
+    def _fail(self, job: ClaimedJob, problem: InfluencerAIError) -> None:
+        used = self.renderer.farm.used_seconds(job.id)
+
+        def write() -> None:
+            with transaction(self.engine) as session:
+                ledger.fail(session, job.id, job.lease_token, problem, gpu_seconds=used)
+
+        # If the ledger stays away, the lease runs out and another worker has the job.
+        with suppress(InfluencerAIError):
+            self._write(write)

@@ -80,9 +80,15 @@ class ServerLoad:
 
 @dataclass(frozen=True)
 class Slot:
-    """A place in a server's queue; one in front goes before those that wait there already."""
+    """A place in a server's queue.
+
+    Attributes:
+        num_ahead: how many prompts it waits for.
+        is_front: it goes before those that wait there already.
+    """
 
     url: str
+    num_ahead: int = 0
     is_front: bool = False
 
 
@@ -122,17 +128,17 @@ def allot(
     full = [server for server in servers if len(server.tenants) <= max_depth]
     if not full:
         return []
-    return [Slot(min(full, key=lambda server: server.load).url, is_front=True)]
+    return [Slot(min(full, key=lambda server: server.load).url, num_ahead=1, is_front=True)]
 
 
 def _free_slots(servers: Sequence[ServerLoad], max_depth: int) -> list[Slot]:
     """List free places, the least loaded server first, as if each were filled in turn."""
     places = [
-        (server.load + number, index, server.url)
-        for index, server in enumerate(servers)
+        Slot(server.url, server.load + number)
+        for server in servers
         for number in range(max_depth - len(server.tenants))
     ]
-    return [Slot(url) for _, _, url in sorted(places)]
+    return sorted(places, key=lambda slot: slot.num_ahead)
 
 
 def _number_for(me: Contender, others: Sequence[Contender], num_free: int, now: float) -> int:
@@ -160,9 +166,9 @@ def affinity(tenant: str, lora_datasets: Iterable[str], base_model: str | None) 
 def assign(
     slots: Sequence[Slot], wanted: Sequence[str], servers: Sequence[ServerLoad]
 ) -> list[Slot]:
-    """Give each job one of the allotted slots: one whose server has its models, else the first.
+    """Give each job one of the allotted slots: of those that come next, one that has its models.
 
-    Which slots there are, and so who else waits, is not changed by it.
+    Nobody waits longer for it: only slots with as many prompts ahead are exchanged.
 
     Args:
         slots: at least as many as jobs.
@@ -173,7 +179,8 @@ def assign(
     left = list(slots)
     assigned = []
     for name in wanted:
-        slot = next((item for item in left if newest[item.url] == name), left[0])
+        equal = [item for item in left if item.num_ahead == left[0].num_ahead]
+        slot = next((item for item in equal if newest[item.url] == name), left[0])
         left.remove(slot)
         newest[slot.url] = name
         assigned.append(slot)

@@ -5,13 +5,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
@@ -22,9 +24,11 @@ from influencerai_dagster.domain.sampling import ImageSampling
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
+from influencerai_dagster.errors import TransientError
 from influencerai_dagster.stages.drain_reports import DrainReport, FinishedJob
 from influencerai_dagster.stages.images import ImageRenderer
 from influencerai_dagster.stages.rendering import DrainRules, drain
+from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import (
     claim_all,
     claim_one,
@@ -428,3 +432,111 @@ def test_leases_are_renewed_and_a_cancelled_job_is_stopped_on_its_server(
     assert [item.job_id for item in report.failed] == [job.id]
     assert status(engine, job).status is JobStatus.CANCELLED
     assert prompts_of(comfyui, job)[prompt_id(job.id, 1)]["outcome"] == "execution_interrupted"
+
+
+def test_own_jobs_are_waited_for_whoever_renders_them(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    (job,) = submit(engine, "theirs")
+    other = claim_one(engine, owner="another run")
+    with ThreadPoolExecutor(1) as pool:
+        draining = pool.submit(drained, renderer, own_jobs=[job.id])
+        wait_until(lambda: _num_drains(engine) == 1, "it polls")
+        assert not draining.done()
+        made, manifest = renderer.render(other, comfyui.url)
+        with transaction(engine) as session:
+            ledger.complete(session, job.id, other.lease_token, made, manifest.object_key)
+        assert draining.result(timeout=10).jobs == []
+
+
+def _num_drains(engine: Engine) -> int:
+    with transaction(engine) as session:
+        return session.execute(text("SELECT count(*) FROM drains")).scalar_one()
+
+
+def test_a_drain_that_had_its_time_gives_way_when_another_run_waits(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    comfyui.faults(seconds_per_step=0.3)
+    jobs = submit(engine, *(f"picture {number}" for number in range(40)))
+    report = drained(renderer, slice_seconds=0, num_waiting=lambda: 1, linger_seconds=60)
+    assert report.gave_way
+    assert 0 < report.num_completed < len(jobs)
+    now = [status(engine, job).status for job in jobs]
+    assert set(now) == {JobStatus.COMPLETED, JobStatus.PENDING}
+
+
+def test_a_drain_that_only_lingers_gives_way_at_once(
+    renderer: ImageRenderer,
+) -> None:
+    started = time.monotonic()
+    assert drained(renderer, num_waiting=lambda: 1, linger_seconds=60).gave_way
+    assert time.monotonic() - started < 15
+
+
+def test_a_drain_that_was_taken_for_dead_stops_and_touches_nothing(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    comfyui.faults(seconds_per_step=0.05)
+    (job,) = submit(engine, "slow", steps=20)
+
+    def is_reaped() -> bool:
+        if status(engine, job).progress == 0:
+            return False
+        with transaction(engine) as session:
+            return ledger.expire_leases(session, owner="run-1") == 1
+
+    with pytest.raises(TransientError, match="taken for dead"):
+        drained(renderer, is_given_up=is_reaped, lease_seconds=0.4)
+    assert status(engine, job).status is JobStatus.PENDING
+    prompts = prompts_of(comfyui, job)
+    assert prompts[prompt_id(job.id, 1)]["outcome"] == "execution_success", "the next one wants it"
+    end_backoff(engine)
+    (output,) = drained(renderer, owner="run-2").completed
+    assert output.prompt_id == prompt_id(job.id, 1)
+
+
+class Unreachable(ObjectStore):
+    """A bucket whose server is away for its first writes."""
+
+    def __init__(self, store: ObjectStore, num_failures: int) -> None:
+        super().__init__(store.client, store.bucket)
+        self.failures_left = num_failures
+
+    def put_new(
+        self, key: str, data: bytes | Path, *, content_type: str | None = None
+    ) -> StoredFile:
+        if self.failures_left:
+            self.failures_left -= 1
+            raise TransientError("S3 is away")
+        return super().put_new(key, data, content_type=content_type)
+
+
+def test_what_is_rendered_waits_for_s3_without_losing_an_attempt_or_rendering_again(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    (job,) = submit(engine, "patient")
+    renderer.store = Unreachable(renderer.store, num_failures=1)
+    assert len(drained(renderer).completed) == 1
+    assert status(engine, job).attempt == 1
+    assert [item["rendered"] for item in prompts_of(comfyui, job).values()] == [1]
+
+
+def test_a_new_job_reaches_a_lingering_drain_long_before_its_next_poll(
+    engine: Engine, renderer: ImageRenderer
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        draining = pool.submit(drained, renderer, linger_seconds=3)
+        wait_until(lambda: _num_drains(engine) == 1, "it lingers")
+        seconds = []
+        for number in range(5):
+            started = time.monotonic()
+            (job,) = submit(engine, f"quick {number}")
+            wait_until(partial(_is_done, engine, job), "it is rendered")
+            seconds.append(time.monotonic() - started)
+        assert len(draining.result(timeout=20).completed) == 5
+    assert sorted(seconds)[2] < 0.7, "a poll a second would take longer at the median"
+
+
+def _is_done(engine: Engine, job: ledger.Job) -> bool:
+    return status(engine, job).status is JobStatus.COMPLETED

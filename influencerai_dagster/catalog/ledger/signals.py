@@ -75,6 +75,8 @@ class Listener:
             if not select.select([self._connection], [], [], timeout_seconds)[0]:
                 return None
             self._connection.poll()
+            if self._connection.closed:
+                raise psycopg2.InterfaceError("the server closed it")
         except (psycopg2.Error, OSError, ValueError) as error:
             raise TransientError(f"the connection that hears signals broke: {error}") from error
         heard = [item.payload for item in self._connection.notifies]

@@ -1,0 +1,77 @@
+"""One worker: a process that does what a Dagster run of op `render_images` does for a tenant-day.
+
+`python -m influencerai_dagster_tests.chaos.worker`, with its assignment as JSON on standard input.
+Everything that a chaos run knows of how jobs are drained is in this module.
+"""
+
+import logging
+import signal
+import sys
+from typing import NoReturn
+
+from influencerai_dagster.catalog.engine import create_catalog_engine
+from influencerai_dagster.domain.base import Value
+from influencerai_dagster.domain.jobs import JobKind
+from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.stages import rendering
+from influencerai_dagster.stages.comfyui_jobs import RenderFarm
+from influencerai_dagster.stages.images import ImageRenderer
+from influencerai_dagster.stages.rendering import FinishedJob, drain
+from influencerai_dagster_tests.chaos.servers import open_store
+
+log = logging.getLogger("chaos.worker")
+
+
+class Assignment(Value):
+    """What one worker is to drain, and where everything is."""
+
+    owner: str
+    partition_key: str
+    database_url: str
+    s3_endpoint: str
+    s3_secret: str
+    comfyui_urls: tuple[str, ...]
+    comfyui_timeout_seconds: float = 60.0
+    lease_seconds: float
+    linger_seconds: float
+
+
+def work(assignment: Assignment) -> None:
+    """Drain the tenant-day of the assignment."""
+    engine = create_catalog_engine(assignment.database_url, application_name=assignment.owner)
+    store = open_store(assignment.s3_endpoint, assignment.s3_secret)
+    farm = RenderFarm(assignment.comfyui_urls, None, assignment.comfyui_timeout_seconds)
+    rendering.LEASE_SECONDS = assignment.lease_seconds
+    drain(
+        engine,
+        JobKind.IMAGE,
+        DayKey.parse(assignment.partition_key),
+        ImageRenderer(engine, store, farm),
+        servers=farm.servers,
+        owner=assignment.owner,
+        linger_seconds=assignment.linger_seconds,
+        on_finished=_tell,
+    )
+
+
+def _tell(job: FinishedJob) -> None:
+    log.info("job %s: %s (%.2f s)", job.job_id, job.error or "completed", job.seconds)
+
+
+def _stop(*_: object) -> NoReturn:
+    """Unwind, as Dagster does when a run is stopped."""
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Work until nothing more comes; an error that reaches here ends the process with code 1."""
+    signal.signal(signal.SIGTERM, _stop)
+    logging.basicConfig(
+        stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(name)s %(message)s"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    work(Assignment.model_validate_json(sys.stdin.read()))
+
+
+if __name__ == "__main__":
+    main()

@@ -25,7 +25,7 @@ from influencerai_dagster.errors import TransientError
 from influencerai_dagster_tests.chaos.servers import ChaosServers
 from influencerai_dagster_tests.chaos.worker import Assignment
 
-LEASE_SECONDS = 6.0
+LEASE_SECONDS = 4.0
 LINGER_SECONDS = 1.0
 _SIGNALS = {-int(number): number.name for number in signal.Signals}
 

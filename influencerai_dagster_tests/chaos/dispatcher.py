@@ -5,10 +5,8 @@ worker counts as dead when its heartbeat has been stale for as long as a lease l
 later, and then two work on the same tenant-day.
 """
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import suppress
@@ -22,8 +20,8 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster_tests.chaos.servers import ChaosServers
-from influencerai_dagster_tests.chaos.worker import Assignment
+from influencerai_dagster_tests.chaos.servers import ACCESS_KEY, BUCKET, ChaosServers
+from influencerai_dagster_tests.chaos.worker import Assignment, start_worker
 
 LEASE_SECONDS = 4.0
 LINGER_SECONDS = 1.0
@@ -112,25 +110,11 @@ class Dispatcher:
             partition_key=str(day),
             database_url=self.servers.database_url,
             s3_endpoint=self.servers.s3_proxy.url,
-            s3_secret=self.servers.secret_key,
+            s3_access_key=ACCESS_KEY,
+            s3_secret_key=self.servers.secret_key,
+            s3_bucket=BUCKET,
             comfyui_urls=tuple(server.url for server in self.servers.comfyui),
             lease_seconds=LEASE_SECONDS,
             linger_seconds=LINGER_SECONDS,
         )
         return Worker(owner, day, start_worker(assignment, self.servers.folder / f"{owner}.log"))
-
-
-def start_worker(assignment: Assignment, log: "os.PathLike[str]") -> "subprocess.Popen[str]":
-    """Start a worker process; what it says goes to its log."""
-    with open(log, "a", encoding="utf-8") as file:  # noqa: PTH123 - any path
-        process = subprocess.Popen(
-            [sys.executable, "-m", "influencerai_dagster_tests.chaos.worker"],
-            stdin=subprocess.PIPE,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    if process.stdin is not None:
-        with process.stdin:
-            process.stdin.write(assignment.model_dump_json())
-    return process

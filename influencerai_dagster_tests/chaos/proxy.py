@@ -31,19 +31,36 @@ class Hold:
         pattern: found in "METHOD path".
         is_answer: the server gets the request, and only its answer is kept.
         arrived: set when such a request is here.
+        is_cut: its connection ends; the server never hears of the request.
     """
 
     pattern: re.Pattern[bytes]
     is_answer: bool
+    loop: asyncio.AbstractEventLoop
     arrived: threading.Event = field(default_factory=threading.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    is_cut: bool = False
+
+    def release(self) -> None:
+        """Let it go on; safe from any thread."""
+        self.loop.call_soon_threadsafe(self.released.set)
+
+    def cut(self) -> None:
+        """Cut its connection, unless it was released before."""
+        self.is_cut = True
+        self.release()
 
 
 class Proxy:
-    """Listens on a loopback port of its own and passes everything to another one."""
+    """Listens on a loopback port of its own and passes everything to another one.
+
+    Attributes:
+        num_refused: how many requests were answered by 503.
+    """
 
     def __init__(self, upstream_port: int) -> None:
         self.port = 0
+        self.num_refused = 0
         self._upstream_port = upstream_port
         self._is_busy = False
         self._hold: Hold | None = None
@@ -74,13 +91,13 @@ class Proxy:
 
     @contextmanager
     def holding(self, pattern: bytes, *, is_answer: bool = False) -> Iterator[Hold]:
-        """Keep back requests, or their answers, until the end of the block."""
-        hold = self._hold = Hold(re.compile(pattern), is_answer)
+        """Keep back requests, or their answers; at the end of the block they are cut."""
+        hold = self._hold = Hold(re.compile(pattern), is_answer, self._loop)
         try:
             yield hold
         finally:
             self._hold = None
-            self._loop.call_soon_threadsafe(hold.released.set)
+            hold.cut()
 
     def stop(self) -> None:
         """Cut all connections for good."""
@@ -133,6 +150,7 @@ class Proxy:
         while chunk := await reader.read(_CHUNK_BYTES):
             line = _REQUEST_LINE.match(chunk)
             if line is not None and self._is_busy:
+                self.num_refused += 1
                 client.write(_BUSY)
                 await client.drain()
                 client.close()
@@ -144,6 +162,8 @@ class Proxy:
                 else:
                     hold.arrived.set()
                     await hold.released.wait()
+                    if hold.is_cut:
+                        return
             upstream.write(chunk)
             await upstream.drain()
 
@@ -155,6 +175,8 @@ class Proxy:
                 hold = held.pop()
                 hold.arrived.set()
                 await hold.released.wait()
+                if hold.is_cut:
+                    return
             writer.write(chunk)
             await writer.drain()
 

@@ -27,7 +27,7 @@ from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 
 BUCKET = "assets"
 ACCESS_KEY = "chaos"
-_CHECKPOINT = "checkpoints/v1-5-pruned-emaonly.safetensors=stable-diffusion-v1"
+CHECKPOINT = "checkpoints/v1-5-pruned-emaonly.safetensors=stable-diffusion-v1"
 _SECONDS_PER_STEP = 0.02
 _POLL_SECONDS = 0.05
 
@@ -99,20 +99,15 @@ class ChaosServers:
 
     def store(self) -> ObjectStore:
         """Return the bucket, reached past the proxy."""
-        return open_store(f"http://127.0.0.1:{self.s3_port}", self.secret_key)
-
-
-def open_store(endpoint_url: str, secret_key: str) -> ObjectStore:
-    """Return the bucket of a chaos run with a client of its own."""
-    client = make_s3_client(
-        endpoint_url=endpoint_url,
-        access_key=ACCESS_KEY,
-        secret_key=secret_key,
-        region="us-east-1",
-        path_style=True,
-        checksum_mode="when_required",
-    )
-    return ObjectStore(client, BUCKET)
+        client = make_s3_client(
+            endpoint_url=f"http://127.0.0.1:{self.s3_port}",
+            access_key=ACCESS_KEY,
+            secret_key=self.secret_key,
+            region="us-east-1",
+            path_style=True,
+            checksum_mode="when_required",
+        )
+        return ObjectStore(client, BUCKET)
 
 
 @contextmanager
@@ -154,7 +149,6 @@ def _running(stack: ExitStack, service: Service, folder: Path) -> Killable:
 
 def _comfyui(stack: ExitStack, folder: Path, journal: Path) -> ComfyUISimulator:
     options = {"seconds_per_step": _SECONDS_PER_STEP, "journal": journal}
-    server = ComfyUISimulator(folder / journal.stem, options, (_CHECKPOINT,))
+    server = ComfyUISimulator(folder / journal.stem, options, (CHECKPOINT,))
     stack.callback(server.kill)
-    (server.models_dir / "loras").mkdir(exist_ok=True)
     return server

@@ -75,11 +75,22 @@ def test_it_answers_503_on_open_connections_too(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("is_answer", [False, True], ids=["request", "answer"])
-def test_it_holds_one_request_back_and_lets_others_pass(proxy: Proxy, is_answer: bool) -> None:  # noqa: FBT001 - parametrized
-    with ThreadPoolExecutor(1) as pool, proxy.holding(rb"POST /held", is_answer=is_answer) as hold:
-        answer = pool.submit(httpx.post, f"{proxy.url}/held", content=b"1")
-        assert hold.arrived.wait(10)
-        assert httpx.post(f"{proxy.url}/other", content=b"2").is_success
-        assert not answer.done()
-        assert ("/held" in Echo.seen) is is_answer
-    assert answer.result(timeout=10).content == b"1"
+@pytest.mark.parametrize("is_released", [False, True], ids=["cut", "released"])
+def test_it_holds_one_request_back_and_lets_others_pass(
+    proxy: Proxy,
+    is_answer: bool,  # noqa: FBT001 - parametrized
+    is_released: bool,  # noqa: FBT001 - parametrized
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with proxy.holding(rb"POST /held", is_answer=is_answer) as hold:
+            answer = pool.submit(httpx.post, f"{proxy.url}/held", content=b"1")
+            assert hold.arrived.wait(10)
+            assert httpx.post(f"{proxy.url}/other", content=b"2").is_success
+            assert not answer.done()
+            if is_released:
+                hold.release()
+                assert answer.result(timeout=10).content == b"1"
+        if not is_released:
+            with pytest.raises(httpx.TransportError):
+                answer.result(timeout=10)
+    assert ("/held" in Echo.seen) is (is_answer or is_released)

@@ -6,7 +6,9 @@ Everything that a chaos run knows of how jobs are drained is in this module.
 
 import logging
 import signal
+import subprocess
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from influencerai_dagster.catalog.engine import create_catalog_engine
@@ -17,7 +19,8 @@ from influencerai_dagster.stages import rendering
 from influencerai_dagster.stages.comfyui_jobs import RenderFarm
 from influencerai_dagster.stages.images import ImageRenderer
 from influencerai_dagster.stages.rendering import FinishedJob, drain
-from influencerai_dagster_tests.chaos.servers import open_store
+from influencerai_dagster.storage.client import make_s3_client
+from influencerai_dagster.storage.object_store import ObjectStore
 
 log = logging.getLogger("chaos.worker")
 
@@ -29,17 +32,43 @@ class Assignment(Value):
     partition_key: str
     database_url: str
     s3_endpoint: str
-    s3_secret: str
+    s3_access_key: str
+    s3_secret_key: str
+    s3_bucket: str
     comfyui_urls: tuple[str, ...]
     comfyui_timeout_seconds: float = 60.0
     lease_seconds: float
     linger_seconds: float
 
 
+def start_worker(assignment: Assignment, log_path: Path) -> "subprocess.Popen[str]":
+    """Start a worker process; what it says goes to its log."""
+    with log_path.open("a", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", __spec__.name],
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    if process.stdin is not None:
+        with process.stdin:
+            process.stdin.write(assignment.model_dump_json())
+    return process
+
+
 def work(assignment: Assignment) -> None:
     """Drain the tenant-day of the assignment."""
     engine = create_catalog_engine(assignment.database_url, application_name=assignment.owner)
-    store = open_store(assignment.s3_endpoint, assignment.s3_secret)
+    client = make_s3_client(
+        endpoint_url=assignment.s3_endpoint,
+        access_key=assignment.s3_access_key,
+        secret_key=assignment.s3_secret_key,
+        region="us-east-1",
+        path_style=True,
+        checksum_mode="when_required",
+    )
+    store = ObjectStore(client, assignment.s3_bucket)
     farm = RenderFarm(assignment.comfyui_urls, None, assignment.comfyui_timeout_seconds)
     rendering.LEASE_SECONDS = assignment.lease_seconds
     drain(

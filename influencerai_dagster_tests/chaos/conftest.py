@@ -107,9 +107,13 @@ class Workbench:
         assert self.now(job).lease_owner is None
         return asset
 
-    def log(self) -> str:
-        """Return what the newest worker said."""
-        return (self.folder / f"worker-{len(self.workers)}.log").read_text()
+    def stored(self) -> set[str]:
+        """Return the keys of all outputs on S3 whose output.json is there."""
+        return {item.key for item in self.store.list("images/") if item.key.endswith(".json")}
+
+    def log(self, number: int | None = None) -> str:
+        """Return what a worker said, the first is 1; by default the newest."""
+        return (self.folder / f"worker-{number or len(self.workers)}.log").read_text()
 
 
 @pytest.fixture(scope="module")

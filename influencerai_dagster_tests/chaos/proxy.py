@@ -39,15 +39,17 @@ class Hold:
     loop: asyncio.AbstractEventLoop
     arrived: threading.Event = field(default_factory=threading.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    is_released: bool = False
     is_cut: bool = False
 
     def release(self) -> None:
         """Let it go on; safe from any thread."""
+        self.is_released = True
         self.loop.call_soon_threadsafe(self.released.set)
 
     def cut(self) -> None:
         """Cut its connection, unless it was released before."""
-        self.is_cut = True
+        self.is_cut = not self.is_released
         self.release()
 
 
@@ -65,7 +67,7 @@ class Proxy:
         self._is_busy = False
         self._hold: Hold | None = None
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
@@ -111,19 +113,24 @@ class Proxy:
 
     async def _listen(self) -> None:
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for writer in list(self._writers):
-            writer.transport.abort()
-        await asyncio.sleep(0)  # the aborts happen in the loop's next turn
+        connections = list(self._connections)
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = self._loop.create_task(self._serve(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
         upstream: asyncio.StreamWriter | None = None
         try:
             answers, upstream = await asyncio.open_connection("127.0.0.1", self._upstream_port)
@@ -135,7 +142,6 @@ class Proxy:
         except OSError:
             pass  # the server is away: the client finds its connection cut
         finally:
-            self._writers.discard(writer)
             for side in (writer, upstream):
                 if side is not None:
                     side.transport.abort()

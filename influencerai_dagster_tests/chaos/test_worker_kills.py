@@ -4,6 +4,7 @@ The places are reached from outside: proxies hold requests and answers back, the
 catalog tell how far the worker is.
 """
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -113,6 +114,24 @@ def test_a_worker_killed_after_the_ledger_knows_leaves_nothing_to_do(
         assert ledger.days_with_claimable_jobs(session, JobKind.IMAGE) == []
     assert workbench.renders(job) == {1: SUCCESS}
     assert workbench.output(job).object_key.endswith("/output.png")
+
+
+def test_a_worker_frozen_beyond_its_lease_changes_nothing_when_it_wakes_up(
+    workbench: Workbench,
+) -> None:
+    job = workbench.order()
+    with workbench.comfyui_proxy.holding(rb"GET /view", is_answer=True) as hold:
+        frozen = workbench.start_worker()
+        assert hold.arrived.wait(_HELD_SECONDS), workbench.log()
+        frozen.send_signal(signal.SIGSTOP)
+        hold.release()
+    workbench.finish_by_another_worker(job)
+    before = workbench.now(job), workbench.output(job)
+    frozen.send_signal(signal.SIGCONT)
+    workbench.wait_until(lambda: str(job.id) in workbench.log(1), "the first worker gave up")
+    assert "is over" in workbench.log(1)
+    assert (workbench.now(job), workbench.output(job)) == before
+    assert workbench.renders(job) == {1: SUCCESS}
 
 
 @contextmanager

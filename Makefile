@@ -3,8 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+N ?= 300
+SEED ?=
 
-.PHONY: help demo up doctor test check format lock bench clean
+.PHONY: help demo up doctor test chaos check format lock bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +22,9 @@ doctor: $(VENV)/.installed ## check every part of the running stack
 
 test: $(VENV)/.installed ## all tests
 	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+
+chaos: $(VENV)/.installed ## jobs while everything breaks (N=5000 is the long form; SEED=… replays a run)
+	@$(BIN)/python -m influencerai_dagster_tests.chaos --jobs $(N) $(if $(SEED),--seed $(SEED))
 
 check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff format --check .

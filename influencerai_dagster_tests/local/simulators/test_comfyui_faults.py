@@ -1,7 +1,9 @@
 """Every fault of the simulated ComfyUI does what its name says, and nothing else stays broken."""
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -174,3 +176,21 @@ def test_faults_can_be_set_on_the_command_line(tmp_path_factory: pytest.TempPath
 def test_a_taken_port_is_named_in_one_line(comfyui: ComfyUISimulator) -> None:
     with pytest.raises(AssertionError, match=f"cannot listen on 127.0.0.1:{comfyui.port}"):
         ComfyUISimulator(comfyui.root, {}, (), comfyui.port)
+
+
+def test_the_journal_tells_what_happened_also_before_a_kill(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    with comfyui_simulator(tmp_path / "comfyui", journal=journal) as server:
+        server.faults(lose_outputs_next=1)
+        prompt_id = post(server, colour(2))
+        finished(server, prompt_id)
+        wait_for(lambda: "finished" in journal.read_text(), "the line of its end")
+        server.restart()
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert [line["event"] for line in lines] == [
+        *("started", "posted", "executed", "lost", "finished"),
+        "started",
+    ]
+    assert {line["prompt_id"] for line in lines[1:5]} == {prompt_id}
+    assert lines[4]["outcome"] == "execution_success"
+    assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)

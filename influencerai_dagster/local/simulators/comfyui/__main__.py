@@ -5,6 +5,7 @@ import asyncio
 import logging
 import shutil
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from influencerai_dagster.local.simulators.comfyui.folders import Folders
@@ -33,6 +34,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--crash-after", type=int, default=0, metavar="N", help="end hard in the Nth prompt"
     )
+    parser.add_argument(
+        "--journal", type=Path, help="append a JSON line for all that happens to a prompt"
+    )
     return parser.parse_args()
 
 
@@ -56,7 +60,9 @@ def main() -> None:
         "crash_after_prompts": arguments.crash_after,
     }
     try:
-        asyncio.run(serve(arguments.host, arguments.port, folders, faults))
+        with ExitStack() as files:
+            journal = arguments.journal and files.enter_context(arguments.journal.open("a"))
+            asyncio.run(serve(arguments.host, arguments.port, folders, faults, journal=journal))
     except OSError as error:
         address = f"{arguments.host}:{arguments.port}"
         sys.exit(f"cannot listen on {address}: {error.strerror}; choose another --port")

@@ -94,6 +94,7 @@ class Executor:
             "messages": run.messages,
         }
         self._queue.finish(task, item, {"outputs": run.outputs, "meta": run.meta}, status)
+        self._statistics.note("finished", run.prompt_id, run.outcome)
         run.executing(None)
 
     def _run_nodes(self, run: Run) -> None:
@@ -162,6 +163,7 @@ class Executor:
             wait=self._wait,
             step=lambda step, steps, preview: run.sampler_step(node, step, steps, preview),
             count_rendered=lambda: self._statistics.count("rendered", run.prompt_id),
+            note_lost=lambda: self._statistics.note("lost", run.prompt_id),
         )
 
     def _wait(self, seconds: float) -> None:

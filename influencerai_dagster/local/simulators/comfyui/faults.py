@@ -6,10 +6,12 @@ object changes nothing. `{"reset": true}` puts the values of the start back firs
 """
 
 import hashlib
+import json
 import threading
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, TextIO
 
 
 @dataclass
@@ -103,7 +105,14 @@ class Statistics:
 
     A prompt is executed when the worker took it; rendered when a sampler really ran for it, which a
     prompt answered from cache does not.
+
+    Attributes:
+        journal: gets one JSON line `{"time", "event", "prompt_id", "outcome"}` for everything that
+            happens to a prompt (posted, executed, rendered, lost, finished), written before the
+            next thing happens: what was told survives a SIGKILL of this process.
     """
+
+    journal: TextIO | None = None
 
     posted: Counter[str] = field(default_factory=Counter)
     executed: Counter[str] = field(default_factory=Counter)
@@ -120,6 +129,16 @@ class Statistics:
             getattr(self, what)[prompt_id] += 1
             if what == "executed":
                 self.order.append(prompt_id)
+        self.note(what, prompt_id)
+
+    def note(self, event: str, prompt_id: str = "", outcome: str | None = None) -> None:
+        """Write one line into the journal, if there is one."""
+        if self.journal is None:
+            return
+        line = {"time": time.time(), "event": event, "prompt_id": prompt_id, "outcome": outcome}
+        with self.lock:
+            self.journal.write(json.dumps(line) + "\n")
+            self.journal.flush()
 
     def as_dict(self) -> dict[str, Any]:
         """Return `{prompts: {id: {posted, executed, rendered, outcome}}, order, …}`."""

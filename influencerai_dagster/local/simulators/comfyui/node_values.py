@@ -20,6 +20,7 @@ class NodeContext:
     wait: Callable[[float], None]
     step: Callable[[int, int, bytes | None], None]
     count_rendered: Callable[[], None]
+    note_lost: Callable[[], None]
 
 
 @dataclass(frozen=True)

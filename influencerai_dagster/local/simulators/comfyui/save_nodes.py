@@ -46,6 +46,7 @@ def _save_pngs(
         image.save(path, pnginfo=chunks, compress_level=_COMPRESS_LEVEL)
         if is_lost:
             path.unlink()
+            context.note_lost()
         saved.append({"filename": name, "subfolder": place.subfolder, "type": kind})
     return NodeResult(ui={"images": saved})
 
@@ -136,6 +137,7 @@ def _raw(frames: list[Image.Image]) -> Iterator[bytes]:
 def _animated(context: NodeContext, path: Path, subfolder: str) -> NodeResult:
     if context.faults.take("lose_outputs_next"):
         path.unlink()
+        context.note_lost()
     saved: dict[str, Any] = {"filename": path.name, "subfolder": subfolder, "type": "output"}
     return NodeResult(ui={"images": [saved], "animated": (True,)})
 

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import urlparse
 
 from aiohttp import web
@@ -102,13 +102,21 @@ def build_app(state: ServerState) -> web.Application:
     return app
 
 
-async def serve(host: str, port: int, folders: Folders, fault_values: dict[str, Any]) -> None:
+async def serve(
+    host: str,
+    port: int,
+    folders: Folders,
+    fault_values: dict[str, Any],
+    *,
+    journal: TextIO | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, which end the process at once, as they end ComfyUI."""
     folders.create()
     faults = Faults()
     initial_faults = faults.as_dict() | fault_values
     faults.change(initial_faults)
-    statistics = Statistics()
+    statistics = Statistics(journal=journal)
+    statistics.note("started")
     loop = asyncio.get_running_loop()
     sockets = Sockets(faults, loop)
     queue = PromptQueue(lambda: sockets.post("status", {"status": state.greeting()}, None))

@@ -1,0 +1,155 @@
+"""One job, one worker process for it, and proxies that stop the worker where a test likes."""
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine
+
+from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.catalog.tenants import add_tenant
+from influencerai_dagster.domain.jobs import ImageJobPayload, JobRequest, JobStatus, prompt_id
+from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster_tests.catalog.samples import end_backoff, run_out_leases
+from influencerai_dagster_tests.chaos.proxy import Proxy
+from influencerai_dagster_tests.chaos.servers import CHECKPOINT, wait_until
+from influencerai_dagster_tests.chaos.worker import Assignment, start_worker
+from influencerai_dagster_tests.comfyui_server import ComfyUISimulator, comfyui_simulator
+from influencerai_dagster_tests.conftest import S3Server
+
+DAY = date(2026, 11, 23)
+TENANT = "demo"
+
+
+@dataclass
+class Workbench:
+    """A job, the servers that it needs, and the workers that were started for it."""
+
+    engine: Engine
+    store: ObjectStore
+    comfyui: ComfyUISimulator
+    comfyui_proxy: Proxy
+    s3_proxy: Proxy
+    assignment: Assignment
+    folder: Path
+    workers: "list[subprocess.Popen[str]]" = field(default_factory=list)
+
+    def order(self, *, steps: int = 1) -> ledger.Job:
+        """Order a small picture."""
+        payload = ImageJobPayload(
+            prompt="bella", seed=uuid4().int % 2**53, steps=steps, width_px=64, height_px=64
+        )
+        with transaction(self.engine) as session:
+            return ledger.submit(session, TENANT, DAY, [JobRequest(payload=payload)])[0]
+
+    def start_worker(self) -> "subprocess.Popen[str]":
+        """Start one more worker for the tenant-day."""
+        owner = f"worker-{len(self.workers) + 1}"
+        assignment = self.assignment.model_copy(update={"owner": owner})
+        self.workers.append(start_worker(assignment, self.folder / f"{owner}.log"))
+        return self.workers[-1]
+
+    def kill_worker(self) -> None:
+        """End the newest worker with SIGKILL."""
+        self.workers[-1].send_signal(signal.SIGKILL)
+        self.workers[-1].wait(timeout=10)
+
+    def wait_until(self, is_true: Callable[[], bool], what: str) -> None:
+        """Wait for something that happens while a worker works; its end is a failure."""
+        worker = self.workers[-1]
+
+        def look() -> bool:
+            if is_true():
+                return True
+            assert worker.poll() is None, f"the worker ended before {what}: {self.log()}"
+            return False
+
+        wait_until(look, what, seconds=60)
+
+    def finish_by_another_worker(self, job: ledger.Job) -> None:
+        """Let the lease and the backoff of the dead worker be over, and another one work."""
+        run_out_leases(self.engine, job)
+        with transaction(self.engine) as session:
+            assert ledger.expire_leases(session) == 1
+        end_backoff(self.engine)
+        self.start_worker()
+        self.wait_until(lambda: self.status(job) is JobStatus.COMPLETED, "the job is completed")
+
+    def now(self, job: ledger.Job) -> ledger.Job:
+        """Return a job as it is."""
+        with transaction(self.engine) as session:
+            return ledger.get_job(session, TENANT, job.id)
+
+    def status(self, job: ledger.Job) -> JobStatus:
+        """Return the status of a job."""
+        return self.now(job).status
+
+    def renders(self, job: ledger.Job) -> dict[int, str | None]:
+        """Return what became of the posted prompt of each claim: None while it has not ended."""
+        prompts = self.comfyui.stats()["prompts"]
+        claims = {claim: prompts.get(prompt_id(job.id, claim)) for claim in (1, 2, 3)}
+        posted = {claim: prompt for claim, prompt in claims.items() if prompt}
+        assert all(prompt["posted"] == 1 for prompt in posted.values())
+        return {claim: prompt["outcome"] for claim, prompt in posted.items()}
+
+    def output(self, job: ledger.Job) -> ledger.MediaAsset:
+        """Return the one output of a completed job, after reading it from S3."""
+        with transaction(self.engine) as session:
+            asset = ledger.media_asset_of_job(session, TENANT, job.id)
+        assert asset is not None
+        self.store.read(asset.file)
+        assert self.now(job).lease_owner is None
+        return asset
+
+    def stored(self) -> set[str]:
+        """Return the keys of all outputs on S3 whose output.json is there."""
+        return {item.key for item in self.store.list("images/") if item.key.endswith(".json")}
+
+    def log(self, number: int | None = None) -> str:
+        """Return what a worker said, the first is 1; by default the newest."""
+        return (self.folder / f"worker-{number or len(self.workers)}.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def comfyui_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUISimulator]:
+    root = tmp_path_factory.mktemp("comfyui")
+    with comfyui_simulator(root, placeholders=(CHECKPOINT,), seconds_per_step=0.001) as server:
+        yield server
+
+
+@pytest.fixture
+def workbench(
+    database_url: str, s3_server: S3Server, comfyui_server: ComfyUISimulator, tmp_path: Path
+) -> Iterator[Workbench]:
+    comfyui_server.faults(reset=True)
+    engine = create_catalog_engine(database_url)
+    with transaction(engine) as session:
+        add_tenant(session, TENANT)
+    store = s3_server.store()
+    proxies = Proxy(comfyui_server.port), Proxy(int(s3_server.endpoint_url.rsplit(":", 1)[1]))
+    assignment = Assignment(
+        owner="",
+        partition_key=f"{TENANT}/{DAY.isoformat()}",
+        database_url=database_url,
+        s3_endpoint=proxies[1].url,
+        s3_access_key=s3_server.access_key,
+        s3_secret_key=s3_server.secret_key,
+        s3_bucket=store.bucket,
+        comfyui_urls=(proxies[0].url,),
+        lease_seconds=60.0,
+        linger_seconds=60.0,
+    )
+    made = Workbench(engine, store, comfyui_server, *proxies, assignment, tmp_path)
+    yield made
+    for worker in made.workers:
+        worker.kill()
+        worker.wait()
+    for proxy in proxies:
+        proxy.stop()
+    engine.dispose()

@@ -1,0 +1,105 @@
+"""Plays the tenants: they order, order again under the same keys, and cancel.
+
+A tenant whose request failed sends it again, as a client does that got no answer; what was answered
+is remembered for the verdict.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.tenants import add_tenant
+from influencerai_dagster.domain.jobs import ImageJobPayload, JobRequest, JobStatus
+from influencerai_dagster.domain.keys import today
+from influencerai_dagster.errors import TransientError
+from influencerai_dagster_tests.chaos.scenario import (
+    BAD_SAMPLER,
+    TENANTS,
+    Action,
+    Event,
+    Order,
+    repeated,
+)
+
+
+@dataclass
+class Customers:
+    """The tenants' side of a run.
+
+    Attributes:
+        ordered: all orders that the ledger took, in their order.
+        job_ids: what the ledger answered, by idempotency key; one id each, if all is well.
+        cancelled: jobs that the ledger said are cancelled.
+        happened: how often each of ORDER_AGAIN and CANCEL was done.
+    """
+
+    engine: Engine
+    ordered: list[Order] = field(default_factory=list)
+    job_ids: "defaultdict[str, set[UUID]]" = field(default_factory=lambda: defaultdict(set))
+    cancelled: set[UUID] = field(default_factory=set)
+    happened: list[Action] = field(default_factory=list)
+
+    def join(self) -> None:
+        """Become tenants of the studio."""
+        with transaction(self.engine) as session:
+            for tenant in TENANTS:
+                add_tenant(session, tenant)
+
+    def order(self, orders: Sequence[Order]) -> bool:
+        """Order jobs; False if the ledger did not answer, and it has to be done again."""
+        if not self._submit(orders):
+            return False
+        self.ordered += orders
+        return True
+
+    def act(self, event: Event) -> bool:
+        """Order again or cancel; False if the ledger did not answer."""
+        if event.action is Action.ORDER_AGAIN:
+            is_done = self._submit(repeated(self.ordered, event))
+        else:
+            is_done = self._cancel(self.ordered[event.target % len(self.ordered)])
+        if is_done:
+            self.happened.append(event.action)
+        return is_done
+
+    def _submit(self, orders: Iterable[Order]) -> bool:
+        by_tenant: defaultdict[str, list[Order]] = defaultdict(list)
+        for order in orders:
+            by_tenant[order.tenant].append(order)
+        try:
+            for tenant, theirs in by_tenant.items():
+                with transaction(self.engine) as session:
+                    jobs = ledger.submit(session, tenant, today(), [_request(o) for o in theirs])
+                for order, job in zip(theirs, jobs, strict=True):
+                    self.job_ids[order.key].add(job.id)
+        except TransientError:
+            return False
+        return True
+
+    def _cancel(self, order: Order) -> bool:
+        (job_id, *_) = self.job_ids[order.key]
+        try:
+            with transaction(self.engine) as session:
+                job = ledger.cancel(session, order.tenant, job_id)
+        except TransientError:
+            return False
+        if job.status is JobStatus.CANCELLED:
+            self.cancelled.add(job.id)
+        return True
+
+
+def _request(order: Order) -> JobRequest:
+    payload = ImageJobPayload(
+        prompt=f"order {order.number}",
+        seed=order.number,  # ComfyUI answers a prompt that it knows from its cache
+        steps=order.steps,
+        width_px=64,
+        height_px=64,
+        sampler_name=BAD_SAMPLER if order.is_bad else None,
+    )
+    return JobRequest(payload=payload, idempotency_key=order.key, priority=order.priority)

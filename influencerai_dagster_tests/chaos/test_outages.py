@@ -1,0 +1,94 @@
+"""A server goes away while a job is under way: the job is completed, and little is lost."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from influencerai_dagster.catalog import migrate
+from influencerai_dagster.domain.jobs import JobStatus
+from influencerai_dagster.local.postgres import PostgresServer
+from influencerai_dagster.local.processes import free_port
+from influencerai_dagster_tests.catalog.samples import end_backoff
+from influencerai_dagster_tests.chaos.conftest import Workbench
+from influencerai_dagster_tests.chaos.servers import Killable
+
+SUCCESS = "execution_success"
+SLOW_STEPS = 200
+_ENOUGH_REFUSALS = 5  # boto3 asks four times before it gives up: that was not the end
+
+
+@pytest.fixture(scope="module")
+def killable_postgres(servers_dir: Path) -> Iterator[tuple[PostgresServer, Killable]]:
+    """A PostgreSQL of its own, because the other tests need theirs."""
+    folder = servers_dir / f"postgres-{uuid4().hex[:8]}"
+    server = PostgresServer(folder / "data", free_port(), uuid4().hex)
+    folder.mkdir()
+    killable = Killable(server.service(os.environ), folder / "postgres.log")
+    killable.start()
+    yield server, killable
+    killable.end()
+
+
+@pytest.fixture
+def database_url(killable_postgres: tuple[PostgresServer, Killable]) -> str:
+    """A catalog on the server that is killed."""
+    server, killable = killable_postgres
+    killable.start()  # a test that failed may have left it down
+    url = server.url(f"test_{uuid4().hex[:12]}")
+    migrate.ensure_database(url)
+    migrate.upgrade(url)
+    return url
+
+
+def test_a_job_whose_comfyui_restarts_is_rendered_again(workbench: Workbench) -> None:
+    workbench.comfyui.faults(seconds_per_step=0.1)
+    job = workbench.order(steps=SLOW_STEPS)
+    workbench.start_worker()
+    workbench.wait_until(lambda: bool(workbench.comfyui.stats()["order"]), "it renders")
+    workbench.comfyui.restart()
+
+    def is_completed() -> bool:
+        end_backoff(workbench.engine)
+        return workbench.status(job) is JobStatus.COMPLETED
+
+    workbench.wait_until(is_completed, "it is completed")
+    assert workbench.renders(job) == {2: SUCCESS}
+    assert workbench.output(job)
+
+
+def test_an_outage_of_s3_costs_neither_a_render_nor_an_attempt(workbench: Workbench) -> None:
+    job = workbench.order()
+    workbench.s3_proxy.answer_503()
+    workbench.start_worker()
+    workbench.wait_until(
+        lambda: workbench.s3_proxy.num_refused >= _ENOUGH_REFUSALS, "it asked S3 in vain"
+    )
+    workbench.s3_proxy.heal()
+    workbench.wait_until(lambda: workbench.status(job) is JobStatus.COMPLETED, "it is completed")
+    assert workbench.renders(job) == {1: SUCCESS}
+    assert workbench.now(job).attempt == 1
+    assert workbench.output(job).object_key.endswith("/output.png")
+
+
+@pytest.mark.parametrize("is_kill", [False, True], ids=["restarted", "killed"])
+def test_a_postgresql_that_restarts_costs_neither_a_render_nor_an_attempt(
+    workbench: Workbench,
+    killable_postgres: tuple[PostgresServer, Killable],
+    is_kill: bool,  # noqa: FBT001 - parametrized
+) -> None:
+    workbench.comfyui.faults(seconds_per_step=0.1)
+    job = workbench.order(steps=SLOW_STEPS)
+    workbench.start_worker()
+    workbench.wait_until(lambda: bool(workbench.comfyui.stats()["order"]), "it renders")
+    postgres = killable_postgres[1]
+    (postgres.kill if is_kill else postgres.end)()
+    workbench.comfyui.faults(seconds_per_step=0.0)
+    workbench.wait_until(lambda: bool(workbench.stored()), "it has stored the output")
+    postgres.start()
+    workbench.wait_until(lambda: workbench.status(job) is JobStatus.COMPLETED, "it is completed")
+    assert workbench.renders(job) == {1: SUCCESS}
+    assert workbench.now(job).attempt == 1
+    assert workbench.output(job)

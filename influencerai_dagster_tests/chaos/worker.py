@@ -1,0 +1,106 @@
+"""One worker: a process that does what a Dagster run of op `render_images` does for a tenant-day.
+
+`python -m influencerai_dagster_tests.chaos.worker`, with its assignment as JSON on standard input.
+Everything that a chaos run knows of how jobs are drained is in this module.
+"""
+
+import logging
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from influencerai_dagster.catalog.engine import create_catalog_engine
+from influencerai_dagster.domain.base import Value
+from influencerai_dagster.domain.jobs import JobKind
+from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.stages import rendering
+from influencerai_dagster.stages.comfyui_jobs import RenderFarm
+from influencerai_dagster.stages.images import ImageRenderer
+from influencerai_dagster.stages.rendering import FinishedJob, drain
+from influencerai_dagster.storage.client import make_s3_client
+from influencerai_dagster.storage.object_store import ObjectStore
+
+log = logging.getLogger("chaos.worker")
+
+
+class Assignment(Value):
+    """What one worker is to drain, and where everything is."""
+
+    owner: str
+    partition_key: str
+    database_url: str
+    s3_endpoint: str
+    s3_access_key: str
+    s3_secret_key: str
+    s3_bucket: str
+    comfyui_urls: tuple[str, ...]
+    comfyui_timeout_seconds: float = 60.0
+    lease_seconds: float
+    linger_seconds: float
+
+
+def start_worker(assignment: Assignment, log_path: Path) -> "subprocess.Popen[str]":
+    """Start a worker process; what it says goes to its log."""
+    with log_path.open("a", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", __spec__.name],
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    if process.stdin is not None:
+        with process.stdin:
+            process.stdin.write(assignment.model_dump_json())
+    return process
+
+
+def work(assignment: Assignment) -> None:
+    """Drain the tenant-day of the assignment."""
+    engine = create_catalog_engine(assignment.database_url, application_name=assignment.owner)
+    client = make_s3_client(
+        endpoint_url=assignment.s3_endpoint,
+        access_key=assignment.s3_access_key,
+        secret_key=assignment.s3_secret_key,
+        region="us-east-1",
+        path_style=True,
+        checksum_mode="when_required",
+    )
+    store = ObjectStore(client, assignment.s3_bucket)
+    farm = RenderFarm(assignment.comfyui_urls, None, assignment.comfyui_timeout_seconds)
+    rendering.LEASE_SECONDS = assignment.lease_seconds
+    drain(
+        engine,
+        JobKind.IMAGE,
+        DayKey.parse(assignment.partition_key),
+        ImageRenderer(engine, store, farm),
+        servers=farm.servers,
+        owner=assignment.owner,
+        linger_seconds=assignment.linger_seconds,
+        on_finished=_tell,
+    )
+
+
+def _tell(job: FinishedJob) -> None:
+    log.info("job %s: %s (%.2f s)", job.job_id, job.error or "completed", job.seconds)
+
+
+def _stop(*_: object) -> NoReturn:
+    """Unwind, as Dagster does when a run is stopped."""
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Work until nothing more comes; an error that reaches here ends the process with code 1."""
+    signal.signal(signal.SIGTERM, _stop)
+    logging.basicConfig(
+        stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(name)s %(message)s"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    work(Assignment.model_validate_json(sys.stdin.read()))
+
+
+if __name__ == "__main__":
+    main()

@@ -15,10 +15,11 @@ from influencerai_dagster.catalog.engine import create_catalog_engine
 from influencerai_dagster.domain.base import Value
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
-from influencerai_dagster.stages import rendering
+from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.stages.comfyui_jobs import RenderFarm
+from influencerai_dagster.stages.drain_reports import FinishedJob
 from influencerai_dagster.stages.images import ImageRenderer
-from influencerai_dagster.stages.rendering import FinishedJob, drain
+from influencerai_dagster.stages.rendering import DrainRules, drain
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -37,6 +38,7 @@ class Assignment(Value):
     s3_bucket: str
     comfyui_urls: tuple[str, ...]
     comfyui_timeout_seconds: float = 60.0
+    hung_seconds: float = 3.0
     lease_seconds: float
     linger_seconds: float
 
@@ -69,16 +71,21 @@ def work(assignment: Assignment) -> None:
         checksum_mode="when_required",
     )
     store = ObjectStore(client, assignment.s3_bucket)
-    farm = RenderFarm(assignment.comfyui_urls, None, assignment.comfyui_timeout_seconds)
-    rendering.LEASE_SECONDS = assignment.lease_seconds
+    fleet = Fleet(
+        assignment.comfyui_urls,
+        hung_seconds=assignment.hung_seconds,
+        stuck_seconds=assignment.comfyui_timeout_seconds + assignment.hung_seconds,
+    )
+    farm = RenderFarm(fleet, None, assignment.comfyui_timeout_seconds)
     drain(
         engine,
         JobKind.IMAGE,
         DayKey.parse(assignment.partition_key),
         ImageRenderer(engine, store, farm),
-        servers=farm.servers,
         owner=assignment.owner,
-        linger_seconds=assignment.linger_seconds,
+        rules=DrainRules(
+            linger_seconds=assignment.linger_seconds, lease_seconds=assignment.lease_seconds
+        ),
         on_finished=_tell,
     )
 

@@ -451,7 +451,7 @@ def test_own_jobs_are_waited_for_whoever_renders_them(
 
 def _num_drains(engine: Engine) -> int:
     with transaction(engine) as session:
-        return session.execute(text("SELECT count(*) FROM drains")).scalar_one()
+        return int(session.execute(text("SELECT count(*) FROM drains")).scalar_one())
 
 
 def test_a_drain_that_had_its_time_gives_way_when_another_run_waits(

@@ -9,11 +9,17 @@ A claim is a lease: it has an owner, an expiry that heartbeats move, and a token
 every claim. Whatever a worker writes names its token, so a worker whose lease was given to another
 one, or whose job was cancelled, writes nothing more. All functions run in the transaction of their
 caller, and the clock is PostgreSQL's. What is submitted lives in submission.py, who works on it in
-claims.py, how it ends in outcomes.py, and what can be asked in queries.py.
+claims.py, how it ends in outcomes.py and cancellation.py, and what can be asked in queries.py and
+statistics.py.
 """
 
 from influencerai_dagster.catalog.errors import LeaseLostError, TooManyPendingJobsError
 from influencerai_dagster.catalog.job_records import ClaimedJob, Job, MediaAsset
+from influencerai_dagster.catalog.ledger.cancellation import (
+    AbandonedPrompts,
+    abandoned_prompts,
+    cancel_open,
+)
 from influencerai_dagster.catalog.ledger.claims import (
     claim,
     days_with_claimable_jobs,
@@ -25,6 +31,7 @@ from influencerai_dagster.catalog.ledger.outcomes import cancel, complete, fail,
 from influencerai_dagster.catalog.ledger.queries import (
     count_by_status,
     get_job,
+    get_jobs,
     list_jobs,
     media_asset_of_job,
     outputs_of_day,
@@ -32,12 +39,15 @@ from influencerai_dagster.catalog.ledger.queries import (
 from influencerai_dagster.catalog.ledger.submission import submit
 
 __all__ = [
+    "AbandonedPrompts",
     "ClaimedJob",
     "Job",
     "LeaseLostError",
     "MediaAsset",
     "TooManyPendingJobsError",
+    "abandoned_prompts",
     "cancel",
+    "cancel_open",
     "claim",
     "complete",
     "count_by_status",
@@ -46,6 +56,7 @@ __all__ = [
     "fail",
     "fail_dependents",
     "get_job",
+    "get_jobs",
     "heartbeat",
     "list_jobs",
     "media_asset_of_job",

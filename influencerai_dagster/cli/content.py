@@ -51,7 +51,7 @@ def list_tenants() -> None:
         used = tenants.gpu_seconds_used(session)
     right: JustifyMethod = "right"
     table = Table(
-        *("tenant", "since (UTC)"),
+        *(Column("tenant", overflow="fold"), "since (UTC)"),
         *(Column(title, justify=right) for title in ("GPU weight", "GPU seconds used")),
     )
     for row in rows:

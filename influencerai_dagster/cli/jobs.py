@@ -16,12 +16,14 @@ from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import console, engine, settings, store
 from influencerai_dagster.cli.content import TenantName
 from influencerai_dagster.cli.orders import DayOption, day_key, order, wake
+from influencerai_dagster.cli.watch import watch_jobs
 from influencerai_dagster.domain.jobs import JobKind, JobStatus
 from influencerai_dagster.domain.keys import parse_day
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.stages import cancellation
 
 jobs_app = typer.Typer(help="Generation jobs.", no_args_is_help=True)
+jobs_app.command("watch")(watch_jobs)
 
 
 @jobs_app.command("list")

@@ -53,8 +53,8 @@ def wake(kind: JobKind, day: DayKey, *, num_jobs: int) -> str:
             woken = wake_run(client, engine(), kind, day)
     except InfluencerAIError as error:
         raise TransientError(
-            f"{num_jobs} jobs are in the ledger and are not lost, but no run could be asked for: "
-            f"{error}\nWhen Dagster is back, pending_jobs_sensor starts one; "
+            f"The jobs ({num_jobs}) are in the ledger and are not lost, but no run could be asked "
+            f"for: {error}\nWhen Dagster is back, pending_jobs_sensor starts one; "
             f"`influencerai jobs list --tenant {day.tenant}` shows them"
         ) from error
     state = "started" if woken.is_new else "alive already"

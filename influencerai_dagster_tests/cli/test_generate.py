@@ -239,6 +239,6 @@ def test_without_dagster_the_jobs_are_kept_and_the_command_says_so(generate: Com
     generate.environment.setenv("DAGSTER_URL", f"http://127.0.0.1:{free_port()}")
     answer = generate(*command())
     assert answer.exit_code == 1
-    assert "error: 1 jobs are in the ledger and are not lost" in answer
+    assert "error: The jobs (1) are in the ledger and are not lost" in answer
     assert "`make up` starts the local stack" in answer
     assert [job.status for job in all_jobs(generate)] == [JobStatus.PENDING]

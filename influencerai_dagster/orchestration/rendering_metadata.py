@@ -38,7 +38,7 @@ class JobFacts:
     """
 
     job_id: UUID
-    status: str
+    status: JobStatus
     object_key: str
     error: str
     attempt: int | None
@@ -86,7 +86,7 @@ class JobFacts:
         """Return it as a row of the table; an empty text is "not known"."""
         return {
             "job_id": str(self.job_id),
-            "status": self.status,
+            "status": self.status.value,  # Dagster stores a member of an enum as one of its own
             "error": self.error,
             "object_key": self.object_key,
             "attempt": "" if self.attempt is None else self.attempt,

@@ -53,11 +53,11 @@ def view(snapshot: Snapshot, width: int, *, height: int | None) -> RenderableTyp
         height: lines of the terminal; running jobs that do not fit are left out. None for all.
     """
     is_wide = width >= WIDE
-    parts: list[RenderableType] = [_servers(snapshot.servers)]
-    gpu = _gpu(snapshot)
-    if gpu is not None:
-        parts.append(gpu)
-    parts.append(_tenants(snapshot.tenants, is_wide=is_wide))
+    parts: list[RenderableType] = [
+        _servers(snapshot.servers),
+        _gpu(snapshot),
+        _tenants(snapshot.tenants, is_wide=is_wide),
+    ]
     running = snapshot.running
     if height is not None:
         taken = len(snapshot.servers) + len(snapshot.tenants) + 2 * len(snapshot.failures)
@@ -106,11 +106,11 @@ def _servers(servers: Sequence[ServerState]) -> Table:
     return table
 
 
-def _gpu(snapshot: Snapshot) -> Text | None:
+def _gpu(snapshot: Snapshot) -> Text:
     """Say who has the GPU: a training is worth a line, and everything is when the GPU is shared."""
     held = ", ".join(f"{item.activity} for {_age(item.seconds)}" for item in snapshot.trainings)
     if not snapshot.is_gpu_shared:
-        return Text(f"\ntraining: {held}\n") if held else None
+        return Text(f"\ntraining: {held}\n" if held else "")
     if not held:
         return Text("\nGPU (shared): free for renders\n")
     num_ready = sum(

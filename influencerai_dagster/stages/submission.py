@@ -28,7 +28,7 @@ def submit(
     jobs: Sequence[Mapping[str, Any]],
     *,
     key_prefix: str | None,
-    max_pending: int,
+    max_pending: int | None,
 ) -> list[Job]:
     """Put jobs of one kind into the ledger: all of them or none.
 
@@ -40,7 +40,7 @@ def submit(
             `priority`, 0 to 9.
         key_prefix: a job without a key gets `<key_prefix>/<place in the list>`; None leaves it
             without one, a job of its own at every call.
-        max_pending: how many pending jobs the tenant may have with these.
+        max_pending: how many pending jobs the tenant may have with these; None for no limit.
 
     Returns:
         The job of every entry, in their order.

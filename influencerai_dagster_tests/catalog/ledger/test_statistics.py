@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, TextClause, text
 
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
@@ -176,3 +176,33 @@ def test_trainings_are_those_whose_runs_are_alive(engine: Engine) -> None:
         found = statistics.trainings(session)
         session.execute(text("DELETE FROM run_heartbeats"))
     assert [item.activity for item in found] == ["train_lora_job demo/bella"]
+
+
+_MANY_JOBS = """
+INSERT INTO jobs (id, tenant_id, day, kind, priority, payload, max_attempts, attempt, status,
+                  created_at, started_at, finished_at, result)
+SELECT gen_random_uuid(), 'demo', current_date, 'image', 5,
+       '{"kind": "image", "prompt": "bella", "loras": []}', 3, 1, 'completed',
+       at - interval '2 s', at - interval '1 s', at, '{"object_key": "images/demo/x/output.png"}'
+  FROM (SELECT now() - n * interval '10 min' AS at FROM generate_series(1, 20000) n) times
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        pytest.param(statistics._TENANTS, "ix_jobs_finished", id="tenants"),  # noqa: SLF001
+        pytest.param(statistics._RUNNING, "ix_jobs_running", id="running jobs"),  # noqa: SLF001
+        pytest.param(statistics._FAILURES, "ix_jobs_failed", id="failures"),  # noqa: SLF001
+    ],
+)
+def test_a_refresh_reads_no_more_than_it_shows(
+    engine: Engine, statement: TextClause, index: str
+) -> None:
+    with transaction(engine) as session:
+        session.connection().exec_driver_sql(_MANY_JOBS)
+        session.execute(text("ANALYZE jobs"))
+        explain = text(f"EXPLAIN {statement.text}")
+        plan = "\n".join(session.scalars(explain, {"tenant": None, "limit": 5}))
+    assert index in plan
+    assert "Seq Scan on jobs" not in plan

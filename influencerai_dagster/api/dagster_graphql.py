@@ -23,6 +23,8 @@ from influencerai_dagster.errors import PermanentError, TransientError
 CODE_LOCATION = "influencerai"
 """The name of our code location in workspace.yaml."""
 REPOSITORY = "__repository__"
+ALIVE = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
+"""Statuses of a run that has not ended."""
 EVENTS_PER_PAGE = 1000
 
 
@@ -152,6 +154,18 @@ class DagsterGraphQL:
         variables = {"filter": {"tags": tags, "createdAfter": created_after}}
         found = self._ask(RUNS, variables)["runsOrError"].get("results", [])
         return [self.run(item["runId"]) for item in found]
+
+    def live_run(self, job_name: str, partition_key: str) -> str | None:
+        """Return the id of a run of the job and partition that has not ended, or None.
+
+        One that waits in the queue counts.
+        """
+        tags = [{"key": "dagster/partition", "value": partition_key}]
+        filters = {"pipelineName": job_name, "tags": tags, "statuses": ALIVE}
+        answer = self._ask(RUNS, {"filter": filters})["runsOrError"]
+        if "results" not in answer:
+            raise PermanentError(f"Dagster does not tell its runs: {_reason(answer)}")
+        return next((str(item["runId"]) for item in answer["results"]), None)
 
     def _failures(self, run_id: str) -> list[str]:
         """Read a failed run's events to their end: what failed is told last."""

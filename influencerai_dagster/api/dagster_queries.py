@@ -64,7 +64,12 @@ query Materialization($asset: AssetKeyInput!, $partition: String!) {
 }"""
 RUNS = """
 query Runs($filter: RunsFilter!) {
-  runsOrError(filter: $filter, limit: 20) { ... on Runs { results { runId jobName status } } }
+  runsOrError(filter: $filter, limit: 20) {
+    __typename
+    ... on Runs { results { runId jobName status } }
+    ... on InvalidPipelineRunsFilterError { message }
+    ... on PythonError { message }
+  }
 }"""
 LOCATIONS = """
 query Locations {

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, func, select
 from sqlalchemy import exc as sqlalchemy_errors
 from sqlalchemy.orm import Session
 
@@ -72,6 +72,20 @@ def transaction(engine: Engine) -> Iterator[Session]:
     """
     with database_errors(), Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
+
+
+@contextmanager
+def one_at_a_time(engine: Engine, what: str) -> Iterator[None]:
+    """Run the block while no other process runs one of the same name; the others wait for it.
+
+    Args:
+        what: the name. The block must end within the minute after which an idle transaction is
+            ended, and with it the lock.
+    """
+    lock = select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0)))
+    with transaction(engine) as session:
+        session.execute(lock)
+        yield
 
 
 @contextmanager

@@ -1,9 +1,14 @@
-"""The catalog's own errors; each is a TransientError of `influencerai_dagster.errors`.
+"""The catalog's own errors.
 
-How a database error becomes one of them is in engine.py.
+How a database error becomes one of ours is in engine.py.
+
+    TransientError
+    └── LeaseLostError             the worker drops the job; whoever holds it goes on
+    PermanentError
+    └── TooManyPendingJobsError    the tenant's queue is full: a person sends fewer, or waits
 """
 
-from influencerai_dagster.errors import TransientError
+from influencerai_dagster.errors import PermanentError, TransientError
 
 
 class LeaseLostError(TransientError):
@@ -13,5 +18,8 @@ class LeaseLostError(TransientError):
     """
 
 
-class TooManyPendingJobsError(TransientError):
-    """The tenant has as many pending jobs as it may; nothing was submitted."""
+class TooManyPendingJobsError(PermanentError):
+    """The tenant has as many pending jobs as it may; nothing was submitted.
+
+    Permanent, although the queue empties with time: who repeats at once is refused again.
+    """

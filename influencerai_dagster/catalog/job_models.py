@@ -81,6 +81,13 @@ class JobRow(CatalogModel):
             postgresql_where=_PENDING,
         ),
         Index("ix_jobs_running", "lease_expires_at", postgresql_where=text("status = 'running'")),
+        Index(
+            "ix_jobs_finished",
+            "finished_at",
+            postgresql_include=["tenant_id", "status"],
+            postgresql_where=text("finished_at IS NOT NULL"),
+        ),
+        Index("ix_jobs_failed", "finished_at", postgresql_where=text("status = 'failed'")),
         Index("ix_jobs_tenant_number", "tenant_id", "number"),
         Index("ix_jobs_tenant_day", "tenant_id", "day", "kind", "number"),
         Index("ix_jobs_depends_on", "depends_on", postgresql_where=text("depends_on IS NOT NULL")),

@@ -3,28 +3,38 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from influencerai_dagster.catalog.models import InfluencerRow, TenantRow
 from influencerai_dagster.catalog.records import Influencer, Tenant
+from influencerai_dagster.catalog.scheduling_models import GpuShareRow
 from influencerai_dagster.domain.keys import check_part
 from influencerai_dagster.errors import PermanentError
 
 _MAX_TEXT_LENGTH = 200
+_MAX_GPU_WEIGHT = 1000
 
 
-def add_tenant(session: Session, tenant: str, *, name: str | None = None) -> bool:
+def add_tenant(
+    session: Session, tenant: str, *, name: str | None = None, gpu_weight: float = 1.0
+) -> bool:
     """Add a tenant; one that is there already stays as it is.
 
     Args:
         name: how it is shown; the id if None.
+        gpu_weight: its part of the GPU time; of two tenants who both have work, one of weight 2
+            gets twice as much as one of weight 1.
 
     Returns:
         Whether it is new.
     """
-    values = {"id": check_part(tenant, "tenant"), "name": _line(name or tenant, "tenant name")}
+    values = {
+        "id": check_part(tenant, "tenant"),
+        "name": _line(name or tenant, "tenant name"),
+        "gpu_weight": _weight(gpu_weight),
+    }
     statement = insert(TenantRow).values(values).on_conflict_do_nothing().returning(TenantRow.id)
     return session.execute(statement).scalar() is not None
 
@@ -46,6 +56,23 @@ def unknown_tenant(tenant: str) -> PermanentError:
     return PermanentError(
         f"tenant {tenant!r} is unknown; add it with `influencerai tenant add {tenant}`"
     )
+
+
+def set_gpu_weight(session: Session, tenant: str, gpu_weight: float) -> None:
+    """Change a tenant's part of the GPU time, from its next claim on.
+
+    Raises:
+        PermanentError: unknown tenant, or a weight that is not above 0 and at most 1000.
+    """
+    require_tenant(session, tenant)
+    values = {"gpu_weight": _weight(gpu_weight)}
+    session.execute(update(TenantRow).where(TenantRow.id == tenant).values(values))
+
+
+def gpu_seconds_used(session: Session) -> dict[str, float]:
+    """Return the render time of every tenant that had any, since it is there."""
+    rows = session.execute(select(GpuShareRow.tenant_id, GpuShareRow.used_seconds))
+    return {row.tenant_id: row.used_seconds for row in rows}
 
 
 def list_tenants(session: Session) -> list[Tenant]:
@@ -121,6 +148,15 @@ def influencer_of_dataset(session: Session, tenant: str, dataset: str) -> Influe
         )
     ).one_or_none()
     return None if row is None else Influencer.of(row)
+
+
+def _weight(value: float) -> float:
+    if not 0 < value <= _MAX_GPU_WEIGHT:  # NaN is not either
+        raise PermanentError(
+            f"GPU weight {value:g} is not allowed: use a number above 0 and at most "
+            f"{_MAX_GPU_WEIGHT}; 1 is what a tenant has by default"
+        )
+    return value
 
 
 def _line(value: str, what: str) -> str:

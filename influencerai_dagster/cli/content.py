@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import JustifyMethod
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from influencerai_dagster.catalog import lora_configs, tenants
 from influencerai_dagster.catalog.engine import transaction
@@ -20,25 +21,42 @@ influencer_app = typer.Typer(help="Influencers of a tenant.", no_args_is_help=Tr
 dataset_app = typer.Typer(help="Photos of an influencer.", no_args_is_help=True)
 lora_app = typer.Typer(help="How LoRAs are trained.", no_args_is_help=True)
 
+_WEIGHT_HELP = "Of two tenants who both have work, one of weight 2 gets twice the GPU time."
 TenantName = Annotated[str, typer.Option("--tenant", help="The tenant.")]
 
 
 @tenant_app.command("add")
-def add_tenant(name: str) -> None:
+def add_tenant(
+    name: str, gpu_weight: Annotated[float, typer.Option(help=_WEIGHT_HELP)] = 1.0
+) -> None:
     """Add a tenant; one that exists stays as it is."""
     with transaction(engine()) as session:
-        is_new = tenants.add_tenant(session, name)
+        is_new = tenants.add_tenant(session, name, gpu_weight=gpu_weight)
     console.print(f"tenant {name} {'added' if is_new else 'exists already'}")
+
+
+@tenant_app.command("set-weight")
+def set_weight(name: str, gpu_weight: Annotated[float, typer.Argument(help=_WEIGHT_HELP)]) -> None:
+    """Change a tenant's part of the GPU time."""
+    with transaction(engine()) as session:
+        tenants.set_gpu_weight(session, name, gpu_weight)
+    console.print(f"tenant {name} has GPU weight {gpu_weight:g}")
 
 
 @tenant_app.command("list")
 def list_tenants() -> None:
-    """List all tenants."""
+    """List all tenants, with their part of the GPU time and what they had of it."""
     with transaction(engine()) as session:
         rows = tenants.list_tenants(session)
-    table = Table("tenant", "since")
+        used = tenants.gpu_seconds_used(session)
+    right: JustifyMethod = "right"
+    table = Table(
+        *(Column("tenant", overflow="fold"), "since (UTC)"),
+        *(Column(title, justify=right) for title in ("GPU weight", "GPU seconds used")),
+    )
     for row in rows:
-        table.add_row(row.id, f"{row.created_at:%Y-%m-%d %H:%M}")
+        since, seconds = f"{row.created_at:%Y-%m-%d %H:%M}", used.get(row.id, 0.0)
+        table.add_row(row.id, since, f"{row.gpu_weight:g}", f"{seconds:,.1f}")
     console.print(table)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Engine
@@ -16,16 +17,11 @@ from sqlalchemy import Engine
 from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
 from influencerai_dagster.catalog import ledger, tenants
 from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.domain.jobs import (
-    ImageJobPayload,
-    JobRequest,
-    JobStatus,
-    LoraReference,
-    VideoJobPayload,
-)
+from influencerai_dagster.domain.jobs import JobKind, JobStatus
 from influencerai_dagster.domain.keys import DatasetKey, DayKey, today
 from influencerai_dagster.domain.object_paths import uploads_prefix
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.stages.submission import submit
 from influencerai_dagster.stages.uploads import upload_folder
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -128,16 +124,19 @@ class Demo:
         num_sent = upload_folder(self.store, key, self.samples, lambda _path, _sent: None)
         target = f"s3://{self.store.bucket}/{uploads_prefix(key)}"
         self.announce(f"{num_sent} files uploaded to {target}")
-        batch = uuid4().hex
-        with transaction(self.engine) as session:
-            pictures = ledger.submit(
-                session, TENANT, day.day, [_picture(prompt, batch) for prompt in PROMPTS]
-            )
-            clip = VideoJobPayload(source_job_id=pictures[0].id)
-            request = JobRequest(payload=clip, idempotency_key=f"demo/{batch}/clip")
-            clips = ledger.submit(session, TENANT, day.day, [request])
+        prefix = f"demo/{uuid4().hex}"
+        lora = {"dataset": INFLUENCER}
+        orders = [{"prompt": f"bella, {prompt}", "loras": [lora]} for prompt in PROMPTS]
+        pictures = self._submit(JobKind.IMAGE, day, orders, f"{prefix}/pictures")
+        clip = {"source_job_id": pictures[0].id}
+        clips = self._submit(JobKind.VIDEO, day, [clip], f"{prefix}/clips")
         self.announce(f"{len(pictures)} pictures and {len(clips)} clip ordered for {day}")
         return num_sent, pictures + clips
+
+    def _submit(
+        self, kind: JobKind, day: DayKey, jobs: list[dict[str, Any]], key_prefix: str
+    ) -> list[ledger.Job]:
+        return submit(self.engine, kind, day, jobs, key_prefix=key_prefix, max_pending=None)
 
     def _wait_for_runs(self, day: DayKey, started: float) -> None:
         """Wait for runs that linger for more jobs: they materialize their assets at their end."""
@@ -210,11 +209,6 @@ class _Seen:
     made: str
     object_key: str
     size_bytes: int
-
-
-def _picture(prompt: str, batch: str) -> JobRequest:
-    payload = ImageJobPayload(prompt=f"bella, {prompt}", loras=(LoraReference(dataset=INFLUENCER),))
-    return JobRequest(payload=payload, idempotency_key=f"demo/{batch}/{prompt}"[:200])
 
 
 def _describe(asset: str, facts: Mapping[str, str | int]) -> str:

@@ -6,13 +6,16 @@ import pytest
 from sqlalchemy import Engine
 
 from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.scheduling_models import GpuShareRow
 from influencerai_dagster.catalog.tenants import (
     add_tenant,
     get_influencer,
+    gpu_seconds_used,
     influencer_of_dataset,
     list_tenants,
     put_influencer,
     require_tenant,
+    set_gpu_weight,
 )
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.catalog.samples import HOSTILE_NAMES
@@ -30,6 +33,40 @@ def test_adding_a_tenant_twice_is_adding_it_once(engine: Engine) -> None:
         assert not add_tenant(session, "third", name="Another")
         assert require_tenant(session, "third").name == "The Third"
         assert [tenant.id for tenant in list_tenants(session)] == ["demo", "other", "third"]
+
+
+def test_a_tenant_has_weight_one_until_it_is_given_another(engine: Engine) -> None:
+    with transaction(engine) as session:
+        add_tenant(session, "third", gpu_weight=2.5)
+        add_tenant(session, "third", gpu_weight=7)
+        assert require_tenant(session, "third").gpu_weight == 2.5
+        set_gpu_weight(session, "demo", 0.5)
+    with transaction(engine) as session:
+        assert [tenant.gpu_weight for tenant in list_tenants(session)] == [0.5, 1, 2.5]
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, 1000.5, float("nan"), float("inf")])
+def test_a_weight_that_shares_nothing_is_refused(engine: Engine, weight: float) -> None:
+    with transaction(engine) as session:
+        with pytest.raises(PermanentError, match="use a number above 0 and at most 1000"):
+            add_tenant(session, "third", gpu_weight=weight)
+        with pytest.raises(PermanentError, match="use a number above 0 and at most 1000"):
+            set_gpu_weight(session, "demo", weight)
+
+
+def test_the_weight_of_an_unknown_tenant_is_refused(engine: Engine) -> None:
+    with (
+        transaction(engine) as session,
+        pytest.raises(PermanentError, match="`influencerai tenant add nobody`"),
+    ):
+        set_gpu_weight(session, "nobody", 2)
+
+
+def test_the_gpu_seconds_of_tenants_that_had_any_are_told(engine: Engine) -> None:
+    with transaction(engine) as session:
+        session.add(GpuShareRow(tenant_id="demo", used_seconds=12.5))
+    with transaction(engine) as session:
+        assert gpu_seconds_used(session) == {"demo": 12.5}
 
 
 def test_an_unknown_tenant_says_how_to_add_it(engine: Engine) -> None:

@@ -39,10 +39,10 @@ class CommandLine:
     store: ObjectStore
     environment: pytest.MonkeyPatch
 
-    def __call__(self, *arguments: str | Path) -> Answer:
+    def __call__(self, *arguments: str | Path, stdin: str = "") -> Answer:
         """Run a command as a new process would see settings, but in this one."""
         forget()
-        result = CliRunner().invoke(app, [str(item) for item in arguments])
+        result = CliRunner().invoke(app, [str(item) for item in arguments], input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Answer(result.exit_code, result.output)

@@ -7,6 +7,7 @@ import pytest
 
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.lora_configs import resolve_lora_config
+from influencerai_dagster.catalog.scheduling_models import GpuShareRow
 from influencerai_dagster.catalog.tenants import get_influencer, list_tenants
 from influencerai_dagster_tests.cli.conftest import CommandLine
 from influencerai_dagster_tests.hostile_names import HOSTILE_NAMES
@@ -46,6 +47,30 @@ def test_a_tenant_is_added_once(cli: CommandLine) -> None:
     assert "tenant demo exists already" in second
     assert tenants(cli) == ["demo"]
     assert "demo" in cli("tenant", "list")
+
+
+def test_a_tenant_is_added_with_a_weight_that_can_be_changed_and_is_listed(
+    cli: CommandLine,
+) -> None:
+    assert cli("tenant", "add", "demo", "--gpu-weight", "2").exit_code == 0
+    assert "│ 2 │ 0.0 │" in cli("tenant", "list")
+    assert "has GPU weight 0.5" in cli("tenant", "set-weight", "demo", "0.5")
+    with transaction(cli.engine) as session:
+        session.add(GpuShareRow(tenant_id="demo", used_seconds=1234.56))
+    assert "│ 0.5 │ 1,234.6 │" in cli("tenant", "list")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("tenant", "add", "demo", "--gpu-weight", "0"), ("tenant", "set-weight", "other", "1001")],
+    ids=["add", "set"],
+)
+def test_a_weight_that_shares_nothing_is_refused(cli: CommandLine, command: list[str]) -> None:
+    assert cli("tenant", "add", "other").exit_code == 0
+    answer = cli(*command)
+    assert answer.exit_code == 1
+    assert "use a number above 0 and at most 1000" in answer
+    assert tenants(cli) == ["other"]
 
 
 @pytest.mark.parametrize("name", (NAMES | MARKUP).values(), ids=NAMES | MARKUP)

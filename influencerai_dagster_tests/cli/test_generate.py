@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import pytest
@@ -13,16 +13,15 @@ from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.loras import record_lora
 from influencerai_dagster.catalog.tenants import add_tenant, put_influencer
-from influencerai_dagster.domain.jobs import JobKind
-from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.domain.jobs import JobKind, JobStatus
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster.orchestration.ops.rendering import parse_jobs
 from influencerai_dagster_tests.catalog.samples import claim_all, complete_job, lora_manifest
 from influencerai_dagster_tests.cli.conftest import CommandLine
 from influencerai_dagster_tests.dagster_server import queued_instance, running_webserver
 
 DAY = "2026-11-23"
+OTHER_DAY = "2026-11-24"
 Work = Callable[[dg.DagsterRun], None]
 
 
@@ -39,8 +38,10 @@ def dagster_url(instance: dg.DagsterInstance) -> Iterator[str]:
 
 
 @pytest.fixture
-def generate(cli: CommandLine, dagster_url: str) -> CommandLine:
-    """The command line with tenant demo, who has a LoRA of bella, and a web server."""
+def generate(
+    cli: CommandLine, dagster_url: str, instance: dg.DagsterInstance
+) -> Iterator[CommandLine]:
+    """The command line with tenant demo, who has a LoRA of bella, and a web server without runs."""
     cli.environment.setenv("DAGSTER_URL", dagster_url)
     with transaction(cli.engine) as session:
         add_tenant(session, "demo")
@@ -48,26 +49,26 @@ def generate(cli: CommandLine, dagster_url: str) -> CommandLine:
             session, "demo", "bella", dataset="bella", trigger_phrase="b", class_caption="c"
         )
         record_lora(session, lora_manifest())
-    return cli
+    yield cli
+    for run in instance.get_runs():
+        instance.delete_run(run.run_id)
 
 
 @contextmanager
 def worker(instance: dg.DagsterInstance, work: Work) -> Iterator[None]:
     """Do `work` with the first run that is queued during the block."""
-    known = {run.run_id for run in instance.get_runs()}
     problems: list[Exception] = []
 
     def wait_and_work() -> None:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             for run in instance.get_runs():
-                if run.run_id not in known:
-                    try:
-                        work(run)
-                    except Exception as error:  # noqa: BLE001 - the test's thread raises it
-                        problems.append(error)
-                        instance.report_run_failed(run)
-                    return
+                try:
+                    work(run)
+                except Exception as error:  # noqa: BLE001 - the test's thread raises it
+                    problems.append(error)
+                    instance.report_run_failed(run)
+                return
             time.sleep(0.02)
 
     thread = threading.Thread(target=wait_and_work)
@@ -77,19 +78,33 @@ def worker(instance: dg.DagsterInstance, work: Work) -> Iterator[None]:
     assert problems == []
 
 
-def submit(cli: CommandLine, run: dg.DagsterRun) -> None:
-    """Put the run's jobs into the ledger, as the op does first."""
-    key = DayKey.parse(run.tags["dagster/partition"])
-    config: Any = run.run_config
-    jobs = config["ops"]["render_images"]["config"]["jobs"]
-    requests = parse_jobs(JobKind.IMAGE, jobs, run.run_id)
-    with transaction(cli.engine) as session:
-        ledger.submit(session, key.tenant, key.day, requests)
-
-
 def command(*more: str) -> tuple[str, ...]:
     prompt = ("--prompt", "bella [at] the beach", "--day", DAY)
     return "generate", "--tenant", "demo", *prompt, *more
+
+
+def all_jobs(cli: CommandLine) -> list[ledger.Job]:
+    with transaction(cli.engine) as session:
+        return ledger.list_jobs(session, "demo")
+
+
+@contextmanager
+def rendering(cli: CommandLine) -> Iterator[None]:
+    """Complete jobs as they come until the end of the block, as an alive run does."""
+    stop = threading.Event()
+
+    def render() -> None:
+        while not stop.wait(0.02):
+            for job in claim_all(cli.engine):
+                complete_job(cli.engine, job)
+
+    thread = threading.Thread(target=render)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=30)
 
 
 def test_pictures_are_ordered_waited_for_and_listed(
@@ -97,8 +112,7 @@ def test_pictures_are_ordered_waited_for_and_listed(
 ) -> None:
     made: list[str] = []
 
-    def render(run: dg.DagsterRun) -> None:
-        submit(generate, run)
+    def render(_: dg.DagsterRun) -> None:
         for job in claim_all(generate.engine):
             made.append(complete_job(generate.engine, job).object_key)  # noqa: PERF401 - it writes
 
@@ -110,8 +124,7 @@ def test_pictures_are_ordered_waited_for_and_listed(
     assert len(made) == 2
     assert all(key in answer for key in made)
     assert "demo/2026-11-23" in instance.get_dynamic_partitions("content_days")
-    with transaction(generate.engine) as session:
-        jobs = ledger.list_jobs(session, "demo")
+    jobs = all_jobs(generate)
     assert {job.payload.prompt for job in jobs if job.payload.kind == JobKind.IMAGE} == {
         "bella [at] the beach"
     }
@@ -120,8 +133,7 @@ def test_pictures_are_ordered_waited_for_and_listed(
 def test_pictures_that_failed_are_listed_with_their_reason(
     generate: CommandLine, instance: dg.DagsterInstance
 ) -> None:
-    def render(run: dg.DagsterRun) -> None:
-        submit(generate, run)
+    def render(_: dg.DagsterRun) -> None:
         good, bad = claim_all(generate.engine)
         complete_job(generate.engine, good)
         with transaction(generate.engine) as session:
@@ -135,17 +147,70 @@ def test_pictures_that_failed_are_listed_with_their_reason(
     assert "error: 1 of 2 pictures were not made" in answer
 
 
-def test_a_run_that_failed_before_its_jobs_were_there_ends_the_command_with_its_reason(
+def test_a_run_that_failed_ends_the_command_with_its_reason_and_the_jobs_stay(
     generate: CommandLine, instance: dg.DagsterInstance
 ) -> None:
     def fail(run: dg.DagsterRun) -> None:
-        instance.report_run_failed(run, message="the catalog has 10000 pending jobs of demo")
+        instance.report_run_failed(run, message="S3_KEY is not set")
 
     with worker(instance, fail):
         answer = generate(*command())
 
     assert answer.exit_code == 1
-    assert "error: nothing was rendered: the catalog has 10000 pending jobs of demo" in answer
+    assert "did not make the pictures: S3_KEY is not set" in answer
+    assert "still in the ledger" in answer
+    assert [job.status for job in all_jobs(generate)] == [JobStatus.PENDING]
+
+
+def test_a_run_that_is_alive_takes_the_jobs_and_no_second_one_is_launched(
+    generate: CommandLine, instance: dg.DagsterInstance
+) -> None:
+    alive = dg.DagsterRun(
+        job_name="generate_images_job",
+        run_id=str(uuid4()),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": f"demo/{OTHER_DAY}"},
+    )
+    instance.add_run(alive)
+    before = instance.get_runs_count()
+    with rendering(generate):
+        answer = generate(*command("--day", OTHER_DAY))
+    assert answer.exit_code == 0
+    assert f"/runs/{alive.run_id} (alive already)" in answer
+    assert instance.get_runs_count() == before
+
+
+def test_the_same_key_again_waits_for_the_same_pictures(
+    generate: CommandLine, instance: dg.DagsterInstance
+) -> None:
+    options = ("--count", "2", "--idempotency-key", "order-17", "--priority", "9")
+    with rendering(generate):
+        first = generate(*command(*options))
+    before = instance.get_runs_count()
+    second = generate(*command(*options))
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    jobs = all_jobs(generate)
+    assert {job.idempotency_key for job in jobs} == {"order-17/0", "order-17/1"}
+    assert {job.priority for job in jobs} == {9}
+    assert all(str(job.id) in second for job in jobs)
+    assert instance.get_runs_count() == before, "nothing is left to render"
+
+
+def test_the_key_of_one_picture_is_the_given_one(generate: CommandLine) -> None:
+    with rendering(generate):
+        assert generate(*command("--idempotency-key", "order-17")).exit_code == 0
+    assert [job.idempotency_key for job in all_jobs(generate)] == ["order-17"]
+
+
+def test_too_many_pending_jobs_are_refused_before_a_run_starts(
+    generate: CommandLine, instance: dg.DagsterInstance
+) -> None:
+    generate.environment.setenv("MAX_PENDING_JOBS_PER_TENANT", "3")
+    before = instance.get_runs_count()
+    answer = generate(*command("--count", "4"))
+    assert answer.exit_code == 1
+    assert "may have 3 (MAX_PENDING_JOBS_PER_TENANT): none of these 4 was taken" in answer
+    assert instance.get_runs_count() == before
 
 
 @pytest.mark.parametrize(
@@ -170,8 +235,10 @@ def test_what_cannot_be_rendered_is_refused_before_a_run_starts(
     assert instance.get_runs_count() == before
 
 
-def test_a_web_server_that_is_away_is_told_with_how_to_start_it(generate: CommandLine) -> None:
+def test_without_dagster_the_jobs_are_kept_and_the_command_says_so(generate: CommandLine) -> None:
     generate.environment.setenv("DAGSTER_URL", f"http://127.0.0.1:{free_port()}")
     answer = generate(*command())
     assert answer.exit_code == 1
+    assert "error: The jobs (1) are in the ledger and are not lost" in answer
     assert "`make up` starts the local stack" in answer
+    assert [job.status for job in all_jobs(generate)] == [JobStatus.PENDING]

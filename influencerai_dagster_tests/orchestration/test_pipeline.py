@@ -106,6 +106,30 @@ def test_a_failed_job_stops_neither_the_others_nor_the_run(trained: Studio) -> N
     assert metadata(trained, "generated_images", DAY)["failed"] == 1
 
 
+def test_a_run_whose_jobs_are_done_already_tells_them(trained: Studio) -> None:
+    order = {"prompt": "bella", "idempotency_key": "order-17"}
+    assert jobs(trained, [order]).success
+    (job,) = all_jobs(trained)
+
+    assert jobs(trained, [order]).success
+
+    found = materialization(trained, "generated_images", DAY).metadata
+    table = found["jobs"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert [record.data["job_id"] for record in table.records] == [str(job.id)]
+    assert (found["completed"].value, found["outputs_of_day"].value) == (1, 1)
+
+
+def test_more_jobs_than_a_tenant_may_have_fail_the_run_at_once(studio: Studio) -> None:
+    limit = studio.settings.max_pending_jobs_per_tenant
+    result = jobs(studio, [{"prompt": "x"}] * (limit + 1))
+
+    assert not result.success
+    assert f"may have {limit} (MAX_PENDING_JOBS_PER_TENANT)" in failure_text(result)
+    assert not any(event.is_step_up_for_retry for event in result.all_events)
+    assert all_jobs(studio) == []
+
+
 @pytest.mark.parametrize(
     ("job", "says"),
     [

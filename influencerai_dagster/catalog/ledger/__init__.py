@@ -9,12 +9,17 @@ A claim is a lease: it has an owner, an expiry that heartbeats move, and a token
 every claim. Whatever a worker writes names its token, so a worker whose lease was given to another
 one, or whose job was cancelled, writes nothing more. All functions run in the transaction of their
 caller, and the clock is PostgreSQL's. What is submitted lives in submission.py, who works on it in
-claims.py, whose turn it is in scheduling.py, how it ends in outcomes.py, what can be asked in
-queries.py.
+claims.py, whose turn it is in scheduling.py, how it ends in outcomes.py and cancellation.py, what
+can be asked in queries.py and statistics.py.
 """
 
 from influencerai_dagster.catalog.errors import LeaseLostError, TooManyPendingJobsError
 from influencerai_dagster.catalog.job_records import ClaimedJob, Job, MediaAsset
+from influencerai_dagster.catalog.ledger.cancellation import (
+    AbandonedPrompts,
+    abandoned_prompts,
+    cancel_open,
+)
 from influencerai_dagster.catalog.ledger.claims import (
     HeldLease,
     claim,
@@ -27,6 +32,7 @@ from influencerai_dagster.catalog.ledger.outcomes import cancel, complete, fail,
 from influencerai_dagster.catalog.ledger.queries import (
     count_by_status,
     get_job,
+    get_jobs,
     list_jobs,
     media_asset_of_job,
     outputs_of_day,
@@ -44,6 +50,7 @@ from influencerai_dagster.catalog.ledger.signals import Listener
 from influencerai_dagster.catalog.ledger.submission import submit
 
 __all__ = [
+    "AbandonedPrompts",
     "ClaimedJob",
     "Drain",
     "HeldLease",
@@ -52,7 +59,9 @@ __all__ = [
     "Listener",
     "MediaAsset",
     "TooManyPendingJobsError",
+    "abandoned_prompts",
     "cancel",
+    "cancel_open",
     "claim",
     "claim_fairly",
     "complete",
@@ -63,6 +72,7 @@ __all__ = [
     "fail",
     "fail_dependents",
     "get_job",
+    "get_jobs",
     "has_active",
     "has_claimable",
     "list_jobs",

@@ -1,5 +1,6 @@
 """What can be asked of the ledger; nothing is written here."""
 
+from collections.abc import Collection
 from datetime import date
 from uuid import UUID
 
@@ -31,6 +32,16 @@ def get_job(session: Session, tenant: str, job_id: UUID) -> Job:
             f"tenant {tenant!r} has no job {job_id}; `influencerai jobs list` shows those there are"
         )
     return Job.of(row)
+
+
+def get_jobs(session: Session, tenant: str, job_ids: Collection[UUID]) -> list[Job]:
+    """Return those of these jobs that the tenant has, in order of submission."""
+    statement = (
+        select(JobRow)
+        .where(JobRow.tenant_id == check_part(tenant, "tenant"), JobRow.id.in_(job_ids))
+        .order_by(JobRow.number)
+    )
+    return [Job.of(row) for row in session.scalars(statement, execution_options=_FRESH)]
 
 
 def list_jobs(

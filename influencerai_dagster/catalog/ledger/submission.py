@@ -65,7 +65,7 @@ def submit(
     Raises:
         PermanentError: unknown tenant, a reference to what the tenant does not have, a key that was
             used for another payload, or a text with a NUL character.
-        TooManyPendingJobsError: the limit would be passed.
+        TooManyPendingJobsError: the limit would be passed; a PermanentError too.
     """
     _lock_tenant(session, tenant)
     submitted = _submitted_before(session, tenant, requests)
@@ -154,8 +154,10 @@ def _check_limit(session: Session, tenant: str, num_new: int, limit: int | None)
     )
     if (pending or 0) + num_new > limit:
         raise TooManyPendingJobsError(
-            f"tenant {tenant!r} has {pending} pending jobs and may have {limit}: {num_new} more "
-            "were not taken. Try again when some are done, or send fewer"
+            f"tenant {tenant!r} has {pending} pending jobs and may have {limit} "
+            f"(MAX_PENDING_JOBS_PER_TENANT): none of these {num_new} was taken. Send fewer, order "
+            "them again when some are done, or cancel what nobody needs "
+            f"(`influencerai jobs cancel --all --tenant {tenant}`)"
         )
 
 

@@ -11,7 +11,7 @@ from influencerai_dagster.catalog.datasets import record_dataset
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.loras import record_lora
 from influencerai_dagster.domain.jobs import JobKind, JobRequest, JobStatus, LoraReference
-from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
     HOSTILE_NAMES,
@@ -128,7 +128,9 @@ def test_the_limit_of_pending_jobs_holds_also_for_parallel_submissions(engine: E
 
 def test_the_refusal_of_too_many_jobs_says_how_many_there_may_be(engine: Engine) -> None:
     with (
-        pytest.raises(TransientError, match="has 0 pending jobs and may have 1: 2 more were not"),
+        pytest.raises(
+            PermanentError, match=r"has 0 pending jobs and may have 1 .* none of these 2"
+        ),
         transaction(engine) as session,
     ):
         ledger.submit(session, "demo", DAY, [image_request(), image_request()], max_pending=1)

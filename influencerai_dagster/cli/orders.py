@@ -1,0 +1,62 @@
+"""What `generate` and `jobs submit` share: put jobs into the ledger, see that a run takes them."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Annotated, Any
+
+import typer
+
+from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
+from influencerai_dagster.api.wake import wake_run
+from influencerai_dagster.catalog.ledger import Job
+from influencerai_dagster.cli.common import console, engine, settings
+from influencerai_dagster.domain.jobs import JobKind
+from influencerai_dagster.domain.keys import DayKey, parse_day, today
+from influencerai_dagster.errors import InfluencerAIError, TransientError
+from influencerai_dagster.stages.submission import submit
+
+DayOption = Annotated[str, typer.Option(help="YYYY-MM-DD in UTC; today by default.")]
+
+
+def day_key(tenant: str, day: str) -> DayKey:
+    """Return the tenant-day that a command means; an empty day is today."""
+    return DayKey(tenant, parse_day(day) if day else today())
+
+
+def dagster() -> DagsterGraphQL:
+    """Return a client of the Dagster web server."""
+    return DagsterGraphQL(settings().dagster_url, CODE_LOCATION)
+
+
+def order(
+    kind: JobKind, day: DayKey, jobs: Sequence[Mapping[str, Any]], *, key_prefix: str | None
+) -> list[Job]:
+    """Put jobs into the ledger; see stages/submission.py."""
+    return submit(
+        engine(),
+        kind,
+        day,
+        jobs,
+        key_prefix=key_prefix,
+        max_pending=settings().max_pending_jobs_per_tenant,
+    )
+
+
+def wake(kind: JobKind, day: DayKey, *, num_jobs: int) -> str:
+    """See that a run takes the jobs that were ordered; print and return its run id.
+
+    Raises:
+        TransientError: no run could be asked for; the text says that the jobs are not lost.
+    """
+    try:
+        with closing(dagster()) as client:
+            woken = wake_run(client, engine(), kind, day)
+    except InfluencerAIError as error:
+        raise TransientError(
+            f"The jobs ({num_jobs}) are in the ledger and are not lost, but no run could be asked "
+            f"for: {error}\nWhen Dagster is back, pending_jobs_sensor starts one; "
+            f"`influencerai jobs list --tenant {day.tenant}` shows them"
+        ) from error
+    state = "started" if woken.is_new else "alive already"
+    console.print(f"run {settings().dagster_url}/runs/{woken.run_id} ({state})", soft_wrap=True)
+    return woken.run_id

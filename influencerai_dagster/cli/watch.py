@@ -1,0 +1,80 @@
+"""`influencerai jobs watch`: what the ledger, the servers and the GPU do, as it happens.
+
+How it is drawn lives in watch_view.py.
+"""
+
+import time
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.live import Live
+
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.ledger import statistics
+from influencerai_dagster.catalog.tenants import require_tenant
+from influencerai_dagster.cli.common import console, engine, settings
+from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ServerProbes, ServerState
+from influencerai_dagster.cli.watch_view import Snapshot, view
+from influencerai_dagster.errors import TransientError
+
+_MAX_RUNNING = 40
+_MAX_FAILURES = 5
+
+
+def watch_jobs(
+    tenant: Annotated[str, typer.Option(help="Only this tenant; all by default.")] = "",
+    interval: Annotated[float, typer.Option(min=0.2, max=60, help="Seconds.")] = 1.0,
+    once: Annotated[  # noqa: FBT002 - typer's flag
+        bool, typer.Option("--once", help="Print it once; also when this is no terminal.")
+    ] = False,
+) -> None:
+    """Show live what waits, runs, is done and failed; docs/operating.md explains the columns."""
+    if tenant:
+        with transaction(engine()) as session:
+            require_tenant(session, tenant)
+    with ServerProbes(settings().comfyui_url) as probes:
+        if once or not console.is_terminal:
+            states = probes.states(wait_seconds=TIMEOUT_SECONDS + 1)
+            console.print(view(snapshot(tenant, states), console.width, height=None))
+            return
+        last = _watch(tenant, interval, probes)
+    console.print(last)
+
+
+def snapshot(tenant: str, servers: list[ServerState]) -> Snapshot:
+    """Read everything that is shown.
+
+    Args:
+        tenant: only this one; "" for all.
+        servers: as they answered last.
+    """
+    only = tenant or None
+    with transaction(engine()) as session:
+        return Snapshot(
+            tenants=statistics.tenant_statistics(session, only),
+            running=statistics.running_jobs(session, only, limit=_MAX_RUNNING),
+            failures=statistics.newest_failures(session, only, limit=_MAX_FAILURES),
+            trainings=statistics.trainings(session),
+            servers=servers,
+            is_gpu_shared=settings().gpu_shared,
+        )
+
+
+def _watch(tenant: str, interval: float, probes: ServerProbes) -> RenderableType:
+    """Show it until Ctrl-C; return what was shown last."""
+    current: RenderableType = "asking …"
+    with (
+        suppress(KeyboardInterrupt),
+        Live(current, console=console, screen=True, auto_refresh=False) as live,
+    ):
+        while True:
+            try:
+                now = snapshot(tenant, probes.states())
+                current = view(now, console.width, height=console.height)
+                live.update(current, refresh=True)
+            except TransientError as error:
+                live.update(f"{error}\nStill trying …", refresh=True)
+            time.sleep(interval)
+    return current

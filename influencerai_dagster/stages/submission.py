@@ -1,0 +1,81 @@
+"""The one way in for jobs: plain dicts become rows of the ledger.
+
+A run config of Dagster, the command line and whatever else takes orders call `submit`. What a
+ledger does with a request lives in catalog/ledger/submission.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Engine
+
+from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.ledger import Job
+from influencerai_dagster.domain.jobs import JobKind, JobRequest
+from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.errors import PermanentError
+
+_PAYLOAD = "payload"
+_SHOWN_LENGTH = 80
+
+
+def submit(
+    engine: Engine,
+    kind: JobKind,
+    day: DayKey,
+    jobs: Sequence[Mapping[str, Any]],
+    *,
+    key_prefix: str | None,
+    max_pending: int | None,
+) -> list[Job]:
+    """Put jobs of one kind into the ledger: all of them or none.
+
+    The same idempotency key of the same tenant is the same job, so that a repeat is harmless.
+
+    Args:
+        day: the tenant, and the UTC day that the jobs count to.
+        jobs: each the fields of its payload (docs/jobs.md), and beside them `idempotency_key` and
+            `priority`, 0 to 9.
+        key_prefix: a job without a key gets `<key_prefix>/<place in the list>`; None leaves it
+            without one, a job of its own at every call.
+        max_pending: how many pending jobs the tenant may have with these; None for no limit.
+
+    Returns:
+        The job of every entry, in their order.
+
+    Raises:
+        PermanentError: a field is unknown or bad, the text names job and field; or the ledger
+            refused them (see catalog/ledger/submission.py); nothing was submitted.
+        TooManyPendingJobsError: the limit would be passed; nothing was submitted.
+        TransientError: the catalog is away.
+    """
+    requests = [
+        _request(kind, index, job, None if key_prefix is None else f"{key_prefix}/{index}")
+        for index, job in enumerate(jobs)
+    ]
+    with transaction(engine) as session:
+        return ledger.submit(session, day.tenant, day.day, requests, max_pending=max_pending)
+
+
+def _request(kind: JobKind, index: int, job: Mapping[str, Any], key: str | None) -> JobRequest:
+    fields = dict(job)
+    options = {name: fields.pop(name, None) for name in ("idempotency_key", "priority")}
+    given = {name: value for name, value in options.items() if value is not None}
+    if fields.setdefault("kind", kind) != kind:
+        raise PermanentError(
+            f"jobs[{index}] cannot be used: kind: these are {kind} jobs, this one says "
+            f"{str(fields['kind'])[:_SHOWN_LENGTH]!r}; order it with those of its kind"
+        )
+    try:
+        return JobRequest.model_validate({"idempotency_key": key, **given, _PAYLOAD: fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        # Inside of the payload, the place begins with "payload" and the kind.
+        place = first["loc"][2:] if first["loc"][0] == _PAYLOAD else first["loc"]
+        field = ".".join(str(part) for part in place) or "the job"
+        raise PermanentError(
+            f"jobs[{index}] cannot be used: {field}: {first['msg']} "
+            f"(found {str(first['input'])[:_SHOWN_LENGTH]!r})"
+        ) from error

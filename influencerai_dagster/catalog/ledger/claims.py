@@ -131,18 +131,23 @@ def release(session: Session, job_id: UUID, token: int, *, gpu_seconds: float = 
     return _write(session, _held(job_id, token).values(values))
 
 
-def expire_leases(session: Session) -> int:
+def expire_leases(session: Session, *, owner: str | None = None) -> int:
     """Take jobs back from workers that stopped renewing their leases.
 
     They wait as after a passing failure, or fail when no attempt is left. Takes a thousand at a
     time, and none that another sweep or a worker is writing right now.
 
+    Args:
+        owner: end the leases of this worker, which is dead, whenever they run out; None ends those
+            of all workers that have run out.
+
     Returns:
         How many leases were ended.
     """
+    is_over = JobRow.lease_expires_at < func.now() if owner is None else JobRow.lease_owner == owner
     expired = session.execute(
         select(JobRow.id, JobRow.attempt, JobRow.max_attempts)
-        .where(JobRow.status == JobStatus.RUNNING, JobRow.lease_expires_at < func.now())
+        .where(JobRow.status == JobStatus.RUNNING, is_over)
         .order_by(JobRow.lease_expires_at)
         .limit(_MAX_LEASES_PER_SWEEP)
         .with_for_update(skip_locked=True, key_share=True)

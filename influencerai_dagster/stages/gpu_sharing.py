@@ -21,7 +21,7 @@ Report = Callable[[str], None]
 def free_comfyui_memory(servers: Sequence[str], *, wait_seconds: float, report: Report) -> None:
     """Wait until every server is idle and let it unload its models.
 
-    A server that is away holds nothing and is no obstacle.
+    A server that is away is no obstacle.
 
     Args:
         servers: addresses.
@@ -38,7 +38,7 @@ def free_comfyui_memory(servers: Sequence[str], *, wait_seconds: float, report: 
                 if not num_prompts:
                     report(_free(client))
             except TransientError as error:
-                report(f"ComfyUI at {client.url} is away and holds no memory: {error}")
+                report(f"ComfyUI at {client.url} does not answer and is left out: {error}")
                 continue
             if num_prompts:
                 raise TransientError(

@@ -1,13 +1,19 @@
 """The whole pipeline in one process: uploads → dataset → captions → LoRA → samples → pictures."""
 
+import time
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog import ledger, run_heartbeats
 from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.definitions import build_definitions, build_resources
 from influencerai_dagster.domain.jobs import JobKind, JobStatus
+from influencerai_dagster.domain.manifests.loras import LoraManifest
+from influencerai_dagster.orchestration.ops import loras
+from influencerai_dagster.stages.loras import train_lora
+from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.orchestration.conftest import (
     MAX_TRAIN_STEPS,
     Studio,
@@ -82,6 +88,32 @@ def test_photos_become_a_lora_pictures_and_a_clip(trained: Studio) -> None:
     assert jobs(trained, [clip_request], "videos").success
     clip = next(job for job in all_jobs(trained) if job.kind == JobKind.VIDEO)
     assert trained.store.head(f"videos/demo/{clip.id}/output.mp4") is not None
+
+
+def test_a_training_on_a_shared_gpu_has_comfyui_s_memory_and_says_so(
+    studio: Studio, comfyui: ComfyUISimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio.upload("demo", "bella", "a.jpg", photo(1))
+    assert studio.run("build_dataset_job", DATASET).success
+    settings = studio.settings.model_copy(update={"gpu_shared": True})
+    studio.definitions = build_definitions(settings, build_resources(settings))
+    freed_before = comfyui.stats()["free_requests"]
+
+    def gpu_holder() -> str | None:
+        with transaction(studio.engine) as session:
+            return run_heartbeats.gpu_holder(session)
+
+    def watched(*arguments: Any, **options: Any) -> LoraManifest:
+        assert comfyui.stats()["free_requests"] == freed_before + 1
+        deadline = time.monotonic() + 20
+        while gpu_holder() != f"train_lora {DATASET}":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return train_lora(*arguments, **options)
+
+    monkeypatch.setattr(loras, "run_training", watched)
+    assert studio.run("train_lora_job", DATASET, TRAIN).success
+    assert gpu_holder() is None
 
 
 def test_the_same_content_is_not_trained_twice(trained: Studio) -> None:

@@ -1,16 +1,20 @@
 """The whole pipeline in one process: uploads → dataset → captions → LoRA → samples → pictures."""
 
+import threading
 import time
 from typing import Any
 
 import dagster as dg
+import psutil
 import pytest
+from sqlalchemy import text
 
 from influencerai_dagster.catalog import ledger, run_heartbeats
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.definitions import build_definitions, build_resources
 from influencerai_dagster.domain.jobs import JobKind, JobStatus
 from influencerai_dagster.domain.manifests.loras import LoraManifest
+from influencerai_dagster.orchestration import run_heartbeat
 from influencerai_dagster.orchestration.ops import loras
 from influencerai_dagster.stages.loras import train_lora
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
@@ -114,6 +118,38 @@ def test_a_training_on_a_shared_gpu_has_comfyui_s_memory_and_says_so(
     monkeypatch.setattr(loras, "run_training", watched)
     assert studio.run("train_lora_job", DATASET, TRAIN).success
     assert gpu_holder() is None
+
+
+def test_a_training_whose_run_was_ended_while_it_was_silent_stops(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio.upload("demo", "bella", "a.jpg", photo(1))
+    assert studio.run("build_dataset_job", DATASET).success
+    monkeypatch.setattr(run_heartbeat, "BEAT_SECONDS", 0.05)
+    monkeypatch.setenv("SIMULATOR_KOHYA_SECONDS_PER_STEP", "60")
+    trained_in = studio.settings.training_dir
+    trainers: list[psutil.Process] = []
+
+    def end_the_run() -> None:
+        deadline = time.monotonic() + 30
+        while not trainers and time.monotonic() < deadline:
+            time.sleep(0.05)
+            trainers.extend(
+                process
+                for process in psutil.Process().children(recursive=True)
+                if any(str(trained_in) in part for part in process.cmdline())
+            )
+        with transaction(studio.engine) as session:
+            session.execute(text("DELETE FROM run_heartbeats"))
+
+    thread = threading.Thread(target=end_the_run)
+    thread.start()
+    result = studio.run("train_lora_job", DATASET, TRAIN)
+    thread.join()
+
+    assert not result.success
+    assert trainers
+    assert not any(process.is_running() for process in trainers)
 
 
 def test_the_same_content_is_not_trained_twice(trained: Studio) -> None:

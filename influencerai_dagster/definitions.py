@@ -14,9 +14,9 @@ from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.orchestration import jobs
 from influencerai_dagster.orchestration.assets.captions import captions
 from influencerai_dagster.orchestration.assets.datasets import dataset
-from influencerai_dagster.orchestration.assets.images import generated_images
-from influencerai_dagster.orchestration.assets.loras import lora_samples, lora_weights
-from influencerai_dagster.orchestration.assets.videos import generated_videos
+from influencerai_dagster.orchestration.assets.images import generated_images_asset
+from influencerai_dagster.orchestration.assets.loras import lora_samples_asset, lora_weights_asset
+from influencerai_dagster.orchestration.assets.videos import generated_videos_asset
 from influencerai_dagster.orchestration.checks.captions import every_image_has_a_caption
 from influencerai_dagster.orchestration.checks.datasets import (
     dataset_has_images,
@@ -30,7 +30,10 @@ from influencerai_dagster.orchestration.checks.outputs import (
     jobs_completed_check,
     outputs_stored_check,
 )
-from influencerai_dagster.orchestration.io_managers.manifests import ManifestIOManager
+from influencerai_dagster.orchestration.io_managers.manifests import manifest_io_manager
+from influencerai_dagster.orchestration.ops.loras import render_lora_samples, train_lora
+from influencerai_dagster.orchestration.ops.rendering import render_images, render_videos
+from influencerai_dagster.orchestration.pools import on_shared_gpu
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import (
     CaptionerResource,
@@ -45,6 +48,7 @@ from influencerai_dagster.orchestration.resources.studio import StudioResource
 from influencerai_dagster.orchestration.sensors.automation import lora_automation_sensor
 from influencerai_dagster.orchestration.sensors.dataset_uploads import dataset_upload_sensor
 from influencerai_dagster.orchestration.sensors.pending_jobs import pending_jobs_sensor
+from influencerai_dagster.orchestration.sensors.stale_runs import stale_runs_sensor
 from influencerai_dagster.settings import Settings, load_settings
 
 
@@ -65,7 +69,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     kohya_python = str(settings.kohya_python or sys.executable)
     return {
         "object_store": object_store,
-        "io_manager": ManifestIOManager(object_store=object_store),
+        "io_manager": manifest_io_manager,
         "catalog": CatalogResource(database_url=dg.EnvVar("DATABASE_URL")),
         "comfyui": ComfyUIResource(
             urls=list(settings.comfyui_url),
@@ -78,6 +82,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             models_dir=str(settings.kohya_models_dir or ""),
             training_dir=str(settings.training_dir),
             tokenizer_cache_dir=str(settings.kohya_tokenizer_cache_dir or ""),
+            is_gpu_shared=settings.gpu_shared,
         ),
         "captioner": _captioner(settings, kohya_python),
         "studio": StudioResource(
@@ -86,6 +91,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             min_image_side_px=settings.min_image_side_px,
             default_training_preset=settings.default_training_preset,
             generation_linger_seconds=settings.generation_linger_seconds,
+            generation_slice_seconds=settings.generation_slice_seconds,
             max_pending_jobs_per_tenant=settings.max_pending_jobs_per_tenant,
         ),
     }
@@ -115,11 +121,22 @@ def build_definitions(
     """Return the code location.
 
     Args:
-        settings: become the resources, and the policies of checks and sensors.
+        settings: become the resources, the pools, and the policies of checks and sensors.
         resources: used instead of those, by key.
     """
+
+    def pooled(op: dg.OpDefinition) -> dg.OpDefinition:
+        return on_shared_gpu(op) if settings.gpu_shared else op
+
     return dg.Definitions(
-        assets=[dataset, captions, lora_weights, lora_samples, generated_images, generated_videos],
+        assets=[
+            dataset,
+            captions,
+            lora_weights_asset(pooled(train_lora)),
+            lora_samples_asset(pooled(render_lora_samples)),
+            generated_images_asset(pooled(render_images)),
+            generated_videos_asset(pooled(render_videos)),
+        ],
         asset_checks=[
             dataset_has_images,
             dataset_rights_check(is_blocking=settings.dataset_rights == "block"),
@@ -135,6 +152,7 @@ def build_definitions(
         sensors=[
             dataset_upload_sensor(settle_seconds=settings.dataset_settle_seconds),
             pending_jobs_sensor,
+            stale_runs_sensor,
             lora_automation_sensor,
         ],
         resources=build_resources(settings) | dict(resources or {}),

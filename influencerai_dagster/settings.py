@@ -161,6 +161,7 @@ class Settings(BaseSettings):
     queue_concurrency_video_gen: PositiveInt = 2
     queue_concurrency_lora_training: PositiveInt = 1
     generation_linger_seconds: FiniteFloat = 10.0
+    generation_slice_seconds: FiniteFloat = 30.0
     max_pending_jobs_per_tenant: PositiveInt = 10_000
     log_level: Literal["debug", "info", "warn", "error"] = "info"
 

@@ -12,7 +12,11 @@ import uvicorn
 
 # The web server has no public way to be started inside of a test, and a process each for it and for
 # the code location takes ten seconds more.
-from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.remote_origin import (
+    InProcessCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import (
@@ -37,11 +41,22 @@ def queued_instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+def location_origin(location: str = LOCATION) -> InProcessCodeLocationOrigin:
+    """Where our code is, under the name of a code location."""
+    origin = LoadableTargetOrigin(module_name="influencerai_dagster.definitions")
+    return InProcessCodeLocationOrigin(origin, location_name=location)
+
+
+def job_origin(job_name: str, location: str = LOCATION) -> RemoteJobOrigin:
+    """Where a run comes from; a run in the queue has to have it."""
+    repository = RemoteRepositoryOrigin(location_origin(location), "__repository__")
+    return RemoteJobOrigin(repository, job_name)
+
+
 @contextmanager
 def running_webserver(instance: dg.DagsterInstance) -> Iterator[str]:
     """Serve our code location, and one whose code server is away; the block gets the URL."""
-    origin = LoadableTargetOrigin(module_name="influencerai_dagster.definitions")
-    ours = InProcessWorkspaceLoadTarget(InProcessCodeLocationOrigin(origin, location_name=LOCATION))
+    ours = InProcessWorkspaceLoadTarget(location_origin())
     away = GrpcServerTarget("127.0.0.1", free_port(), None, AWAY)
     with pytest.warns(UserWarning, match=f"Error loading repository location {AWAY}"):
         context = WorkspaceProcessContext(instance, CompositeTarget([ours, away]))

@@ -123,11 +123,6 @@ class Stack:
     def _dagster(self) -> Iterator[Service]:
         code_port = self.settings.local_code_server_port
         workspace = str(_project_file("workspace.yaml"))
-        limits = {
-            "image_generation": self.settings.queue_concurrency_content_gen,
-            "video_generation": self.settings.queue_concurrency_video_gen,
-            "lora_training": self.settings.queue_concurrency_lora_training,
-        }
         yield Service(
             name="code-server",
             command=[
@@ -148,7 +143,7 @@ class Stack:
             command=[
                 *(sys.executable, "-m", "influencerai_dagster.orchestration.startup"),
                 "--fail-orphans",
-                *(f"{pool}={limit}" for pool, limit in limits.items()),
+                *(f"{pool}={limit}" for pool, limit in _pool_limits(self.settings).items()),
             ],
             environment=self.environment,
             needs=["postgres"],
@@ -217,6 +212,16 @@ class Stack:
         except TransientError as error:
             self.problem = str(error)
         return self.problem is None
+
+
+def _pool_limits(settings: Settings) -> dict[str, int]:
+    if settings.gpu_shared:
+        return {"gpu": 1}
+    return {
+        "image_generation": settings.queue_concurrency_content_gen,
+        "video_generation": settings.queue_concurrency_video_gen,
+        "lora_training": settings.queue_concurrency_lora_training,
+    }
 
 
 def _answers(url: str) -> bool:

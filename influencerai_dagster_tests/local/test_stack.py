@@ -129,6 +129,13 @@ def test_both_databases_are_there_and_the_catalog_is_migrated(stack: Running) ->
         connection.close()
 
 
+def test_a_shared_gpu_is_one_pool_with_one_slot(tmp_path: Path) -> None:
+    settings = load_settings(_env_file=None, data_dir=tmp_path, gpu_shared=True)
+    services = Stack(settings, location_problem=lambda _: None).services()
+    (startup,) = [service for service in services if service.name == "dagster-storage"]
+    assert [part for part in startup.command if "=" in part] == ["gpu=1"]
+
+
 def test_the_pools_have_the_limits_of_the_settings(stack: Running) -> None:
     connection = psycopg2.connect(stack_environment(stack.settings)["DAGSTER_DATABASE_URL"])
     with connection, connection.cursor() as cursor:

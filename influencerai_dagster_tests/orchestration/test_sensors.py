@@ -2,7 +2,7 @@
 
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
@@ -10,16 +10,21 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
-from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog import ledger, run_heartbeats
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.loras import record_lora
-from influencerai_dagster.domain.jobs import JobRequest
+from influencerai_dagster.domain.jobs import JobKind, JobRequest
+from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.sensors import dataset_uploads
 from influencerai_dagster.orchestration.sensors.dataset_uploads import dataset_upload_sensor
-from influencerai_dagster.orchestration.sensors.pending_jobs import pending_jobs_sensor
+from influencerai_dagster.orchestration.sensors.pending_jobs import (
+    MAX_RUNS_ALIVE,
+    choose,
+    pending_jobs_sensor,
+)
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
@@ -31,6 +36,7 @@ from influencerai_dagster_tests.catalog.samples import (
     run_out_leases,
     video_request,
 )
+from influencerai_dagster_tests.dagster_server import job_origin
 from influencerai_dagster_tests.hostile_names import HOSTILE_NAMES
 
 
@@ -366,18 +372,112 @@ def test_a_job_waits_for_the_lora_of_its_own_tenant(jobs: Jobs) -> None:
     assert jobs.requested() == [IMAGES]
 
 
-@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
-def test_a_day_with_a_run_alive_gets_no_second_one(jobs: Jobs, status: str) -> None:
-    jobs.submit()
+def add_run(
+    jobs: Jobs,
+    job_name: str = IMAGES[0],
+    partition: str = IMAGES[1],
+    status: str = "STARTED",
+    **fields: Any,
+) -> None:
     jobs.instance.add_run(
         dg.DagsterRun(
-            job_name=IMAGES[0],
+            job_name=job_name,
             status=dg.DagsterRunStatus[status],
-            tags={"dagster/partition": IMAGES[1]},
+            tags={"dagster/partition": partition},
+            remote_job_origin=job_origin(job_name),
+            **fields,
         )
     )
+
+
+@pytest.mark.parametrize("status", ["QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
+def test_a_day_with_a_run_alive_gets_no_second_one(jobs: Jobs, status: str) -> None:
+    jobs.submit()
+    add_run(jobs, status=status)
     assert jobs.requested() == []
     assert "each with a run alive" in str(jobs.tick())
+
+
+def test_a_day_that_a_person_materializes_by_hand_gets_no_second_run(jobs: Jobs) -> None:
+    jobs.submit()
+    assets = frozenset({dg.AssetKey("generated_images")})
+    add_run(jobs, "__ASSET_JOB", asset_selection=assets)
+    assert jobs.requested() == []
+
+
+def test_a_run_with_a_partition_key_of_another_form_is_no_obstacle(jobs: Jobs) -> None:
+    jobs.submit()
+    add_run(jobs, partition="demo/../other/2026-11-23")
+    assert jobs.requested() == [IMAGES]
+
+
+def test_a_run_that_the_sensor_asks_for_is_not_retried(jobs: Jobs) -> None:
+    jobs.submit()
+    result = jobs.tick()
+    assert isinstance(result, dg.SensorResult)
+    assert [r.tags["dagster/max_retries"] for r in result.run_requests or []] == ["0"]
+
+
+def test_live_runs_are_read_once_however_many_days_have_work(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in range(1, 6):
+        jobs.submit(day=date(2026, 11, day))
+    reads: list[dg.RunsFilter] = []
+    read = dg.DagsterInstance.get_runs
+
+    def counted(instance: dg.DagsterInstance, filters: dg.RunsFilter) -> Sequence[dg.DagsterRun]:
+        reads.append(filters)
+        return read(instance, filters)
+
+    monkeypatch.setattr(dg.DagsterInstance, "get_runs", counted)
+    assert len(jobs.requested()) == 5
+    assert len(reads) == 1
+
+
+def test_the_tenant_that_had_least_of_the_gpus_comes_first(jobs: Jobs) -> None:
+    jobs.submit()
+    jobs.submit(tenant="other")
+    for finish_tags, first in (({"demo": 5.0, "other": 9.0}, "demo"), ({"demo": 5.0}, "other")):
+        set_finish_tags(jobs, finish_tags)
+        assert jobs.requested()[0][1].startswith(first)
+
+
+def set_finish_tags(jobs: Jobs, finish_tags: dict[str, float]) -> None:
+    with transaction(jobs.engine) as session:
+        session.execute(text("DELETE FROM gpu_shares"))
+        for tenant, tag in finish_tags.items():
+            statement = text("INSERT INTO gpu_shares (tenant_id, finish_tag) VALUES (:id, :tag)")
+            session.execute(statement, {"id": tenant, "tag": tag})
+
+
+def test_a_flood_of_days_keeps_the_queue_short_and_its_order() -> None:
+    wanted = [
+        (kind, DayKey(f"t{number:03}", DAY))
+        for kind in (JobKind.IMAGE, JobKind.VIDEO)
+        for number in range(200)
+    ]
+    tags = {f"t{number:03}": 200.0 - number for number in range(200)}
+    chosen = choose(wanted, [], tags)
+    assert len(chosen) == 2 * MAX_RUNS_ALIVE == 100
+    assert [day.tenant for kind, day in chosen if kind is JobKind.IMAGE] == [
+        f"t{number:03}" for number in range(199, 199 - MAX_RUNS_ALIVE, -1)
+    ]
+    served = [(kind, str(day)) for kind, day in chosen]
+    assert choose(wanted, served, tags) == []
+    assert choose(wanted, served[1:], tags) == [chosen[0]]
+
+
+def test_renders_that_wait_for_a_training_on_the_same_gpu_say_so(jobs: Jobs) -> None:
+    jobs.submit()
+    add_run(jobs, status="QUEUED")
+    with transaction(jobs.engine) as session:
+        run_heartbeats.first_beat(session, "run", activity="train_lora demo/bella", host="box")
+    try:
+        assert "wait for the GPU, which train_lora demo/bella has" in str(jobs.tick())
+    finally:
+        with transaction(jobs.engine) as session:
+            run_heartbeats.end(session, "run")
 
 
 @pytest.mark.parametrize(
@@ -395,13 +495,7 @@ def test_a_run_that_does_not_serve_the_day_does_not_count(
     jobs: Jobs, job_name: str, partition: str, status: str
 ) -> None:
     jobs.submit()
-    jobs.instance.add_run(
-        dg.DagsterRun(
-            job_name=job_name,
-            status=dg.DagsterRunStatus[status],
-            tags={"dagster/partition": partition},
-        )
-    )
+    add_run(jobs, job_name, partition, status)
     assert jobs.requested() == [IMAGES]
 
 

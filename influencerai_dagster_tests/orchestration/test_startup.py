@@ -131,7 +131,10 @@ def test_the_instance_is_what_dagster_yaml_says(instance: dg.DagsterInstance) ->
     assert concurrency.run_queue_config is not None
     assert concurrency.run_queue_config.max_concurrent_runs == 10
     assert instance.run_monitoring_enabled
-    assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] == 30
+    assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] == 10
+    # A run that hangs while it is cancelled holds its slot for no longer than 45 s.
+    assert instance.run_monitoring_cancel_timeout_seconds == 30
+    assert instance.run_monitoring_poll_interval_seconds == 5
     assert instance.run_retries_enabled
     assert not instance.run_retries_retry_on_asset_or_op_failure
     assert not instance.telemetry_enabled

@@ -177,7 +177,7 @@ def release(session: Session, job_id: UUID, token: int, *, gpu_seconds: float = 
     return True
 
 
-def expire_leases(session: Session, owner: str | None = None) -> int:
+def expire_leases(session: Session, *, owner: str | None = None) -> int:
     """Take jobs back from workers that stopped renewing their leases.
 
     They wait as after a passing failure, or fail when no attempt is left. Takes a thousand at a
@@ -185,14 +185,13 @@ def expire_leases(session: Session, owner: str | None = None) -> int:
     stays: the GPU may well have rendered for them.
 
     Args:
-        owner: a worker that is known to be dead; its leases are ended before they run out.
+        owner: end the leases of this worker, which is dead, whenever they run out; None ends those
+            of all workers that have run out.
 
     Returns:
         How many leases were ended.
     """
-    is_over = JobRow.lease_expires_at < func.now()
-    if owner is not None:
-        is_over = JobRow.lease_owner == owner
+    is_over = JobRow.lease_expires_at < func.now() if owner is None else JobRow.lease_owner == owner
     expired = session.execute(
         select(JobRow.id, JobRow.attempt, JobRow.max_attempts)
         .where(JobRow.status == JobStatus.RUNNING, is_over)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from influencerai_dagster.catalog.job_models import JobRow, MediaAssetRow
 from influencerai_dagster.catalog.job_records import Job, MediaAsset
+from influencerai_dagster.catalog.scheduling_models import GpuShareRow
 from influencerai_dagster.domain.jobs import JobKind, JobStatus
 from influencerai_dagster.domain.keys import DayKey, check_part
 from influencerai_dagster.domain.manifests.outputs import StoredFile
@@ -89,6 +90,12 @@ def count_by_status(
         statement = statement.where(JobRow.kind == kind)
     found = {JobStatus(status): count for status, count in session.execute(statement)}
     return {status: found.get(status, 0) for status in JobStatus}
+
+
+def gpu_finish_tags(session: Session) -> dict[str, float]:
+    """Return the finish tag of every tenant that had a share of the GPUs: the lowest is next."""
+    rows = session.execute(select(GpuShareRow.tenant_id, GpuShareRow.finish_tag))
+    return {row.tenant_id: row.finish_tag for row in rows}
 
 
 def outputs_of_day(session: Session, key: DayKey, kind: JobKind) -> list[StoredFile]:

@@ -49,6 +49,16 @@ class ManifestIOManager(dg.ConfigurableIOManager):
                 ) from error
 
 
+@dg.io_manager(required_resource_keys={"object_store", "catalog"})
+def manifest_io_manager(context: dg.InitResourceContext) -> ManifestIOManager:
+    """Return the IO manager on the run's own object store.
+
+    Every output has an IO manager, of assets, ops and checks alike. Because this one asks for the
+    catalog too, every run has it, and with it a heartbeat.
+    """
+    return ManifestIOManager(object_store=context.resources.object_store)
+
+
 def _name(context: dg.InputContext) -> str:
     return f"asset {context.asset_key.to_user_string()} of {context.asset_partition_key}"
 

@@ -4,6 +4,8 @@ The work lives in stages/loras.py and stages/lora_samples.py; assets/loras.py ma
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from pydantic import Field
 
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.lora_configs import resolve_lora_config
+from influencerai_dagster.catalog.run_heartbeats import TRAINING_ON_SHARED_GPU
 from influencerai_dagster.domain.keys import DatasetKey
 from influencerai_dagster.domain.manifests.captions import CaptionsManifest
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest
@@ -25,6 +28,7 @@ from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource, KohyaResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
+from influencerai_dagster.stages.gpu_sharing import free_comfyui_memory
 from influencerai_dagster.stages.lora_samples import render_samples
 from influencerai_dagster.stages.loras import find_trained
 from influencerai_dagster.stages.loras import train_lora as run_training
@@ -57,6 +61,7 @@ def train_lora(
     object_store: ObjectStoreResource,
     catalog: CatalogResource,
     kohya: KohyaResource,
+    comfyui: ComfyUIResource,
     studio: StudioResource,
 ) -> dg.Output[LoraManifest]:
     """Train a LoRA with kohya sd-scripts, unless this very recipe was trained before."""
@@ -73,15 +78,16 @@ def train_lora(
         else:
             context.log.info(_plan(lora_config, len(dataset.images)))
             progress = _Progress(context)
-            manifest = run_training(
-                catalog.engine,
-                object_store.store,
-                trainer,
-                recipe,
-                sample_prompts=(f"{captions.trigger_phrase}, portrait photo",),
-                on_step=progress.step,
-                on_sample=progress.sample,
-            )
+            with _shared_gpu(context, key, catalog, kohya, comfyui):
+                manifest = run_training(
+                    catalog.engine,
+                    object_store.store,
+                    trainer,
+                    recipe,
+                    sample_prompts=(f"{captions.trigger_phrase}, portrait photo",),
+                    on_step=progress.step,
+                    on_sample=progress.sample,
+                )
         return dg.Output(
             manifest,
             metadata=_lora_metadata(manifest),
@@ -113,6 +119,25 @@ def render_lora_samples(
             },
             data_version=dg.DataVersion(manifest.version),
         )
+
+
+@contextmanager
+def _shared_gpu(
+    context: dg.OpExecutionContext,
+    key: DatasetKey,
+    catalog: CatalogResource,
+    kohya: KohyaResource,
+    comfyui: ComfyUIResource,
+) -> Iterator[None]:
+    """Have the GPU for the block, where it is one with ComfyUI's, and tell who has it."""
+    if not kohya.is_gpu_shared:
+        yield
+        return
+    with catalog.doing(f"{TRAINING_ON_SHARED_GPU}{key}"):
+        free_comfyui_memory(
+            comfyui.urls, wait_seconds=comfyui.timeout_seconds, report=context.log.info
+        )
+        yield
 
 
 def _lora_config(

@@ -5,6 +5,7 @@ the UI shows of it in rendering_metadata.py.
 """
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import dagster as dg
@@ -16,6 +17,7 @@ from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.domain.manifests.outputs import DayManifest
 from influencerai_dagster.orchestration.failures import dagster_failures
+from influencerai_dagster.orchestration.pools import num_runs_waiting_for_pool
 from influencerai_dagster.orchestration.rendering_metadata import rendering_metadata
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
@@ -95,7 +97,8 @@ def _run(
         def on_finished(job: FinishedJob) -> None:
             nonlocal last_end
             last_end = time.monotonic()
-            _log(context, job)
+            with suppress(Exception):  # as above: a line of the log is not worth a run
+                _log(context, job)
 
         report = drain(
             catalog.engine,
@@ -103,7 +106,7 @@ def _run(
             day,
             renderer,
             owner=context.run_id,
-            rules=DrainRules(linger_seconds=studio.generation_linger_seconds),
+            rules=_rules(context, catalog, studio),
             on_finished=on_finished,
             own_jobs=own_ids,
         )
@@ -126,6 +129,23 @@ def _run(
             ),
             data_version=dg.DataVersion(manifest.version),
         )
+
+
+def _rules(
+    context: dg.OpExecutionContext, catalog: CatalogResource, studio: StudioResource
+) -> DrainRules:
+    def num_waiting() -> int:
+        # Dagster's storage may be away for a moment, which must not end the drain.
+        with suppress(Exception):
+            return num_runs_waiting_for_pool(context.instance, context.op_def.pool or "")
+        return 0
+
+    return DrainRules(
+        linger_seconds=studio.generation_linger_seconds,
+        slice_seconds=studio.generation_slice_seconds,
+        num_waiting=num_waiting,
+        is_given_up=lambda: catalog.is_run_reaped,
+    )
 
 
 _PLURALS = {JobKind.IMAGE: "images", JobKind.VIDEO: "videos"}

@@ -41,13 +41,18 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
 
 
 class KohyaResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic
-    """kohya sd-scripts and the folders a training needs; "" is "not set"."""
+    """kohya sd-scripts and the folders a training needs; "" is "not set".
+
+    Attributes:
+        is_gpu_shared: GPU_SHARED, ComfyUI has to give its memory back before a training.
+    """
 
     sd_scripts_dir: str
     python: str
     models_dir: str
     training_dir: str
     tokenizer_cache_dir: str
+    is_gpu_shared: bool = False
 
     def trainer(self) -> Trainer:
         """Return the installation as the stages take it; PermanentError names what is not set."""

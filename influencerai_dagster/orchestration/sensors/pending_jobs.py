@@ -1,16 +1,32 @@
 """`pending_jobs_sensor`: jobs that can be claimed → one run per tenant-day and kind."""
 
+from collections.abc import Iterable, Mapping, Sequence
+
 import dagster as dg
 
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.run_heartbeats import gpu_holder
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.orchestration.jobs import generate_images_job, generate_videos_job
 from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 
+MAX_RUNS_ALIVE = 50
+"""Of a kind. A short queue keeps its order: who had least of the GPUs comes first."""
+
+Served = tuple[JobKind, str]
+"""A kind and the partition key of a tenant-day, which in a person's run may be any text."""
+
 _JOBS = {JobKind.IMAGE: generate_images_job.name, JobKind.VIDEO: generate_videos_job.name}
+_ASSETS = {
+    JobKind.IMAGE: dg.AssetKey("generated_images"),
+    JobKind.VIDEO: dg.AssetKey("generated_videos"),
+}
+_PARTITION_TAG = "dagster/partition"
+# The next tick starts the next run: a retry would be a second one for the same jobs.
+_TAGS = {"dagster/max_retries": "0"}
 _ALIVE = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -36,28 +52,63 @@ def pending_jobs_sensor(
         wanted = [
             (kind, day) for kind in _JOBS for day in ledger.days_with_claimable_jobs(session, kind)
         ]
-    requests = [
-        dg.RunRequest(job_name=_JOBS[kind], partition_key=str(day))
-        for kind, day in wanted
-        if not _has_live_run(context.instance, _JOBS[kind], day)
-    ]
-    if not requests:
-        return dg.SkipReason(
-            f"{len(wanted)} tenant-days have work, each with a run alive"
-            if wanted
-            else "no job can be rendered now"
-        )
-    days = sorted({request.partition_key for request in requests if request.partition_key})
+        finish_tags = ledger.gpu_finish_tags(session)
+        training = gpu_holder(session)
+    served = _served(context.instance) if wanted else []
+    chosen = choose(wanted, served, finish_tags)
+    if not chosen:
+        return dg.SkipReason(_skip_reason(wanted, served, training))
+    days = sorted({str(day) for _, day in chosen})
     return dg.SensorResult(
-        run_requests=requests,
+        run_requests=[
+            dg.RunRequest(job_name=_JOBS[kind], partition_key=str(day), tags=_TAGS)
+            for kind, day in chosen
+        ],
         dynamic_partitions_requests=[content_day_partitions.build_add_request(days)],
     )
 
 
-def _has_live_run(instance: dg.DagsterInstance, job_name: str, day: DayKey) -> bool:
-    return bool(
-        instance.get_runs(
-            dg.RunsFilter(job_name=job_name, statuses=_ALIVE, tags={"dagster/partition": str(day)}),
-            limit=1,
-        )
+def choose(
+    wanted: Iterable[tuple[JobKind, DayKey]],
+    served: Sequence[Served],
+    finish_tags: Mapping[str, float],
+) -> list[tuple[JobKind, DayKey]]:
+    """Return what gets a run now, in the order in which the runs should start.
+
+    Args:
+        wanted: tenant-days with jobs that can be claimed.
+        served: of every run that is alive; queued ones are.
+        finish_tags: what each tenant had of the GPUs; one that is not in it had nothing.
+    """
+    places = {kind: MAX_RUNS_ALIVE - sum(item[0] is kind for item in served) for kind in JobKind}
+    chosen = []
+    for kind, day in sorted(wanted, key=lambda item: finish_tags.get(item[1].tenant, 0.0)):
+        if (kind, str(day)) not in served and places[kind] > 0:
+            places[kind] -= 1
+            chosen.append((kind, day))
+    return chosen
+
+
+def _served(instance: dg.DagsterInstance) -> list[Served]:
+    """Return what every run that is alive renders, runs of a person among them."""
+    return [
+        (kind, run.tags[_PARTITION_TAG])
+        for run in instance.get_runs(dg.RunsFilter(statuses=_ALIVE))
+        for kind in _JOBS
+        if _PARTITION_TAG in run.tags
+        and (run.job_name == _JOBS[kind] or _ASSETS[kind] in (run.asset_selection or ()))
+    ]
+
+
+def _skip_reason(
+    wanted: Sequence[tuple[JobKind, DayKey]], served: Sequence[Served], training: str | None
+) -> str:
+    if not wanted:
+        return "no job can be rendered now"
+    num_waiting = sum((kind, str(day)) not in served for kind, day in wanted)
+    reason = (
+        f"{num_waiting} tenant-days wait until one of {len(served)} runs has ended"
+        if num_waiting
+        else f"{len(wanted)} tenant-days have work, each with a run alive"
     )
+    return f"{reason}; they wait for the GPU, which {training} has" if training else reason

@@ -257,6 +257,28 @@ def test_a_worker_whose_lease_expired_can_write_nothing_more(engine: Engine) -> 
     assert complete_job(engine, new).job_id == old.id
 
 
+def test_the_leases_of_a_dead_worker_end_before_they_run_out(engine: Engine) -> None:
+    for _ in range(2):
+        submit_one(engine)
+    dead, living = claim_one(engine, limit=1, owner="dead"), claim_one(engine, owner="living")
+    with transaction(engine) as session:
+        assert ledger.expire_leases(session, owner="dead") == 1
+    assert job_now(engine, dead).status is JobStatus.PENDING
+    assert "worker dead stopped answering" in str(job_now(engine, dead).error)
+    assert job_now(engine, living).status is JobStatus.RUNNING
+
+
+def test_a_dead_worker_s_lease_that_another_took_over_is_not_ended(engine: Engine) -> None:
+    submit_one(engine)
+    run_out_leases(engine, claim_one(engine, owner="dead"))
+    _expire(engine)
+    end_backoff(engine)
+    job = claim_one(engine, owner="living")
+    with transaction(engine) as session:
+        assert ledger.expire_leases(session, owner="dead") == 0
+    assert job_now(engine, job).status is JobStatus.RUNNING
+
+
 def test_a_late_worker_whose_job_nobody_took_back_still_completes(engine: Engine) -> None:
     submit_one(engine)
     job = claim_one(engine)

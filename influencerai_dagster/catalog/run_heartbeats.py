@@ -1,0 +1,112 @@
+"""Heartbeats of Dagster runs: which run has a process that lives, and what that process does.
+
+A row lives from the first beat until Dagster says that the run is over, or until somebody ends the
+run because it is silent: so a run without a row has not beaten yet, and a process whose row is gone
+must stop. Ages are PostgreSQL's, and a restart of PostgreSQL makes nobody old.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from influencerai_dagster.catalog.scheduling_models import DrainRow, RunHeartbeatRow
+from influencerai_dagster.domain.run_health import STALE_SECONDS, Heartbeat
+
+TRAINING_ON_SHARED_GPU = "train_lora "
+"""How the activity of a training begins that has the GPU for itself (GPU_SHARED)."""
+
+
+@dataclass(frozen=True)
+class ServerClock:
+    """PostgreSQL's time, and since when it is up; UTC."""
+
+    now: datetime
+    up_since: datetime
+
+
+def first_beat(session: Session, run_id: str, *, activity: str, host: str) -> None:
+    """Say that the process of a run lives; the same again changes nothing."""
+    values = {"activity": activity, "host": host, "beat_at": func.now()}
+    statement = insert(RunHeartbeatRow).values(run_id=run_id, **values)
+    session.execute(statement.on_conflict_do_update(index_elements=["run_id"], set_=values))
+
+
+def beat(session: Session, run_id: str, *, activity: str) -> bool:
+    """Say that the process of a run still lives, and what it does.
+
+    Returns:
+        Whether the run may go on; if not, it was ended as dead, or is over in Dagster.
+    """
+    statement = (
+        update(RunHeartbeatRow)
+        .where(RunHeartbeatRow.run_id == run_id)
+        .values(activity=activity, beat_at=func.now())
+        .returning(RunHeartbeatRow.run_id)
+    )
+    return session.scalar(statement) is not None
+
+
+def list_heartbeats(session: Session) -> list[Heartbeat]:
+    """Return the heartbeats of all runs, the oldest run first."""
+    row = RunHeartbeatRow
+    rows = session.execute(
+        select(row.run_id, row.activity, row.host, _silent_seconds()).order_by(
+            row.started_at, row.run_id
+        )
+    )
+    return [
+        Heartbeat(run_id, activity, host, float(silent_seconds))
+        for run_id, activity, host, silent_seconds in rows
+    ]
+
+
+def server_clock(session: Session) -> ServerClock:
+    """Return PostgreSQL's time and since when it is up."""
+    row = session.execute(select(func.now(), func.pg_postmaster_start_time())).one()
+    return ServerClock(*row)
+
+
+def end_silent(session: Session, run_id: str) -> bool:
+    """Remove what a run that is silent for too long left behind.
+
+    Returns:
+        Whether it has no heartbeat now; False if it was heard of again.
+    """
+    session.execute(
+        delete(RunHeartbeatRow).where(
+            RunHeartbeatRow.run_id == run_id, _silent_seconds() >= STALE_SECONDS
+        ),
+        execution_options={"synchronize_session": False},
+    )
+    is_there = select(RunHeartbeatRow.run_id).where(RunHeartbeatRow.run_id == run_id)
+    if session.scalar(is_there) is not None:
+        return False
+    session.execute(delete(DrainRow).where(DrainRow.owner == run_id))
+    return True
+
+
+def end(session: Session, run_id: str) -> None:
+    """Remove what a run that is over in Dagster left behind; its process stops if it lives."""
+    session.execute(delete(RunHeartbeatRow).where(RunHeartbeatRow.run_id == run_id))
+    session.execute(delete(DrainRow).where(DrainRow.owner == run_id))
+
+
+def gpu_holder(session: Session) -> str | None:
+    """Return which training has the shared GPU ("train_lora demo/bella"), or None."""
+    row = RunHeartbeatRow
+    return session.scalar(
+        select(row.activity)
+        .where(row.activity.startswith(TRAINING_ON_SHARED_GPU, autoescape=True))
+        .order_by(row.beat_at.desc())
+        .limit(1)
+    )
+
+
+def _silent_seconds() -> ColumnElement[Any]:
+    # While PostgreSQL was away nobody could beat.
+    last = func.greatest(RunHeartbeatRow.beat_at, func.pg_postmaster_start_time())
+    return func.extract("epoch", func.now() - last)

@@ -76,7 +76,7 @@ class LeaseKeeper:
                         self.on_cancelled(job_id)
             except InfluencerAIError as error:
                 # PostgreSQL may be away for a moment: a lease outlives many missed beats.
-                _log.warning("leases were not renewed, trying again: %s", error)
+                _log.info("leases were not renewed, trying again: %s", error)
 
     def _listen(self) -> None:
         while not self._stop.is_set():

@@ -106,10 +106,14 @@ class _Draining:
         self._running: dict[Future[FinishedJob], ClaimedJob] = {}
         self._wake = threading.Event()
         self._has_work = True
+        self._is_cut_off = False
         self._started = self._busy_at = self._reached_at = time.monotonic()
         self._claimed_at = self._polled_at = self._asked_at = 0.0
 
     def run(self) -> DrainReport:
+        if not self._own_jobs and self._is_drained():
+            self._report.gave_way = True
+            return self._report
         num_threads = len(list(self._farm.fleet)) * (MAX_DEPTH + 1)
         with (
             self._farm.fleet,
@@ -133,6 +137,12 @@ class _Draining:
             finally:
                 self._give_back()
 
+    def _is_drained(self) -> bool:
+        """Look whether another run came first: it renders what this one was started for."""
+        with suppress(TransientError), transaction(self._engine) as session:
+            return ledger.is_drained_by_another(session, self._place)
+        return False
+
     def _held(self) -> dict[UUID, HeldLease]:
         held = {}
         for job in list(self._running.values()):
@@ -151,8 +161,11 @@ class _Draining:
             # Jobs that render go on meanwhile, and their results wait to be written.
             if time.monotonic() - self._reached_at > PATIENCE_SECONDS:
                 raise
-            _log.warning("no jobs were claimed, trying again: %s", error)
+            if not self._is_cut_off:
+                _log.warning("no jobs are claimed until PostgreSQL is back: %s", error)
+            self._is_cut_off = True
             return
+        self._is_cut_off = False
         self._reached_at = time.monotonic()
         for job in jobs:
             future = pool.submit(self._worker.work, job)

@@ -376,8 +376,10 @@ def test_two_drains_share_the_jobs_without_a_double(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     jobs = submit(engine, *(f"picture {number}" for number in range(10)))
+    own = [job.id for job in jobs]  # a run with jobs of its own stays beside another
     with ThreadPoolExecutor(2) as pool:
-        reports = list(pool.map(lambda owner: drained(renderer, owner=owner), ("run-1", "run-2")))
+        owners = ("run-1", "run-2")
+        reports = list(pool.map(lambda owner: drained(renderer, owner=owner, own_jobs=own), owners))
     done = [output.job_id for report in reports for output in report.completed]
     assert sorted(done) == sorted(job.id for job in jobs)
     prompts = prompts_of(comfyui, *jobs)
@@ -447,6 +449,18 @@ def test_own_jobs_are_waited_for_whoever_renders_them(
         with transaction(engine) as session:
             ledger.complete(session, job.id, other.lease_token, made, manifest.object_key)
         assert draining.result(timeout=10).jobs == []
+
+
+def test_a_second_run_for_the_same_day_ends_at_once(
+    engine: Engine, renderer: ImageRenderer
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(drained, renderer, linger_seconds=2)
+        wait_until(lambda: _num_drains(engine) == 1, "it lingers")
+        (job,) = submit(engine, "for the first")
+        second = drained(renderer, owner="run-2", linger_seconds=60)
+        assert (second.jobs, second.gave_way) == ([], True)
+        assert [item.job_id for item in first.result(timeout=20).jobs] == [job.id]
 
 
 def _num_drains(engine: Engine) -> int:

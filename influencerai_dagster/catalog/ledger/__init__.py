@@ -44,6 +44,7 @@ from influencerai_dagster.catalog.ledger.scheduling import (
     end_drain,
     has_active,
     has_claimable,
+    is_drained_by_another,
     num_drains_with_more,
     poll,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "gpu_finish_tags",
     "has_active",
     "has_claimable",
+    "is_drained_by_another",
     "list_jobs",
     "media_asset_of_job",
     "num_drains_with_more",

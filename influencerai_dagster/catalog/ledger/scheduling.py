@@ -78,6 +78,18 @@ def end_drain(session: Session, owner: str) -> None:
     session.execute(delete(DrainRow).where(DrainRow.owner == owner))
 
 
+def is_drained_by_another(session: Session, drain: Drain) -> bool:
+    """Tell whether another live drain has the same kind of jobs of the same tenant-day."""
+    statement = select(DrainRow.owner).where(
+        DrainRow.tenant_id == drain.tenant,
+        DrainRow.kind == drain.kind,
+        DrainRow.day == drain.day,
+        DrainRow.owner != drain.owner,
+        _is_live(),
+    )
+    return session.scalar(select(statement.exists())) or False
+
+
 def num_drains_with_more(session: Session, drain: Drain) -> int:
     """Count the live drains whose tenants had more of the GPUs than this drain's, by weight."""
     mine = select(GpuShareRow.finish_tag).where(GpuShareRow.tenant_id == drain.tenant)

@@ -16,8 +16,9 @@ from influencerai_dagster.domain.jobs import prompt_id
 from influencerai_dagster.domain.manifests.loras import LoraManifest
 from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
 from influencerai_dagster.domain.object_paths import lora_key, output_key, workflow_key
-from influencerai_dagster.engines.comfyui.fleet import Fleet, Server
+from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.engines.comfyui.runs import RenderResult
+from influencerai_dagster.engines.comfyui.server import Server
 from influencerai_dagster.engines.comfyui.templates import (
     WorkflowTemplate,
     parse_template,
@@ -34,6 +35,7 @@ from influencerai_dagster.media.safetensors_files import (
 )
 from influencerai_dagster.storage.object_store import ObjectStore
 
+_ALMOST_DONE = 0.99
 _MAX_EARLIER_CLAIMS = 5
 """So many are asked for: what an older one rendered, ComfyUI's history has long dropped."""
 
@@ -45,7 +47,7 @@ class LiveRender:
     Attributes:
         url: the server that has it.
         started: time.monotonic() of its first progress; None while it waits there.
-        progress: how much of it is done, 0 to 1.
+        progress: how much of it is done, 0 to 1; 1 only when the server is done with it.
     """
 
     url: str
@@ -58,7 +60,7 @@ class LiveRender:
         if self.started is None:
             self.started = time.monotonic()
         if "Sampler" in news.node_class:
-            self.progress = news.fraction
+            self.progress = min(news.fraction, _ALMOST_DONE)
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ def _run(
         on_progress=render.note,
         **options,
     )
+    render.progress = 1.0
     return Rendered(result, server.stats, server.url)
 
 

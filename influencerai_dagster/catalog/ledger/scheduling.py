@@ -180,7 +180,10 @@ def _server_loads(session: Session, servers: Mapping[str, int]) -> list[ServerLo
             JobRow.lora_datasets,
             JobRow.payload["base_model"].astext.label("base_model"),
         )
-        .where(JobRow.status == literal(JobStatus.RUNNING.value, literal_execute=True))
+        .where(
+            JobRow.status == literal(JobStatus.RUNNING.value, literal_execute=True),
+            JobRow.progress < 1,  # else its server is done with it: it is encoded or stored
+        )
         .order_by(JobRow.started_at, JobRow.number)
     )
     for row in running:

@@ -72,6 +72,15 @@ def test_every_server_gets_one_job_to_run_and_one_to_wait(engine: Engine) -> Non
     assert {job.lease_owner for job in jobs} == {"image run of demo"}
 
 
+def test_a_job_whose_server_is_done_with_it_takes_no_place_there(engine: Engine) -> None:
+    submit(engine, 10)
+    first, *_ = claim(engine, a_drain())
+    with transaction(engine) as session:
+        held = {first.id: ledger.HeldLease(first.lease_token, 1.0)}
+        assert ledger.renew_leases(session, held, 60) == {}
+    assert [job.server for job in claim(engine, a_drain())] == [first.server]
+
+
 def test_a_drain_gets_no_more_than_it_can_work_on(engine: Engine) -> None:
     submit(engine, 10)
     assert len(claim(engine, a_drain(), limit=3)) == 3

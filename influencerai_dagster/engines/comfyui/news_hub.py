@@ -7,7 +7,7 @@ hub's. What follows from the news is drawn in waiting.py.
 
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -65,10 +65,18 @@ class Subscription:
 
 
 class NewsHub:
-    """Hands the messages of one socket to the runs that they are about; safe between threads."""
+    """Hands the messages of one socket to the runs that they are about; safe between threads.
 
-    def __init__(self, connection: HttpConnection) -> None:
+    Args:
+        connection: to the server.
+        on_lost: called when the socket ended, as it does when the server is restarted.
+    """
+
+    def __init__(
+        self, connection: HttpConnection, on_lost: Callable[[], None] = lambda: None
+    ) -> None:
         self._connection = connection
+        self._on_lost = on_lost
         self._lock = threading.Lock()
         self._subscriptions: dict[str, Subscription] = {}
         self._socket: ProgressSocket | None = None
@@ -148,10 +156,13 @@ class NewsHub:
         with self._lock:
             if self._socket is socket:
                 self._socket = None
+            is_closed = self._is_closed
             left: Mapping[str, Subscription] = dict(self._subscriptions)
         for subscription in left.values():
             if subscription.client_id == socket.client_id:
                 subscription.put(ended)
+        if not is_closed:
+            self._on_lost()
 
     def _hand_over(self, news: News) -> None:
         match news:

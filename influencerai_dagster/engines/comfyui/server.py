@@ -57,7 +57,7 @@ class Server:
 
     def __init__(self, base_url: str, *, hung_seconds: float, stuck_seconds: float) -> None:
         self.client = ComfyUIClient(base_url)
-        self.hub = NewsHub(self.client.connection)
+        self.hub = NewsHub(self.client.connection, self._note_lost_socket)
         self._prober = ComfyUIClient(base_url, timeout_seconds=_PROBE_TIMEOUT_SECONDS)
         self._hung_seconds = hung_seconds
         self._stuck_seconds = stuck_seconds
@@ -138,8 +138,7 @@ class Server:
             self._failed_probes = min(self._failed_probes + 1, _MAX_FAILED_PROBES)
             if self._failed_probes == _MAX_FAILED_PROBES or self._stats is None:
                 self._set_problem(f"it does not answer: {error}")
-                # It may come back as another version, with other models, and a worker that works.
-                self._object_info, self._rest_until = None, 0.0
+                self._expect_restart()
             return
         self._failed_probes = 0
         self._queue_length = len(queue.running) + len(queue.pending)
@@ -161,6 +160,14 @@ class Server:
             self._set_problem(None)
         if queue.running:
             self._rest_until, self._rest_seconds = 0.0, _FIRST_REST_SECONDS
+
+    def _expect_restart(self) -> None:
+        """It may come back as another version, with other models, and a worker that works."""
+        self._object_info, self._rest_until = None, 0.0
+
+    def _note_lost_socket(self) -> None:
+        self._expect_restart()
+        self.look_soon()
 
     def _seconds_of_head(self, queue: QueueState) -> float:
         """Return how long the same prompt has been the running one, or the first that waits."""

@@ -142,7 +142,8 @@ def test_a_shared_socket_that_drops_loses_no_run(simulator: ComfyUISimulator) ->
     simulator.faults(seconds_per_step=0.05)
     with Fleet([simulator.url]) as fleet, ThreadPoolExecutor(3) as pool:
         results = [pool.submit(render, fleet, simulator.url, steps=10) for _ in range(3)]
-        wait_until(lambda: len(simulator.stats()["order"]) >= 1, "one runs")
+        queue = fleet[simulator.url].client.queue
+        wait_until(lambda: len(queue().running + queue().pending) == 3, "all are there")
         simulator.faults(drop_sockets=True)
         assert all(result.result(timeout=30).files for result in results)
 

@@ -28,6 +28,13 @@ from influencerai_dagster.catalog.ledger.claims import (
     release,
     renew_leases,
 )
+from influencerai_dagster.catalog.ledger.drains import (
+    Drain,
+    end_drain,
+    is_drained_by_another,
+    num_drains_with_more,
+    poll,
+)
 from influencerai_dagster.catalog.ledger.outcomes import cancel, complete, fail, fail_dependents
 from influencerai_dagster.catalog.ledger.queries import (
     count_by_status,
@@ -39,14 +46,9 @@ from influencerai_dagster.catalog.ledger.queries import (
     outputs_of_day,
 )
 from influencerai_dagster.catalog.ledger.scheduling import (
-    Drain,
     claim_fairly,
-    end_drain,
     has_active,
     has_claimable,
-    is_drained_by_another,
-    num_drains_with_more,
-    poll,
 )
 from influencerai_dagster.catalog.ledger.signals import Listener
 from influencerai_dagster.catalog.ledger.submission import submit

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from influencerai_dagster.catalog.job_models import JobRow
 from influencerai_dagster.catalog.job_records import ClaimedJob
+from influencerai_dagster.catalog.ledger.drains import forget_silent_drains
 from influencerai_dagster.catalog.ledger.outcomes import fail_dependents
 from influencerai_dagster.catalog.ledger.shares import settle
 from influencerai_dagster.catalog.ledger.signals import notify_work
@@ -178,9 +179,9 @@ def release(session: Session, job_id: UUID, token: int, *, gpu_seconds: float = 
 
 
 def expire_leases(session: Session, *, owner: str | None = None) -> int:
-    """Take jobs back from workers that stopped renewing their leases.
+    """Take jobs back from workers that stopped renewing their leases, and forget silent drains.
 
-    They wait as after a passing failure, or fail when no attempt is left. Takes a thousand at a
+    The jobs wait as after a passing failure, or fail when no attempt is left. Takes a thousand at a
     time, and none that another sweep or a worker is writing right now. What they were charged with
     stays: the GPU may well have rendered for them.
 
@@ -192,6 +193,7 @@ def expire_leases(session: Session, *, owner: str | None = None) -> int:
         How many leases were ended.
     """
     is_over = JobRow.lease_expires_at < func.now() if owner is None else JobRow.lease_owner == owner
+    forget_silent_drains(session)
     expired = session.execute(
         select(JobRow.id, JobRow.attempt, JobRow.max_attempts)
         .where(JobRow.status == JobStatus.RUNNING, is_over)

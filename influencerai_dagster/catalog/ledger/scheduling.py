@@ -5,18 +5,17 @@ time decides (an advisory lock that ends with the transaction), so two drains ne
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, literal, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Row, func, literal, select, text
 from sqlalchemy.orm import Session
 
 from influencerai_dagster.catalog.job_models import JobRow
 from influencerai_dagster.catalog.job_records import ClaimedJob
 from influencerai_dagster.catalog.ledger.claims import claim_statement, is_claimable
+from influencerai_dagster.catalog.ledger.drains import Drain, is_live, poll
 from influencerai_dagster.catalog.ledger.shares import charge, mean_column
 from influencerai_dagster.catalog.models import TenantRow
 from influencerai_dagster.catalog.scheduling_models import DrainRow, GpuShareRow
@@ -24,26 +23,9 @@ from influencerai_dagster.domain import fairness
 from influencerai_dagster.domain.fairness import Contender, ServerLoad, Share
 from influencerai_dagster.domain.jobs import JobKind, JobStatus
 
-LIVE_SECONDS = 3.0
-"""A drain polls every second; after so long without, no slot is kept free for it."""
-
 _LOCK = text("SELECT pg_advisory_xact_lock(448724994)")  # any number that nobody else here uses
 _FRESH = {"populate_existing": True, "synchronize_session": False}
 _MAX_COUNTED = 16
-
-
-@dataclass(frozen=True)
-class Drain:
-    """A worker that drains one tenant-day.
-
-    Attributes:
-        owner: its Dagster run id.
-    """
-
-    owner: str
-    kind: JobKind
-    tenant: str
-    day: date
 
 
 def has_claimable(session: Session, drain: Drain) -> bool:
@@ -60,51 +42,6 @@ def has_active(session: Session, kind: JobKind, job_ids: Collection[UUID]) -> bo
     )
     statement = select(JobRow.id).where(JobRow.id.in_(job_ids), is_active)
     return session.scalar(select(statement.exists())) or False
-
-
-def poll(session: Session, drain: Drain, num_wanted: int) -> None:
-    """Say that a drain is alive, and how many jobs it would take."""
-    values = {"num_wanted": num_wanted, "polled_at": func.now()}
-    statement = insert(DrainRow).values(
-        owner=drain.owner, tenant_id=drain.tenant, kind=drain.kind, day=drain.day, **values
-    )
-    session.execute(
-        statement.on_conflict_do_update(index_elements=[DrainRow.owner], set_=values),
-    )
-
-
-def end_drain(session: Session, owner: str) -> None:
-    """Say that a drain has ended."""
-    session.execute(delete(DrainRow).where(DrainRow.owner == owner))
-
-
-def is_drained_by_another(session: Session, drain: Drain) -> bool:
-    """Tell whether another live drain has the same kind of jobs of the same tenant-day."""
-    statement = select(DrainRow.owner).where(
-        DrainRow.tenant_id == drain.tenant,
-        DrainRow.kind == drain.kind,
-        DrainRow.day == drain.day,
-        DrainRow.owner != drain.owner,
-        _is_live(),
-    )
-    return session.scalar(select(statement.exists())) or False
-
-
-def num_drains_with_more(session: Session, drain: Drain) -> int:
-    """Count the live drains whose tenants had more of the GPUs than this drain's, by weight."""
-    mine = select(GpuShareRow.finish_tag).where(GpuShareRow.tenant_id == drain.tenant)
-    statement = (
-        select(func.count())
-        .select_from(DrainRow)
-        .join(GpuShareRow, GpuShareRow.tenant_id == DrainRow.tenant_id)
-        .where(
-            DrainRow.kind == drain.kind,
-            DrainRow.owner != drain.owner,
-            _is_live(),
-            GpuShareRow.finish_tag > func.coalesce(mine.scalar_subquery(), 0.0),
-        )
-    )
-    return session.scalar(statement) or 0
 
 
 def claim_fairly(
@@ -201,7 +138,7 @@ def _affinity(tenant: str, lora_datasets: Iterable[str], payload: Mapping[str, A
 def _shares(session: Session, drain: Drain) -> tuple[dict[str, Share], float]:
     """Return the shares of the drain's tenant and of those that have live drains, and the clock."""
     mean = mean_column(drain.kind)
-    live = select(DrainRow.tenant_id).where(_is_live())
+    live = select(DrainRow.tenant_id).where(is_live())
     rows = session.execute(
         select(
             TenantRow.id,
@@ -230,14 +167,10 @@ def _share(row: Row[Any]) -> Share:
 def _others(session: Session, drain: Drain, shares: Mapping[str, Share]) -> list[Contender]:
     rows = session.execute(
         select(DrainRow.owner, DrainRow.tenant_id, DrainRow.num_wanted).where(
-            DrainRow.owner != drain.owner, DrainRow.num_wanted > 0, _is_live()
+            DrainRow.owner != drain.owner, DrainRow.num_wanted > 0, is_live()
         )
     )
     return [
         Contender(row.owner, shares.get(row.tenant_id, Share(row.tenant_id)), row.num_wanted)
         for row in rows
     ]
-
-
-def _is_live() -> Any:  # noqa: ANN401 - ColumnElement[bool]
-    return DrainRow.polled_at > func.now() - timedelta(seconds=LIVE_SECONDS)

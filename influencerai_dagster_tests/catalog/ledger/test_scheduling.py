@@ -251,3 +251,20 @@ def test_a_listener_whose_connection_breaks_says_so(engine: Engine) -> None:
         listener.wait(5)  # the server says goodbye first
         with pytest.raises(TransientError, match="hears signals broke"):
             listener.wait(5)
+
+
+def test_what_killed_workers_left_is_forgotten_and_a_frozen_one_comes_back(engine: Engine) -> None:
+    poll(engine, a_drain(), 1)
+    poll(engine, a_drain("other"), 1)
+    with transaction(engine) as session:
+        session.execute(
+            text("UPDATE drains SET polled_at = now() - interval '1 min' WHERE tenant_id = 'demo'")
+        )
+        ledger.expire_leases(session)
+        owners = session.scalars(text("SELECT owner FROM drains")).all()
+    assert owners == [a_drain("other").owner]
+    poll(engine, a_drain(), 1)
+    with transaction(engine) as session:
+        again = Drain("another run", JobKind.IMAGE, "demo", DAY)
+        assert ledger.is_drained_by_another(session, again)
+        assert not ledger.is_drained_by_another(session, a_drain())

@@ -64,11 +64,13 @@ def render_workflow(
     workflow: dict[str, Any],
     *,
     lora_names: frozenset[str] = frozenset(),
+    segment: int = 0,
 ) -> Rendered:
     """Render a job's workflow on a server, or take what an earlier claim of the job rendered.
 
     Args:
         lora_names: the LoRA files that the job may use.
+        segment: which part of a long clip it is, 0 for the first and for every other job.
 
     Raises:
         PermanentError: the workflow does not validate, names a LoRA file that is not the job's, or
@@ -76,7 +78,7 @@ def render_workflow(
         TransientError: the server failed in passing or the render took too long.
     """
     for claim in range(1, job.lease_token):
-        earlier = _take_earlier(farm, prompt_id(job.id, claim), workflow)
+        earlier = _take_earlier(farm, prompt_id(job.id, claim, segment), workflow)
         if earlier is not None:
             return earlier
     with ComfyUIClient(server) as client:
@@ -88,7 +90,7 @@ def render_workflow(
         result = run_workflow(
             client,
             workflow,
-            prompt_id=prompt_id(job.id, job.lease_token),
+            prompt_id=prompt_id(job.id, job.lease_token, segment),
             # The limit is for one render; those ahead in the queue have theirs.
             timeout_seconds=farm.timeout_seconds * (num_ahead + 1),
         )
@@ -132,19 +134,20 @@ def _take_earlier(farm: RenderFarm, earlier_id: str, workflow: dict[str, Any]) -
     return None
 
 
-def interrupt_render(job: ClaimedJob, server: str) -> None:
+def interrupt_render(job: ClaimedJob, server: str, segment: int = 0) -> None:
     """Take a job's prompt out of a server's queue, or stop it if it runs; no other is touched."""
     with ComfyUIClient(server) as client:
-        client.cancel(prompt_id(job.id, job.lease_token))
+        client.cancel(prompt_id(job.id, job.lease_token, segment))
 
 
-def filename_prefix(job: ClaimedJob) -> str:
+def filename_prefix(job: ClaimedJob, segment: int = 0) -> str:
     """Return a prefix that no other prompt has, in a folder of the tenant's day.
 
     ComfyUI answers an identical prompt from its cache with the old file, and lists the folder for
     every save (PROTOCOL.md, points 13 and 14).
     """
-    return f"{job.tenant}/{job.day.isoformat()}/{job.id}-{job.lease_token}"
+    name = f"{job.id}-{job.lease_token}" + (f"-{segment}" if segment else "")
+    return f"{job.tenant}/{job.day.isoformat()}/{name}"
 
 
 def load_template(store: ObjectStore, tenant: str, name: str) -> WorkflowTemplate:

@@ -16,7 +16,6 @@ from influencerai_dagster.engines.ffmpeg.loudness import level_sound
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, measure, probe
 from influencerai_dagster.engines.ffmpeg.program import THREADS, TIMEOUT_SECONDS, run
 from influencerai_dagster.engines.ffmpeg.subtitles import subtitles_filter
-from influencerai_dagster.errors import PermanentError
 
 Fit = Literal["blur", "crop"]
 Interpolation = Literal["motion", "blend", "duplicate"]
@@ -98,15 +97,10 @@ def clip_to_mp4(
     """Make an MP4 of any clip that ffmpeg reads; its sound comes at −16 LUFS.
 
     Arguments and errors are those of `frames_to_mp4`; without `seconds` the MP4 is as long as the
-    clip. A clip that is shorter than `seconds` is a PermanentError.
+    clip.
     """
     found = measure(clip, program=program)
     length = found.facts.duration_seconds if seconds is None else seconds
-    if found.facts.duration_seconds < length - 1 / video_format.fps:
-        raise PermanentError(
-            f"{clip.name} is {found.facts.duration_seconds:.3f} s long, but {length:.3f} s were "
-            "asked for: ask for less, or let the workflow make more"
-        )
     with tempfile.TemporaryDirectory(prefix="sound-") as folder:
         source = ["-i", f"file:{clip}"]
         if found.has_audio:

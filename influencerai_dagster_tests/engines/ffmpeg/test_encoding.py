@@ -265,13 +265,6 @@ def test_a_clip_is_cut_to_the_wanted_length_with_its_sound(tmp_path: Path, loud_
     assert log.duration_seconds == pytest.approx(1.2, abs=0.03)
 
 
-def test_a_clip_shorter_than_the_wanted_length_is_refused(tmp_path: Path, loud_clip: Path) -> None:
-    with pytest.raises(
-        PermanentError, match=r"clip\.mkv is 2\.000 s long, but 2\.500 s were asked"
-    ):
-        clip_to_mp4(loud_clip, video_format=SMALL, output=tmp_path / "output.mp4", seconds=2.5)
-
-
 def test_a_clip_without_sound_stays_silent(tmp_path: Path) -> None:
     make(tmp_path / "silent.mp4")
     clip_to_mp4(tmp_path / "silent.mp4", video_format=SQUARE, output=tmp_path / "output.mp4")

@@ -27,6 +27,7 @@ from influencerai_dagster.orchestration.checks.loras import (
     lora_weights_are_stored,
 )
 from influencerai_dagster.orchestration.checks.outputs import (
+    every_clip_fits_its_platform,
     jobs_completed_check,
     outputs_stored_check,
 )
@@ -147,6 +148,7 @@ def build_definitions(
             jobs_completed_check("generated_images", JobKind.IMAGE),
             outputs_stored_check("generated_videos"),
             jobs_completed_check("generated_videos", JobKind.VIDEO),
+            every_clip_fits_its_platform,
         ],
         jobs=jobs.ALL_JOBS,
         sensors=[

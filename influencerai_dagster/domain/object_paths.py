@@ -125,6 +125,31 @@ def output_key(kind: str, tenant: str, job_id: UUID, claim: int, suffix: str) ->
     return f"{folder}/{job_id}/{check_file_name(name + suffix)}"
 
 
+def output_manifest_key(object_key: str) -> str:
+    """Return the key of the output.json beside a picture or clip, whose key `output_key` made."""
+    stem, dot, suffix = object_key.rpartition(".")
+    if not dot or "/" in suffix:
+        raise PermanentError(f"{object_key[:200]!r} is not the key of an output")
+    return f"{stem}.json"
+
+
+def segments_prefix(tenant: str, job_id: UUID) -> str:
+    """Return the prefix of the segments of a long clip, in the folder of its job."""
+    return f"videos/{check_part(tenant, 'tenant')}/{job_id}/segment-"
+
+
+def segment_key(tenant: str, job_id: UUID, segment: int, claim: int, suffix: str) -> str:
+    """Return the key of one segment, `videos/<tenant>/<jobId>/segment-0000.zip`.
+
+    Args:
+        segment: 0 is the first.
+        claim: as for `output_key`: a later claim writes `segment-0000-2.zip`.
+        suffix: ".zip" for its frames, ".json" for what is known of them.
+    """
+    name = f"{segment:04}" if claim == 1 else f"{segment:04}-{claim}"
+    return f"{segments_prefix(tenant, job_id)}{name}{check_file_name('x' + suffix)[1:]}"
+
+
 def workflow_key(tenant: str, name: str) -> str:
     """Return the key of a tenant's own ComfyUI workflow template."""
     return f"workflows/{check_part(tenant, 'tenant')}/{check_part(name, 'workflow')}.json"

@@ -71,19 +71,25 @@ class VideoSampling(Value):
     base_model: Annotated[str, Field(min_length=1, max_length=255)] = "svd_xt.safetensors"
 
 
-AspectRatio = Literal["9:16", "1:1", "16:9"]
+AspectRatio = Literal["9:16", "4:5", "1:1", "16:9"]
 
 
 class VideoFormat(Value):
-    """What ffmpeg makes of a clip: size in pixels and frames a second of the MP4."""
+    """What ffmpeg makes of a clip: size in pixels and frames a second of the MP4.
+
+    Attributes:
+        max_duration_seconds: what the platform takes; None for no limit.
+    """
 
     width_px: int
     height_px: int
     fps: int
+    max_duration_seconds: float | None = None
 
 
 VIDEO_FORMATS: dict[AspectRatio, VideoFormat] = {
     "9:16": VideoFormat(width_px=1080, height_px=1920, fps=30),
+    "4:5": VideoFormat(width_px=1080, height_px=1350, fps=30),
     "1:1": VideoFormat(width_px=1080, height_px=1080, fps=30),
     "16:9": VideoFormat(width_px=1920, height_px=1080, fps=30),
 }

@@ -27,7 +27,12 @@ from influencerai_dagster.engines.comfyui.templates import (
 )
 from influencerai_dagster.engines.comfyui.values import QueueState, RunStatus, SystemStats
 from influencerai_dagster.engines.comfyui.waiting import RenderProgress
-from influencerai_dagster.errors import InfluencerAIError, ObjectNotFoundError, PermanentError
+from influencerai_dagster.errors import (
+    InfluencerAIError,
+    ObjectNotFoundError,
+    PermanentError,
+    TransientError,
+)
 from influencerai_dagster.media.safetensors_files import (
     check_lora_fits,
     file_sha256,
@@ -72,6 +77,7 @@ class RenderFarm:
         timeout_seconds: how long one render may take, without the time in a server's queue.
         stopping: set when this process should wait for nothing any more.
         renders: by job, for the one render that each has at a time.
+        stopped: jobs that were interrupted and must begin no further render.
     """
 
     fleet: Fleet
@@ -79,6 +85,23 @@ class RenderFarm:
     timeout_seconds: float
     stopping: threading.Event = field(default_factory=threading.Event)
     renders: dict[UUID, LiveRender] = field(default_factory=dict)
+    stopped: set[UUID] = field(default_factory=set)
+
+    def begin(self, job_id: UUID, url: str, prompt_id: str) -> LiveRender:
+        """Note that a job's prompt is about to be sent to a server.
+
+        Raises:
+            TransientError: the job was interrupted.
+        """
+        render = self.renders[job_id] = LiveRender(url, prompt_id)
+        if job_id in self.stopped:
+            raise TransientError(f"job {job_id} was stopped before its next render began")
+        return render
+
+    def end(self, job_id: UUID) -> None:
+        """Forget a job that this process works on no more."""
+        self.renders.pop(job_id, None)
+        self.stopped.discard(job_id)
 
     def used_seconds(self, job_id: UUID) -> float:
         """Return how long a job's render has run so far; 0 if none was heard of."""
@@ -89,6 +112,7 @@ class RenderFarm:
 
     def interrupt(self, job_id: UUID) -> None:
         """Take a job's prompt off its server, whether it waits or runs; no other is touched."""
+        self.stopped.add(job_id)
         render = self.renders.get(job_id)
         if render is not None:
             self.fleet.cancel(render.url, render.prompt_id)
@@ -118,7 +142,7 @@ def render_workflow(
         server: its URL without credentials.
         lora_names: the LoRA files that the job may use; None if the workflow is a shipped one,
             which names no others.
-        segment: which render of the job it is.
+        segment: which part of a long clip it is, 0 for the first and for every other job.
 
     Raises:
         PermanentError: the workflow does not validate, names a LoRA file that is not the job's, or
@@ -141,7 +165,7 @@ def render_workflow(
         workflow,
         prompt_id(job.id, job.lease_token, segment),
         is_new=True,
-        is_front=job.is_front,
+        is_front=job.is_front and segment == 0,
     )
 
 
@@ -153,7 +177,7 @@ def _run(
     render_id: str,
     **options: bool,
 ) -> Rendered:
-    render = farm.renders[job.id] = LiveRender(server.url, render_id)
+    render = farm.begin(job.id, server.url, render_id)
     result = farm.fleet.run(
         server.url,
         workflow,
@@ -197,13 +221,14 @@ def _take_earlier(
     return None
 
 
-def filename_prefix(job: ClaimedJob) -> str:
+def filename_prefix(job: ClaimedJob, segment: int = 0) -> str:
     """Return a prefix that no other prompt has, in a folder of the tenant's day.
 
     ComfyUI answers an identical prompt from its cache with the old file, and lists the folder for
     every save (PROTOCOL.md, points 13 and 14).
     """
-    return f"{job.tenant}/{job.day.isoformat()}/{job.id}-{job.lease_token}"
+    name = f"{job.id}-{job.lease_token}" + (f"-{segment}" if segment else "")
+    return f"{job.tenant}/{job.day.isoformat()}/{name}"
 
 
 def load_template(store: ObjectStore, tenant: str, name: str) -> WorkflowTemplate:

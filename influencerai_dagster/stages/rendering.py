@@ -195,7 +195,7 @@ class _Draining:
     def _collect(self) -> None:
         for future in [future for future in self._running if future.done()]:
             job = self._running.pop(future)
-            self._farm.renders.pop(job.id, None)
+            self._farm.end(job.id)
             self._report.add(future.result())
             self._on_finished(future.result())
         if self._running:

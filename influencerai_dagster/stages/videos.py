@@ -1,7 +1,7 @@
 """Stage `generated_videos`: one video job → one verified MP4 with its poster and output.json.
 
-A clip starts from the picture of an image job. ComfyUI makes the frames (or a clip, if the tenant's
-own template saves one), ffmpeg makes the file.
+A clip starts from the picture of an image job. ComfyUI makes the frames, segment by segment
+(stages/segments.py), or a clip, if the tenant's own template saves one; ffmpeg makes the file.
 """
 
 import tempfile
@@ -17,35 +17,29 @@ from influencerai_dagster.catalog.ledger import ClaimedJob
 from influencerai_dagster.domain.jobs import VideoJobPayload
 from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
 from influencerai_dagster.domain.object_paths import output_key
-from influencerai_dagster.domain.sampling import (
-    VIDEO_FORMATS,
-    AspectRatio,
-    VideoFormat,
-    VideoSampling,
-)
-from influencerai_dagster.engines.comfyui.runs import RenderResult
-from influencerai_dagster.engines.comfyui.templates import fill_video_workflow, workflow_sha256
+from influencerai_dagster.domain.sampling import AspectRatio, VideoSampling
 from influencerai_dagster.engines.ffmpeg.encoding import clip_to_mp4, frames_to_mp4, poster_frame
-from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, probe, verify
+from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, measure, verify
+from influencerai_dagster.engines.ffmpeg.program import TIMEOUT_SECONDS
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.stages.comfyui_jobs import (
     RenderFarm,
-    filename_prefix,
     load_template,
-    render_workflow,
     store_output,
 )
 from influencerai_dagster.stages.patience import PatientStore
+from influencerai_dagster.stages.segments import Footage, SegmentChain
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _DEFAULT_WORKFLOW = "svd_image_to_video"
 _DEFAULT_BASE_MODEL = "svd_xt.safetensors"
 _RENDER_SIZES: dict[AspectRatio, tuple[int, int]] = {
     "9:16": (576, 1024),
+    "4:5": (768, 960),
     "1:1": (768, 768),
     "16:9": (1024, 576),
 }
-_CLIP_SUFFIXES = (".mp4", ".webm", ".mov")
+_ENCODING_SECONDS_PER_SECOND = 30.0
 
 
 @dataclass
@@ -64,7 +58,8 @@ class VideoRenderer:
 
         Raises:
             PermanentError: the source picture is gone, or the MP4 is not what was asked for.
-            TransientError: the server, S3 or PostgreSQL failed in passing.
+            TransientError: the server, S3 or PostgreSQL failed in passing, or the job was stopped;
+                the segments that are stored are not rendered again.
         """
         payload = job.payload
         if not isinstance(payload, VideoJobPayload):
@@ -72,18 +67,14 @@ class VideoRenderer:
         source = self._source_picture(job, payload)
         sampling = _sampling(payload)
         template = load_template(self.store, job.tenant, payload.workflow or _DEFAULT_WORKFLOW)
-        image_name = self.farm.fleet[server].client.upload_image(
-            self.store.read(source), file_name=f"{job.id}.png", subfolder=job.tenant
-        )
-        workflow = fill_video_workflow(
-            template, sampling, image_name=image_name, filename_prefix=filename_prefix(job)
-        )
-        rendered = render_workflow(self.farm, server, job, workflow)
-        video_format = VIDEO_FORMATS[payload.aspect_ratio]
-        with tempfile.TemporaryDirectory(prefix="video-") as folder:
-            facts, video, poster = self._encode(
-                job, rendered.result, sampling, video_format, Path(folder)
+        with tempfile.TemporaryDirectory(prefix="video-") as name:
+            folder = Path(name)
+            chain = SegmentChain(
+                self.store, self.farm, server, job, payload, template, sampling, folder
             )
+            footage = chain.run(self.store.read(source))
+            facts, video, poster = self._encode(job, payload, footage, folder)
+        last = footage.segments[-1]
         output = OutputManifest(
             tenant=job.tenant,
             job_id=job.id,
@@ -94,14 +85,17 @@ class VideoRenderer:
             height_px=facts.height_px,
             sampling=sampling,
             source_image_key=source.object_key,
+            preset=payload.preset,
+            aspect_ratio=payload.aspect_ratio,
+            segments=tuple(item.file for item in footage.segments if item.file is not None),
             video=facts.model_dump(mode="json"),
             workflow_name=template.name,
-            workflow_sha256=workflow_sha256(workflow),
-            comfyui_url=rendered.url,
-            comfyui_version=rendered.server.comfyui_version,
-            prompt_id=rendered.result.prompt_id,
-            render_seconds=rendered.result.seconds,
-            is_simulated=rendered.server.is_simulated,
+            workflow_sha256=last.workflow_sha256,
+            comfyui_url=last.comfyui_url,
+            comfyui_version=last.comfyui_version,
+            prompt_id=last.prompt_id,
+            render_seconds=sum(item.render_seconds for item in footage.segments),
+            is_simulated=any(item.is_simulated for item in footage.segments),
             created_at=datetime.now(UTC),
         )
         return output, store_output(self.store, output, job)
@@ -117,26 +111,43 @@ class VideoRenderer:
         return asset.file
 
     def _encode(
-        self,
-        job: ClaimedJob,
-        result: RenderResult,
-        sampling: VideoSampling,
-        video_format: VideoFormat,
-        folder: Path,
+        self, job: ClaimedJob, payload: VideoJobPayload, footage: Footage, folder: Path
     ) -> tuple[VideoFacts, StoredFile, StoredFile]:
         """Make, verify and store the MP4 and its poster frame."""
         path = folder / "output.mp4"
         poster = folder / "poster.jpg"
-        clips = [item for item in result.files if item.file_name.endswith(_CLIP_SUFFIXES)]
-        if clips:
-            clip = folder / f"clip{Path(clips[0].file_name).suffix}"
-            clip.write_bytes(clips[0].content)
-            clip_to_mp4(clip, video_format=video_format, output=path)
-            seconds = probe(clip).duration_seconds
+        video_format, fps = payload.video_format, payload.fps
+        if footage.clip is not None:
+            given_seconds = measure(footage.clip).facts.duration_seconds
         else:
-            frames = _frames(result)
-            frames_to_mp4(frames, input_fps=sampling.fps, video_format=video_format, output=path)
-            seconds = len(frames) / sampling.fps
+            given_seconds = len(footage.frames) / fps
+        seconds = payload.duration_seconds or given_seconds
+        seconds = min(seconds, video_format.max_duration_seconds or seconds)
+        if given_seconds < seconds - 1 / fps:
+            raise PermanentError(
+                f"the workflow gave {given_seconds:.3f} s, but duration_seconds is {seconds:g}: "
+                "ask for less, or use a workflow that makes num_frames frames"
+            )
+        timeout_seconds = TIMEOUT_SECONDS + seconds * _ENCODING_SECONDS_PER_SECOND
+        if footage.clip is not None:
+            clip_to_mp4(
+                footage.clip,
+                video_format=video_format,
+                output=path,
+                seconds=min(seconds, given_seconds),
+                cues=payload.cues,
+                timeout_seconds=timeout_seconds,
+            )
+        else:
+            frames_to_mp4(
+                footage.frames,
+                input_fps=fps,
+                video_format=video_format,
+                output=path,
+                seconds=seconds,
+                cues=payload.cues,
+                timeout_seconds=timeout_seconds,
+            )
         facts = verify(path, video_format, seconds)
         poster_frame(path, poster)
         keys = [
@@ -162,12 +173,3 @@ def _sampling(payload: VideoJobPayload) -> VideoSampling:
         motion_bucket_id=payload.motion_bucket_id,
         base_model=payload.base_model or _DEFAULT_BASE_MODEL,
     )
-
-
-def _frames(result: RenderResult) -> list[bytes]:
-    """Return the frames in the order in which ComfyUI numbered them."""
-    frames = [item for item in result.files if item.file_name.lower().endswith(".png")]
-    if not frames:
-        found = ", ".join(item.file_name for item in result.files) or "nothing"
-        raise PermanentError(f"the video workflow gave neither frames nor a clip, but {found}")
-    return [item.content for item in sorted(frames, key=lambda item: item.file_name)]

@@ -27,6 +27,21 @@ def test_every_claim_of_a_job_has_a_prompt_id_that_anyone_can_compute(
     assert (prompt_id(job_id, claim) == prompt_id(job_id, other)) is (claim == other)
 
 
+@given(st.uuids(), st.integers(1, 4), st.integers(1, 4), st.integers(0, 500), st.integers(0, 500))
+def test_every_segment_of_a_claim_has_a_prompt_id_and_the_first_is_the_claims_own(
+    job_id: UUID, claim: int, other_claim: int, segment: int, other_segment: int
+) -> None:
+    is_same = (claim, segment) == (other_claim, other_segment)
+    other = prompt_id(job_id, other_claim, other_segment)
+    assert (prompt_id(job_id, claim, segment) == other) is is_same
+    assert prompt_id(job_id, claim, 0) == prompt_id(job_id, claim)
+
+
+def test_prompt_ids_of_renders_that_are_under_way_stay_what_they_were() -> None:
+    job_id = UUID("6f0f2e1c-8f0b-5d43-9a53-3f6a4c1a7b10")
+    assert prompt_id(job_id, 1) == "7c0f5d8a-7d9b-5bb2-b358-21fa226b34c7"
+
+
 def test_two_jobs_never_share_a_prompt_id() -> None:
     assert prompt_id(uuid4(), 1) != prompt_id(uuid4(), 1)
 

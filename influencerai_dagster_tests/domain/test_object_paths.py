@@ -52,6 +52,14 @@ BUILDERS: dict[str, tuple[str, Callable[[str], str]]] = {
         f"images/demo/{JOB_ID}/output",
         lambda name: object_paths.output_key("images", "demo", JOB_ID, 1, name),
     ),
+    "segment's tenant": (
+        "videos/",
+        lambda name: object_paths.segment_key(name, JOB_ID, 0, 1, ".zip"),
+    ),
+    "segment's ending": (
+        f"videos/demo/{JOB_ID}/segment-0000",
+        lambda name: object_paths.segment_key("demo", JOB_ID, 0, 1, name),
+    ),
     "workflow's tenant": ("workflows/", lambda name: object_paths.workflow_key(name, "mine")),
     "workflow": ("workflows/demo/", lambda name: object_paths.workflow_key("demo", name)),
     "day manifest": (
@@ -155,6 +163,30 @@ def test_every_claim_of_a_job_has_a_key_of_its_own() -> None:
     assert len(keys) == 8
     assert f"images/demo/{JOB_ID}/output.png" in keys
     assert f"images/demo/{JOB_ID}/output-2.json" in keys
+
+
+def test_every_segment_of_every_claim_has_a_key_of_its_own_below_one_prefix() -> None:
+    keys = [
+        object_paths.segment_key("demo", JOB_ID, segment, claim, ".zip")
+        for segment in (0, 1, 12)
+        for claim in (1, 2, 12)
+    ]
+    assert len(set(keys)) == 9
+    assert keys[:2] == [f"videos/demo/{JOB_ID}/segment-0000{end}.zip" for end in ("", "-2")]
+    prefix = object_paths.segments_prefix("demo", JOB_ID)
+    assert all(key.startswith(prefix) for key in keys)
+
+
+def test_the_manifest_of_an_output_lies_beside_it() -> None:
+    for claim in (1, 2):
+        video, manifest = (
+            object_paths.output_key("videos", "demo", JOB_ID, claim, suffix)
+            for suffix in (".mp4", ".json")
+        )
+        assert object_paths.output_manifest_key(video) == manifest
+    for key in ("", "videos/demo/x", "videos/de.mo/x"):
+        with pytest.raises(PermanentError, match="is not the key of an output"):
+            object_paths.output_manifest_key(key)
 
 
 @pytest.mark.parametrize("version", ["", "latest", "a" * 15, "a" * 65, "../../x", "ABCDEF" * 4])

@@ -40,6 +40,7 @@ CHECKS = {
     "generated_images:no_job_failed": False,
     "generated_videos:every_output_is_stored": False,
     "generated_videos:no_job_failed": False,
+    "generated_videos:every_clip_fits_its_platform": False,
 }
 """Check: whether it blocks."""
 

@@ -104,7 +104,7 @@ def test_a_render_that_waits_in_the_servers_queue_is_taken_out(
     foreign = post(client, str(uuid4()))
     job = rendering(engine, client)
     cancel_job(engine, "demo", job.id, servers=[client.url])
-    assert on_server(client) == {foreign}
+    wait_until(lambda: on_server(client) == {foreign}, "only the foreign prompt is there")
 
 
 def test_the_prompt_that_a_dead_worker_left_is_stopped_too(

@@ -58,6 +58,8 @@ def drained(
         renderer.farm,
         fleet=Fleet(servers, **fleet),
         stopping=threading.Event(),
+        renders={},
+        stopped=set(),
     )
     return drain(
         renderer.engine,

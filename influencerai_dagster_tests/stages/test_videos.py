@@ -1,20 +1,23 @@
 """One video job becomes one verified MP4 with its poster, from a picture of the same tenant."""
 
 import hashlib
+import io
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from PIL import Image, ImageChops
 from sqlalchemy import Engine
 
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.domain.jobs import JobKind, JobRequest, JobStatus, VideoJobPayload
-from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
+from influencerai_dagster.domain.manifests.outputs import DayManifest, OutputManifest, StoredFile
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
 from influencerai_dagster.stages.comfyui_jobs import RenderFarm
 from influencerai_dagster.stages.images import ImageRenderer
 from influencerai_dagster.stages.rendering import DrainRules, drain
+from influencerai_dagster.stages.video_checks import check_platforms
 from influencerai_dagster.stages.videos import VideoRenderer
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import DAY, claim_one
@@ -77,6 +80,48 @@ def test_a_clip_is_rendered_from_the_picture_and_recorded(
         assert hashlib.sha256(written[stored.object_key]).hexdigest() == stored.sha256
     now = status(engine, job)
     assert (now.status, now.kind) == (JobStatus.COMPLETED, JobKind.VIDEO)
+
+
+PRESETS = {
+    "instagram-reel": (1080, 1920),
+    "instagram-post": (1080, 1350),
+    "tiktok": (1080, 1920),
+    "youtube-short": (1080, 1920),
+    "youtube-standard": (1920, 1080),
+}
+SRT = "1\n00:00:00,000 --> 00:00:00,400\nHello from bella\n"
+
+
+def lower_third(store: ObjectStore, poster: StoredFile | None) -> Image.Image:
+    assert poster is not None
+    with Image.open(io.BytesIO(store.read(poster))) as image:
+        return image.convert("L").crop((0, image.height * 2 // 3, image.width, image.height))
+
+
+def test_a_clip_of_every_preset_fits_its_platform_and_shows_its_subtitles(
+    engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
+) -> None:
+    source = picture(renderer, comfyui.url)
+    outputs: dict[str, OutputManifest] = {}
+    for preset, size in PRESETS.items():
+        subtitles = SRT if preset == "tiktok" else None
+        fields = {"preset": preset, "aspect_ratio": None, "seed": 3, "subtitles_srt": subtitles}
+        submit_clip(engine, source.id, num_frames=2, fps=5, **fields)
+        output, _ = videos.render(claim_one(engine, kind=JobKind.VIDEO), comfyui.url)
+        assert (output.preset, output.width_px, output.height_px) == (preset, *size)
+        outputs[preset] = output
+    day = DayManifest(
+        tenant="demo",
+        day=DAY,
+        kind="videos",
+        outputs=tuple(output.file for output in outputs.values()),
+    )
+    report = check_platforms(videos.store, day, max_measured=2)
+    assert (report.num_clips, report.num_measured, report.unfit) == (5, 2, ())
+    reel, tiktok = (outputs[name].poster for name in ("instagram-reel", "tiktok"))
+    pictures = [lower_third(videos.store, poster) for poster in (reel, tiktok)]
+    changed = ImageChops.difference(*pictures).point(lambda value: 255 if value > 90 else 0)
+    assert changed.getbbox() is not None, "the text is not to be seen"
 
 
 def refused(videos: VideoRenderer, server: str, job: Any) -> PermanentError:

@@ -9,7 +9,8 @@ from influencerai_dagster.domain.fingerprints import fingerprint
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.domain.manifests.dataset import Sha256
 from influencerai_dagster.domain.object_paths import day_manifest_key
-from influencerai_dagster.domain.sampling import ImageSampling, VideoSampling
+from influencerai_dagster.domain.platforms import VideoPreset
+from influencerai_dagster.domain.sampling import AspectRatio, ImageSampling, VideoSampling
 
 
 class StoredFile(Value):
@@ -34,9 +35,12 @@ class OutputManifest(Value):
 
     Attributes:
         poster: first frame of a video, None for an image.
+        preset, aspect_ratio: what a video is made for; None for an image and for older videos.
         video: measured facts of a video (codec, fps, duration), None for an image.
+        segments: frames of a long clip, in order; none for one that was made by a single render.
         is_simulated: rendered by a simulator.
-        prompt_id: ComfyUI's id of the render.
+        prompt_id: ComfyUI's id of the render, the last one of a clip of several segments.
+        render_seconds: over all segments, also those that an earlier claim rendered.
     """
 
     tenant: str
@@ -48,6 +52,9 @@ class OutputManifest(Value):
     height_px: int
     sampling: ImageSampling | VideoSampling
     source_image_key: str | None = None
+    preset: VideoPreset | None = None
+    aspect_ratio: AspectRatio | None = None
+    segments: tuple[StoredFile, ...] = ()
     video: dict[str, Any] | None = None
     loras: tuple[LoraIngredient, ...] = ()
     workflow_name: str

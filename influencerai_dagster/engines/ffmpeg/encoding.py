@@ -1,7 +1,7 @@
 """Makes platform-ready MP4 files: H.264, yuv420p, exact size and frame rate, index first.
 
-Follows ffmpeg's filter documentation (minterpolate, tpad, overlay, loudnorm). What the result must
-be is checked in probing.py.
+Follows ffmpeg's filter documentation (minterpolate, tpad, overlay). Sound is made in loudness.py,
+text in subtitles.py; what the result must be is checked in probing.py.
 """
 
 import tempfile
@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from influencerai_dagster.domain.sampling import VideoFormat
-from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, probe
+from influencerai_dagster.domain.subtitles import Cue
+from influencerai_dagster.engines.ffmpeg.frames import number_frames
+from influencerai_dagster.engines.ffmpeg.loudness import level_sound
+from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, measure, probe
 from influencerai_dagster.engines.ffmpeg.program import THREADS, TIMEOUT_SECONDS, run
-from influencerai_dagster.errors import InsufficientStorageError, PermanentError
+from influencerai_dagster.engines.ffmpeg.subtitles import subtitles_filter
 
 Fit = Literal["blur", "crop"]
 Interpolation = Literal["motion", "blend", "duplicate"]
@@ -20,7 +23,6 @@ OnProgress = Callable[[float], None]
 
 # Aspect ratios that differ by less are made to fit by a crop that nobody sees.
 _ASPECT_TOLERANCE = 0.02
-_SUFFIX_BY_MAGIC = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp"}
 _INTERPOLATIONS = {"motion": "mci", "blend": "blend"}
 
 
@@ -30,19 +32,23 @@ def frames_to_mp4(
     input_fps: float,
     video_format: VideoFormat,
     output: Path,
+    seconds: float | None = None,
+    cues: Sequence[Cue] = (),
     fit: Fit = "blur",
     interpolation: Interpolation = "blend",
     on_progress: OnProgress | None = None,
     program: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> None:
-    """Make an MP4 of still frames; its duration is their number ÷ input_fps.
+    """Make an MP4 of still frames; they are read one by one.
 
     Args:
         frames: PNG, JPEG or WEBP, all of one format, as files or bytes, in order.
         input_fps: how many of them make a second.
         video_format: size and frame rate of the MP4.
         output: the file to write; it appears when it is whole.
+        seconds: length of the MP4, at most that of the frames; None for their number ÷ input_fps.
+        cues: subtitles that are burned into the picture.
         fit: where the aspect ratio differs, "blur" shows the whole frame over a blurred copy of it,
             "crop" fills the size and cuts what is outside.
         interpolation: how missing frames are made. "motion" follows what moves and takes four times
@@ -57,14 +63,16 @@ def frames_to_mp4(
         PermanentError: no frames, mixed formats, or a frame that does not decode.
     """
     with tempfile.TemporaryDirectory(prefix="frames-") as folder:
-        num_frames, suffix = _number_frames(frames, Path(folder))
+        num_frames, suffix = number_frames(frames, Path(folder))
         first = probe(Path(folder) / f"{0:06}{suffix}", program=program)
+        pattern = f"{folder.replace('%', '%%')}/%06d{suffix}"
         _encode(
-            ["-framerate", f"{input_fps:g}", "-i", f"file:{folder}/%06d{suffix}"],
+            ["-framerate", f"{input_fps:g}", "-i", f"file:{pattern}"],
             first,
-            seconds=num_frames / input_fps,
+            seconds=num_frames / input_fps if seconds is None else seconds,
             video_format=video_format,
             output=output,
+            cues=cues,
             fit=fit,
             interpolation="duplicate" if input_fps == video_format.fps else interpolation,
             on_progress=on_progress,
@@ -78,29 +86,40 @@ def clip_to_mp4(
     *,
     video_format: VideoFormat,
     output: Path,
+    seconds: float | None = None,
+    cues: Sequence[Cue] = (),
     fit: Fit = "blur",
     interpolation: Interpolation = "blend",
     on_progress: OnProgress | None = None,
     program: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> None:
-    """Make an MP4 of any clip that ffmpeg reads, as long as the clip; sound comes at −16 LUFS.
+    """Make an MP4 of any clip that ffmpeg reads; its sound comes at −16 LUFS.
 
-    Arguments and errors are those of `frames_to_mp4`.
+    Arguments and errors are those of `frames_to_mp4`; without `seconds` the MP4 is as long as the
+    clip.
     """
-    facts = probe(clip, program=program)
-    _encode(
-        ["-i", f"file:{clip}"],
-        facts,
-        seconds=facts.duration_seconds,
-        video_format=video_format,
-        output=output,
-        fit=fit,
-        interpolation="duplicate" if facts.fps >= video_format.fps else interpolation,
-        on_progress=on_progress,
-        program=program,
-        timeout_seconds=timeout_seconds,
-    )
+    found = measure(clip, program=program)
+    length = found.facts.duration_seconds if seconds is None else seconds
+    with tempfile.TemporaryDirectory(prefix="sound-") as folder:
+        source = ["-i", f"file:{clip}"]
+        if found.has_audio:
+            sound = Path(folder) / "sound.m4a"
+            level_sound(clip, sound, seconds=length, program=program)
+            source += ["-i", f"file:{sound}", "-map", "1:a:0"]
+        _encode(
+            source,
+            found.facts,
+            seconds=length,
+            video_format=video_format,
+            output=output,
+            cues=cues,
+            fit=fit,
+            interpolation="duplicate" if found.facts.fps >= video_format.fps else interpolation,
+            on_progress=on_progress,
+            program=program,
+            timeout_seconds=timeout_seconds,
+        )
 
 
 def poster_frame(path: Path, output: Path, *, program: str | None = None) -> None:
@@ -117,6 +136,7 @@ def _encode(
     seconds: float,
     video_format: VideoFormat,
     output: Path,
+    cues: Sequence[Cue],
     fit: Fit,
     interpolation: Interpolation,
     on_progress: OnProgress | None,
@@ -124,27 +144,28 @@ def _encode(
     timeout_seconds: float,
 ) -> None:
     num_frames = max(1, round(seconds * video_format.fps))
-    graph = _filter_graph(facts, video_format, fit, interpolation)
     part = output.with_name(f".{output.name}.part")
-    arguments = ["-loglevel", "error", "-xerror", "-filter_threads", str(THREADS), *source]
-    arguments += ["-filter_complex", graph, "-map", "[video]", "-map", "0:a:0?"]
-    arguments += ["-frames:v", str(num_frames), "-map_metadata", "-1", "-threads", str(THREADS)]
-    arguments += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-maxrate", "12M"]
-    arguments += ["-bufsize", "24M", "-g", str(2 * video_format.fps), "-pix_fmt", "yuv420p"]
-    arguments += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
-    arguments += ["-af", "loudnorm=I=-16:TP=-1.5:LRA=11", "-ar", "48000", "-c:a", "aac"]
-    arguments += ["-movflags", "+faststart", "-f", "mp4", f"file:{part}"]
-    try:
-        run(
-            arguments,
-            f"encoding of {output.name}",
-            program=program,
-            timeout_seconds=timeout_seconds,
-            on_frame=_share_of(num_frames, on_progress),
-        )
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="subtitles-") as folder:
+        texts = [subtitles_filter(cues, video_format, Path(folder))] if cues else []
+        graph = _filter_graph(facts, video_format, fit, interpolation, texts)
+        arguments = ["-loglevel", "error", "-xerror", "-filter_threads", str(THREADS), *source]
+        arguments += ["-filter_complex", graph, "-map", "[video]", "-frames:v", str(num_frames)]
+        arguments += ["-map_metadata", "-1", "-threads", str(THREADS)]
+        arguments += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-maxrate", "12M"]
+        arguments += ["-bufsize", "24M", "-g", str(2 * video_format.fps), "-pix_fmt", "yuv420p"]
+        arguments += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
+        arguments += ["-c:a", "copy", "-movflags", "+faststart", "-f", "mp4"]
+        try:
+            run(
+                [*arguments, f"file:{part}"],
+                f"encoding of {output.name}",
+                program=program,
+                timeout_seconds=timeout_seconds,
+                on_frame=_share_of(num_frames, on_progress),
+            )
+            part.replace(output)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _share_of(num_frames: int, on_progress: OnProgress | None) -> Callable[[int], None] | None:
@@ -154,9 +175,13 @@ def _share_of(num_frames: int, on_progress: OnProgress | None) -> Callable[[int]
 
 
 def _filter_graph(
-    facts: VideoFacts, video_format: VideoFormat, fit: Fit, interpolation: Interpolation
+    facts: VideoFacts,
+    video_format: VideoFormat,
+    fit: Fit,
+    interpolation: Interpolation,
+    texts: Sequence[str],
 ) -> str:
-    """Return the graph from input 0 to [video]."""
+    """Return the graph from input 0 to [video]; `texts` are drawn on the finished size and rate."""
     width_px, height_px, fps = video_format.width_px, video_format.height_px, video_format.fps
     # Interpolation needs frames after the last one, or the clip would end early; -frames:v cuts.
     held = "tpad=stop_mode=clone:stop=3"
@@ -171,52 +196,9 @@ def _filter_graph(
             f"[front]scale={width_px}:{height_px}:force_original_aspect_ratio=decrease[whole];"
             "[blurred][whole]overlay=(W-w)/2:(H-h)/2"
         )
-    finish = "setsar=1,scale=out_color_matrix=bt709:out_range=tv,format=yuv420p[video]"
-    if interpolation == "duplicate":
-        return f"[0:v:0]{held},{fitted},fps={fps},{finish}"
-    made = f"minterpolate=fps={fps}:mi_mode={_INTERPOLATIONS[interpolation]}"
-    return f"[0:v:0]{held},{made},{fitted},{finish}"
-
-
-def _number_frames(frames: Iterable[Path | bytes], folder: Path) -> tuple[int, str]:
-    """Lay the frames out as 000000.png, 000001.png …: what ffmpeg reads as a sequence."""
-    suffix = None
-    num_frames = 0
-    for frame in frames:
-        name = frame.name if isinstance(frame, Path) else f"frame {num_frames}"
-        found = _suffix(frame, name)
-        if suffix not in {None, found}:
-            raise PermanentError(f"{name} is a {found} among {suffix} frames; use one format")
-        suffix = found
-        place = folder / f"{num_frames:06}{suffix}"
-        try:
-            if isinstance(frame, Path):
-                place.symlink_to(frame.resolve())
-            else:
-                place.write_bytes(frame)
-        except OSError as error:
-            raise InsufficientStorageError(
-                f"{name} cannot be laid out in {folder}: {error}; free space for temporary files"
-            ) from error
-        num_frames += 1
-    if suffix is None:
-        raise PermanentError("there are no frames to make a video of; look at the render's outputs")
-    return num_frames, suffix
-
-
-def _suffix(frame: Path | bytes, name: str) -> str:
-    try:
-        head = _head(frame)
-    except OSError as error:
-        raise PermanentError(f"{name} cannot be read: {error}") from error
-    for magic, suffix in _SUFFIX_BY_MAGIC.items():
-        if head.startswith(magic):
-            return suffix
-    raise PermanentError(f"{name} starts with {head!r}: frames are PNG, JPEG or WEBP")
-
-
-def _head(frame: Path | bytes) -> bytes:
-    if isinstance(frame, bytes):
-        return frame[:4]
-    with frame.open("rb") as file:
-        return file.read(4)
+    steps = [held, fitted, f"fps={fps}"]
+    if interpolation != "duplicate":
+        made = f"minterpolate=fps={fps}:mi_mode={_INTERPOLATIONS[interpolation]}"
+        steps = [held, made, fitted]
+    finish = ["setsar=1", "scale=out_color_matrix=bt709:out_range=tv", "format=yuv420p[video]"]
+    return f"[0:v:0]{','.join([*steps, *texts, *finish])}"

@@ -6,10 +6,13 @@ also proves that it plays. Box layout follows ISO/IEC 14496-12 (moov before mdat
 
 import re
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 from influencerai_dagster.domain.base import Value
+from influencerai_dagster.domain.platforms import LOUDNESS_LUFS, LOUDNESS_TOLERANCE_LU
 from influencerai_dagster.domain.sampling import VideoFormat
+from influencerai_dagster.engines.ffmpeg.loudness import has_audio, measure_loudness
 from influencerai_dagster.engines.ffmpeg.program import run
 from influencerai_dagster.errors import PermanentError
 
@@ -19,6 +22,7 @@ _STREAM = re.compile(
     r"(?:.*?, (?P<fps>[\d.]+)(?P<thousand>k?) fps)?"
 )
 _FPS_TOLERANCE = 0.01
+_LENGTH_TOLERANCE_SECONDS = 0.001
 
 
 class VideoFacts(Value):
@@ -30,6 +34,8 @@ class VideoFacts(Value):
         fps: mean frames a second.
         has_faststart: the index comes first, so that a player can start before it has the end.
         num_frames: frames that were decoded.
+        loudness_lufs: integrated loudness of the sound; None without one, and for one that is
+            silent or too short to be measured.
     """
 
     codec: str
@@ -40,14 +46,32 @@ class VideoFacts(Value):
     duration_seconds: float
     has_faststart: bool
     num_frames: int
+    loudness_lufs: float | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The facts of a file's picture, and whether it has a sound, which was not measured yet."""
+
+    facts: VideoFacts
+    has_audio: bool
 
 
 def probe(path: Path, *, program: str | None = None) -> VideoFacts:
-    """Decode the first video stream of a file, every frame of it, and measure it.
+    """Decode picture and sound of a file to their end, and measure them.
 
     Raises:
         PermanentError: no such file, no video in it, or it does not decode to its end.
     """
+    found = measure(path, program=program)
+    if not found.has_audio:
+        return found.facts
+    loudness = measure_loudness(path, program=program)
+    return found.facts.model_copy(update={"loudness_lufs": loudness})
+
+
+def measure(path: Path, *, program: str | None = None) -> Measured:
+    """Decode the first video stream of a file, every frame of it; errors are those of `probe`."""
     # "file:" keeps a name from being read as a protocol.
     source = ["-xerror", "-err_detect", "explode", "-i", f"file:{path}", "-map", "0:v:0"]
     outcome = run([*source, "-f", "null", "-"], f"probe of {path.name}", program=program)
@@ -55,7 +79,7 @@ def probe(path: Path, *, program: str | None = None) -> VideoFacts:
     if found is None or outcome.num_frames == 0:
         raise PermanentError(f"{path.name} has no video stream that can be decoded")
     fps = float(found["fps"] or 0) * (1000 if found["thousand"] else 1)
-    return VideoFacts(
+    facts = VideoFacts(
         codec=found["codec"],
         pixel_format=found["pixel_format"],
         width_px=int(found["width"]),
@@ -65,6 +89,7 @@ def probe(path: Path, *, program: str | None = None) -> VideoFacts:
         has_faststart=has_faststart(path),
         num_frames=outcome.num_frames,
     )
+    return Measured(facts, has_audio(outcome.log))
 
 
 def verify(
@@ -82,8 +107,21 @@ def verify(
         PermanentError: it is not; the text lists every difference.
     """
     facts = probe(path, program=program)
-    size = f"{video_format.width_px}×{video_format.height_px}"
+    wrong = unfit(facts, video_format)
     tolerance_seconds = 1 / video_format.fps + 0.01
+    if abs(facts.duration_seconds - expected_duration_seconds) > tolerance_seconds:
+        found, expected = facts.duration_seconds, expected_duration_seconds
+        wrong.append(f"duration is {found:.3f} s, expected {expected:.3f} s")
+    if wrong:
+        raise PermanentError(f"{path.name} is not the video that was asked for: {'; '.join(wrong)}")
+    return facts
+
+
+def unfit(facts: VideoFacts, video_format: VideoFormat) -> list[str]:
+    """Return every rule of a platform that a video does not keep; none if it fits."""
+    size = f"{video_format.width_px}×{video_format.height_px}"
+    longest = video_format.max_duration_seconds
+    loudness = LOUDNESS_LUFS if facts.loudness_lufs is None else facts.loudness_lufs
     checks = [
         ("codec", facts.codec, "h264", facts.codec == "h264"),
         ("pixel format", facts.pixel_format, "yuv420p", facts.pixel_format == "yuv420p"),
@@ -102,17 +140,20 @@ def verify(
         (
             "duration",
             f"{facts.duration_seconds:.3f} s",
-            f"{expected_duration_seconds:.3f} s",
-            abs(facts.duration_seconds - expected_duration_seconds) <= tolerance_seconds,
+            f"at most {longest} s",
+            longest is None or facts.duration_seconds <= longest + _LENGTH_TOLERANCE_SECONDS,
+        ),
+        (
+            "loudness",
+            f"{loudness:.1f} LUFS",
+            f"{LOUDNESS_LUFS:g} ± {LOUDNESS_TOLERANCE_LU:g}",
+            abs(loudness - LOUDNESS_LUFS) <= LOUDNESS_TOLERANCE_LU,
         ),
         ("faststart", "no", "yes", facts.has_faststart),
     ]
-    wrong = [
+    return [
         f"{name} is {found}, expected {expected}" for name, found, expected, ok in checks if not ok
     ]
-    if wrong:
-        raise PermanentError(f"{path.name} is not the video that was asked for: {'; '.join(wrong)}")
-    return facts
 
 
 def has_faststart(path: Path) -> bool:

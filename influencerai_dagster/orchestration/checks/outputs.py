@@ -10,8 +10,11 @@ from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.stages.video_checks import check_platforms
 
 _SHOWN = 50
+_MEASURED = 10
+"""Newest clips of a day that are fetched and decoded: a clip takes seconds, a day has thousands."""
 
 
 def outputs_stored_check(asset: str) -> dg.AssetChecksDefinition:
@@ -70,3 +73,27 @@ def jobs_completed_check(asset: str, kind: JobKind) -> dg.AssetChecksDefinition:
         )
 
     return check
+
+
+@dg.asset_check(asset="generated_videos", partitions_def=content_day_partitions)
+def every_clip_fits_its_platform(
+    generated_videos: DayManifest, object_store: ObjectStoreResource
+) -> dg.AssetCheckResult:
+    """Every clip keeps its platform's rules: codec, size, fps, length, loudness, index first.
+
+    The recorded facts of every clip are read; the files of the newest 10 are decoded again.
+    """
+    with dagster_failures():
+        report = check_platforms(object_store.store, generated_videos, max_measured=_MEASURED)
+    return dg.AssetCheckResult(
+        passed=not report.unfit,
+        description=(
+            f"{report.num_clips} clips, {report.num_measured} measured, "
+            + (f"{len(report.unfit)} rules not kept" if report.unfit else "all fit")
+        ),
+        metadata={
+            "unfit": list(report.unfit[:_SHOWN]),
+            "measured": report.num_measured,
+            "without_preset": report.num_older,
+        },
+    )

@@ -32,7 +32,32 @@ def test_a_good_video_passes_with_its_facts(tmp_path: Path) -> None:
         "duration_seconds": 1.0,
         "has_faststart": True,
         "num_frames": 30,
+        "loudness_lufs": None,
     }
+
+
+def test_a_video_longer_than_its_platform_takes_does_not_pass(tmp_path: Path) -> None:
+    path = made(tmp_path / "x.mp4", *GOOD)
+    verify(path, FORMAT.model_copy(update={"max_duration_seconds": 1.0}), 1)
+    with pytest.raises(PermanentError, match=r"duration is 1\.000 s, expected at most 0\.9 s"):
+        verify(path, FORMAT.model_copy(update={"max_duration_seconds": 0.9}), 1)
+
+
+@pytest.mark.parametrize(
+    ("volume", "loudness"), [("0dB", -21.8), ("6dB", -15.8), ("-90dB", None)], ids=str
+)
+def test_a_sound_is_measured_and_must_be_as_loud_as_platforms_want_it(
+    tmp_path: Path, volume: str, loudness: float | None
+) -> None:
+    tone = ["-f", "lavfi", "-i", "sine=duration=1", "-af", f"volume={volume},aresample=48000"]
+    path = made(tmp_path / "x.mp4", *tone, *GOOD, "-c:a", "aac", "-shortest")
+    found = probe(path).loudness_lufs
+    assert found == (None if loudness is None else pytest.approx(loudness, abs=1))
+    if volume != "0dB":
+        verify(path, FORMAT, 1)
+        return
+    with pytest.raises(PermanentError, match=r"loudness is -2\d\.\d LUFS, expected -16 ± 1"):
+        verify(path, FORMAT, 1)
 
 
 def test_every_difference_is_listed(tmp_path: Path) -> None:

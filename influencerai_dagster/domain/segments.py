@@ -1,0 +1,32 @@
+"""How a long clip is divided: segments that a video model can make, each going on from the last.
+
+The first frame of a segment repeats the last frame of the one before, so it is left out of the
+clip. Where segments are kept lives in object_paths.py, what is known of one in
+manifests/segments.py.
+"""
+
+import hashlib
+import math
+
+MAX_SEGMENTS = 500
+_SEEDS = 2**53
+
+
+def frames_needed(seconds: float, fps: int) -> int:
+    """Return how many frames fill so many seconds, at least 1."""
+    # Less than a thousandth of a frame is a rounding error: 4.2 s at 5 fps are 21 frames, not 22.
+    return max(1, math.ceil(seconds * fps - 0.001))
+
+
+def segments_needed(num_frames: int, frames_per_segment: int) -> int:
+    """Return how many segments of so many frames (at least 2) a clip of num_frames is made of."""
+    rest = max(0, num_frames - frames_per_segment)
+    return 1 + math.ceil(rest / (frames_per_segment - 1))
+
+
+def segment_seed(seed: int, segment: int) -> int:
+    """Return the seed of a segment (0 is the first, whose seed is the job's own), below 2**53."""
+    if segment == 0:
+        return seed
+    digest = hashlib.sha256(f"{seed}/{segment}".encode()).digest()
+    return int.from_bytes(digest[:8]) % _SEEDS

@@ -41,12 +41,14 @@ class Injected:
     Attributes:
         started: time.time() when it began.
         ended: time.time() when it was healed; never, if it waits for something to hit.
-        server: the number of the ComfyUI that it hit.
+        target: the name of the worker that it hit, or host and port of the ComfyUI.
+        server: the number of that ComfyUI.
     """
 
     action: Action
     started: float
     ended: float
+    target: str = ""
     server: int | None = None
 
     def overlaps(self, first: float, last: float) -> bool:
@@ -107,8 +109,9 @@ class Injector:
                 self.servers.postgres.start()
         else:
             number = event.target % len(self.servers.comfyui)
-            with self._recorded(action, f"comfyui-{number}", number):
-                self._break_comfyui(event, self.servers.comfyui[number])
+            server = self.servers.comfyui[number]
+            with self._recorded(action, server.url.removeprefix("http://"), number):
+                self._break_comfyui(event, server)
 
     def _hit_worker(self, event: Event) -> None:
         worker = self._victim(event)
@@ -189,12 +192,12 @@ class Injector:
             self.is_over.wait(event.seconds)
 
     @contextmanager
-    def _recorded(self, action: Action, resource: str, server: int | None = None) -> Iterator[None]:
-        with self._locks[resource]:
+    def _recorded(self, action: Action, target: str, server: int | None = None) -> Iterator[None]:
+        with self._locks[target]:
             started = time.time()
             yield
             ended = math.inf if action in _WAITING else time.time()
-            self.injected.append(Injected(action, started, ended, server))
+            self.injected.append(Injected(action, started, ended, target, server))
 
 
 def _answers(server: ComfyUISimulator) -> bool:

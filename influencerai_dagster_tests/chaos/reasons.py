@@ -1,6 +1,7 @@
 """Which reasons of failed jobs are true: each has to fit a fault that really happened to the job.
 
-A passing outage of S3 or PostgreSQL is no reason for a job to fail, and no fault explains a text
+It has to have happened while the job was there, to the very worker or server that the text names.
+A passing outage of S3 or PostgreSQL is no reason for a job to fail, and nothing explains a text
 that is not listed.
 """
 
@@ -24,11 +25,13 @@ class Reason:
         name: for reports.
         pattern: found in the job's error.
         causes: faults that explain it; None if the order itself does.
+        is_named: the text names the worker or the server to which it happened.
     """
 
     name: str
     pattern: str
     causes: frozenset[Action] | None
+    is_named: bool = True
 
 
 REASONS = (
@@ -50,11 +53,12 @@ REASONS = (
         "its render was interrupted",
         r"was interrupted on ComfyUI",
         frozenset({Action.STOP_WORKER}),
+        is_named=False,
     ),
     Reason("ComfyUI answered 500", r"http://127\S+: 50\d ", frozenset({Action.ANSWER_500})),
     Reason(
         "ComfyUI could not be reached",
-        r"Does ComfyUI run there|no answer in time|progress socket|No ComfyUI server",
+        r"Does ComfyUI run there|no answer in time|progress socket",
         frozenset({*_KILLED, Action.REFUSE_COMFYUI, Action.LOSE_ANSWER, Action.DROP_SOCKETS}),
     ),
 )
@@ -84,6 +88,8 @@ def untruth(
     if reason.causes is None:
         return None if is_bad else "the order was fine"
     first, last = created_at.timestamp(), finished_at.timestamp()
-    if any(item.action in reason.causes and item.overlaps(first, last) for item in injected):
-        return None
-    return f"nothing of that kind ({reason.name}) happened while the job was there"
+    for item in injected:
+        is_meant = not reason.is_named or re.search(rf"{re.escape(item.target)}\b", error)
+        if item.action in reason.causes and is_meant and item.overlaps(first, last):
+            return None
+    return f"nothing of that kind ({reason.name}) happened to what it names"

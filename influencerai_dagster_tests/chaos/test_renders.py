@@ -81,14 +81,16 @@ def test_a_finished_render_has_to_be_fetched_unless_its_server_could_not_be_aske
     is_excuse: bool,  # noqa: FBT001 - parametrized
 ) -> None:
     renders = (render(1, 100), render(2, 110, server=1))
-    assert (needless(*renders, injected=(Injected(action, 108, 109, 0),)) == []) is is_excuse
-    assert needless(*renders, injected=(Injected(action, 108, 109, 1),)), "another server's fault"
-    assert needless(*renders, injected=(Injected(action, 50, 60, 0),)), "long before"
+    assert (needless(*renders, injected=(Injected(action, 108, 109, server=0),)) == []) is is_excuse
+    assert needless(*renders, injected=(Injected(action, 108, 109, server=1),)), (
+        "another server's fault"
+    )
+    assert needless(*renders, injected=(Injected(action, 50, 60, server=0),)), "long before"
 
 
 def test_a_render_that_hangs_need_not_be_waited_for() -> None:
     renders = (render(1, 100, finished=130), render(2, 110, server=1))
-    assert needless(*renders, injected=(Injected(Action.HANG_COMFYUI, 101, 125, 0),)) == []
+    assert needless(*renders, injected=(Injected(Action.HANG_COMFYUI, 101, 125, server=0),)) == []
 
 
 def test_every_second_render_has_its_excuse_in_the_report() -> None:

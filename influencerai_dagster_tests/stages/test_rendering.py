@@ -494,7 +494,7 @@ def test_a_drain_that_was_taken_for_dead_stops_and_touches_nothing(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(seconds_per_step=0.05)
-    (job,) = submit(engine, "slow", steps=20)
+    (job,) = submit(engine, "slow", steps=80)
 
     def is_reaped() -> bool:
         if status(engine, job).progress == 0:

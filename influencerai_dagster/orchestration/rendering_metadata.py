@@ -21,7 +21,7 @@ from influencerai_dagster.orchestration.metadata import (
     picture,
     table,
 )
-from influencerai_dagster.stages.drain_reports import DrainReport, FinishedJob
+from influencerai_dagster.stages.drains import DrainReport, FinishedJob
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _SHEET_OUTPUTS = 24

@@ -19,7 +19,7 @@ from influencerai_dagster.domain.manifests.outputs import OutputManifest, Stored
 from influencerai_dagster.engines.comfyui.waiting import NeverStartedError
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.stages.comfyui_jobs import RenderFarm
-from influencerai_dagster.stages.drain_reports import FinishedJob
+from influencerai_dagster.stages.drains import FinishedJob
 from influencerai_dagster.stages.patience import patiently
 
 _AVOID_SECONDS = 5.0

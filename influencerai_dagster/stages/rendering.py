@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -22,36 +21,16 @@ from influencerai_dagster.domain.fairness import MAX_DEPTH
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.errors import InfluencerAIError, TransientError
-from influencerai_dagster.stages.drain_reports import DrainReport, FinishedJob
+from influencerai_dagster.stages.drains import DrainReport, DrainRules, FinishedJob
 from influencerai_dagster.stages.job_work import JobWorker, Renderer
 from influencerai_dagster.stages.leases import LeaseKeeper
 from influencerai_dagster.stages.patience import PATIENCE_SECONDS
 
-LEASE_SECONDS = 60.0
 _POLL_SECONDS = 1.0
 _CLAIM_PAUSE_SECONDS = 0.02
 _ASK_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class DrainRules:
-    """When a drain ends.
-
-    Attributes:
-        linger_seconds: how long it waits for new jobs.
-        slice_seconds: after so long it gives its place to others who wait for it.
-        lease_seconds: how long a claim holds without a heartbeat.
-        num_waiting: how many Dagster runs wait for this one's place in its pool.
-        is_given_up: whether the run was taken for dead, and should write nothing more.
-    """
-
-    linger_seconds: float
-    slice_seconds: float = 30.0
-    lease_seconds: float = LEASE_SECONDS
-    num_waiting: Callable[[], int] = lambda: 0
-    is_given_up: Callable[[], bool] = lambda: False
 
 
 def drain(
@@ -138,9 +117,18 @@ class _Draining:
                 self._give_back()
 
     def _is_drained(self) -> bool:
-        """Look whether another run came first: it renders what this one was started for."""
-        with suppress(TransientError), transaction(self._engine) as session:
-            return ledger.is_drained_by_another(session, self._place)
+        """Look whether another run came first: it renders what this one was started for.
+
+        One that was killed a moment ago looks alive for a few seconds.
+        """
+        deadline = time.monotonic() + ledger.LIVE_SECONDS + _POLL_SECONDS
+        with suppress(TransientError):
+            while time.monotonic() < deadline:
+                with transaction(self._engine) as session:
+                    if not ledger.is_drained_by_another(session, self._place):
+                        return False
+                time.sleep(_POLL_SECONDS / 4)
+            return True
         return False
 
     def _held(self) -> dict[UUID, HeldLease]:

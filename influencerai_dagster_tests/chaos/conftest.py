@@ -98,6 +98,10 @@ class Workbench:
         assert all(prompt["posted"] == 1 for prompt in posted.values())
         return {claim: prompt["outcome"] for claim, prompt in posted.items()}
 
+    def is_rendering(self, job: ledger.Job) -> bool:
+        """Tell whether the first prompt of a job was taken from the server's queue."""
+        return prompt_id(job.id, 1) in self.comfyui.stats()["order"]
+
     def output(self, job: ledger.Job) -> ledger.MediaAsset:
         """Return the one output of a completed job, after reading it from S3."""
         with transaction(self.engine) as session:

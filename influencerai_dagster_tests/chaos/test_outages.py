@@ -47,7 +47,7 @@ def test_a_job_whose_comfyui_restarts_is_rendered_again(workbench: Workbench) ->
     workbench.comfyui.faults(seconds_per_step=0.1)
     job = workbench.order(steps=SLOW_STEPS)
     workbench.start_worker()
-    workbench.wait_until(lambda: bool(workbench.comfyui.stats()["order"]), "it renders")
+    workbench.wait_until(lambda: workbench.is_rendering(job), "it renders")
     workbench.comfyui.restart()
 
     def is_completed() -> bool:
@@ -82,7 +82,7 @@ def test_a_postgresql_that_restarts_costs_neither_a_render_nor_an_attempt(
     workbench.comfyui.faults(seconds_per_step=0.1)
     job = workbench.order(steps=SLOW_STEPS)
     workbench.start_worker()
-    workbench.wait_until(lambda: bool(workbench.comfyui.stats()["order"]), "it renders")
+    workbench.wait_until(lambda: workbench.is_rendering(job), "it renders")
     postgres = killable_postgres[1]
     (postgres.kill if is_kill else postgres.end)()
     workbench.comfyui.faults(seconds_per_step=0.0)

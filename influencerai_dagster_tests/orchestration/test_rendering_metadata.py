@@ -16,7 +16,7 @@ from influencerai_dagster.errors import InfluencerAIError, PermanentError, Trans
 from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata
 from influencerai_dagster.orchestration.rendering_metadata import rendering_metadata
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.stages.drain_reports import DrainReport, FinishedJob
+from influencerai_dagster.stages.drains import DrainReport, FinishedJob
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import (
     DAY,

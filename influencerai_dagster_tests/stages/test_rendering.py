@@ -25,9 +25,9 @@ from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.stages.drain_reports import DrainReport, FinishedJob
+from influencerai_dagster.stages.drains import DrainReport, DrainRules, FinishedJob
 from influencerai_dagster.stages.images import ImageRenderer
-from influencerai_dagster.stages.rendering import DrainRules, drain
+from influencerai_dagster.stages.rendering import drain
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import (
     claim_all,

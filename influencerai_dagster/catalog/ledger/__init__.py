@@ -29,6 +29,7 @@ from influencerai_dagster.catalog.ledger.claims import (
     renew_leases,
 )
 from influencerai_dagster.catalog.ledger.drains import (
+    LIVE_SECONDS,
     Drain,
     end_drain,
     is_drained_by_another,
@@ -54,6 +55,7 @@ from influencerai_dagster.catalog.ledger.signals import Listener
 from influencerai_dagster.catalog.ledger.submission import submit
 
 __all__ = [
+    "LIVE_SECONDS",
     "AbandonedPrompts",
     "ClaimedJob",
     "Drain",

@@ -41,8 +41,11 @@ class Listener:
         Raises:
             TransientError: PostgreSQL is away.
         """
-        with database_errors():
-            pooled = engine.raw_connection()
+        try:
+            with database_errors():
+                pooled = engine.raw_connection()
+        except psycopg2.Error as error:  # SQLAlchemy wraps none of a raw connection
+            raise TransientError(f"PostgreSQL cannot be listened to: {error}") from error
         connection: Any = pooled.driver_connection
         # It must never go back to the pool: whoever got it would hear signals.
         pooled.detach()

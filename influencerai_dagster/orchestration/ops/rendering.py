@@ -23,10 +23,10 @@ from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
-from influencerai_dagster.stages.drain_reports import FinishedJob
+from influencerai_dagster.stages.drains import DrainRules, FinishedJob
 from influencerai_dagster.stages.images import ImageRenderer
 from influencerai_dagster.stages.job_work import Renderer
-from influencerai_dagster.stages.rendering import DrainRules, drain
+from influencerai_dagster.stages.rendering import drain
 from influencerai_dagster.stages.submission import submit
 from influencerai_dagster.stages.videos import VideoRenderer
 

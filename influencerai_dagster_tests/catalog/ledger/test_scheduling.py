@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.catalog.ledger import Drain
 from influencerai_dagster.domain.jobs import JobKind, JobStatus
 from influencerai_dagster.errors import PermanentError, TransientError
@@ -268,3 +268,9 @@ def test_what_killed_workers_left_is_forgotten_and_a_frozen_one_comes_back(engin
         again = Drain("another run", JobKind.IMAGE, "demo", DAY)
         assert ledger.is_drained_by_another(session, again)
         assert not ledger.is_drained_by_another(session, a_drain())
+
+
+def test_listening_to_a_server_that_is_away_is_a_passing_failure() -> None:
+    away = create_catalog_engine("postgresql://nobody@127.0.0.1:9/none")
+    with pytest.raises(TransientError, match="cannot be listened to"):
+        ledger.Listener(away)

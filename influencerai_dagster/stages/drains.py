@@ -1,15 +1,36 @@
-"""What a drain did: one value for each job that it brought to its end, and the sums.
+"""What a drain is told, and what it tells: its rules, each job that it worked on, and the sums.
 
 How it drains lives in stages/rendering.py.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from influencerai_dagster.domain.manifests.outputs import OutputManifest
 
 KEPT_REPORTS = 1000
+LEASE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class DrainRules:
+    """When a drain ends.
+
+    Attributes:
+        linger_seconds: how long it waits for new jobs.
+        slice_seconds: after so long it gives its place to others who wait for it.
+        lease_seconds: how long a claim holds without a heartbeat.
+        num_waiting: how many Dagster runs wait for this one's place in its pool.
+        is_given_up: whether the run was taken for dead, and should write nothing more.
+    """
+
+    linger_seconds: float
+    slice_seconds: float = 30.0
+    lease_seconds: float = LEASE_SECONDS
+    num_waiting: Callable[[], int] = lambda: 0
+    is_given_up: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)

@@ -121,13 +121,14 @@ def rendering_metadata(
         pictures = ((_label(output), store.read(_still(output))) for output in shown)
         sheet = contact_sheet(pictures, SHEET_COLUMNS, THUMB_PX)
         metadata["contact_sheet"] = picture(sheet, "outputs of this run")
-    metadata["jobs"] = table([job.row() for job in facts])
-    if len(facts) > MAX_ROWS:
-        metadata["jobs_not_in_the_table"] = len(facts) - MAX_ROWS
     for status in (JobStatus.COMPLETED, JobStatus.FAILED):
         metadata[status.value] = sum(job.status == status for job in facts)
     metadata |= _times(report, drain_seconds)
     metadata["outputs_of_day"] = len(manifest.outputs)
+    # The long table comes last: what stands below it is not seen.
+    if len(facts) > MAX_ROWS:
+        metadata["jobs_not_in_the_table"] = len(facts) - MAX_ROWS
+    metadata["jobs"] = table([job.row() for job in facts])
     return metadata
 
 

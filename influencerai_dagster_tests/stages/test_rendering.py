@@ -457,7 +457,7 @@ def test_a_second_run_for_the_same_day_ends_at_once(
     engine: Engine, renderer: ImageRenderer
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(drained, renderer, linger_seconds=2)
+        first = pool.submit(drained, renderer, linger_seconds=7)
         wait_until(lambda: _num_drains(engine) == 1, "it lingers")
         (job,) = submit(engine, "for the first")
         second = drained(renderer, owner="run-2", linger_seconds=60)

@@ -4,6 +4,7 @@ The baseline is the start of a run that does nothing. A job comes in two ways: i
 a run that is launched, and by `submit` alone, so that a sensor has to ask for the run.
 """
 
+import random
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ NUM_RUNS = 7
 _DEFINITIONS = "benchmarks.dagster_with_empty_job"
 _EMPTY_JOB = "empty_job"
 _DAY = DayKey("acme", DAY)
+_DEQUEUE_SECONDS = 1.0  # of dagster.yaml
 _PORTS = (
     *("dagster_webserver_port", "local_postgres_port", "local_s3_port"),
     *("local_openrouter_port", "local_code_server_port"),
@@ -102,6 +104,7 @@ class _Cold:
 
     def start_empty_run(self) -> float:
         """Return seconds from the launch of a run that does nothing to its start."""
+        _pause()
         launched_at = time.time()
         run_id = self.dagster.launch(_EMPTY_JOB, partition_key="none", run_config={})
         self._wait_for_end(run_id)
@@ -115,6 +118,7 @@ class _Cold:
     def launch_run_with_job(self) -> float:
         """Return seconds from the launch of a run with a job to its prompt in ComfyUI."""
         job = {**_fields(), "idempotency_key": str(uuid4())}
+        _pause()
         launched_at = time.time()
         run_id = self.dagster.launch(
             generate_images_job.name,
@@ -128,6 +132,7 @@ class _Cold:
 
     def submit_job(self) -> float:
         """Return seconds from `submit` returned to the prompt in ComfyUI."""
+        _pause()
         [job] = submit(
             self.engine, JobKind.IMAGE, _DAY, [_fields()], key_prefix=None, max_pending=None
         )
@@ -153,6 +158,11 @@ def _running(stack: Stack, comfyui: ComfyUIServer) -> Iterator[_Cold]:
         dagster.add_partition(str(content_day_partitions.name), str(_DAY))
         yield _Cold(stack.dagster_url, dagster, engine, comfyui)
     engine.dispose()
+
+
+def _pause() -> None:
+    """Begin at any moment between two looks of the daemon at the queue of runs."""
+    time.sleep(random.uniform(0.0, _DEQUEUE_SECONDS))  # noqa: S311 - no secret
 
 
 def _fields() -> dict[str, object]:

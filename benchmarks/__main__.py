@@ -7,7 +7,11 @@ from importlib import import_module
 from benchmarks.comparisons import Comparison
 from benchmarks.report import print_report
 
-NAMES = ("dataset_scan", "dataset_scan_memory", "definitions_import", "sensor_tick")
+NAMES = (
+    *("dataset_scan", "dataset_scan_memory", "definitions_import", "sensor_tick"),
+    *("generation_short", "generation_long", "generation_fairness", "generation_memory"),
+    *("generation_latency", "generation_cold"),
+)
 
 
 def main() -> None:

@@ -1,13 +1,17 @@
 """The servers that benchmarks run on: those of the local stack, in a folder that is removed."""
 
+import json
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
+
+import httpx
 
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.local.object_store import ObjectStoreServer
@@ -19,6 +23,7 @@ from influencerai_dagster.storage.object_store import ObjectStore
 
 BUCKET = "assets"
 REGION = "us-east-1"
+BASE_MODEL = "v1-5-pruned-emaonly.safetensors"
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,29 @@ class S3Server:
         return ObjectStore(client, BUCKET)
 
 
+@dataclass(frozen=True)
+class ComfyUIServer:
+    """A simulated ComfyUI server."""
+
+    port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def journal(self) -> Path:
+        """Where it writes down what came when, if it does."""
+        return self.folder / "journal"
+
+    def times(self, event: str) -> dict[str, float]:
+        """Return when each prompt was posted, executed or finished: seconds since 1970, by id."""
+        lines = [json.loads(line) for line in self.journal.read_text().splitlines()]
+        return {line["prompt_id"]: line["time"] for line in lines if line["event"] == event}
+
+
 @contextmanager
 def running_s3() -> Iterator[S3Server]:
     """Run an S3 server until the end of the block."""
@@ -55,7 +83,7 @@ def running_s3() -> Iterator[S3Server]:
         server = ObjectStoreServer(
             folder / "buckets", free_port(), "benchmark", secret_key, buckets=[BUCKET]
         )
-        with _running(server.service(os.environ), folder):
+        with _running([server.service(os.environ)], folder):
             yield S3Server(server.endpoint_url, "benchmark", secret_key, server.root_dir / BUCKET)
 
 
@@ -64,11 +92,64 @@ def running_catalog() -> Iterator[str]:
     """Run PostgreSQL until the end of the block; yield the URL of an empty catalog."""
     with _folder() as folder:
         server = PostgresServer(folder / "data", free_port(), uuid4().hex, is_durable=False)
-        with _running(server.service(os.environ), folder):
+        with _running([server.service(os.environ)], folder):
             url = server.url("influencerai")
             migrate.ensure_database(url)
             migrate.upgrade(url)
             yield url
+
+
+@contextmanager
+def running_comfyui(
+    num_servers: int, *, seconds_per_step: float, has_journal: bool = False
+) -> Iterator[Sequence[ComfyUIServer]]:
+    """Run simulated ComfyUI servers, a process each, until the end of the block.
+
+    Args:
+        num_servers: how many.
+        seconds_per_step: how long a sampler step takes, besides the drawing of the picture.
+        has_journal: whether they write down when each prompt came.
+    """
+    with _folder() as folder:
+        servers = [
+            ComfyUIServer(free_port(), folder / f"comfyui-{number}")
+            for number in range(num_servers)
+        ]
+        services = [_comfyui(server, seconds_per_step, has_journal) for server in servers]
+        with _running(services, folder):
+            yield servers
+
+
+def _comfyui(server: ComfyUIServer, seconds_per_step: float, has_journal: bool) -> Service:  # noqa: FBT001
+    port, folder = server.port, server.folder
+    folder.mkdir()
+    options: dict[str, object] = {
+        "--port": port,
+        "--models-dir": folder / "models",
+        "--input-dir": folder / "input",
+        "--output-dir": folder / "output",
+        "--placeholder": f"checkpoints/{BASE_MODEL}=stable-diffusion-v1",
+        "--seconds-per-step": seconds_per_step,
+    }
+    if has_journal:
+        options["--journal"] = server.journal
+    return Service(
+        name=folder.name,
+        command=[
+            *(sys.executable, "-m", "influencerai_dagster.local.simulators.comfyui"),
+            *(f"{name}={value}" for name, value in options.items()),
+        ],
+        environment=os.environ,
+        is_ready=lambda: _answers(f"{server.url}/system_stats"),
+        port=port,
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
 
 
 @contextmanager
@@ -81,7 +162,7 @@ def _folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _running(service: Service, folder: Path) -> Iterator[None]:
-    with Supervisor([service], data_dir=folder, announce=print) as supervisor:
+def _running(services: Sequence[Service], folder: Path) -> Iterator[None]:
+    with Supervisor(services, data_dir=folder, announce=print) as supervisor:
         supervisor.start()
         yield

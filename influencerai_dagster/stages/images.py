@@ -29,7 +29,7 @@ from influencerai_dagster.engines.comfyui.templates import (
     workflow_sha256,
 )
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.media.images import upright_rgb
+from influencerai_dagster.media.pngs import png_size
 from influencerai_dagster.media.safetensors_files import base_model_family
 from influencerai_dagster.stages.comfyui_jobs import (
     RenderFarm,
@@ -107,7 +107,7 @@ class ImageRenderer:
             self.farm, server, job, workflow, lora_names=None if template.is_shipped else names
         )
         content = single_file(rendered.result, ".png")
-        width_px, height_px = upright_rgb(content).size
+        width_px, height_px = png_size(content)
         key = output_key("images", job.tenant, job.id, job.lease_token, ".png")
         output = OutputManifest(
             tenant=job.tenant,

@@ -27,7 +27,7 @@ from influencerai_dagster.stages.leases import LeaseKeeper
 from influencerai_dagster.stages.patience import PATIENCE_SECONDS
 
 _POLL_SECONDS = 1.0
-_CLAIM_PAUSE_SECONDS = 0.02
+_CLAIM_PAUSE_SECONDS = 0.05
 _ASK_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)

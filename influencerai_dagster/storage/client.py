@@ -18,6 +18,8 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
 MAX_ATTEMPTS = 4
 MAX_POOL_CONNECTIONS = 32
+_USER_AGENT = "influencerai"
+"""Without one, botocore puts a long one together twice for every request: a sixth of its CPU."""
 
 
 def s3_client_config(*, path_style: bool, checksum_mode: ChecksumMode) -> "Config":
@@ -38,6 +40,7 @@ def s3_client_config(*, path_style: bool, checksum_mode: ChecksumMode) -> "Confi
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
         max_pool_connections=MAX_POOL_CONNECTIONS,
+        user_agent=_USER_AGENT,
     )
 
 

@@ -6,16 +6,16 @@ from datetime import date, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, literal, null, or_, select, text, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, func, null, select, text, update
+from sqlalchemy.orm import Session
 
 from influencerai_dagster.catalog.job_models import JobRow
 from influencerai_dagster.catalog.job_records import ClaimedJob
+from influencerai_dagster.catalog.ledger.claimable import claim_statement, is_claimable
 from influencerai_dagster.catalog.ledger.drains import forget_silent_drains
 from influencerai_dagster.catalog.ledger.outcomes import fail_dependents
 from influencerai_dagster.catalog.ledger.shares import settle
 from influencerai_dagster.catalog.ledger.signals import notify_work
-from influencerai_dagster.catalog.models import LoraRow
 from influencerai_dagster.domain.jobs import JobKind, JobStatus, retry_delay_seconds
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.errors import TransientError
@@ -66,23 +66,21 @@ def claim(
         tenant: only jobs of this tenant; None for all.
         day: only jobs of this day; None for all.
     """
-    rows = session.scalars(
-        claim_statement(
-            kind=kind,
-            owner=owner,
-            lease_seconds=lease_seconds,
-            limit=limit,
-            tenant=tenant,
-            day=day,
-            dagster_run_id=dagster_run_id,
-        ),
-        execution_options=_FRESH,
+    rows = claim_rows(
+        session,
+        kind=kind,
+        owner=owner,
+        lease_seconds=lease_seconds,
+        limit=limit,
+        tenant=tenant,
+        day=day,
+        dagster_run_id=dagster_run_id,
     )
-    jobs = [ClaimedJob.of(row) for row in rows]
-    return sorted(jobs, key=lambda job: (-job.priority, job.number))
+    return [ClaimedJob.of(row) for row in rows]
 
 
-def claim_statement(
+def claim_rows(
+    session: Session,
     *,
     kind: JobKind,
     owner: str,
@@ -91,35 +89,22 @@ def claim_statement(
     tenant: str | None,
     day: date | None,
     dagster_run_id: str | None,
-) -> Any:  # noqa: ANN401 - ReturningUpdate[JobRow] is not a public name of SQLAlchemy
-    """Return the statement of `claim`, one round trip to the server."""
-    wanted = [is_claimable(kind)]
-    if tenant is not None:
-        wanted.append(JobRow.tenant_id == tenant)
-    if day is not None:
-        wanted.append(JobRow.day == day)
-    taken = (
-        select(JobRow.id)
-        .where(*wanted)
-        .order_by(JobRow.priority.desc(), JobRow.number)
-        .limit(limit)
-        .with_for_update(skip_locked=True, key_share=True, of=JobRow)
-        .cte("taken")  # PostgreSQL runs a locking CTE once, so the limit holds
+) -> list[JobRow]:
+    """Do what `claim` does, in one round trip to the server, and return the rows."""
+    rows = session.scalars(
+        claim_statement(has_tenant=tenant is not None, has_day=day is not None),
+        {
+            "of_kind": kind,
+            "of_tenant": tenant,
+            "of_day": day,
+            "owner": owner,
+            "run_id": dagster_run_id,
+            "lease": timedelta(seconds=lease_seconds),
+            "max_jobs": limit,
+        },
+        execution_options=_FRESH,
     )
-    return (
-        update(JobRow)
-        .where(JobRow.id == taken.c.id)
-        .values(
-            status=JobStatus.RUNNING,
-            attempt=JobRow.attempt + 1,
-            lease_owner=owner,
-            lease_token=JobRow.lease_token + 1,
-            lease_expires_at=_from_now(lease_seconds),
-            dagster_run_id=dagster_run_id,
-            started_at=func.coalesce(JobRow.started_at, func.now()),
-        )
-        .returning(JobRow)
-    )
+    return sorted(rows, key=lambda row: (-row.priority, row.number))
 
 
 def days_with_claimable_jobs(session: Session, kind: JobKind) -> list[DayKey]:
@@ -214,27 +199,6 @@ def expire_leases(session: Session, *, owner: str | None = None) -> int:
     if expired:
         notify_work(session)
     return len(expired)
-
-
-def is_claimable(kind: JobKind) -> ColumnElement[bool]:
-    """Return the condition that a job can be claimed right now."""
-    source = aliased(JobRow)
-    # Not EXISTS: beside an OR, PostgreSQL may answer that by reading all completed jobs first.
-    source_status = select(source.status).where(source.id == JobRow.depends_on).scalar_subquery()
-    trained = select(LoraRow.dataset).where(
-        LoraRow.tenant_id == JobRow.tenant_id, LoraRow.dataset == JobRow.lora_datasets.any_()
-    )
-    return (
-        (JobRow.kind == kind)
-        # Written out, so that the planner sees that the partial index holds all of them.
-        & (JobRow.status == literal(JobStatus.PENDING.value, literal_execute=True))
-        & (JobRow.not_before <= func.now())
-        & or_(JobRow.depends_on.is_(None), source_status == JobStatus.COMPLETED)
-        & or_(
-            func.cardinality(JobRow.lora_datasets) == 0,
-            JobRow.lora_datasets.contained_by(func.array(trained.scalar_subquery())),
-        )
-    )
 
 
 def _is_held(job_id: UUID, token: int) -> ColumnElement[bool]:

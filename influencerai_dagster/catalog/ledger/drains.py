@@ -5,8 +5,10 @@ Which jobs they get is decided in scheduling.py. A row is only as good as its la
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -40,13 +42,28 @@ def is_live() -> ColumnElement[bool]:
 
 def poll(session: Session, drain: Drain, num_wanted: int) -> None:
     """Say that a drain is alive, and how many jobs it would take."""
-    values = {"num_wanted": num_wanted, "polled_at": func.now()}
+    values = {
+        "of_owner": drain.owner,
+        "of_tenant": drain.tenant,
+        "of_kind": drain.kind,
+        "of_day": drain.day,
+        "wanted": num_wanted,
+    }
+    session.execute(_poll_statement(), values)
+
+
+@cache
+def _poll_statement() -> Any:  # noqa: ANN401 - Insert of SQLAlchemy's own generics
     statement = insert(DrainRow).values(
-        owner=drain.owner, tenant_id=drain.tenant, kind=drain.kind, day=drain.day, **values
+        owner=bindparam("of_owner"),
+        tenant_id=bindparam("of_tenant"),
+        kind=bindparam("of_kind"),
+        day=bindparam("of_day"),
+        num_wanted=bindparam("wanted"),
+        polled_at=func.now(),
     )
-    session.execute(
-        statement.on_conflict_do_update(index_elements=[DrainRow.owner], set_=values),
-    )
+    new = {name: statement.excluded[name] for name in ("num_wanted", "polled_at")}
+    return statement.on_conflict_do_update(index_elements=[DrainRow.owner], set_=new)
 
 
 def end_drain(session: Session, owner: str) -> None:

@@ -83,7 +83,6 @@ def complete(
     settle(session, row, output.render_seconds, is_whole=True)
     notify_work(session)
     session.flush()
-    session.refresh(asset)
     return MediaAsset.of(asset)
 
 

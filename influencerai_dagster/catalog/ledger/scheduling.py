@@ -4,17 +4,19 @@ The rule is domain/fairness.py; here it gets its facts and its decisions are wri
 time decides (an advisory lock that ends with the transaction), so two drains never take one slot.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, literal, select, text
+from sqlalchemy import Row, bindparam, func, literal, select, text
 from sqlalchemy.orm import Session
 
 from influencerai_dagster.catalog.job_models import JobRow
 from influencerai_dagster.catalog.job_records import ClaimedJob
-from influencerai_dagster.catalog.ledger.claims import claim_statement, is_claimable
+from influencerai_dagster.catalog.ledger.claimable import is_claimable
+from influencerai_dagster.catalog.ledger.claims import claim_rows
 from influencerai_dagster.catalog.ledger.drains import Drain, is_live, poll
 from influencerai_dagster.catalog.ledger.shares import charge, mean_column
 from influencerai_dagster.catalog.models import TenantRow
@@ -24,13 +26,14 @@ from influencerai_dagster.domain.fairness import Contender, ServerLoad, Share
 from influencerai_dagster.domain.jobs import JobKind, JobStatus
 
 _LOCK = text("SELECT pg_advisory_xact_lock(448724994)")  # any number that nobody else here uses
-_FRESH = {"populate_existing": True, "synchronize_session": False}
 _MAX_COUNTED = 16
+
+# Statements of a claim are built once (@cache): to build them took longer than to execute them.
 
 
 def has_claimable(session: Session, drain: Drain) -> bool:
     """Tell whether a drain has anything to claim; asks for no lock."""
-    return session.scalar(select(_claimable(drain).exists())) or False
+    return session.scalar(_has_claimable(), _of(drain)) or False
 
 
 def has_active(session: Session, kind: JobKind, job_ids: Collection[UUID]) -> bool:
@@ -63,7 +66,7 @@ def claim_fairly(
         The jobs, first those that come first; empty if there are none or it is not their turn.
     """
     session.execute(_LOCK)
-    num_wanted = _count_claimable(session, drain)
+    num_wanted = session.scalar(_count_claimable(), _of(drain)) or 0
     loads = _server_loads(session, servers)
     shares, now = _shares(session, drain)
     me = Contender(drain.owner, shares[drain.tenant], min(num_wanted, limit))
@@ -83,19 +86,31 @@ def claim_fairly(
     return jobs
 
 
-def _claimable(drain: Drain) -> Any:  # noqa: ANN401 - Select of SQLAlchemy's own generics
+def _of(drain: Drain) -> dict[str, Any]:
+    return {"of_kind": drain.kind, "of_tenant": drain.tenant, "of_day": drain.day}
+
+
+def _claimable() -> Any:  # noqa: ANN401 - Select of SQLAlchemy's own generics
     return select(JobRow.id).where(
-        JobRow.tenant_id == drain.tenant, JobRow.day == drain.day, is_claimable(drain.kind)
+        JobRow.tenant_id == bindparam("of_tenant"),
+        JobRow.day == bindparam("of_day"),
+        is_claimable(bindparam("of_kind")),
     )
 
 
-def _count_claimable(session: Session, drain: Drain) -> int:
-    some = _claimable(drain).limit(_MAX_COUNTED).subquery()
-    return session.scalar(select(func.count()).select_from(some)) or 0
+@cache
+def _has_claimable() -> Any:  # noqa: ANN401 - as above
+    return select(_claimable().exists())
 
 
-def _claim(session: Session, drain: Drain, lease_seconds: float, limit: int) -> Sequence[JobRow]:
-    statement = claim_statement(
+@cache
+def _count_claimable() -> Any:  # noqa: ANN401 - as above
+    return select(func.count()).select_from(_claimable().limit(_MAX_COUNTED).subquery())
+
+
+def _claim(session: Session, drain: Drain, lease_seconds: float, limit: int) -> list[JobRow]:
+    return claim_rows(
+        session,
         kind=drain.kind,
         owner=drain.owner,
         lease_seconds=lease_seconds,
@@ -104,13 +119,11 @@ def _claim(session: Session, drain: Drain, lease_seconds: float, limit: int) -> 
         day=drain.day,
         dagster_run_id=drain.owner,
     )
-    rows = session.scalars(statement, execution_options=_FRESH)
-    return sorted(rows, key=lambda row: (-row.priority, row.number))
 
 
-def _server_loads(session: Session, servers: Mapping[str, int]) -> list[ServerLoad]:
-    loads = {url: ServerLoad(url, queue_length) for url, queue_length in servers.items()}
-    running = session.execute(
+@cache
+def _running() -> Any:  # noqa: ANN401 - as above
+    return (
         select(
             JobRow.server,
             JobRow.tenant_id,
@@ -123,7 +136,11 @@ def _server_loads(session: Session, servers: Mapping[str, int]) -> list[ServerLo
         )
         .order_by(JobRow.started_at, JobRow.number)
     )
-    for row in running:
+
+
+def _server_loads(session: Session, servers: Mapping[str, int]) -> list[ServerLoad]:
+    loads = {url: ServerLoad(url, queue_length) for url, queue_length in servers.items()}
+    for row in session.execute(_running()):
         load = loads.get(row.server)
         if load is not None:
             load.tenants.append(row.tenant_id)
@@ -135,11 +152,11 @@ def _affinity(tenant: str, lora_datasets: Iterable[str], payload: Mapping[str, A
     return fairness.affinity(tenant, lora_datasets, payload.get("base_model"))
 
 
-def _shares(session: Session, drain: Drain) -> tuple[dict[str, Share], float]:
-    """Return the shares of the drain's tenant and of those that have live drains, and the clock."""
-    mean = mean_column(drain.kind)
+@cache
+def _shares_statement(kind: JobKind) -> Any:  # noqa: ANN401 - as above
+    mean = mean_column(kind)
     live = select(DrainRow.tenant_id).where(is_live())
-    rows = session.execute(
+    return (
         select(
             TenantRow.id,
             TenantRow.gpu_weight,
@@ -150,8 +167,13 @@ def _shares(session: Session, drain: Drain) -> tuple[dict[str, Share], float]:
             select(func.max(GpuShareRow.start_tag)).scalar_subquery().label("clock"),
         )
         .outerjoin(GpuShareRow, GpuShareRow.tenant_id == TenantRow.id)
-        .where((TenantRow.id == drain.tenant) | TenantRow.id.in_(live))
-    ).all()
+        .where((TenantRow.id == bindparam("of_tenant")) | TenantRow.id.in_(live))
+    )
+
+
+def _shares(session: Session, drain: Drain) -> tuple[dict[str, Share], float]:
+    """Return the shares of the drain's tenant and of those that have live drains, and the clock."""
+    rows = session.execute(_shares_statement(drain.kind), {"of_tenant": drain.tenant}).all()
     return {row.id: _share(row) for row in rows}, rows[0].clock or 0.0
 
 
@@ -164,12 +186,15 @@ def _share(row: Row[Any]) -> Share:
     )
 
 
-def _others(session: Session, drain: Drain, shares: Mapping[str, Share]) -> list[Contender]:
-    rows = session.execute(
-        select(DrainRow.owner, DrainRow.tenant_id, DrainRow.num_wanted).where(
-            DrainRow.owner != drain.owner, DrainRow.num_wanted > 0, is_live()
-        )
+@cache
+def _others_statement() -> Any:  # noqa: ANN401 - as above
+    return select(DrainRow.owner, DrainRow.tenant_id, DrainRow.num_wanted).where(
+        DrainRow.owner != bindparam("owner"), DrainRow.num_wanted > 0, is_live()
     )
+
+
+def _others(session: Session, drain: Drain, shares: Mapping[str, Share]) -> list[Contender]:
+    rows = session.execute(_others_statement(), {"owner": drain.owner})
     return [
         Contender(row.owner, shares.get(row.tenant_id, Share(row.tenant_id)), row.num_wanted)
         for row in rows

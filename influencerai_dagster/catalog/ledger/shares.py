@@ -3,9 +3,10 @@
 What the numbers mean is told in domain/fairness.py.
 """
 
+from functools import cache
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import BindParameter, Double, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -45,16 +46,28 @@ def settle(session: Session, row: JobRow, used_seconds: float, *, is_whole: bool
         used_seconds: measured render time of this claim.
         is_whole: it is the time of a whole render, which tells what the next one will take.
     """
-    weight = select(TenantRow.gpu_weight).where(TenantRow.id == row.tenant_id).scalar_subquery()
-    owed = (used_seconds - row.charged_seconds) / weight
+    session.execute(
+        _settle_statement(JobKind(row.kind), is_whole=is_whole),
+        {
+            "of_tenant": row.tenant_id,
+            "used": used_seconds,
+            "more": used_seconds - row.charged_seconds,
+        },
+        execution_options={"synchronize_session": False},
+    )
+    row.charged_seconds = 0.0
+
+
+@cache
+def _settle_statement(kind: JobKind, *, is_whole: bool) -> Any:  # noqa: ANN401 - Update of SQLAlchemy's own generics
+    used, more = (bindparam(name, type_=Double) for name in ("used", "more"))
+    tenant: BindParameter[str] = bindparam("of_tenant")
+    weight = select(TenantRow.gpu_weight).where(TenantRow.id == tenant).scalar_subquery()
     changes: dict[Any, Any] = {
-        GpuShareRow.finish_tag: GpuShareRow.finish_tag + owed,
-        GpuShareRow.used_seconds: GpuShareRow.used_seconds + used_seconds,
+        GpuShareRow.finish_tag: GpuShareRow.finish_tag + more / weight,
+        GpuShareRow.used_seconds: GpuShareRow.used_seconds + used,
     }
     if is_whole:
-        mean = mean_column(JobKind(row.kind))
-        moved = mean + NEWEST_SHARE * (used_seconds - mean)
-        changes[mean] = func.coalesce(moved, used_seconds)
-    statement = update(GpuShareRow).where(GpuShareRow.tenant_id == row.tenant_id).values(changes)
-    session.execute(statement, execution_options={"synchronize_session": False})
-    row.charged_seconds = 0.0
+        mean = mean_column(kind)
+        changes[mean] = func.coalesce(mean + NEWEST_SHARE * (used - mean), used)
+    return update(GpuShareRow).where(GpuShareRow.tenant_id == tenant).values(changes)

@@ -1,0 +1,96 @@
+"""Our side of generation: `stages.rendering.drain` in a process of its own, as in a Dagster run."""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from datetime import date
+from multiprocessing.process import BaseProcess
+from typing import ParamSpec, TypeVar
+from uuid import uuid4
+
+from sqlalchemy import text
+
+from benchmarks.bare_client import Spent
+from benchmarks.studio import DAY, Studio
+from benchmarks.waiting import wait_for
+from influencerai_dagster.domain.jobs import JobKind
+from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.engines.comfyui.fleet import Fleet
+from influencerai_dagster.stages.comfyui_jobs import RenderFarm
+from influencerai_dagster.stages.drain_reports import DrainReport
+from influencerai_dagster.stages.images import ImageRenderer
+from influencerai_dagster.stages.rendering import DrainRules, drain
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+_TIMEOUT_SECONDS = 60.0
+_FOR_EVER = 86_400.0
+_COUNT = text("SELECT count(*) FROM drains")
+
+
+def in_new_process(
+    function: Callable[Arguments, Result], *arguments: Arguments.args, **options: Arguments.kwargs
+) -> Result:
+    """Call a function in a Python that was started for it."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments, **options).result()
+
+
+def drain_day(studio: Studio, tenant: str, num_jobs: int, *, day: date = DAY) -> Spent:
+    """Drain a tenant-day that has so many jobs, which all have to be completed."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    report = _drain(studio, tenant, day, linger_seconds=0.0)
+    spent = Spent(time.perf_counter() - started, time.process_time() - cpu_started)
+    assert not report.failed, report.failed[0].error
+    assert report.num_completed == num_jobs, f"{report.num_completed} instead of {num_jobs} jobs"
+    return spent
+
+
+@contextmanager
+def lingering_drains(studio: Studio, tenants: Sequence[str]) -> Iterator[Sequence[BaseProcess]]:
+    """Run a drain for each tenant, all of them at work when the block begins."""
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=_drain_for_ever, args=(studio, tenant), daemon=True)
+        for tenant in tenants
+    ]
+    for process in processes:
+        process.start()
+    engine = studio.engine()
+
+    def are_there() -> bool:
+        assert all(process.is_alive() for process in processes), "a drain ended"
+        with engine.connect() as connection:
+            return bool(connection.scalar(_COUNT) == len(processes))
+
+    try:
+        wait_for(are_there, "the drains to begin")
+        yield processes
+    finally:
+        engine.dispose()
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _drain_for_ever(studio: Studio, tenant: str) -> None:
+    _drain(studio, tenant, DAY, linger_seconds=_FOR_EVER)
+
+
+def _drain(studio: Studio, tenant: str, day: date, *, linger_seconds: float) -> DrainReport:
+    engine = studio.engine()
+    farm = RenderFarm(Fleet(studio.comfyui_urls), None, _TIMEOUT_SECONDS)
+    try:
+        return drain(
+            engine,
+            JobKind.IMAGE,
+            DayKey(tenant, day),
+            ImageRenderer(engine, studio.s3.store(), farm),
+            owner=str(uuid4()),
+            rules=DrainRules(linger_seconds=linger_seconds),
+            on_finished=lambda _: None,
+        )
+    finally:
+        engine.dispose()

@@ -1,0 +1,125 @@
+"""How tenants share the servers: one that floods them with jobs, and five that order a few.
+
+Six drains in processes of their own, three servers, renders of 0.3 to 0.5 s.
+"""
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+from sqlalchemy import text
+
+from benchmarks.comparisons import Comparison
+from benchmarks.draining import lingering_drains
+from benchmarks.studio import Studio, picture, running_studio
+from benchmarks.waiting import percentile, wait_for
+from influencerai_dagster.domain.jobs import JobRequest, prompt_id
+
+NUM_SERVERS = 3
+STEP_SECONDS, STEPS = 0.1, (3, 4, 5)
+FLOOD = "flood"
+LIGHT = tuple(f"light-{number}" for number in range(1, 6))
+NUM_FLOOD = 400
+NUM_VISITS, PAUSE_SECONDS = 12, (0.5, 1.5)
+NUM_BACKLOG = 30
+
+_PENDING = text("SELECT count(DISTINCT tenant_id) FROM jobs WHERE status = 'pending'")
+
+
+def run() -> Sequence[Comparison]:
+    """Measure waits on idle servers and under the flood, then shares while all have work."""
+    with running_studio(NUM_SERVERS, seconds_per_step=STEP_SECONDS, has_journal=True) as studio:
+        studio.add_tenants(FLOOD, *LIGHT)
+        with lingering_drains(studio, (FLOOD, *LIGHT)):
+            # One after the other, so that nobody else is there.
+            idle = [wait for tenant in LIGHT for wait in _visit(studio, tenant, (0.0, 0.0))]
+            owners = dict.fromkeys(studio.order(FLOOD, _pictures(FLOOD, NUM_FLOOD)), FLOOD)
+            with ThreadPoolExecutor(len(LIGHT)) as pool:
+                visits = pool.map(lambda tenant: _visit(studio, tenant, PAUSE_SECONDS), LIGHT)
+                flooded = [wait for waits in visits for wait in waits]
+            for tenant in LIGHT:
+                ordered = studio.order(tenant, _pictures(tenant, NUM_BACKLOG))
+                owners |= dict.fromkeys(ordered, tenant)
+            began = time.time()
+            _wait_until_one_is_out_of_work(studio)
+            index = _jain_index(_gpu_seconds(studio, owners, began, time.time()).values())
+    return [
+        *(_wait_comparison(label, share, flooded, idle) for label, share in _PERCENTILES.items()),
+        Comparison(
+            name="Jain's index of GPU-seconds, 6 tenants with work, one floods",
+            baseline_name="equal shares",
+            unit="",
+            measured=[index],
+            baseline=[1.0],
+            better="higher",
+        ),
+    ]
+
+
+_PERCENTILES = {"p50": 0.5, "p95": 0.95}
+
+
+def _wait_comparison(
+    label: str, share: float, flooded: Sequence[float], idle: Sequence[float]
+) -> Comparison:
+    return Comparison(
+        name=f"order to picture of five light tenants under a flood, {label}",
+        baseline_name="the same on idle servers",
+        unit="s",
+        measured=[percentile(flooded, share)],
+        baseline=[percentile(idle, share)],
+        better="lower",
+    )
+
+
+def _pictures(tenant: str, count: int) -> list[JobRequest]:
+    """Return orders whose renders take different times."""
+    chance = random.Random(tenant)  # noqa: S311 - no secret
+    return [picture(number, steps=chance.choice(STEPS)) for number in range(count)]
+
+
+def _visit(studio: Studio, tenant: str, pause_seconds: tuple[float, float]) -> list[float]:
+    """Order one picture after the other; return seconds from each order to its picture."""
+    chance = random.Random(tenant)  # noqa: S311 - no secret
+    waits = []
+    for request in _pictures(tenant, NUM_VISITS):
+        time.sleep(chance.uniform(*pause_seconds))
+        [job_id] = studio.order(tenant, [request])
+        job = studio.completed_job(tenant, job_id)
+        assert job.finished_at is not None
+        waits.append((job.finished_at - job.created_at).total_seconds())
+    return waits
+
+
+def _wait_until_one_is_out_of_work(studio: Studio) -> None:
+    engine = studio.engine()
+
+    def is_one_out_of_work() -> bool:
+        with engine.connect() as connection:
+            return bool(connection.scalar(_PENDING) <= len(LIGHT))
+
+    wait_for(is_one_out_of_work, "a tenant to run out of jobs")
+    engine.dispose()
+
+
+def _gpu_seconds(
+    studio: Studio, owners: Mapping[UUID, str], began: float, ended: float
+) -> Mapping[str, float]:
+    """Return what each tenant had of the servers between two moments, by their journals."""
+    tenants = {prompt_id(job_id, 1): tenant for job_id, tenant in owners.items()}
+    seconds: dict[str, float] = defaultdict(float)
+    for server in studio.comfyui:
+        finished = server.times("finished")
+        for render, started in server.times("executed").items():
+            part = min(finished.get(render, ended), ended) - max(started, began)
+            if part > 0 and render in tenants:
+                seconds[tenants[render]] += part
+    assert len(seconds) == 1 + len(LIGHT), f"only {sorted(seconds)} had any"
+    return seconds
+
+
+def _jain_index(shares: Collection[float]) -> float:
+    return sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares))

@@ -1,0 +1,81 @@
+"""How soon a job that arrives at a run which waits for work reaches ComfyUI.
+
+From `submit` returned to POST /prompt accepted, by the server's journal.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+from uuid import uuid4
+
+import httpx
+
+from benchmarks.comparisons import Comparison
+from benchmarks.draining import lingering_drains
+from benchmarks.studio import DAY, Studio, picture, running_studio, workflow
+from benchmarks.waiting import percentile
+from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.domain.jobs import prompt_id
+
+NUM_JOBS = 30
+ROUNDS = 3
+RENDER_SECONDS = 0.05
+MAX_PAUSE_SECONDS = 0.3
+_TENANT = "acme"
+_PERCENTILES = {"p50": 0.5, "p95": 0.95}
+
+
+def run() -> Sequence[Comparison]:
+    """Measure jobs through the ledger and prompts posted directly, in turns."""
+    with running_studio(1, seconds_per_step=RENDER_SECONDS, has_journal=True) as studio:
+        studio.add_tenants(_TENANT)
+        with lingering_drains(studio, [_TENANT]), httpx.Client(trust_env=False) as http:
+            _submit(studio, seed=0)  # fetches the server's node classes
+            rounds = [
+                [_take_turns(studio, http, number) for number in range(NUM_JOBS)]
+                for _ in range(ROUNDS)
+            ]
+        posted = studio.comfyui[0].times("posted")
+    ours = [[posted[job] - sent for (job, sent), _ in pairs] for pairs in rounds]
+    bare = [[posted[prompt] - sent for _, (prompt, sent) in pairs] for pairs in rounds]
+    return [
+        Comparison(
+            name=f"job submitted to prompt accepted, warm, {label}",
+            baseline_name="POST /prompt alone",
+            unit="ms",
+            measured=[1000 * percentile(values, share) for values in ours],
+            baseline=[1000 * percentile(values, share) for values in bare],
+            better="lower",
+        )
+        for label, share in _PERCENTILES.items()
+    ]
+
+
+Sent = tuple[str, float]
+"""A prompt_id, and the time since 1970 at which its side began."""
+
+
+def _take_turns(studio: Studio, http: httpx.Client, seed: int) -> tuple[Sent, Sent]:
+    pair = _submit(studio, seed), _post(studio, http, seed)
+    time.sleep(random.uniform(RENDER_SECONDS, MAX_PAUSE_SECONDS))  # noqa: S311 - no secret
+    return pair
+
+
+def _submit(studio: Studio, seed: int) -> Sent:
+    engine = studio.engine()
+    with transaction(engine) as session:
+        [job] = ledger.submit(session, _TENANT, DAY, [picture(seed)])
+    submitted_at = time.time()
+    engine.dispose()
+    studio.completed_job(_TENANT, job.id)
+    return prompt_id(job.id, 1), submitted_at
+
+
+def _post(studio: Studio, http: httpx.Client, seed: int) -> Sent:
+    prompt = str(uuid4())
+    body = {"prompt_id": prompt, "prompt": workflow(seed, filename_prefix=f"bare/{prompt}")}
+    url = studio.comfyui[0].url
+    started = time.time()
+    http.post(f"{url}/prompt", json=body).raise_for_status()
+    return prompt, started

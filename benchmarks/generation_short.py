@@ -1,0 +1,11 @@
+"""Throughput of renders that take next to no time: what our own work costs."""
+
+from collections.abc import Sequence
+
+from benchmarks.comparisons import Comparison
+from benchmarks.generation_throughput import measure
+
+
+def run() -> Sequence[Comparison]:
+    """Measure pictures of 5 ms."""
+    return measure(render_seconds=0.005, rounds=3)

@@ -1,0 +1,83 @@
+"""`drain` against a bare asyncio client on the same servers: pictures per second, and CPU for each.
+
+Both get the same prompts and the same S3, in processes of their own, and take turns.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from benchmarks.bare_client import Spent, render_bare
+from benchmarks.comparisons import Comparison
+from benchmarks.draining import drain_day, in_new_process
+from benchmarks.studio import DAY, Studio, picture, running_studio
+
+NUM_JOBS = 500
+NUM_SERVERS = 3
+_TENANT = "acme"
+
+
+@dataclass
+class _Figures:
+    """What each round took."""
+
+    ours: list[Spent] = field(default_factory=list)
+    bare: list[Spent] = field(default_factory=list)
+    postgres_cpu_seconds: list[float] = field(default_factory=list)
+
+
+def measure(*, render_seconds: float, rounds: int) -> Sequence[Comparison]:
+    """Measure both sides so often."""
+    figures = _Figures()
+    with running_studio(NUM_SERVERS, seconds_per_step=render_seconds) as studio:
+        studio.add_tenants(_TENANT)
+        for number in range(rounds):
+            turns = [_measure_ours, _measure_bare]
+            for turn in turns if number % 2 == 0 else turns[::-1]:
+                turn(studio, number, figures)
+    return _comparisons(
+        figures, f"{NUM_JOBS} pictures of {render_seconds:g} s on {NUM_SERVERS} servers"
+    )
+
+
+def _measure_ours(studio: Studio, number: int, figures: _Figures) -> None:
+    day = DAY + timedelta(days=number)
+    studio.order(_TENANT, [picture(seed) for seed in range(NUM_JOBS)], day)
+    before = studio.postgres_cpu_seconds()
+    figures.ours.append(in_new_process(drain_day, studio, _TENANT, NUM_JOBS, day=day))
+    figures.postgres_cpu_seconds.append(studio.postgres_cpu_seconds() - before)
+
+
+def _measure_bare(studio: Studio, number: int, figures: _Figures) -> None:
+    prefix = f"bare-{number}"
+    figures.bare.append(in_new_process(render_bare, studio, range(NUM_JOBS), prefix))
+
+
+def _comparisons(figures: _Figures, what: str) -> Sequence[Comparison]:
+    bare_cpu = [1000 * spent.cpu_seconds / NUM_JOBS for spent in figures.bare]
+    return [
+        Comparison(
+            name=what,
+            baseline_name="bare asyncio client",
+            unit="pictures/s",
+            measured=[NUM_JOBS / spent.seconds for spent in figures.ours],
+            baseline=[NUM_JOBS / spent.seconds for spent in figures.bare],
+            better="higher",
+        ),
+        Comparison(
+            name="the same: CPU of the worker",
+            baseline_name="CPU of the bare client",
+            unit="ms/picture",
+            measured=[1000 * spent.cpu_seconds / NUM_JOBS for spent in figures.ours],
+            baseline=bare_cpu,
+            better="lower",
+        ),
+        Comparison(
+            name="the same: CPU of PostgreSQL",
+            baseline_name="CPU of the bare client",
+            unit="ms/picture",
+            measured=[1000 * seconds / NUM_JOBS for seconds in figures.postgres_cpu_seconds],
+            baseline=bare_cpu,
+            better="lower",
+        ),
+    ]

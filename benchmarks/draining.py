@@ -10,6 +10,7 @@ from multiprocessing.process import BaseProcess
 from typing import ParamSpec, TypeVar
 from uuid import uuid4
 
+from influencerai_dagster.stages.drain_reports import DrainReport
 from sqlalchemy import text
 
 from benchmarks.bare_client import Spent
@@ -19,7 +20,6 @@ from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.stages.comfyui_jobs import RenderFarm
-from influencerai_dagster.stages.drain_reports import DrainReport
 from influencerai_dagster.stages.images import ImageRenderer
 from influencerai_dagster.stages.rendering import DrainRules, drain
 

@@ -249,7 +249,7 @@ def test_a_server_whose_worker_thread_died_loses_its_jobs_to_another_without_an_
     kill_worker(second_comfyui)
     jobs = submit(engine, *(f"picture {number}" for number in range(6)))
     servers = [second_comfyui.url, comfyui.url]
-    report = drained(renderer, urls=servers, fleet={"hung_seconds": 0.5})
+    report = drained(renderer, urls=servers, fleet={"hung_seconds": 2})
     assert len(report.completed) == 6
     assert {status(engine, job).attempt for job in jobs} == {1}
     assert {output.comfyui_url for output in report.completed} == {comfyui.url}

@@ -73,7 +73,11 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "io_manager": manifest_io_manager,
         "catalog": CatalogResource(database_url=dg.EnvVar("DATABASE_URL")),
         "comfyui": ComfyUIResource(
-            urls=list(settings.comfyui_url),
+            urls=(
+                dg.EnvVar("COMFYUI_URL")
+                if "comfyui_url" in settings.model_fields_set
+                else ",".join(settings.comfyui_url)
+            ),
             lora_dir=str(settings.comfyui_lora_dir or ""),
             timeout_seconds=settings.comfyui_timeout_seconds,
         ),

@@ -4,7 +4,9 @@ Follows https://docs.dagster.io/api/graphql; test_dagster_graphql.py is its cont
 version in the lock file.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -103,7 +105,14 @@ class DagsterGraphQL:
         }:
             raise PermanentError(f"Dagster did not add partition {key!r}: {_reason(answer)}")
 
-    def launch(self, job_name: str, *, partition_key: str, run_config: dict[str, Any]) -> str:
+    def launch(
+        self,
+        job_name: str,
+        *,
+        partition_key: str,
+        run_config: dict[str, Any],
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
         """Launch a run of a partition and return its run id.
 
         Raises:
@@ -113,7 +122,12 @@ class DagsterGraphQL:
         params = {
             "selector": {**self._repository, "jobName": job_name},
             "runConfigData": run_config,
-            "executionMetadata": {"tags": [{"key": "dagster/partition", "value": partition_key}]},
+            "executionMetadata": {
+                "tags": [
+                    {"key": key, "value": value}
+                    for key, value in {**tags, "dagster/partition": partition_key}.items()
+                ]
+            },
         }
         answer = self._ask(LAUNCH, {"params": params})["launchRun"]
         if answer["__typename"] != "LaunchRunSuccess":

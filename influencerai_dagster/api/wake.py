@@ -45,5 +45,8 @@ def wake_run(dagster: DagsterGraphQL, engine: Engine, kind: JobKind, day: DayKey
         if alive is not None:
             return Wakeup(alive, is_new=False)
         dagster.add_partition(DAY_PARTITIONS, str(day))
-        run_id = dagster.launch(job_name, partition_key=str(day), run_config={})
+        # Without retries: if it dies, the sensor starts the next one.
+        run_id = dagster.launch(
+            job_name, partition_key=str(day), run_config={}, tags={"dagster/max_retries": "0"}
+        )
     return Wakeup(run_id, is_new=True)

@@ -56,6 +56,7 @@ def create_catalog_engine(url: str, *, application_name: str = "influencerai") -
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,  # keepalive does not count while an answer is awaited
         },
     )
 

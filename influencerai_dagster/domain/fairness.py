@@ -117,7 +117,9 @@ def allot(
         servers: the usable ones.
         now: the virtual time of now: the start of the newest claimed job of all tenants.
     """
-    max_depth = depth(me.share.render_seconds)
+    wanting = [item for item in (me, *others) if item.num_wanted] or [me]
+    # As deep as for the slowest: quick renders would fill the queues before it ever has a place.
+    max_depth = min(depth(item.share.render_seconds) for item in wanting)
     free = _free_slots(servers, max_depth)
     slots = free[: _number_for(me, others, len(free), now)]
     is_light = me.share.finish_tag <= now and not any(

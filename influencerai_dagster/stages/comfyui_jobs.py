@@ -51,13 +51,17 @@ class LiveRender:
 
     Attributes:
         url: the server that has it.
+        spent_seconds: what earlier renders of the same claim took.
         started: time.monotonic() of its first progress; None while it waits there.
+        ended: time.monotonic() of its end.
         progress: how much of it is done, 0 to 1; 1 only when the server is done with it.
     """
 
     url: str
     prompt_id: str
+    spent_seconds: float = 0.0
     started: float | None = None
+    ended: float | None = None
     progress: float = 0.0
 
     def note(self, news: RenderProgress) -> None:
@@ -93,7 +97,8 @@ class RenderFarm:
         Raises:
             TransientError: the job was interrupted.
         """
-        render = self.renders[job_id] = LiveRender(url, prompt_id)
+        spent = self.used_seconds(job_id)
+        render = self.renders[job_id] = LiveRender(url, prompt_id, spent)
         if job_id in self.stopped:
             raise TransientError(f"job {job_id} was stopped before its next render began")
         return render
@@ -104,11 +109,13 @@ class RenderFarm:
         self.stopped.discard(job_id)
 
     def used_seconds(self, job_id: UUID) -> float:
-        """Return how long a job's render has run so far; 0 if none was heard of."""
+        """Return how long the renders of a job's claim have run; 0 if none was heard of."""
         render = self.renders.get(job_id)
-        if render is None or render.started is None:
+        if render is None:
             return 0.0
-        return time.monotonic() - render.started
+        if render.started is None:
+            return render.spent_seconds
+        return render.spent_seconds + (render.ended or time.monotonic()) - render.started
 
     def interrupt(self, job_id: UUID) -> None:
         """Take a job's prompt off its server, whether it waits or runs; no other is touched."""
@@ -186,7 +193,7 @@ def _run(
         on_progress=render.note,
         **options,
     )
-    render.progress = 1.0
+    render.progress, render.ended = 1.0, time.monotonic()
     return Rendered(result, server.stats, server.url)
 
 

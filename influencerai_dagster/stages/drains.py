@@ -21,6 +21,7 @@ class DrainRules:
     Attributes:
         linger_seconds: how long it waits for new jobs.
         slice_seconds: after so long it gives its place to others who wait for it.
+        longest_seconds: after so long it ends in any case, so that what was made is recorded.
         lease_seconds: how long a claim holds without a heartbeat.
         num_waiting: how many Dagster runs wait for this one's place in its pool.
         is_given_up: whether the run was taken for dead, and should write nothing more.
@@ -28,6 +29,7 @@ class DrainRules:
 
     linger_seconds: float
     slice_seconds: float = 30.0
+    longest_seconds: float = 3600.0
     lease_seconds: float = LEASE_SECONDS
     num_waiting: Callable[[], int] = lambda: 0
     is_given_up: Callable[[], bool] = lambda: False

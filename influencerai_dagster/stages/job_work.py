@@ -5,10 +5,12 @@ stages/videos.py.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
+from uuid import UUID
 
 from sqlalchemy import Engine
 
@@ -23,6 +25,7 @@ from influencerai_dagster.stages.drains import FinishedJob
 from influencerai_dagster.stages.patience import patiently
 
 _AVOID_SECONDS = 5.0
+_MAX_RETURNS = 10
 
 
 class Renderer(Protocol):
@@ -41,6 +44,7 @@ class JobWorker:
     engine: Engine
     renderer: Renderer
     _avoided: dict[str, float] = field(default_factory=dict)
+    _returns: Counter[UUID] = field(default_factory=Counter)
 
     def usable_servers(self) -> dict[str, int]:
         """Return the servers that jobs may be sent to, with the length of their queues."""
@@ -48,13 +52,16 @@ class JobWorker:
         usable = self.renderer.farm.fleet.usable()
         return {url: num for url, num in usable.items() if self._avoided.get(url, 0.0) <= now}
 
-    def give_back(self, job: ClaimedJob) -> None:
-        """Return a lease, then stop the prompt: so no stopped render counts as a failure."""
-        is_ours = True
+    def give_back(self, job: ClaimedJob) -> bool:
+        """Return a lease, before its prompt is stopped: so no stopped render counts as a failure.
+
+        Returns:
+            Whether the prompt is to be stopped; if not, another worker has the job, and may want
+            the render.
+        """
         with suppress(InfluencerAIError):
-            is_ours = self._release(job)
-        if is_ours:  # else another worker has the job, and may want the render
-            self.renderer.farm.interrupt(job.id)
+            return self._release(job, None)
+        return True
 
     def work(self, job: ClaimedJob) -> FinishedJob:
         """Render one job and write its end into the ledger."""
@@ -71,7 +78,7 @@ class JobWorker:
         except NeverStartedError as error:
             problem = str(error)
             self._avoided[server] = time.monotonic() + _AVOID_SECONDS
-            self._write(lambda: self._release(job))
+            self._return(job, error)
         except InfluencerAIError as error:
             problem = str(error)
             self._fail(job, error)
@@ -96,10 +103,19 @@ class JobWorker:
         with transaction(self.engine) as session:
             ledger.complete(session, job.id, job.lease_token, output, manifest.object_key)
 
-    def _release(self, job: ClaimedJob) -> bool:
+    def _return(self, job: ClaimedJob, reason: NeverStartedError) -> None:
+        """Give a job back that never began; one that never begins anywhere fails in the end."""
+        self._returns[job.id] += 1
+        if self._returns[job.id] > _MAX_RETURNS:
+            self._fail(job, reason)
+            return
+        with suppress(InfluencerAIError):  # as in _fail
+            self._write(lambda: self._release(job, reason))
+
+    def _release(self, job: ClaimedJob, reason: NeverStartedError | None) -> bool:
         used = self.renderer.farm.used_seconds(job.id)
         with transaction(self.engine) as session:
-            return ledger.release(session, job.id, job.lease_token, gpu_seconds=used)
+            return ledger.release(session, job.id, job.lease_token, gpu_seconds=used, reason=reason)
 
     def _fail(self, job: ClaimedJob, problem: InfluencerAIError) -> None:
         used = self.renderer.farm.used_seconds(job.id)

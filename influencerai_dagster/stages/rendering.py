@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 from influencerai_dagster.stages.drains import DrainReport, DrainRules, FinishedJob
+from influencerai_dagster.stages.interruptions import Interrupter
 from influencerai_dagster.stages.job_work import JobWorker, Renderer
 from influencerai_dagster.stages.leases import LeaseKeeper
 from influencerai_dagster.stages.patience import PATIENCE_SECONDS
@@ -29,6 +30,7 @@ from influencerai_dagster.stages.patience import PATIENCE_SECONDS
 _POLL_SECONDS = 1.0
 _CLAIM_PAUSE_SECONDS = 0.05
 _ASK_SECONDS = 5.0
+_STOP_SECONDS = 20.0
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ class _Draining:
         self._on_finished = on_finished
         self._own_jobs = own_jobs
         self._report = DrainReport()
+        self._interrupter = Interrupter(self._farm)
         self._running: dict[Future[FinishedJob], ClaimedJob] = {}
         self._wake = threading.Event()
         self._has_work = True
@@ -96,13 +99,14 @@ class _Draining:
         num_threads = len(list(self._farm.fleet)) * (MAX_DEPTH + 1)
         with (
             self._farm.fleet,
+            self._interrupter,
             ThreadPoolExecutor(num_threads, thread_name_prefix="render") as pool,
             LeaseKeeper(
                 self._engine,
                 self._held,
                 lease_seconds=self._rules.lease_seconds,
                 wake=self._wake,
-                on_cancelled=self._farm.interrupt,
+                on_cancelled=lambda job_id: self._interrupter.interrupt([job_id]),
             ),
         ):
             try:
@@ -218,6 +222,9 @@ class _Draining:
         if self._report.gave_way or now - self._asked_at < _ASK_SECONDS:
             return
         self._asked_at = now
+        if now - self._started >= self._rules.longest_seconds:
+            self._report.gave_way = True
+            return
         num_waiting = self._rules.num_waiting()
         is_idle = not self._running and now - self._busy_at >= _POLL_SECONDS
         if not num_waiting or not (is_idle or now - self._started >= self._rules.slice_seconds):
@@ -228,9 +235,17 @@ class _Draining:
             self._report.gave_way = is_idle or is_first
 
     def _give_back(self) -> None:
+        """Return all leases, then stop the prompts, and wait for no server that does not answer."""
         self._farm.stopping.set()
         # The last first: a prompt that is stopped makes room for the next one in its queue.
-        for job in list(self._running.values())[::-1]:
-            self._worker.give_back(job)
+        jobs = list(self._running.values())[::-1]
+        stopped = [job.id for job in jobs if self._worker.give_back(job)]
         with suppress(InfluencerAIError), transaction(self._engine) as session:
             ledger.end_drain(session, self._place.owner)
+        if stopped:
+            deadline = time.monotonic() + _STOP_SECONDS
+            while time.monotonic() < deadline:
+                self._interrupter.interrupt(stopped)  # again: a prompt may just have been sent
+                if not wait(self._running, timeout=_POLL_SECONDS).not_done:
+                    break
+            self._farm.fleet.close()

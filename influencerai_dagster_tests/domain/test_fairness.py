@@ -172,3 +172,14 @@ def test_affinity_never_changes_which_slots_are_used(wanted: list[str], newest: 
     slots = [Slot(servers[index % len(servers)].url) for index in range(len(wanted))]
     assigned = assign(slots, wanted, servers)
     assert Counter(assigned) == Counter(slots)
+
+
+def test_quick_renders_do_not_fill_the_queues_before_slow_ones_have_a_place() -> None:
+    quick = Contender("quick", Share("quick", render_seconds=0.05), 16)
+    slow = Contender("slow", Share("slow", render_seconds=2.0), 16)
+    alone = allot(quick, [], idle("one"), now=0.0)
+    beside = allot(quick, [slow], idle("one"), now=0.0)
+    assert (len(alone), len(beside)) == (6, MIN_DEPTH)
+    full = [busy("quick", "quick", url="one")]
+    assert allot(quick, [slow], full, now=0.0) == []
+    assert allot(slow, [quick], [busy("quick", url="one")], now=0.0) != []

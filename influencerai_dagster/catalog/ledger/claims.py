@@ -13,14 +13,15 @@ from influencerai_dagster.catalog.job_models import JobRow
 from influencerai_dagster.catalog.job_records import ClaimedJob
 from influencerai_dagster.catalog.ledger.claimable import claim_statement, is_claimable
 from influencerai_dagster.catalog.ledger.drains import forget_silent_drains
-from influencerai_dagster.catalog.ledger.outcomes import fail_dependents
+from influencerai_dagster.catalog.ledger.outcomes import fail_dependents, readable
 from influencerai_dagster.catalog.ledger.shares import settle
 from influencerai_dagster.catalog.ledger.signals import notify_work
 from influencerai_dagster.domain.jobs import JobKind, JobStatus, retry_delay_seconds
 from influencerai_dagster.domain.keys import DayKey
-from influencerai_dagster.errors import TransientError
+from influencerai_dagster.errors import InfluencerAIError, TransientError
 
 _MAX_LEASES_PER_SWEEP = 1000
+_GRACE_SECONDS = 15.0
 _FRESH = {"populate_existing": True, "synchronize_session": False}
 _RENEW = text(
     "UPDATE jobs SET lease_expires_at = now() + :lease, progress = held.progress"
@@ -143,8 +144,19 @@ def renew_leases(
     return {row.id: JobStatus(row.status) for row in rows}
 
 
-def release(session: Session, job_id: UUID, token: int, *, gpu_seconds: float = 0.0) -> bool:
+def release(
+    session: Session,
+    job_id: UUID,
+    token: int,
+    *,
+    gpu_seconds: float = 0.0,
+    reason: InfluencerAIError | None = None,
+) -> bool:
     """Give a job back without losing the attempt: the worker shuts down, or never rendered it.
+
+    Args:
+        gpu_seconds: render time that the attempt took all the same.
+        reason: why it was not rendered, for people.
 
     Returns:
         Whether the claim still held.
@@ -159,6 +171,8 @@ def release(session: Session, job_id: UUID, token: int, *, gpu_seconds: float = 
     row.attempt -= 1
     row.gpu_seconds += gpu_seconds
     row.lease_owner = row.lease_expires_at = None
+    if reason is not None:
+        row.error, row.error_class = readable(reason), type(reason).__name__
     session.flush()
     return True
 
@@ -177,7 +191,11 @@ def expire_leases(session: Session, *, owner: str | None = None) -> int:
     Returns:
         How many leases were ended.
     """
-    is_over = JobRow.lease_expires_at < func.now() if owner is None else JobRow.lease_owner == owner
+    # A worker could not renew its leases while PostgreSQL was away: it has a moment to do so.
+    renewable_until = func.pg_postmaster_start_time() + timedelta(seconds=_GRACE_SECONDS)
+    is_over = func.greatest(JobRow.lease_expires_at, renewable_until) < func.now()
+    if owner is not None:
+        is_over = JobRow.lease_owner == owner
     forget_silent_drains(session)
     expired = session.execute(
         select(JobRow.id, JobRow.attempt, JobRow.max_attempts)

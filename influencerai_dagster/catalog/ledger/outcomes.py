@@ -114,7 +114,7 @@ def fail(
     settle(session, row, gpu_seconds, is_whole=False)
     notify_work(session)
     reason: dict[str, Any] = {
-        "error": _readable(error),
+        "error": readable(error),
         "error_class": type(error).__name__,
         "gpu_seconds": row.gpu_seconds + gpu_seconds,
     }
@@ -232,6 +232,7 @@ def _result(output: OutputManifest, manifest_key: str) -> dict[str, Any]:
     }
 
 
-def _readable(error: InfluencerAIError) -> str:
+def readable(error: InfluencerAIError) -> str:
+    """Return the text of an error as a row keeps it."""
     text = str(error).replace("\0", "�") or type(error).__name__
     return text[:_MAX_ERROR_LENGTH]

@@ -92,10 +92,15 @@ def count_by_status(
     return {status: found.get(status, 0) for status in JobStatus}
 
 
-def gpu_finish_tags(session: Session) -> dict[str, float]:
-    """Return the finish tag of every tenant that had a share of the GPUs: the lowest is next."""
-    rows = session.execute(select(GpuShareRow.tenant_id, GpuShareRow.finish_tag))
-    return {row.tenant_id: row.finish_tag for row in rows}
+def gpu_debts(session: Session) -> dict[str, float]:
+    """Return by how many virtual seconds each tenant is ahead of its share, 0 if it is not.
+
+    Who is least ahead is next; see domain/fairness.py.
+    """
+    clock = select(func.max(GpuShareRow.start_tag)).scalar_subquery()
+    ahead = func.greatest(GpuShareRow.finish_tag - clock, 0.0)
+    rows = session.execute(select(GpuShareRow.tenant_id, ahead.label("ahead")))
+    return {row.tenant_id: row.ahead for row in rows}
 
 
 def outputs_of_day(session: Session, key: DayKey, kind: JobKind) -> list[StoredFile]:

@@ -25,7 +25,12 @@ from influencerai_dagster.domain import fairness
 from influencerai_dagster.domain.fairness import Contender, ServerLoad, Share
 from influencerai_dagster.domain.jobs import JobKind, JobStatus
 
-_LOCK = text("SELECT pg_advisory_xact_lock(448724994)")  # any number that nobody else here uses
+# A worker that is frozen in its claim must not keep all others from theirs for long.
+_LOCK = text(
+    "SELECT set_config('idle_in_transaction_session_timeout', '5s', true),"
+    " set_config('lock_timeout', '5s', true),"
+    " pg_advisory_xact_lock(448724994)"  # any number that nobody else here uses
+)
 _MAX_COUNTED = 16
 
 # Statements of a claim are built once (@cache): to build them took longer than to execute them.

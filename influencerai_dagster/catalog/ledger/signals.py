@@ -44,15 +44,15 @@ class Listener:
         try:
             with database_errors():
                 pooled = engine.raw_connection()
+            connection: Any = pooled.driver_connection
+            # It must never go back to the pool: whoever got it would hear signals.
+            pooled.detach()
+            self._connection, self._pooled = connection, pooled
+            connection.set_session(autocommit=True)
+            with connection.cursor() as cursor:
+                cursor.execute(f"LISTEN {_CHANNEL}")
         except psycopg2.Error as error:  # SQLAlchemy wraps none of a raw connection
             raise TransientError(f"PostgreSQL cannot be listened to: {error}") from error
-        connection: Any = pooled.driver_connection
-        # It must never go back to the pool: whoever got it would hear signals.
-        pooled.detach()
-        self._connection, self._pooled = connection, pooled
-        connection.set_session(autocommit=True)
-        with connection.cursor() as cursor:
-            cursor.execute(f"LISTEN {_CHANNEL}")
 
     def __enter__(self) -> Self:
         return self

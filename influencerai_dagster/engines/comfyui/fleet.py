@@ -25,7 +25,6 @@ from influencerai_dagster.engines.comfyui.values import (
     QueueState,
     Workflow,
 )
-from influencerai_dagster.engines.comfyui.waiting import locate
 from influencerai_dagster.errors import PermanentError, TransientError
 
 _FIRST_LOOK_SECONDS = 2.0
@@ -113,7 +112,7 @@ class Fleet:
         """Look for a prompt on every server that answers."""
         for server in self:
             with suppress(TransientError):
-                found = locate(server.client, prompt_id)
+                found = server.locate(prompt_id)
                 if found is not None:
                     return server, found
         return None

@@ -152,6 +152,8 @@ class NewsHub:
             ended = TransientError(f"the progress socket of {self._connection.url} was closed")
         except TransientError as error:
             ended = error
+        except Exception as error:  # noqa: BLE001 - a message that cannot be read ends the socket
+            ended = TransientError(f"the news of {self._connection.url} cannot be read: {error}")
         socket.close()
         with self._lock:
             if self._socket is socket:

@@ -13,7 +13,13 @@ from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.news_hub import NewsHub
 from influencerai_dagster.engines.comfyui.object_info import ObjectInfo
 from influencerai_dagster.engines.comfyui.validation import validate_workflow
-from influencerai_dagster.engines.comfyui.values import QueueState, SystemStats, Workflow
+from influencerai_dagster.engines.comfyui.values import (
+    HistoryEntry,
+    QueueState,
+    SystemStats,
+    Workflow,
+)
+from influencerai_dagster.engines.comfyui.waiting import locate
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 
 PROBE_SECONDS = 2.0
@@ -68,6 +74,8 @@ class Server:
         self._queue_length = 0
         self._stats: SystemStats | None = None
         self._object_info: ObjectInfo | None = None
+        self._object_info_at = 0.0
+        self._asking = threading.Lock()
         self._failed_probes = 0
         self._head: tuple[str, bool] | None = None
         self._head_since = 0.0
@@ -91,9 +99,12 @@ class Server:
 
     def object_info(self, *, is_fresh: bool = False) -> ObjectInfo:
         """Return its node classes; asked again only if `is_fresh`, or after it was away."""
-        known = self._object_info
-        if known is None or is_fresh:
-            known = self._object_info = self.client.object_info()
+        asked_at = time.monotonic()
+        with self._asking:  # of many threads one asks; the answer may be megabytes
+            known = self._object_info
+            if known is None or (is_fresh and self._object_info_at < asked_at):
+                self._object_info_at = time.monotonic()
+                known = self._object_info = self.client.object_info()
         return known
 
     def check(self, workflow: Workflow) -> None:
@@ -111,7 +122,11 @@ class Server:
     def watch(self) -> None:
         """Look after it until `close`."""
         while not self._is_closed:
-            self.probe()
+            try:
+                self.probe()
+            except Exception:  # noqa: BLE001 - nobody else would look after this server again
+                _log.exception("ComfyUI at %s could not be looked at", self.url)
+                self._set_problem("it could not be looked at; the log has the reason")
             self.was_asked.set()
             is_sure = self._failed_probes in {0, _MAX_FAILED_PROBES}
             self._look.wait(PROBE_SECONDS if is_sure else _AGAIN_SECONDS)
@@ -120,6 +135,10 @@ class Server:
     def look_soon(self) -> None:
         """Look at it now: something went wrong with it."""
         self._look.set()
+
+    def locate(self, prompt_id: str) -> HistoryEntry | QueueState | None:
+        """Say where a prompt is, within seconds; see `waiting.locate`."""
+        return locate(self._prober, prompt_id)
 
     def close(self) -> None:
         """Stop looking and end the socket; runs that still wait get an error."""
@@ -137,7 +156,7 @@ class Server:
         except InfluencerAIError as error:
             self._failed_probes = min(self._failed_probes + 1, _MAX_FAILED_PROBES)
             if self._failed_probes == _MAX_FAILED_PROBES or self._stats is None:
-                self._set_problem(f"it does not answer: {error}")
+                self._take_out(f"it does not answer: {error}")
                 self._expect_restart()
             return
         self._failed_probes = 0

@@ -105,7 +105,7 @@ class RunWatch:
         self._timeout_seconds = timeout_seconds
         self._started: float | None = None
         self._silence_seconds = silence_seconds
-        self._is_bystander = is_bystander
+        self._is_bystander = self._is_adopted = is_bystander
         self._on_progress = on_progress
         self._next_check = time.monotonic() + silence_seconds
         self._failed_checks = 0
@@ -134,11 +134,18 @@ class RunWatch:
         """Return the history entry as soon as the run has ended, in whatever way.
 
         Raises:
-            NeverStartedError: the server lost the prompt before it executed it, or executes
-                nothing at all.
-            TransientError: the time limit passed, the server lost the prompt while it ran, or
+            NeverStartedError: the same as below, before anything was heard of its execution.
+            TransientError: the time limit passed, the server lost the prompt, executes nothing, or
                 cannot be reached any more.
         """
+        try:
+            return self._wait()
+        except TransientError as error:
+            if self._started is not None or self._is_adopted:
+                raise
+            raise NeverStartedError(str(error)) from error
+
+    def _wait(self) -> HistoryEntry:
         while True:
             if self._must_look(self._receive()):
                 entry = self._look()
@@ -163,10 +170,6 @@ class RunWatch:
         if self._started is None:
             self._started = time.monotonic()
 
-    def _gone(self, text: str) -> TransientError:
-        """Return the error of a prompt that is gone: a lost render, or only a lost place."""
-        return NeverStartedError(text) if self._started is None else TransientError(text)
-
     def _receive(self) -> News | None:
         """Return the next news; a socket that fails is replaced, and history has to be read."""
         until = min(self._next_check, self._deadline())
@@ -181,7 +184,7 @@ class RunWatch:
         match news:
             case Abandoned():
                 if self._started is None:
-                    raise NeverStartedError(news.reason)
+                    raise TransientError(news.reason)
                 return True
             case LookNow():
                 return True
@@ -230,7 +233,7 @@ class RunWatch:
         if isinstance(found, HistoryEntry):
             return found
         if found is None:
-            raise self._gone(
+            raise TransientError(
                 f"ComfyUI at {self._client.url} lost prompt {self._prompt_id}: it is neither in "
                 "the queue nor in history. The server restarted, or someone cleared its queue. "
                 "Submit it again."
@@ -252,7 +255,7 @@ class RunWatch:
         if self._idle_head != head:
             self._idle_head, self._idle_since = head, now
         elif now - self._idle_since >= self._silence_seconds:
-            raise self._gone(
+            raise TransientError(
                 f"ComfyUI at {self._client.url} executes nothing though {len(queue.pending)} "
                 "prompts wait: its worker thread is dead. Restart that server, then submit again."
             )

@@ -135,7 +135,7 @@ def _shared_gpu(
         return
     with catalog.doing(f"{TRAINING_ON_SHARED_GPU}{key}"):
         free_comfyui_memory(
-            comfyui.urls, wait_seconds=comfyui.timeout_seconds, report=context.log.info
+            comfyui.addresses, wait_seconds=comfyui.timeout_seconds, report=context.log.info
         )
         yield
 

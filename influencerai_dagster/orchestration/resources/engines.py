@@ -22,19 +22,24 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
     """The ComfyUI servers.
 
     Attributes:
-        urls: COMFYUI_URL.
+        urls: COMFYUI_URL, with commas; by name, because it may hold passwords.
         lora_dir: COMFYUI_LORA_DIR, "" if it is not set.
         timeout_seconds: COMFYUI_TIMEOUT.
     """
 
-    urls: list[str]
+    urls: str
     lora_dir: str
     timeout_seconds: float
+
+    @property
+    def addresses(self) -> list[str]:
+        """The address of every server."""
+        return [url.strip().rstrip("/") for url in self.urls.split(",") if url.strip()]
 
     def farm(self) -> RenderFarm:
         """Return the servers as the stages take them."""
         return RenderFarm(
-            fleet=Fleet(self.urls, stuck_seconds=self.timeout_seconds + _GRACE_SECONDS),
+            fleet=Fleet(self.addresses, stuck_seconds=self.timeout_seconds + _GRACE_SECONDS),
             lora_dir=Path(self.lora_dir) if self.lora_dir else None,
             timeout_seconds=self.timeout_seconds,
         )

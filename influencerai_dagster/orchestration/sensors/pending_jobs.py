@@ -52,16 +52,20 @@ def pending_jobs_sensor(
         wanted = [
             (kind, day) for kind in _JOBS for day in ledger.days_with_claimable_jobs(session, kind)
         ]
-        finish_tags = ledger.gpu_finish_tags(session)
+        debts = ledger.gpu_debts(session)
         training = gpu_holder(session)
     served = _served(context.instance) if wanted else []
-    chosen = choose(wanted, served, finish_tags)
+    chosen = choose(wanted, served, debts)
     if not chosen:
         return dg.SkipReason(_skip_reason(wanted, served, training))
     days = sorted({str(day) for _, day in chosen})
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(job_name=_JOBS[kind], partition_key=str(day), tags=_TAGS)
+            dg.RunRequest(
+                job_name=_JOBS[kind],
+                partition_key=str(day),
+                tags={**_TAGS, "dagster/priority": str(-round(debts.get(day.tenant, 0.0)))},
+            )
             for kind, day in chosen
         ],
         dynamic_partitions_requests=[content_day_partitions.build_add_request(days)],
@@ -71,18 +75,18 @@ def pending_jobs_sensor(
 def choose(
     wanted: Iterable[tuple[JobKind, DayKey]],
     served: Sequence[Served],
-    finish_tags: Mapping[str, float],
+    debts: Mapping[str, float],
 ) -> list[tuple[JobKind, DayKey]]:
     """Return what gets a run now, in the order in which the runs should start.
 
     Args:
         wanted: tenant-days with jobs that can be claimed.
         served: of every run that is alive; queued ones are.
-        finish_tags: what each tenant had of the GPUs; one that is not in it had nothing.
+        debts: how far each tenant is ahead of its share; one that is not in it had nothing.
     """
     places = {kind: MAX_RUNS_ALIVE - sum(item[0] is kind for item in served) for kind in JobKind}
     chosen = []
-    for kind, day in sorted(wanted, key=lambda item: finish_tags.get(item[1].tenant, 0.0)):
+    for kind, day in sorted(wanted, key=lambda item: debts.get(item[1].tenant, 0.0)):
         if (kind, str(day)) not in served and places[kind] > 0:
             places[kind] -= 1
             chosen.append((kind, day))

@@ -5,7 +5,7 @@ the step, which stand for the GPU.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -94,7 +94,8 @@ class Studio:
             postmaster = psutil.Process(psutil.Process(own).ppid())
             seconds = sum(postmaster.cpu_times()[:4])  # its own, and of children that have ended
             for process in postmaster.children():
-                seconds += sum(process.cpu_times()[:2])
+                with suppress(psutil.NoSuchProcess):  # a connection that was just closed
+                    seconds += sum(process.cpu_times()[:2])
         engine.dispose()
         return seconds
 

@@ -75,7 +75,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "comfyui": ComfyUIResource(
             urls=(
                 dg.EnvVar("COMFYUI_URL")
-                if "comfyui_url" in settings.model_fields_set
+                if any("@" in url for url in settings.comfyui_url)  # with a password
                 else ",".join(settings.comfyui_url)
             ),
             lora_dir=str(settings.comfyui_lora_dir or ""),

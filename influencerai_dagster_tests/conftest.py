@@ -66,6 +66,12 @@ def _s3_client(endpoint_url: str, access_key: str, secret_key: str) -> "S3Client
     )
 
 
+@pytest.fixture(autouse=True)
+def _postgresql_runs_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases get a moment when PostgreSQL comes back; that of the tests has just been started."""
+    monkeypatch.setattr("influencerai_dagster.catalog.ledger.claims.GRACE_SECONDS", 0.0)
+
+
 @pytest.fixture(scope="session")
 def servers_dir() -> Iterator[Path]:
     """Not pytest's own folder: under root PostgreSQL is another user, who cannot enter that."""

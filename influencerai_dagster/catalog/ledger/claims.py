@@ -21,7 +21,8 @@ from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 
 _MAX_LEASES_PER_SWEEP = 1000
-_GRACE_SECONDS = 15.0
+GRACE_SECONDS = 15.0
+"""After a start of PostgreSQL no lease is ended for so long: its worker could not renew it."""
 _FRESH = {"populate_existing": True, "synchronize_session": False}
 _RENEW = text(
     "UPDATE jobs SET lease_expires_at = now() + :lease, progress = held.progress"
@@ -192,7 +193,7 @@ def expire_leases(session: Session, *, owner: str | None = None) -> int:
         How many leases were ended.
     """
     # A worker could not renew its leases while PostgreSQL was away: it has a moment to do so.
-    renewable_until = func.pg_postmaster_start_time() + timedelta(seconds=_GRACE_SECONDS)
+    renewable_until = func.pg_postmaster_start_time() + timedelta(seconds=GRACE_SECONDS)
     is_over = func.greatest(JobRow.lease_expires_at, renewable_until) < func.now()
     if owner is not None:
         is_over = JobRow.lease_owner == owner

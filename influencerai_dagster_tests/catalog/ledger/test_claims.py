@@ -335,3 +335,14 @@ def test_claiming_one_of_ten_thousand_jobs_reads_an_index(
 def test_a_day_key_is_what_a_claimed_job_belongs_to(engine: Engine) -> None:
     submit_one(engine)
     assert claim_one(engine).day_key == DayKey("demo", DAY)
+
+
+def test_leases_are_not_ended_before_their_workers_could_renew_them(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit_one(engine)
+    run_out_leases(engine, claim_one(engine))
+    monkeypatch.setattr("influencerai_dagster.catalog.ledger.claims.GRACE_SECONDS", 1e6)
+    assert _expire(engine) == 0, "PostgreSQL was started less than so long ago"
+    monkeypatch.setattr("influencerai_dagster.catalog.ledger.claims.GRACE_SECONDS", 0.0)
+    assert _expire(engine) == 1

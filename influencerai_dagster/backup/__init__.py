@@ -1,0 +1,1 @@
+"""Takes, keeps, proves and restores backups; runs while Dagster is down."""

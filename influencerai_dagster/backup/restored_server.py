@@ -1,0 +1,184 @@
+"""A PostgreSQL on a restored data directory, for the time of its recovery and verification.
+
+It listens on a Unix socket in a private folder, where it trusts its user: no port can clash, no
+client of the old server connects by mistake, and the password of that time need not be known.
+PostgreSQL's own words ("Recovery Target Settings", "pg_hba.conf") are in its documentation, chapters
+19.5 and 20.1.
+"""
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+import psycopg2
+
+from influencerai_dagster.errors import PermanentError, TransientError
+
+USER_UNDER_ROOT = "nobody"  # PostgreSQL refuses to run as root
+_TRAVERSE = 0o001
+_POLL_SECONDS = 0.1
+_STOP_SECONDS = 60.0
+_LOG_LINES = 12
+_TELLING = re.compile(r"\b(FATAL|PANIC|ERROR|WARNING|invalid|incorrect|could not|missing)\b")
+
+
+@dataclass
+class RestoredServer:
+    """A server; a context manager that is ready inside its block and stopped at its end.
+
+    Attributes:
+        data_dir: of PostgreSQL; under root its owner becomes `nobody`.
+        bin_dir: the folder of the programs `postgres` and `pg_isready`.
+        user: a superuser of the restored server.
+        start_seconds: how long replaying the WAL may take.
+    """
+
+    data_dir: Path
+    bin_dir: Path
+    user: str
+    start_seconds: float = 4 * 3600.0
+    _process: "subprocess.Popen[bytes] | None" = None
+    _socket_dir: Path = field(default_factory=Path)
+
+    def url(self, database: str) -> str:
+        """Return the URL of a database while the server runs."""
+        socket_dir = quote(str(self._socket_dir), safe="")
+        return f"postgresql://{quote(self.user, safe='')}@/{quote(database)}?host={socket_dir}"
+
+    @property
+    def log_path(self) -> Path:
+        """What the server says; it stays after the end."""
+        return self.data_dir.with_name(f"{self.data_dir.name}.log")
+
+    def __enter__(self) -> Self:
+        """Start it and wait until its recovery has ended.
+
+        Raises:
+            PermanentError: it ended instead; the text has the telling lines of its log.
+            TransientError: it was not ready in time.
+        """
+        self._prepare_folders()
+        hba = self._socket_dir / "pg_hba.conf"
+        hba.write_text("local all all trust\n")
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self._socket_dir),
+            "hba_file": str(hba),
+            "ssl": "off",
+            "logging_collector": "off",
+            "log_destination": "stderr",
+            "archive_mode": "off",  # it must not write into the archive of the server it is a copy of
+            "shared_preload_libraries": "",
+            "hot_standby": "off",  # else it asks for the max_connections of the old server
+            "recovery_target_action": "promote",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
+                [str(self.bin_dir / "postgres"), "-D", str(self.data_dir), *options],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                **_as_user(),
+            )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop it; its checkpoint is written."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGINT)  # "fast": SIGTERM would wait for every client
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self._socket_dir, ignore_errors=True)
+
+    def _prepare_folders(self) -> None:
+        # Short: a Unix socket's path has at most 107 bytes.
+        self._socket_dir = Path(tempfile.mkdtemp(prefix="influencerai-"))
+        user = _as_user()
+        if user:
+            os.chown(self._socket_dir, user["user"], user["group"])
+            give_to(self.data_dir, user["user"], user["group"])
+            open_way_to(self.data_dir)
+            open_way_to(self.bin_dir / "postgres")
+        self.data_dir.chmod(0o700)
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + self.start_seconds
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                raise PermanentError(
+                    f"The restored PostgreSQL in {self.data_dir} did not start. Its log "
+                    f"{self.log_path} says: {self.telling_lines()}"
+                )
+            if self._is_ready():
+                return
+            time.sleep(_POLL_SECONDS)
+        raise TransientError(
+            f"The restored PostgreSQL in {self.data_dir} was not ready after "
+            f"{self.start_seconds:.0f} s; look at {self.log_path}"
+        )
+
+    def _is_ready(self) -> bool:
+        try:
+            connection = psycopg2.connect(
+                host=str(self._socket_dir), user=self.user, dbname="postgres", connect_timeout=5
+            )
+        except psycopg2.OperationalError as error:
+            if "role" in str(error) or "database" in str(error):
+                raise PermanentError(f"The restored PostgreSQL has another user: {error}") from error
+            return False  # it replays
+        connection.close()
+        return True
+
+    def telling_lines(self) -> str:
+        """Return the lines of the log that say what went wrong."""
+        with suppress(OSError):
+            lines = self.log_path.read_text(errors="replace").splitlines()
+            told = [line for line in lines if _TELLING.search(line)] or lines
+            return " | ".join(told[-_LOG_LINES:])
+        return "nothing"
+
+
+def give_to(folder: Path, user: int, group: int) -> None:
+    """Make a user the owner of a folder and all that is in it."""
+    os.chown(folder, user, group)
+    for path in folder.rglob("*"):
+        os.chown(path, user, group, follow_symlinks=False)
+
+
+def open_way_to(path: Path) -> None:
+    """Let others pass through (not read) the folders above; only root gets here."""
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & _TRAVERSE:
+            folder.chmod(mode | _TRAVERSE)
+
+
+def _as_user() -> dict[str, Any]:
+    if os.geteuid() != 0:
+        return {}
+    entry = pwd.getpwnam(USER_UNDER_ROOT)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}

@@ -5,10 +5,11 @@ steps do is in restore.py.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from influencerai_dagster.domain.base import Value
 from influencerai_dagster.errors import PermanentError
@@ -23,7 +24,7 @@ class JournalState(Value):
     """
 
     request: dict[str, str]
-    seconds_by_step: dict[str, float] = {}
+    seconds_by_step: dict[str, float] = Field(default_factory=dict)
 
 
 class Journal:
@@ -38,8 +39,11 @@ class Journal:
         self.path = path
         self._state = JournalState(request=request)
 
-    def load(self) -> None:
+    def load(self, *, is_forced: bool) -> None:
         """Read what an earlier try of the same request has done.
+
+        Args:
+            is_forced: begin anew where the file is of another request.
 
         Raises:
             PermanentError: the file is of another request, or cannot be read.
@@ -49,14 +53,18 @@ class Journal:
         except FileNotFoundError:
             return
         except ValidationError as error:
+            if is_forced:
+                return
             raise PermanentError(
                 f"{self.path} is no journal of a restore: move it away, then restore again"
             ) from error
         if found.request != self._state.request:
+            if is_forced:
+                return
             raise PermanentError(
                 f"{self.path} is the journal of another restore, which did not end: "
                 f"{_shown(found.request)}; now asked for: {_shown(self._state.request)}. Ask for "
-                "that one again to go on with it, or use --force to begin anew"
+                "that one again to go on with it, or use --force to forget it"
             )
         self._state = found
 
@@ -65,17 +73,30 @@ class Journal:
         """How long each step took that is done."""
         return dict(self._state.seconds_by_step)
 
-    def run(self, step: str, action: Callable[[], object]) -> None:
-        """Do a step and write down that it is done; one that is done already is left out."""
-        if step in self._state.seconds_by_step:
-            return
-        started = time.monotonic()
-        action()
-        seconds = {**self._state.seconds_by_step, step: time.monotonic() - started}
-        self._state = self._state.model_copy(update={"seconds_by_step": seconds})
-        self.write()
+    @contextmanager
+    def step(self, name: str) -> Iterator[bool]:
+        """Write down that a step is done when the block ends; gives whether it is still to be done.
 
-    def write(self) -> None:
+        A step that is done may be done again: it then counts with its newest time.
+        """
+        is_open = name not in self._state.seconds_by_step
+        started = time.monotonic()
+        yield is_open
+        seconds = time.monotonic() - started
+        self.note(name, seconds if is_open else max(seconds, self._state.seconds_by_step[name]))
+
+    def note(self, name: str, seconds: float) -> None:
+        """Write down that a step is done."""
+        done = {**self._state.seconds_by_step, name: seconds}
+        self._state = self._state.model_copy(update={"seconds_by_step": done})
+        self._write()
+
+    def forget(self, name: str) -> None:
+        """Let a step be done again."""
+        done = {key: value for key, value in self._state.seconds_by_step.items() if key != name}
+        self._state = self._state.model_copy(update={"seconds_by_step": done})
+
+    def _write(self) -> None:
         """Write the file: whole, or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         draft = self.path.with_suffix(".new")

@@ -5,6 +5,8 @@ starts a PostgreSQL on half of one.
 """
 
 import shutil
+import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,8 @@ import psutil
 from influencerai_dagster.errors import PermanentError
 
 _LOCK = "postmaster.pid"
+_RECOVERY_SETTINGS = ("restore_command", "recovery_")
+_STOP_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -59,16 +63,29 @@ class RestoreTarget:
         if problem is not None:
             raise PermanentError(problem)
 
+    def can_be_replayed(self) -> bool:
+        """Tell whether the draft is a copied backup that nobody opened for writing yet."""
+        return (self.draft / "recovery.signal").exists() and (self.draft / "barman_wal").is_dir()
+
+    def end_orphan(self) -> None:
+        """End the PostgreSQL that a killed restore left running in its draft."""
+        process = running_postgres(self.draft)
+        if process is None:
+            return
+        with suppress(psutil.NoSuchProcess):
+            orphan = psutil.Process(process)
+            orphan.send_signal(signal.SIGINT)
+            try:
+                orphan.wait(_STOP_SECONDS)
+            except psutil.TimeoutExpired:
+                orphan.kill()
+                orphan.wait()
+
     def clear_draft(self) -> None:
         """Remove what an earlier try left; half of a database is of use to nobody."""
-        process = running_postgres(self.draft)
-        if process is not None:
-            raise PermanentError(
-                f"PostgreSQL runs in {self.draft} (process {process}), left by a restore that was "
-                f"killed: stop it (kill -INT {process}), then restore again"
-            )
         if self.draft.exists():
             shutil.rmtree(self.draft)
+        self.draft.parent.mkdir(parents=True, exist_ok=True)
 
     def put_in_place(self, *, is_forced: bool) -> Path | None:
         """Move the draft to its place, and what is there aside.
@@ -76,14 +93,13 @@ class RestoreTarget:
         Returns:
             Where the former content is now; None if there was none.
         """
-        if self.data_dir.exists() and not self.draft.exists():
-            return None  # an earlier try was killed right after the move
         self.check(is_forced=is_forced)
         aside = None
         if _has_content(self.data_dir):
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
             aside = self.data_dir.with_name(f"{self.data_dir.name}.replaced-{stamp}")
             self.data_dir.replace(aside)
+        _forget_recovery(self.draft)
         self.draft.replace(self.data_dir)  # an empty folder there is replaced
         return aside
 
@@ -99,6 +115,18 @@ def running_postgres(data_dir: Path) -> int | None:
     except (OSError, ValueError, IndexError, psutil.Error):
         return None
     return pid if "postgres" in name else None
+
+
+def _forget_recovery(data_dir: Path) -> None:
+    """Take out what told PostgreSQL how to recover: the next start is a usual one."""
+    for name in ("postgresql.auto.conf.origin", "postgresql.conf.origin", ".barman-recover.info"):
+        (data_dir / name).unlink(missing_ok=True)
+    config = data_dir / "postgresql.auto.conf"
+    lines = config.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(_RECOVERY_SETTINGS)]
+    with config.open("r+") as file:  # its owner stays
+        file.truncate()
+        file.writelines(kept)
 
 
 def _has_content(folder: Path) -> bool:

@@ -2,8 +2,7 @@
 
 It listens on a Unix socket in a private folder, where it trusts its user: no port can clash, no
 client of the old server connects by mistake, and the password of that time need not be known.
-PostgreSQL's own words ("Recovery Target Settings", "pg_hba.conf") are in its documentation, chapters
-19.5 and 20.1.
+Follows chapters 19.5 (recovery target) and 20.1 (pg_hba.conf) of PostgreSQL's documentation.
 """
 
 import os
@@ -16,11 +15,12 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
 
 import psycopg2
+from sqlalchemy import make_url
 
 from influencerai_dagster.errors import PermanentError, TransientError
 
@@ -39,21 +39,32 @@ class RestoredServer:
     Attributes:
         data_dir: of PostgreSQL; under root its owner becomes `nobody`.
         bin_dir: the folder of the programs `postgres` and `pg_isready`.
-        user: a superuser of the restored server.
+        is_end_enough: replay what WAL there is, also where it ends before the target time.
         start_seconds: how long replaying the WAL may take.
     """
 
     data_dir: Path
     bin_dir: Path
-    user: str
+    is_end_enough: bool = False
     start_seconds: float = 4 * 3600.0
     _process: "subprocess.Popen[bytes] | None" = None
     _socket_dir: Path = field(default_factory=Path)
 
-    def url(self, database: str) -> str:
-        """Return the URL of a database while the server runs."""
-        socket_dir = quote(str(self._socket_dir), safe="")
-        return f"postgresql://{quote(self.user, safe='')}@/{quote(database)}?host={socket_dir}"
+    def url_of(self, url: str) -> str:
+        """Return where the database of a URL is on this server, while it runs."""
+        here = make_url(url).set(host=None, port=None, password=None)
+        return here.set(query={"host": str(self._socket_dir)}).render_as_string()
+
+    def last_commit(self, url: str) -> datetime | None:
+        """Return when the last transaction that was replayed was committed, UTC."""
+        connection = psycopg2.connect(self.url_of(url))
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_last_xact_replay_timestamp()")
+                (found,) = cursor.fetchone() or (None,)
+        finally:
+            connection.close()
+        return found.astimezone(UTC) if isinstance(found, datetime) else None
 
     @property
     def log_path(self) -> Path:
@@ -77,11 +88,13 @@ class RestoredServer:
             "ssl": "off",
             "logging_collector": "off",
             "log_destination": "stderr",
-            "archive_mode": "off",  # it must not write into the archive of the server it is a copy of
+            "archive_mode": "off",  # the archive is that of the server it is a copy of
             "shared_preload_libraries": "",
             "hot_standby": "off",  # else it asks for the max_connections of the old server
             "recovery_target_action": "promote",
         }
+        if self.is_end_enough:
+            settings["recovery_target_time"] = ""
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
@@ -142,24 +155,20 @@ class RestoredServer:
         )
 
     def _is_ready(self) -> bool:
-        try:
-            connection = psycopg2.connect(
-                host=str(self._socket_dir), user=self.user, dbname="postgres", connect_timeout=5
-            )
-        except psycopg2.OperationalError as error:
-            if "role" in str(error) or "database" in str(error):
-                raise PermanentError(f"The restored PostgreSQL has another user: {error}") from error
-            return False  # it replays
-        connection.close()
-        return True
+        command = [str(self.bin_dir / "pg_isready"), "-q", "-h", str(self._socket_dir)]
+        return subprocess.run(command, check=False).returncode == 0  # noqa: S603 - as above
+
+    def log_text(self) -> str:
+        """Return everything that the server has said."""
+        with suppress(OSError):
+            return self.log_path.read_text(errors="replace")
+        return ""
 
     def telling_lines(self) -> str:
         """Return the lines of the log that say what went wrong."""
-        with suppress(OSError):
-            lines = self.log_path.read_text(errors="replace").splitlines()
-            told = [line for line in lines if _TELLING.search(line)] or lines
-            return " | ".join(told[-_LOG_LINES:])
-        return "nothing"
+        lines = self.log_text().splitlines()
+        told = [line for line in lines if _TELLING.search(line)] or lines
+        return " | ".join(told[-_LOG_LINES:]) or "nothing"
 
 
 def give_to(folder: Path, user: int, group: int) -> None:

@@ -4,8 +4,8 @@ How backups are taken and listed is in backup/; nothing here reads a clock.
 """
 
 import re
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from influencerai_dagster.domain.base import Value
@@ -13,6 +13,11 @@ from influencerai_dagster.domain.base import Value
 _SEGMENT = re.compile(r"[0-9A-F]{24}")
 _SEGMENTS_PER_LOG = 256
 """With PostgreSQL's segments of 16 MiB, the size of every server that was not built otherwise."""
+
+
+SAFETY_MARGIN = timedelta(days=1)
+"""A restore, a drill and a late schedule take hours, in which the oldest moment of the recovery
+window must stay whole."""
 
 
 class BackupKind(StrEnum):
@@ -118,3 +123,18 @@ def missing_segments(since_wal: str, names: Iterable[str]) -> list[str]:
 
 def _segment_number(name: str) -> int:
     return int(name[8:16], 16) * _SEGMENTS_PER_LOG + int(name[16:], 16)
+
+
+def is_past_window(gone_at: datetime, recovery_window: timedelta, now: datetime) -> bool:
+    """Tell whether no moment within the recovery window can name what is gone since then."""
+    return gone_at + recovery_window + SAFETY_MARGIN < now
+
+
+def still_missing(
+    known: Mapping[str, datetime], missing: Iterable[str], now: datetime
+) -> dict[str, datetime]:
+    """Return since when each missing key is missing: as it was known, or now.
+
+    A key that came back is forgotten: its time begins again when it goes again.
+    """
+    return {key: known.get(key, now) for key in sorted(missing)}

@@ -16,7 +16,6 @@ from influencerai_dagster.backup.restored_server import RestoredServer
 from influencerai_dagster.domain.backups import BackupInfo, backup_for, newest_whole
 from influencerai_dagster.domain.wal import (
     DEFAULT_SEGMENT_BYTES,
-    missing_segments,
     segment_name,
     segment_number,
     segment_of_lsn,
@@ -38,14 +37,12 @@ class Recovery:
 
     Attributes:
         backup: the newest that was whole at the instant.
-        parents: the backups that it stands on, if it is incremental.
         instant: UTC; None is the end of the WAL that was received.
         received_at: when WAL last came; nothing later can come back.
     """
 
     server: BarmanServer
     backup: BackupInfo
-    parents: tuple[BackupInfo, ...]
     instant: datetime | None
     received_at: datetime | None
 
@@ -56,19 +53,16 @@ class Recovery:
 
     def describe(self) -> str:
         """Return the names of all backups that are needed."""
-        parents = "".join(f" on {parent.backup_id}" for parent in self.parents)
-        return f"{self.backup.backup_id} ({self.backup.kind}{parents})"
+        parent = self.backup.parent_backup_id
+        return f"{self.backup.backup_id} ({self.backup.kind}{f' on {parent}' if parent else ''})"
 
     def missing_wal(self) -> Sequence[str]:
         """Return the WAL segments between this backup and the newest that are not there."""
-        return missing_segments(
-            [path.name.removesuffix(".partial") for path in self._wal_files()],
-            self.backup.begin_wal or "",
-            self._segment_bytes(),
-        )
+        since = self.backup.begin_wal
+        return self.server.missing_wal(since) if since else []
 
     def check(self, *, is_all_wal_needed: bool) -> None:
-        """Compare every file of the backups with its manifest and look for gaps in the WAL.
+        """Compare every file of the backup with its manifest and look for gaps in the WAL.
 
         Args:
             is_all_wal_needed: a gap is an error also where the instant may lie before it.
@@ -76,14 +70,13 @@ class Recovery:
         Raises:
             PermanentError: what is broken, by name.
         """
-        for backup in (*self.parents, self.backup):
-            self.server.verify(backup.backup_id)
+        self.server.verify(self.backup.backup_id)
         gaps = self.missing_wal()
         if gaps and (is_all_wal_needed or self.instant is None):
             raise PermanentError(
                 f"WAL segments are missing after backup {self.backup.backup_id}: "
                 f"{', '.join(gaps[:20])}. Nothing after them can come back: restore to an instant "
-                f"before {self._when_received(gaps[0])}"
+                f"before {self._when_received(gaps[0])}, or copy them back from the backup target"
             )
 
     def broken_segment(self, log: str) -> str | None:
@@ -156,7 +149,6 @@ def choose(server: BarmanServer, instant: datetime | None, now: datetime) -> Rec
     return Recovery(
         server=server,
         backup=backup,
-        parents=_parents(backup, backups),
         instant=instant,
         received_at=server.archive_status().received_at,
     )
@@ -195,18 +187,3 @@ def _refuse_broken_wal(recovery: Recovery, log: str, cause: Exception | None) ->
             f"{recovery.backup.backup_id} ended there, before {recovery.shown_instant}. Restore to "
             "an earlier instant, or copy the segment back from the backup target"
         ) from cause
-
-
-def _parents(backup: BackupInfo, backups: Sequence[BackupInfo]) -> tuple[BackupInfo, ...]:
-    by_id = {item.backup_id: item for item in backups}
-    parents: list[BackupInfo] = []
-    needed = backup.parent_backup_id
-    while needed is not None:
-        parent = by_id.get(needed)
-        if parent is None:
-            raise PermanentError(
-                f"Backup {backup.backup_id} stands on backup {needed}, which is not there"
-            )
-        parents.insert(0, parent)
-        needed = parent.parent_backup_id
-    return tuple(parents)

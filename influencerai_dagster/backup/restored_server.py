@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import psycopg2
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from influencerai_dagster.errors import PermanentError, TransientError
 
 USER_UNDER_ROOT = "nobody"  # PostgreSQL refuses to run as root
+_PORT = 5432
+"""Of a Unix socket it is only the ending of a file's name."""
 _TRAVERSE = 0o001
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 60.0
@@ -52,8 +54,14 @@ class RestoredServer:
 
     def url_of(self, url: str) -> str:
         """Return where the database of a URL is on this server, while it runs."""
-        here = make_url(url).set(host=None, port=None, password=None)
-        return here.set(query={"host": str(self._socket_dir)}).render_as_string()
+        there = make_url(url)
+        here = URL.create(
+            "postgresql",
+            username=there.username,
+            database=there.database,
+            query={"host": str(self._socket_dir), "port": str(_PORT)},
+        )
+        return here.render_as_string()
 
     def last_commit(self, url: str) -> datetime | None:
         """Return when the last transaction that was replayed was committed, UTC."""
@@ -83,6 +91,7 @@ class RestoredServer:
         hba.write_text("local all all trust\n")
         settings = {
             "listen_addresses": "",
+            "port": str(_PORT),
             "unix_socket_directories": str(self._socket_dir),
             "hba_file": str(hba),
             "ssl": "off",
@@ -155,7 +164,14 @@ class RestoredServer:
         )
 
     def _is_ready(self) -> bool:
-        command = [str(self.bin_dir / "pg_isready"), "-q", "-h", str(self._socket_dir)]
+        command = [
+            str(self.bin_dir / "pg_isready"),
+            "-q",
+            "-h",
+            str(self._socket_dir),
+            "-p",
+            str(_PORT),
+        ]
         return subprocess.run(command, check=False).returncode == 0  # noqa: S603 - as above
 
     def log_text(self) -> str:

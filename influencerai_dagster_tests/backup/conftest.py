@@ -1,5 +1,7 @@
 """A bucket to back up, and a second S3 server for its backup."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 
 from influencerai_dagster.backup.places import Bucket
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster_tests.backup.backed_up import BackedUp, backed_up_system
 from influencerai_dagster_tests.conftest import S3Server, rclone_server
 
 
@@ -29,3 +32,18 @@ def bucket_of(server: S3Server, store: ObjectStore, prefix: str = "") -> Bucket:
         secret_key=server.secret_key,
         prefix=prefix,
     )
+
+
+@pytest.fixture(scope="session")
+def backed_up(servers_dir: Path, s3_server: S3Server) -> Iterator[BackedUp]:
+    """A system with backups; tests read it and break only copies of it."""
+    with backed_up_system(servers_dir / "backed-up", s3_server) as system:
+        yield system
+
+
+@pytest.fixture
+def scratch(servers_dir: Path) -> Iterator[Path]:
+    """A folder that PostgreSQL may enter under root, on the same disk as the backups."""
+    folder = Path(tempfile.mkdtemp(dir=servers_dir))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

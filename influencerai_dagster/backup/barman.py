@@ -7,7 +7,7 @@ at a time, a third of a second each.
 
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,13 +22,8 @@ from influencerai_dagster.backup.barman_program import (
     script,
 )
 from influencerai_dagster.backup.base_files import verify_files
-from influencerai_dagster.domain.backups import (
-    BackupInfo,
-    BackupKind,
-    BackupStatus,
-    is_wal_segment,
-    missing_segments,
-)
+from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
+from influencerai_dagster.domain.wal import missing_segments, segment_number
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 
 _OWNER_ONLY = 0o600
@@ -218,11 +213,11 @@ class BarmanServer:
                 raise PermanentError(f"Backup {backup_id} is broken: {error}") from error
             current = found[current].parent_backup_id
 
-    def missing_wal(self, since_wal: str) -> list[str]:
-        """Return the segments that are not there between one and the newest of its timeline."""
+    def missing_wal(self, since_wal: str) -> Sequence[str]:
+        """Return the segments that are not there between one and the newest."""
         names = {path.name for path in self.folder.glob("wals/*/*")}
         names |= {path.stem for path in self.folder.glob("streaming/*")}
-        return missing_segments(since_wal, names)
+        return missing_segments(names, since_wal)
 
     def receive_wal_command(self) -> list[str]:
         """Return the program that receives WAL until the server goes away; one runs at a time."""
@@ -262,9 +257,13 @@ class BarmanServer:
 
     def archive_status(self) -> WalArchive:
         """Return what of the WAL is on disk; works while the server is down."""
-        archived = [path for path in self.folder.glob("wals/*/*") if is_wal_segment(path.name)]
+        archived = [
+            path for path in self.folder.glob("wals/*/*") if segment_number(path.name) is not None
+        ]
         streaming = [path for path in self.folder.glob("streaming/*") if path.is_file()]
-        whole = [path.name for path in (*archived, *streaming) if is_wal_segment(path.name)]
+        whole = [
+            path.name for path in (*archived, *streaming) if segment_number(path.name) is not None
+        ]
         partial = [path for path in streaming if path.suffix == ".partial"]
         times = [path.stat().st_mtime for path in partial or archived]
         return WalArchive(

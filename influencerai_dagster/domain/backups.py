@@ -1,13 +1,17 @@
-"""What a backup of the databases is, and the rules: which one a moment needs, what is too old.
+"""What a backup is, and the rules: which one a moment needs, what is too old, how long it is kept.
 
 How backups are taken and listed is in backup/; nothing here reads a clock.
 """
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from influencerai_dagster.domain.base import Value
+
+SAFETY_MARGIN = timedelta(days=1)
+"""A restore, a drill and a late schedule take hours, in which the oldest moment of the recovery
+window must stay whole."""
 
 
 class BackupKind(StrEnum):
@@ -87,3 +91,18 @@ def backup_for(backups: Iterable[BackupInfo], target_time: datetime) -> BackupIn
     """
     earlier = [backup for backup in backups if backup.end is not None and backup.end <= target_time]
     return newest_whole(earlier)
+
+
+def is_past_window(gone_at: datetime, recovery_window: timedelta, now: datetime) -> bool:
+    """Tell whether no moment within the recovery window can name what is gone since then."""
+    return gone_at + recovery_window + SAFETY_MARGIN < now
+
+
+def still_missing(
+    known: Mapping[str, datetime], missing: Iterable[str], now: datetime
+) -> dict[str, datetime]:
+    """Return since when each missing key is missing: as it was known, or now.
+
+    A key that came back is forgotten: its time begins again when it goes again.
+    """
+    return {key: known.get(key, now) for key in sorted(missing)}

@@ -7,7 +7,7 @@ at a time, a third of a second each.
 
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,16 +22,10 @@ from influencerai_dagster.backup.barman_program import (
     script,
 )
 from influencerai_dagster.backup.base_files import verify_files
-from influencerai_dagster.domain.backups import (
-    BackupInfo,
-    BackupKind,
-    BackupStatus,
-    is_wal_segment,
-    missing_segments,
-)
+from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
+from influencerai_dagster.domain.wal import missing_segments, segment_number
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 
-_OWNER_ONLY = 0o600
 _WAIT_FOR_WAL_SECONDS = 300
 _CONFIG = """\
 ; Written anew by every command of influencerai: change the BACKUP_* settings instead.
@@ -51,6 +45,7 @@ backup_method = postgres
 streaming_archiver = on
 slot_name = {slot_name}
 create_slot = auto
+compression = gzip
 retention_policy = RECOVERY WINDOW OF {retention_days} DAYS
 wal_retention_policy = main
 immediate_checkpoint = true
@@ -101,13 +96,22 @@ class BarmanServer:
 
     @property
     def config_path(self) -> Path:
-        """Barman's configuration; it has the password, and is readable by its owner only."""
+        """Barman's configuration; the password is not in it."""
         return self.home.resolve() / "barman.conf"
 
     @property
     def conninfo(self) -> str:
-        """The URL in libpq's other form, which is the one that Barman reads."""
-        return libpq_conninfo(self.database_url)
+        """The URL without its password in libpq's other form, which is the one Barman reads."""
+        return libpq_conninfo(self.database_url)[0]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The complete environment of Barman and its children; has the password."""
+        environment = os.environ | libpq_conninfo(self.database_url)[1]
+        if self.postgres_bin_dir is not None:
+            path = environment.get("PATH", os.defpath)
+            environment["PATH"] = f"{self.postgres_bin_dir.resolve()}{os.pathsep}{path}"
+        return environment
 
     def write_config(self) -> Path:
         """Write Barman's configuration, and make its folders."""
@@ -123,11 +127,9 @@ class BarmanServer:
             retention_days=self.retention_days,
         )
         if self.postgres_bin_dir is not None:
-            text += f"path_prefix = {self.postgres_bin_dir}\n"
+            text += f"path_prefix = {self.postgres_bin_dir.resolve()}\n"
         draft = self.config_path.with_suffix(f".{os.getpid()}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
+        draft.write_text(text)
         draft.replace(self.config_path)
         return self.config_path
 
@@ -218,11 +220,11 @@ class BarmanServer:
                 raise PermanentError(f"Backup {backup_id} is broken: {error}") from error
             current = found[current].parent_backup_id
 
-    def missing_wal(self, since_wal: str) -> list[str]:
-        """Return the segments that are not there between one and the newest of its timeline."""
+    def missing_wal(self, since_wal: str) -> Sequence[str]:
+        """Return the segments that are not there between one and the newest."""
         names = {path.name for path in self.folder.glob("wals/*/*")}
         names |= {path.stem for path in self.folder.glob("streaming/*")}
-        return missing_segments(since_wal, names)
+        return missing_segments(names, since_wal)
 
     def receive_wal_command(self) -> list[str]:
         """Return the program that receives WAL until the server goes away; one runs at a time."""
@@ -262,9 +264,13 @@ class BarmanServer:
 
     def archive_status(self) -> WalArchive:
         """Return what of the WAL is on disk; works while the server is down."""
-        archived = [path for path in self.folder.glob("wals/*/*") if is_wal_segment(path.name)]
+        archived = [
+            path for path in self.folder.glob("wals/*/*") if segment_number(path.name) is not None
+        ]
         streaming = [path for path in self.folder.glob("streaming/*") if path.is_file()]
-        whole = [path.name for path in (*archived, *streaming) if is_wal_segment(path.name)]
+        whole = [
+            path.name for path in (*archived, *streaming) if segment_number(path.name) is not None
+        ]
         partial = [path for path in streaming if path.suffix == ".partial"]
         times = [path.stat().st_mtime for path in partial or archived]
         return WalArchive(
@@ -290,7 +296,7 @@ class BarmanServer:
             self.write_config(),
             arguments,
             ok_codes=ok_codes,
-            programs_dir=self.postgres_bin_dir,
+            environment=self.environment,
             **({} if stop_seconds is None else {"stop_seconds": stop_seconds}),
         )
 
@@ -307,12 +313,12 @@ class BarmanServer:
         return TransientError(f"Barman refused to take a backup of {self.name}: {problems}")
 
 
-def libpq_conninfo(url: str, **changes: str) -> str:
-    """Return a database URL as libpq's keywords and values; changes replace some of them."""
-    plain = url.replace("postgresql+psycopg2://", "postgresql://", 1)
-    parts = {**psycopg2.extensions.parse_dsn(plain), **changes}
+def libpq_conninfo(url: str) -> tuple[str, dict[str, str]]:
+    """Return a database URL as libpq's keywords and values, and its password as a variable."""
+    parts = psycopg2.extensions.parse_dsn(url.replace("postgresql+psycopg2://", "postgresql://", 1))
+    password = parts.pop("password", None)
     conninfo: str = psycopg2.extensions.make_dsn(**parts)
-    return conninfo
+    return conninfo, {} if password is None else {"PGPASSWORD": password}
 
 
 def _backup_info(backup_id: str, fields: dict[str, str]) -> BackupInfo:

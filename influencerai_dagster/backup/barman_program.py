@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,8 @@ def run_barman(
     config: Path,
     arguments: Sequence[str],
     *,
+    environment: Mapping[str, str],
     ok_codes: tuple[int, ...] = (0,),
-    programs_dir: Path | None = None,
     stop_seconds: float = _STOP_SECONDS,
 ) -> dict[str, Any]:
     """Run a command of Barman to its end and return its answer.
@@ -61,8 +61,8 @@ def run_barman(
     Args:
         config: its configuration file.
         arguments: command, options, server.
+        environment: the complete one.
         ok_codes: exit codes that are an answer.
-        programs_dir: where PostgreSQL's programs are, looked at before PATH.
         stop_seconds: if we are interrupted, how long it may take to end before it is killed.
 
     Raises:
@@ -77,7 +77,7 @@ def run_barman(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=_environment(programs_dir),
+        env=environment,
         start_new_session=True,  # Barman's own children are ended with it
     ) as process:
         try:
@@ -112,12 +112,6 @@ def end_orphans(folder: Path, config: Path) -> None:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
                 process.wait(_STOP_SECONDS)
-
-
-def _environment(programs_dir: Path | None) -> dict[str, str]:
-    if programs_dir is None:
-        return dict(os.environ)
-    return {**os.environ, "PATH": f"{programs_dir}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
 
 
 def _end_group(process: "subprocess.Popen[str]", stop_seconds: float) -> None:

@@ -15,7 +15,6 @@ from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.restored_server import RestoredServer
 from influencerai_dagster.domain.backups import BackupInfo, backup_for, newest_whole
 from influencerai_dagster.domain.wal import (
-    DEFAULT_SEGMENT_BYTES,
     segment_name,
     segment_number,
     segment_of_lsn,
@@ -86,30 +85,22 @@ class Recovery:
             log: of PostgreSQL. The end of a segment that is being filled is no damage.
         """
         found = _REDO_DONE.findall(log)
-        files = [path.name.removesuffix(".partial") for path in self._wal_files()]
-        size = self._segment_bytes()
-        numbers = [number for name in files if (number := segment_number(name, size)) is not None]
-        if not found or not numbers:
+        there = [path.name.removesuffix(".partial") for path in self._wal_files()]
+        numbers = {name: segment_number(name) for name in there}
+        newest = max((number for number in numbers.values() if number is not None), default=None)
+        if not found or newest is None:
             return None
-        ended = segment_of_lsn(found[-1], size)
-        # A segment that was switched away from is followed by one without a record.
-        if ended >= max(numbers) - 1 and not _DAMAGE.search(log):
+        ended = segment_of_lsn(found[-1])
+        # A segment that was switched away from may be followed by one without a record.
+        if ended >= newest - 1 and not _DAMAGE.search(log):
             return None
-        timeline = max(files)[:_TIMELINE_DIGITS]
-        gaps = [name for name in self.missing_wal() if (segment_number(name, size) or 0) > ended]
-        return gaps[0] if gaps else segment_name(timeline, ended, size)
+        gaps = [name for name in self.missing_wal() if (segment_number(name) or 0) > ended]
+        timeline = (self.backup.begin_wal or "")[:_TIMELINE_DIGITS]
+        return gaps[0] if gaps else segment_name(timeline, ended)
 
     def _wal_files(self) -> list[Path]:
         folder = self.server.folder
         return [*folder.glob("wals/*/*"), *folder.glob("streaming/*")]
-
-    def _segment_bytes(self) -> int:
-        sizes = [
-            path.stat().st_size
-            for path in self._wal_files()
-            if segment_number(path.name) is not None
-        ]
-        return max(sizes, default=DEFAULT_SEGMENT_BYTES)
 
     def _when_received(self, gap: str) -> str:
         before = [path for path in self._wal_files() if path.name < gap]

@@ -1,19 +1,13 @@
-"""What a backup of the databases is, and the rules: which one a moment needs, what is too old.
+"""What a backup is, and the rules: which one a moment needs, what is too old, how long it is kept.
 
 How backups are taken and listed is in backup/; nothing here reads a clock.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from influencerai_dagster.domain.base import Value
-
-_SEGMENT = re.compile(r"[0-9A-F]{24}")
-_SEGMENTS_PER_LOG = 256
-"""With PostgreSQL's segments of 16 MiB, the size of every server that was not built otherwise."""
-
 
 SAFETY_MARGIN = timedelta(days=1)
 """A restore, a drill and a late schedule take hours, in which the oldest moment of the recovery
@@ -97,32 +91,6 @@ def backup_for(backups: Iterable[BackupInfo], target_time: datetime) -> BackupIn
     """
     earlier = [backup for backup in backups if backup.end is not None and backup.end <= target_time]
     return newest_whole(earlier)
-
-
-def is_wal_segment(name: str) -> bool:
-    """Say whether a file's name is that of a whole WAL segment: timeline, log, segment."""
-    return _SEGMENT.fullmatch(name) is not None
-
-
-def missing_segments(since_wal: str, names: Iterable[str]) -> list[str]:
-    """Return the segments that a list lacks between one and the newest of the same timeline."""
-    timeline = since_wal[:8]
-    found = {
-        _segment_number(name)
-        for name in names
-        if is_wal_segment(name) and name.startswith(timeline)
-    }
-    first = _segment_number(since_wal)
-    last = max(found, default=first)
-    return [
-        f"{timeline}{number // _SEGMENTS_PER_LOG:08X}{number % _SEGMENTS_PER_LOG:08X}"
-        for number in range(first, last + 1)
-        if number not in found
-    ]
-
-
-def _segment_number(name: str) -> int:
-    return int(name[8:16], 16) * _SEGMENTS_PER_LOG + int(name[16:], 16)
 
 
 def is_past_window(gone_at: datetime, recovery_window: timedelta, now: datetime) -> bool:

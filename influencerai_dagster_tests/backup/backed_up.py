@@ -146,7 +146,9 @@ def receiving(barman: BarmanServer) -> Iterator[None]:
     barman.home.mkdir(parents=True, exist_ok=True)
     with (
         (barman.home / "receiver.log").open("wb") as log,
-        subprocess.Popen(barman.receive_wal_command(), stdout=log, stderr=log) as process,
+        subprocess.Popen(
+            barman.receive_wal_command(), env=barman.environment, stdout=log, stderr=log
+        ) as process,
     ):
         try:
             yield

@@ -4,7 +4,9 @@ Where it goes is in restore.py and drill.py; the programs are in barman.py and r
 Follows chapter 25.3 of PostgreSQL's documentation, "Recovering Using a Continuous Archive Backup".
 """
 
+import gzip
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ _DAMAGE = re.compile(
     r"|incorrect prev-link|invalid info bits|has wrong size"
 )
 _TIMELINE_DIGITS = 8
+_GZIP = b"\x1f\x8b"
+_CHUNK_BYTES = 1024**2
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,13 @@ class Recovery:
             PermanentError: what is broken, by name.
         """
         self.server.verify(self.backup.backup_id)
+        damaged = [path for path in self._needed_wal() if not _can_be_unpacked(path)]
+        if damaged:
+            raise PermanentError(
+                f"WAL segments are damaged: {', '.join(map(str, damaged[:20]))}. Copy them back "
+                "from the backup target; or move them away, and restore to an instant before "
+                f"{self._when_received(damaged[0].name)}"
+            )
         gaps = self.missing_wal()
         if gaps and (is_all_wal_needed or self.instant is None):
             raise PermanentError(
@@ -101,6 +112,10 @@ class Recovery:
     def _wal_files(self) -> list[Path]:
         folder = self.server.folder
         return [*folder.glob("wals/*/*"), *folder.glob("streaming/*")]
+
+    def _needed_wal(self) -> list[Path]:
+        first = self.backup.begin_wal or ""
+        return sorted(path for path in self.server.folder.glob("wals/*/*") if path.name >= first)
 
     def _when_received(self, gap: str) -> str:
         before = [path for path in self._wal_files() if path.name < gap]
@@ -178,3 +193,17 @@ def _refuse_broken_wal(recovery: Recovery, log: str, cause: Exception | None) ->
             f"{recovery.backup.backup_id} ended there, before {recovery.shown_instant}. Restore to "
             "an earlier instant, or copy the segment back from the backup target"
         ) from cause
+
+
+def _can_be_unpacked(path: Path) -> bool:
+    """Read a file of the archive to its end; gzip compares a checksum. Others are not looked at."""
+    with path.open("rb") as file:
+        if file.read(len(_GZIP)) != _GZIP:
+            return True
+    try:
+        with gzip.open(path) as unpacked:
+            while unpacked.read(_CHUNK_BYTES):
+                pass
+    except (OSError, EOFError, zlib.error):
+        return False
+    return True

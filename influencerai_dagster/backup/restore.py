@@ -171,7 +171,7 @@ def run_restore(restore: Restore, say: Say) -> RestoreReport:
     target.check(is_forced=restore.is_forced)
     journal = restore.journal()
     journal.load(is_forced=restore.is_forced)
-    target.end_orphan()
+    target.end_orphans()
     if _REPLAY not in journal.seconds_by_step and not target.can_be_replayed():
         journal.forget(_COPY)
     if journal.seconds_by_step:

@@ -4,6 +4,7 @@ A restored directory is made beside its place and renamed into it when it is who
 starts a PostgreSQL on half of one.
 """
 
+import os
 import shutil
 import signal
 from contextlib import suppress
@@ -67,19 +68,19 @@ class RestoreTarget:
         """Tell whether the draft is a copied backup that nobody opened for writing yet."""
         return (self.draft / "recovery.signal").exists() and (self.draft / "barman_wal").is_dir()
 
-    def end_orphan(self) -> None:
-        """End the PostgreSQL that a killed restore left running in its draft."""
-        process = running_postgres(self.draft)
-        if process is None:
-            return
-        with suppress(psutil.NoSuchProcess):
-            orphan = psutil.Process(process)
-            orphan.send_signal(signal.SIGINT)
-            try:
-                orphan.wait(_STOP_SECONDS)
-            except psutil.TimeoutExpired:
-                orphan.kill()
-                orphan.wait()
+    def end_orphans(self) -> None:
+        """End what a killed restore left running: PostgreSQL in its draft, programs that copy."""
+        server = running_postgres(self.draft)
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or []
+            if process.pid == os.getpid() or not any(str(self.draft) in word for word in words):
+                continue
+            with suppress(psutil.NoSuchProcess):
+                if process.pid == server:
+                    process.send_signal(signal.SIGINT)
+                else:
+                    process.kill()
+                process.wait(_STOP_SECONDS)
 
     def clear_draft(self) -> None:
         """Remove what an earlier try left; half of a database is of use to nobody."""

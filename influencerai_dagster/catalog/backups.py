@@ -79,3 +79,12 @@ def _manifests(
     table: str, row: type[MediaAssetRow] | type[LoraRow]
 ) -> Select[tuple[str, str, None, None, None]]:
     return select(literal(table), row.manifest_key.label("object_key"), null(), null(), null())
+
+
+def named_bytes(session: Session) -> int:
+    """Return the size of all files that the catalog names, without their manifests."""
+    sizes = union_all(
+        select(MediaAssetRow.size_bytes).where(MediaAssetRow.deleted_at.is_(None)),
+        select(LoraRow.size_bytes),
+    ).subquery()
+    return int(session.execute(select(func.coalesce(func.sum(sizes.c.size_bytes), 0))).scalar_one())

@@ -29,6 +29,7 @@ _DAMAGE = re.compile(
     r"incorrect resource manager data checksum|invalid magic number|invalid resource manager ID"
     r"|incorrect prev-link|invalid info bits|has wrong size"
 )
+_BAD_RECORD = re.compile(r"(?:incorrect|invalid)[^\n]* at ([0-9A-F]+/[0-9A-F]+)")
 _TIMELINE_DIGITS = 8
 _GZIP = b"\x1f\x8b"
 _CHUNK_BYTES = 1024**2
@@ -101,7 +102,7 @@ class Recovery:
         newest = max((number for number in numbers.values() if number is not None), default=None)
         if not found or newest is None:
             return None
-        ended = segment_of_lsn(found[-1])
+        ended = max(segment_of_lsn(lsn) for lsn in [found[-1], *_BAD_RECORD.findall(log)])
         # A segment that was switched away from may be followed by one without a record.
         if ended >= newest - 1 and not _DAMAGE.search(log):
             return None

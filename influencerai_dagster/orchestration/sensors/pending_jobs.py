@@ -17,7 +17,7 @@ from influencerai_dagster.orchestration.jobs import (
 from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 
-MAX_RUNSALIVE = 50
+MAX_RUNS_ALIVE = 50
 """Of a kind. A short queue keeps its order: who had least of the GPUs comes first."""
 
 Served = tuple[JobKind, str]
@@ -77,7 +77,7 @@ def choose(
         served: of every run that is alive; queued ones are.
         finish_tags: what each tenant had of the GPUs; one that is not in it had nothing.
     """
-    places = {kind: MAX_RUNSALIVE - sum(item[0] is kind for item in served) for kind in JobKind}
+    places = {kind: MAX_RUNS_ALIVE - sum(item[0] is kind for item in served) for kind in JobKind}
     chosen = []
     for kind, day in sorted(wanted, key=lambda item: finish_tags.get(item[1].tenant, 0.0)):
         if (kind, str(day)) not in served and places[kind] > 0:

@@ -176,7 +176,7 @@ class Settings(BaseSettings):
 
     # Backups
     backup_database_mode: Literal["barman", "pg_dump"] = "barman"
-    backup_database_url: Annotated[str | None, BeforeValidator(_check_database_url)] = None
+    backup_database_url: Annotated[str, BeforeValidator(_check_database_url)] | None = None
     backup_home: Path = Path("data/backups")
     backup_postgres_bin_dir: Path | None = None
     backup_recovery_window_days: PositiveInt = 30

@@ -32,6 +32,7 @@ _FOR_GOOD = (
     "No such file or directory: 'rsync'",
     "requires rsync",
 )
+_WRITERS = {"pg_basebackup", "pg_receivewal"}
 _SHOWN_CHARS = 2000
 
 
@@ -107,8 +108,15 @@ def end_orphans(folder: Path, config: Path) -> None:
             raise TransientError(
                 f"Another backup runs (process {process.pid}): wait for its end, then try again"
             )
+    end_programs_at(folder)
+
+
+def end_programs_at(folder: Path) -> None:
+    """End programs of PostgreSQL that write into a folder, and wait until they are gone."""
     for process in psutil.process_iter(["cmdline"]):
-        if any(str(folder) in word for word in process.info["cmdline"] or []):
+        words = process.info["cmdline"] or [""]
+        is_ours = Path(words[0]).name in _WRITERS
+        if is_ours and any(str(folder) in word for word in words):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
                 process.wait(_STOP_SECONDS)

@@ -3,12 +3,18 @@
 How backups are taken and listed is in backup/; nothing here reads a clock.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from influencerai_dagster.domain.base import Value
 
+FULL_EVERY = timedelta(hours=24)
+ANY_EVERY = timedelta(hours=6)
+"""The objective for what would be lost if the WAL were lost too (RPO)."""
+GRACE = timedelta(hours=1)
+"""A backup takes its time, and may wait for a slot: only after this it counts as too old."""
+MAX_WAL_LAG_SECONDS = 300.0
 SAFETY_MARGIN = timedelta(days=1)
 """A restore, a drill and a late schedule take hours, in which the oldest moment of the recovery
 window must stay whole."""
@@ -71,6 +77,22 @@ class BackupInfo(Value):
         return (self.end - self.begin).total_seconds()
 
 
+class WalLag(Value):
+    """What the server wrote and the receiver does not have yet.
+
+    Attributes:
+        is_receiving: whether a receiver is connected.
+        lag_bytes: None if there is no replication slot.
+        lag_seconds: for how long that is so; None if nothing was ever received.
+        retained_bytes: what the server keeps on its own disk because of that.
+    """
+
+    is_receiving: bool
+    lag_bytes: int | None
+    lag_seconds: float | None
+    retained_bytes: int
+
+
 def newest_whole(
     backups: Iterable[BackupInfo], kind: BackupKind | None = None
 ) -> BackupInfo | None:
@@ -91,6 +113,72 @@ def backup_for(backups: Iterable[BackupInfo], target_time: datetime) -> BackupIn
     """
     earlier = [backup for backup in backups if backup.end is not None and backup.end <= target_time]
     return newest_whole(earlier)
+
+
+def due_kind(
+    backups: Iterable[BackupInfo], now: datetime, *, full_kind: BackupKind = BackupKind.FULL
+) -> BackupKind | None:
+    """Return what should have been taken by now and was not, say while the machine was down.
+
+    Args:
+        backups: all there are.
+        now: with time zone.
+        full_kind: FULL, or DUMP where dumps are all there is.
+    """
+    ages = _ages(backups, now)
+    full, newest = ages(full_kind), ages(None)
+    # Half of the grace for the schedule, which comes first; the other half for the backup itself.
+    if full is None or full > FULL_EVERY + GRACE / 2:
+        return full_kind
+    if newest is None or newest > ANY_EVERY + GRACE / 2:
+        return BackupKind.DUMP if full_kind is BackupKind.DUMP else BackupKind.INCREMENTAL
+    return None
+
+
+def too_old(
+    backups: Iterable[BackupInfo], now: datetime, *, full_kind: BackupKind = BackupKind.FULL
+) -> list[str]:
+    """Name every objective that is missed; the arguments are those of `due_kind`."""
+    ages = _ages(backups, now)
+    problems = []
+    for kind, every, words in (
+        (full_kind, FULL_EVERY, f"{full_kind} backup"),
+        (None, ANY_EVERY, "backup of any kind"),
+    ):
+        age = ages(kind)
+        if age is None:
+            problems.append(f"there is no {words}")
+        elif age > every + GRACE:
+            problems.append(f"the newest {words} is {_hours(age)} old, allowed are {_hours(every)}")
+    return problems
+
+
+def wal_problem(lag: WalLag) -> str | None:
+    """Say what is wrong with the stream of WAL, or None if nothing is."""
+    if lag.lag_bytes is None:
+        return "nobody receives WAL: the replication slot is not there"
+    if not lag.is_receiving:
+        since = "" if lag.lag_seconds is None else f" since {lag.lag_seconds:.0f} s"
+        return f"nobody receives WAL{since}: the server keeps {lag.retained_bytes:,} bytes for us"
+    if lag.lag_bytes and (lag.lag_seconds or 0.0) > MAX_WAL_LAG_SECONDS:
+        return f"the receiver of WAL is {lag.lag_bytes:,} bytes and {lag.lag_seconds:.0f} s behind"
+    return None
+
+
+def _ages(
+    backups: Iterable[BackupInfo], now: datetime
+) -> Callable[[BackupKind | None], timedelta | None]:
+    listed = list(backups)
+
+    def age(kind: BackupKind | None) -> timedelta | None:
+        newest = newest_whole(listed, kind)
+        return None if newest is None or newest.end is None else now - newest.end
+
+    return age
+
+
+def _hours(age: timedelta) -> str:
+    return f"{age.total_seconds() / 3600:.1f} h"
 
 
 def is_past_window(gone_at: datetime, recovery_window: timedelta, now: datetime) -> bool:

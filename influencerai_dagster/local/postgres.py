@@ -28,6 +28,7 @@ _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # a long path of the data directory would not fit in one
     "wal_level": "replica",  # backups stream it
+    "summarize_wal": "on",  # incremental backups read the summaries
     "max_connections": "200",  # Dagster's processes hold some dozens
     "password_encryption": "scram-sha-256",
     "log_checkpoints": "off",

@@ -62,6 +62,11 @@ def load_secrets(data_dir: Path) -> StackSecrets:
     return StackSecrets(**json.loads(path.read_text()))
 
 
+def has_secrets(data_dir: Path) -> bool:
+    """Tell whether a stack was ever started in a folder."""
+    return (data_dir / _SECRETS_FILE).exists()
+
+
 def postgres_server(settings: Settings) -> PostgresServer:
     """Return the stack's PostgreSQL."""
     data_dir = settings.data_dir.resolve()

@@ -12,11 +12,16 @@ import dagster as dg
 
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.orchestration import jobs
+from influencerai_dagster.orchestration.assets.backups import database_backup
 from influencerai_dagster.orchestration.assets.captions import captions
 from influencerai_dagster.orchestration.assets.datasets import dataset
 from influencerai_dagster.orchestration.assets.images import generated_images_asset
 from influencerai_dagster.orchestration.assets.loras import lora_samples_asset, lora_weights_asset
 from influencerai_dagster.orchestration.assets.videos import generated_videos_asset
+from influencerai_dagster.orchestration.checks.backups import (
+    no_database_backup_is_too_old,
+    wal_is_received,
+)
 from influencerai_dagster.orchestration.checks.captions import every_image_has_a_caption
 from influencerai_dagster.orchestration.checks.datasets import (
     dataset_has_images,
@@ -35,6 +40,7 @@ from influencerai_dagster.orchestration.ops.loras import render_lora_samples, tr
 from influencerai_dagster.orchestration.ops.rendering import render_images, render_videos
 from influencerai_dagster.orchestration.pools import on_shared_gpu
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
 from influencerai_dagster.orchestration.resources.engines import (
     CaptionerResource,
     ComfyUIResource,
@@ -45,7 +51,9 @@ from influencerai_dagster.orchestration.resources.object_store import (
     PathStyleS3Resource,
 )
 from influencerai_dagster.orchestration.resources.studio import StudioResource
+from influencerai_dagster.orchestration.schedules.backups import database_backup_schedules
 from influencerai_dagster.orchestration.sensors.automation import lora_automation_sensor
+from influencerai_dagster.orchestration.sensors.database_backups import database_backup_sensor
 from influencerai_dagster.orchestration.sensors.dataset_uploads import dataset_upload_sensor
 from influencerai_dagster.orchestration.sensors.pending_jobs import pending_jobs_sensor
 from influencerai_dagster.orchestration.sensors.stale_runs import stale_runs_sensor
@@ -85,6 +93,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             is_gpu_shared=settings.gpu_shared,
         ),
         "captioner": _captioner(settings, kohya_python),
+        "database_backups": _database_backups(settings),
         "studio": StudioResource(
             max_upload_size_bytes=settings.max_upload_size,
             max_dataset_images=settings.max_dataset_images,
@@ -115,6 +124,19 @@ def _captioner(settings: Settings, kohya_python: str) -> CaptionerResource:
     )
 
 
+def _database_backups(settings: Settings) -> DatabaseBackupResource:
+    own_url = "BACKUP_DATABASE_URL" if settings.backup_database_url else "DATABASE_URL"
+    return DatabaseBackupResource(
+        mode=settings.backup_database_mode,
+        home=str(settings.backup_home),
+        database_url=dg.EnvVar("DATABASE_URL"),
+        dagster_database_url=dg.EnvVar("DAGSTER_DATABASE_URL"),
+        backup_database_url=dg.EnvVar(own_url),
+        recovery_window_days=settings.backup_recovery_window_days,
+        postgres_bin_dir=str(settings.backup_postgres_bin_dir or ""),
+    )
+
+
 def build_definitions(
     settings: Settings, resources: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
@@ -136,6 +158,7 @@ def build_definitions(
             lora_samples_asset(pooled(render_lora_samples)),
             generated_images_asset(pooled(render_images)),
             generated_videos_asset(pooled(render_videos)),
+            database_backup,
         ],
         asset_checks=[
             dataset_has_images,
@@ -147,13 +170,17 @@ def build_definitions(
             jobs_completed_check("generated_images", JobKind.IMAGE),
             outputs_stored_check("generated_videos"),
             jobs_completed_check("generated_videos", JobKind.VIDEO),
+            no_database_backup_is_too_old,
+            wal_is_received,
         ],
         jobs=jobs.ALL_JOBS,
+        schedules=database_backup_schedules(settings.backup_time_zone),
         sensors=[
             dataset_upload_sensor(settle_seconds=settings.dataset_settle_seconds),
             pending_jobs_sensor,
             stale_runs_sensor,
             lora_automation_sensor,
+            database_backup_sensor,
         ],
         resources=build_resources(settings) | dict(resources or {}),
         # A second process per step costs seconds of CPU; one run drains many jobs instead.

@@ -1,5 +1,4 @@
-"""Backups: take, keep, prove, restore.
+"""Takes, keeps, proves and restores backups; one module per command of the wrapped tools.
 
-Runs while Dagster is down: nothing here knows Dagster, the local stack or the environment. One
-module per program that is wrapped; what is kept for how long is a rule of domain/.
+Runs while Dagster is down, so nothing here knows it, or the local stack, or the settings.
 """

@@ -3,6 +3,14 @@
 import dagster as dg
 
 _HOUR = 3600
+ALIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+"""The states of a run that has not ended; a queued one is alive."""
 
 build_dataset_job = dg.define_asset_job(
     "build_dataset_job",
@@ -28,5 +36,17 @@ generate_videos_job = dg.define_asset_job(
     description="Render the pending clips of one tenant-day; new jobs may be in the run config.",
     tags={"dagster/max_runtime": 6 * _HOUR, "stage": "videos"},
 )
+backup_database_job = dg.define_asset_job(
+    "backup_database_job",
+    selection=dg.AssetSelection.assets("database_backup"),
+    description="Back up both databases; the run config says full or incremental.",
+    tags={"dagster/max_runtime": 12 * _HOUR, "stage": "backups"},
+)
 
-ALL_JOBS = (build_dataset_job, train_lora_job, generate_images_job, generate_videos_job)
+ALL_JOBS = (
+    build_dataset_job,
+    train_lora_job,
+    generate_images_job,
+    generate_videos_job,
+    backup_database_job,
+)

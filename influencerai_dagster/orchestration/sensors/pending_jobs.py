@@ -9,11 +9,15 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.run_heartbeats import gpu_holder
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
-from influencerai_dagster.orchestration.jobs import generate_images_job, generate_videos_job
+from influencerai_dagster.orchestration.jobs import (
+    ALIVE,
+    generate_images_job,
+    generate_videos_job,
+)
 from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 
-MAX_RUNS_ALIVE = 50
+MAX_RUNSALIVE = 50
 """Of a kind. A short queue keeps its order: who had least of the GPUs comes first."""
 
 Served = tuple[JobKind, str]
@@ -27,13 +31,6 @@ _ASSETS = {
 _PARTITION_TAG = "dagster/partition"
 # The next tick starts the next run: a retry would be a second one for the same jobs.
 _TAGS = {"dagster/max_retries": "0"}
-_ALIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dg.sensor(
@@ -80,7 +77,7 @@ def choose(
         served: of every run that is alive; queued ones are.
         finish_tags: what each tenant had of the GPUs; one that is not in it had nothing.
     """
-    places = {kind: MAX_RUNS_ALIVE - sum(item[0] is kind for item in served) for kind in JobKind}
+    places = {kind: MAX_RUNSALIVE - sum(item[0] is kind for item in served) for kind in JobKind}
     chosen = []
     for kind, day in sorted(wanted, key=lambda item: finish_tags.get(item[1].tenant, 0.0)):
         if (kind, str(day)) not in served and places[kind] > 0:
@@ -93,7 +90,7 @@ def _served(instance: dg.DagsterInstance) -> list[Served]:
     """Return what every run that is alive renders, runs of a person among them."""
     return [
         (kind, run.tags[_PARTITION_TAG])
-        for run in instance.get_runs(dg.RunsFilter(statuses=_ALIVE))
+        for run in instance.get_runs(dg.RunsFilter(statuses=ALIVE))
         for kind in _JOBS
         if _PARTITION_TAG in run.tags
         and (run.job_name == _JOBS[kind] or _ASSETS[kind] in (run.asset_selection or ()))

@@ -9,6 +9,7 @@ from influencerai_dagster.cli.common import OurErrors
 from influencerai_dagster.cli.content import dataset_app, influencer_app, lora_app, tenant_app
 from influencerai_dagster.cli.generate import generate
 from influencerai_dagster.cli.jobs import jobs_app
+from influencerai_dagster.cli.retention import retention_app
 from influencerai_dagster.cli.stack import demo, doctor, migrate, up
 
 app = typer.Typer(
@@ -26,3 +27,4 @@ app.add_typer(influencer_app, name="influencer")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(lora_app, name="lora")
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(retention_app, name="retention")

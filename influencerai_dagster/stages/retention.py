@@ -84,7 +84,9 @@ class RetentionPlan:
         """Return rows by tenant, fate and reason, with how many objects and bytes each is."""
         groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
         for item in self.objects:
-            groups[item.tenant, item.verdict.fate, item.verdict.reason].append(item.size_bytes)
+            groups[item.tenant, item.verdict.fate.value, item.verdict.reason].append(
+                item.size_bytes
+            )
         return [
             {"tenant": tenant, "fate": fate, "why": why, "objects": len(sizes), "bytes": sum(sizes)}
             for (tenant, fate, why), sizes in sorted(groups.items())

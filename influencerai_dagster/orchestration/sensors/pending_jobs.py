@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
-from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog import ledger, storage_pauses
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.run_heartbeats import gpu_holder
 from influencerai_dagster.domain.jobs import JobKind
@@ -17,7 +17,7 @@ from influencerai_dagster.orchestration.jobs import (
 from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 
-MAX_RUNSALIVE = 50
+MAX_RUNS_ALIVE = 50
 """Of a kind. A short queue keeps its order: who had least of the GPUs comes first."""
 
 Served = tuple[JobKind, str]
@@ -51,6 +51,9 @@ def pending_jobs_sensor(
         ]
         finish_tags = ledger.gpu_finish_tags(session)
         training = gpu_holder(session)
+        pause = storage_pauses.current_pause(session)
+    if pause is not None:
+        return dg.SkipReason(f"jobs wait, the object store is full: {pause.error}")
     served = _served(context.instance) if wanted else []
     chosen = choose(wanted, served, finish_tags)
     if not chosen:
@@ -77,7 +80,7 @@ def choose(
         served: of every run that is alive; queued ones are.
         finish_tags: what each tenant had of the GPUs; one that is not in it had nothing.
     """
-    places = {kind: MAX_RUNSALIVE - sum(item[0] is kind for item in served) for kind in JobKind}
+    places = {kind: MAX_RUNS_ALIVE - sum(item[0] is kind for item in served) for kind in JobKind}
     chosen = []
     for kind, day in sorted(wanted, key=lambda item: finish_tags.get(item[1].tenant, 0.0)):
         if (kind, str(day)) not in served and places[kind] > 0:

@@ -17,6 +17,8 @@ from influencerai_dagster.orchestration.assets.captions import captions
 from influencerai_dagster.orchestration.assets.datasets import dataset
 from influencerai_dagster.orchestration.assets.images import generated_images_asset
 from influencerai_dagster.orchestration.assets.loras import lora_samples_asset, lora_weights_asset
+from influencerai_dagster.orchestration.assets.object_backups import object_backup
+from influencerai_dagster.orchestration.assets.retention import apply_retention
 from influencerai_dagster.orchestration.assets.videos import generated_videos_asset
 from influencerai_dagster.orchestration.checks.backups import (
     no_database_backup_is_too_old,
@@ -35,6 +37,7 @@ from influencerai_dagster.orchestration.checks.outputs import (
     jobs_completed_check,
     outputs_stored_check,
 )
+from influencerai_dagster.orchestration.checks.retention import object_store_has_space
 from influencerai_dagster.orchestration.io_managers.manifests import manifest_io_manager
 from influencerai_dagster.orchestration.ops.loras import render_lora_samples, train_lora
 from influencerai_dagster.orchestration.ops.rendering import render_images, render_videos
@@ -46,17 +49,24 @@ from influencerai_dagster.orchestration.resources.engines import (
     ComfyUIResource,
     KohyaResource,
 )
+from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource
 from influencerai_dagster.orchestration.resources.object_store import (
     ObjectStoreResource,
     PathStyleS3Resource,
 )
+from influencerai_dagster.orchestration.resources.retention import RetentionResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
 from influencerai_dagster.orchestration.schedules.backups import database_backup_schedules
+from influencerai_dagster.orchestration.schedules.retention import (
+    object_backup_schedule,
+    retention_schedule,
+)
 from influencerai_dagster.orchestration.sensors.automation import lora_automation_sensor
 from influencerai_dagster.orchestration.sensors.database_backups import database_backup_sensor
 from influencerai_dagster.orchestration.sensors.dataset_uploads import dataset_upload_sensor
 from influencerai_dagster.orchestration.sensors.pending_jobs import pending_jobs_sensor
 from influencerai_dagster.orchestration.sensors.stale_runs import stale_runs_sensor
+from influencerai_dagster.orchestration.sensors.storage_pauses import storage_pause_sensor
 from influencerai_dagster.settings import Settings, load_settings
 
 
@@ -94,6 +104,12 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         ),
         "captioner": _captioner(settings, kohya_python),
         "database_backups": _database_backups(settings),
+        "object_backups": _object_backups(settings, object_store),
+        "retention": RetentionResource(
+            days=settings.retention_days,
+            is_dry_run=settings.retention_dry_run,
+            recovery_window_days=settings.backup_recovery_window_days,
+        ),
         "studio": StudioResource(
             max_upload_size_bytes=settings.max_upload_size,
             max_dataset_images=settings.max_dataset_images,
@@ -137,6 +153,22 @@ def _database_backups(settings: Settings) -> DatabaseBackupResource:
     )
 
 
+def _object_backups(settings: Settings, object_store: ObjectStoreResource) -> ObjectBackupResource:
+    has_key = bool(settings.backup_s3_key)
+    return ObjectBackupResource(
+        object_store=object_store,
+        target=settings.backup_target or "",
+        endpoint_url=settings.backup_s3_endpoint,
+        access_key=dg.EnvVar("BACKUP_S3_KEY") if has_key else "",
+        secret_key=dg.EnvVar("BACKUP_S3_SECRET") if has_key else "",
+        region=settings.backup_s3_region,
+        encryption_key=dg.EnvVar("BACKUP_ENCRYPTION_KEY") if settings.backup_encryption_key else "",
+        bandwidth_limit=settings.backup_bandwidth_limit,
+        home=str(settings.backup_home),
+        recovery_window_days=settings.backup_recovery_window_days,
+    )
+
+
 def build_definitions(
     settings: Settings, resources: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
@@ -159,6 +191,8 @@ def build_definitions(
             generated_images_asset(pooled(render_images)),
             generated_videos_asset(pooled(render_videos)),
             database_backup,
+            object_backup,
+            apply_retention,
         ],
         asset_checks=[
             dataset_has_images,
@@ -172,15 +206,21 @@ def build_definitions(
             jobs_completed_check("generated_videos", JobKind.VIDEO),
             no_database_backup_is_too_old,
             wal_is_received,
+            object_store_has_space,
         ],
         jobs=jobs.ALL_JOBS,
-        schedules=database_backup_schedules(settings.backup_time_zone),
+        schedules=[
+            *database_backup_schedules(settings.backup_time_zone),
+            object_backup_schedule(settings.backup_time_zone),
+            retention_schedule(settings.backup_time_zone),
+        ],
         sensors=[
             dataset_upload_sensor(settle_seconds=settings.dataset_settle_seconds),
             pending_jobs_sensor,
             stale_runs_sensor,
             lora_automation_sensor,
             database_backup_sensor,
+            storage_pause_sensor,
         ],
         resources=build_resources(settings) | dict(resources or {}),
         # A second process per step costs seconds of CPU; one run drains many jobs instead.

@@ -189,6 +189,10 @@ class Settings(BaseSettings):
     backup_encryption_key: SecretStr | None = None
     backup_bandwidth_limit: str = ""
 
+    # Retention
+    retention_days: Annotated[int, Field(ge=1, le=36500)] = 90
+    retention_dry_run: bool = True
+
     # The stack on one machine
     data_dir: Path = Path("data")
     dagster_webserver_port: Port = 3000

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from influencerai_dagster.errors import PermanentError
+
 
 @dataclass(frozen=True)
 class Bucket:
@@ -109,3 +111,28 @@ def _place(name: str, place: Place) -> dict[str, str]:
 def _remote(name: str, **options: str) -> dict[str, str]:
     prefix = f"RCLONE_CONFIG_{name.upper()}_"
     return {f"{prefix}{option.upper()}": value for option, value in options.items() if value}
+
+
+def named_place(
+    name: str,
+    *,
+    endpoint_url: str | None = None,
+    access_key: str = "",
+    secret_key: str = "",
+    region: str = "us-east-1",
+) -> Place:
+    """Return the place that a setting names: `s3://bucket`, `s3://bucket/prefix`, or a folder."""
+    if not name.startswith("s3://"):
+        return Path(name)
+    bucket, _, prefix = name.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise PermanentError(f"{name!r} names no bucket: write s3://bucket or s3://bucket/prefix")
+    return Bucket(
+        bucket,
+        endpoint_url=endpoint_url,
+        access_key=access_key,
+        secret_key=secret_key,
+        region=region,
+        is_path_style=endpoint_url is not None,
+        prefix=prefix,
+    )

@@ -10,6 +10,8 @@ from influencerai_dagster.cli.common import OurErrors
 from influencerai_dagster.cli.content import dataset_app, influencer_app, lora_app, tenant_app
 from influencerai_dagster.cli.generate import generate
 from influencerai_dagster.cli.jobs import jobs_app
+from influencerai_dagster.cli.retention import retention_app
+from influencerai_dagster.cli.restore import drill, fetch, restore
 from influencerai_dagster.cli.stack import demo, doctor, migrate, up
 
 app = typer.Typer(
@@ -20,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (up, demo, doctor, migrate, generate):
+for command in (up, demo, doctor, migrate, generate, restore):
     app.command()(command)
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(influencer_app, name="influencer")
@@ -28,3 +30,6 @@ app.add_typer(dataset_app, name="dataset")
 app.add_typer(lora_app, name="lora")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(backup_app, name="backup")
+app.add_typer(retention_app, name="retention")
+backup_app.command("drill")(drill)
+backup_app.command("fetch")(fetch)

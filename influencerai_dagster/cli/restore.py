@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.drill import Drill, run_drill
+from influencerai_dagster.backup.objects import restore_objects
 from influencerai_dagster.backup.places import BackupTarget, Bucket, named_place
 from influencerai_dagster.backup.recovery import choose
 from influencerai_dagster.backup.restore import (
@@ -31,6 +32,8 @@ from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 
+_BARMAN = "barman"
+"""Where the target has the files of BACKUP_HOME."""
 _LATEST = "latest"
 _SHOWN = 50
 _MB = 1000**2
@@ -41,7 +44,9 @@ def restore(
         str, typer.Option(help="An instant with its time zone, 2026-11-20T03:00Z, or latest.")
     ],
     into: Annotated[Path, typer.Option(help="PostgreSQL's data directory that is to be made.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,  # noqa: FBT002 - typer's flag
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,  # noqa: FBT002 - typer's flag
     force: Annotated[  # noqa: FBT002 - typer's flag
         bool, typer.Option("--force", help="Move aside what is in the folder now.")
     ] = False,
@@ -105,6 +110,19 @@ def drill(
         raise typer.Exit(1)
 
 
+def fetch() -> None:
+    """Copy the databases' backups from BACKUP_TARGET to BACKUP_HOME; what is there stays."""
+    config = settings()
+    home = config.backup_home.absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    report = restore_objects(backup_target(config), home, None, folder=_BARMAN)
+    for name, why in report.not_found.items():
+        console.print(f"[bold red]missing:[/] {escape(name)}: {escape(why)}", highlight=False)
+    console.print(f"{len(report.copied)} files came back to {home}")
+    if report.not_found:
+        raise typer.Exit(1)
+
+
 def backup_target(config: Settings) -> BackupTarget:
     """Return where the settings say that backups go."""
     key = config.backup_encryption_key
@@ -115,9 +133,7 @@ def backup_target(config: Settings) -> BackupTarget:
         secret_key=config.backup_s3_secret.get_secret_value(),
         region=config.backup_s3_region,
     )
-    return BackupTarget(
-        place, key.get_secret_value() if key else "", config.backup_bandwidth_limit
-    )
+    return BackupTarget(place, key.get_secret_value() if key else "", config.backup_bandwidth_limit)
 
 
 def _assets(config: Settings) -> Assets:

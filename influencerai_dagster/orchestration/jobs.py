@@ -42,6 +42,18 @@ backup_database_job = dg.define_asset_job(
     description="Back up both databases; the run config says full or incremental.",
     tags={"dagster/max_runtime": 12 * _HOUR, "stage": "backups"},
 )
+backup_objects_job = dg.define_asset_job(
+    "backup_objects_job",
+    selection=dg.AssetSelection.assets("object_backup"),
+    description="Copy new objects and database backups to the backup target.",
+    tags={"dagster/max_runtime": 24 * _HOUR, "stage": "backups"},
+)
+retention_job = dg.define_asset_job(
+    "retention_job",
+    selection=dg.AssetSelection.assets("retention_report", "retention_deletions"),
+    description="Report what retention may delete, and delete it unless it is a dry run.",
+    tags={"dagster/max_runtime": 6 * _HOUR, "stage": "retention"},
+)
 
 ALL_JOBS = (
     build_dataset_job,
@@ -49,4 +61,6 @@ ALL_JOBS = (
     generate_images_job,
     generate_videos_job,
     backup_database_job,
+    backup_objects_job,
+    retention_job,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from influencerai_dagster.domain.manifests.outputs import StoredFile
-from influencerai_dagster.errors import TransientError
+from influencerai_dagster.errors import InsufficientStorageError, TransientError
 from influencerai_dagster.storage.contents import ObjectInfo
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -23,14 +23,19 @@ def patiently(
     patience_seconds: float = PATIENCE_SECONDS,
     sleep: Callable[[float], object] = time.sleep,
     but: tuple[type[TransientError], ...] = (),
+    on_full: Callable[[InsufficientStorageError], object] = lambda _: None,
 ) -> Result:
     """Call a function until it does not raise TransientError; pauses double from 1 to 30 s.
+
+    While there is no space it waits without end: somebody has to make space, and what waits here
+    has cost GPU time.
 
     Args:
         function: may be called again after any failure.
         patience_seconds: after so long the last error is raised.
         sleep: waits between two calls; a true result ends the patience at once.
         but: errors that no waiting mends; they are raised at once.
+        on_full: called each time that there is no space.
     """
     deadline = time.monotonic() + patience_seconds
     pause_seconds = 1.0
@@ -39,6 +44,11 @@ def patiently(
             return function()
         except but:
             raise
+        except InsufficientStorageError as error:
+            on_full(error)
+            if sleep(pause_seconds):
+                raise
+            deadline = time.monotonic() + patience_seconds
         except TransientError:
             if time.monotonic() + pause_seconds > deadline or sleep(pause_seconds):
                 raise
@@ -51,11 +61,18 @@ class PatientStore(ObjectStore):
     Args:
         store: the bucket.
         stopping: set it to end all waiting; the error of the last try is raised.
+        on_full: called each time that there is no space.
     """
 
-    def __init__(self, store: ObjectStore, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        stopping: threading.Event,
+        on_full: Callable[[InsufficientStorageError], object] = lambda _: None,
+    ) -> None:
         super().__init__(store.client, store.bucket)
         self._stopping = stopping
+        self._on_full = on_full
 
     def put_new(
         self, key: str, data: bytes | Path, *, content_type: str | None = None
@@ -85,4 +102,4 @@ class PatientStore(ObjectStore):
         yield from self._wait(lambda: [*listed(prefix)])
 
     def _wait(self, function: Callable[[], Result]) -> Result:
-        return patiently(function, sleep=self._stopping.wait)
+        return patiently(function, sleep=self._stopping.wait, on_full=self._on_full)

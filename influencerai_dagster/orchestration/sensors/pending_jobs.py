@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
-from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog import ledger, storage_pauses
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.run_heartbeats import gpu_holder
 from influencerai_dagster.domain.jobs import JobKind
@@ -51,6 +51,9 @@ def pending_jobs_sensor(
         ]
         finish_tags = ledger.gpu_finish_tags(session)
         training = gpu_holder(session)
+        pause = storage_pauses.current_pause(session)
+    if pause is not None:
+        return dg.SkipReason(f"jobs wait, the object store is full: {pause.error}")
     served = _served(context.instance) if wanted else []
     chosen = choose(wanted, served, finish_tags)
     if not chosen:

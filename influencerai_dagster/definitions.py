@@ -18,6 +18,7 @@ from influencerai_dagster.orchestration.assets.datasets import dataset
 from influencerai_dagster.orchestration.assets.images import generated_images_asset
 from influencerai_dagster.orchestration.assets.loras import lora_samples_asset, lora_weights_asset
 from influencerai_dagster.orchestration.assets.object_backups import object_backup
+from influencerai_dagster.orchestration.assets.restore_drills import restore_drill
 from influencerai_dagster.orchestration.assets.retention import apply_retention
 from influencerai_dagster.orchestration.assets.videos import generated_videos_asset
 from influencerai_dagster.orchestration.checks.backups import (
@@ -54,9 +55,11 @@ from influencerai_dagster.orchestration.resources.object_store import (
     ObjectStoreResource,
     PathStyleS3Resource,
 )
+from influencerai_dagster.orchestration.resources.restore_drills import RestoreDrillResource
 from influencerai_dagster.orchestration.resources.retention import RetentionResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
 from influencerai_dagster.orchestration.schedules.backups import database_backup_schedules
+from influencerai_dagster.orchestration.schedules.restore_drills import restore_drill_schedule
 from influencerai_dagster.orchestration.schedules.retention import (
     object_backup_schedule,
     retention_schedule,
@@ -105,6 +108,10 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "captioner": _captioner(settings, kohya_python),
         "database_backups": _database_backups(settings),
         "object_backups": _object_backups(settings, object_store),
+        "restore_drills": RestoreDrillResource(
+            database_backups=_database_backups(settings),
+            object_backups=_object_backups(settings, object_store),
+        ),
         "retention": RetentionResource(
             days=settings.retention_days,
             is_dry_run=settings.retention_dry_run,
@@ -192,6 +199,7 @@ def build_definitions(
             generated_videos_asset(pooled(render_videos)),
             database_backup,
             object_backup,
+            restore_drill,
             apply_retention,
         ],
         asset_checks=[
@@ -212,6 +220,7 @@ def build_definitions(
         schedules=[
             *database_backup_schedules(settings.backup_time_zone),
             object_backup_schedule(settings.backup_time_zone),
+            restore_drill_schedule(settings.backup_time_zone),
             retention_schedule(settings.backup_time_zone),
         ],
         sensors=[

@@ -187,6 +187,21 @@ class RestoredServer:
         return " | ".join(told[-_LOG_LINES:]) or "nothing"
 
 
+def find_bin_dir(given: Path | None) -> Path:
+    """Return the folder of PostgreSQL's programs: the one given, or where PATH has `postgres`.
+
+    Raises:
+        PermanentError: neither has it.
+    """
+    found = shutil.which("postgres", path=None if given is None else str(given))
+    if found is None:
+        raise PermanentError(
+            f"The program postgres is not in {given or 'a folder of PATH'}: set "
+            "BACKUP_POSTGRES_BIN_DIR to the folder of PostgreSQL's programs"
+        )
+    return Path(found).parent
+
+
 def give_to(folder: Path, user: int, group: int) -> None:
     """Make a user the owner of a folder and all that is in it."""
     os.chown(folder, user, group)

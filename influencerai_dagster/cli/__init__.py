@@ -10,8 +10,8 @@ from influencerai_dagster.cli.common import OurErrors
 from influencerai_dagster.cli.content import dataset_app, influencer_app, lora_app, tenant_app
 from influencerai_dagster.cli.generate import generate
 from influencerai_dagster.cli.jobs import jobs_app
-from influencerai_dagster.cli.retention import retention_app
 from influencerai_dagster.cli.restore import drill, fetch, restore
+from influencerai_dagster.cli.retention import retention_app
 from influencerai_dagster.cli.stack import demo, doctor, migrate, up
 
 app = typer.Typer(

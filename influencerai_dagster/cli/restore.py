@@ -1,6 +1,5 @@
 """`influencerai restore` and `influencerai backup drill`: for a bad day, and its rehearsal."""
 
-import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from influencerai_dagster.backup.restore import (
     run_restore,
 )
 from influencerai_dagster.backup.restore_target import RestoreTarget
+from influencerai_dagster.backup.restored_server import find_bin_dir
 from influencerai_dagster.cli.backup import barman_server
 from influencerai_dagster.cli.common import console, settings
 from influencerai_dagster.errors import PermanentError
@@ -44,9 +44,9 @@ def restore(
         str, typer.Option(help="An instant with its time zone, 2026-11-20T03:00Z, or latest.")
     ],
     into: Annotated[Path, typer.Option(help="PostgreSQL's data directory that is to be made.")],
-    dry_run: Annotated[
+    dry_run: Annotated[  # noqa: FBT002 - typer's flag
         bool, typer.Option("--dry-run", help="Only say what would be done.")
-    ] = False,  # noqa: FBT002 - typer's flag
+    ] = False,
     force: Annotated[  # noqa: FBT002 - typer's flag
         bool, typer.Option("--force", help="Move aside what is in the folder now.")
     ] = False,
@@ -61,7 +61,7 @@ def restore(
             target=RestoreTarget(into.absolute()),
             database_url=config.database_url,
             dagster_url=config.dagster_database_url,
-            bin_dir=_bin_dir(config),
+            bin_dir=find_bin_dir(config.backup_postgres_bin_dir),
             assets=_assets(config),
             is_forced=force,
         )
@@ -95,7 +95,7 @@ def drill(
             scratch_dir=(scratch or config.backup_home / "drills").absolute(),
             database_url=config.database_url,
             dagster_url=config.dagster_database_url,
-            bin_dir=_bin_dir(config),
+            bin_dir=find_bin_dir(config.backup_postgres_bin_dir),
         ),
         lambda line: console.print(escape(line), highlight=False),
         _instant(to) if to else None,
@@ -164,17 +164,6 @@ def _barman(config: Settings) -> BarmanServer:
             "point-in-time recovery, or the newest dump by pg_restore: docs/disaster-recovery.md"
         )
     return barman_server(config)
-
-
-def _bin_dir(config: Settings) -> Path:
-    if config.backup_postgres_bin_dir is not None:
-        return config.backup_postgres_bin_dir
-    found = shutil.which("postgres")
-    if found is None:
-        raise PermanentError(
-            "The program postgres is not on PATH: set BACKUP_POSTGRES_BIN_DIR to its folder"
-        )
-    return Path(found).parent
 
 
 def _instant(text: str) -> datetime | None:

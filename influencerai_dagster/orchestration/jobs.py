@@ -48,6 +48,12 @@ backup_objects_job = dg.define_asset_job(
     description="Copy new objects and database backups to the backup target.",
     tags={"dagster/max_runtime": 24 * _HOUR, "stage": "backups"},
 )
+restore_drill_job = dg.define_asset_job(
+    "restore_drill_job",
+    selection=dg.AssetSelection.assets("restore_drill"),
+    description="Restore last night's backup into scratch space and prove that it is whole.",
+    tags={"dagster/max_runtime": 12 * _HOUR, "stage": "backups"},
+)
 retention_job = dg.define_asset_job(
     "retention_job",
     selection=dg.AssetSelection.assets("retention_report", "retention_deletions"),
@@ -62,5 +68,6 @@ ALL_JOBS = (
     generate_videos_job,
     backup_database_job,
     backup_objects_job,
+    restore_drill_job,
     retention_job,
 )

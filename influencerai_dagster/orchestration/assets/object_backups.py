@@ -21,7 +21,7 @@ OBJECT_BACKUP_POOL = "object_backup"
 BARMAN_FOLDER = "barman"
 _KEEP_OBSOLETE = timedelta(days=1)
 """Barman deletes what no moment of the window needs: the copy has no reason to keep it for long."""
-_NOT_COPIED = ("/off-site/**", "/locks/**", "*.partial", "*.tmp", "*.log")
+_NOT_COPIED = ("/off-site/**", "/drills/**", "/locks/**", "*.partial", "*.tmp", "*.log")
 _LOG_SECONDS = 10.0
 _MIB = 1024**2
 

@@ -34,7 +34,7 @@ def test_a_random_moment_of_a_whole_backup_is_restored_counted_and_removed(
     report = run_drill(drill_of(system, scratch), print, None)
     assert report.problems == ()
     assert report.instant is not None
-    assert report.instant < backed_up.newest
+    assert report.instant < report.at
     assert report.rows["loras"] in {5, 6, 7, 8, 9}
     assert report.num_objects == 3 + 2 * report.rows["loras"]
     assert report.size_bytes > 0
@@ -104,7 +104,8 @@ def repacked(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     "change",
     [
-        flipped,
+        # Early: of the zeros at the end, some bytes may change and unpack to zeros again.
+        lambda data: data[:1000] + bytes([data[1000] ^ 0xFF]) + data[1001:],
         lambda data: data[:-100],
         repacked(lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:]),
     ],

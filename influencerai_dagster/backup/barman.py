@@ -1,20 +1,16 @@
 """Barman: physical backups of a PostgreSQL server over the streaming protocol, one command each.
 
-Which backup is taken when is in database.py. Source: docs.pgbarman.org, release 3.19. Listings are
-read from the `backup.info` files that Barman documents, because its own listing asks for one backup
-at a time, a third of a second each.
+Which backup is taken when is in databases.py. Source: docs.pgbarman.org, release 3.19.
 """
 
 import os
-import pwd
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psycopg2.extensions
-
+from influencerai_dagster.backup.barman_files import config_text, libpq_conninfo, read_backups
 from influencerai_dagster.backup.barman_program import (
     BACKUP_STOP_SECONDS,
     end_orphans,
@@ -22,50 +18,11 @@ from influencerai_dagster.backup.barman_program import (
     script,
 )
 from influencerai_dagster.backup.base_files import verify_files
+from influencerai_dagster.backup.wal_archive import WalArchive, missing_wal, read_wal_archive
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
-from influencerai_dagster.domain.wal import missing_segments, segment_number
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 
 _WAIT_FOR_WAL_SECONDS = 300
-_CONFIG = """\
-; Written anew by every command of influencerai: change the BACKUP_* settings instead.
-[barman]
-barman_user = {user}
-barman_home = {home}
-barman_lock_directory = {home}/locks
-configuration_files_directory = {home}/conf.d
-log_file = {home}/barman.log
-log_level = INFO
-
-[{name}]
-description = the databases of InfluencerAI
-conninfo = {conninfo}
-streaming_conninfo = {conninfo}
-backup_method = postgres
-streaming_archiver = on
-slot_name = {slot_name}
-create_slot = auto
-compression = gzip
-retention_policy = RECOVERY WINDOW OF {retention_days} DAYS
-wal_retention_policy = main
-immediate_checkpoint = true
-parallel_jobs = 2
-"""
-
-
-@dataclass(frozen=True)
-class WalArchive:
-    """What of the WAL is kept.
-
-    Attributes:
-        last_wal: the newest segment that is whole, None if there is none.
-        partial_wal: the segment that is being received, None if none is.
-        received_at: when bytes of WAL last came, UTC; None if none did.
-    """
-
-    last_wal: str | None
-    partial_wal: str | None
-    received_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -118,16 +75,14 @@ class BarmanServer:
         home = self.home.resolve()
         for folder in (home, home / "locks", home / "conf.d"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        text = _CONFIG.format(
-            user=_user_name(),
+        text = config_text(
             home=home,
             name=self.name,
-            conninfo=self.conninfo.replace("%", "%%"),  # configparser's own sign
+            conninfo=self.conninfo,
             slot_name=self.slot_name,
             retention_days=self.retention_days,
+            postgres_bin_dir=self.postgres_bin_dir,
         )
-        if self.postgres_bin_dir is not None:
-            text += f"path_prefix = {self.postgres_bin_dir.resolve()}\n"
         draft = self.config_path.with_suffix(f".{os.getpid()}")
         draft.write_text(text)
         draft.replace(self.config_path)
@@ -165,7 +120,7 @@ class BarmanServer:
 
     def list_backups(self) -> list[BackupInfo]:
         """Return all backups, also broken ones, oldest first."""
-        return sorted(self._read_backups(), key=lambda backup: backup.backup_id)
+        return sorted(read_backups(self.folder), key=lambda backup: backup.backup_id)
 
     def obsolete_backups(self) -> list[str]:
         """Return the ids of those that no moment of the recovery window needs, by Barman's rule."""
@@ -222,9 +177,7 @@ class BarmanServer:
 
     def missing_wal(self, since_wal: str) -> Sequence[str]:
         """Return the segments that are not there between one and the newest."""
-        names = {path.name for path in self.folder.glob("wals/*/*")}
-        names |= {path.stem for path in self.folder.glob("streaming/*")}
-        return missing_segments(names, since_wal)
+        return missing_wal(self.folder, since_wal)
 
     def receive_wal_command(self) -> list[str]:
         """Return the program that receives WAL until the server goes away; one runs at a time."""
@@ -264,27 +217,7 @@ class BarmanServer:
 
     def archive_status(self) -> WalArchive:
         """Return what of the WAL is on disk; works while the server is down."""
-        archived = [
-            path for path in self.folder.glob("wals/*/*") if segment_number(path.name) is not None
-        ]
-        streaming = [path for path in self.folder.glob("streaming/*") if path.is_file()]
-        whole = [
-            path.name for path in (*archived, *streaming) if segment_number(path.name) is not None
-        ]
-        partial = [path for path in streaming if path.suffix == ".partial"]
-        times = [path.stat().st_mtime for path in partial or archived]
-        return WalArchive(
-            last_wal=max(whole, default=None),
-            partial_wal=max((path.stem for path in partial), default=None),
-            received_at=datetime.fromtimestamp(max(times), UTC) if times else None,
-        )
-
-    def _read_backups(self) -> Iterator[BackupInfo]:
-        for path in self.folder.glob("meta/*-backup.info"):
-            fields = dict(
-                line.split("=", maxsplit=1) for line in path.read_text().splitlines() if "=" in line
-            )
-            yield _backup_info(path.name.removesuffix("-backup.info"), fields)
+        return read_wal_archive(self.folder)
 
     def _run(
         self,
@@ -311,42 +244,3 @@ class BarmanServer:
             return error
         problems = "; ".join(f"{name}: {hint}" for name, hint in self.check().items())
         return TransientError(f"Barman refused to take a backup of {self.name}: {problems}")
-
-
-def libpq_conninfo(url: str) -> tuple[str, dict[str, str]]:
-    """Return a database URL as libpq's keywords and values, and its password as a variable."""
-    parts = psycopg2.extensions.parse_dsn(url.replace("postgresql+psycopg2://", "postgresql://", 1))
-    password = parts.pop("password", None)
-    conninfo: str = psycopg2.extensions.make_dsn(**parts)
-    return conninfo, {} if password is None else {"PGPASSWORD": password}
-
-
-def _backup_info(backup_id: str, fields: dict[str, str]) -> BackupInfo:
-    def known(name: str) -> str | None:
-        value = fields.get(name, "None")
-        return None if value in {"None", ""} else value
-
-    begin, end = known("begin_time"), known("end_time")
-    status = BackupStatus(known("status") or "EMPTY")
-    parent = known("parent_backup_id")
-    return BackupInfo(
-        backup_id=backup_id,
-        kind=BackupKind.INCREMENTAL if parent else BackupKind.FULL,
-        status=status,
-        begin=datetime.fromisoformat(begin).astimezone(UTC) if begin else None,
-        end=datetime.fromisoformat(end).astimezone(UTC) if end else None,
-        size_bytes=int(known("deduplicated_size") or known("size") or 0),
-        begin_wal=known("begin_wal"),
-        end_wal=known("end_wal"),
-        parent_backup_id=parent,
-        error=known("error"),
-    )
-
-
-def _user_name() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        raise PermanentError(
-            f"User id {os.geteuid()} has no name in /etc/passwd, which Barman needs: add one"
-        ) from None

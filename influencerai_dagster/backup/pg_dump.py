@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psycopg2.extensions
 
-from influencerai_dagster.backup.barman import libpq_conninfo
+from influencerai_dagster.backup.barman_files import libpq_conninfo
 from influencerai_dagster.domain.backups import (
     BackupInfo,
     BackupKind,

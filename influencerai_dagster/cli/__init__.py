@@ -5,6 +5,7 @@ Errors of ours end a command with their text and exit code 1; only unexpected on
 
 import typer
 
+from influencerai_dagster.cli.backup import backup_app
 from influencerai_dagster.cli.common import OurErrors
 from influencerai_dagster.cli.content import dataset_app, influencer_app, lora_app, tenant_app
 from influencerai_dagster.cli.generate import generate
@@ -28,3 +29,4 @@ app.add_typer(dataset_app, name="dataset")
 app.add_typer(lora_app, name="lora")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(retention_app, name="retention")
+app.add_typer(backup_app, name="backup")

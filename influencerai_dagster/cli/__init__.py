@@ -10,6 +10,7 @@ from influencerai_dagster.cli.common import OurErrors
 from influencerai_dagster.cli.content import dataset_app, influencer_app, lora_app, tenant_app
 from influencerai_dagster.cli.generate import generate
 from influencerai_dagster.cli.jobs import jobs_app
+from influencerai_dagster.cli.object_backup import backup_objects
 from influencerai_dagster.cli.retention import retention_app
 from influencerai_dagster.cli.stack import demo, doctor, migrate, up
 
@@ -30,3 +31,4 @@ app.add_typer(lora_app, name="lora")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(retention_app, name="retention")
 app.add_typer(backup_app, name="backup")
+backup_app.command("objects")(backup_objects)

@@ -16,14 +16,19 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-from influencerai_dagster.backup.places import BackupTarget, Place
+from influencerai_dagster.backup.places import OFF_SITE_FOLDER, BackupTarget, Place
 from influencerai_dagster.backup.rclone import CopyProgress, CopyResult, Rclone
 from influencerai_dagster.domain.backups import is_past_window, still_missing
 from influencerai_dagster.errors import PermanentError
 
 OBJECTS = "objects"
+BARMAN = "barman"
+_KEEP_OBSOLETE = timedelta(days=1)
+"""Barman deletes what no moment of the window needs: the copy has no reason to keep it for long."""
+_NOT_COPIED = (f"/{OFF_SITE_FOLDER}/**", "/locks/**", "*.partial", "*.tmp", "*.log")
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
@@ -144,6 +149,43 @@ def copy_objects(
         missing_at_source={key: at for key, at in missing.items() if key not in set(pruned)},
         pruned=pruned,
     )
+
+
+def copy_all(
+    assets: Place,
+    home: Path | None,
+    target: BackupTarget,
+    *,
+    recovery_window: timedelta,
+    on_progress: Callable[[str, CopyProgress], None],
+) -> dict[str, ObjectBackupReport]:
+    """Copy the bucket of assets, then the backups of the databases; return the reports by folder.
+
+    Args:
+        assets: the bucket.
+        home: BACKUP_HOME, copied off-site; None, or a folder that is not there, copies none.
+        target: where the backup goes.
+        recovery_window: as in `copy_objects`.
+        on_progress: called with the folder and how far it is.
+    """
+    reports = {
+        OBJECTS: copy_objects(
+            assets,
+            target,
+            recovery_window=recovery_window,
+            on_progress=partial(on_progress, OBJECTS),
+        )
+    }
+    if home is not None and home.is_dir():
+        reports[BARMAN] = copy_objects(
+            home,
+            target,
+            recovery_window=_KEEP_OBSOLETE,
+            folder=BARMAN,
+            exclude=_NOT_COPIED,
+            on_progress=partial(on_progress, BARMAN),
+        )
+    return reports
 
 
 def missing_keys(store: Place, keys: Collection[str]) -> set[str]:

@@ -39,6 +39,8 @@ class Bucket:
         return f"{self.name}/{self.prefix.strip('/')}".rstrip("/")
 
 
+OFF_SITE_FOLDER = "off-site"
+
 Place = Bucket | Path
 """A bucket, or a folder of this machine (which may be a mount)."""
 
@@ -111,6 +113,11 @@ def _place(name: str, place: Place) -> dict[str, str]:
 def _remote(name: str, **options: str) -> dict[str, str]:
     prefix = f"RCLONE_CONFIG_{name.upper()}_"
     return {f"{prefix}{option.upper()}": value for option, value in options.items() if value}
+
+
+def off_site(home: Path) -> Path:
+    """Return the folder in BACKUP_HOME that is the target while BACKUP_TARGET is not set."""
+    return home.resolve() / OFF_SITE_FOLDER
 
 
 def named_place(

@@ -12,7 +12,6 @@ from rich.table import Column, Table
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.drill import Drill, run_drill
 from influencerai_dagster.backup.objects import restore_objects
-from influencerai_dagster.backup.places import BackupTarget, Bucket, named_place
 from influencerai_dagster.backup.recovery import choose
 from influencerai_dagster.backup.restore import (
     Assets,
@@ -26,6 +25,7 @@ from influencerai_dagster.backup.restore_target import RestoreTarget
 from influencerai_dagster.backup.restored_server import find_bin_dir
 from influencerai_dagster.cli.backup import barman_server
 from influencerai_dagster.cli.common import console, settings
+from influencerai_dagster.cli.object_backup import assets_bucket, backup_target
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.stopped_stack import with_object_store
 from influencerai_dagster.settings import Settings
@@ -123,38 +123,18 @@ def fetch() -> None:
         raise typer.Exit(1)
 
 
-def backup_target(config: Settings) -> BackupTarget:
-    """Return where the settings say that backups go."""
-    key = config.backup_encryption_key
-    place = named_place(
-        config.backup_target or str(config.backup_home.resolve() / "off-site"),
-        endpoint_url=config.backup_s3_endpoint,
-        access_key=config.backup_s3_key,
-        secret_key=config.backup_s3_secret.get_secret_value(),
-        region=config.backup_s3_region,
-    )
-    return BackupTarget(place, key.get_secret_value() if key else "", config.backup_bandwidth_limit)
-
-
 def _assets(config: Settings) -> Assets:
-    secret = config.s3_secret.get_secret_value()
     client = make_s3_client(
         endpoint_url=config.s3_endpoint,
         access_key=config.s3_key,
-        secret_key=secret,
+        secret_key=config.s3_secret.get_secret_value(),
         region=config.s3_region,
         path_style=config.s3_force_path_style,
         checksum_mode=config.s3_checksum_mode,
     )
-    place = Bucket(
-        config.s3_bucket,
-        endpoint_url=config.s3_endpoint,
-        access_key=config.s3_key,
-        secret_key=secret,
-        region=config.s3_region,
-        is_path_style=config.s3_force_path_style,
+    return Assets(
+        ObjectStore(client, config.s3_bucket), assets_bucket(config), backup_target(config)
     )
-    return Assets(ObjectStore(client, config.s3_bucket), place, backup_target(config))
 
 
 def _barman(config: Settings) -> BarmanServer:

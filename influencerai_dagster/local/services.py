@@ -217,9 +217,8 @@ class Stack:
 
 def _pool_limits(settings: Settings) -> dict[str, int]:
     if settings.gpu_shared:
-        return {"gpu": 1, "object_backup": 1}
+        return {"gpu": 1}
     return {
-        "object_backup": 1,
         "image_generation": settings.queue_concurrency_content_gen,
         "video_generation": settings.queue_concurrency_video_gen,
         "lora_training": settings.queue_concurrency_lora_training,

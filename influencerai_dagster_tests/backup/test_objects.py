@@ -1,5 +1,10 @@
 """Copies of a bucket: incremental, checked, kept for long enough, and brought back."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -251,3 +256,32 @@ def test_a_source_that_is_not_there_is_not_an_empty_one(
     with pytest.raises((PermanentError, TransientError)):
         backup(places[what], target, NOW + 400 * DAY)
     assert filled.get(PICTURE) == (tmp_path / "backup" / "objects" / PICTURE).read_bytes()
+
+
+def test_a_backup_that_was_killed_goes_on_where_it_was(
+    source: Bucket, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    for number in range(4):
+        object_store.put_latest(f"images/demo/{number}.png", bytes(1024**2))
+    script = (
+        "import sys\n"
+        "from datetime import timedelta\n"
+        "from pathlib import Path\n"
+        "from influencerai_dagster.backup.objects import copy_objects\n"
+        "from influencerai_dagster.backup.places import BackupTarget, Bucket\n"
+        "target = BackupTarget(Path(sys.argv[4]), bandwidth_limit='1M')\n"
+        "source = Bucket(*sys.argv[1:3], 'test-access', sys.argv[3])\n"
+        "copy_objects(source, target, recovery_window=timedelta(days=30))\n"
+    )
+    values = (source.name, str(source.endpoint_url), source.secret_key, str(tmp_path / "backup"))
+    with subprocess.Popen([sys.executable, "-c", script, *values], start_new_session=True) as copy:
+        deadline = time.monotonic() + 20
+        while not list(tmp_path.glob("backup/objects/images/demo/*.png")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(copy.pid, signal.SIGKILL)
+    there = len(list(tmp_path.glob("backup/objects/images/demo/*.png")))
+    assert 1 <= there < 4
+    report = backup(source, BackupTarget(tmp_path / "backup"))
+    assert len(report.copied) == 4 - there
+    assert len(list(tmp_path.glob("backup/objects/images/demo/*.png"))) == 4

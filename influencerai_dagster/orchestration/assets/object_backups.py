@@ -5,12 +5,11 @@ What is copied, kept and deleted there lives in backup/objects.py.
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 
-from influencerai_dagster.backup.objects import ObjectBackupReport, copy_objects
+from influencerai_dagster.backup.objects import OBJECTS, ObjectBackupReport, copy_all
 from influencerai_dagster.backup.rclone import CopyProgress
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, Metadata, table
@@ -18,10 +17,6 @@ from influencerai_dagster.orchestration.resources.object_backups import ObjectBa
 
 OBJECT_BACKUP_POOL = "object_backup"
 """One slot: two copies at once would only wait for each other's network."""
-BARMAN_FOLDER = "barman"
-_KEEP_OBSOLETE = timedelta(days=1)
-"""Barman deletes what no moment of the window needs: the copy has no reason to keep it for long."""
-_NOT_COPIED = ("/off-site/**", "/drills/**", "/locks/**", "*.partial", "*.tmp", "*.log")
 _LOG_SECONDS = 10.0
 _MIB = 1024**2
 
@@ -52,23 +47,13 @@ def object_backup(
     """Copy what the backup lacks, and delete there what is past its time."""
     target = object_backups.backup_target()
     with dagster_failures(context.retry_number):
-        report = copy_objects(
+        reports = copy_all(
             object_backups.source(),
+            Path(object_backups.home) if object_backups.is_off_site else None,
             target,
             recovery_window=object_backups.recovery_window,
-            on_progress=_log_progress(context, "objects"),
+            on_progress=_log_progress(context),
         )
-        reports = {"objects": report}
-        home = Path(object_backups.home)
-        if object_backups.is_off_site and home.is_dir():
-            reports[BARMAN_FOLDER] = copy_objects(
-                home,
-                target,
-                recovery_window=_KEEP_OBSOLETE,
-                folder=BARMAN_FOLDER,
-                exclude=_NOT_COPIED,
-                on_progress=_log_progress(context, "database backups"),
-            )
     failures = {key: why for item in reports.values() for key, why in item.failures.items()}
     for key, why in failures.items():
         context.log.error(f"{key} is not in the backup: {why}")
@@ -85,10 +70,10 @@ def object_backup(
     )
 
 
-def _log_progress(context: dg.AssetExecutionContext, what: str) -> Callable[[CopyProgress], None]:
+def _log_progress(context: dg.AssetExecutionContext) -> Callable[[str, CopyProgress], None]:
     logged_at = time.monotonic()
 
-    def log(progress: CopyProgress) -> None:
+    def log(what: str, progress: CopyProgress) -> None:
         nonlocal logged_at
         if progress.num_to_copy and time.monotonic() - logged_at >= _LOG_SECONDS:
             logged_at = time.monotonic()
@@ -104,7 +89,7 @@ def _log_progress(context: dg.AssetExecutionContext, what: str) -> Callable[[Cop
 
 
 def _metadata(reports: dict[str, ObjectBackupReport], *, is_off_site: bool) -> Metadata:
-    objects = reports["objects"]
+    objects = reports[OBJECTS]
     copied = {key: size for item in reports.values() for key, size in item.copied.items()}
     failures = {key: why for item in reports.values() for key, why in item.failures.items()}
     return {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from influencerai_dagster.backup.places import BackupTarget, Bucket, named_place
+from influencerai_dagster.backup.places import BackupTarget, Bucket, named_place, off_site
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 
 
@@ -54,7 +54,7 @@ class ObjectBackupResource(dg.ConfigurableResource):  # type: ignore[type-arg] #
     def backup_target(self) -> BackupTarget:
         """Return where the backup goes."""
         place = named_place(
-            self.target or str(Path(self.home).resolve() / "off-site"),
+            self.target or str(off_site(Path(self.home))),
             endpoint_url=self.endpoint_url,
             access_key=self.access_key,
             secret_key=self.secret_key,

@@ -24,7 +24,9 @@ from influencerai_dagster.local.backups import wal_receiver
 from influencerai_dagster.local.environment import (
     child_environment,
     postgres_server,
+    remove_stack_env,
     s3_server,
+    write_stack_env,
 )
 from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster.local.processes import free_port
@@ -72,8 +74,12 @@ class LocalStack:
             for name in ("DATABASE_URL", "DAGSTER_DATABASE_URL"):
                 migrate.ensure_database(self.environment[name])
             migrate.upgrade(self.database_url)
-            with self._receiver():
-                yield
+            write_stack_env(self.settings)
+            try:
+                with self._receiver():
+                    yield
+            finally:
+                remove_stack_env(self.settings)
 
     @contextmanager
     def _receiver(self) -> Iterator[None]:

@@ -29,6 +29,7 @@ ASSETS = {
     ),
     "database_backup": ("backups", None, {"postgres", "barman"}, set()),
     "object_backup": ("backups", None, {"s3", "rclone"}, set()),
+    "restore_drill": ("backups", None, {"postgres", "barman", "rclone"}, set()),
     "retention_report": ("retention", None, {"s3", "postgres"}, set()),
     "retention_deletions": ("retention", None, {"s3", "postgres"}, {"retention_report"}),
 }
@@ -57,6 +58,7 @@ JOBS = {
     "generate_videos_job": {"generated_videos"},
     "backup_database_job": {"database_backup"},
     "backup_objects_job": {"object_backup"},
+    "restore_drill_job": {"restore_drill"},
     "retention_job": {"retention_report", "retention_deletions"},
 }
 
@@ -64,6 +66,7 @@ SCHEDULES = {
     "database_backup_full_schedule": "0 2 * * *",
     "database_backup_incremental_schedule": "0 8,14,20 * * *",
     "object_backup_schedule": "30 2,8,14,20 * * *",
+    "restore_drill_schedule": "0 4 * * 0",
     "retention_schedule": "0 4 * * *",
 }
 
@@ -73,7 +76,7 @@ POOLS = {
     "render_images": "image_generation",
     "render_videos": "video_generation",
 }
-OTHER_POOLS = {"database_backup": "database_backup", "object_backup": "object_backup"}
+OTHER_POOLS = {name: name for name in ("database_backup", "object_backup", "restore_drill")}
 
 SENSORS = {
     "dataset_upload_sensor",

@@ -11,7 +11,8 @@ from rich.table import Column, Table
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.drill import Drill, run_drill
-from influencerai_dagster.backup.objects import restore_objects
+from influencerai_dagster.backup.objects import OBJECTS, restore_objects
+from influencerai_dagster.backup.places import Place
 from influencerai_dagster.backup.recovery import choose
 from influencerai_dagster.backup.restore import (
     Assets,
@@ -110,15 +111,21 @@ def drill(
         raise typer.Exit(1)
 
 
-def fetch() -> None:
+def fetch(
+    objects: Annotated[  # noqa: FBT002 - typer's flag
+        bool, typer.Option("--objects", help="The objects, to the bucket, instead.")
+    ] = False,
+) -> None:
     """Copy the databases' backups from BACKUP_TARGET to BACKUP_HOME; what is there stays."""
     config = settings()
-    home = config.backup_home.absolute()
-    home.mkdir(parents=True, exist_ok=True)
-    report = restore_objects(backup_target(config), home, None, folder=_BARMAN)
+    into: Place = assets_bucket(config) if objects else config.backup_home.absolute()
+    if isinstance(into, Path):
+        into.mkdir(parents=True, exist_ok=True)
+    folder = OBJECTS if objects else _BARMAN
+    report = restore_objects(backup_target(config), into, None, folder=folder)
     for name, why in report.not_found.items():
         console.print(f"[bold red]missing:[/] {escape(name)}: {escape(why)}", highlight=False)
-    console.print(f"{len(report.copied)} files came back to {home}")
+    console.print(f"{len(report.copied)} files came back to {into}")
     if report.not_found:
         raise typer.Exit(1)
 

@@ -1,7 +1,7 @@
 """The local stack while it is down: its settings, and its S3 server alone, for a restore."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from influencerai_dagster.local.environment import (
@@ -34,10 +34,7 @@ def with_object_store(own: Settings) -> Iterator[Settings]:
     if own.s3_endpoint not in {None, stack["S3_ENDPOINT"]}:
         yield own
         return
-    wanted = {name.lower(): value for name, value in stack.items()}
-    known = {name: value for name, value in wanted.items() if name in Settings.model_fields}
-    given = {name: value for name, value in known.items() if name not in own.model_fields_set}
-    settings = load_settings(**given)
+    settings = own if own.s3_endpoint else _stack_settings(own, stack)
     if _answers(own.local_s3_port):
         yield settings
         return
@@ -45,6 +42,18 @@ def with_object_store(own: Settings) -> Iterator[Settings]:
     with Supervisor([service], data_dir=own.data_dir.resolve(), announce=print) as supervisor:
         supervisor.start()
         yield settings
+
+
+def _stack_settings(own: Settings, stack: Mapping[str, str]) -> Settings:
+    """Return the stack's settings below those that were made."""
+    values = {name.lower(): value for name, value in stack.items()}
+    return load_settings(
+        **{
+            name: value
+            for name, value in values.items()
+            if name in Settings.model_fields and name not in own.model_fields_set
+        }
+    )
 
 
 def _answers(port: int) -> bool:

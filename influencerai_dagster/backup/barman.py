@@ -263,8 +263,8 @@ class BarmanServer:
 
     def _begin_archive(self) -> None:
         """Have the first segment archived: until then Barman refuses, as if no WAL came."""
-        status = self.archive_status()
-        if status.last_wal is None and status.partial_wal is not None:
+        is_receiving = any(self.folder.glob("streaming/*"))
+        if is_receiving and not any(self.folder.glob("wals/*/*")):
             self.switch_wal()
 
     def _explained(self, error: InfluencerAIError) -> InfluencerAIError:

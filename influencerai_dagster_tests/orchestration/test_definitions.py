@@ -27,6 +27,7 @@ ASSETS = {
         {"s3", "comfyui", "ffmpeg"},
         {"generated_images"},
     ),
+    "database_backup": ("backups", None, {"postgres", "barman"}, set()),
 }
 """Asset: group, partition set, kinds, what it is made from."""
 
@@ -40,6 +41,8 @@ CHECKS = {
     "generated_images:no_job_failed": False,
     "generated_videos:every_output_is_stored": False,
     "generated_videos:no_job_failed": False,
+    "database_backup:no_database_backup_is_too_old": False,
+    "database_backup:wal_is_received": False,
 }
 """Check: whether it blocks."""
 
@@ -48,16 +51,25 @@ JOBS = {
     "train_lora_job": {"lora_weights", "lora_samples"},
     "generate_images_job": {"generated_images"},
     "generate_videos_job": {"generated_videos"},
+    "backup_database_job": {"database_backup"},
 }
 
-POOLS = {
+GPU_POOLS = {
     "train_lora": "lora_training",
     "render_lora_samples": "image_generation",
     "render_images": "image_generation",
     "render_videos": "video_generation",
 }
 
+POOLS = {**GPU_POOLS, "database_backup": "database_backup"}
+
+SCHEDULES = {
+    "database_backup_full_schedule": "0 2 * * *",
+    "database_backup_incremental_schedule": "0 8,14,20 * * *",
+}
+
 SENSORS = {
+    "database_backup_sensor",
     "dataset_upload_sensor",
     "pending_jobs_sensor",
     "stale_runs_sensor",
@@ -96,7 +108,8 @@ def test_every_asset_has_an_owner_and_a_catalogue_text(
     specs: dict[str, dg.AssetSpec], asset: str
 ) -> None:
     assert specs[asset].owners == ["team:studio"]
-    assert "one partition is one" in (specs[asset].description or "").lower().replace("\n", " ")
+    words = "one partition is one" if ASSETS[asset][1] else "it has no partitions"
+    assert words in (specs[asset].description or "").lower().replace("\n", " ")
 
 
 def test_the_checks_and_which_of_them_block() -> None:
@@ -158,7 +171,7 @@ def test_what_holds_the_gpu_names_its_pool() -> None:
 
 def test_on_a_shared_gpu_all_that_holds_it_has_one_pool() -> None:
     location = build_definitions(load_settings(gpu_shared=True))
-    assert pools_of(location) == dict.fromkeys(POOLS, "gpu")
+    assert pools_of(location) == {**POOLS, **dict.fromkeys(GPU_POOLS, "gpu")}
 
 
 def test_a_shared_gpu_changes_nothing_but_the_pools() -> None:
@@ -199,6 +212,16 @@ def test_the_sensors_run_from_the_start() -> None:
         assert sensor.description
 
 
+def test_the_schedules_run_from_the_start_in_the_time_zone_of_the_setting() -> None:
+    location = build_definitions(load_settings(backup_time_zone="Europe/Berlin"))
+    schedules = {item.name: item for item in location.get_repository_def().schedule_defs}
+    assert {name: item.cron_schedule for name, item in schedules.items()} == SCHEDULES
+    for schedule in schedules.values():
+        assert schedule.execution_timezone == "Europe/Berlin"
+        assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+        assert schedule.description
+
+
 def test_no_secret_reaches_the_snapshot_that_the_web_server_reads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -206,6 +229,8 @@ def test_no_secret_reaches_the_snapshot_that_the_web_server_reads(
         "S3_KEY": "planted-access-key",
         "S3_SECRET": "planted-s3-secret",
         "DATABASE_URL": "postgresql://influencerai:planted-password@127.0.0.1/influencerai",
+        "DAGSTER_DATABASE_URL": "postgresql://influencerai:planted-password@127.0.0.1/dagster",
+        "BACKUP_DATABASE_URL": "postgresql://backup:planted-password@127.0.0.1/postgres",
         "OPENROUTER_API_KEY": "planted-openrouter-key",
         "JWT_SECRET": "planted-jwt-secret",
     }
@@ -217,7 +242,7 @@ def test_no_secret_reaches_the_snapshot_that_the_web_server_reads(
     snapshot = dg.serialize_value(RepositorySnap.from_def(location.get_repository_def()))
 
     assert "planted" not in snapshot
-    for name in ("S3_KEY", "S3_SECRET", "DATABASE_URL", "OPENROUTER_API_KEY"):
+    for name in planted.keys() - {"JWT_SECRET"}:
         assert name in snapshot
 
 

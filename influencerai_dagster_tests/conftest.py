@@ -19,6 +19,9 @@ from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.processes import clean_leftovers, free_port
 from influencerai_dagster.local.supervisor import Service, Supervisor
+from influencerai_dagster_tests.database_server import database_server
+
+__all__ = ["database_server"]
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

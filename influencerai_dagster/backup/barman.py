@@ -4,6 +4,7 @@ Which backup is taken when is in databases.py. Source: docs.pgbarman.org, releas
 """
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,11 +19,19 @@ from influencerai_dagster.backup.barman_program import (
     script,
 )
 from influencerai_dagster.backup.base_files import verify_files
-from influencerai_dagster.backup.wal_archive import WalArchive, missing_wal, read_wal_archive
+from influencerai_dagster.backup.wal_archive import (
+    WalArchive,
+    is_followed,
+    missing_wal,
+    read_wal_archive,
+)
+from influencerai_dagster.backup.wal_lag import postgres_cursor
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 
-_WAIT_FOR_WAL_SECONDS = 300
+_SWITCH_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+_WRITE = "SELECT pg_logical_emit_message(true, 'influencerai', 'a new segment')"
 
 
 @dataclass(frozen=True)
@@ -104,13 +113,13 @@ class BarmanServer:
         self.remove_unfinished()
         self._begin_archive()
         before = {backup.backup_id for backup in self.list_backups()}
-        options = ["--wait", "--wait-timeout", str(_WAIT_FOR_WAL_SECONDS)]
-        if kind is BackupKind.INCREMENTAL:
-            options += ["--incremental", "latest-full"]
+        options = ["--incremental", "latest-full"] if kind is BackupKind.INCREMENTAL else []
         try:
             answer = self._run("backup", *options, self.name, stop_seconds=BACKUP_STOP_SECONDS)
         except InfluencerAIError as error:
             raise self._explained(error) from error
+        self.switch_wal()  # with it comes the last segment that the backup needs
+        self._run("check-backup", self.name, str(answer.get("backup_id")))
         found = {backup.backup_id: backup for backup in self.list_backups()}
         backup = found.get(str(answer.get("backup_id")))
         if backup is None or backup.backup_id in before or not backup.is_whole:
@@ -188,9 +197,28 @@ class BarmanServer:
         self._run("archive-wal", self.name)
 
     def switch_wal(self) -> None:
-        """Let the server begin a new segment and wait until the old one is in the archive."""
-        options = ("--force", "--archive", "--archive-timeout", "60")
-        self._run("switch-wal", *options, self.name)
+        """Let the server begin a new segment, and archive the one before.
+
+        Not by Barman's own command: Barman archives a segment once the next one has begun to come,
+        for which that command waits, on a quiet server until its time is over.
+
+        Raises:
+            TransientError: it was not received within a minute.
+        """
+        with postgres_cursor(self.database_url) as cursor:
+            cursor.execute(_WRITE)  # a segment without content would not be switched
+            cursor.execute("SELECT pg_walfile_name(pg_switch_wal())")
+            ((segment,),) = cursor.fetchall()
+            cursor.execute(_WRITE)
+        deadline = time.monotonic() + _SWITCH_SECONDS
+        while not is_followed(self.folder, segment):
+            if time.monotonic() > deadline:
+                raise TransientError(
+                    f"WAL segment {segment} was not received within {_SWITCH_SECONDS:g} s: keep "
+                    "`influencerai backup receive-wal` running"
+                )
+            time.sleep(_POLL_SECONDS)
+        self.archive_wal()
 
     def recover(self, backup_id: str, target_time: datetime | None, into: Path) -> None:
         """Restore a backup into a data directory that is empty or not there; nothing is started.
@@ -235,7 +263,8 @@ class BarmanServer:
 
     def _begin_archive(self) -> None:
         """Have the first segment archived: until then Barman refuses, as if no WAL came."""
-        if self.archive_status().last_wal is None and set(self.check()) == {"wal archive"}:
+        is_receiving = any(self.folder.glob("streaming/*"))
+        if is_receiving and not any(self.folder.glob("wals/*/*")):
             self.switch_wal()
 
     def _explained(self, error: InfluencerAIError) -> InfluencerAIError:

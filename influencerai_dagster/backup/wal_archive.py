@@ -1,4 +1,4 @@
-"""The WAL in Barman's folder: archived segments in `wals/`, what is being received in `streaming/`."""
+"""The WAL in Barman's folder: archived segments, and what is being received."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +42,14 @@ def missing_wal(folder: Path, since_wal: str) -> Sequence[str]:
     names = {path.name for path in folder.glob("wals/*/*")}
     names |= {path.stem for path in folder.glob("streaming/*")}
     return missing_segments(names, since_wal)
+
+
+def is_followed(folder: Path, segment: str) -> bool:
+    """Say whether a segment was received as a whole, and the next one has begun to come."""
+    if any(folder.glob(f"wals/*/{segment}")):
+        return True
+    streaming = {path.stem for path in folder.glob("streaming/*")}
+    return segment in streaming and max(streaming) > segment
 
 
 def _is_segment(path: Path) -> bool:

@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.drill import Drill, run_drill
+from influencerai_dagster.backup.empty_folders import make_empty_folders
 from influencerai_dagster.backup.objects import OBJECTS, restore_objects
 from influencerai_dagster.backup.places import Place
 from influencerai_dagster.backup.recovery import choose
@@ -123,6 +124,8 @@ def fetch(
         into.mkdir(parents=True, exist_ok=True)
     folder = OBJECTS if objects else _BARMAN
     report = restore_objects(backup_target(config), into, None, folder=folder)
+    if isinstance(into, Path):
+        make_empty_folders(into)
     for name, why in report.not_found.items():
         console.print(f"[bold red]missing:[/] {escape(name)}: {escape(why)}", highlight=False)
     console.print(f"{len(report.copied)} files came back to {into}")

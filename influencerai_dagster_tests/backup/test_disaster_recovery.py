@@ -86,7 +86,7 @@ class LocalStack:
         command = wal_receiver(self.environment).command
         with subprocess.Popen(command, env=self.environment, cwd=self.folder) as process:
             try:
-                self._wait_until(lambda: self.barman().archive_status().partial_wal is not None)
+                self._wait_until(self._is_receiving)
                 yield
             finally:
                 process.terminate()
@@ -123,6 +123,9 @@ class LocalStack:
             assert done.returncode == 0, f"{shown}\n{done.stdout}{done.stderr}"
             output += done.stdout
         return output
+
+    def _is_receiving(self) -> bool:
+        return not any("receive" in name or "slot" in name for name in self.barman().check())
 
     def back_up(self) -> None:
         """Take a full backup; Barman refuses for a moment after its receiver has started."""

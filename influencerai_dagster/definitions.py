@@ -12,11 +12,19 @@ import dagster as dg
 
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.orchestration import jobs
+from influencerai_dagster.orchestration.assets.backups import database_backup
 from influencerai_dagster.orchestration.assets.captions import captions
 from influencerai_dagster.orchestration.assets.datasets import dataset
 from influencerai_dagster.orchestration.assets.images import generated_images_asset
 from influencerai_dagster.orchestration.assets.loras import lora_samples_asset, lora_weights_asset
+from influencerai_dagster.orchestration.assets.object_backups import object_backup
+from influencerai_dagster.orchestration.assets.restore_drills import restore_drill
+from influencerai_dagster.orchestration.assets.retention import apply_retention
 from influencerai_dagster.orchestration.assets.videos import generated_videos_asset
+from influencerai_dagster.orchestration.checks.backups import (
+    no_database_backup_is_too_old,
+    wal_is_received,
+)
 from influencerai_dagster.orchestration.checks.captions import every_image_has_a_caption
 from influencerai_dagster.orchestration.checks.datasets import (
     dataset_has_images,
@@ -31,25 +39,38 @@ from influencerai_dagster.orchestration.checks.outputs import (
     jobs_completed_check,
     outputs_stored_check,
 )
+from influencerai_dagster.orchestration.checks.retention import object_store_has_space
 from influencerai_dagster.orchestration.io_managers.manifests import manifest_io_manager
 from influencerai_dagster.orchestration.ops.loras import render_lora_samples, train_lora
 from influencerai_dagster.orchestration.ops.rendering import render_images, render_videos
 from influencerai_dagster.orchestration.pools import on_shared_gpu
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
 from influencerai_dagster.orchestration.resources.engines import (
     CaptionerResource,
     ComfyUIResource,
     KohyaResource,
 )
+from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource
 from influencerai_dagster.orchestration.resources.object_store import (
     ObjectStoreResource,
     PathStyleS3Resource,
 )
+from influencerai_dagster.orchestration.resources.restore_drills import RestoreDrillResource
+from influencerai_dagster.orchestration.resources.retention import RetentionResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
+from influencerai_dagster.orchestration.schedules.backups import database_backup_schedules
+from influencerai_dagster.orchestration.schedules.restore_drills import restore_drill_schedule
+from influencerai_dagster.orchestration.schedules.retention import (
+    object_backup_schedule,
+    retention_schedule,
+)
 from influencerai_dagster.orchestration.sensors.automation import lora_automation_sensor
+from influencerai_dagster.orchestration.sensors.database_backups import database_backup_sensor
 from influencerai_dagster.orchestration.sensors.dataset_uploads import dataset_upload_sensor
 from influencerai_dagster.orchestration.sensors.pending_jobs import pending_jobs_sensor
 from influencerai_dagster.orchestration.sensors.stale_runs import stale_runs_sensor
+from influencerai_dagster.orchestration.sensors.storage_pauses import storage_pause_sensor
 from influencerai_dagster.settings import Settings, load_settings
 
 
@@ -90,6 +111,17 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             is_gpu_shared=settings.gpu_shared,
         ),
         "captioner": _captioner(settings, kohya_python),
+        "database_backups": _database_backups(settings),
+        "object_backups": _object_backups(settings, object_store),
+        "restore_drills": RestoreDrillResource(
+            database_backups=_database_backups(settings),
+            object_backups=_object_backups(settings, object_store),
+        ),
+        "retention": RetentionResource(
+            days=settings.retention_days,
+            is_dry_run=settings.retention_dry_run,
+            recovery_window_days=settings.backup_recovery_window_days,
+        ),
         "studio": StudioResource(
             max_upload_size_bytes=settings.max_upload_size,
             max_dataset_images=settings.max_dataset_images,
@@ -120,6 +152,35 @@ def _captioner(settings: Settings, kohya_python: str) -> CaptionerResource:
     )
 
 
+def _database_backups(settings: Settings) -> DatabaseBackupResource:
+    own_url = "BACKUP_DATABASE_URL" if settings.backup_database_url else "DATABASE_URL"
+    return DatabaseBackupResource(
+        mode=settings.backup_database_mode,
+        home=str(settings.backup_home),
+        database_url=dg.EnvVar("DATABASE_URL"),
+        dagster_database_url=dg.EnvVar("DAGSTER_DATABASE_URL"),
+        backup_database_url=dg.EnvVar(own_url),
+        recovery_window_days=settings.backup_recovery_window_days,
+        postgres_bin_dir=str(settings.backup_postgres_bin_dir or ""),
+    )
+
+
+def _object_backups(settings: Settings, object_store: ObjectStoreResource) -> ObjectBackupResource:
+    has_key = bool(settings.backup_s3_key)
+    return ObjectBackupResource(
+        object_store=object_store,
+        target=settings.backup_target or "",
+        endpoint_url=settings.backup_s3_endpoint,
+        access_key=dg.EnvVar("BACKUP_S3_KEY") if has_key else "",
+        secret_key=dg.EnvVar("BACKUP_S3_SECRET") if has_key else "",
+        region=settings.backup_s3_region,
+        encryption_key=dg.EnvVar("BACKUP_ENCRYPTION_KEY") if settings.backup_encryption_key else "",
+        bandwidth_limit=settings.backup_bandwidth_limit,
+        home=str(settings.backup_home),
+        recovery_window_days=settings.backup_recovery_window_days,
+    )
+
+
 def build_definitions(
     settings: Settings, resources: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
@@ -141,6 +202,10 @@ def build_definitions(
             lora_samples_asset(pooled(render_lora_samples)),
             generated_images_asset(pooled(render_images)),
             generated_videos_asset(pooled(render_videos)),
+            database_backup,
+            object_backup,
+            restore_drill,
+            apply_retention,
         ],
         asset_checks=[
             dataset_has_images,
@@ -153,13 +218,24 @@ def build_definitions(
             outputs_stored_check("generated_videos"),
             jobs_completed_check("generated_videos", JobKind.VIDEO),
             every_clip_fits_its_platform,
+            no_database_backup_is_too_old,
+            wal_is_received,
+            object_store_has_space,
         ],
         jobs=jobs.ALL_JOBS,
+        schedules=[
+            *database_backup_schedules(settings.backup_time_zone),
+            object_backup_schedule(settings.backup_time_zone),
+            restore_drill_schedule(settings.backup_time_zone),
+            retention_schedule(settings.backup_time_zone),
+        ],
         sensors=[
             dataset_upload_sensor(settle_seconds=settings.dataset_settle_seconds),
             pending_jobs_sensor,
             stale_runs_sensor,
             lora_automation_sensor,
+            database_backup_sensor,
+            storage_pause_sensor,
         ],
         resources=build_resources(settings) | dict(resources or {}),
         # A second process per step costs seconds of CPU; one run drains many jobs instead.

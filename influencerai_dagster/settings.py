@@ -11,6 +11,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -77,6 +78,14 @@ def _parse_urls(value: Any) -> Any:  # noqa: ANN401 - as above
 
 def _check_database_url(value: str) -> str:
     _DATABASE_URL.validate_python(value)
+    return value
+
+
+def _check_time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError('is no time zone; use a name like "Europe/Berlin" or "UTC"') from None
     return value
 
 
@@ -164,6 +173,25 @@ class Settings(BaseSettings):
     generation_slice_seconds: FiniteFloat = 30.0
     max_pending_jobs_per_tenant: PositiveInt = 10_000
     log_level: Literal["debug", "info", "warn", "error"] = "info"
+
+    # Backups
+    backup_database_mode: Literal["barman", "pg_dump"] = "barman"
+    backup_database_url: Annotated[str, BeforeValidator(_check_database_url)] | None = None
+    backup_home: Path = Path("data/backups")
+    backup_postgres_bin_dir: Path | None = None
+    backup_recovery_window_days: PositiveInt = 30
+    backup_time_zone: Annotated[str, BeforeValidator(_check_time_zone)] = "UTC"
+    backup_target: str | None = None
+    backup_s3_endpoint: str | None = None
+    backup_s3_key: str = ""
+    backup_s3_secret: SecretStr = SecretStr("")
+    backup_s3_region: str = "us-east-1"
+    backup_encryption_key: SecretStr | None = None
+    backup_bandwidth_limit: str = ""
+
+    # Retention
+    retention_days: Annotated[int, Field(ge=1, le=36500)] = 90
+    retention_dry_run: bool = True
 
     # The stack on one machine
     data_dir: Path = Path("data")

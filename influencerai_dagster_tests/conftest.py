@@ -19,6 +19,9 @@ from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.processes import clean_leftovers, free_port
 from influencerai_dagster.local.supervisor import Service, Supervisor
+from influencerai_dagster_tests.database_server import database_server
+
+__all__ = ["database_server"]
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -157,13 +160,23 @@ def _database(server: PostgresServer, *, template: str) -> Iterator[str]:
 
 
 @contextmanager
-def _s3(name: str, servers_dir: Path) -> Iterator[S3Server]:
+def rclone_server(name: str, servers_dir: Path) -> Iterator[S3Server]:
+    """Run one more `rclone serve s3` until the end of the block."""
     folder, port, secret_key = servers_dir / name, free_port(), uuid4().hex
     rclone = ObjectStoreServer(folder / "buckets", port, "test-access", secret_key)
     server = S3Server(name, rclone.endpoint_url, "test-access", secret_key, folder / "buckets")
     server.root_dir.mkdir(parents=True)
-    service = rclone.service(os.environ) if name == "rclone" else _minio(server, port)
-    with running(service, folder):
+    with running(rclone.service(os.environ), folder):
+        yield server
+
+
+@contextmanager
+def _minio_server(servers_dir: Path) -> Iterator[S3Server]:
+    folder, port, secret_key = servers_dir / "minio", free_port(), uuid4().hex
+    url = f"http://127.0.0.1:{port}"
+    server = S3Server("minio", url, "test-access", secret_key, folder / "buckets")
+    server.root_dir.mkdir(parents=True)
+    with running(_minio(server, port), folder):
         yield server
 
 
@@ -190,7 +203,7 @@ def _minio(server: S3Server, port: int) -> Service:
 
 @pytest.fixture(scope="session")
 def s3_server(servers_dir: Path) -> Iterator[S3Server]:
-    with _s3("rclone", servers_dir) as server:
+    with rclone_server("rclone", servers_dir) as server:
         yield server
 
 
@@ -198,7 +211,7 @@ def s3_server(servers_dir: Path) -> Iterator[S3Server]:
 def minio_server(servers_dir: Path) -> Iterator[S3Server]:
     if MINIO is None:
         pytest.skip("no minio on PATH, and MINIO_BIN is not set")
-    with _s3("minio", servers_dir) as server:
+    with _minio_server(servers_dir) as server:
         yield server
 
 

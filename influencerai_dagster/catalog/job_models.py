@@ -125,7 +125,13 @@ class JobRow(CatalogModel):
 
 
 class MediaAssetRow(CatalogModel):
-    """The picture or clip of a completed job; `deleted_at` is set when retention removed it."""
+    """The picture or clip of a completed job.
+
+    Attributes:
+        deleted_at: when retention deleted it; its bytes stay until the recovery window has passed
+            (object_deletions), so that a catalog of any moment within it finds them.
+        is_on_hold: legal hold, it is not deleted.
+    """
 
     __tablename__ = "media_assets"
     __table_args__ = (
@@ -153,3 +159,4 @@ class MediaAssetRow(CatalogModel):
     duration_seconds: Mapped[float | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     deleted_at: Mapped[datetime | None]
+    is_on_hold: Mapped[bool] = mapped_column(server_default=text("false"))

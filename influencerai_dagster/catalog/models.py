@@ -62,18 +62,26 @@ class CatalogModel(DeclarativeBase):
 
 
 class TenantRow(CatalogModel):
-    """Whom everything belongs to; of two tenants, one of weight 2 gets twice the GPU time."""
+    """Whom everything belongs to; of two tenants, one of weight 2 gets twice the GPU time.
+
+    Attributes:
+        retention_days: how long its pictures and clips are kept; None for RETENTION_DAYS.
+        is_on_hold: legal hold, nothing of the tenant is deleted.
+    """
 
     __tablename__ = "tenants"
     __table_args__ = (
         _slug("id"),
         CheckConstraint("gpu_weight > 0 AND gpu_weight <= 1000", name="gpu_weight_range"),
+        CheckConstraint("retention_days BETWEEN 1 AND 36500", name="retention_days_range"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     gpu_weight: Mapped[float] = mapped_column(server_default=text("1"))
+    retention_days: Mapped[int | None]
+    is_on_hold: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class InfluencerRow(CatalogModel):

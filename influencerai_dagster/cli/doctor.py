@@ -19,6 +19,7 @@ from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraph
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.cli.common import console, store
+from influencerai_dagster.cli.doctor_backups import backups, programs
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.ffmpeg.program import find_program
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
@@ -59,6 +60,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "ComfyUI's LoRA folder", lambda: _lora_dir(settings.comfyui_lora_dir)
     yield "kohya sd-scripts", lambda: _kohya(settings)
     yield "ffmpeg", _ffmpeg
+    yield "backup programs", lambda: programs(settings)
+    yield "backups", lambda: backups(settings)
     yield "disk", lambda: _disk(settings.training_dir)
     yield "Dagster", lambda: _dagster(settings.dagster_url)
 

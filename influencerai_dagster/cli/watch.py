@@ -5,18 +5,22 @@ How it is drawn lives in watch_view.py.
 
 import time
 from contextlib import suppress
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 from rich.console import RenderableType
 from rich.live import Live
 
+from influencerai_dagster.catalog import storage_pauses
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.ledger import statistics
+from influencerai_dagster.catalog.retention import freeable
 from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import console, engine, settings
 from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ServerProbes, ServerState
 from influencerai_dagster.cli.watch_view import Snapshot, view
+from influencerai_dagster.domain.backups import SAFETY_MARGIN
 from influencerai_dagster.errors import TransientError
 
 _MAX_RUNNING = 40
@@ -51,7 +55,9 @@ def snapshot(tenant: str, servers: list[ServerState]) -> Snapshot:
         servers: as they answered last.
     """
     only = tenant or None
+    window = timedelta(days=settings().backup_recovery_window_days) + SAFETY_MARGIN
     with transaction(engine()) as session:
+        pause = storage_pauses.current_pause(session)
         return Snapshot(
             tenants=statistics.tenant_statistics(session, only),
             running=statistics.running_jobs(session, only, limit=_MAX_RUNNING),
@@ -59,6 +65,12 @@ def snapshot(tenant: str, servers: list[ServerState]) -> Snapshot:
             trainings=statistics.trainings(session),
             servers=servers,
             is_gpu_shared=settings().gpu_shared,
+            pause=pause,
+            freeable=freeable(
+                session, default_days=settings().retention_days, recovery_window=window
+            )
+            if pause
+            else None,
         )
 
 

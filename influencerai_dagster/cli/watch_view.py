@@ -16,6 +16,8 @@ from influencerai_dagster.catalog.ledger.statistics import (
     TenantStatistics,
     Training,
 )
+from influencerai_dagster.catalog.retention import Freeable
+from influencerai_dagster.catalog.storage_pauses import StoragePause
 from influencerai_dagster.cli.server_probes import ServerState
 
 WIDE = 120
@@ -26,6 +28,7 @@ _MAX_TENANTS = 30
 _OTHER_LINES = 17
 """Headings, rules and blank lines of a full screen."""
 _MINUTE, _HOUR = 60, 3600
+_MIB = 1024**2
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Snapshot:
     Attributes:
         running: the oldest running jobs.
         is_gpu_shared: trainings and renders exclude each other (GPU_SHARED).
+        pause: the object store is full; None while it has space.
+        freeable: what retention could free then.
     """
 
     tenants: Sequence[TenantStatistics]
@@ -43,6 +48,8 @@ class Snapshot:
     trainings: Sequence[Training]
     servers: Sequence[ServerState]
     is_gpu_shared: bool
+    pause: StoragePause | None = None
+    freeable: Freeable | None = None
 
 
 def view(snapshot: Snapshot, width: int, *, height: int | None) -> RenderableType:
@@ -55,6 +62,7 @@ def view(snapshot: Snapshot, width: int, *, height: int | None) -> RenderableTyp
     is_wide = width >= WIDE
     parts: list[RenderableType] = [
         _servers(snapshot.servers),
+        *([] if snapshot.pause is None else [_full(snapshot.pause, snapshot.freeable)]),
         _gpu(snapshot),
         _tenants(snapshot.tenants, is_wide=is_wide),
     ]
@@ -104,6 +112,21 @@ def _servers(servers: Sequence[ServerState]) -> Table:
         numbers = (server.running, server.pending) if server.is_up else ("", "")
         table.add_row(_host(server.url), words[server.is_up], *map(str, numbers))
     return table
+
+
+def _full(pause: StoragePause, free: Freeable | None) -> Text:
+    """Say that nothing is claimed, because there is no space for what would be rendered."""
+    hint = ""
+    if free is not None:
+        now, later = free.now_bytes / _MIB, free.later_bytes / _MIB
+        hint = (
+            f" Retention could free {now:,.0f} MiB now, {later:,.0f} MiB after the recovery window."
+        )
+    return Text(
+        f"\nOBJECT STORE FULL for {_age(pause.seconds)}: jobs wait and none fails.{hint}\n"
+        f"{' '.join(pause.error.split())}\n",
+        "bold red",
+    )
 
 
 def _gpu(snapshot: Snapshot) -> Text:

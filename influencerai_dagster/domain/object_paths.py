@@ -12,6 +12,7 @@ from influencerai_dagster.domain.keys import DatasetKey, DayKey, check_part
 from influencerai_dagster.errors import PermanentError
 
 DATASETS_PREFIX = "datasets/"
+ACCESS_CHECKS_PREFIX = "doctor/"
 MAX_FILE_NAME_LENGTH = 200
 _VERSION = re.compile(r"[0-9a-f]{16,64}", re.ASCII)
 
@@ -163,7 +164,7 @@ def day_manifest_key(kind: str, key: DayKey, version: str) -> str:
 
 def access_check_key(token: UUID) -> str:
     """Return the key of a scratch object of `influencerai doctor`; below no tenant's prefix."""
-    return f"doctor/{token}"
+    return f"{ACCESS_CHECKS_PREFIX}{token}"
 
 
 def _version(version: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from influencerai_dagster.local.object_store import ObjectStoreServer
-from influencerai_dagster.local.postgres import PostgresServer
+from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.simulators import sd_scripts
 from influencerai_dagster.settings import Settings, load_settings
 
@@ -62,6 +62,11 @@ def load_secrets(data_dir: Path) -> StackSecrets:
     return StackSecrets(**json.loads(path.read_text()))
 
 
+def has_secrets(data_dir: Path) -> bool:
+    """Tell whether a stack was ever started in a folder."""
+    return (data_dir / _SECRETS_FILE).exists()
+
+
 def postgres_server(settings: Settings) -> PostgresServer:
     """Return the stack's PostgreSQL."""
     data_dir = settings.data_dir.resolve()
@@ -102,6 +107,10 @@ def stack_environment(settings: Settings) -> dict[str, str]:
     }
     if "training_dir" not in settings.model_fields_set:
         environment["TRAINING_DIR"] = str(data_dir / "training")
+    if "backup_home" not in settings.model_fields_set:
+        environment["BACKUP_HOME"] = str(data_dir / "backups")
+    if settings.backup_postgres_bin_dir is None:
+        environment["BACKUP_POSTGRES_BIN_DIR"] = str(programs_dir())
     if settings.jwt_secret is None:
         environment["JWT_SECRET"] = load_secrets(data_dir).jwt_secret
     if simulated.comfyui:

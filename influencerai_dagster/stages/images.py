@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from sqlalchemy import Engine
 
@@ -43,6 +44,7 @@ from influencerai_dagster.stages.comfyui_jobs import (
 from influencerai_dagster.stages.manifests import load_latest
 from influencerai_dagster.stages.patience import PatientStore
 from influencerai_dagster.stages.recipes import find_base_model
+from influencerai_dagster.stages.storage_pauses import report_full
 from influencerai_dagster.storage.object_store import ObjectStore
 
 
@@ -87,7 +89,8 @@ class ImageRenderer:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.store = PatientStore(self.store, self.farm.stopping)
+        on_full = partial(report_full, self.engine, self.store.bucket)
+        self.store = PatientStore(self.store, self.farm.stopping, on_full)
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         """Render one image job, store output.png and output.json, return both.

@@ -19,10 +19,11 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.ledger import ClaimedJob, LeaseLostError
 from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
 from influencerai_dagster.engines.comfyui.waiting import NeverStartedError
-from influencerai_dagster.errors import InfluencerAIError, PermanentError
+from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 from influencerai_dagster.stages.comfyui_jobs import RenderFarm
 from influencerai_dagster.stages.drains import FinishedJob
 from influencerai_dagster.stages.patience import patiently
+from influencerai_dagster.storage.object_store import ObjectStore
 
 _AVOID_SECONDS = 5.0
 _MAX_RETURNS = 10
@@ -32,6 +33,7 @@ class Renderer(Protocol):
     """How one job of a kind is rendered; called from several threads."""
 
     farm: RenderFarm
+    store: ObjectStore
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         """Render one job on one server; return the output and its stored manifest."""
@@ -81,7 +83,7 @@ class JobWorker:
             self._return(job, error)
         except InfluencerAIError as error:
             problem = str(error)
-            self._fail(job, error)
+            self._end_attempt(job, error)
         except Exception as error:  # noqa: BLE001 - one job must not end the run of all the others
             problem = f"{type(error).__name__}: {error}"
             self._fail(job, PermanentError(problem))
@@ -116,6 +118,13 @@ class JobWorker:
         used = self.renderer.farm.used_seconds(job.id)
         with transaction(self.engine) as session:
             return ledger.release(session, job.id, job.lease_token, gpu_seconds=used, reason=reason)
+
+    def _end_attempt(self, job: ClaimedJob, error: InfluencerAIError) -> None:
+        if isinstance(error, TransientError) and self.renderer.farm.stopping.is_set():
+            with suppress(InfluencerAIError):  # it waited, and we stop: no attempt is lost
+                self._write(lambda: self._release(job, None))
+        else:
+            self._fail(job, error)
 
     def _fail(self, job: ClaimedJob, problem: InfluencerAIError) -> None:
         used = self.renderer.farm.used_seconds(job.id)

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -22,7 +23,7 @@ from influencerai_dagster.domain.manifests.loras import LoraManifest
 from influencerai_dagster.domain.object_paths import lora_key
 from influencerai_dagster.domain.training import BaseModelFamily, TrainingStep
 from influencerai_dagster.engines.kohya.training import Training, TrainingResult, train
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.media.images import normalised_image
 from influencerai_dagster.media.safetensors_files import (
     check_lora_fits,
@@ -32,6 +33,7 @@ from influencerai_dagster.stages.datasets import copy_name, read_image
 from influencerai_dagster.stages.manifests import load_latest, publish
 from influencerai_dagster.stages.patience import patiently
 from influencerai_dagster.stages.recipes import Recipe
+from influencerai_dagster.stages.storage_pauses import report_full
 from influencerai_dagster.storage.object_store import ObjectStore
 
 
@@ -104,7 +106,8 @@ def train_lora(
         training = _training(trainer, recipe, work_dir, sample_prompts)
         result = train(training, on_step=on_step, on_sample=on_sample)
         check_lora_fits(read_header(result.weights_path), recipe.config.base_model_family)
-        manifest = _publish(store, recipe, lora_id, result)
+        on_full = partial(report_full, engine, store.bucket)
+        manifest = _publish(store, recipe, lora_id, result, on_full)
     except BaseException:
         # kohya's log stays for whoever asks why; the error names it.
         for folder in ("images", "output"):
@@ -169,11 +172,16 @@ def _private_copy(store: ObjectStore, recipe: Recipe, image_dir: Path) -> None:
 
 
 def _publish(
-    store: ObjectStore, recipe: Recipe, lora_id: str, result: TrainingResult
+    store: ObjectStore,
+    recipe: Recipe,
+    lora_id: str,
+    result: TrainingResult,
+    on_full: Callable[[InfluencerAIError], None],
 ) -> LoraManifest:
     """Store the weights, then the manifest that names them."""
     tenant = recipe.dataset.tenant
-    weights = patiently(lambda: store.put_new(lora_key(tenant, lora_id), result.weights_path))
+    key = lora_key(tenant, lora_id)
+    weights = patiently(lambda: store.put_new(key, result.weights_path), on_full=on_full)
     manifest = LoraManifest(
         tenant=tenant,
         lora_id=lora_id,
@@ -195,5 +203,5 @@ def _publish(
         weights_size_bytes=weights.size_bytes,
         created_at=datetime.now(UTC),
     )
-    patiently(lambda: publish(store, manifest))
+    patiently(lambda: publish(store, manifest), on_full=on_full)
     return manifest

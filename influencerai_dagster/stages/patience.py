@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from influencerai_dagster.domain.manifests.outputs import StoredFile
-from influencerai_dagster.errors import TransientError
+from influencerai_dagster.errors import InsufficientStorageError, TransientError
 from influencerai_dagster.storage.contents import ObjectInfo
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -23,14 +23,19 @@ def patiently(
     patience_seconds: float = PATIENCE_SECONDS,
     sleep: Callable[[float], object] = time.sleep,
     but: tuple[type[TransientError], ...] = (),
+    on_full: Callable[[InsufficientStorageError], object] = lambda _: None,
 ) -> Result:
     """Call a function until it does not raise TransientError; pauses double from 1 to 30 s.
+
+    While there is no space it waits without end: somebody has to make space, and what waits here
+    has cost GPU time.
 
     Args:
         function: may be called again after any failure.
         patience_seconds: after so long the last error is raised.
         sleep: waits between two calls; a true result ends the patience at once.
         but: errors that no waiting mends; they are raised at once.
+        on_full: called each time that there is no space.
     """
     deadline = time.monotonic() + patience_seconds
     pause_seconds = 1.0
@@ -39,6 +44,11 @@ def patiently(
             return function()
         except but:
             raise
+        except InsufficientStorageError as error:
+            on_full(error)
+            if sleep(pause_seconds):
+                raise
+            deadline = time.monotonic() + patience_seconds
         except TransientError:
             if time.monotonic() + pause_seconds > deadline or sleep(pause_seconds):
                 raise
@@ -51,38 +61,41 @@ class PatientStore(ObjectStore):
     Args:
         store: the bucket.
         stopping: set it to end all waiting; the error of the last try is raised.
+        on_full: called each time that there is no space.
     """
 
-    def __init__(self, store: ObjectStore, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        stopping: threading.Event,
+        on_full: Callable[[InsufficientStorageError], object] = lambda _: None,
+    ) -> None:
         super().__init__(store.client, store.bucket)
+        self._store = store
         self._stopping = stopping
+        self._on_full = on_full
 
     def put_new(
         self, key: str, data: bytes | Path, *, content_type: str | None = None
     ) -> StoredFile:
         """Write an object, see ObjectStore."""
-        put = super().put_new
-        return self._wait(lambda: put(key, data, content_type=content_type))
+        return self._wait(lambda: self._store.put_new(key, data, content_type=content_type))
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes, see ObjectStore."""
-        get = super().get
-        return self._wait(lambda: get(key))
+        return self._wait(lambda: self._store.get(key))
 
     def read(self, stored: StoredFile) -> bytes:
         """Return the bytes that a manifest names, see ObjectStore."""
-        read = super().read
-        return self._wait(lambda: read(stored))
+        return self._wait(lambda: self._store.read(stored))
 
     def download(self, key: str, path: Path, *, expected: StoredFile | None) -> None:
         """Stream an object to a file, see ObjectStore."""
-        download = super().download
-        self._wait(lambda: download(key, path, expected=expected))
+        self._wait(lambda: self._store.download(key, path, expected=expected))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield every object below `prefix`, see ObjectStore."""
-        listed = super().list
-        yield from self._wait(lambda: [*listed(prefix)])
+        yield from self._wait(lambda: [*self._store.list(prefix)])
 
     def _wait(self, function: Callable[[], Result]) -> Result:
-        return patiently(function, sleep=self._stopping.wait)
+        return patiently(function, sleep=self._stopping.wait, on_full=self._on_full)

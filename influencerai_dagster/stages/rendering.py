@@ -14,9 +14,10 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog import ledger, storage_pauses
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.ledger import ClaimedJob, Drain, HeldLease
+from influencerai_dagster.catalog.storage_pauses import StoragePause
 from influencerai_dagster.domain.fairness import MAX_DEPTH
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
@@ -26,6 +27,7 @@ from influencerai_dagster.stages.interruptions import Interrupter
 from influencerai_dagster.stages.job_work import JobWorker, Renderer
 from influencerai_dagster.stages.leases import LeaseKeeper
 from influencerai_dagster.stages.patience import PATIENCE_SECONDS
+from influencerai_dagster.stages.storage_pauses import try_resume
 
 _POLL_SECONDS = 1.0
 _CLAIM_PAUSE_SECONDS = 0.05
@@ -89,6 +91,7 @@ class _Draining:
         self._wake = threading.Event()
         self._has_work = True
         self._is_cut_off = False
+        self._pause: StoragePause | None = None
         self._started = self._busy_at = self._reached_at = time.monotonic()
         self._claimed_at = self._polled_at = self._asked_at = 0.0
 
@@ -166,7 +169,15 @@ class _Draining:
 
     def _claim(self, limit: int) -> list[ClaimedJob]:
         now, servers = time.monotonic(), self._worker.usable_servers()
+        if self._pause is not None:
+            try_resume(self._engine, self._worker.renderer.store)
         with transaction(self._engine) as session:
+            pause = storage_pauses.current_pause(session)
+            if pause is not None:
+                self._note_pause(pause)
+                ledger.poll(session, self._place, 0)
+                return []
+            self._pause = None
             # Also while no server can be used there is work to wait for.
             self._has_work = ledger.has_claimable(session, self._place)
             if self._has_work and not self._report.gave_way:
@@ -183,6 +194,14 @@ class _Draining:
                 self._polled_at = now
                 ledger.poll(session, self._place, 0)
         return []
+
+    def _note_pause(self, pause: StoragePause) -> None:
+        """Claim nothing while the object store is full; renders that wait for space go on."""
+        if self._pause is None:
+            self._rules.on_full(pause)
+        self._pause = pause
+        # Without such a render this drain is of no use: the sensor starts another in time.
+        self._has_work = False
 
     def _collect(self) -> None:
         for future in [future for future in self._running if future.done()]:

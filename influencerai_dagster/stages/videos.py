@@ -7,6 +7,7 @@ A clip starts from the picture of an image job. ComfyUI makes the frames, segmen
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -29,6 +30,7 @@ from influencerai_dagster.stages.comfyui_jobs import (
 )
 from influencerai_dagster.stages.patience import PatientStore
 from influencerai_dagster.stages.segments import Footage, SegmentChain
+from influencerai_dagster.stages.storage_pauses import report_full
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _DEFAULT_WORKFLOW = "svd_image_to_video"
@@ -51,7 +53,8 @@ class VideoRenderer:
     farm: RenderFarm
 
     def __post_init__(self) -> None:
-        self.store = PatientStore(self.store, self.farm.stopping)
+        on_full = partial(report_full, self.engine, self.store.bucket)
+        self.store = PatientStore(self.store, self.farm.stopping, on_full)
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         """Render one video job, store the MP4, its poster and output.json.

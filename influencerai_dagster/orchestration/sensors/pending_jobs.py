@@ -4,12 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
-from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog import ledger, storage_pauses
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.run_heartbeats import gpu_holder
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
-from influencerai_dagster.orchestration.jobs import generate_images_job, generate_videos_job
+from influencerai_dagster.orchestration.jobs import (
+    ALIVE,
+    generate_images_job,
+    generate_videos_job,
+)
 from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 
@@ -27,13 +31,6 @@ _ASSETS = {
 _PARTITION_TAG = "dagster/partition"
 # The next tick starts the next run: a retry would be a second one for the same jobs.
 _TAGS = {"dagster/max_retries": "0"}
-_ALIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dg.sensor(
@@ -54,6 +51,9 @@ def pending_jobs_sensor(
         ]
         debts = ledger.gpu_debts(session)
         training = gpu_holder(session)
+        pause = storage_pauses.current_pause(session)
+    if pause is not None:
+        return dg.SkipReason(f"jobs wait, the object store is full: {pause.error}")
     served = _served(context.instance) if wanted else []
     chosen = choose(wanted, served, debts)
     if not chosen:
@@ -97,7 +97,7 @@ def _served(instance: dg.DagsterInstance) -> list[Served]:
     """Return what every run that is alive renders, runs of a person among them."""
     return [
         (kind, run.tags[_PARTITION_TAG])
-        for run in instance.get_runs(dg.RunsFilter(statuses=_ALIVE))
+        for run in instance.get_runs(dg.RunsFilter(statuses=ALIVE))
         for kind in _JOBS
         if _PARTITION_TAG in run.tags
         and (run.job_name == _JOBS[kind] or _ASSETS[kind] in (run.asset_selection or ()))

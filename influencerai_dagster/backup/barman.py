@@ -1,0 +1,275 @@
+"""Barman: physical backups of a PostgreSQL server over the streaming protocol, one command each.
+
+Which backup is taken when is in databases.py. Source: docs.pgbarman.org, release 3.19.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from influencerai_dagster.backup.barman_files import config_text, libpq_conninfo, read_backups
+from influencerai_dagster.backup.barman_program import (
+    BACKUP_STOP_SECONDS,
+    end_orphans,
+    run_barman,
+    script,
+)
+from influencerai_dagster.backup.base_files import verify_files
+from influencerai_dagster.backup.wal_archive import (
+    WalArchive,
+    is_followed,
+    missing_wal,
+    read_wal_archive,
+)
+from influencerai_dagster.backup.wal_lag import postgres_cursor
+from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
+from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
+
+_SWITCH_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+_WRITE = "SELECT pg_logical_emit_message(true, 'influencerai', 'a new segment')"
+
+
+@dataclass(frozen=True)
+class BarmanServer:
+    """A PostgreSQL server and the folder of its backups.
+
+    Attributes:
+        home: Barman's folder, made on first use; the server's files are in `<home>/<name>/`.
+        database_url: of a user with REPLICATION who may call the backup functions.
+        name: Barman's name of the server.
+        slot_name: replication slot that keeps WAL on the server until it was received.
+        retention_days: the recovery window.
+        postgres_bin_dir: pg_basebackup, pg_receivewal and pg_combinebackup of the server's major
+            version; None looks for them on PATH.
+    """
+
+    home: Path
+    database_url: str
+    name: str = "influencerai"
+    slot_name: str = "influencerai_backup"
+    retention_days: int = 30
+    postgres_bin_dir: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Everything Barman keeps of this server."""
+        return self.home.resolve() / self.name
+
+    @property
+    def config_path(self) -> Path:
+        """Barman's configuration; the password is not in it."""
+        return self.home.resolve() / "barman.conf"
+
+    @property
+    def conninfo(self) -> str:
+        """The URL without its password in libpq's other form, which is the one Barman reads."""
+        return libpq_conninfo(self.database_url)[0]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The complete environment of Barman and its children; has the password."""
+        environment = os.environ | libpq_conninfo(self.database_url)[1]
+        if self.postgres_bin_dir is not None:
+            path = environment.get("PATH", os.defpath)
+            environment["PATH"] = f"{self.postgres_bin_dir.resolve()}{os.pathsep}{path}"
+        return environment
+
+    def write_config(self) -> Path:
+        """Write Barman's configuration, and make its folders."""
+        home = self.home.resolve()
+        for folder in (home, home / "locks", home / "conf.d"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        text = config_text(
+            home=home,
+            name=self.name,
+            conninfo=self.conninfo,
+            slot_name=self.slot_name,
+            retention_days=self.retention_days,
+            postgres_bin_dir=self.postgres_bin_dir,
+        )
+        draft = self.config_path.with_suffix(f".{os.getpid()}")
+        draft.write_text(text)
+        draft.replace(self.config_path)
+        return self.config_path
+
+    def backup(self, kind: BackupKind) -> BackupInfo:
+        """Take a backup and wait for the WAL that it needs.
+
+        Backups that a kill left half done are removed first. An incremental one stands on the last
+        full one, never on another incremental one: a broken one then breaks no other.
+
+        Raises:
+            TransientError: another backup runs, the server is away, or Barman gave up; what was
+                copied is removed by the next backup.
+            InsufficientStorageError: the disk of the backups is full.
+        """
+        if kind is BackupKind.DUMP:
+            raise PermanentError("Barman takes full and incremental backups, no dumps")
+        self.remove_unfinished()
+        self._begin_archive()
+        before = {backup.backup_id for backup in self.list_backups()}
+        options = ["--incremental", "latest-full"] if kind is BackupKind.INCREMENTAL else []
+        try:
+            answer = self._run("backup", *options, self.name, stop_seconds=BACKUP_STOP_SECONDS)
+        except InfluencerAIError as error:
+            raise self._explained(error) from error
+        self.switch_wal()  # with it comes the last segment that the backup needs
+        self._run("check-backup", self.name, str(answer.get("backup_id")))
+        found = {backup.backup_id: backup for backup in self.list_backups()}
+        backup = found.get(str(answer.get("backup_id")))
+        if backup is None or backup.backup_id in before or not backup.is_whole:
+            state = "no backup" if backup is None else f"{backup.backup_id} as {backup.status}"
+            raise TransientError(f"Barman ended well but left {state}: see {self.home}/barman.log")
+        return backup
+
+    def list_backups(self) -> list[BackupInfo]:
+        """Return all backups, also broken ones, oldest first."""
+        return sorted(read_backups(self.folder), key=lambda backup: backup.backup_id)
+
+    def obsolete_backups(self) -> list[str]:
+        """Return the ids of those that no moment of the recovery window needs, by Barman's rule."""
+        rows: list[dict[str, Any]] = self._run("list-backups", self.name).get(self.name) or []
+        return [row["backup_id"] for row in rows if row.get("retention_status") == "OBSOLETE"]
+
+    def delete(self, backup_id: str) -> None:
+        """Delete a backup, the incremental ones on it, and the WAL that only they needed."""
+        self._run("delete", self.name, backup_id)
+
+    def remove_unfinished(self) -> list[str]:
+        """Remove what backups left that failed or were killed; return their ids.
+
+        Raises:
+            TransientError: a backup runs now.
+        """
+        unfinished = [
+            backup.backup_id
+            for backup in self.list_backups()
+            if backup.status in {BackupStatus.EMPTY, BackupStatus.STARTED, BackupStatus.FAILED}
+        ]
+        for backup_id in unfinished:
+            end_orphans(self.folder / "base" / backup_id, self.config_path)
+            self.delete(backup_id)
+        return unfinished
+
+    def check(self) -> dict[str, str]:
+        """Return what Barman finds wrong with configuration, server and WAL: hint by check name."""
+        answer = self._run("check", self.name, ok_codes=(0, 1)).get(self.name, {})
+        return {
+            name.replace("_", " "): str(result.get("hint") or "failed")
+            for name, result in answer.items()
+            if isinstance(result, dict) and result.get("status") != "OK"
+        }
+
+    def verify(self, backup_id: str) -> None:
+        """Compare the files of a backup, and of the one it stands on, with their manifests.
+
+        Reads every byte. The WAL is looked at by `missing_wal`.
+
+        Raises:
+            PermanentError: files are missing or changed; the text names them.
+        """
+        found = {backup.backup_id: backup for backup in self.list_backups()}
+        current: str | None = backup_id
+        while current is not None:
+            if current not in found:
+                raise PermanentError(f"Backup {backup_id} is broken: {current} is not there")
+            try:
+                verify_files(self.folder / "base" / current / "data")
+            except PermanentError as error:
+                raise PermanentError(f"Backup {backup_id} is broken: {error}") from error
+            current = found[current].parent_backup_id
+
+    def missing_wal(self, since_wal: str) -> Sequence[str]:
+        """Return the segments that are not there between one and the newest."""
+        return missing_wal(self.folder, since_wal)
+
+    def receive_wal_command(self) -> list[str]:
+        """Return the program that receives WAL until the server goes away; one runs at a time."""
+        return [script(), "-c", str(self.write_config()), "receive-wal", self.name]
+
+    def archive_wal(self) -> None:
+        """Move received segments into the archive, as `barman cron` does every minute."""
+        self._run("archive-wal", self.name)
+
+    def switch_wal(self) -> None:
+        """Let the server begin a new segment, and archive the one before.
+
+        Not by Barman's own command: Barman archives a segment once the next one has begun to come,
+        for which that command waits, on a quiet server until its time is over.
+
+        Raises:
+            TransientError: it was not received within a minute.
+        """
+        with postgres_cursor(self.database_url) as cursor:
+            cursor.execute(_WRITE)  # a segment without content would not be switched
+            cursor.execute("SELECT pg_walfile_name(pg_switch_wal())")
+            ((segment,),) = cursor.fetchall()
+            cursor.execute(_WRITE)
+        deadline = time.monotonic() + _SWITCH_SECONDS
+        while not is_followed(self.folder, segment):
+            if time.monotonic() > deadline:
+                raise TransientError(
+                    f"WAL segment {segment} was not received within {_SWITCH_SECONDS:g} s: keep "
+                    "`influencerai backup receive-wal` running"
+                )
+            time.sleep(_POLL_SECONDS)
+        self.archive_wal()
+
+    def recover(self, backup_id: str, target_time: datetime | None, into: Path) -> None:
+        """Restore a backup into a data directory that is empty or not there; nothing is started.
+
+        The files belong to the caller. PostgreSQL replays WAL on its first start, up to the target
+        time, then opens for writing; also the segment that was not whole yet is there.
+
+        Args:
+            backup_id: a whole one that ended before target_time.
+            target_time: with time zone; None for all WAL there is.
+            into: the data directory.
+
+        Raises:
+            TransientError: it did not work this time; what was written stays.
+            PermanentError: there is no such backup.
+        """
+        options = ["--no-get-wal", "--partial-wal"]
+        if target_time is not None:
+            moment = target_time.astimezone(UTC).isoformat(sep=" ")
+            options += ["--target-time", moment, "--target-action", "promote"]
+        staging = into.resolve().parent / f"{into.name}.staging"
+        options += ["--staging-path", str(staging), "--staging-location", "local"]
+        self._run("restore", *options, self.name, backup_id, str(into.resolve()))
+
+    def archive_status(self) -> WalArchive:
+        """Return what of the WAL is on disk; works while the server is down."""
+        return read_wal_archive(self.folder)
+
+    def _run(
+        self,
+        *arguments: str,
+        ok_codes: tuple[int, ...] = (0,),
+        stop_seconds: float | None = None,
+    ) -> dict[str, Any]:
+        return run_barman(
+            self.write_config(),
+            arguments,
+            ok_codes=ok_codes,
+            environment=self.environment,
+            **({} if stop_seconds is None else {"stop_seconds": stop_seconds}),
+        )
+
+    def _begin_archive(self) -> None:
+        """Have the first segment archived: until then Barman refuses, as if no WAL came."""
+        is_receiving = any(self.folder.glob("streaming/*"))
+        if is_receiving and not any(self.folder.glob("wals/*/*")):
+            self.switch_wal()
+
+    def _explained(self, error: InfluencerAIError) -> InfluencerAIError:
+        """Add what Barman's check says to its refusal, which names nothing."""
+        if "Impossible to start the backup" not in str(error):
+            return error
+        problems = "; ".join(f"{name}: {hint}" for name, hint in self.check().items())
+        return TransientError(f"Barman refused to take a backup of {self.name}: {problems}")

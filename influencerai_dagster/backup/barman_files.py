@@ -1,0 +1,112 @@
+"""Barman's files: the configuration that we write, and the `backup.info` files that we read.
+
+Listings come from those, because Barman's own tells one backup at a time, a third of a second each.
+Source: docs.pgbarman.org, release 3.19.
+"""
+
+import os
+import pwd
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg2.extensions
+
+from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
+from influencerai_dagster.errors import PermanentError
+
+_CONFIG = """\
+; Written anew by every command of influencerai: change the BACKUP_* settings instead.
+[barman]
+barman_user = {user}
+barman_home = {home}
+barman_lock_directory = {home}/locks
+configuration_files_directory = {home}/conf.d
+log_file = {home}/barman.log
+log_level = INFO
+
+[{name}]
+description = the databases of InfluencerAI
+conninfo = {conninfo}
+streaming_conninfo = {conninfo}
+backup_method = postgres
+streaming_archiver = on
+slot_name = {slot_name}
+create_slot = auto
+compression = gzip
+retention_policy = RECOVERY WINDOW OF {retention_days} DAYS
+wal_retention_policy = main
+immediate_checkpoint = true
+parallel_jobs = 2
+"""
+
+
+def config_text(
+    *,
+    home: Path,
+    name: str,
+    conninfo: str,
+    slot_name: str,
+    retention_days: int,
+    postgres_bin_dir: Path | None,
+) -> str:
+    """Return a configuration of one server."""
+    text = _CONFIG.format(
+        user=_user_name(),
+        home=home,
+        name=name,
+        conninfo=conninfo.replace("%", "%%"),  # configparser's own sign
+        slot_name=slot_name,
+        retention_days=retention_days,
+    )
+    if postgres_bin_dir is not None:
+        text += f"path_prefix = {postgres_bin_dir.resolve()}\n"
+    return text
+
+
+def read_backups(folder: Path) -> Iterator[BackupInfo]:
+    """Yield the backups of a server's folder, in any order."""
+    for path in folder.glob("meta/*-backup.info"):
+        fields = dict(
+            line.split("=", maxsplit=1) for line in path.read_text().splitlines() if "=" in line
+        )
+        yield _backup_info(path.name.removesuffix("-backup.info"), fields)
+
+
+def libpq_conninfo(url: str) -> tuple[str, dict[str, str]]:
+    """Return a database URL as libpq's keywords and values, and its password as a variable."""
+    parts = psycopg2.extensions.parse_dsn(url.replace("postgresql+psycopg2://", "postgresql://", 1))
+    password = parts.pop("password", None)
+    conninfo: str = psycopg2.extensions.make_dsn(**parts)
+    return conninfo, {} if password is None else {"PGPASSWORD": password}
+
+
+def _backup_info(backup_id: str, fields: dict[str, str]) -> BackupInfo:
+    def known(name: str) -> str | None:
+        value = fields.get(name, "None")
+        return None if value in {"None", ""} else value
+
+    begin, end = known("begin_time"), known("end_time")
+    status = BackupStatus(known("status") or "EMPTY")
+    parent = known("parent_backup_id")
+    return BackupInfo(
+        backup_id=backup_id,
+        kind=BackupKind.INCREMENTAL if parent else BackupKind.FULL,
+        status=status,
+        begin=datetime.fromisoformat(begin).astimezone(UTC) if begin else None,
+        end=datetime.fromisoformat(end).astimezone(UTC) if end else None,
+        size_bytes=int(known("deduplicated_size") or known("size") or 0),
+        begin_wal=known("begin_wal"),
+        end_wal=known("end_wal"),
+        parent_backup_id=parent,
+        error=known("error"),
+    )
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise PermanentError(
+            f"User id {os.geteuid()} has no name in /etc/passwd, which Barman needs: add one"
+        ) from None

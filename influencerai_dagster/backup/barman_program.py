@@ -1,0 +1,159 @@
+"""Runs the program `barman`: its JSON answers as values, its errors as ours, no child left behind.
+
+What it is asked to do is in barman.py.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sysconfig
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from influencerai_dagster.errors import (
+    InfluencerAIError,
+    InsufficientStorageError,
+    PermanentError,
+    TransientError,
+)
+
+BACKUP_STOP_SECONDS = 20.0
+"""Barman tells the server to end the backup, and marks it as failed."""
+_STOP_SECONDS = 5.0
+_FOR_GOOD = (
+    "Unknown backup",
+    "Unknown server",
+    "No such file or directory: 'rsync'",
+    "requires rsync",
+)
+_WRITERS = {"pg_basebackup", "pg_receivewal"}
+_SHOWN_CHARS = 2000
+
+
+def script() -> str:
+    """Return the path of the program.
+
+    Raises:
+        PermanentError: it is not installed.
+    """
+    beside = Path(sysconfig.get_path("scripts")) / "barman"
+    found = str(beside) if beside.exists() else shutil.which("barman")
+    if found is None:
+        raise PermanentError("barman is not installed: install the extra 'backup'")
+    return found
+
+
+def run_barman(
+    config: Path,
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    ok_codes: tuple[int, ...] = (0,),
+    stop_seconds: float = _STOP_SECONDS,
+) -> dict[str, Any]:
+    """Run a command of Barman to its end and return its answer.
+
+    Args:
+        config: its configuration file.
+        arguments: command, options, server.
+        environment: the complete one.
+        ok_codes: exit codes that are an answer.
+        stop_seconds: if we are interrupted, how long it may take to end before it is killed.
+
+    Raises:
+        InsufficientStorageError: the disk is full.
+        PermanentError: it does not know the backup, or a program is missing.
+        TransientError: it gave up for another reason; the text is Barman's own.
+    """
+    command = [script(), "-c", str(config), "-f", "json", *arguments]
+    with subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,  # Barman's own children are ended with it
+    ) as process:
+        try:
+            out, err = process.communicate()
+        except BaseException:
+            _end_group(process, stop_seconds)
+            raise
+    answer = _parsed(out)
+    if process.returncode not in ok_codes or (process.returncode != 0 and "_ERROR" in answer):
+        raise _failure(arguments, answer, err or out, process.returncode)
+    return answer
+
+
+def end_orphans(folder: Path, config: Path) -> None:
+    """End what a killed Barman left running for one backup: pg_basebackup writes on without it.
+
+    Args:
+        folder: of the backup.
+        config: Barman's own; a backup that runs has a process with both.
+
+    Raises:
+        TransientError: the backup is not dead, its Barman lives.
+    """
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if str(config) in words and "backup" in words:
+            raise TransientError(
+                f"Another backup runs (process {process.pid}): wait for its end, then try again"
+            )
+    end_programs_at(folder)
+
+
+def end_programs_at(folder: Path) -> None:
+    """End programs of PostgreSQL that write into a folder, and wait until they are gone."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or [""]
+        is_ours = Path(words[0]).name in _WRITERS
+        if is_ours and any(str(folder) in word for word in words):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+                process.wait(_STOP_SECONDS)
+
+
+def _end_group(process: "subprocess.Popen[str]", stop_seconds: float) -> None:
+    with suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)  # Barman cleans up as for Ctrl-C
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(stop_seconds)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _parsed(out: str) -> dict[str, Any]:
+    try:
+        answer = json.loads(out)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _failure(
+    arguments: Sequence[str], answer: dict[str, Any], output: str, code: int
+) -> InfluencerAIError:
+    said = "; ".join(
+        str(line) for name in ("_EXCEPTION", "_ERROR") for line in _lines(answer, name)
+    )
+    said = (said or output.strip() or f"it ended with {code} and said nothing")[-_SHOWN_CHARS:]
+    text = f"barman {arguments[0]} failed: {said}"
+    if "No space left on device" in said:
+        return InsufficientStorageError(f"{text}. Make space where BACKUP_HOME is")
+    if any(words in said for words in _FOR_GOOD):
+        return PermanentError(text)
+    return TransientError(text)
+
+
+def _lines(answer: dict[str, Any], name: str) -> list[Any]:
+    found = answer.get(name, [])
+    return found if isinstance(found, list) else [found]

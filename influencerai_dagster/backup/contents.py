@@ -1,0 +1,76 @@
+"""Objects as a verification reads them: in the bucket, or in a folder they came back to."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from influencerai_dagster.errors import ObjectNotFoundError
+from influencerai_dagster.storage.contents import describe, sha256_of_body
+from influencerai_dagster.storage.errors import translated_errors
+from influencerai_dagster.storage.object_store import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What an object really is."""
+
+    size_bytes: int
+    sha256: str
+
+
+class Contents(Protocol):
+    """Where objects can be read; by many threads at once."""
+
+    def digest(self, key: str) -> Digest | None:
+        """Return the size and hash of an object's bytes, all of them read; None if it is gone."""
+
+    def read(self, key: str) -> bytes:
+        """Return a small object."""
+
+
+@dataclass(frozen=True)
+class BucketContents:
+    """The objects of a bucket."""
+
+    store: ObjectStore
+
+    def digest(self, key: str) -> Digest | None:
+        """Stream the object in bounded memory."""
+        size = 0
+
+        def count(chunk: bytes) -> None:
+            nonlocal size
+            size += len(chunk)
+
+        try:
+            with translated_errors("get", self.store.bucket, key):
+                body = self.store.client.get_object(Bucket=self.store.bucket, Key=key)["Body"]
+                with closing(body):
+                    sha256 = sha256_of_body(body, count)
+        except ObjectNotFoundError:
+            return None
+        return Digest(size, sha256)
+
+    def read(self, key: str) -> bytes:
+        """Return its bytes."""
+        return self.store.get(key)
+
+
+@dataclass(frozen=True)
+class FolderContents:
+    """The objects below a folder; a key is a path."""
+
+    root_dir: Path
+
+    def digest(self, key: str) -> Digest | None:
+        """Read the file in bounded memory."""
+        try:
+            stored = describe(key, self.root_dir / key)
+        except FileNotFoundError:
+            return None
+        return Digest(stored.size_bytes, stored.sha256)
+
+    def read(self, key: str) -> bytes:
+        """Return its bytes."""
+        return (self.root_dir / key).read_bytes()

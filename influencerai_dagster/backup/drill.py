@@ -1,0 +1,244 @@
+"""The restore drill: last night's backup to a random moment, in scratch space, proven and timed.
+
+It reads what a disaster would leave: Barman's folder and the backup target, never the bucket or the
+server that runs. Its steps are those of restore.py without a target to keep. Outcomes are kept in a
+file beside the backups, because Dagster's own storage is among what may be lost.
+"""
+
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from influencerai_dagster.backup.barman import BarmanServer
+from influencerai_dagster.backup.contents import FolderContents
+from influencerai_dagster.backup.objects import restore_objects
+from influencerai_dagster.backup.places import BackupTarget
+from influencerai_dagster.backup.recovery import Recovery, choose, replay
+from influencerai_dagster.backup.verification import Verification, verify_databases, verify_objects
+from influencerai_dagster.catalog.backups import named_bytes
+from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.domain.backups import BackupKind, newest_whole
+from influencerai_dagster.domain.base import Value
+from influencerai_dagster.errors import InsufficientStorageError, PermanentError
+
+_HISTORY = "restore-drills.jsonl"
+_MAX_PROBLEMS = 50
+_SPACE_FACTOR = 3
+"""A full and an incremental backup are combined into a copy, and WAL is replayed into that."""
+
+
+class DrillReport(Value):
+    """What one drill found.
+
+    Attributes:
+        at: when it began, UTC.
+        instant: the moment that was restored.
+        backup_id: what it was restored from; None if there was nothing.
+        rto_seconds: from the beginning until the last object was compared: how long a restore of
+            all of it takes here.
+        rpo_seconds: how old the newest WAL was when the drill began: what a loss of the server at
+            that moment would have cost.
+        problems: what is broken, by name; none if the backup was restored whole.
+    """
+
+    at: datetime
+    instant: datetime | None = None
+    backup_id: str | None = None
+    rto_seconds: float
+    rpo_seconds: float | None = None
+    seconds_by_step: dict[str, float]
+    rows: dict[str, int]
+    num_objects: int
+    size_bytes: int
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the backup was restored whole."""
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class Drill:
+    """What is drilled.
+
+    Attributes:
+        target: where the objects are backed up; None proves the database only, and says so.
+        scratch_dir: where everything is restored to; emptied at the end.
+        database_url: of the catalog; its user and database are looked for in the backup.
+        dagster_url: the same of Dagster's storage.
+        bin_dir: PostgreSQL's programs.
+    """
+
+    server: BarmanServer
+    target: BackupTarget | None
+    scratch_dir: Path
+    database_url: str = field(repr=False)
+    dagster_url: str = field(repr=False)
+    bin_dir: Path
+
+
+def run_drill(drill: Drill, say: Callable[[str], None], instant: datetime | None) -> DrillReport:
+    """Restore a moment into scratch space, verify it, remove it, and write down what was found.
+
+    Args:
+        drill: what is drilled.
+        say: told what is done, for a person.
+        instant: the moment; None draws one that the last full backup reaches.
+
+    Returns:
+        The report; a broken backup is one with problems.
+
+    Raises:
+        InsufficientStorageError: the scratch space is too small; nothing is said of the backup.
+        TransientError: a server was away; nothing is said of the backup.
+    """
+    drill.scratch_dir.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="drill-", dir=drill.scratch_dir))
+    run = _Run(drill, scratch, say)
+    try:
+        run.restore(instant)
+    except InsufficientStorageError:
+        raise
+    except PermanentError as error:
+        run.found.problems.append(str(error))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    report = run.report()
+    _remember(drill.server.home, report)
+    return report
+
+
+def drill_history(home: Path) -> Sequence[DrillReport]:
+    """Return all drills that were written down, oldest first, without damaged lines."""
+    try:
+        lines = (home / _HISTORY).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    reports = []
+    for line in lines:
+        try:
+            reports.append(DrillReport.model_validate_json(line))
+        except ValidationError:
+            continue
+    return reports
+
+
+@dataclass
+class _Run:
+    drill: Drill
+    scratch: Path
+    say: Callable[[str], None]
+    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started: float = field(default_factory=time.monotonic)
+    found: Verification = field(default_factory=Verification)
+    recovery: Recovery | None = None
+    seconds_by_step: dict[str, float] = field(default_factory=dict)
+
+    def restore(self, instant: datetime | None) -> None:
+        drill, data_dir = self.drill, self.scratch / "postgres"
+        moment = instant or _random_moment(drill.server, self.began_at)
+        recovery = self.recovery = choose(drill.server, moment, self.began_at)
+        self.say(f"restoring {recovery.shown_instant} from backup {recovery.describe()}")
+        self._step("check backup", lambda: recovery.check(is_all_wal_needed=True))
+        self._check_space(recovery)
+        backup_id = recovery.backup.backup_id
+        self._step("copy database", lambda: drill.server.recover(backup_id, moment, data_dir))
+        began = time.monotonic()
+        with replay(recovery, data_dir, drill.bin_dir) as server:
+            self._took("replay WAL", began)
+            catalog = server.url_of(drill.database_url)
+            dagster = server.url_of(drill.dagster_url)
+            began = time.monotonic()
+            self.found = verify_databases(catalog, dagster)
+            self._took("verify database", began)
+            if self.found.is_sound:
+                self._objects(catalog)
+
+    def report(self) -> DrillReport:
+        recovery, found = self.recovery, self.found
+        received = recovery.received_at if recovery else None
+        return DrillReport(
+            at=self.began_at,
+            instant=recovery.instant if recovery else None,
+            backup_id=recovery.backup.backup_id if recovery else None,
+            rto_seconds=time.monotonic() - self.started,
+            rpo_seconds=max(0.0, (self.began_at - received).total_seconds()) if received else None,
+            seconds_by_step=self.seconds_by_step,
+            rows=found.rows,
+            num_objects=found.num_objects,
+            size_bytes=found.size_bytes,
+            problems=tuple(found.problems[:_MAX_PROBLEMS]),
+            warnings=tuple(found.warnings[:_MAX_PROBLEMS]),
+        )
+
+    def _objects(self, catalog_url: str) -> None:
+        target, folder = self.drill.target, self.scratch / "objects"
+        if target is None:
+            self.found.warnings.append("no object was looked at: BACKUP_TARGET is not set")
+            return
+        engine = create_catalog_engine(catalog_url)
+        try:
+            with transaction(engine) as session:
+                self._need(named_bytes(session), "objects")
+            folder.mkdir()
+            self.say(f"copying all objects from {target}")
+            self._step("copy objects", lambda: restore_objects(target, folder, None))
+            self.say("comparing every object that the catalog names")
+            self._step(
+                "verify objects",
+                lambda: verify_objects(
+                    self.found,
+                    engine,
+                    FolderContents(folder),
+                    on_progress=lambda number: self.say(f"{number} objects compared"),
+                ),
+            )
+        finally:
+            engine.dispose()
+
+    def _check_space(self, recovery: Recovery) -> None:
+        sizes = {item.backup_id: item.size_bytes for item in self.drill.server.list_backups()}
+        parent = recovery.backup.parent_backup_id
+        size = recovery.backup.size_bytes + sizes.get(parent or "", 0)
+        self._need(size * _SPACE_FACTOR, "the database")
+
+    def _need(self, size_bytes: int, what: str) -> None:
+        free = shutil.disk_usage(self.scratch).free
+        if size_bytes > free:
+            raise InsufficientStorageError(
+                f"The restore drill needs {size_bytes / 1000**3:.1f} GB for {what} in "
+                f"{self.drill.scratch_dir}, {free / 1000**3:.1f} GB are free: make space there"
+            )
+
+    def _step(self, name: str, action: Callable[[], object]) -> None:
+        began = time.monotonic()
+        action()
+        self._took(name, began)
+
+    def _took(self, name: str, began: float) -> None:
+        self.seconds_by_step[name] = time.monotonic() - began
+
+
+def _random_moment(server: BarmanServer, now: datetime) -> datetime:
+    """Draw a moment between the end of the last full backup and the newest WAL."""
+    backups = server.list_backups()
+    backup = newest_whole(backups, BackupKind.FULL)
+    if backup is None or backup.end is None:
+        return now  # there is none: `choose` says so
+    newest = min(server.archive_status().received_at or now, now)
+    reach = max(timedelta(0), newest - backup.end)
+    return backup.end + reach * random.random()  # noqa: S311 - no secret
+
+
+def _remember(home: Path, report: DrillReport) -> None:
+    with (home / _HISTORY).open("a", encoding="utf-8") as file:
+        file.write(report.model_dump_json() + "\n")

@@ -1,0 +1,299 @@
+"""Copies objects to the backup target and back; nothing there is deleted before its time.
+
+On the target:
+
+    objects/<key>                   the newest content of every object
+    history/<YYYYmmddTHHMMSSZ>/<key>    what an object was until a newer content replaced it
+    barman/…                        the same of Barman's folder (copied with `folder="barman"`)
+    <folder>-missing.json           since when an object is missing at the source
+
+An object that is missing at the source stays here until the recovery window has passed since that
+was first seen. How rclone is run lives in rclone.py.
+"""
+
+import json
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from influencerai_dagster.backup.places import OFF_SITE_FOLDER, BackupTarget, Place
+from influencerai_dagster.backup.rclone import CopyProgress, CopyResult, Rclone
+from influencerai_dagster.domain.backups import is_past_window, still_missing
+from influencerai_dagster.errors import PermanentError
+
+OBJECTS = "objects"
+BARMAN = "barman"
+_KEEP_OBSOLETE = timedelta(days=1)
+"""Barman deletes what no moment of the window needs: the copy has no reason to keep it for long."""
+_NOT_COPIED = (f"/{OFF_SITE_FOLDER}/**", "/locks/**", "*.partial", "*.tmp", "*.log")
+_STAMP = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True)
+class ObjectBackupReport:
+    """What one backup of objects did.
+
+    Attributes:
+        num_objects: at the source when it began.
+        size_bytes: of all of them.
+        copied: key → bytes, new and replaced.
+        replaced: those of them whose old content went to the history.
+        failures: key → why it is not in the backup.
+        missing_at_source: key → since when it is only in the backup.
+        pruned: keys that were deleted in the backup, their time was over.
+    """
+
+    target: str
+    num_objects: int
+    size_bytes: int
+    seconds: float
+    copied: Mapping[str, int]
+    replaced: Collection[str]
+    failures: Mapping[str, str]
+    missing_at_source: Mapping[str, datetime]
+    pruned: Collection[str]
+
+    @property
+    def copied_bytes(self) -> int:
+        """Bytes of what was copied."""
+        return sum(self.copied.values())
+
+
+@dataclass(frozen=True)
+class ObjectRestoreReport:
+    """What came back from the backup.
+
+    Attributes:
+        copied: key → bytes.
+        not_found: keys that the backup does not have either, and those that failed.
+    """
+
+    copied: Mapping[str, int] = field(default_factory=dict)
+    not_found: Mapping[str, str] = field(default_factory=dict)
+
+
+def _quiet(_: CopyProgress) -> None:
+    """Tell nobody."""
+
+
+def copy_objects(
+    source: Place,
+    target: BackupTarget,
+    *,
+    recovery_window: timedelta,
+    folder: str = OBJECTS,
+    exclude: Iterable[str] = (),
+    now: datetime | None = None,
+    on_progress: Callable[[CopyProgress], None] = _quiet,
+) -> ObjectBackupReport:
+    """Copy what the backup has not yet, check it by hash, and delete there what is past its time.
+
+    A copy that was stopped, however, goes on where it was when it is called again.
+
+    Args:
+        source: the bucket, or Barman's folder.
+        target: where the backup goes.
+        recovery_window: what is missing at the source, or was replaced, is kept for so long and a
+            day.
+        folder: at the target.
+        exclude: patterns of rclone for what is not copied.
+        now: UTC; the clock's if None.
+        on_progress: called every few seconds.
+
+    Raises:
+        PermanentError: access denied, or the source or the target is not there.
+        InsufficientStorageError: the target is full; what was copied stays.
+        TransientError: a server was away; what was copied stays.
+    """
+    started, now = time.monotonic(), now or datetime.now(UTC)
+    if isinstance(source, Path) and not source.is_dir():
+        raise PermanentError(f"{source} cannot be backed up: there is no such folder")
+    rclone = Rclone(source, target)
+    filters = [f"--exclude={pattern}" for pattern in exclude]
+    before = {item.key: item.size_bytes for item in rclone.list("source:", *filters)}
+    old_contents = f"target:{_history(folder)}/{now.strftime(_STAMP)}"
+    result = rclone.copy(
+        "source:",
+        f"target:{folder}",
+        f"--backup-dir={old_contents}",
+        *_comparison(source, target),
+        *([f"--bwlimit={target.bandwidth_limit}"] if target.bandwidth_limit else ()),
+        *filters,
+        on_progress=on_progress,
+    )
+    if target.encryption_key and result.copied:
+        keys = list(result.copied)
+        for key in rclone.differing_from_encrypted("source:", f"target:{folder}", keys):
+            result.failures[key] = "its encrypted copy is not what the source has"
+    there = {item.key for item in rclone.list(f"target:{folder}")}
+    _check_all_is_there(rclone, result, before.keys() - there)
+    gone = there - result.copied.keys() - before.keys()
+    missing = still_missing(_known_missing(rclone, folder), gone, now)
+    # An empty bucket is an accident; the backup of an accident is kept.
+    pruned = [
+        key for key, at in missing.items() if before and is_past_window(at, recovery_window, now)
+    ]
+    _prune(rclone, folder, pruned, missing)
+    _prune_history(rclone, folder, recovery_window, now)
+    return ObjectBackupReport(
+        target=str(target),
+        num_objects=len(before),
+        size_bytes=sum(before.values()),
+        seconds=time.monotonic() - started,
+        copied=result.copied,
+        replaced=[item.key for item in rclone.list(old_contents)] if result.copied else [],
+        failures=result.failures,
+        missing_at_source={key: at for key, at in missing.items() if key not in set(pruned)},
+        pruned=pruned,
+    )
+
+
+def copy_all(
+    assets: Place,
+    home: Path | None,
+    target: BackupTarget,
+    *,
+    recovery_window: timedelta,
+    on_progress: Callable[[str, CopyProgress], None],
+) -> dict[str, ObjectBackupReport]:
+    """Copy the bucket of assets, then the backups of the databases; return the reports by folder.
+
+    Args:
+        assets: the bucket.
+        home: BACKUP_HOME, copied off-site; None, or a folder that is not there, copies none.
+        target: where the backup goes.
+        recovery_window: as in `copy_objects`.
+        on_progress: called with the folder and how far it is.
+    """
+    reports = {
+        OBJECTS: copy_objects(
+            assets,
+            target,
+            recovery_window=recovery_window,
+            on_progress=partial(on_progress, OBJECTS),
+        )
+    }
+    if home is not None and home.is_dir():
+        reports[BARMAN] = copy_objects(
+            home,
+            target,
+            recovery_window=_KEEP_OBSOLETE,
+            folder=BARMAN,
+            exclude=_NOT_COPIED,
+            on_progress=partial(on_progress, BARMAN),
+        )
+    return reports
+
+
+def missing_keys(store: Place, keys: Collection[str]) -> set[str]:
+    """Return which of these keys a bucket (or folder) does not have."""
+    there = {item.key for item in Rclone(store, BackupTarget(store)).list("source:")}
+    return set(keys) - there
+
+
+def backed_up_keys(target: BackupTarget, *, folder: str = OBJECTS) -> set[str]:
+    """Return the keys whose newest content the backup has."""
+    return {item.key for item in Rclone(target.place, target).list(f"target:{folder}")}
+
+
+def restore_objects(
+    target: BackupTarget,
+    into: Place,
+    keys: Collection[str] | None,
+    *,
+    folder: str = OBJECTS,
+    on_progress: Callable[[CopyProgress], None] = _quiet,
+) -> ObjectRestoreReport:
+    """Copy objects from the backup that are missing; what is there is never overwritten.
+
+    May be called again after it was stopped: it copies only what is still missing.
+
+    Args:
+        target: the backup.
+        into: the bucket or folder; a bucket must exist.
+        keys: only these; None for all that the backup has. One that is only in the history comes
+            from there.
+        folder: at the target.
+        on_progress: called every few seconds.
+    """
+    rclone = Rclone(into, target)
+    wanted = backed_up_keys(target, folder=folder) if keys is None else set(keys)
+    wanted -= {item.key for item in rclone.list("source:")}
+    copied: dict[str, int] = {}
+    failures: dict[str, str] = {}
+    for path in _versions(rclone, folder):
+        left = wanted - copied.keys()
+        if not left:
+            break
+        found = left & {item.key for item in rclone.list(path)}
+        if not found:
+            continue
+        result = rclone.copy_keys(path, "source:", found, on_progress=on_progress)
+        copied |= result.copied
+        failures |= result.failures
+    lost = dict.fromkeys(wanted - copied.keys(), "the backup does not have it")
+    return ObjectRestoreReport(
+        copied, lost | {k: failures[k] for k in failures.keys() & lost.keys()}
+    )
+
+
+def _versions(rclone: Rclone, folder: str) -> Iterable[str]:
+    """Yield where contents of objects are: the newest, then older ones."""
+    yield f"target:{folder}"
+    history = _history(folder)
+    for stamp in sorted(rclone.folders(f"target:{history}"), reverse=True):
+        yield f"target:{history}/{stamp}"
+
+
+def _comparison(source: Place, target: BackupTarget) -> list[str]:
+    """Return the options by which rclone knows what is in the backup already."""
+    if isinstance(source, Path) or target.encryption_key:
+        # An encrypted object has no hash of its content, and hashing all of Barman's files takes
+        # hours: what is newer than its copy, or of another size, is copied.
+        return ["--update", "--use-server-modtime"]
+    return ["--checksum"]
+
+
+def _history(folder: str) -> str:
+    return "history" if folder == OBJECTS else f"{folder}-history"
+
+
+def _check_all_is_there(rclone: Rclone, result: CopyResult, lacking: Collection[str]) -> None:
+    """Count what the backup lacks as failures, but not what was deleted while the copy ran."""
+    for key in lacking:
+        result.failures.setdefault(key, "; ".join(result.problems) or "the backup does not have it")
+    if result.failures:
+        there = {item.key for item in rclone.list("source:")}
+        for key in result.failures.keys() - there:
+            del result.failures[key]
+
+
+def _known_missing(rclone: Rclone, folder: str) -> dict[str, datetime]:
+    text = rclone.read(_missing_path(folder)) or "{}"
+    return {key: datetime.fromisoformat(value) for key, value in json.loads(text).items()}
+
+
+def _prune(
+    rclone: Rclone, folder: str, over: Collection[str], missing: Mapping[str, datetime]
+) -> None:
+    """Delete what is missing at the source for longer than the window; remember the rest."""
+    if over:
+        rclone.delete(f"target:{folder}", over)
+    left = {key: at.isoformat() for key, at in missing.items() if key not in set(over)}
+    if left or over or rclone.read(_missing_path(folder)) is not None:
+        rclone.write(_missing_path(folder), json.dumps(left))
+
+
+def _prune_history(rclone: Rclone, folder: str, recovery_window: timedelta, now: datetime) -> None:
+    """Delete what was replaced longer ago than the window."""
+    for stamp in rclone.folders(f"target:{_history(folder)}"):
+        replaced_at = datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+        if is_past_window(replaced_at, recovery_window, now):
+            rclone.purge(f"target:{_history(folder)}/{stamp}")
+
+
+def _missing_path(folder: str) -> str:
+    return f"target:{folder}-missing.json"

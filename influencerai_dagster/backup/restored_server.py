@@ -1,0 +1,224 @@
+"""A PostgreSQL on a restored data directory, for the time of its recovery and verification.
+
+It listens on a Unix socket in a private folder, where it trusts its user: no port can clash, no
+client of the old server connects by mistake, and the password of that time need not be known.
+Follows chapters 19.5 (recovery target) and 20.1 (pg_hba.conf) of PostgreSQL's documentation.
+"""
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg2
+from sqlalchemy import URL, make_url
+
+from influencerai_dagster.errors import PermanentError, TransientError
+
+USER_UNDER_ROOT = "nobody"  # PostgreSQL refuses to run as root
+_PORT = 5432
+"""Of a Unix socket it is only the ending of a file's name."""
+_TRAVERSE = 0o001
+_POLL_SECONDS = 0.1
+_STOP_SECONDS = 60.0
+_LOG_LINES = 12
+_TELLING = re.compile(r"\b(FATAL|PANIC|ERROR|WARNING|invalid|incorrect|could not|missing)\b")
+
+
+@dataclass
+class RestoredServer:
+    """A server; a context manager that is ready inside its block and stopped at its end.
+
+    Attributes:
+        data_dir: of PostgreSQL; under root its owner becomes `nobody`.
+        bin_dir: the folder of the programs `postgres` and `pg_isready`.
+        is_end_enough: replay what WAL there is, also where it ends before the target time.
+        start_seconds: how long replaying the WAL may take.
+    """
+
+    data_dir: Path
+    bin_dir: Path
+    is_end_enough: bool = False
+    start_seconds: float = 4 * 3600.0
+    _process: "subprocess.Popen[bytes] | None" = None
+    _socket_dir: Path = field(default_factory=Path)
+
+    def url_of(self, url: str) -> str:
+        """Return where the database of a URL is on this server, while it runs."""
+        there = make_url(url)
+        here = URL.create(
+            "postgresql",
+            username=there.username,
+            database=there.database,
+            query={"host": str(self._socket_dir), "port": str(_PORT)},
+        )
+        return here.render_as_string()
+
+    def last_commit(self, url: str) -> datetime | None:
+        """Return when the last transaction that was replayed was committed, UTC."""
+        connection = psycopg2.connect(self.url_of(url))
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_last_xact_replay_timestamp()")
+                (found,) = cursor.fetchone() or (None,)
+        finally:
+            connection.close()
+        return found.astimezone(UTC) if isinstance(found, datetime) else None
+
+    @property
+    def log_path(self) -> Path:
+        """What the server says; it stays after the end."""
+        return self.data_dir.with_name(f"{self.data_dir.name}.log")
+
+    def __enter__(self) -> Self:
+        """Start it and wait until its recovery has ended.
+
+        Raises:
+            PermanentError: it ended instead; the text has the telling lines of its log.
+            TransientError: it was not ready in time.
+        """
+        self._prepare_folders()
+        hba = self._socket_dir / "pg_hba.conf"
+        hba.write_text("local all all trust\n")
+        settings = {
+            "listen_addresses": "",
+            "port": str(_PORT),
+            "unix_socket_directories": str(self._socket_dir),
+            "hba_file": str(hba),
+            "ssl": "off",
+            "logging_collector": "off",
+            "log_destination": "stderr",
+            "archive_mode": "off",  # the archive is that of the server it is a copy of
+            "shared_preload_libraries": "",
+            "hot_standby": "off",  # else it asks for the max_connections of the old server
+            "recovery_target_action": "promote",
+        }
+        if self.is_end_enough:
+            settings["recovery_target_time"] = ""
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
+                [str(self.bin_dir / "postgres"), "-D", str(self.data_dir), *options],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                **_as_user(),
+            )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop it; its checkpoint is written."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGINT)  # "fast": SIGTERM would wait for every client
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self._socket_dir, ignore_errors=True)
+
+    def _prepare_folders(self) -> None:
+        # Short: a Unix socket's path has at most 107 bytes.
+        self._socket_dir = Path(tempfile.mkdtemp(prefix="influencerai-"))
+        user = _as_user()
+        if user:
+            os.chown(self._socket_dir, user["user"], user["group"])
+            give_to(self.data_dir, user["user"], user["group"])
+            open_way_to(self.data_dir)
+            open_way_to(self.bin_dir / "postgres")
+        self.data_dir.chmod(0o700)
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + self.start_seconds
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                raise PermanentError(
+                    f"The restored PostgreSQL in {self.data_dir} did not start. Its log "
+                    f"{self.log_path} says: {self.telling_lines()}"
+                )
+            if self._is_ready():
+                return
+            time.sleep(_POLL_SECONDS)
+        raise TransientError(
+            f"The restored PostgreSQL in {self.data_dir} was not ready after "
+            f"{self.start_seconds:.0f} s; look at {self.log_path}"
+        )
+
+    def _is_ready(self) -> bool:
+        command = [
+            str(self.bin_dir / "pg_isready"),
+            "-q",
+            "-h",
+            str(self._socket_dir),
+            "-p",
+            str(_PORT),
+        ]
+        return subprocess.run(command, check=False).returncode == 0  # noqa: S603 - as above
+
+    def log_text(self) -> str:
+        """Return everything that the server has said."""
+        with suppress(OSError):
+            return self.log_path.read_text(errors="replace")
+        return ""
+
+    def telling_lines(self) -> str:
+        """Return the lines of the log that say what went wrong."""
+        lines = self.log_text().splitlines()
+        told = [line for line in lines if _TELLING.search(line)] or lines
+        return " | ".join(told[-_LOG_LINES:]) or "nothing"
+
+
+def find_bin_dir(given: Path | None) -> Path:
+    """Return the folder of PostgreSQL's programs: the one given, or where PATH has `postgres`.
+
+    Raises:
+        PermanentError: neither has it.
+    """
+    found = shutil.which("postgres", path=None if given is None else str(given))
+    if found is None:
+        raise PermanentError(
+            f"The program postgres is not in {given or 'a folder of PATH'}: set "
+            "BACKUP_POSTGRES_BIN_DIR to the folder of PostgreSQL's programs"
+        )
+    return Path(found).parent
+
+
+def give_to(folder: Path, user: int, group: int) -> None:
+    """Make a user the owner of a folder and all that is in it."""
+    os.chown(folder, user, group)
+    for path in folder.rglob("*"):
+        os.chown(path, user, group, follow_symlinks=False)
+
+
+def open_way_to(path: Path) -> None:
+    """Let others pass through (not read) the folders above; only root gets here."""
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & _TRAVERSE:
+            folder.chmod(mode | _TRAVERSE)
+
+
+def _as_user() -> dict[str, Any]:
+    if os.geteuid() != 0:
+        return {}
+    entry = pwd.getpwnam(USER_UNDER_ROOT)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}

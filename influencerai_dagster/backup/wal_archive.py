@@ -1,0 +1,56 @@
+"""The WAL in Barman's folder: archived segments, and what is being received."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from influencerai_dagster.domain.wal import missing_segments, segment_number
+
+
+@dataclass(frozen=True)
+class WalArchive:
+    """What of the WAL is kept.
+
+    Attributes:
+        last_wal: the newest segment that is whole, None if there is none.
+        partial_wal: the segment that is being received, None if none is.
+        received_at: when bytes of WAL last came, UTC; None if none did.
+    """
+
+    last_wal: str | None
+    partial_wal: str | None
+    received_at: datetime | None
+
+
+def read_wal_archive(folder: Path) -> WalArchive:
+    """Look at the WAL of a server's folder."""
+    archived = [path for path in folder.glob("wals/*/*") if _is_segment(path)]
+    streaming = [path for path in folder.glob("streaming/*") if path.is_file()]
+    whole = [path.name for path in (*archived, *streaming) if _is_segment(path)]
+    partial = [path for path in streaming if path.suffix == ".partial"]
+    times = [path.stat().st_mtime for path in partial or archived]
+    return WalArchive(
+        last_wal=max(whole, default=None),
+        partial_wal=max((path.stem for path in partial), default=None),
+        received_at=datetime.fromtimestamp(max(times), UTC) if times else None,
+    )
+
+
+def missing_wal(folder: Path, since_wal: str) -> Sequence[str]:
+    """Return the segments that are not there between one and the newest."""
+    names = {path.name for path in folder.glob("wals/*/*")}
+    names |= {path.stem for path in folder.glob("streaming/*")}
+    return missing_segments(names, since_wal)
+
+
+def is_followed(folder: Path, segment: str) -> bool:
+    """Say whether a segment was received as a whole, and the next one has begun to come."""
+    if any(folder.glob(f"wals/*/{segment}")):
+        return True
+    streaming = {path.stem for path in folder.glob("streaming/*")}
+    return segment in streaming and max(streaming) > segment
+
+
+def _is_segment(path: Path) -> bool:
+    return segment_number(path.name) is not None

@@ -1,0 +1,78 @@
+"""How far behind the receiver of WAL is: what the server wrote and we do not have yet.
+
+One connection per question, to the database server itself; what is on disk is barman.py's to tell.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import psycopg2
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class
+
+from influencerai_dagster.domain.backups import WalLag
+from influencerai_dagster.errors import TransientError
+
+_CONNECT_SECONDS = 10
+# The receiver tells every 10 s how far it is; what it wrote counts, its flushed position moves only
+# once a segment.
+_LAG = """
+SELECT replication.write_lsn IS NOT NULL,
+       GREATEST(pg_wal_lsn_diff(pg_current_wal_lsn(),
+                                COALESCE(replication.write_lsn, slot.restart_lsn)), 0)::bigint,
+       replication.reply_time,
+       GREATEST(pg_wal_lsn_diff(pg_current_wal_lsn(), slot.restart_lsn), 0)::bigint,
+       now()
+FROM pg_replication_slots AS slot
+LEFT JOIN pg_stat_replication AS replication ON replication.pid = slot.active_pid
+WHERE slot.slot_name = %s
+"""
+
+
+def read_wal_lag(database_url: str, slot_name: str, received_at: datetime | None) -> WalLag:
+    """Ask the server how far the receiver of a slot is.
+
+    Args:
+        database_url: of a user who may read pg_stat_replication: pg_monitor or a superuser.
+        slot_name: the receiver's.
+        received_at: when bytes last reached the disk, which tells how long a dead receiver is dead.
+
+    Raises:
+        TransientError: the server does not answer.
+    """
+    with postgres_cursor(database_url) as cursor:
+        cursor.execute(_LAG, [slot_name])
+        row = cursor.fetchone()
+    if row is None:
+        return WalLag(is_receiving=False, lag_bytes=None, lag_seconds=None, retained_bytes=0)
+    is_receiving, lag_bytes, told_at, retained_bytes, now = row
+    since = told_at or received_at
+    seconds = None if since is None else max(0.0, (now - since.astimezone(UTC)).total_seconds())
+    return WalLag(
+        is_receiving=is_receiving,
+        lag_bytes=lag_bytes,
+        lag_seconds=0.0 if is_receiving and lag_bytes == 0 else seconds,
+        retained_bytes=retained_bytes,
+    )
+
+
+@contextmanager
+def postgres_cursor(database_url: str) -> Iterator[Cursor]:
+    """Connect to a server for the time of the block.
+
+    Raises:
+        TransientError: it does not answer, or refuses; the text has no password.
+    """
+    plain = database_url.replace("postgresql+psycopg2://", "postgresql://", 1)
+    try:
+        connection = psycopg2.connect(plain, connect_timeout=_CONNECT_SECONDS)
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                yield cursor
+        finally:
+            connection.close()
+    except psycopg2.Error as error:
+        raise TransientError(
+            f"PostgreSQL did not answer a question about backups: {' '.join(str(error).split())}"
+        ) from error

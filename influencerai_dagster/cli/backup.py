@@ -1,0 +1,150 @@
+"""`influencerai backup`: take, list, prove and prune backups of the databases, without Dagster."""
+
+import signal
+import threading
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Column, Table
+
+from influencerai_dagster.backup.barman import BarmanServer
+from influencerai_dagster.backup.databases import (
+    DatabaseBackups,
+    check_same_server,
+    prune,
+    take_backup,
+)
+from influencerai_dagster.backup.pg_dump import PgDumps
+from influencerai_dagster.backup.wal_receiver import receive_wal
+from influencerai_dagster.cli.common import console, settings
+from influencerai_dagster.domain.backups import BackupInfo, BackupKind, newest_whole
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.settings import Settings
+
+backup_app = typer.Typer(help="Backups of the databases.", no_args_is_help=True)
+_MIB = 1024**2
+
+
+def barman_server(config: Settings) -> BarmanServer:
+    """Return the server that the settings name."""
+    return BarmanServer(
+        home=config.backup_home,
+        database_url=config.backup_database_url or config.database_url,
+        retention_days=config.backup_recovery_window_days,
+        postgres_bin_dir=config.backup_postgres_bin_dir,
+    )
+
+
+def database_backups(config: Settings) -> DatabaseBackups:
+    """Return the backups that the settings name."""
+    if config.backup_database_mode == "barman":
+        return barman_server(config)
+    return PgDumps(
+        home=config.backup_home,
+        database_urls=(config.database_url, config.dagster_database_url),
+        retention_days=config.backup_recovery_window_days,
+        postgres_bin_dir=config.backup_postgres_bin_dir,
+    )
+
+
+@backup_app.command("now")
+def backup_now(
+    incremental: Annotated[  # noqa: FBT002 - typer's flag
+        bool, typer.Option("--incremental", help="Only what changed since the last full one.")
+    ] = False,
+) -> None:
+    """Take a backup of both databases now; Dagster may be down."""
+    config = settings()
+    if config.backup_database_mode == "pg_dump":
+        kind = BackupKind.DUMP
+    else:
+        kind = BackupKind.INCREMENTAL if incremental else BackupKind.FULL
+        server = barman_server(config)
+        check_same_server(server.database_url, (config.database_url, config.dagster_database_url))
+    taken = take_backup(database_backups(config), kind, say=console.print)
+    if taken.reason:
+        console.print(escape(taken.reason))
+    if taken.backup:
+        _show([taken.backup])
+
+
+@backup_app.command("list")
+def list_backups() -> None:
+    """List all backups, broken ones too, the newest last."""
+    backups = database_backups(settings()).list_backups()
+    if not backups:
+        console.print(f"no backup in {settings().backup_home.resolve()}")
+        return
+    _show(backups)
+    if settings().backup_database_mode == "barman":
+        archive = barman_server(settings()).archive_status()
+        received = f"{archive.received_at:%Y-%m-%d %H:%M:%S}" if archive.received_at else "never"
+        console.print(f"WAL up to {archive.last_wal or '-'}, last received (UTC) {received}")
+
+
+@backup_app.command("verify")
+def verify_backup(
+    backup_id: Annotated[str | None, typer.Argument(help="Without it the newest.")] = None,
+) -> None:
+    """Read every byte of a backup and compare checksums; see that no WAL since it is missing."""
+    config = settings()
+    backups = database_backups(config)
+    found = backups.list_backups()
+    backup = (
+        newest_whole(found)
+        if backup_id is None
+        else next((item for item in found if item.backup_id == backup_id), None)
+    )
+    if backup is None:
+        raise PermanentError(f"There is no backup {backup_id or 'yet'}: `influencerai backup list`")
+    backups.verify(backup.backup_id)
+    if isinstance(backups, BarmanServer) and backup.begin_wal:
+        missing = backups.missing_wal(backup.begin_wal)
+        if missing:
+            raise PermanentError(
+                f"Backup {backup.backup_id} is whole, but {len(missing)} WAL segments since then "
+                f"are missing, the first is {missing[0]}: take a new full backup"
+            )
+    console.print(f"{backup.backup_id} is whole")
+
+
+@backup_app.command("prune")
+def prune_backups(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,  # noqa: FBT002 - typer's flag
+) -> None:
+    """Delete the backups that no moment of the recovery window needs."""
+    backups = database_backups(settings())
+    for backup_id in prune(backups, is_dry_run=True):
+        console.print(f"{'would delete' if dry_run else 'deleting'} {backup_id}")
+    if not dry_run:
+        prune(backups, is_dry_run=False)
+    console.print(f"the recovery window is {settings().backup_recovery_window_days} days")
+
+
+@backup_app.command("receive-wal")
+def receive() -> None:
+    """Receive WAL until this process is ended; a supervisor keeps it running."""
+    if settings().backup_database_mode == "pg_dump":
+        raise PermanentError("BACKUP_DATABASE_MODE=pg_dump has no WAL: do not start the receiver")
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    receive_wal(barman_server(settings()), stopping, say=lambda line: console.print(escape(line)))
+
+
+def _show(backups: list[BackupInfo]) -> None:
+    table = Table(
+        "backup", "kind", "status", "stands on", "restores from (UTC)", "MiB", Column("s")
+    )
+    for backup in backups:
+        table.add_row(
+            backup.backup_id,
+            backup.kind.value,
+            backup.status.value,
+            backup.parent_backup_id or "",
+            f"{backup.end:%Y-%m-%d %H:%M:%S}" if backup.end else "",
+            f"{backup.size_bytes / _MIB:,.1f}",
+            f"{backup.seconds:.1f}",
+        )
+    console.print(table)

@@ -1,0 +1,94 @@
+"""What `influencerai doctor` says of backups: their programs, the server's settings, their age."""
+
+import re
+import shutil
+import subprocess
+from datetime import UTC, datetime
+
+from influencerai_dagster.backup.barman import BarmanServer
+from influencerai_dagster.backup.barman_program import script
+from influencerai_dagster.backup.wal_lag import postgres_cursor, read_wal_lag
+from influencerai_dagster.cli.backup import barman_server, database_backups
+from influencerai_dagster.domain.backups import BackupKind, too_old, wal_problem
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.settings import Settings
+
+_FIRST_WITH_INCREMENTAL = 17
+_FEATURES = """
+SELECT current_setting('server_version_num')::int / 10000,
+       current_setting('summarize_wal', true),
+       rolreplication OR rolsuper
+FROM pg_roles WHERE rolname = current_user
+"""
+
+
+def programs(settings: Settings) -> str:
+    """Return the versions of the programs that backups run."""
+    if settings.backup_database_mode == "pg_dump":
+        return f"pg_dump {_version(_postgres_program(settings, 'pg_dump'))}"
+    rsync = shutil.which("rsync")
+    if rsync is None:
+        raise PermanentError(
+            "rsync is not installed, which Barman needs to restore: `apt-get install rsync`"
+        )
+    basebackup = _version(_postgres_program(settings, "pg_basebackup"))
+    return f"barman {_version(script())}, rsync {_version(rsync)}, pg_basebackup {basebackup}"
+
+
+def backups(settings: Settings) -> str:
+    """Return how old the newest backup is, after a look at the server's settings and the WAL."""
+    found = database_backups(settings)
+    full_kind = BackupKind.FULL
+    if isinstance(found, BarmanServer):
+        _check_server(found)
+        received_at = found.archive_status().received_at
+        problem = wal_problem(read_wal_lag(found.database_url, found.slot_name, received_at))
+        if problem:
+            raise PermanentError(f"{problem}. Keep `influencerai backup receive-wal` running")
+    else:
+        full_kind = BackupKind.DUMP
+    listed = found.list_backups()
+    problems = too_old(listed, datetime.now(UTC), full_kind=full_kind)
+    if problems:
+        raise PermanentError(
+            f"{'; '.join(problems)}. `influencerai backup now` takes one; see database_backup in "
+            "the Dagster UI"
+        )
+    return f"{len(listed)} in {barman_server(settings).home.resolve()}"
+
+
+def _check_server(server: BarmanServer) -> None:
+    with postgres_cursor(server.database_url) as cursor:
+        cursor.execute(_FEATURES)
+        version, summarize_wal, may_replicate = cursor.fetchone() or (0, None, False)
+    if not may_replicate:
+        raise PermanentError(
+            "the user of BACKUP_DATABASE_URL may not replicate: ALTER ROLE … REPLICATION, or set "
+            "BACKUP_DATABASE_MODE=pg_dump"
+        )
+    if version >= _FIRST_WITH_INCREMENTAL and summarize_wal != "on":
+        raise PermanentError(
+            "summarize_wal is off, which incremental backups need: ALTER SYSTEM SET summarize_wal "
+            "= on; SELECT pg_reload_conf()"
+        )
+
+
+def _postgres_program(settings: Settings, name: str) -> str:
+    folder = settings.backup_postgres_bin_dir
+    found = shutil.which(name, path=None if folder is None else str(folder))
+    if found is None:
+        raise PermanentError(
+            f"{name} was not found: install PostgreSQL's client programs of the server's version, "
+            "or set BACKUP_POSTGRES_BIN_DIR"
+        )
+    return found
+
+
+def _version(program: str) -> str:
+    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - programs that backups run
+    found = re.search(r"\d+(\.\d+)+", answer.stdout)
+    if answer.returncode != 0 or found is None:
+        raise PermanentError(
+            f"{program} does not run: {answer.stderr.strip() or answer.returncode}"
+        )
+    return found[0]

@@ -1,0 +1,70 @@
+"""`influencerai backup objects`: the copy of objects and of database backups, without Dagster."""
+
+from datetime import timedelta
+
+from rich.progress import Progress
+
+from influencerai_dagster.backup.objects import ObjectBackupReport, copy_all
+from influencerai_dagster.backup.places import BackupTarget, Bucket, named_place, off_site
+from influencerai_dagster.cli.common import console, settings
+from influencerai_dagster.errors import TransientError
+from influencerai_dagster.settings import Settings
+
+_MIB = 1024**2
+
+
+def assets_bucket(config: Settings) -> Bucket:
+    """Return the bucket of assets as rclone reaches it."""
+    return Bucket(
+        config.s3_bucket,
+        endpoint_url=config.s3_endpoint,
+        access_key=config.s3_key,
+        secret_key=config.s3_secret.get_secret_value(),
+        region=config.s3_region,
+        is_path_style=config.s3_force_path_style,
+    )
+
+
+def backup_target(config: Settings) -> BackupTarget:
+    """Return where the backup goes."""
+    key = config.backup_encryption_key
+    place = named_place(
+        config.backup_target or str(off_site(config.backup_home)),
+        endpoint_url=config.backup_s3_endpoint,
+        access_key=config.backup_s3_key,
+        secret_key=config.backup_s3_secret.get_secret_value(),
+        region=config.backup_s3_region,
+    )
+    return BackupTarget(place, key.get_secret_value() if key else "", config.backup_bandwidth_limit)
+
+
+def backup_objects() -> None:
+    """Copy new objects and the databases' backups to BACKUP_TARGET; Dagster may be down."""
+    config = settings()
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("copying", total=None)
+        reports = copy_all(
+            assets_bucket(config),
+            config.backup_home if config.backup_target else None,
+            backup_target(config),
+            recovery_window=timedelta(days=config.backup_recovery_window_days),
+            on_progress=lambda what, now: progress.update(
+                task, description=what, completed=now.copied_bytes, total=now.total_bytes
+            ),
+        )
+    for name, report in reports.items():
+        _print(name, report)
+    failures = [f"{key}: {why}" for item in reports.values() for key, why in item.failures.items()]
+    if failures:
+        raise TransientError(
+            f"{len(failures)} objects are not in the backup:\n" + "\n".join(failures)
+        )
+
+
+def _print(name: str, report: ObjectBackupReport) -> None:
+    console.print(
+        f"{name}: {report.num_objects:,} objects, {report.size_bytes / _MIB:,.1f} MiB; copied "
+        f"{len(report.copied):,} ({report.copied_bytes / _MIB:,.1f} MiB) to {report.target} in "
+        f"{report.seconds:.1f} s; {len(report.missing_at_source):,} are only there, "
+        f"{len(report.pruned):,} were deleted there"
+    )

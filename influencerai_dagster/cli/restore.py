@@ -1,0 +1,202 @@
+"""`influencerai restore` and `influencerai backup drill`: for a bad day, and its rehearsal."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Column, Table
+
+from influencerai_dagster.backup.barman import BarmanServer
+from influencerai_dagster.backup.drill import Drill, run_drill
+from influencerai_dagster.backup.empty_folders import make_empty_folders
+from influencerai_dagster.backup.objects import OBJECTS, restore_objects
+from influencerai_dagster.backup.places import Place
+from influencerai_dagster.backup.recovery import choose
+from influencerai_dagster.backup.restore import (
+    Assets,
+    Restore,
+    RestorePlan,
+    RestoreReport,
+    plan,
+    run_restore,
+)
+from influencerai_dagster.backup.restore_target import RestoreTarget
+from influencerai_dagster.backup.restored_server import find_bin_dir
+from influencerai_dagster.cli.backup import barman_server
+from influencerai_dagster.cli.common import console, settings
+from influencerai_dagster.cli.object_backup import assets_bucket, backup_target
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.local.stopped_stack import with_object_store
+from influencerai_dagster.settings import Settings
+from influencerai_dagster.storage.client import make_s3_client
+from influencerai_dagster.storage.object_store import ObjectStore
+
+_BARMAN = "barman"
+"""Where the target has the files of BACKUP_HOME."""
+_LATEST = "latest"
+_SHOWN = 50
+_MB = 1000**2
+
+
+def restore(
+    to: Annotated[
+        str, typer.Option(help="An instant with its time zone, 2026-11-20T03:00Z, or latest.")
+    ],
+    into: Annotated[Path, typer.Option(help="PostgreSQL's data directory that is to be made.")],
+    dry_run: Annotated[  # noqa: FBT002 - typer's flag
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
+    force: Annotated[  # noqa: FBT002 - typer's flag
+        bool, typer.Option("--force", help="Move aside what is in the folder now.")
+    ] = False,
+) -> None:
+    """Restore both databases and the objects to one instant; Dagster may be down.
+
+    The same command again goes on with a restore that was stopped.
+    """
+    with with_object_store(settings()) as config:
+        request = Restore(
+            recovery=choose(_barman(config), _instant(to), datetime.now(UTC)),
+            target=RestoreTarget(into.absolute()),
+            database_url=config.database_url,
+            dagster_url=config.dagster_database_url,
+            bin_dir=find_bin_dir(config.backup_postgres_bin_dir),
+            assets=_assets(config),
+            is_forced=force,
+        )
+        planned = plan(request)
+        _show_plan(planned)
+        if planned.problems:
+            raise PermanentError("; ".join(planned.problems))
+        if dry_run:
+            console.print("nothing was done: --dry-run")
+            return
+        report = run_restore(request, lambda line: console.print(escape(line), highlight=False))
+    _show_report(report, request)
+    if not report.verification.is_sound:
+        raise typer.Exit(1)
+
+
+def drill(
+    to: Annotated[
+        str, typer.Option(help="An instant with its time zone; without it a random one.")
+    ] = "",
+    scratch: Annotated[
+        Path | None, typer.Option(help="Where there is space; without it BACKUP_HOME/drills.")
+    ] = None,
+) -> None:
+    """Restore a random moment into scratch space, verify it, remove it; says how long it took."""
+    config = settings()
+    report = run_drill(
+        Drill(
+            server=_barman(config),
+            target=backup_target(config),
+            scratch_dir=(scratch or config.backup_home / "drills").absolute(),
+            database_url=config.database_url,
+            dagster_url=config.dagster_database_url,
+            bin_dir=find_bin_dir(config.backup_postgres_bin_dir),
+        ),
+        lambda line: console.print(escape(line), highlight=False),
+        _instant(to) if to else None,
+    )
+    _show_lists(report.problems, report.warnings)
+    age = "unknown" if report.rpo_seconds is None else f"{report.rpo_seconds:.1f} s"
+    console.print(
+        f"RTO {report.rto_seconds:.1f} s, RPO {age}, {sum(report.rows.values())} rows, "
+        f"{report.num_objects} objects, {report.size_bytes / _MB:.1f} MB"
+    )
+    if not report.is_sound:
+        raise typer.Exit(1)
+
+
+def fetch(
+    objects: Annotated[  # noqa: FBT002 - typer's flag
+        bool, typer.Option("--objects", help="The objects, to the bucket, instead.")
+    ] = False,
+) -> None:
+    """Copy the databases' backups from BACKUP_TARGET to BACKUP_HOME; what is there stays."""
+    config = settings()
+    into: Place = assets_bucket(config) if objects else config.backup_home.absolute()
+    if isinstance(into, Path):
+        into.mkdir(parents=True, exist_ok=True)
+    folder = OBJECTS if objects else _BARMAN
+    report = restore_objects(backup_target(config), into, None, folder=folder)
+    if isinstance(into, Path):
+        make_empty_folders(into)
+    for name, why in report.not_found.items():
+        console.print(f"[bold red]missing:[/] {escape(name)}: {escape(why)}", highlight=False)
+    console.print(f"{len(report.copied)} files came back to {into}")
+    if report.not_found:
+        raise typer.Exit(1)
+
+
+def _assets(config: Settings) -> Assets:
+    client = make_s3_client(
+        endpoint_url=config.s3_endpoint,
+        access_key=config.s3_key,
+        secret_key=config.s3_secret.get_secret_value(),
+        region=config.s3_region,
+        path_style=config.s3_force_path_style,
+        checksum_mode=config.s3_checksum_mode,
+    )
+    return Assets(
+        ObjectStore(client, config.s3_bucket), assets_bucket(config), backup_target(config)
+    )
+
+
+def _barman(config: Settings) -> BarmanServer:
+    if config.backup_database_mode != "barman":
+        raise PermanentError(
+            "BACKUP_DATABASE_MODE=pg_dump has no WAL to replay: restore by your provider's "
+            "point-in-time recovery, or the newest dump by pg_restore: docs/disaster-recovery.md"
+        )
+    return barman_server(config)
+
+
+def _instant(text: str) -> datetime | None:
+    if text == _LATEST:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise PermanentError(
+            f"--to {text!r} is no instant: write it with its time zone, like 2026-11-20T03:00Z, "
+            "or latest"
+        )
+    return instant.astimezone(UTC)
+
+
+def _show_plan(planned: RestorePlan) -> None:
+    for number, step in enumerate(planned.steps, start=1):
+        console.print(escape(f"{number}. {step}"), highlight=False)
+    _show_lists((), planned.warnings)
+
+
+def _show_lists(problems: Sequence[str], warnings: Sequence[str]) -> None:
+    for text in problems[:_SHOWN]:
+        console.print(f"[bold red]broken:[/] {escape(text)}", highlight=False)
+    for text in warnings[:_SHOWN]:
+        console.print(f"[yellow]note:[/] {escape(text)}", highlight=False)
+
+
+def _show_report(report: RestoreReport, request: Restore) -> None:
+    found = report.verification
+    table = Table("step", Column("seconds", justify="right"))
+    for step, seconds in report.seconds_by_step.items():
+        table.add_row(step, f"{seconds:.1f}")
+    console.print(table)
+    _show_lists(found.problems, found.warnings)
+    if report.restored_to:
+        console.print(f"last transaction  {report.restored_to.isoformat()}")
+    if found.migrated_from:
+        console.print(f"migrated          from {found.migrated_from}")
+    console.print(f"rows              {found.num_rows}")
+    console.print(f"objects           {found.num_objects}, {len(report.objects.copied)} came back")
+    if report.moved_aside:
+        console.print(f"moved aside       {report.moved_aside}")
+    console.print(f"restored to       {request.target.data_dir}")

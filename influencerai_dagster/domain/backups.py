@@ -1,0 +1,196 @@
+"""What a backup is, and the rules: which one a moment needs, what is too old, how long it is kept.
+
+How backups are taken and listed is in backup/; nothing here reads a clock.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from influencerai_dagster.domain.base import Value
+
+FULL_EVERY = timedelta(hours=24)
+ANY_EVERY = timedelta(hours=6)
+"""The objective for what would be lost if the WAL were lost too (RPO)."""
+GRACE = timedelta(hours=1)
+"""A backup takes its time, and may wait for a slot: only after this it counts as too old."""
+MAX_WAL_LAG_SECONDS = 300.0
+SAFETY_MARGIN = timedelta(days=1)
+"""A restore, a drill and a late schedule take hours, in which the oldest moment of the recovery
+window must stay whole."""
+
+
+class BackupKind(StrEnum):
+    """What a backup holds; an incremental one needs the full one it stands on."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+    DUMP = "dump"
+
+
+class BackupStatus(StrEnum):
+    """How far a backup came, in Barman's words."""
+
+    EMPTY = "EMPTY"
+    STARTED = "STARTED"
+    FAILED = "FAILED"
+    WAITING_FOR_WALS = "WAITING_FOR_WALS"
+    DONE = "DONE"
+    SYNCING = "SYNCING"
+
+
+class BackupInfo(Value):
+    """One backup of the database server.
+
+    Attributes:
+        backup_id: Barman's, like "20261120T020000"; sorts by time.
+        begin: when it began, UTC; None while Barman has not asked the server yet.
+        end: when it was consistent, UTC: it restores to this moment and every later one.
+        size_bytes: what it takes on disk, without its WAL.
+        begin_wal: first WAL segment that it needs.
+        end_wal: last WAL segment that it needs to be consistent.
+        parent_backup_id: what an incremental backup stands on.
+        error: Barman's, of a failed one.
+    """
+
+    backup_id: str
+    kind: BackupKind
+    status: BackupStatus
+    begin: datetime | None = None
+    end: datetime | None = None
+    size_bytes: int = 0
+    begin_wal: str | None = None
+    end_wal: str | None = None
+    parent_backup_id: str | None = None
+    error: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it can be restored: all its files are there, and its WAL is or is on its way."""
+        return self.status in {BackupStatus.DONE, BackupStatus.WAITING_FOR_WALS}
+
+    @property
+    def seconds(self) -> float:
+        """How long it took; 0 while it has not ended."""
+        if self.begin is None or self.end is None:
+            return 0.0
+        return (self.end - self.begin).total_seconds()
+
+
+class WalLag(Value):
+    """What the server wrote and the receiver does not have yet.
+
+    Attributes:
+        is_receiving: whether a receiver is connected.
+        lag_bytes: None if there is no replication slot.
+        lag_seconds: for how long that is so; None if nothing was ever received.
+        retained_bytes: what the server keeps on its own disk because of that.
+    """
+
+    is_receiving: bool
+    lag_bytes: int | None
+    lag_seconds: float | None
+    retained_bytes: int
+
+
+def newest_whole(
+    backups: Iterable[BackupInfo], kind: BackupKind | None = None
+) -> BackupInfo | None:
+    """Return the newest backup that can be restored, of one kind or of any."""
+    return max(
+        (backup for backup in backups if backup.is_whole and kind in {None, backup.kind}),
+        key=lambda backup: backup.backup_id,
+        default=None,
+    )
+
+
+def backup_for(backups: Iterable[BackupInfo], target_time: datetime) -> BackupInfo | None:
+    """Return the backup to restore for a moment: the newest that was whole by then.
+
+    Args:
+        backups: in any order.
+        target_time: with time zone.
+    """
+    earlier = [backup for backup in backups if backup.end is not None and backup.end <= target_time]
+    return newest_whole(earlier)
+
+
+def due_kind(
+    backups: Iterable[BackupInfo], now: datetime, *, full_kind: BackupKind = BackupKind.FULL
+) -> BackupKind | None:
+    """Return what should have been taken by now and was not, say while the machine was down.
+
+    Args:
+        backups: all there are.
+        now: with time zone.
+        full_kind: FULL, or DUMP where dumps are all there is.
+    """
+    ages = _ages(backups, now)
+    full, newest = ages(full_kind), ages(None)
+    # Half of the grace for the schedule, which comes first; the other half for the backup itself.
+    if full is None or full > FULL_EVERY + GRACE / 2:
+        return full_kind
+    if newest is None or newest > ANY_EVERY + GRACE / 2:
+        return BackupKind.DUMP if full_kind is BackupKind.DUMP else BackupKind.INCREMENTAL
+    return None
+
+
+def too_old(
+    backups: Iterable[BackupInfo], now: datetime, *, full_kind: BackupKind = BackupKind.FULL
+) -> list[str]:
+    """Name every objective that is missed; the arguments are those of `due_kind`."""
+    ages = _ages(backups, now)
+    problems = []
+    for kind, every, words in (
+        (full_kind, FULL_EVERY, f"{full_kind} backup"),
+        (None, ANY_EVERY, "backup of any kind"),
+    ):
+        age = ages(kind)
+        if age is None:
+            problems.append(f"there is no {words}")
+        elif age > every + GRACE:
+            problems.append(f"the newest {words} is {_hours(age)} old, allowed are {_hours(every)}")
+    return problems
+
+
+def wal_problem(lag: WalLag) -> str | None:
+    """Say what is wrong with the stream of WAL, or None if nothing is."""
+    if lag.lag_bytes is None:
+        return "nobody receives WAL: the replication slot is not there"
+    if not lag.is_receiving:
+        since = "" if lag.lag_seconds is None else f" since {lag.lag_seconds:.0f} s"
+        return f"nobody receives WAL{since}: the server keeps {lag.retained_bytes:,} bytes for us"
+    if lag.lag_bytes and (lag.lag_seconds or 0.0) > MAX_WAL_LAG_SECONDS:
+        return f"the receiver of WAL is {lag.lag_bytes:,} bytes and {lag.lag_seconds:.0f} s behind"
+    return None
+
+
+def _ages(
+    backups: Iterable[BackupInfo], now: datetime
+) -> Callable[[BackupKind | None], timedelta | None]:
+    listed = list(backups)
+
+    def age(kind: BackupKind | None) -> timedelta | None:
+        newest = newest_whole(listed, kind)
+        return None if newest is None or newest.end is None else now - newest.end
+
+    return age
+
+
+def _hours(age: timedelta) -> str:
+    return f"{age.total_seconds() / 3600:.1f} h"
+
+
+def is_past_window(gone_at: datetime, recovery_window: timedelta, now: datetime) -> bool:
+    """Tell whether no moment within the recovery window can name what is gone since then."""
+    return gone_at + recovery_window + SAFETY_MARGIN < now
+
+
+def still_missing(
+    known: Mapping[str, datetime], missing: Iterable[str], now: datetime
+) -> dict[str, datetime]:
+    """Return since when each missing key is missing: as it was known, or now.
+
+    A key that came back is forgotten: its time begins again when it goes again.
+    """
+    return {key: known.get(key, now) for key in sorted(missing)}

@@ -1,0 +1,62 @@
+"""The local stack while it is down: its settings, and its S3 server alone, for a restore."""
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from influencerai_dagster.local.environment import (
+    LOOPBACK,
+    has_secrets,
+    s3_server,
+    stack_environment,
+)
+from influencerai_dagster.local.supervisor import Supervisor
+from influencerai_dagster.settings import Settings, load_settings, process_environment
+
+
+@contextmanager
+def with_object_store(own: Settings) -> Iterator[Settings]:
+    """Give settings whose bucket answers, for the time of the block.
+
+    Where a local stack was used in DATA_DIR and is down, its settings are given and its S3 server
+    is started; anywhere else the settings are given back as they are.
+
+    Args:
+        own: as the command line found them.
+
+    Raises:
+        PermanentError: the S3 server does not start.
+    """
+    if not has_secrets(own.data_dir):
+        yield own
+        return
+    stack = stack_environment(own)
+    if own.s3_endpoint not in {None, stack["S3_ENDPOINT"]}:
+        yield own
+        return
+    settings = own if own.s3_endpoint else _stack_settings(own, stack)
+    if _answers(own.local_s3_port):
+        yield settings
+        return
+    service = s3_server(own).service(process_environment(), port_setting="LOCAL_S3_PORT")
+    with Supervisor([service], data_dir=own.data_dir.resolve(), announce=print) as supervisor:
+        supervisor.start()
+        yield settings
+
+
+def _stack_settings(own: Settings, stack: Mapping[str, str]) -> Settings:
+    """Return the stack's settings below those that were made."""
+    values = {name.lower(): value for name, value in stack.items()}
+    return load_settings(
+        **{
+            name: value
+            for name, value in values.items()
+            if name in Settings.model_fields and name not in own.model_fields_set
+        }
+    )
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((LOOPBACK, port)) == 0

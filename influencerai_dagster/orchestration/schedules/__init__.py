@@ -1,0 +1,1 @@
+"""One module per noun: what runs at a time of day, each with its time zone."""

@@ -1,0 +1,17 @@
+"""When a restore is rehearsed: Sunday at 04:00, after the full backup of the night."""
+
+import dagster as dg
+
+from influencerai_dagster.orchestration.jobs import restore_drill_job
+
+
+def restore_drill_schedule(time_zone: str) -> dg.ScheduleDefinition:
+    """Return the schedule, in a time zone."""
+    return dg.ScheduleDefinition(
+        name="restore_drill_schedule",
+        job=restore_drill_job,
+        cron_schedule="0 4 * * 0",
+        execution_timezone=time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Restores last night's backup into scratch space and proves it.",
+    )

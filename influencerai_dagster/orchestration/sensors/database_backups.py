@@ -1,0 +1,96 @@
+"""`database_backup_sensor`: sees what no run tells: backups that did not happen, WAL that is late.
+
+Reads the folder of backups and asks PostgreSQL for the lag, decides by domain/backups.py, reports
+an observation and the checks, and asks for the backup that is due.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from influencerai_dagster.domain.backups import BackupInfo, WalLag, due_kind
+from influencerai_dagster.errors import TransientError
+from influencerai_dagster.orchestration.assets.backups import lag_metadata, run_config
+from influencerai_dagster.orchestration.checks.backups import (
+    FRESHNESS_CHECK,
+    WAL_CHECK,
+    freshness,
+    reception,
+)
+from influencerai_dagster.orchestration.jobs import ALIVE, backup_database_job
+from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
+
+EVERY_SECONDS = 300
+_ASSET = dg.AssetKey("database_backup")
+
+
+@dataclass(frozen=True)
+class _World:
+    backups: list[BackupInfo]
+    lag: WalLag | None
+    lag_error: str | None
+    is_run_alive: bool
+
+
+@dg.sensor(
+    job=backup_database_job,
+    minimum_interval_seconds=EVERY_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Observes how far WAL is received, reports backups that are too old, and catches up what "
+        "was missed while the machine was down."
+    ),
+)
+def database_backup_sensor(
+    context: dg.SensorEvaluationContext, database_backups: DatabaseBackupResource
+) -> dg.SensorResult:
+    """Look at the backups that are there and at the stream of WAL."""
+    world = _read(context.instance, database_backups)
+    now = datetime.now(UTC)
+    due = due_kind(world.backups, now, full_kind=database_backups.full_kind)
+    requests = []
+    if due is not None and not world.is_run_alive:
+        requests.append(dg.RunRequest(run_config=run_config(due, now)))
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else _skip_reason(due),
+        asset_events=[
+            *_observation(world.lag),
+            _evaluation(
+                FRESHNESS_CHECK, *freshness(world.backups, now, database_backups.full_kind)
+            ),
+            _evaluation(
+                WAL_CHECK, *((False, world.lag_error) if world.lag_error else reception(world.lag))
+            ),
+        ],
+    )
+
+
+def _read(instance: dg.DagsterInstance, database_backups: DatabaseBackupResource) -> _World:
+    lag, lag_error = None, None
+    try:
+        lag = database_backups.wal_lag()
+    except TransientError as error:
+        lag_error = str(error)
+    alive = dg.RunsFilter(job_name=backup_database_job.name, statuses=ALIVE)
+    return _World(
+        backups=database_backups.backups().list_backups(),
+        lag=lag,
+        lag_error=lag_error,
+        is_run_alive=bool(instance.get_run_records(alive, limit=1)),
+    )
+
+
+def _observation(lag: WalLag | None) -> list[dg.AssetObservation]:
+    return [dg.AssetObservation(_ASSET, metadata=lag_metadata(lag))] if lag else []
+
+
+def _evaluation(name: str, passed: bool, description: str) -> dg.AssetCheckEvaluation:  # noqa: FBT001 - the pair of a check
+    return dg.AssetCheckEvaluation(
+        asset_key=_ASSET, check_name=name, passed=passed, description=description
+    )
+
+
+def _skip_reason(due: object) -> str:
+    return "no backup is due" if due is None else f"a {due} backup is due, and a run for it alive"

@@ -1,0 +1,171 @@
+"""The drill proves a whole backup, and names what is broken in each kind of broken one."""
+
+import gzip
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from influencerai_dagster.backup.drill import Drill, DrillReport, drill_history, run_drill
+from influencerai_dagster.local.postgres import programs_dir
+from influencerai_dagster_tests.backup.backed_up import BackedUp
+
+
+def drill_of(system: BackedUp, scratch: Path) -> Drill:
+    return Drill(
+        server=system.barman,
+        target=system.target,
+        scratch_dir=scratch / "drills",
+        database_url=system.database_url,
+        dagster_url=system.dagster_url,
+        bin_dir=programs_dir(),
+    )
+
+
+def drilled(system: BackedUp, scratch: Path) -> DrillReport:
+    return run_drill(drill_of(system, scratch), print, system.newest)
+
+
+def test_a_random_moment_of_a_whole_backup_is_restored_counted_and_removed(
+    backed_up: BackedUp, scratch: Path
+) -> None:
+    system = backed_up.copied(scratch / "copy")
+    report = run_drill(drill_of(system, scratch), print, None)
+    assert report.problems == ()
+    assert report.instant is not None
+    assert report.instant < report.at
+    assert report.rows["loras"] in {5, 6, 7, 8, 9}
+    assert report.num_objects == 3 + 2 * report.rows["loras"]
+    assert report.size_bytes > 0
+    assert report.rpo_seconds is not None
+    assert report.rto_seconds >= sum(report.seconds_by_step.values())
+    assert set(report.seconds_by_step) == {
+        *("check backup", "copy database", "replay WAL"),
+        *("verify database", "copy objects", "verify objects"),
+    }
+    assert list((scratch / "drills").iterdir()) == []
+
+
+def rewritten(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Replace a file: its content is shared with the sound backup as a hard link."""
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(change(data))
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def largest_base_file(system: BackedUp) -> Path:
+    backups = system.barman.list_backups()
+    base = system.barman.folder / "base" / backups[0].backup_id / "data" / "base"
+    return max(base.rglob("*"), key=lambda path: path.stat().st_size)
+
+
+def middle_segment(system: BackedUp) -> Path:
+    """The segment after the one in which the incremental backup ends."""
+    end_wal = system.barman.list_backups()[-1].end_wal or ""
+    return min(path for path in system.barman.folder.glob("wals/*/*") if path.name > end_wal)
+
+
+def test_a_truncated_file_of_the_base_is_named(backed_up: BackedUp, scratch: Path) -> None:
+    system = backed_up.copied(scratch / "copy")
+    path = largest_base_file(system)
+    rewritten(path, lambda data: data[:-8192])
+    (problem,) = drilled(system, scratch).problems
+    assert f"/{path.name} has " in problem
+
+
+def test_a_flipped_byte_of_the_base_is_named(backed_up: BackedUp, scratch: Path) -> None:
+    system = backed_up.copied(scratch / "copy")
+    path = largest_base_file(system)
+    rewritten(path, flipped)
+    (problem,) = drilled(system, scratch).problems
+    assert f"/{path.name} was changed" in problem
+
+
+def test_a_missing_wal_segment_is_named(backed_up: BackedUp, scratch: Path) -> None:
+    system = backed_up.copied(scratch / "copy")
+    segment = middle_segment(system)
+    segment.unlink()
+    (problem,) = drilled(system, scratch).problems
+    assert "WAL segments are missing" in problem
+    assert segment.name in problem
+
+
+def repacked(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """Change what is in a gzip file and keep its checksum right."""
+    return lambda data: gzip.compress(change(gzip.decompress(data)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        # Early: of the zeros at the end, some bytes may change and unpack to zeros again.
+        lambda data: data[:1000] + bytes([data[1000] ^ 0xFF]) + data[1001:],
+        lambda data: data[:-100],
+        repacked(lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:]),
+    ],
+    ids=["flipped byte", "truncated", "flipped byte before it was compressed"],
+)
+def test_a_damaged_wal_segment_is_named(
+    backed_up: BackedUp, scratch: Path, change: Callable[[bytes], bytes]
+) -> None:
+    system = backed_up.copied(scratch / "copy")
+    segment = middle_segment(system)
+    rewritten(segment, change)
+    (problem,) = drilled(system, scratch).problems
+    assert segment.name in problem
+
+
+def test_a_missing_object_is_named(backed_up: BackedUp, scratch: Path) -> None:
+    system = backed_up.copied(scratch / "copy")
+    key = "loras/demo/lora2.safetensors"
+    (Path(str(system.target.place)) / "objects" / key).unlink()
+    assert drilled(system, scratch).problems == (f"object {key} of loras is missing",)
+
+
+def test_a_flipped_byte_of_an_object_is_named(backed_up: BackedUp, scratch: Path) -> None:
+    system = backed_up.copied(scratch / "copy")
+    key = "loras/demo/lora2.safetensors"
+    rewritten(Path(str(system.target.place)) / "objects" / key, flipped)
+    (problem,) = drilled(system, scratch).problems
+    assert problem.startswith(f"object {key} of loras has SHA-256")
+
+
+def test_a_replaced_upload_is_a_warning_only(backed_up: BackedUp, scratch: Path) -> None:
+    system = backed_up.copied(scratch / "copy")
+    key = next(key for key in backed_up.keys if key.endswith("img0.jpg"))
+    rewritten(Path(str(system.target.place)) / "objects" / key, lambda _: b"another photo")
+    report = drilled(system, scratch)
+    assert report.problems == ()
+    assert report.warnings == (f"upload {key} was replaced after its dataset's scan",)
+
+
+def test_no_backup_at_all_is_a_broken_one(backed_up: BackedUp, scratch: Path) -> None:
+    system = backed_up.copied(scratch / "copy")
+    shutil.rmtree(system.barman.folder / "meta")
+    (problem,) = run_drill(drill_of(system, scratch), print, None).problems
+    assert "There is no whole backup" in problem
+
+
+def test_every_drill_is_remembered_and_a_torn_line_forgets_no_other(
+    backed_up: BackedUp, scratch: Path
+) -> None:
+    system = backed_up.copied(scratch / "copy")
+    shutil.rmtree(system.barman.folder / "meta")
+    drill = drill_of(system, scratch)
+    first = run_drill(drill, print, None)
+    with (system.barman.home / "restore-drills.jsonl").open("a") as file:
+        file.write('{"at": "2026-\n')
+    second = run_drill(drill, print, None)
+    assert drill_history(system.barman.home) == [first, second]
+
+
+@pytest.fixture(autouse=True)
+def clean_history(backed_up: BackedUp) -> None:
+    """Each copy begins without drills."""
+    (backed_up.barman.home / "restore-drills.jsonl").unlink(missing_ok=True)

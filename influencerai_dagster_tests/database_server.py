@@ -1,0 +1,115 @@
+"""A PostgreSQL of its own with both databases, whose WAL a supervised process receives."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+import psycopg2
+import pytest
+
+from influencerai_dagster.backup.barman import BarmanServer
+from influencerai_dagster.backup.wal_lag import read_wal_lag
+from influencerai_dagster.local.backups import wal_receiver
+from influencerai_dagster.local.postgres import PostgresServer, programs_dir
+from influencerai_dagster.local.processes import free_port
+from influencerai_dagster.local.supervisor import Supervisor
+
+WAIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class DatabaseServer:
+    """Databases `influencerai` and `dagster`, and the folder of their backups."""
+
+    postgres: PostgresServer
+    barman: BarmanServer
+    environment: dict[str, str]
+
+    def execute(self, database: str, statement: str) -> list[tuple[object, ...]]:
+        return execute(self.postgres.url(database), statement)
+
+    def is_all_wal_received(self) -> bool:
+        received_at = self.barman.archive_status().received_at
+        lag = read_wal_lag(self.barman.database_url, self.barman.slot_name, received_at)
+        return lag.is_receiving and lag.lag_bytes == 0
+
+    def receivers(self) -> list[psutil.Process]:
+        """The processes that receive: ours, Barman's, PostgreSQL's."""
+        folder = str(self.barman.home.resolve())
+        found = []
+        for process in psutil.process_iter(["cmdline", "environ"]):
+            words = process.info["cmdline"] or []
+            is_ours = (process.info["environ"] or {}).get("BACKUP_HOME") == folder
+            if is_ours and ("receive-wal" in words or "pg_receivewal" in words[0]):
+                found.append(process)
+        return found
+
+
+def execute(url: str, statement: str) -> list[tuple[object, ...]]:
+    connection = psycopg2.connect(url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall()) if cursor.description else []
+    finally:
+        connection.close()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@contextmanager
+def running_database_server(folder: Path) -> Iterator[DatabaseServer]:
+    postgres = PostgresServer(folder / "data", free_port(), f"{uuid4().hex} %'\\", is_durable=False)
+    barman = BarmanServer(
+        home=folder / "backups", database_url=postgres.url(), postgres_bin_dir=programs_dir()
+    )
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ},
+        "DATABASE_URL": postgres.url("influencerai"),
+        "DAGSTER_DATABASE_URL": postgres.url("dagster"),
+        "BACKUP_HOME": str(barman.home.resolve()),
+        "BACKUP_POSTGRES_BIN_DIR": str(programs_dir()),
+        "DATA_DIR": str(folder / "no stack runs here"),
+    }
+    services = [
+        postgres.service(os.environ),
+        replace(wal_receiver(environment), needs=["postgres"]),
+    ]
+    server = DatabaseServer(postgres, barman, environment)
+    folder.mkdir(parents=True, exist_ok=True)
+    with Supervisor(services, data_dir=folder, announce=print) as supervisor:
+        supervisor.start()
+        watcher = threading.Thread(target=supervisor.watch)
+        watcher.start()
+        try:
+            for name in ("influencerai", "dagster"):
+                server.execute("postgres", f"CREATE DATABASE {name} STRATEGY FILE_COPY")
+            wait_for(lambda: list(barman.folder.glob("streaming/*.partial")))
+            yield server
+        finally:
+            supervisor.stopping.set()
+            watcher.join()
+
+
+@pytest.fixture(scope="session")
+def database_server(servers_dir: Path) -> Iterator[DatabaseServer]:
+    with running_database_server(servers_dir / "databases") as server:
+        yield server
+
+
+def influencerai(*arguments: str) -> list[str]:
+    """The command line as a process of its own."""
+    return [sys.executable, "-m", "influencerai_dagster.cli", *arguments]

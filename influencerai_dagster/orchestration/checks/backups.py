@@ -30,7 +30,7 @@ def reception(lag: WalLag | None) -> tuple[bool, str]:
     if lag is None:
         return True, "dumps alone: the provider's point-in-time recovery has the WAL"
     problem = wal_problem(lag)
-    told = f"the receiver has all but {lag.lag_bytes:,} bytes, it told {lag.lag_seconds or 0:.0f} s ago"
+    told = f"all but {lag.lag_bytes:,} bytes were received {lag.lag_seconds or 0:.0f} s ago"
     return problem is None, problem or told
 
 

@@ -32,6 +32,7 @@ class _World:
     backups: list[BackupInfo]
     lag: WalLag | None
     lag_error: str | None
+    has_incremental: bool
     hindrance: str | None
 
 
@@ -50,7 +51,8 @@ def database_backup_sensor(
     """Look at the backups that are there and at the stream of WAL."""
     now = datetime.now(UTC)
     world = _read(context.instance, database_backups, now)
-    due = due_kind(world.backups, now, full_kind=database_backups.full_kind)
+    full_kind, has_incremental = database_backups.full_kind, world.has_incremental
+    due = due_kind(world.backups, now, full_kind=full_kind, has_incremental=has_incremental)
     requests = []
     if due is not None and world.hindrance is None:
         requests.append(dg.RunRequest(run_config=run_config(due, now)))
@@ -60,7 +62,8 @@ def database_backup_sensor(
         asset_events=[
             *_observation(world.lag),
             _evaluation(
-                FRESHNESS_CHECK, *freshness(world.backups, now, database_backups.full_kind)
+                FRESHNESS_CHECK,
+                *freshness(world.backups, now, full_kind, has_incremental=has_incremental),
             ),
             _evaluation(
                 WAL_CHECK, *((False, world.lag_error) if world.lag_error else reception(world.lag))
@@ -72,15 +75,17 @@ def database_backup_sensor(
 def _read(
     instance: dg.DagsterInstance, database_backups: DatabaseBackupResource, now: datetime
 ) -> _World:
-    lag, lag_error = None, None
+    lag, lag_error, has_incremental = None, None, True
     try:
         lag = database_backups.wal_lag()
+        has_incremental = database_backups.has_incremental()
     except TransientError as error:
         lag_error = str(error)
     return _World(
         backups=database_backups.backups().list_backups(),
         lag=lag,
         lag_error=lag_error,
+        has_incremental=has_incremental,
         hindrance=_hindrance(instance, now),
     )
 

@@ -10,7 +10,6 @@ from multiprocessing.process import BaseProcess
 from typing import ParamSpec, TypeVar
 from uuid import uuid4
 
-from influencerai_dagster.stages.drain_reports import DrainReport
 from sqlalchemy import text
 
 from benchmarks.bare_client import Spent
@@ -20,8 +19,9 @@ from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.stages.comfyui_jobs import RenderFarm
+from influencerai_dagster.stages.drains import DrainReport, DrainRules
 from influencerai_dagster.stages.images import ImageRenderer
-from influencerai_dagster.stages.rendering import DrainRules, drain
+from influencerai_dagster.stages.rendering import drain
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

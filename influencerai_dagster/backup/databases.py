@@ -120,22 +120,31 @@ def check_same_server(database_url: str, others: Sequence[str]) -> None:
         )
 
 
+def no_incremental_because(database_url: str) -> str | None:
+    """Say why a server has no incremental backups; None if it has.
+
+    Raises:
+        TransientError: it does not answer.
+    """
+    with postgres_cursor(database_url) as cursor:
+        cursor.execute(_FEATURES)
+        ((version, summarize_wal),) = cursor.fetchall()
+    if version // 10_000 < FIRST_WITH_INCREMENTAL:
+        return f"PostgreSQL before {FIRST_WITH_INCREMENTAL} has no incremental backups"
+    if summarize_wal != "on":
+        return "summarize_wal is off: set it to on for incremental backups"
+    return None
+
+
 def _take_incremental(server: BarmanServer, say: Callable[[str], None]) -> TakenBackup:
     if newest_whole(server.list_backups(), BackupKind.FULL) is None:
         say("there is no full backup for an incremental one to stand on: taking a full one")
         return TakenBackup(server.backup(BackupKind.FULL), "there was no full backup")
-    with postgres_cursor(server.database_url) as cursor:
-        cursor.execute(_FEATURES)
-        version, summarize_wal = cursor.fetchone() or (0, None)
-    if version // 10_000 < FIRST_WITH_INCREMENTAL or summarize_wal != "on":
+    why_not = no_incremental_because(server.database_url)
+    if why_not is not None:
         say("archiving WAL up to now")
         server.switch_wal()
-        why = (
-            "PostgreSQL before 17 has no incremental backups"
-            if version // 10_000 < FIRST_WITH_INCREMENTAL
-            else "summarize_wal is off: set it to on for incremental backups"
-        )
-        return TakenBackup(None, f"WAL alone: {why}")
+        return TakenBackup(None, f"WAL alone: {why_not}")
     say("taking an incremental backup")
     try:
         return TakenBackup(server.backup(BackupKind.INCREMENTAL))

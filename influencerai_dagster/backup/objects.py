@@ -28,7 +28,7 @@ OBJECTS = "objects"
 BARMAN = "barman"
 _KEEP_OBSOLETE = timedelta(days=1)
 """Barman deletes what no moment of the window needs: the copy has no reason to keep it for long."""
-_NOT_COPIED = (f"/{OFF_SITE_FOLDER}/**", "/locks/**", "*.partial", "*.tmp", "*.log")
+_NOT_COPIED = (f"/{OFF_SITE_FOLDER}/**", "/locks/**", "/drills/**", "*.partial", "*.tmp", "*.log")
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 

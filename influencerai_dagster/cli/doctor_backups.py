@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.barman_program import script
+from influencerai_dagster.backup.databases import FIRST_WITH_INCREMENTAL
 from influencerai_dagster.backup.wal_lag import postgres_cursor, read_wal_lag
 from influencerai_dagster.cli.backup import barman_server, database_backups
 from influencerai_dagster.domain.backups import BackupKind, too_old, wal_problem
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.settings import Settings
 
-_FIRST_WITH_INCREMENTAL = 17
 _FEATURES = """
 SELECT current_setting('server_version_num')::int / 10000,
        current_setting('summarize_wal', true),
@@ -38,9 +38,9 @@ def programs(settings: Settings) -> str:
 def backups(settings: Settings) -> str:
     """Return how old the newest backup is, after a look at the server's settings and the WAL."""
     found = database_backups(settings)
-    full_kind = BackupKind.FULL
+    full_kind, has_incremental = BackupKind.FULL, True
     if isinstance(found, BarmanServer):
-        _check_server(found)
+        has_incremental = _check_server(found)
         received_at = found.archive_status().received_at
         problem = wal_problem(read_wal_lag(found.database_url, found.slot_name, received_at))
         if problem:
@@ -48,7 +48,8 @@ def backups(settings: Settings) -> str:
     else:
         full_kind = BackupKind.DUMP
     listed = found.list_backups()
-    problems = too_old(listed, datetime.now(UTC), full_kind=full_kind)
+    now = datetime.now(UTC)
+    problems = too_old(listed, now, full_kind=full_kind, has_incremental=has_incremental)
     if problems:
         raise PermanentError(
             f"{'; '.join(problems)}. `influencerai backup now` takes one; see database_backup in "
@@ -57,7 +58,8 @@ def backups(settings: Settings) -> str:
     return f"{len(listed)} in {barman_server(settings).home.resolve()}"
 
 
-def _check_server(server: BarmanServer) -> None:
+def _check_server(server: BarmanServer) -> bool:
+    """Return whether the server has incremental backups, if its settings allow backups at all."""
     with postgres_cursor(server.database_url) as cursor:
         cursor.execute(_FEATURES)
         version, summarize_wal, may_replicate = cursor.fetchone() or (0, None, False)
@@ -66,11 +68,12 @@ def _check_server(server: BarmanServer) -> None:
             "the user of BACKUP_DATABASE_URL may not replicate: ALTER ROLE … REPLICATION, or set "
             "BACKUP_DATABASE_MODE=pg_dump"
         )
-    if version >= _FIRST_WITH_INCREMENTAL and summarize_wal != "on":
+    if version >= FIRST_WITH_INCREMENTAL and summarize_wal != "on":
         raise PermanentError(
             "summarize_wal is off, which incremental backups need: ALTER SYSTEM SET summarize_wal "
             "= on; SELECT pg_reload_conf()"
         )
+    return bool(version >= FIRST_WITH_INCREMENTAL)
 
 
 def _postgres_program(settings: Settings, name: str) -> str:

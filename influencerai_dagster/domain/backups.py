@@ -116,7 +116,11 @@ def backup_for(backups: Iterable[BackupInfo], target_time: datetime) -> BackupIn
 
 
 def due_kind(
-    backups: Iterable[BackupInfo], now: datetime, *, full_kind: BackupKind = BackupKind.FULL
+    backups: Iterable[BackupInfo],
+    now: datetime,
+    *,
+    full_kind: BackupKind = BackupKind.FULL,
+    has_incremental: bool = True,
 ) -> BackupKind | None:
     """Return what should have been taken by now and was not, say while the machine was down.
 
@@ -124,27 +128,34 @@ def due_kind(
         backups: all there are.
         now: with time zone.
         full_kind: FULL, or DUMP where dumps are all there is.
+        has_incremental: False before PostgreSQL 17, where WAL is all there is between full ones.
     """
     ages = _ages(backups, now)
     full, newest = ages(full_kind), ages(None)
     # Half of the grace for the schedule, which comes first; the other half for the backup itself.
     if full is None or full > FULL_EVERY + GRACE / 2:
         return full_kind
-    if newest is None or newest > ANY_EVERY + GRACE / 2:
+    if has_incremental and (newest is None or newest > ANY_EVERY + GRACE / 2):
         return BackupKind.DUMP if full_kind is BackupKind.DUMP else BackupKind.INCREMENTAL
     return None
 
 
 def too_old(
-    backups: Iterable[BackupInfo], now: datetime, *, full_kind: BackupKind = BackupKind.FULL
+    backups: Iterable[BackupInfo],
+    now: datetime,
+    *,
+    full_kind: BackupKind = BackupKind.FULL,
+    has_incremental: bool = True,
 ) -> list[str]:
     """Name every objective that is missed; the arguments are those of `due_kind`."""
     ages = _ages(backups, now)
     problems = []
-    for kind, every, words in (
-        (full_kind, FULL_EVERY, f"{full_kind} backup"),
-        (None, ANY_EVERY, "backup of any kind"),
-    ):
+    objectives: list[tuple[BackupKind | None, timedelta, str]] = [
+        (full_kind, FULL_EVERY, f"{full_kind} backup")
+    ]
+    if has_incremental:
+        objectives.append((None, ANY_EVERY, "backup of any kind"))
+    for kind, every, words in objectives:
         age = ages(kind)
         if age is None:
             problems.append(f"there is no {words}")

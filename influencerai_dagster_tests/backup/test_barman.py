@@ -270,7 +270,6 @@ def test_pruning_keeps_whatever_a_moment_of_the_window_needs(
     before = {item.backup_id for item in barman.list_backups()}
     assert {full.backup_id, old.backup_id} <= set(prune(barman, is_dry_run=True))
     assert {item.backup_id for item in barman.list_backups()} == before
-    barman.backup(BackupKind.FULL)
     prune(barman, is_dry_run=False)
     kept = {item.backup_id for item in barman.list_backups()}
     assert needed.backup_id in kept
@@ -314,6 +313,21 @@ def test_a_backup_that_was_taken_since_it_was_asked_for_is_enough(
     assert again.reason is not None
     newest = newest_whole(barman.list_backups())
     assert newest == first
+
+
+def test_a_server_without_incremental_backups_has_its_wal_archived(
+    database_server: DatabaseServer, full: BackupInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = "SELECT 160004, NULL"  # what PostgreSQL 16 answers
+    monkeypatch.setattr("influencerai_dagster.backup.databases._FEATURES", features)
+    barman = database_server.barman
+    before, status = barman.list_backups(), barman.archive_status()
+    assert full.begin_wal is not None
+    taken = take_backup(barman, BackupKind.INCREMENTAL)
+    assert taken.backup is None
+    assert "before 17" in (taken.reason or "")
+    assert barman.list_backups() == before
+    assert (barman.archive_status().last_wal or "") > (status.last_wal or "")
 
 
 def test_databases_on_two_servers_are_refused(

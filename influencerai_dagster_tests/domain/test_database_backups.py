@@ -49,6 +49,13 @@ def test_where_there_are_dumps_alone_a_dump_is_due(hours: float, due: BackupKind
     assert due_kind([backup(DUMP, hours)], NOW, full_kind=DUMP) == due
 
 
+def test_where_wal_is_all_there_is_between_full_backups_none_is_due_or_too_old() -> None:
+    backups = [backup(FULL, 20)]
+    assert due_kind(backups, NOW, has_incremental=False) is None
+    assert too_old(backups, NOW, has_incremental=False) == []
+    assert due_kind([backup(FULL, 26)], NOW, has_incremental=False) is FULL
+
+
 def test_every_objective_that_is_missed_is_named_with_its_age() -> None:
     assert too_old([backup(FULL, 30), backup(INCREMENTAL, 8)], NOW) == [
         "the newest full backup is 30.0 h old, allowed are 24.0 h",

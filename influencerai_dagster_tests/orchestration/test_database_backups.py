@@ -71,8 +71,7 @@ def metadata(result: dg.ExecuteInProcessResult) -> dict[str, object]:
 
 
 def test_a_run_takes_what_it_is_asked_for_and_shows_it(backups: Backups) -> None:
-    full = backups.run(kind="full")
-    assert full.success
+    full = backups.server.barman.backup(BackupKind.FULL)
     incremental = backups.run(kind="incremental")
     shown = metadata(incremental)
     taken = backups.server.barman.list_backups()[-1]
@@ -87,7 +86,7 @@ def test_a_run_takes_what_it_is_asked_for_and_shows_it(backups: Backups) -> None
     assert isinstance(table, dg.TableMetadataValue)
     assert [record.data["backup"] for record in table.records[:2]] == [
         taken.backup_id,
-        metadata(full)["backup_id"],
+        full.backup_id,
     ]
     evaluations = incremental.get_asset_check_evaluations()
     assert {item.check_name: item.passed for item in evaluations} == {
@@ -166,16 +165,26 @@ def dump(home: Path, hours_ago: float) -> None:
     (folder / "dump.json").write_text(json.dumps(record))
 
 
-def test_a_tick_that_was_missed_is_caught_up_once(dumps: Backups, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (dg.DagsterRunStatus.STARTED, "a dump backup is due, but a run for it is alive"),
+        (dg.DagsterRunStatus.FAILURE, "failed less than an hour ago"),
+    ],
+    ids=["it runs", "it failed"],
+)
+def test_a_tick_that_was_missed_is_caught_up_once(
+    dumps: Backups, tmp_path: Path, status: dg.DagsterRunStatus, reason: str
+) -> None:
     dump(tmp_path, hours_ago=20)  # the daemon was down at 08:00 and 14:00
     (request,) = dumps.tick().run_requests or []
     assert request.run_config["ops"]["database_backup"]["config"]["kind"] == "dump"
     job = dumps.definitions.resolve_job_def("backup_database_job")
-    dumps.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    dumps.instance.create_run_for_job(job, status=status)
     again = dumps.tick()
     assert not again.run_requests
     assert again.skip_reason is not None
-    assert "a run for it alive" in str(again.skip_reason.skip_message)
+    assert reason in str(again.skip_reason.skip_message)
 
 
 def test_a_backup_that_is_too_old_turns_its_check_red_and_is_named(

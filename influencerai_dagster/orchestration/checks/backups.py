@@ -18,10 +18,10 @@ WAL_CHECK = "wal_is_received"
 
 
 def freshness(
-    backups: Sequence[BackupInfo], now: datetime, full_kind: BackupKind
+    backups: Sequence[BackupInfo], now: datetime, full_kind: BackupKind, *, has_incremental: bool
 ) -> tuple[bool, str]:
     """Return whether every objective is met, and the text that names those that are not."""
-    problems = too_old(backups, now, full_kind=full_kind)
+    problems = too_old(backups, now, full_kind=full_kind, has_incremental=has_incremental)
     return not problems, "; ".join(problems) or "every backup is younger than its objective"
 
 
@@ -30,8 +30,7 @@ def reception(lag: WalLag | None) -> tuple[bool, str]:
     if lag is None:
         return True, "dumps alone: the provider's point-in-time recovery has the WAL"
     problem = wal_problem(lag)
-    age = f"it told {lag.lag_seconds or 0:.0f} s ago"
-    told = f"the receiver has all but {lag.lag_bytes:,} bytes, {age}"
+    told = f"all but {lag.lag_bytes:,} bytes were received {lag.lag_seconds or 0:.0f} s ago"
     return problem is None, problem or told
 
 
@@ -40,8 +39,14 @@ def no_database_backup_is_too_old(
     database_backups: DatabaseBackupResource,
 ) -> dg.AssetCheckResult:
     """The newest full backup is at most a day old, the newest of any kind at most 6 hours."""
-    backups = database_backups.backups().list_backups()
-    passed, description = freshness(backups, datetime.now(UTC), database_backups.full_kind)
+    with dagster_failures():
+        has_incremental = database_backups.has_incremental()
+    passed, description = freshness(
+        database_backups.backups().list_backups(),
+        datetime.now(UTC),
+        database_backups.full_kind,
+        has_incremental=has_incremental,
+    )
     return dg.AssetCheckResult(passed=passed, description=description)
 
 

@@ -6,7 +6,11 @@ from typing import Literal
 import dagster as dg
 
 from influencerai_dagster.backup.barman import BarmanServer
-from influencerai_dagster.backup.databases import DatabaseBackups, check_same_server
+from influencerai_dagster.backup.databases import (
+    DatabaseBackups,
+    check_same_server,
+    no_incremental_because,
+)
 from influencerai_dagster.backup.pg_dump import PgDumps
 from influencerai_dagster.backup.wal_lag import read_wal_lag
 from influencerai_dagster.domain.backups import BackupKind, WalLag
@@ -56,6 +60,10 @@ class DatabaseBackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         server = self._server()
         received_at = server.archive_status().received_at
         return read_wal_lag(server.database_url, server.slot_name, received_at)
+
+    def has_incremental(self) -> bool:
+        """Return whether there is a backup every few hours, not WAL alone; asks the server."""
+        return self.mode == "pg_dump" or no_incremental_because(self.backup_database_url) is None
 
     def check_server(self) -> None:
         """Make sure that a backup will have both databases; PermanentError says what to do."""

@@ -5,11 +5,11 @@ an observation and the checks, and asks for the backup that is due.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from influencerai_dagster.domain.backups import BackupInfo, WalLag, due_kind
+from influencerai_dagster.domain.backups import BackupInfo, BackupKind, WalLag, due_kind
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.orchestration.assets.backups import lag_metadata, run_config
 from influencerai_dagster.orchestration.checks.backups import (
@@ -22,6 +22,8 @@ from influencerai_dagster.orchestration.jobs import ALIVE, backup_database_job
 from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
 
 EVERY_SECONDS = 300
+PAUSE_AFTER_FAILURE = timedelta(hours=1)
+"""What failed for good would fail again every 5 minutes; the check is red meanwhile."""
 _ASSET = dg.AssetKey("database_backup")
 
 
@@ -30,7 +32,8 @@ class _World:
     backups: list[BackupInfo]
     lag: WalLag | None
     lag_error: str | None
-    is_run_alive: bool
+    has_incremental: bool
+    hindrance: str | None
 
 
 @dg.sensor(
@@ -46,19 +49,21 @@ def database_backup_sensor(
     context: dg.SensorEvaluationContext, database_backups: DatabaseBackupResource
 ) -> dg.SensorResult:
     """Look at the backups that are there and at the stream of WAL."""
-    world = _read(context.instance, database_backups)
     now = datetime.now(UTC)
-    due = due_kind(world.backups, now, full_kind=database_backups.full_kind)
+    world = _read(context.instance, database_backups, now)
+    full_kind, has_incremental = database_backups.full_kind, world.has_incremental
+    due = due_kind(world.backups, now, full_kind=full_kind, has_incremental=has_incremental)
     requests = []
-    if due is not None and not world.is_run_alive:
+    if due is not None and world.hindrance is None:
         requests.append(dg.RunRequest(run_config=run_config(due, now)))
     return dg.SensorResult(
         run_requests=requests,
-        skip_reason=None if requests else _skip_reason(due),
+        skip_reason=None if requests else _skip_reason(due, world.hindrance),
         asset_events=[
             *_observation(world.lag),
             _evaluation(
-                FRESHNESS_CHECK, *freshness(world.backups, now, database_backups.full_kind)
+                FRESHNESS_CHECK,
+                *freshness(world.backups, now, full_kind, has_incremental=has_incremental),
             ),
             _evaluation(
                 WAL_CHECK, *((False, world.lag_error) if world.lag_error else reception(world.lag))
@@ -67,19 +72,37 @@ def database_backup_sensor(
     )
 
 
-def _read(instance: dg.DagsterInstance, database_backups: DatabaseBackupResource) -> _World:
-    lag, lag_error = None, None
+def _read(
+    instance: dg.DagsterInstance, database_backups: DatabaseBackupResource, now: datetime
+) -> _World:
+    lag, lag_error, has_incremental = None, None, True
     try:
         lag = database_backups.wal_lag()
+        has_incremental = database_backups.has_incremental()
     except TransientError as error:
         lag_error = str(error)
-    alive = dg.RunsFilter(job_name=backup_database_job.name, statuses=ALIVE)
     return _World(
         backups=database_backups.backups().list_backups(),
         lag=lag,
         lag_error=lag_error,
-        is_run_alive=bool(instance.get_run_records(alive, limit=1)),
+        has_incremental=has_incremental,
+        hindrance=_hindrance(instance, now),
     )
+
+
+def _hindrance(instance: dg.DagsterInstance, now: datetime) -> str | None:
+    job = backup_database_job.name
+    alive = dg.RunsFilter(job_name=job, statuses=ALIVE)
+    if instance.get_run_records(alive, limit=1):
+        return "a run for it is alive"
+    failed = dg.RunsFilter(
+        job_name=job,
+        statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
+        created_after=now - PAUSE_AFTER_FAILURE,
+    )
+    if records := instance.get_run_records(failed, limit=1):
+        return f"run {records[0].dagster_run.run_id} failed less than an hour ago"
+    return None
 
 
 def _observation(lag: WalLag | None) -> list[dg.AssetObservation]:
@@ -92,5 +115,5 @@ def _evaluation(name: str, passed: bool, description: str) -> dg.AssetCheckEvalu
     )
 
 
-def _skip_reason(due: object) -> str:
-    return "no backup is due" if due is None else f"a {due} backup is due, and a run for it alive"
+def _skip_reason(due: BackupKind | None, hindrance: str | None) -> str:
+    return "no backup is due" if due is None else f"a {due} backup is due, but {hindrance}"

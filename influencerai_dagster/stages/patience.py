@@ -71,7 +71,8 @@ class PatientStore(ObjectStore):
         on_full: Callable[[InsufficientStorageError], object] = lambda _: None,
     ) -> None:
         super().__init__(store.client, store.bucket)
-        self._store = store
+        # One patience, and one way to end it.
+        self._store: ObjectStore = store._store if isinstance(store, PatientStore) else store
         self._stopping = stopping
         self._on_full = on_full
 

@@ -218,7 +218,7 @@ def test_leaving_ends_all_threads(simulator: ComfyUISimulator) -> None:
     with Fleet([simulator.url, AWAY]) as fleet:
         render(fleet, simulator.url)
         assert set(threading.enumerate()) - before
-    assert set(threading.enumerate()) <= before
+    wait_until(lambda: set(threading.enumerate()) <= before, "all threads have ended")
 
 
 def test_a_server_that_is_none_of_the_fleet_is_refused_by_name() -> None:

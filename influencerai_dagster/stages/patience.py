@@ -72,7 +72,7 @@ class PatientStore(ObjectStore):
     ) -> None:
         super().__init__(store.client, store.bucket)
         # One patience, and one way to end it.
-        self._store: ObjectStore = store._store if isinstance(store, PatientStore) else store
+        self.unwrapped: ObjectStore = store.unwrapped if isinstance(store, PatientStore) else store
         self._stopping = stopping
         self._on_full = on_full
 
@@ -80,23 +80,23 @@ class PatientStore(ObjectStore):
         self, key: str, data: bytes | Path, *, content_type: str | None = None
     ) -> StoredFile:
         """Write an object, see ObjectStore."""
-        return self._wait(lambda: self._store.put_new(key, data, content_type=content_type))
+        return self._wait(lambda: self.unwrapped.put_new(key, data, content_type=content_type))
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes, see ObjectStore."""
-        return self._wait(lambda: self._store.get(key))
+        return self._wait(lambda: self.unwrapped.get(key))
 
     def read(self, stored: StoredFile) -> bytes:
         """Return the bytes that a manifest names, see ObjectStore."""
-        return self._wait(lambda: self._store.read(stored))
+        return self._wait(lambda: self.unwrapped.read(stored))
 
     def download(self, key: str, path: Path, *, expected: StoredFile | None) -> None:
         """Stream an object to a file, see ObjectStore."""
-        self._wait(lambda: self._store.download(key, path, expected=expected))
+        self._wait(lambda: self.unwrapped.download(key, path, expected=expected))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield every object below `prefix`, see ObjectStore."""
-        yield from self._wait(lambda: [*self._store.list(prefix)])
+        yield from self._wait(lambda: [*self.unwrapped.list(prefix)])
 
     def _wait(self, function: Callable[[], Result]) -> Result:
         return patiently(function, sleep=self._stopping.wait, on_full=self._on_full)

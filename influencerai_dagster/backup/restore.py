@@ -26,7 +26,8 @@ from influencerai_dagster.backup.verification import (
     verify_databases,
     verify_objects,
 )
-from influencerai_dagster.catalog.engine import create_catalog_engine
+from influencerai_dagster.catalog.backups import fence_open_jobs
+from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -226,6 +227,10 @@ def _verified_databases(restore: Restore, server: RestoredServer) -> Verificatio
             f"The database is not what it must be, and was left in {restore.target.draft}: "
             f"{shown_problems(found.problems)}"
         )
+    engine = create_catalog_engine(urls[0])
+    with transaction(engine) as session:
+        fence_open_jobs(session)
+    engine.dispose()
     return found
 
 

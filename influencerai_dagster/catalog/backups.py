@@ -6,13 +6,15 @@ Whether those objects are there is asked in backup/verification.py.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Select, func, literal, null, select, union_all
+from sqlalchemy import Select, func, literal, null, select, union_all, update
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.catalog.job_models import MediaAssetRow
+from influencerai_dagster.catalog.job_models import JobRow, MediaAssetRow
 from influencerai_dagster.catalog.models import CatalogModel, DatasetRow, LoraRow
+from influencerai_dagster.domain.jobs import JobStatus
 
 _ROWS_AT_ONCE = 1000
+_TOKENS_AHEAD = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,17 @@ def named_objects(session: Session) -> Iterator[NamedObject]:
     )
     for row in session.execute(statement):
         yield NamedObject(*row)
+
+
+def fence_open_jobs(session: Session) -> int:
+    """Raise the lease token of every open job of a restored catalog, and return how many there are.
+
+    Since the instant that was restored, claims may have written outputs under the tokens that come
+    next. Objects are written once: the jobs need tokens that nobody had.
+    """
+    is_open = JobRow.status.in_([JobStatus.PENDING, JobStatus.RUNNING])
+    statement = update(JobRow).where(is_open).values(lease_token=JobRow.lease_token + _TOKENS_AHEAD)
+    return len(session.scalars(statement.returning(JobRow.id)).all())
 
 
 def row_counts(session: Session) -> Mapping[str, int]:

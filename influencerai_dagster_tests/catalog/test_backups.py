@@ -2,11 +2,18 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from sqlalchemy import Engine, update
 
-from influencerai_dagster.catalog.backups import NamedObject, named_objects, row_counts
+from influencerai_dagster.catalog.backups import (
+    NamedObject,
+    fence_open_jobs,
+    named_objects,
+    row_counts,
+)
 from influencerai_dagster.catalog.datasets import record_dataset
 from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.errors import LeaseLostError
 from influencerai_dagster.catalog.job_models import MediaAssetRow
 from influencerai_dagster.catalog.loras import record_lora
 from influencerai_dagster_tests.catalog.samples import (
@@ -35,6 +42,24 @@ def test_every_file_and_every_manifest_is_named_with_what_is_known_of_it(engine:
         NamedObject("datasets", dataset.object_key(), None, None, dataset.version),
     }
     assert [item.object_key for item in found] == sorted(item.object_key for item in found)
+
+
+def test_open_jobs_of_a_restored_catalog_write_under_names_that_no_claim_had(
+    engine: Engine,
+) -> None:
+    submit_one(engine)
+    done = claim_one(engine)
+    complete_job(engine, done)
+    submit_one(engine)
+    running = claim_one(engine)
+    submit_one(engine)
+    with transaction(engine) as session:
+        assert fence_open_jobs(session) == 2
+    new = claim_one(engine)
+    assert new.lease_token == 1001
+    with pytest.raises(LeaseLostError):
+        complete_job(engine, running)
+    assert complete_job(engine, done).job_id == done.id, "what is completed stays"
 
 
 def test_what_retention_marked_as_deleted_is_not_named(engine: Engine) -> None:

@@ -1,6 +1,7 @@
-"""What every job that ComfyUI renders needs: its LoRA file, its template, its render, its record.
+"""What every job that ComfyUI renders needs: its template, its render, its record.
 
-What is rendered lives in stages/images.py, stages/videos.py and stages/lora_samples.py.
+What is rendered lives in stages/images.py, stages/videos.py and stages/lora_samples.py; LoRA files
+are in lora_files.py.
 """
 
 import threading
@@ -13,9 +14,8 @@ from uuid import UUID
 
 from influencerai_dagster.catalog.ledger import ClaimedJob
 from influencerai_dagster.domain.jobs import prompt_id
-from influencerai_dagster.domain.manifests.loras import LoraManifest
 from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
-from influencerai_dagster.domain.object_paths import lora_key, output_key, workflow_key
+from influencerai_dagster.domain.object_paths import output_key, workflow_key
 from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.engines.comfyui.runs import RenderResult
 from influencerai_dagster.engines.comfyui.server import Server
@@ -33,11 +33,7 @@ from influencerai_dagster.errors import (
     PermanentError,
     TransientError,
 )
-from influencerai_dagster.media.safetensors_files import (
-    check_lora_fits,
-    file_sha256,
-    read_header,
-)
+from influencerai_dagster.stages.lora_files import refuse_foreign_loras
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _ALMOST_DONE = 0.99
@@ -197,24 +193,6 @@ def _run(
     return Rendered(result, server.stats, server.url)
 
 
-def refuse_foreign_loras(workflow: dict[str, Any], foreign: frozenset[str]) -> None:
-    """Refuse a workflow that names a LoRA file of the server which is not the job's.
-
-    All tenants' LoRA files are in one folder. A tenant's own template may have nodes that nobody
-    here knows, so it is the value that is looked at and not the node.
-
-    Raises:
-        PermanentError: names the node.
-    """
-    for node_id, node in workflow.items():
-        for name, value in node.get("inputs", {}).items():
-            if isinstance(value, str) and value in foreign:
-                raise PermanentError(
-                    f"node {node_id} ({node.get('class_type')}) names a LoRA file in {name}: a "
-                    "template names none, the job's `loras` are put in where they belong"
-                )
-
-
 def _take_earlier(
     farm: RenderFarm, job: ClaimedJob, earlier_id: str, workflow: dict[str, Any]
 ) -> Rendered | None:
@@ -270,26 +248,3 @@ def store_output(store: ObjectStore, output: OutputManifest, job: ClaimedJob) ->
     key = output_key(f"{output.kind}s", job.tenant, job.id, job.lease_token, ".json")
     text = output.model_dump_json(indent=2)
     return store.put_new(key, text.encode(), content_type="application/json")
-
-
-def place_lora(store: ObjectStore, lora: LoraManifest, lora_dir: Path | None) -> str:
-    """Bring a LoRA into ComfyUI's folder, checked by hash and family; return its lora_name.
-
-    Raises:
-        PermanentError: COMFYUI_LORA_DIR is not set, or the file on S3 is not what was trained.
-    """
-    if lora_dir is None:
-        raise PermanentError(
-            "COMFYUI_LORA_DIR is not set: set it to ComfyUI's models/loras folder as this process "
-            "sees it, so that LoRA files can be placed there."
-        )
-    name = lora_key(lora.tenant, lora.lora_id).removeprefix("loras/")
-    path = lora_dir / name
-    weights = StoredFile(
-        object_key=lora.weights_key, sha256=lora.weights_sha256, size_bytes=lora.weights_size_bytes
-    )
-    if not path.is_file() or file_sha256(path) != lora.weights_sha256:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        store.download(lora.weights_key, path, expected=weights)
-    check_lora_fits(read_header(path), lora.base_model_family)
-    return name

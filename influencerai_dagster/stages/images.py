@@ -36,11 +36,11 @@ from influencerai_dagster.stages.comfyui_jobs import (
     RenderFarm,
     filename_prefix,
     load_template,
-    place_lora,
     render_workflow,
     single_file,
     store_output,
 )
+from influencerai_dagster.stages.lora_files import place_lora
 from influencerai_dagster.stages.manifests import load_latest
 from influencerai_dagster.stages.patience import PatientStore
 from influencerai_dagster.stages.recipes import find_base_model

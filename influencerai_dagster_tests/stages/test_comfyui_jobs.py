@@ -11,12 +11,8 @@ from influencerai_dagster.domain.manifests.loras import LoraManifest
 from influencerai_dagster.domain.training import BaseModelFamily
 from influencerai_dagster.engines.comfyui.runs import RenderedFile, RenderResult
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
-from influencerai_dagster.stages.comfyui_jobs import (
-    filename_prefix,
-    place_lora,
-    refuse_foreign_loras,
-    single_file,
-)
+from influencerai_dagster.stages.comfyui_jobs import filename_prefix, single_file
+from influencerai_dagster.stages.lora_files import place_lora, refuse_foreign_loras
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import lora_manifest
 from influencerai_dagster_tests.hostile_names import HOSTILE_NAMES

@@ -65,12 +65,15 @@ class ServerLoad:
         queue_length: prompts in its own queue, whoever sent them.
         tenants: whose jobs it has, by the ledger; one entry for each job.
         newest: what its newest job needs loaded, see `affinity`.
+        newest_at: when that was claimed, which is when a place became free: the render that runs
+            now began about then. Any clock in seconds.
     """
 
     url: str
     queue_length: int = 0
     tenants: list[str] = field(default_factory=list)
     newest: str | None = None
+    newest_at: float = 0.0
 
     @property
     def load(self) -> int:
@@ -109,7 +112,8 @@ def allot(
 
     Free slots go one by one to the tenant whose next job would start first. A tenant that has
     nothing on any server and used less than its share so far need not wait for a free slot: its
-    job goes to the front of the least loaded queue, one at a time for each server.
+    job goes to the front of the least loaded queue, of equals to where the running render began
+    first; one at a time for each server.
 
     Args:
         me: who asks.
@@ -130,7 +134,8 @@ def allot(
     full = [server for server in servers if len(server.tenants) <= max_depth]
     if not full:
         return []
-    return [Slot(min(full, key=lambda server: server.load).url, num_ahead=1, is_front=True)]
+    soonest = min(full, key=lambda server: (server.load, server.newest_at))
+    return [Slot(soonest.url, num_ahead=1, is_front=True)]
 
 
 def _free_slots(servers: Sequence[ServerLoad], max_depth: int) -> list[Slot]:

@@ -116,7 +116,7 @@ class ImageRenderer:
             tenant=job.tenant,
             job_id=job.id,
             kind="image",
-            file=self.store.put_new(key, content, content_type="image/png"),
+            file=self.store.put_new(key, content, content_type="image/png", is_own_key=True),
             width_px=width_px,
             height_px=height_px,
             sampling=sampling,

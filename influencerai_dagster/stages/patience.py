@@ -77,10 +77,16 @@ class PatientStore(ObjectStore):
         self._on_full = on_full
 
     def put_new(
-        self, key: str, data: bytes | Path, *, content_type: str | None = None
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        content_type: str | None = None,
+        is_own_key: bool = False,
     ) -> StoredFile:
         """Write an object, see ObjectStore."""
-        return self._wait(lambda: self.unwrapped.put_new(key, data, content_type=content_type))
+        put = self.unwrapped.put_new
+        return self._wait(lambda: put(key, data, content_type=content_type, is_own_key=is_own_key))
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes, see ObjectStore."""

@@ -55,7 +55,12 @@ class ObjectStore:
         self._bucket_was_seen = False
 
     def put_new(
-        self, key: str, data: bytes | Path, *, content_type: str | None = None
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        content_type: str | None = None,
+        is_own_key: bool = False,
     ) -> StoredFile:
         """Write an object that must not exist yet; the same content there already is fine.
 
@@ -63,6 +68,8 @@ class ObjectStore:
             key: from domain/object_paths.py.
             data: bytes, or a file, which is streamed in bounded memory.
             content_type: None guesses by the key's ending.
+            is_own_key: nobody else can write there, because the key names the caller's own claim:
+                it is not looked at before, only the server's own condition holds.
 
         Returns:
             What was stored: pass it to `read` or put it in a manifest.
@@ -72,7 +79,7 @@ class ObjectStore:
         """
         with translated_errors("put", self.bucket, key):
             stored = describe(key, data)
-        if self.head(key) is None and self._upload(stored, data, content_type):
+        if (is_own_key or self.head(key) is None) and self._upload(stored, data, content_type):
             return stored
         self._check_same_is_there(stored)
         return stored

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -227,15 +228,13 @@ class Broken(ObjectStore):
         self._is_written = is_written
         self.there: set[str] = set()
 
-    def put_new(
-        self, key: str, data: bytes | Path, *, content_type: str | None = None
-    ) -> StoredFile:
+    def put_new(self, key: str, data: bytes | Path, **options: Any) -> StoredFile:
         if key.endswith(".json"):
             self.there = {info.key for info in self.list("loras/")}
             if self._is_written:
-                super().put_new(key, data, content_type=content_type)
+                super().put_new(key, data, **options)
             raise KeyboardInterrupt
-        return super().put_new(key, data, content_type=content_type)
+        return super().put_new(key, data, **options)
 
 
 @pytest.mark.parametrize("is_written", [False, True], ids=["before manifest", "before row"])

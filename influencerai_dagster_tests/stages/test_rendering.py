@@ -519,13 +519,11 @@ class Unreachable(ObjectStore):
         super().__init__(store.client, store.bucket)
         self.failures_left = num_failures
 
-    def put_new(
-        self, key: str, data: bytes | Path, *, content_type: str | None = None
-    ) -> StoredFile:
+    def put_new(self, key: str, data: bytes | Path, **options: Any) -> StoredFile:
         if self.failures_left:
             self.failures_left -= 1
             raise TransientError("S3 is away")
-        return super().put_new(key, data, content_type=content_type)
+        return super().put_new(key, data, **options)
 
 
 def test_what_is_rendered_waits_for_s3_without_losing_an_attempt_or_rendering_again(

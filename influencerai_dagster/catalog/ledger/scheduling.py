@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, func, literal, select, text
+from sqlalchemy import Float, Row, bindparam, func, literal, select, text
 from sqlalchemy.orm import Session
 
 from influencerai_dagster.catalog.job_models import JobRow
@@ -133,6 +133,7 @@ def _running() -> Any:  # noqa: ANN401 - as above
             JobRow.server,
             JobRow.tenant_id,
             JobRow.lora_datasets,
+            func.extract("epoch", JobRow.started_at).cast(Float).label("claimed_at"),
             JobRow.payload["base_model"].astext.label("base_model"),
         )
         .where(
@@ -149,6 +150,7 @@ def _server_loads(session: Session, servers: Mapping[str, int]) -> list[ServerLo
         load = loads.get(row.server)
         if load is not None:
             load.tenants.append(row.tenant_id)
+            load.newest_at = row.claimed_at
             load.newest = fairness.affinity(row.tenant_id, row.lora_datasets, row.base_model)
     return list(loads.values())
 

@@ -12,7 +12,8 @@ from rich.table import Column, Table
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.drill import Drill, run_drill
 from influencerai_dagster.backup.empty_folders import make_empty_folders
-from influencerai_dagster.backup.objects import OBJECTS, restore_objects
+from influencerai_dagster.backup.object_history import OBJECTS
+from influencerai_dagster.backup.objects import restore_objects
 from influencerai_dagster.backup.places import Place
 from influencerai_dagster.backup.recovery import choose
 from influencerai_dagster.backup.restore import (

@@ -58,8 +58,8 @@ def restore(
     scratch: Annotated[
         Path | None,
         typer.Option(
-            help="Into a server: where there is space for twice the database on the way; without "
-            "it BACKUP_HOME/drills."
+            help="Where a physical backup is replayed on its way into a server: has space for four "
+            "times the database; without it BACKUP_HOME/drills."
         ),
     ] = None,
     dry_run: Annotated[  # noqa: FBT002 - typer's flag

@@ -209,20 +209,6 @@ def test_a_person_who_follows_the_runbook_gets_everything_back(
         assert execute(stack.database_url, "SELECT answer FROM precious") == "42"
         with pytest.raises(psycopg2.errors.UndefinedTable):
             execute(stack.database_url, "SELECT count(*) FROM later")
-        stack.run("Afterwards")
-        execute(stack.database_url, "CREATE TABLE after_the_restore ()")
-        now = datetime.now(UTC)
-        execute(stack.database_url, "CREATE TABLE after_that ()")
-        stack.wait_for_wal(now)
-
-    shutil.rmtree(data_dir / "postgres")
-    stack.run("B. The database is gone")
-    with stack.up():
-        assert execute(stack.database_url, "SELECT count(*) FROM after_the_restore") == "0"
-        (bucket / "kept.txt").unlink()
-        stack.run("D. Objects are gone")
-        assert (bucket / "kept.txt").read_text() == "kept"
-
         (bucket / "kept.txt").unlink()
         PgDumps(
             data_dir / "backups",
@@ -237,6 +223,19 @@ def test_a_person_who_follows_the_runbook_gets_everything_back(
         assert "nothing was done: --dry-run" in said
         assert (bucket / "kept.txt").read_text() == "kept"
         assert execute(new_server.url("influencerai"), "SELECT answer FROM precious") == "42"
+        stack.run("Afterwards")
+        execute(stack.database_url, "CREATE TABLE after_the_restore ()")
+        now = datetime.now(UTC)
+        execute(stack.database_url, "CREATE TABLE after_that ()")
+        stack.wait_for_wal(now)
+
+    shutil.rmtree(data_dir / "postgres")
+    stack.run("B. The database is gone")
+    with stack.up():
+        assert execute(stack.database_url, "SELECT count(*) FROM after_the_restore") == "0"
+        (bucket / "kept.txt").unlink()
+        stack.run("D. Objects are gone")
+        assert (bucket / "kept.txt").read_text() == "kept"
 
     copy_objects(
         data_dir / "backups",

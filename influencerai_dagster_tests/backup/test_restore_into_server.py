@@ -16,6 +16,7 @@ import pytest
 
 from influencerai_dagster.backup.both_databases import BothDatabases
 from influencerai_dagster.backup.data_dir_target import DataDirTarget
+from influencerai_dagster.backup.journal import Journal
 from influencerai_dagster.backup.restore import Restore, has_ended, plan, run_restore
 from influencerai_dagster.backup.restore_source import Backups, choose
 from influencerai_dagster.backup.restore_target import Recovered, Restored, sound_databases
@@ -265,6 +266,15 @@ def test_a_user_who_may_not_create_databases_is_refused(dumped: Dumped, managed:
         execute(managed.postgres.url(), "DROP ROLE guest")
     assert "User guest may not create databases" in problem
     assert "ALTER ROLE guest CREATEDB" in problem
+
+
+def test_steps_that_were_done_with_another_backup_are_done_anew(scratch: Path) -> None:
+    path, request = scratch / "restore.json", {"--to": "latest"}
+    Journal(path, request, "20261120T020000").note("load databases", 1.0)
+    for backup_id, done in {"20261120T020000": ["load databases"], "20261121T020000": []}.items():
+        journal = Journal(path, request, backup_id)
+        journal.load(is_forced=False)
+        assert list(journal.seconds_by_step) == done
 
 
 def test_rows_that_did_not_arrive_are_named(backed_up: BackedUp) -> None:

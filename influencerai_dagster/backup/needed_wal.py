@@ -19,8 +19,10 @@ from influencerai_dagster.domain.wal import (
 )
 
 _REDO_DONE = re.compile(r"redo done at ([0-9A-F]+/[0-9A-F]+)")
+# A page whose magic number is 0 was not received yet: its segment is being filled.
 _DAMAGE = re.compile(
-    r"incorrect resource manager data checksum|invalid magic number|invalid resource manager ID"
+    r"incorrect resource manager data checksum|invalid magic number (?!0000)"
+    r"|invalid resource manager ID"
     r"|incorrect prev-link|invalid info bits|has wrong size"
 )
 _BAD_RECORD = re.compile(r"(?:incorrect|invalid)[^\n]* at ([0-9A-F]+/[0-9A-F]+)")

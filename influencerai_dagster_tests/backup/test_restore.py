@@ -20,7 +20,10 @@ from influencerai_dagster.backup.restored_server import RestoredServer
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster_tests.backup.backed_up import BackedUp, execute
+from influencerai_dagster_tests.backup.dumped import wait_until
 from influencerai_dagster_tests.conftest import S3Server
+
+WAL_PAGE_BYTES = 8192
 
 
 def answers(system: BackedUp, into: Path, *statements: str) -> list[str]:
@@ -70,6 +73,24 @@ def test_an_instant_after_the_last_transaction_is_the_end_of_the_wal(
     instant = datetime.now(UTC) - timedelta(milliseconds=1)
     report = run_restore(backed_up.restore(scratch / "restored", instant), print)
     assert report.verification.rows["loras"] == 9
+
+
+def test_wal_that_ends_with_a_page_is_restored_to_its_end(
+    backed_up: BackedUp, scratch: Path
+) -> None:
+    (received,) = backed_up.barman.folder.glob("streaming/*.partial")
+    execute(backed_up.database_url, "CREATE TABLE many_pages AS SELECT generate_series(1, 9999)")
+    wait_until(lambda: len(received.read_bytes().rstrip(b"\0")) > 9 * WAL_PAGE_BYTES)
+    system = backed_up.copied(scratch / "copy")
+    (path,) = system.barman.folder.glob("streaming/*.partial")
+    data = path.read_bytes()
+    end = len(data.rstrip(b"\0")) // WAL_PAGE_BYTES * WAL_PAGE_BYTES
+    path.unlink()  # it is shared with the system's own
+    path.write_bytes(data[:end].ljust(len(data), b"\0"))
+    report = run_restore(system.restore(scratch / "restored", None), print)
+    assert report.verification.rows["loras"] == 9
+    log = (scratch / "restored.restoring.log").read_text()
+    assert "invalid magic number 0000" in log
 
 
 def test_an_object_that_no_backup_has_is_named_and_the_database_is_in_its_place(

@@ -19,6 +19,8 @@ from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.contents import (
     ObjectInfo,
+    check_hash,
+    check_size,
     content_type_of,
     describe,
     object_info,
@@ -107,9 +109,9 @@ class ObjectStore:
         with translated_errors("get", self.bucket, stored.object_key):
             response = self.client.get_object(Bucket=self.bucket, Key=stored.object_key)
             with closing(response["Body"]) as body:  # unread, it would keep its connection
-                self._check_size(stored, response["ContentLength"])
+                check_size(self.bucket, stored, response["ContentLength"])
                 data = body.read()
-        self._check_hash(stored, hashlib.sha256(data).hexdigest())
+        check_hash(self.bucket, stored, hashlib.sha256(data).hexdigest())
         return data
 
     def download(self, key: str, path: Path, *, expected: StoredFile | None) -> None:
@@ -126,11 +128,11 @@ class ObjectStore:
                 response = self.client.get_object(Bucket=self.bucket, Key=key)
                 with closing(response["Body"]) as body:
                     if expected is not None:
-                        self._check_size(expected, response["ContentLength"])
+                        check_size(self.bucket, expected, response["ContentLength"])
                     with part.open("xb") as file:
                         sha256 = sha256_of_body(body, file.write)
                 if expected is not None:
-                    self._check_hash(expected, sha256)
+                    check_hash(self.bucket, expected, sha256)
                 part.replace(path)
             finally:
                 part.unlink(missing_ok=True)
@@ -243,21 +245,6 @@ class ObjectStore:
             if status_code(error) != _NOT_FOUND:
                 raise
             error.response["Error"]["Code"] = "NoSuchBucket"
-            raise client_error(
-                error, f"S3 head of {key!r} in bucket {self.bucket!r}", self.bucket
-            ) from error
+            what = f"S3 head of {key!r} in bucket {self.bucket!r}"
+            raise client_error(error, what, self.bucket) from error
         self._bucket_was_seen = True
-
-    def _check_size(self, stored: StoredFile, size_bytes: int) -> None:
-        if size_bytes != stored.size_bytes:
-            self._refuse(stored, f"{size_bytes} bytes", f"{stored.size_bytes} bytes")
-
-    def _check_hash(self, stored: StoredFile, sha256: str) -> None:
-        if sha256 != stored.sha256:
-            self._refuse(stored, f"SHA-256 {sha256}", stored.sha256)
-
-    def _refuse(self, stored: StoredFile, found: str, expected: str) -> None:
-        raise PermanentError(
-            f"{stored.object_key!r} in bucket {self.bucket!r} is not what its manifest says: "
-            f"found {found}, expected {expected}; restore the object from the backup"
-        )

@@ -110,5 +110,7 @@ def _metadata(report: DrillReport, history: Sequence[DrillReport]) -> Metadata:
         "steps": table(
             [{"step": name, "seconds": round(s, 2)} for name, s in report.seconds_by_step.items()]
         ),
-        "rows_by_table": table([{"table": name, "rows": n} for name, n in sorted(report.rows.items())]),
+        "rows_by_table": table(
+            [{"table": name, "rows": n} for name, n in sorted(report.rows.items())]
+        ),
     }

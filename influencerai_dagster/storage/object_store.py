@@ -27,6 +27,7 @@ from influencerai_dagster.storage.contents import (
     sha256_of_body,
 )
 from influencerai_dagster.storage.errors import client_error, status_code, translated_errors
+from influencerai_dagster.storage.full_disks import full_disk_told
 from influencerai_dagster.storage.parallel import map_in_threads
 from influencerai_dagster.storage.uploads import ObjectExistsError, upload
 
@@ -37,6 +38,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _NOT_FOUND = 404
+_WORKERS = 8
 
 
 class ObjectStore:
@@ -47,13 +49,13 @@ class ObjectStore:
     Args:
         client: from client.py, or any boto3 S3 client with its Config.
         bucket: S3_BUCKET; it must exist (`ensure_bucket` is for the local stack).
-        max_workers: threads of `map`.
+        disk: S3_DISK, for servers that do not say when they are full.
     """
 
-    def __init__(self, client: "S3Client", bucket: str, *, max_workers: int = 8) -> None:
+    def __init__(self, client: "S3Client", bucket: str, *, disk: Path | None = None) -> None:
         self.client = client
+        self._disk = disk
         self.bucket = bucket
-        self._max_workers = max_workers
         self._bucket_was_seen = False
 
     def put_new(
@@ -88,7 +90,7 @@ class ObjectStore:
 
     def put_latest(self, key: str, data: bytes) -> StoredFile:
         """Write or overwrite an object: for pointers to the newest version, and for uploads."""
-        with translated_errors("put", self.bucket, key):
+        with full_disk_told(self._disk, len(data)), translated_errors("put", self.bucket, key):
             self.client.put_object(
                 Bucket=self.bucket, Key=key, Body=data, ContentType=content_type_of(key)
             )
@@ -201,17 +203,16 @@ class ObjectStore:
         return access_problems(self)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield `function(item)` in the order of items, run by max_workers threads."""
-        return map_in_threads(function, items, max_workers=self._max_workers)
+        """Yield `function(item)` in the order of items, run by several threads."""
+        return map_in_threads(function, items, max_workers=_WORKERS)
 
     def _upload(self, stored: StoredFile, data: bytes | Path, content_type: str | None) -> bool:
         """Write an object; False if another writer was first, or may have been."""
-        key = stored.object_key
+        key, media_type = stored.object_key, content_type or content_type_of(stored.object_key)
+        told = full_disk_told(self._disk, stored.size_bytes)
         try:
-            with translated_errors("put", self.bucket, key):
-                etag = upload(
-                    self.client, self.bucket, key, data, content_type or content_type_of(key)
-                )
+            with told, translated_errors("put", self.bucket, key):
+                etag = upload(self.client, self.bucket, key, data, media_type)
         except ObjectExistsError:
             return False
         info = self.head(key)

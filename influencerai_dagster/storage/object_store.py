@@ -38,7 +38,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _NOT_FOUND = 404
-_WORKERS = 8
 
 
 class ObjectStore:
@@ -49,11 +48,15 @@ class ObjectStore:
     Args:
         client: from client.py, or any boto3 S3 client with its Config.
         bucket: S3_BUCKET; it must exist (`ensure_bucket` is for the local stack).
+        max_workers: threads of `map`.
         disk: S3_DISK, for servers that do not say when they are full.
     """
 
-    def __init__(self, client: "S3Client", bucket: str, *, disk: Path | None = None) -> None:
+    def __init__(
+        self, client: "S3Client", bucket: str, *, max_workers: int = 8, disk: Path | None = None
+    ) -> None:
         self.client = client
+        self._max_workers = max_workers
         self._disk = disk
         self.bucket = bucket
         self._bucket_was_seen = False
@@ -162,9 +165,8 @@ class ObjectStore:
             pages = self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=prefix, Delimiter="/"
             )
-            return sorted(
-                item["Prefix"] for page in pages for item in page.get("CommonPrefixes", [])
-            )
+            found = (item["Prefix"] for page in pages for item in page.get("CommonPrefixes", []))
+            return sorted(found)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield every object below `prefix`, page by page; a page that fails raises."""
@@ -203,8 +205,8 @@ class ObjectStore:
         return access_problems(self)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield `function(item)` in the order of items, run by several threads."""
-        return map_in_threads(function, items, max_workers=_WORKERS)
+        """Yield `function(item)` in the order of items, run by max_workers threads."""
+        return map_in_threads(function, items, max_workers=self._max_workers)
 
     def _upload(self, stored: StoredFile, data: bytes | Path, content_type: str | None) -> bool:
         """Write an object; False if another writer was first, or may have been."""
@@ -216,9 +218,9 @@ class ObjectStore:
         except ObjectExistsError:
             return False
         info = self.head(key)
-        return (
-            info is not None and info.size_bytes == stored.size_bytes and etag in {None, info.etag}
-        )
+        if info is None or info.size_bytes != stored.size_bytes:
+            return False
+        return etag in {None, info.etag}
 
     def _check_same_is_there(self, stored: StoredFile) -> None:
         """Compare what is there with what belongs there, byte for byte."""

@@ -21,7 +21,14 @@ _FATAL = 7
 _SHOWN = 2000
 _PARTIAL = re.compile(r"\.[0-9a-f]{8}\.partial$")
 """rclone writes a file under such a name first, and may call it so in its errors."""
-_NO_SPACE = ("no space left", "disk quota", "quotaexceeded", "storagefull", "insufficientstorage")
+_NO_SPACE = (
+    "no space left",
+    "remaining disk space",  # a file could not be preallocated
+    "disk quota",
+    "quotaexceeded",
+    "storagefull",
+    "insufficientstorage",
+)
 _DENIED = ("accessdenied", "signaturedoesnotmatch", "invalidaccesskeyid", "nosuchbucket")
 
 

@@ -138,12 +138,12 @@ def fetch(
     ] = False,
 ) -> None:
     """Copy the databases' backups from BACKUP_TARGET to BACKUP_HOME; what is there stays."""
-    config = settings()
-    into: Place = assets_bucket(config) if objects else config.backup_home.absolute()
-    if isinstance(into, Path):
-        into.mkdir(parents=True, exist_ok=True)
-    folder = OBJECTS if objects else _BARMAN
-    report = restore_objects(backup_target(config), into, None, folder=folder)
+    with with_object_store(settings()) as config:
+        into: Place = assets_bucket(config) if objects else config.backup_home.absolute()
+        if isinstance(into, Path):
+            into.mkdir(parents=True, exist_ok=True)
+        folder = OBJECTS if objects else _BARMAN
+        report = restore_objects(backup_target(config), into, None, folder=folder)
     if isinstance(into, Path):
         make_empty_folders(into)
     for name, why in report.not_found.items():

@@ -99,6 +99,7 @@ def _metadata(report: DrillReport, history: Sequence[DrillReport]) -> Metadata:
     points = [(item.at, item.rto_seconds, item.rpo_seconds, item.is_sound) for item in shown]
     plot = drill_history_png(points, rto_goal=RTO_GOAL_SECONDS, rpo_goal=RPO_GOAL_SECONDS)
     return {
+        "history": picture(plot, "RTO and RPO of all drills"),
         "instant": report.instant.isoformat() if report.instant else "none",
         "backup_id": report.backup_id or "none",
         "rto_seconds": report.rto_seconds,
@@ -109,6 +110,7 @@ def _metadata(report: DrillReport, history: Sequence[DrillReport]) -> Metadata:
         "steps": table(
             [{"step": name, "seconds": round(s, 2)} for name, s in report.seconds_by_step.items()]
         ),
-        "rows_by_table": table([{"table": name, "rows": n} for name, n in report.rows.items()]),
-        "history": picture(plot, "RTO and RPO of all drills"),
+        "rows_by_table": table(
+            [{"table": name, "rows": n} for name, n in sorted(report.rows.items())]
+        ),
     }

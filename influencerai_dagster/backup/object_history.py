@@ -15,7 +15,7 @@ from influencerai_dagster.backup.rclone import Rclone
 from influencerai_dagster.domain.backups import is_past_window, still_missing
 
 OBJECTS = "objects"
-_STAMP = "%Y%m%dT%H%M%SZ"
+STAMP = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ObjectHistory:
 
     def path_of(self, now: datetime) -> str:
         """Return where contents go that are replaced now."""
-        return f"{self._path}/{now.strftime(_STAMP)}"
+        return f"{self._path}/{now.strftime(STAMP)}"
 
     def versions(self) -> Iterator[str]:
         """Yield where contents of objects are: the newest, then older ones."""
@@ -67,7 +67,7 @@ class ObjectHistory:
     def prune(self, recovery_window: timedelta, now: datetime) -> None:
         """Delete what was replaced longer ago than the window."""
         for stamp in self.rclone.folders(self._path):
-            replaced_at = datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+            replaced_at = datetime.strptime(stamp, STAMP).replace(tzinfo=UTC)
             if is_past_window(replaced_at, recovery_window, now):
                 self.rclone.purge(f"{self._path}/{stamp}")
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
@@ -29,6 +29,7 @@ from influencerai_dagster.backup.rclone_log import (
 from influencerai_dagster.errors import PermanentError
 
 _GRACE_SECONDS = 10
+_SHA256_CHARS = 64
 _OPTIONS = (
     "--config=",  # no file of the user's: all remotes are in the environment
     "--use-json-log",
@@ -85,14 +86,15 @@ class Rclone:
         source: str,
         target: str,
         keys: Collection[str],
+        option: str = "--ignore-existing",
         *,
-        on_progress: Callable[[CopyProgress], None],
+        on_progress: Callable[[CopyProgress], None] = lambda _: None,
     ) -> CopyResult:
-        """Copy these objects, but none that the target has."""
+        """Copy these objects, but none that the target has; "--ignore-times" overwrites them."""
         with tempfile.NamedTemporaryFile("w") as listed:
             listed.write("\n".join(keys))
             listed.flush()
-            options = (f"--files-from-raw={listed.name}", "--ignore-existing", "--no-traverse")
+            options = (f"--files-from-raw={listed.name}", option, "--no-traverse")
             return self.copy(source, target, *options, on_progress=on_progress)
 
     def list(self, path: str, *options: str) -> Iterator[ListedObject]:
@@ -122,6 +124,17 @@ class Rclone:
         """Return the text of a small object, or None if there is none."""
         # `cat` of a missing file says nothing and gives nothing.
         return self._output("cat", path, missing="") or None
+
+    def sha256(self, path: str, keys: Collection[str]) -> Mapping[str, str]:
+        """Return the hashes of these objects, by their keys, without those that cannot be read."""
+        command = ("hashsum", "SHA256", path, "--download", "--files-from-raw=-")
+        done = self._run(command, "\n".join(keys))
+        lines = (line.partition("  ") for line in done.stdout.splitlines())
+        found = {key: sha256 for sha256, _, key in lines if len(sha256) == _SHA256_CHARS}
+        # One that cannot be read has ERROR for its hash, which is no reason to give up the others.
+        if done.returncode not in {0, DIRECTORY_NOT_FOUND} and not done.stdout:
+            raise failure(command, done.returncode, messages(done.stderr))
+        return found
 
     def write(self, path: str, text: str) -> None:
         """Write or replace a small object."""

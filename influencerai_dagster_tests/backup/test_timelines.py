@@ -11,7 +11,7 @@ from influencerai_dagster.backup.recovery import choose_backup
 from influencerai_dagster.backup.timelines import timeline_at
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.backup.backed_up import LINK
-from influencerai_dagster_tests.backup.timeline_story import Story, told
+from influencerai_dagster_tests.backup.timeline_story import Story, revision_before, told
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,18 @@ def test_an_instant_that_no_backup_leads_to_is_refused_with_the_reason(
             (barman.folder / "meta" / f"{backup.backup_id}-backup.info").unlink()
     with pytest.raises(PermanentError, match="leads to timeline 2, on which the server was at"):
         choose_backup(barman, story.instants["after"])
+
+
+def test_a_catalog_of_an_older_release_is_migrated_and_keeps_its_rows(story: Story) -> None:
+    assert story.verification is not None
+    assert story.verification.migrated_from == revision_before()
+    assert story.verification.rows["tenants"] == 1
+    assert story.verification.rows["object_deletions"] == 0  # which the newest migration made
+
+
+def test_a_catalog_of_a_newer_release_is_refused_with_what_to_do(story: Story) -> None:
+    assert "at revision '9999', which this release does not know" in story.newer_release
+    assert "Install that, or restore a backup" in story.newer_release
 
 
 def test_segments_of_another_size_are_counted_as_the_server_does(story: Story) -> None:

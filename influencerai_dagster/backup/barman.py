@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from influencerai_dagster.backup.barman_files import read_backups
+from influencerai_dagster.backup.barman_files import read_backups, segment_bytes
 from influencerai_dagster.backup.barman_program import (
     BACKUP_STOP_SECONDS,
     end_orphans,
@@ -28,12 +28,12 @@ from influencerai_dagster.backup.wal_archive import (
 )
 from influencerai_dagster.backup.wal_switch import begin_segment
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
-from influencerai_dagster.domain.wal import DEFAULT_SEGMENT_BYTES
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 
 _REFUSED = "Impossible to start the backup"
-_CONNECTING = "replication slot"
-_CONNECT_SECONDS = 15.0
+_CONNECTING = {"receive wal running", "replication slot"}
+"""What Barman misses while a receiver that has just been started is not connected yet."""
+_CONNECT_SECONDS = 10.0
 _POLL_SECONDS = 0.2
 
 
@@ -54,7 +54,6 @@ class BarmanServer(BarmanSettings):
         if kind is BackupKind.DUMP:
             raise PermanentError("Barman takes full and incremental backups, no dumps")
         self.remove_unfinished()
-        self._begin_archive()
         before = {backup.backup_id for backup in self.list_backups()}
         options = ["--incremental", "latest-full"] if kind is BackupKind.INCREMENTAL else []
         answer = self._take(options)
@@ -126,14 +125,8 @@ class BarmanServer(BarmanSettings):
 
     def missing_wal(self, since_wal: str) -> Sequence[str]:
         """Return the segments that are not there between one and the newest that it leads to."""
-        timeline = timeline_from(self.folder, since_wal, self.segment_bytes)
-        return missing_wal(self.folder, since_wal, timeline, self.segment_bytes)
-
-    @property
-    def segment_bytes(self) -> int:
-        """The server's wal_segment_size, as the backups tell it."""
-        known = (backup.segment_bytes for backup in self.list_backups())
-        return next(known, DEFAULT_SEGMENT_BYTES)
+        timeline = timeline_from(self.folder, since_wal)
+        return missing_wal(self.folder, since_wal, timeline, segment_bytes(self.folder))
 
     def receive_wal_command(self) -> list[str]:
         """Return the program that receives WAL until the server goes away; one runs at a time."""
@@ -182,7 +175,9 @@ class BarmanServer(BarmanSettings):
             if not any(self.folder.glob(f"wals/*/{partial.stem}")):
                 copy = into / "barman_wal" / partial.stem
                 shutil.copyfile(partial, copy)
-                os.truncate(copy, self.segment_bytes)  # a receiver that just began has written none
+                os.truncate(
+                    copy, segment_bytes(self.folder)
+                )  # a receiver that just began has written none
 
     def archive_status(self) -> WalArchive:
         """Return what of the WAL is on disk; works while the server is down."""
@@ -212,13 +207,14 @@ class BarmanServer(BarmanSettings):
         """Take it as soon as a receiver that has just been started is connected."""
         deadline = time.monotonic() + _CONNECT_SECONDS
         while True:
+            self._begin_archive()
             try:
                 return self._run("backup", *options, self.name, stop_seconds=BACKUP_STOP_SECONDS)
             except InfluencerAIError as error:
                 if _REFUSED not in str(error):
                     raise
                 problems = self.check()  # its refusal names nothing
-                if problems.keys() - {_CONNECTING} or time.monotonic() > deadline:
+                if problems.keys() - _CONNECTING or time.monotonic() > deadline:
                     raise self._refusal(problems) from error
             time.sleep(_POLL_SECONDS)
 

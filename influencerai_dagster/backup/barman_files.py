@@ -74,6 +74,12 @@ def read_backups(folder: Path) -> Iterator[BackupInfo]:
         yield _backup_info(path.name.removesuffix("-backup.info"), fields)
 
 
+def segment_bytes(folder: Path) -> int:
+    """Return the server's wal_segment_size as its backups tell it; the usual one before any."""
+    known = (backup.segment_bytes for backup in read_backups(folder))
+    return next(known, DEFAULT_SEGMENT_BYTES)
+
+
 def libpq_conninfo(url: str) -> tuple[str, dict[str, str]]:
     """Return a database URL as libpq's keywords and values, and its password as a variable."""
     parts = psycopg2.extensions.parse_dsn(url.replace("postgresql+psycopg2://", "postgresql://", 1))

@@ -6,6 +6,9 @@ not need itself: the receiver would be refused for ever. Follows "Notes" and
 FindStreamingStart of pg_receivewal: it begins at its newest file, whole or not.
 """
 
+import os
+from datetime import UTC, datetime
+
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.wal_lag import postgres_cursor
 from influencerai_dagster.domain.wal import segment_name, segment_number, timeline_of
@@ -37,11 +40,13 @@ def begin_anew_if_refused(server: BarmanServer) -> str | None:
     following = segment_name(timeline_of(current), (segment_number(current, size) or 0) + 1, size)
     if wanted is None or wanted in {*there, current, following}:
         return None
-    streaming = server.folder / "streaming"
-    (streaming / _LAST).touch()
+    received_at = server.archive_status().received_at or datetime.fromtimestamp(0, UTC)
+    empty = server.folder / "streaming" / _LAST
+    empty.touch()
+    os.utime(empty, times=(received_at.timestamp(), received_at.timestamp()))
     server.archive_wal()
     first = min(name for name in there if timeline_of(name) == timeline_of(current))
-    (streaming / _LAST).rename(streaming / f"{first}.partial")
+    empty.rename(empty.with_name(f"{first}.partial"))
     return (
         f"the server has no {wanted}, which would come next: it is on timeline "
         f"{timeline_of(current)}, or has removed it. Receiving begins anew with {first}; take a "

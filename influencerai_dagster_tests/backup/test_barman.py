@@ -185,8 +185,9 @@ def test_a_backup_that_was_killed_neither_blocks_nor_poisons_the_next(
 
 
 def test_without_a_receiver_the_refusal_says_what_is_missing(
-    database_server: DatabaseServer, tmp_path: Path
+    database_server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("influencerai_dagster.backup.barman._CONNECT_SECONDS", 0.0)
     alone = replace(database_server.barman, home=tmp_path, slot_name="nobody_reads_it")
     # Without any WAL Barman waits for some before it refuses.
     shutil.copytree(database_server.barman.folder / "wals", alone.folder / "wals")

@@ -8,7 +8,7 @@ import pytest
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.recovery import choose_backup
-from influencerai_dagster.backup.timelines import timeline_at
+from influencerai_dagster.backup.timelines import read_timelines, timeline_at
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.backup.backed_up import LINK
 from influencerai_dagster_tests.backup.timeline_story import Story, revision_before, told
@@ -74,7 +74,7 @@ def test_a_gap_of_a_timeline_is_named_where_the_one_that_was_left_has_such_a_seg
     story: Story, scratch: Path
 ) -> None:
     barman = copied(story, scratch)
-    removed = min(barman.folder.glob("wals/00000002*/*"))
+    _, removed, *_ = sorted(barman.folder.glob("wals/00000002*/*"))
     left = removed.name.replace("00000002", "00000001", 1)
     assert any(barman.folder.glob(f"wals/*/{left}*"))
     removed.unlink()
@@ -104,6 +104,14 @@ def test_a_catalog_of_an_older_release_is_migrated_and_keeps_its_rows(story: Sto
 def test_a_catalog_of_a_newer_release_is_refused_with_what_to_do(story: Story) -> None:
     assert "at revision '9999', which this release does not know" in story.newer_release
     assert "Install that, or restore a backup" in story.newer_release
+
+
+def test_a_timeline_begins_when_the_recovery_before_it_ended(story: Story) -> None:
+    """And not when the receiver heard of it, which was down while `after` came."""
+    oldest, second, third = read_timelines(story.barman.folder)
+    assert oldest.began_at < story.instants["good"]
+    assert story.instants["accident"] < second.began_at < story.instants["after"]
+    assert story.instants["after"] < third.began_at
 
 
 def test_segments_of_another_size_are_counted_as_the_server_does(story: Story) -> None:

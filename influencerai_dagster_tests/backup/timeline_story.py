@@ -27,7 +27,6 @@ from influencerai_dagster.backup.journal import Journal
 from influencerai_dagster.backup.recovery import choose_backup
 from influencerai_dagster.backup.restore_target import Restored, sound_databases
 from influencerai_dagster.backup.verification import Verification
-from influencerai_dagster.backup.wal_lag import read_wal_lag
 from influencerai_dagster.backup.wal_receiver import receive_wal
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine
@@ -81,7 +80,6 @@ class Story:
         with running(self.postgres.service(os.environ), self.folder):
             receiver.start()
             try:
-                wait_for(self._is_receiving)
                 yield
                 self._wait_until_received()
             finally:
@@ -119,14 +117,11 @@ class Story:
             sound_databases(restored, "the draft")
         self.newer_release = str(error.value)
 
-    def _is_receiving(self) -> bool:
-        return read_wal_lag(self.barman.database_url, self.barman.slot_name, None).is_receiving
-
     def _wait_until_received(self) -> None:
         since = datetime.now(UTC)
-        execute(self.postgres.url(), _WRITE)
 
         def has_come() -> bool:
+            execute(self.postgres.url(), _WRITE)
             received_at = self.barman.archive_status().received_at
             return received_at is not None and received_at > since
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,12 @@ from influencerai_dagster.backup.wal_archive import (
 )
 from influencerai_dagster.backup.wal_switch import begin_segment
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
-from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
+from influencerai_dagster.errors import (
+    InfluencerAIError,
+    InsufficientStorageError,
+    PermanentError,
+    TransientError,
+)
 
 _REFUSED = "Impossible to start the backup"
 _CONNECTING = {"receive wal running", "replication slot"}
@@ -54,11 +60,17 @@ class BarmanServer(BarmanSettings):
         if kind is BackupKind.DUMP:
             raise PermanentError("Barman takes full and incremental backups, no dumps")
         self.remove_unfinished()
+        self.check_space()
         before = {backup.backup_id for backup in self.list_backups()}
         options = ["--incremental", "latest-full"] if kind is BackupKind.INCREMENTAL else []
-        answer = self._take(options)
-        self.switch_wal()  # with it comes the last segment that the backup needs
-        self._run("check-backup", self.name, str(answer.get("backup_id")))
+        try:
+            answer = self._take(options)
+            self.switch_wal()  # with it comes the last segment that the backup needs
+            self._run("check-backup", self.name, str(answer.get("backup_id")))
+        except InsufficientStorageError:
+            with suppress(InfluencerAIError):
+                self.remove_unfinished()  # WAL needs the space more
+            raise
         found = {backup.backup_id: backup for backup in self.list_backups()}
         backup = found.get(str(answer.get("backup_id")))
         if backup is None or backup.backup_id in before or not backup.is_whole:
@@ -142,7 +154,11 @@ class BarmanServer(BarmanSettings):
         Raises:
             TransientError: it was not received within a minute.
         """
-        begin_segment(self.database_url, self.folder)
+        try:
+            begin_segment(self.database_url, self.folder)
+        except TransientError:
+            self.check_space()
+            raise
         self.archive_wal()
 
     def recover(

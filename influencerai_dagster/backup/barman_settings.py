@@ -4,10 +4,14 @@ What Barman does with it is in barman.py, the text of its configuration in barma
 """
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from influencerai_dagster.backup.barman_files import config_text, libpq_conninfo
+from influencerai_dagster.backup.barman_files import config_text, libpq_conninfo, segment_bytes
+from influencerai_dagster.errors import InsufficientStorageError
+
+_MB = 1000**2
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,11 @@ class BarmanSettings:
         return environment
 
     def write_config(self) -> Path:
-        """Write Barman's configuration, and make its folders."""
+        """Write Barman's configuration if it is not as it must be, and make its folders.
+
+        Raises:
+            InsufficientStorageError: the disk is full.
+        """
         home = self.home.resolve()
         for folder in (home, home / "locks", home / "conf.d"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -68,7 +76,27 @@ class BarmanSettings:
             retention_days=self.retention_days,
             postgres_bin_dir=self.postgres_bin_dir,
         )
-        draft = self.config_path.with_suffix(f".{os.getpid()}")
-        draft.write_text(text)
-        draft.replace(self.config_path)
+        if not self.config_path.exists() or self.config_path.read_text() != text:
+            draft = self.config_path.with_suffix(f".{os.getpid()}")
+            try:
+                draft.write_text(text)
+                draft.replace(self.config_path)
+            except OSError:
+                draft.unlink(missing_ok=True)
+                self.check_space()
+                raise
         return self.config_path
+
+    def check_space(self) -> None:
+        """Make sure that WAL can be received: else every backup waits for it in vain.
+
+        Raises:
+            InsufficientStorageError: it cannot.
+        """
+        free, needed = shutil.disk_usage(self.home).free, segment_bytes(self.folder)
+        if free < needed:
+            raise InsufficientStorageError(
+                f"BACKUP_HOME ({self.home}) is full: {free / _MB:.0f} MB are free, a segment of "
+                f"WAL takes {needed / _MB:.0f}. Make space there: until then the database keeps "
+                "all WAL on its own disk"
+            )

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from influencerai_dagster.backup.barman import BarmanServer
+from influencerai_dagster.backup.barman_program import check_rsync
 from influencerai_dagster.backup.needed_wal import NeededWal
 from influencerai_dagster.backup.restored_server import RestoredServer, find_bin_dir
 from influencerai_dagster.backup.timelines import timeline_at
@@ -100,8 +101,9 @@ class Recovery:
             is_all_needed: a gap is an error also where the instant may lie before it.
 
         Raises:
-            PermanentError: what is broken, by name.
+            PermanentError: what is broken, by name; or rsync is not installed.
         """
+        check_rsync()  # before the hours of a large backup
         self.server.verify(self.backup.backup_id)
         damaged = self._wal.damaged()
         if damaged:

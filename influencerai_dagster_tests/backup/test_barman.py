@@ -17,6 +17,7 @@ import pytest
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.databases import check_same_server, prune, take_backup
+from influencerai_dagster.backup.recovery import choose_backup
 from influencerai_dagster.domain.backups import (
     BackupInfo,
     BackupKind,
@@ -198,6 +199,16 @@ def test_without_a_receiver_the_refusal_says_what_is_missing(
 def test_what_is_not_there_is_named(database_server: DatabaseServer, tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="Unknown backup '20200101T000000'"):
         database_server.barman.recover("20200101T000000", None, tmp_path / "into", timeline=1)
+
+
+def test_a_restore_without_rsync_is_refused_at_once(
+    database_server: DatabaseServer, full: BackupInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recovery = choose_backup(database_server.barman, None)
+    assert full.is_whole
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(PermanentError, match=r"rsync is not installed.*apt-get install rsync"):
+        recovery.check(is_all_needed=False)
 
 
 @pytest.fixture

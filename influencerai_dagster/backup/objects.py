@@ -106,8 +106,7 @@ def copy_objects(
         TransientError: a server was away; what was copied stays.
     """
     started, now = time.monotonic(), now or datetime.now(UTC)
-    if isinstance(source, Path) and not source.is_dir():
-        raise PermanentError(f"{source} cannot be backed up: there is no such folder")
+    _check_is_there(source)
     rclone = Rclone(source, target)
     history = ObjectHistory(rclone, folder)
     filters = [f"--exclude={pattern}" for pattern in exclude]
@@ -121,8 +120,7 @@ def copy_objects(
         on_progress=on_progress,
     )
     there = {item.key for item in rclone.list(f"target:{folder}")}
-    if target.encryption_key:
-        _compare_encrypted(rclone, result, folder)
+    _compare_encrypted(rclone, result, f"target:{folder}" if target.encryption_key else None)
     _check_all_is_there(rclone, result, before.keys() - there)
     # An empty bucket is an accident; the backup of an accident is kept.
     gone = there - result.copied.keys() - before.keys()
@@ -230,11 +228,17 @@ def _options(source: Place, target: BackupTarget) -> list[str]:
     return [*limit, "--checksum"]
 
 
-def _compare_encrypted(rclone: Rclone, result: CopyResult, folder: str) -> None:
+def _check_is_there(source: Place) -> None:
+    if isinstance(source, Path) and not source.is_dir():
+        raise PermanentError(f"{source} cannot be backed up: there is no such folder")
+
+
+def _compare_encrypted(rclone: Rclone, result: CopyResult, path: str | None) -> None:
     """Count copies as failures that decrypt to something else than the source has."""
     keys = list(result.copied)
-    differing = rclone.differing_from_encrypted("source:", f"target:{folder}", keys) if keys else ()
-    for key in differing:
+    if path is None or not keys:
+        return
+    for key in rclone.differing_from_encrypted("source:", path, keys):
         result.failures[key] = "its encrypted copy is not what the source has"
 
 

@@ -1,11 +1,15 @@
 """The process that receives WAL: whoever dies, it goes on, and how far it is can be asked."""
 
+import os
 import signal
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psutil
 
 from influencerai_dagster.backup.wal_lag import read_wal_lag
+from influencerai_dagster.backup.wal_position import begin_anew_if_refused
 from influencerai_dagster.domain.backups import wal_problem
 from influencerai_dagster_tests.database_server import DatabaseServer, wait_for
 
@@ -35,6 +39,30 @@ def test_a_receiver_that_is_killed_is_started_again_and_misses_nothing(
     write(database_server, "written after that")
     for word in ("written while Barman was dead", "written after that"):
         wait_for(lambda word=word: is_received(database_server, word))  # type: ignore[misc]
+
+
+def test_a_receiver_goes_on_where_the_server_has_what_follows(
+    database_server: DatabaseServer,
+) -> None:
+    assert begin_anew_if_refused(database_server.barman) is None
+
+
+def test_a_receiver_begins_anew_where_the_server_has_not_what_follows_and_loses_nothing(
+    database_server: DatabaseServer, tmp_path: Path
+) -> None:
+    barman = replace(database_server.barman, home=tmp_path)
+    half = barman.folder / "streaming" / "0000000100000F00000000AA.partial"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(bytes(16 * 1024**2))
+    os.utime(half, times=(1_000_000_000, 1_000_000_000))
+    said = begin_anew_if_refused(barman)
+    assert "the server has no 0000000100000F00000000AA, which would come next" in (said or "")
+    assert [path.name for path in barman.folder.glob("wals/*/*")] == [half.name]
+    (empty,) = barman.folder.glob("streaming/*")
+    names = database_server.execute("postgres", "SELECT min(name) FROM pg_ls_waldir()")
+    assert [(empty.stem,)] == names
+    assert barman.archive_status().received_at == datetime.fromtimestamp(1_000_000_000, UTC)
+    assert begin_anew_if_refused(barman) is None
 
 
 def test_its_supervisor_starts_it_again_with_all_its_children(

@@ -49,8 +49,10 @@ class NeededWal:
     def damaged(self) -> list[Path]:
         """Return the archived segments that cannot be unpacked, oldest first."""
         first = self.begin_wal or ""
-        needed = (path for path in self.server.folder.glob("wals/*/*") if path.name >= first)
-        return [path for path in sorted(needed) if not _can_be_unpacked(path)]
+        archived = sorted(self.server.folder.glob("wals/*/*"))
+        # Barman writes a segment under such a name first.
+        whole = [path for path in archived if path.suffix != ".compressed"]
+        return [path for path in whole if path.name >= first and not _can_be_unpacked(path)]
 
     def broken_segment(self, log: str) -> str | None:
         """Return the WAL segment at which replaying ended too early, or None if it did not.

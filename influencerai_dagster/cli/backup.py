@@ -10,7 +10,6 @@ from rich.table import Column, Table
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.databases import (
-    DatabaseBackups,
     check_same_server,
     prune,
     take_backup,
@@ -37,7 +36,7 @@ def barman_server(config: Settings) -> BarmanServer:
     )
 
 
-def database_backups(config: Settings) -> DatabaseBackups:
+def database_backups(config: Settings) -> BarmanServer | PgDumps:
     """Return the backups that the settings name."""
     if config.backup_database_mode == "barman":
         return barman_server(config)

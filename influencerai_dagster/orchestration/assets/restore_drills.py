@@ -41,11 +41,11 @@ class RestoreDrillConfig(dg.Config):
     pool=RESTORE_DRILL_POOL,
     description=(
         "The proof that backups work: a random moment that the last full backup reaches is "
-        "restored into scratch space, every row is read, every object that the catalog names is "
-        "compared by its hash, and everything is removed again.\n\nMade from the backups alone, "
-        "not from what runs. It has no partitions. A schedule materializes it every Sunday; do it "
-        "by hand after a change of the backups. The plot shows how long a restore takes (RTO) and "
-        "what a loss would cost (RPO)."
+        "restored into scratch space (where there are dumps alone, the newest one), every row is "
+        "read, every object that the catalog names is compared by its hash, and everything is "
+        "removed again.\n\nMade from the backups alone, not from what runs. It has no partitions. "
+        "A schedule materializes it every Sunday; do it by hand after a change of the backups. The "
+        "plot shows how long a restore takes (RTO) and what a loss would cost (RPO)."
     ),
     check_specs=[
         dg.AssetCheckSpec(
@@ -67,7 +67,7 @@ def restore_drill(
     for problem in report.problems:
         context.log.error(problem)
     return dg.MaterializeResult(
-        metadata=_metadata(report, drill_history(drill.server.home)),
+        metadata=_metadata(report, drill_history(drill.backups.home)),
         check_results=[
             dg.AssetCheckResult(
                 check_name=CHECK,

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg2.extensions
 
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
+from influencerai_dagster.domain.wal import DEFAULT_SEGMENT_BYTES
 from influencerai_dagster.errors import PermanentError
 
 _CONFIG = """\
@@ -73,6 +74,12 @@ def read_backups(folder: Path) -> Iterator[BackupInfo]:
         yield _backup_info(path.name.removesuffix("-backup.info"), fields)
 
 
+def segment_bytes(folder: Path) -> int:
+    """Return the server's wal_segment_size as its backups tell it; the usual one before any."""
+    known = (backup.segment_bytes for backup in read_backups(folder))
+    return next(known, DEFAULT_SEGMENT_BYTES)
+
+
 def libpq_conninfo(url: str) -> tuple[str, dict[str, str]]:
     """Return a database URL as libpq's keywords and values, and its password as a variable."""
     parts = psycopg2.extensions.parse_dsn(url.replace("postgresql+psycopg2://", "postgresql://", 1))
@@ -99,6 +106,8 @@ def _backup_info(backup_id: str, fields: dict[str, str]) -> BackupInfo:
         begin_wal=known("begin_wal"),
         end_wal=known("end_wal"),
         parent_backup_id=parent,
+        end_lsn=known("end_xlog"),
+        segment_bytes=int(known("xlog_segment_size") or DEFAULT_SEGMENT_BYTES),
         error=known("error"),
     )
 

@@ -26,12 +26,7 @@ from influencerai_dagster.errors import (
 BACKUP_STOP_SECONDS = 20.0
 """Barman tells the server to end the backup, and marks it as failed."""
 _STOP_SECONDS = 5.0
-_FOR_GOOD = (
-    "Unknown backup",
-    "Unknown server",
-    "No such file or directory: 'rsync'",
-    "requires rsync",
-)
+_FOR_GOOD = ("Unknown backup", "Unknown server")
 _WRITERS = {"pg_basebackup", "pg_receivewal"}
 _SHOWN_CHARS = 2000
 
@@ -46,6 +41,20 @@ def script() -> str:
     found = str(beside) if beside.exists() else shutil.which("barman")
     if found is None:
         raise PermanentError("barman is not installed: install the extra 'backup'")
+    return found
+
+
+def check_rsync() -> str:
+    """Return the path of rsync, without which Barman takes backups and restores none.
+
+    Raises:
+        PermanentError: it is not installed.
+    """
+    found = shutil.which("rsync")
+    if found is None:
+        raise PermanentError(
+            "rsync is not installed, which Barman needs to restore: `apt-get install rsync`"
+        )
     return found
 
 

@@ -12,9 +12,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from influencerai_dagster.backup.barman import BarmanServer
+from influencerai_dagster.backup.barman_program import check_rsync
 from influencerai_dagster.backup.needed_wal import NeededWal
 from influencerai_dagster.backup.restored_server import RestoredServer, find_bin_dir
+from influencerai_dagster.backup.timelines import timeline_at
 from influencerai_dagster.domain.backups import BackupInfo, backup_for, newest_whole
+from influencerai_dagster.domain.wal import Timeline
 from influencerai_dagster.errors import PermanentError
 
 COPY, REPLAY = "copy database", "replay WAL"
@@ -29,12 +32,14 @@ class Recovery:
 
     Attributes:
         backup: the newest that was whole at the instant.
+        timeline: on which the server was at the instant.
         instant: UTC; None is the end of the WAL that was received.
         received_at: when WAL last came; nothing later can come back.
     """
 
     server: BarmanServer
     backup: BackupInfo
+    timeline: Timeline
     instant: datetime | None
     received_at: datetime | None
 
@@ -76,6 +81,11 @@ class Recovery:
             found.append(
                 f"WAL came until {self.received_at.isoformat()}: nothing later can come back"
             )
+        if self.timeline != timeline_at(self.server.folder, None):
+            found.append(
+                f"{self.shown_instant} is on timeline {self.timeline.number}, which a later restore"
+                " has left: what was committed there by then comes back, also what that one undid"
+            )
         return found
 
     def needed_bytes(self) -> int:
@@ -91,8 +101,9 @@ class Recovery:
             is_all_needed: a gap is an error also where the instant may lie before it.
 
         Raises:
-            PermanentError: what is broken, by name.
+            PermanentError: what is broken, by name; or rsync is not installed.
         """
+        check_rsync()  # before the hours of a large backup
         self.server.verify(self.backup.backup_id)
         damaged = self._wal.damaged()
         if damaged:
@@ -112,7 +123,9 @@ class Recovery:
 
     def copy(self, draft: Path) -> None:
         """Copy the backup and its WAL to a data directory that is not there yet."""
-        self.server.recover(self.backup.backup_id, self.instant, draft)
+        self.server.recover(
+            self.backup.backup_id, self.instant, draft, timeline=self.timeline.number
+        )
 
     def is_copied(self, draft: Path) -> bool:
         """Tell whether a draft is a copied backup that nobody opened for writing yet."""
@@ -145,7 +158,7 @@ class Recovery:
 
     @property
     def _wal(self) -> NeededWal:
-        return NeededWal(self.server, self.backup.begin_wal)
+        return NeededWal(self.server.folder, self.backup, self.timeline)
 
     def _refuse_broken_wal(self, log: str, cause: Exception | None) -> None:
         broken = self._wal.broken_segment(log)
@@ -160,15 +173,26 @@ class Recovery:
 def choose_backup(server: BarmanServer, instant: datetime | None) -> Recovery:
     """Choose the backup for an instant; None is the newest moment.
 
+    What was undone by an earlier restore comes back with an instant before that restore: then the
+    server lived on the timeline that was left.
+
     Raises:
-        PermanentError: no backup was whole by then.
+        PermanentError: no backup was whole by then, or it leads elsewhere.
     """
+    timeline = timeline_at(server.folder, instant)
     backups = server.list_backups()
     whole = [backup for backup in backups if backup.is_whole and backup.end is not None]
     if not whole:
         raise PermanentError(
             f"There is no whole backup in {server.folder}: check BACKUP_HOME, or copy the folder "
             "back from the backup target first"
+        )
+    whole = [backup for backup in whole if backup.leads_to(timeline)]
+    if not whole:
+        raise PermanentError(
+            f"No backup in {server.folder} leads to timeline {timeline.number}, on which the server"
+            f" was at {instant or 'the newest moment'}: restore to an instant before the restore "
+            "that began it, then `influencerai backup now`"
         )
     oldest = min(backup.end for backup in whole if backup.end is not None)
     backup = newest_whole(whole) if instant is None else backup_for(whole, instant)
@@ -180,6 +204,7 @@ def choose_backup(server: BarmanServer, instant: datetime | None) -> Recovery:
     return Recovery(
         server=server,
         backup=backup,
+        timeline=timeline,
         instant=instant,
         received_at=server.archive_status().received_at,
     )

@@ -2,18 +2,17 @@
 
 The databases are made beside their place, brought to the instant and verified there, and then get
 their place. Objects are written once and deleted only after the recovery window, so those of the
-newest backup are those of every instant in it: missing ones come back, and what is there is never
-overwritten. Where it comes from is in restore_source.py, where it goes in restore_target.py, what
-counts as whole in verification.py.
+newest backup are those of every instant in it: missing ones come back, and of those that are there
+only such are overwritten as are not what the catalog says (assets.py). Where it comes from is in
+restore_source.py, where it goes in restore_target.py, what counts as whole in verification.py.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from influencerai_dagster.backup.contents import BucketContents
+from influencerai_dagster.backup.assets import Assets
 from influencerai_dagster.backup.journal import Journal
-from influencerai_dagster.backup.objects import ObjectRestoreReport, restore_objects
-from influencerai_dagster.backup.places import BackupTarget, Place
+from influencerai_dagster.backup.objects import ObjectRestoreReport
 from influencerai_dagster.backup.restore_source import Source
 from influencerai_dagster.backup.restore_target import (
     Restored,
@@ -21,28 +20,12 @@ from influencerai_dagster.backup.restore_target import (
     Say,
     sound_databases,
 )
-from influencerai_dagster.backup.verification import Verification, verify_objects
+from influencerai_dagster.backup.verification import Verification
 from influencerai_dagster.catalog.backups import fence_open_jobs
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.storage.object_store import ObjectStore
 
 _CHECK, _OBJECTS, _VERIFY, _PLACE = "check backup", "copy objects", "verify", "put in place"
-
-
-@dataclass(frozen=True)
-class Assets:
-    """The bucket of assets and its backup.
-
-    Attributes:
-        store: for reading.
-        place: the same bucket as rclone is told of it.
-        backup: None brings no object back; those that are there are verified all the same.
-    """
-
-    store: ObjectStore
-    place: Place
-    backup: BackupTarget | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +63,8 @@ class Restore:
             _CHECK: f"check every file of backup {self.source.describe()}",
             **self.target.steps(self.source),
             _OBJECTS: comes_back,
-            _VERIFY: "verify: newest migration, every row, every object by its hash",
+            _VERIFY: "verify: newest migration, every row, every object by its hash; repair wrong "
+            "objects from the backup, which keeps the wrong bytes",
             _PLACE: self.target.last_step(),
         }
 
@@ -186,10 +170,10 @@ def run_restore(restore: Restore, say: Say) -> RestoreReport:
         _fence(restored)
         with journal.step(_OBJECTS):
             say(steps[_OBJECTS])
-            objects = _bring_back(restore.assets, say)
+            objects = restore.assets.bring_back(say)
         with journal.step(_VERIFY):
             say(steps[_VERIFY])
-            _verify_objects(restore, restored, found, say)
+            restore.assets.verify(restored.databases.catalog_url, found, say)
     _refuse(restore)
     journal.note(_PLACE, 0.0)
     say(steps[_PLACE])
@@ -217,31 +201,5 @@ def _fence(restored: Restored) -> None:
     try:
         with transaction(engine) as session:
             fence_open_jobs(session)
-    finally:
-        engine.dispose()
-
-
-def _bring_back(assets: Assets, say: Say) -> ObjectRestoreReport:
-    if assets.backup is None:
-        return ObjectRestoreReport()
-    return restore_objects(
-        assets.backup,
-        assets.place,
-        None,
-        on_progress=lambda now: say(
-            f"{now.num_copied} objects, {now.copied_bytes / 1000**2:.0f} MB copied"
-        ),
-    )
-
-
-def _verify_objects(restore: Restore, restored: Restored, found: Verification, say: Say) -> None:
-    engine = create_catalog_engine(restored.databases.catalog_url)
-    try:
-        verify_objects(
-            found,
-            engine,
-            BucketContents(restore.assets.store),
-            on_progress=lambda number: say(f"{number} objects compared"),
-        )
     finally:
         engine.dispose()

@@ -84,7 +84,12 @@ def verify_databases(catalog_url: str, dagster_url: str) -> Verification:
 
 
 def verify_objects(
-    found: Verification, engine: Engine, contents: Contents, *, on_progress: Callable[[int], None]
+    found: Verification,
+    engine: Engine,
+    contents: Contents,
+    *,
+    on_progress: Callable[[int], None],
+    mend: Callable[[list[NamedObject]], None] = lambda _: None,
 ) -> None:
     """Read every object that the catalog names, and compare its bytes with what is known of it.
 
@@ -93,17 +98,24 @@ def verify_objects(
         engine: of the restored catalog.
         contents: where the objects are.
         on_progress: called with the number of objects that were read, every 100.
+        mend: called with those that are there and wrong, which are then read once more.
     """
     with transaction(engine) as session:
         named = list(named_objects(session))
+    wrong: list[NamedObject] = []
     for item, digest in map_in_threads(
         lambda item: (item, contents.digest(item.object_key)), named, max_workers=_WORKERS
     ):
-        _compare(found, item, digest)
+        if digest is not None and _problem(item, digest, contents) is not None:
+            wrong.append(item)
+            continue
+        _note(found, item, digest, contents)
         if found.num_objects % 100 == 0:
             on_progress(found.num_objects)
-        if digest is not None and item.version is not None:
-            _verify_dataset(found, item, contents)
+    if wrong:
+        mend(wrong)
+    for item in wrong:
+        _note(found, item, contents.digest(item.object_key), contents)
     on_progress(found.num_objects)
 
 
@@ -144,32 +156,47 @@ def _try(found: Verification, what: str, action: Callable[[], None]) -> None:
         found.problems.append(f"{what} cannot be read: {error}")
 
 
-def _compare(found: Verification, item: NamedObject, digest: Digest | None) -> None:
+def manifest_problem(data: bytes, version: str) -> str | None:
+    """Say why bytes are not the manifest of a version of a dataset; None if they are."""
+    try:
+        manifest = DatasetManifest.model_validate_json(data)
+    except ValidationError as error:
+        return f"is no manifest of a dataset: {error.errors()[0]['msg']}"
+    if fingerprint(manifest.model_dump(mode="json", exclude={"version"})) != version:
+        return f"is not of version {version}: its content has changed"
+    return None
+
+
+def _problem(item: NamedObject, digest: Digest, contents: Contents) -> str | None:
+    """Say what of an object differs from what the catalog knows of it; None if nothing does."""
+    if item.size_bytes not in {None, digest.size_bytes}:
+        return f"has {digest.size_bytes} bytes, the catalog says {item.size_bytes}"
+    if item.sha256 not in {None, digest.sha256}:
+        return f"has SHA-256 {digest.sha256}, the catalog says {item.sha256}"
+    if item.version is not None:
+        return manifest_problem(contents.read(item.object_key), item.version)
+    return None
+
+
+def _note(
+    found: Verification, item: NamedObject, digest: Digest | None, contents: Contents
+) -> None:
     found.num_objects += 1
     name = f"object {item.object_key} of {item.table}"
     if digest is None:
         found.problems.append(f"{name} is missing")
         return
     found.size_bytes += digest.size_bytes
-    if item.size_bytes not in {None, digest.size_bytes}:
-        found.problems.append(
-            f"{name} has {digest.size_bytes} bytes, the catalog says {item.size_bytes}"
-        )
-    elif item.sha256 not in {None, digest.sha256}:
-        found.problems.append(f"{name} has SHA-256 {digest.sha256}, the catalog says {item.sha256}")
+    problem = _problem(item, digest, contents)
+    if problem is not None:
+        found.problems.append(f"{name} {problem}")
+    elif item.version is not None:
+        _verify_uploads(found, contents.read(item.object_key), contents)
 
 
-def _verify_dataset(found: Verification, item: NamedObject, contents: Contents) -> None:
-    """Compare a dataset's manifest with its version, and its images with the manifest."""
-    name = f"object {item.object_key} of datasets"
-    try:
-        manifest = DatasetManifest.model_validate_json(contents.read(item.object_key))
-    except ValidationError as error:
-        found.problems.append(f"{name} is no manifest of a dataset: {error.errors()[0]['msg']}")
-        return
-    if fingerprint(manifest.model_dump(mode="json", exclude={"version"})) != item.version:
-        found.problems.append(f"{name} is not of version {item.version}: its content has changed")
-        return
+def _verify_uploads(found: Verification, manifest_json: bytes, contents: Contents) -> None:
+    """Compare the images of a dataset with its manifest."""
+    manifest = DatasetManifest.model_validate_json(manifest_json)
     digests = map_in_threads(
         lambda image: contents.digest(image.object_key), manifest.images, max_workers=_WORKERS
     )

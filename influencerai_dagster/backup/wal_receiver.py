@@ -8,10 +8,16 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.barman_program import end_programs_at
-from influencerai_dagster.errors import InfluencerAIError
+from influencerai_dagster.backup.wal_position import begin_anew_if_refused
+from influencerai_dagster.errors import (
+    InfluencerAIError,
+    InsufficientStorageError,
+    TransientError,
+)
 
 ARCHIVE_SECONDS = 60.0
 RESTART_SECONDS = 5.0
@@ -39,10 +45,10 @@ def receive_wal(
             now = time.monotonic()
             if process is not None and process.poll() is not None:
                 say(f"the receiver ended with {process.returncode}; again in {RESTART_SECONDS:g} s")
+                _say_if_full(server, say)
                 process, start_at = None, now + RESTART_SECONDS
             if process is None and now >= start_at:
-                process = _start(server)
-                say(f"receiving WAL into {server.folder / 'streaming'}")
+                process, start_at = _started(server, say), now + RESTART_SECONDS
             if now >= archive_at:
                 archive_at = now + ARCHIVE_SECONDS
                 _archive(server, say)
@@ -52,12 +58,29 @@ def receive_wal(
             _stop(process)
 
 
-def _start(server: BarmanServer) -> "subprocess.Popen[bytes]":
+def _started(server: BarmanServer, say: Callable[[str], None]) -> "subprocess.Popen[bytes] | None":
     # pg_receivewal outlives a Barman that was killed, and would keep slot and segment.
     end_programs_at(server.folder / "streaming")
+    try:
+        with suppress(TransientError):  # the receiver itself will say what is wrong
+            anew = begin_anew_if_refused(server)
+            if anew is not None:
+                say(anew)
+        command = server.receive_wal_command()
+    except (InfluencerAIError, OSError) as error:
+        say(f"{error}; again in {RESTART_SECONDS:g} s")
+        return None
+    say(f"receiving WAL into {server.folder / 'streaming'}")
     return subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
-        server.receive_wal_command(), env=server.environment, stdin=subprocess.DEVNULL
+        command, env=server.environment, stdin=subprocess.DEVNULL
     )
+
+
+def _say_if_full(server: BarmanServer, say: Callable[[str], None]) -> None:
+    try:
+        server.check_space()
+    except InsufficientStorageError as error:
+        say(str(error))
 
 
 def _archive(server: BarmanServer, say: Callable[[str], None]) -> None:

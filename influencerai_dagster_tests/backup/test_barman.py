@@ -17,6 +17,7 @@ import pytest
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.databases import check_same_server, prune, take_backup
+from influencerai_dagster.backup.recovery import choose_backup
 from influencerai_dagster.domain.backups import (
     BackupInfo,
     BackupKind,
@@ -88,7 +89,7 @@ def test_both_databases_come_back_as_they_were_before_a_table_was_dropped(
     assert chosen.parent_backup_id == full.backup_id
     assert chosen.size_bytes < full.size_bytes / 3
     into = servers_dir / "restored"
-    barman.recover(chosen.backup_id, moment, into)
+    barman.recover(chosen.backup_id, moment, into, timeline=1)
 
     with started(into, database_server.postgres.password) as restored:
         rows = {
@@ -109,7 +110,7 @@ def test_without_a_target_the_last_row_that_was_received_comes_back(
     (partial,) = database_server.barman.folder.glob("streaming/*.partial")
     wait_for(lambda: word.encode() in partial.read_bytes())
     into = servers_dir / "restored-last"
-    database_server.barman.recover(full.backup_id, None, into)
+    database_server.barman.recover(full.backup_id, None, into, timeline=1)
     with started(into, database_server.postgres.password) as restored:
         assert execute(restored.url("dagster"), "SELECT text FROM last") == [(word,)]
 
@@ -185,8 +186,9 @@ def test_a_backup_that_was_killed_neither_blocks_nor_poisons_the_next(
 
 
 def test_without_a_receiver_the_refusal_says_what_is_missing(
-    database_server: DatabaseServer, tmp_path: Path
+    database_server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("influencerai_dagster.backup.barman._CONNECT_SECONDS", 0.0)
     alone = replace(database_server.barman, home=tmp_path, slot_name="nobody_reads_it")
     # Without any WAL Barman waits for some before it refuses.
     shutil.copytree(database_server.barman.folder / "wals", alone.folder / "wals")
@@ -196,7 +198,17 @@ def test_without_a_receiver_the_refusal_says_what_is_missing(
 
 def test_what_is_not_there_is_named(database_server: DatabaseServer, tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="Unknown backup '20200101T000000'"):
-        database_server.barman.recover("20200101T000000", None, tmp_path / "into")
+        database_server.barman.recover("20200101T000000", None, tmp_path / "into", timeline=1)
+
+
+def test_a_restore_without_rsync_is_refused_at_once(
+    database_server: DatabaseServer, full: BackupInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recovery = choose_backup(database_server.barman, None)
+    assert full.is_whole
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(PermanentError, match=r"rsync is not installed.*apt-get install rsync"):
+        recovery.check(is_all_needed=False)
 
 
 @pytest.fixture

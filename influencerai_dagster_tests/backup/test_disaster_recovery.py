@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
@@ -21,7 +21,6 @@ from influencerai_dagster.backup.pg_dump import PgDumps
 from influencerai_dagster.backup.places import BackupTarget
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.domain.backups import BackupKind
-from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.backups import wal_receiver
 from influencerai_dagster.local.environment import (
     child_environment,
@@ -139,17 +138,6 @@ class LocalStack:
     def _is_receiving(self) -> bool:
         return not any("receive" in name or "slot" in name for name in self.barman().check())
 
-    def back_up(self) -> None:
-        """Take a full backup; Barman refuses for a moment after its receiver has started."""
-
-        def has_taken() -> bool:
-            with suppress(TransientError):
-                self.barman().backup(BackupKind.FULL)
-                return True
-            return False
-
-        self._wait_until(has_taken)
-
     def wait_for_wal(self, instant: datetime) -> None:
         def has_come() -> bool:
             received_at = self.barman().archive_status().received_at
@@ -194,7 +182,7 @@ def test_a_person_who_follows_the_runbook_gets_everything_back(
             part.dispose()
         execute(stack.database_url, "CREATE TABLE precious AS SELECT 42 AS answer")
         (bucket / "kept.txt").write_text("kept")
-        stack.back_up()
+        stack.barman().backup(BackupKind.FULL)
         before = clock(stack.database_url)
         execute(stack.database_url, "CREATE TABLE later ()")
         execute(stack.database_url, "DROP TABLE precious")

@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from influencerai_dagster.backup.assets import Assets
 from influencerai_dagster.backup.places import Bucket
-from influencerai_dagster.backup.restore import Assets, plan, run_restore
+from influencerai_dagster.backup.restore import plan, run_restore
 from influencerai_dagster.backup.restore_source import choose
 from influencerai_dagster.backup.restored_server import RestoredServer
 from influencerai_dagster.errors import PermanentError
@@ -58,9 +59,13 @@ def test_after_data_directory_and_bucket_are_lost_all_comes_back_on_another_s3(
     )
     assets = Assets(store, place, backed_up.target)
     into = scratch / "restored"
+    wrong = "loras/demo/lora2.safetensors"
+    store.put_new(wrong, b"what a broken disk left of it")
     report = run_restore(backed_up.restore(into, None, assets=assets), print)
     assert report.verification.problems == []
-    assert report.verification.warnings == []
+    (repaired,) = report.verification.warnings
+    assert repaired.startswith(f"object {wrong} was not what the catalog says, and was repaired")
+    assert store.get(wrong) == backed_up.store.get(wrong)
     assert report.verification.num_objects == len(backed_up.keys)
     assert {info.key for info in store.list("")} == set(backed_up.keys)
     assert answers(backed_up, into, "SELECT count(*) FROM loras") == ["9"]

@@ -51,15 +51,28 @@ class Comparison:
         return Spread.of([measured / baseline for measured, baseline in pairs])
 
 
+def _nothing() -> None: ...
+
+
 def take_turns(
-    sides: Mapping[str, Callable[[], object]], *, rounds: int
+    sides: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    prepare: Callable[[], object] = _nothing,
 ) -> dict[str, Sequence[float]]:
-    """Run every side once a round, each round beginning with another; return their seconds."""
+    """Run every side once a round, each round beginning with another; return their seconds.
+
+    Args:
+        sides: by name.
+        rounds: how many.
+        prepare: runs before each of them, and is not timed.
+    """
     names = list(sides)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for first in range(rounds):
         for offset in range(len(names)):
             name = names[(first + offset) % len(names)]
+            prepare()
             started = time.perf_counter()
             sides[name]()
             seconds[name].append(time.perf_counter() - started)

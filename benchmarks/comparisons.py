@@ -6,7 +6,9 @@ ratio is taken round by round.
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,6 +51,20 @@ class Comparison:
         """Return the spread of measured / baseline over the rounds."""
         pairs = zip(self.measured, self.baseline, strict=True)
         return Spread.of([measured / baseline for measured, baseline in pairs])
+
+
+class Stopwatch:
+    """Seconds of parts of what is timed, by name, in the order of the rounds."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def timing(self, name: str) -> Iterator[None]:
+        """Time the block."""
+        started = time.perf_counter()
+        yield
+        self.seconds[name].append(time.perf_counter() - started)
 
 
 def _nothing() -> None: ...

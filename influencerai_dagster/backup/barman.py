@@ -6,6 +6,7 @@ Which backup is taken when is in databases.py. Source: docs.pgbarman.org, releas
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,12 +25,14 @@ from influencerai_dagster.backup.wal_archive import (
     is_followed,
     missing_wal,
     read_wal_archive,
+    unarchived,
 )
 from influencerai_dagster.backup.wal_lag import postgres_cursor
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 
 _SWITCH_SECONDS = 60.0
+_ARCHIVE_SECONDS = 600.0
 _POLL_SECONDS = 0.2
 _WRITE = "SELECT pg_logical_emit_message(true, 'influencerai', 'a new segment')"
 
@@ -193,8 +196,28 @@ class BarmanServer:
         return [script(), "-c", str(self.write_config()), "receive-wal", self.name]
 
     def archive_wal(self) -> None:
-        """Move received segments into the archive, as `barman cron` does every minute."""
+        """Move received segments into the archive, as `barman cron` does every minute.
+
+        Does nothing if another process does it now, which may be in the middle of many.
+        """
         self._run("archive-wal", self.name)
+
+    def archive_all_wal(self) -> None:
+        """Move received segments into the archive, or wait until another process has done it.
+
+        Raises:
+            TransientError: they are not all there after ten minutes.
+        """
+        waiting, deadline = unarchived(self.folder), time.monotonic() + _ARCHIVE_SECONDS
+        while left := waiting & unarchived(self.folder):
+            if time.monotonic() > deadline:
+                raise TransientError(
+                    f"WAL segment {min(left)} was not archived within {_ARCHIVE_SECONDS:g} s: see "
+                    f"{self.home}/barman.log"
+                )
+            self.archive_wal()
+            if left & unarchived(self.folder):
+                time.sleep(_POLL_SECONDS)
 
     def switch_wal(self) -> None:
         """Let the server begin a new segment, and archive the one before.
@@ -218,7 +241,7 @@ class BarmanServer:
                     "`influencerai backup receive-wal` running"
                 )
             time.sleep(_POLL_SECONDS)
-        self.archive_wal()
+        self.archive_all_wal()
 
     def recover(self, backup_id: str, target_time: datetime | None, into: Path) -> None:
         """Restore a backup into a data directory that is empty or not there; nothing is started.
@@ -235,6 +258,8 @@ class BarmanServer:
             TransientError: it did not work this time; what was written stays.
             PermanentError: there is no such backup.
         """
+        with suppress(TransientError):  # what is not archived may lie after the target time
+            self.archive_all_wal()  # Barman restores WAL from the archive only
         options = ["--no-get-wal", "--partial-wal"]
         if target_time is not None:
             moment = target_time.astimezone(UTC).isoformat(sep=" ")

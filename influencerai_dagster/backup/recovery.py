@@ -116,7 +116,10 @@ class Recovery:
 
     def _needed_wal(self) -> list[Path]:
         first = self.backup.begin_wal or ""
-        return sorted(path for path in self.server.folder.glob("wals/*/*") if path.name >= first)
+        archived = self.server.folder.glob("wals/*/*")
+        # Barman writes a segment under such a name first.
+        whole = [path for path in archived if path.suffix != ".compressed"]
+        return sorted(path for path in whole if path.name >= first)
 
     def _when_received(self, gap: str) -> str:
         before = [path for path in self._wal_files() if path.name < gap]

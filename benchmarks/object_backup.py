@@ -1,7 +1,8 @@
-"""`copy_objects` against bare `rclone copy --checksum` of the same bucket to the same S3 server.
+"""`copy_objects` against bare `rclone copy`, of the same bucket and to the same S3 server.
 
-First all objects, into a prefix that is empty; then once more, when nothing has changed. Ours also
-finds out what is missing at the source, looks whether every object is there at the end, and prunes.
+Both compare by hash (`--checksum`) and list with `--fast-list`. First all objects, into a prefix
+that is empty; then once more, when nothing has changed. Ours also finds out what is missing at the
+source, looks whether every object that was copied is there, and prunes.
 """
 
 import os
@@ -83,7 +84,8 @@ class _Copies:
 
 
 def bare_copy(source: Place, target: Place, *options: str) -> None:
-    """Run rclone alone, with its own numbers of transfers and checkers as we leave them too."""
-    command = [str(rclone_program()), "copy", "source:", "target:", "--config=", "--retries=1"]
+    """Run rclone alone, with its own numbers of transfers and checkers, as we leave them too."""
+    command = [str(rclone_program()), "copy", "source:", "target:", "--fast-list", *options]
+    command += ["--config=", "--retries=1"]
     environment = {**os.environ, **remote_environment(source, BackupTarget(target), str)}
-    subprocess.run([*command, *options], env=environment, check=True)
+    subprocess.run(command, env=environment, check=True)

@@ -1,4 +1,4 @@
-"""`restore_objects` against bare `rclone copy --ignore-existing` from the same backup.
+"""`restore_objects` against bare `rclone copy --ignore-existing --fast-list` of the same backup.
 
 First into a prefix that is empty; then once more, when nothing is missing there. Neither overwrites
 anything. Both names and contents are compared by the verification that follows a restore, which is

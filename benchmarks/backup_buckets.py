@@ -16,7 +16,8 @@ import httpx
 
 from benchmarks.servers import BUCKET, REGION, S3Server, running_services
 from influencerai_dagster.backup.places import BackupTarget, Bucket
-from influencerai_dagster.backup.rclone import CopyProgress, Rclone
+from influencerai_dagster.backup.rclone import Rclone
+from influencerai_dagster.backup.rclone_log import CopyProgress
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service

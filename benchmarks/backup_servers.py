@@ -14,6 +14,7 @@ from benchmarks.backup_data import Picture, fill, make_databases, record_picture
 from benchmarks.servers import running_services
 from benchmarks.waiting import wait_for
 from influencerai_dagster.backup.barman import BarmanServer
+from influencerai_dagster.backup.both_databases import BothDatabases
 from influencerai_dagster.local.backups import wal_receiver
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.processes import free_port
@@ -40,6 +41,11 @@ class BackedUpDatabase:
     def dagster_url(self) -> str:
         """That of Dagster's storage."""
         return self.postgres.url("dagster")
+
+    @property
+    def databases(self) -> BothDatabases:
+        """Both."""
+        return BothDatabases(self.catalog_url, self.dagster_url)
 
 
 @contextmanager

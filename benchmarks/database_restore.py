@@ -19,10 +19,11 @@ from benchmarks.backup_data import FULL_DATABASE_BYTES, change
 from benchmarks.backup_servers import BackedUpDatabase, running_database
 from benchmarks.comparisons import Comparison, take_turns
 from benchmarks.servers import running_s3, temporary_folder
+from influencerai_dagster.backup.data_dir_target import DataDirTarget
 from influencerai_dagster.backup.places import Bucket
-from influencerai_dagster.backup.recovery import choose
+from influencerai_dagster.backup.recovery import COPY, REPLAY
 from influencerai_dagster.backup.restore import Assets, Restore, run_restore
-from influencerai_dagster.backup.restore_target import RestoreTarget
+from influencerai_dagster.backup.restore_source import choose
 from influencerai_dagster.backup.restored_server import RestoredServer
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind
 from influencerai_dagster.local.postgres import programs_dir
@@ -30,7 +31,6 @@ from influencerai_dagster.storage.object_store import ObjectStore
 
 ROUNDS = 3
 CHANGED_SHARE = 0.05
-_PLAIN_STEPS = ("copy database", "replay WAL")
 
 
 def run(share: float = 1.0) -> Sequence[Comparison]:
@@ -97,17 +97,15 @@ class _Restores:
     def _restore(self) -> None:
         place = Bucket(self.store.bucket)  # nothing comes back from it, and the catalog names none
         restore = Restore(
-            recovery=choose(self.database.barman, None, datetime.now(UTC)),
-            target=RestoreTarget(self.folder / "postgres"),
-            database_url=self.database.catalog_url,
-            dagster_url=self.database.dagster_url,
-            bin_dir=programs_dir(),
+            source=choose(self.database.barman, None, datetime.now(UTC)),
+            target=DataDirTarget(self.folder / "postgres", self.database.databases),
             assets=Assets(self.store, place, None),
+            to=None,
         )
-        assert restore.recovery.backup == self.backup, restore.recovery.describe()
+        assert restore.source.backup == self.backup, restore.source.describe()
         report = run_restore(restore, lambda _: None)
         assert report.verification.is_sound, report.verification.problems
-        self.ours_plain.append(sum(report.seconds_by_step[step] for step in _PLAIN_STEPS))
+        self.ours_plain.append(sum(report.seconds_by_step[step] for step in (COPY, REPLAY)))
 
     def _restore_bare(self) -> None:
         started = time.perf_counter()

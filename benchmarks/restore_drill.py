@@ -24,7 +24,6 @@ from influencerai_dagster.backup.drill import Drill, DrillReport, run_drill
 from influencerai_dagster.backup.objects import copy_objects
 from influencerai_dagster.backup.places import BackupTarget
 from influencerai_dagster.domain.backups import BackupKind
-from influencerai_dagster.local.postgres import programs_dir
 
 ROUNDS = 2
 GOAL_SECONDS = 4 * 3600.0
@@ -63,12 +62,10 @@ def _back_up(database: BackedUpDatabase, buckets: Buckets) -> datetime:
 
 def _drill(database: BackedUpDatabase, buckets: Buckets, folder: Path) -> Drill:
     return Drill(
-        server=database.barman,
+        backups=database.barman,
+        databases=database.databases,
         target=BackupTarget(buckets.place(BACKUPS)),
         scratch_dir=folder / "drills",
-        database_url=database.catalog_url,
-        dagster_url=database.dagster_url,
-        bin_dir=programs_dir(),
     )
 
 

@@ -87,6 +87,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             checksum_mode=settings.s3_checksum_mode,
         ),
         bucket=settings.s3_bucket,
+        disk=str(settings.s3_disk) if settings.s3_disk else None,
     )
     kohya_python = str(settings.kohya_python or sys.executable)
     return {

@@ -125,6 +125,7 @@ class Settings(BaseSettings):
     s3_region: str = "us-east-1"
     s3_force_path_style: bool = True
     s3_checksum_mode: Literal["when_required", "when_supported"] = "when_required"
+    s3_disk: Path | None = None
     s3_presign_seconds: Annotated[int, Field(ge=1, le=7 * 24 * 3600)] = 3600
 
     # Tenant API

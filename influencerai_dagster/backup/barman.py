@@ -4,101 +4,42 @@ Which backup is taken when is in databases.py. Source: docs.pgbarman.org, releas
 """
 
 import os
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from influencerai_dagster.backup.barman_files import config_text, libpq_conninfo, read_backups
+from influencerai_dagster.backup.barman_files import read_backups
 from influencerai_dagster.backup.barman_program import (
     BACKUP_STOP_SECONDS,
     end_orphans,
     run_barman,
     script,
 )
+from influencerai_dagster.backup.barman_settings import BarmanSettings
 from influencerai_dagster.backup.base_files import verify_files
+from influencerai_dagster.backup.timelines import timeline_from
 from influencerai_dagster.backup.wal_archive import (
     WalArchive,
-    is_followed,
     missing_wal,
     read_wal_archive,
-    unarchived,
 )
-from influencerai_dagster.backup.wal_lag import postgres_cursor
+from influencerai_dagster.backup.wal_switch import archive_all, begin_segment
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
+from influencerai_dagster.domain.wal import DEFAULT_SEGMENT_BYTES
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 
-_SWITCH_SECONDS = 60.0
-_ARCHIVE_SECONDS = 600.0
+_REFUSED = "Impossible to start the backup"
+_CONNECTING = "replication slot"
+_CONNECT_SECONDS = 15.0
 _POLL_SECONDS = 0.2
-_WRITE = "SELECT pg_logical_emit_message(true, 'influencerai', 'a new segment')"
 
 
-@dataclass(frozen=True)
-class BarmanServer:
-    """A PostgreSQL server and the folder of its backups.
-
-    Attributes:
-        home: Barman's folder, made on first use; the server's files are in `<home>/<name>/`.
-        database_url: of a user with REPLICATION who may call the backup functions.
-        name: Barman's name of the server.
-        slot_name: replication slot that keeps WAL on the server until it was received.
-        retention_days: the recovery window.
-        postgres_bin_dir: pg_basebackup, pg_receivewal and pg_combinebackup of the server's major
-            version; None looks for them on PATH.
-    """
-
-    home: Path
-    database_url: str
-    name: str = "influencerai"
-    slot_name: str = "influencerai_backup"
-    retention_days: int = 30
-    postgres_bin_dir: Path | None = None
-
-    @property
-    def folder(self) -> Path:
-        """Everything Barman keeps of this server."""
-        return self.home.resolve() / self.name
-
-    @property
-    def config_path(self) -> Path:
-        """Barman's configuration; the password is not in it."""
-        return self.home.resolve() / "barman.conf"
-
-    @property
-    def conninfo(self) -> str:
-        """The URL without its password in libpq's other form, which is the one Barman reads."""
-        return libpq_conninfo(self.database_url)[0]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The complete environment of Barman and its children; has the password."""
-        environment = os.environ | libpq_conninfo(self.database_url)[1]
-        if self.postgres_bin_dir is not None:
-            path = environment.get("PATH", os.defpath)
-            environment["PATH"] = f"{self.postgres_bin_dir.resolve()}{os.pathsep}{path}"
-        return environment
-
-    def write_config(self) -> Path:
-        """Write Barman's configuration, and make its folders."""
-        home = self.home.resolve()
-        for folder in (home, home / "locks", home / "conf.d"):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        text = config_text(
-            home=home,
-            name=self.name,
-            conninfo=self.conninfo,
-            slot_name=self.slot_name,
-            retention_days=self.retention_days,
-            postgres_bin_dir=self.postgres_bin_dir,
-        )
-        draft = self.config_path.with_suffix(f".{os.getpid()}")
-        draft.write_text(text)
-        draft.replace(self.config_path)
-        return self.config_path
+class BarmanServer(BarmanSettings):
+    """A PostgreSQL server and the backups of it."""
 
     def backup(self, kind: BackupKind) -> BackupInfo:
         """Take a backup and wait for the WAL that it needs.
@@ -117,10 +58,7 @@ class BarmanServer:
         self._begin_archive()
         before = {backup.backup_id for backup in self.list_backups()}
         options = ["--incremental", "latest-full"] if kind is BackupKind.INCREMENTAL else []
-        try:
-            answer = self._run("backup", *options, self.name, stop_seconds=BACKUP_STOP_SECONDS)
-        except InfluencerAIError as error:
-            raise self._explained(error) from error
+        answer = self._take(options)
         self.switch_wal()  # with it comes the last segment that the backup needs
         self._run("check-backup", self.name, str(answer.get("backup_id")))
         found = {backup.backup_id: backup for backup in self.list_backups()}
@@ -188,8 +126,15 @@ class BarmanServer:
             current = found[current].parent_backup_id
 
     def missing_wal(self, since_wal: str) -> Sequence[str]:
-        """Return the segments that are not there between one and the newest."""
-        return missing_wal(self.folder, since_wal)
+        """Return the segments that are not there between one and the newest that it leads to."""
+        timeline = timeline_from(self.folder, since_wal, self.segment_bytes)
+        return missing_wal(self.folder, since_wal, timeline, self.segment_bytes)
+
+    @property
+    def segment_bytes(self) -> int:
+        """The server's wal_segment_size, as the backups tell it."""
+        known = (backup.segment_bytes for backup in self.list_backups())
+        return next(known, DEFAULT_SEGMENT_BYTES)
 
     def receive_wal_command(self) -> list[str]:
         """Return the program that receives WAL until the server goes away; one runs at a time."""
@@ -208,42 +153,20 @@ class BarmanServer:
         Raises:
             TransientError: they are not all there after ten minutes.
         """
-        waiting, deadline = unarchived(self.folder), time.monotonic() + _ARCHIVE_SECONDS
-        while left := waiting & unarchived(self.folder):
-            if time.monotonic() > deadline:
-                raise TransientError(
-                    f"WAL segment {min(left)} was not archived within {_ARCHIVE_SECONDS:g} s: see "
-                    f"{self.home}/barman.log"
-                )
-            self.archive_wal()
-            if left & unarchived(self.folder):
-                time.sleep(_POLL_SECONDS)
+        archive_all(self.folder, self.archive_wal)
 
     def switch_wal(self) -> None:
         """Let the server begin a new segment, and archive the one before.
 
-        Not by Barman's own command: Barman archives a segment once the next one has begun to come,
-        for which that command waits, on a quiet server until its time is over.
-
         Raises:
             TransientError: it was not received within a minute.
         """
-        with postgres_cursor(self.database_url) as cursor:
-            cursor.execute(_WRITE)  # a segment without content would not be switched
-            cursor.execute("SELECT pg_walfile_name(pg_switch_wal())")
-            ((segment,),) = cursor.fetchall()
-            cursor.execute(_WRITE)
-        deadline = time.monotonic() + _SWITCH_SECONDS
-        while not is_followed(self.folder, segment):
-            if time.monotonic() > deadline:
-                raise TransientError(
-                    f"WAL segment {segment} was not received within {_SWITCH_SECONDS:g} s: keep "
-                    "`influencerai backup receive-wal` running"
-                )
-            time.sleep(_POLL_SECONDS)
+        begin_segment(self.database_url, self.folder)
         self.archive_all_wal()
 
-    def recover(self, backup_id: str, target_time: datetime | None, into: Path) -> None:
+    def recover(
+        self, backup_id: str, target_time: datetime | None, into: Path, *, timeline: int
+    ) -> None:
         """Restore a backup into a data directory that is empty or not there; nothing is started.
 
         The files belong to the caller. PostgreSQL replays WAL on its first start, up to the target
@@ -253,6 +176,7 @@ class BarmanServer:
             backup_id: a whole one that ended before target_time.
             target_time: with time zone; None for all WAL there is.
             into: the data directory.
+            timeline: the one on which the server was at target_time.
 
         Raises:
             TransientError: it did not work this time; what was written stays.
@@ -260,13 +184,19 @@ class BarmanServer:
         """
         with suppress(TransientError):  # what is not archived may lie after the target time
             self.archive_all_wal()  # Barman restores WAL from the archive only
-        options = ["--no-get-wal", "--partial-wal"]
+        options = ["--no-get-wal", "--partial-wal", "--target-tli", str(timeline)]
         if target_time is not None:
             moment = target_time.astimezone(UTC).isoformat(sep=" ")
             options += ["--target-time", moment, "--target-action", "promote"]
         staging = into.resolve().parent / f"{into.name}.staging"
         options += ["--staging-path", str(staging), "--staging-location", "local"]
         self._run("restore", *options, self.name, backup_id, str(into.resolve()))
+        # Barman finds it only behind an archived segment of the same timeline.
+        for partial in self.folder.glob(f"streaming/{timeline:08X}*.partial"):
+            if not any(self.folder.glob(f"wals/*/{partial.stem}")):
+                copy = into / "barman_wal" / partial.stem
+                shutil.copyfile(partial, copy)
+                os.truncate(copy, self.segment_bytes)  # a receiver that just began has written none
 
     def archive_status(self) -> WalArchive:
         """Return what of the WAL is on disk; works while the server is down."""
@@ -292,9 +222,23 @@ class BarmanServer:
         if is_receiving and not any(self.folder.glob("wals/*/*")):
             self.switch_wal()
 
-    def _explained(self, error: InfluencerAIError) -> InfluencerAIError:
-        """Add what Barman's check says to its refusal, which names nothing."""
-        if "Impossible to start the backup" not in str(error):
-            return error
-        problems = "; ".join(f"{name}: {hint}" for name, hint in self.check().items())
-        return TransientError(f"Barman refused to take a backup of {self.name}: {problems}")
+    def _take(self, options: Sequence[str]) -> dict[str, Any]:
+        """Take it as soon as a receiver that has just been started is connected."""
+        deadline = time.monotonic() + _CONNECT_SECONDS
+        while True:
+            try:
+                return self._run("backup", *options, self.name, stop_seconds=BACKUP_STOP_SECONDS)
+            except InfluencerAIError as error:
+                if _REFUSED not in str(error):
+                    raise
+                problems = self.check()  # its refusal names nothing
+                if problems.keys() - {_CONNECTING} or time.monotonic() > deadline:
+                    raise self._refusal(problems) from error
+            time.sleep(_POLL_SECONDS)
+
+    def _refusal(self, problems: Mapping[str, str]) -> TransientError:
+        found = "; ".join(f"{name}: {hint}" for name, hint in problems.items())
+        return TransientError(
+            f"Barman refused to take a backup of {self.name}: "
+            f"{found or f'it has no reason any more: try again, or see {self.home}/barman.log'}"
+        )

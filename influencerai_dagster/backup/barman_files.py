@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg2.extensions
 
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
+from influencerai_dagster.domain.wal import DEFAULT_SEGMENT_BYTES
 from influencerai_dagster.errors import PermanentError
 
 _CONFIG = """\
@@ -99,6 +100,8 @@ def _backup_info(backup_id: str, fields: dict[str, str]) -> BackupInfo:
         begin_wal=known("begin_wal"),
         end_wal=known("end_wal"),
         parent_backup_id=parent,
+        end_lsn=known("end_xlog"),
+        segment_bytes=int(known("xlog_segment_size") or DEFAULT_SEGMENT_BYTES),
         error=known("error"),
     )
 

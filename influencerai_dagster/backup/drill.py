@@ -1,37 +1,34 @@
 """The restore drill: last night's backup to a random moment, in scratch space, proven and timed.
 
-It reads what a disaster would leave: Barman's folder and the backup target, never the bucket or the
-server that runs. Its steps are those of restore.py without a target to keep. Outcomes are kept in a
+It reads what a disaster would leave: BACKUP_HOME and the backup target, never the bucket or the
+server that runs. Its steps are those of restore.py without a target to keep; where there are dumps
+alone, the newest is loaded into a new PostgreSQL. Outcomes are kept in a
 file beside the backups, because Dagster's own storage is among what may be lost.
 """
 
-import random
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from influencerai_dagster.backup.barman import BarmanServer
+from influencerai_dagster.backup.both_databases import BothDatabases
 from influencerai_dagster.backup.contents import FolderContents
 from influencerai_dagster.backup.objects import restore_objects
 from influencerai_dagster.backup.places import BackupTarget
-from influencerai_dagster.backup.recovery import Recovery, choose, replay
+from influencerai_dagster.backup.restore_source import Backups, Source, choose, random_moment
 from influencerai_dagster.backup.verification import Verification, verify_databases, verify_objects
 from influencerai_dagster.catalog.backups import named_bytes
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.domain.backups import BackupKind, newest_whole
 from influencerai_dagster.domain.base import Value
 from influencerai_dagster.errors import InsufficientStorageError, PermanentError
 
 _HISTORY = "restore-drills.jsonl"
 _MAX_PROBLEMS = 50
-_SPACE_FACTOR = 3
-"""A full and an incremental backup are combined into a copy, and WAL is replayed into that."""
 
 
 class DrillReport(Value):
@@ -43,8 +40,8 @@ class DrillReport(Value):
         backup_id: what it was restored from; None if there was nothing.
         rto_seconds: from the beginning until the last object was compared: how long a restore of
             all of it takes here.
-        rpo_seconds: how old the newest WAL was when the drill began: what a loss of the server at
-            that moment would have cost.
+        rpo_seconds: how old the newest WAL, or the dump, was when the drill began: what a loss of
+            the server at that moment would have cost.
         problems: what is broken, by name; none if the backup was restored whole.
     """
 
@@ -71,19 +68,16 @@ class Drill:
     """What is drilled.
 
     Attributes:
+        backups: of the databases.
+        databases: whose users and names are looked for in the backup.
         target: where the objects are backed up; None proves the database only, and says so.
         scratch_dir: where everything is restored to; emptied at the end.
-        database_url: of the catalog; its user and database are looked for in the backup.
-        dagster_url: the same of Dagster's storage.
-        bin_dir: PostgreSQL's programs.
     """
 
-    server: BarmanServer
+    backups: Backups
+    databases: BothDatabases
     target: BackupTarget | None
     scratch_dir: Path
-    database_url: str = field(repr=False)
-    dagster_url: str = field(repr=False)
-    bin_dir: Path
 
 
 def run_drill(drill: Drill, say: Callable[[str], None], instant: datetime | None) -> DrillReport:
@@ -113,7 +107,7 @@ def run_drill(drill: Drill, say: Callable[[str], None], instant: datetime | None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     report = run.report()
-    _remember(drill.server.home, report)
+    _remember(drill.backups.home, report)
     return report
 
 
@@ -140,36 +134,35 @@ class _Run:
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
     found: Verification = field(default_factory=Verification)
-    recovery: Recovery | None = None
+    source: Source | None = None
     seconds_by_step: dict[str, float] = field(default_factory=dict)
 
     def restore(self, instant: datetime | None) -> None:
         drill, data_dir = self.drill, self.scratch / "postgres"
-        moment = instant or _random_moment(drill.server, self.began_at)
-        recovery = self.recovery = choose(drill.server, moment, self.began_at)
-        self.say(f"restoring {recovery.shown_instant} from backup {recovery.describe()}")
-        self._step("check backup", lambda: recovery.check(is_all_wal_needed=True))
-        self._check_space(recovery)
-        backup_id = recovery.backup.backup_id
-        self._step("copy database", lambda: drill.server.recover(backup_id, moment, data_dir))
+        moment = instant or random_moment(drill.backups, self.began_at)
+        source = self.source = choose(drill.backups, moment, self.began_at)
+        self.say(f"restoring {source.shown_instant} from backup {source.describe()}")
+        self._step("check backup", lambda: source.check(is_all_needed=True))
+        self._need(source.needed_bytes(), "the database")
+        copy, opening = source.steps(data_dir)
+        self._step(copy, lambda: source.copy(data_dir))
         began = time.monotonic()
-        with replay(recovery, data_dir, drill.bin_dir) as server:
-            self._took("replay WAL", began)
-            catalog = server.url_of(drill.database_url)
-            dagster = server.url_of(drill.dagster_url)
+        with source.opened(data_dir) as server:
+            self._took(opening, began)
+            databases = drill.databases.at(server.url_of)
             began = time.monotonic()
-            self.found = verify_databases(catalog, dagster)
+            self.found = verify_databases(*databases.urls)
             self._took("verify database", began)
             if self.found.is_sound:
-                self._objects(catalog)
+                self._objects(databases.catalog_url)
 
     def report(self) -> DrillReport:
-        recovery, found = self.recovery, self.found
-        received = recovery.received_at if recovery else None
+        source, found = self.source, self.found
+        received = source.received_at if source else None
         return DrillReport(
             at=self.began_at,
-            instant=recovery.instant if recovery else None,
-            backup_id=recovery.backup.backup_id if recovery else None,
+            instant=source.instant if source else None,
+            backup_id=source.backup.backup_id if source else None,
             rto_seconds=time.monotonic() - self.started,
             rpo_seconds=max(0.0, (self.began_at - received).total_seconds()) if received else None,
             seconds_by_step=self.seconds_by_step,
@@ -205,12 +198,6 @@ class _Run:
         finally:
             engine.dispose()
 
-    def _check_space(self, recovery: Recovery) -> None:
-        sizes = {item.backup_id: item.size_bytes for item in self.drill.server.list_backups()}
-        parent = recovery.backup.parent_backup_id
-        size = recovery.backup.size_bytes + sizes.get(parent or "", 0)
-        self._need(size * _SPACE_FACTOR, "the database")
-
     def _need(self, size_bytes: int, what: str) -> None:
         free = shutil.disk_usage(self.scratch).free
         if size_bytes > free:
@@ -226,17 +213,6 @@ class _Run:
 
     def _took(self, name: str, began: float) -> None:
         self.seconds_by_step[name] = time.monotonic() - began
-
-
-def _random_moment(server: BarmanServer, now: datetime) -> datetime:
-    """Draw a moment between the end of the last full backup and the newest WAL."""
-    backups = server.list_backups()
-    backup = newest_whole(backups, BackupKind.FULL)
-    if backup is None or backup.end is None:
-        return now  # there is none: `choose` says so
-    newest = min(server.archive_status().received_at or now, now)
-    reach = max(timedelta(0), newest - backup.end)
-    return backup.end + reach * random.random()  # noqa: S311 - no secret
 
 
 def _remember(home: Path, report: DrillReport) -> None:

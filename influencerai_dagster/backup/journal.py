@@ -20,10 +20,12 @@ class JournalState(Value):
 
     Attributes:
         request: what was asked for; a journal is of use for the same request only.
+        backup_id: what it was restored from; the steps of another backup are not done.
         seconds_by_step: how long each step took that is done, in their order.
     """
 
     request: dict[str, str]
+    backup_id: str | None = None
     seconds_by_step: dict[str, float] = Field(default_factory=dict)
 
 
@@ -33,11 +35,12 @@ class Journal:
     Args:
         path: the file.
         request: what is asked for now.
+        backup_id: what it would be restored from now.
     """
 
-    def __init__(self, path: Path, request: dict[str, str]) -> None:
+    def __init__(self, path: Path, request: dict[str, str], backup_id: str) -> None:
         self.path = path
-        self._state = JournalState(request=request)
+        self._state = JournalState(request=request, backup_id=backup_id)
 
     def load(self, *, is_forced: bool) -> None:
         """Read what an earlier try of the same request has done.
@@ -66,7 +69,8 @@ class Journal:
                 f"{_shown(found.request)}; now asked for: {_shown(self._state.request)}. Ask for "
                 "that one again to go on with it, or use --force to forget it"
             )
-        self._state = found
+        if found.backup_id == self._state.backup_id:  # `latest` may be of a newer one by now
+            self._state = found
 
     @property
     def seconds_by_step(self) -> dict[str, float]:

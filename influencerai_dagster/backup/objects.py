@@ -2,16 +2,14 @@
 
 On the target:
 
-    objects/<key>                   the newest content of every object
-    history/<YYYYmmddTHHMMSSZ>/<key>    what an object was until a newer content replaced it
-    barman/…                        the same of Barman's folder (copied with `folder="barman"`)
-    <folder>-missing.json           since when an object is missing at the source
+    objects/<key>    the newest content of every object
+    barman/…         the same of Barman's folder (copied with `folder="barman"`)
+    history/…        what was replaced, in object_history.py
 
 An object that is missing at the source stays here until the recovery window has passed since that
 was first seen. How rclone is run lives in rclone.py.
 """
 
-import json
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,17 +17,16 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from influencerai_dagster.backup.object_history import OBJECTS, ObjectHistory
 from influencerai_dagster.backup.places import OFF_SITE_FOLDER, BackupTarget, Place
-from influencerai_dagster.backup.rclone import CopyProgress, CopyResult, Rclone
-from influencerai_dagster.domain.backups import is_past_window, still_missing
+from influencerai_dagster.backup.rclone import Rclone
+from influencerai_dagster.backup.rclone_log import CopyProgress, CopyResult
 from influencerai_dagster.errors import PermanentError
 
-OBJECTS = "objects"
 BARMAN = "barman"
 _KEEP_OBSOLETE = timedelta(days=1)
 """Barman deletes what no moment of the window needs: the copy has no reason to keep it for long."""
 _NOT_COPIED = (f"/{OFF_SITE_FOLDER}/**", "/locks/**", "/drills/**", "*.partial", "*.tmp", "*.log")
-_STAMP = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True)
@@ -112,41 +109,34 @@ def copy_objects(
     if isinstance(source, Path) and not source.is_dir():
         raise PermanentError(f"{source} cannot be backed up: there is no such folder")
     rclone = Rclone(source, target)
+    history = ObjectHistory(rclone, folder)
     filters = [f"--exclude={pattern}" for pattern in exclude]
     before = {item.key: item.size_bytes for item in rclone.list("source:", *filters)}
-    old_contents = f"target:{_history(folder)}/{now.strftime(_STAMP)}"
     result = rclone.copy(
         "source:",
         f"target:{folder}",
-        f"--backup-dir={old_contents}",
-        *_comparison(source, target),
-        *([f"--bwlimit={target.bandwidth_limit}"] if target.bandwidth_limit else ()),
+        f"--backup-dir={history.path_of(now)}",
+        *_options(source, target),
         *filters,
         on_progress=on_progress,
     )
-    if target.encryption_key and result.copied:
-        keys = list(result.copied)
-        for key in rclone.differing_from_encrypted("source:", f"target:{folder}", keys):
-            result.failures[key] = "its encrypted copy is not what the source has"
     there = {item.key for item in rclone.list(f"target:{folder}")}
+    if target.encryption_key:
+        _compare_encrypted(rclone, result, folder)
     _check_all_is_there(rclone, result, before.keys() - there)
-    gone = there - result.copied.keys() - before.keys()
-    missing = still_missing(_known_missing(rclone, folder), gone, now)
     # An empty bucket is an accident; the backup of an accident is kept.
-    pruned = [
-        key for key, at in missing.items() if before and is_past_window(at, recovery_window, now)
-    ]
-    _prune(rclone, folder, pruned, missing)
-    _prune_history(rclone, folder, recovery_window, now)
+    gone = there - result.copied.keys() - before.keys()
+    missing, pruned = history.note_missing(gone, recovery_window, now, may_prune=bool(before))
+    history.prune(recovery_window, now)
     return ObjectBackupReport(
         target=str(target),
         num_objects=len(before),
         size_bytes=sum(before.values()),
         seconds=time.monotonic() - started,
         copied=result.copied,
-        replaced=[item.key for item in rclone.list(old_contents)] if result.copied else [],
+        replaced=[i.key for i in rclone.list(history.path_of(now))] if result.copied else [],
         failures=result.failures,
-        missing_at_source={key: at for key, at in missing.items() if key not in set(pruned)},
+        missing_at_source=missing,
         pruned=pruned,
     )
 
@@ -188,12 +178,6 @@ def copy_all(
     return reports
 
 
-def missing_keys(store: Place, keys: Collection[str]) -> set[str]:
-    """Return which of these keys a bucket (or folder) does not have."""
-    there = {item.key for item in Rclone(store, BackupTarget(store)).list("source:")}
-    return set(keys) - there
-
-
 def backed_up_keys(target: BackupTarget, *, folder: str = OBJECTS) -> set[str]:
     """Return the keys whose newest content the backup has."""
     return {item.key for item in Rclone(target.place, target).list(f"target:{folder}")}
@@ -224,41 +208,34 @@ def restore_objects(
     wanted -= {item.key for item in rclone.list("source:")}
     copied: dict[str, int] = {}
     failures: dict[str, str] = {}
-    for path in _versions(rclone, folder):
+    for path in ObjectHistory(rclone, folder).versions():
         left = wanted - copied.keys()
         if not left:
             break
-        found = left & {item.key for item in rclone.list(path)}
-        if not found:
-            continue
-        result = rclone.copy_keys(path, "source:", found, on_progress=on_progress)
-        copied |= result.copied
-        failures |= result.failures
-    lost = dict.fromkeys(wanted - copied.keys(), "the backup does not have it")
-    return ObjectRestoreReport(
-        copied, lost | {k: failures[k] for k in failures.keys() & lost.keys()}
-    )
+        if found := left & {item.key for item in rclone.list(path)}:
+            result = rclone.copy_keys(path, "source:", found, on_progress=on_progress)
+            copied |= result.copied
+            failures |= result.failures
+    lost = {key: failures.get(key, "the backup does not have it") for key in wanted - copied.keys()}
+    return ObjectRestoreReport(copied, lost)
 
 
-def _versions(rclone: Rclone, folder: str) -> Iterable[str]:
-    """Yield where contents of objects are: the newest, then older ones."""
-    yield f"target:{folder}"
-    history = _history(folder)
-    for stamp in sorted(rclone.folders(f"target:{history}"), reverse=True):
-        yield f"target:{history}/{stamp}"
-
-
-def _comparison(source: Place, target: BackupTarget) -> list[str]:
-    """Return the options by which rclone knows what is in the backup already."""
+def _options(source: Place, target: BackupTarget) -> list[str]:
+    """Return the limit, and the options by which rclone knows what is in the backup already."""
+    limit = [f"--bwlimit={target.bandwidth_limit}"] if target.bandwidth_limit else []
     if isinstance(source, Path) or target.encryption_key:
         # An encrypted object has no hash of its content, and hashing all of Barman's files takes
         # hours: what is newer than its copy, or of another size, is copied.
-        return ["--update", "--use-server-modtime"]
-    return ["--checksum"]
+        return [*limit, "--update", "--use-server-modtime"]
+    return [*limit, "--checksum"]
 
 
-def _history(folder: str) -> str:
-    return "history" if folder == OBJECTS else f"{folder}-history"
+def _compare_encrypted(rclone: Rclone, result: CopyResult, folder: str) -> None:
+    """Count copies as failures that decrypt to something else than the source has."""
+    keys = list(result.copied)
+    differing = rclone.differing_from_encrypted("source:", f"target:{folder}", keys) if keys else ()
+    for key in differing:
+        result.failures[key] = "its encrypted copy is not what the source has"
 
 
 def _check_all_is_there(rclone: Rclone, result: CopyResult, lacking: Collection[str]) -> None:
@@ -269,31 +246,3 @@ def _check_all_is_there(rclone: Rclone, result: CopyResult, lacking: Collection[
         there = {item.key for item in rclone.list("source:")}
         for key in result.failures.keys() - there:
             del result.failures[key]
-
-
-def _known_missing(rclone: Rclone, folder: str) -> dict[str, datetime]:
-    text = rclone.read(_missing_path(folder)) or "{}"
-    return {key: datetime.fromisoformat(value) for key, value in json.loads(text).items()}
-
-
-def _prune(
-    rclone: Rclone, folder: str, over: Collection[str], missing: Mapping[str, datetime]
-) -> None:
-    """Delete what is missing at the source for longer than the window; remember the rest."""
-    if over:
-        rclone.delete(f"target:{folder}", over)
-    left = {key: at.isoformat() for key, at in missing.items() if key not in set(over)}
-    if left or over or rclone.read(_missing_path(folder)) is not None:
-        rclone.write(_missing_path(folder), json.dumps(left))
-
-
-def _prune_history(rclone: Rclone, folder: str, recovery_window: timedelta, now: datetime) -> None:
-    """Delete what was replaced longer ago than the window."""
-    for stamp in rclone.folders(f"target:{_history(folder)}"):
-        replaced_at = datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
-        if is_past_window(replaced_at, recovery_window, now):
-            rclone.purge(f"target:{_history(folder)}/{stamp}")
-
-
-def _missing_path(folder: str) -> str:
-    return f"target:{folder}-missing.json"

@@ -9,6 +9,7 @@ point-in-time recovery. Follows the pages of pg_dump and pg_restore, custom form
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -37,6 +38,11 @@ _RECORD = "dump.json"
 _ID = "%Y%m%dT%H%M%S"
 _DRAFT = ".unfinished"
 _SHOWN_CHARS = 2000
+_JOBS = min(4, os.cpu_count() or 1)
+_DUMPED_FROM = re.compile(r"Dumped from database version: (\d+)")
+_SERVER_IS_AWAY = re.compile(
+    r"connection to server|server closed the connection|terminating connection|no connection to the"
+)
 
 
 class _File(Value):
@@ -144,12 +150,42 @@ class PgDumps:
                 raise PermanentError(f"Backup {backup_id} is broken: {name} was changed")
             self._run(["pg_restore", "--list", str(path)], {}, path.name)
 
+    def major_version(self, backup_id: str) -> int:
+        """Return the major version of the server that was dumped; 0 if a file does not tell."""
+        path = next(iter(sorted((self.folder / backup_id).glob("*.dump"))), None)
+        if path is None:
+            return 0
+        try:
+            listing = self._run(["pg_restore", "--list", str(path)], {}, path.name)
+        except PermanentError:
+            return 0  # `verify` says what is broken
+        found = _DUMPED_FROM.search(listing)
+        return int(found[1]) if found else 0
+
+    def load(self, backup_id: str, url: str, into: str) -> None:
+        """Load the dump of a database into an empty one, on any server.
+
+        Args:
+            backup_id: the dump's.
+            url: of the database that was dumped.
+            into: the URL of the empty one.
+
+        Raises:
+            TransientError: the server went away, or is full; half of it is there.
+            PermanentError: the server refuses something, the text says what.
+        """
+        conninfo, secret = libpq_conninfo(into)
+        path = self.folder / backup_id / f"{_database(url)}.dump"
+        options = ["--no-owner", "--no-privileges", "--exit-on-error", f"--jobs={_JOBS}"]
+        options += ["--no-password", f"--dbname={conninfo}"]
+        self._run(["pg_restore", *options, str(path)], secret, path.name)
+
     def _dump(self, url: str, path: Path) -> None:
         conninfo, secret = libpq_conninfo(url)
         options = ["--format=custom", "--no-password", f"--file={path}"]
         self._run(["pg_dump", *options, f"--dbname={conninfo}"], secret, path.stem)
 
-    def _run(self, command: list[str], secret: Mapping[str, str], what: str) -> None:
+    def _run(self, command: list[str], secret: Mapping[str, str], what: str) -> str:
         program = command[0]
         if self.postgres_bin_dir is not None:
             command = [str(self.postgres_bin_dir / program), *command[1:]]
@@ -163,11 +199,13 @@ class PgDumps:
                 "BACKUP_POSTGRES_BIN_DIR"
             ) from None
         if done.returncode == 0:
-            return
+            return done.stdout
         text = f"{program} of {what} failed: {' '.join(done.stderr.split())[-_SHOWN_CHARS:]}"
         if "No space left on device" in text:
-            raise InsufficientStorageError(f"{text}. Make space where BACKUP_HOME is")
-        if "server version mismatch" in text or program == "pg_restore":
+            where = f"in {self.home}" if program == "pg_dump" else "on that server"
+            raise InsufficientStorageError(f"{text}. Make space {where}")
+        is_refused = program == "pg_restore" and not _SERVER_IS_AWAY.search(text)
+        if "server version mismatch" in text or is_refused:
             raise PermanentError(text)
         raise TransientError(text)
 

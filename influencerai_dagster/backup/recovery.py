@@ -1,38 +1,28 @@
-"""One backup and one instant: choosing the backup, proving its files and WAL, replaying it.
+"""A physical backup and one instant: choosing the backup, proving it, replaying WAL on a copy.
 
-Where it goes is in restore.py and drill.py; the programs are in barman.py and restored_server.py.
-Follows chapter 25.3 of PostgreSQL's documentation, "Recovering Using a Continuous Archive Backup".
+One of the two sources of a restore; dumps are in dump_recovery.py. Where it goes is in restore.py
+and drill.py, the programs are in barman.py and restored_server.py. Follows chapter 25.3 of
+PostgreSQL's documentation, "Recovering Using a Continuous Archive Backup".
 """
 
-import gzip
-import re
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from influencerai_dagster.backup.barman import BarmanServer
-from influencerai_dagster.backup.restored_server import RestoredServer
+from influencerai_dagster.backup.needed_wal import NeededWal
+from influencerai_dagster.backup.restored_server import RestoredServer, find_bin_dir
+from influencerai_dagster.backup.timelines import timeline_at
 from influencerai_dagster.domain.backups import BackupInfo, backup_for, newest_whole
-from influencerai_dagster.domain.wal import (
-    segment_name,
-    segment_number,
-    segment_of_lsn,
-)
+from influencerai_dagster.domain.wal import Timeline
 from influencerai_dagster.errors import PermanentError
 
-_REDO_DONE = re.compile(r"redo done at ([0-9A-F]+/[0-9A-F]+)")
+COPY, REPLAY = "copy database", "replay WAL"
 _ENDED_EARLY = "recovery ended before configured recovery target was reached"
-_DAMAGE = re.compile(
-    r"incorrect resource manager data checksum|invalid magic number|invalid resource manager ID"
-    r"|incorrect prev-link|invalid info bits|has wrong size"
-)
-_BAD_RECORD = re.compile(r"(?:incorrect|invalid)[^\n]* at ([0-9A-F]+/[0-9A-F]+)")
-_TIMELINE_DIGITS = 8
-_GZIP = b"\x1f\x8b"
-_CHUNK_BYTES = 1024**2
+_SPACE_FACTOR = 3
+"""A full and an incremental backup are combined into a copy, and WAL is replayed into that."""
 
 
 @dataclass(frozen=True)
@@ -41,105 +31,153 @@ class Recovery:
 
     Attributes:
         backup: the newest that was whole at the instant.
+        timeline: on which the server was at the instant.
         instant: UTC; None is the end of the WAL that was received.
         received_at: when WAL last came; nothing later can come back.
     """
 
     server: BarmanServer
     backup: BackupInfo
+    timeline: Timeline
     instant: datetime | None
     received_at: datetime | None
+
+    @property
+    def as_dump(self) -> None:
+        """A physical backup is no dump: one can be taken after the replay."""
+        return
 
     @property
     def shown_instant(self) -> str:
         """The instant for a person."""
         return "the newest moment" if self.instant is None else self.instant.isoformat()
 
+    @property
+    def major_version(self) -> int:
+        """PostgreSQL's major version; 0 if the backup does not tell, which `check` names."""
+        path = self.server.folder / "base" / self.backup.backup_id / "data" / "PG_VERSION"
+        text = path.read_text().strip() if path.exists() else ""
+        return int(text) if text.isdecimal() else 0
+
     def describe(self) -> str:
         """Return the names of all backups that are needed."""
         parent = self.backup.parent_backup_id
         return f"{self.backup.backup_id} ({self.backup.kind}{f' on {parent}' if parent else ''})"
 
-    def missing_wal(self) -> Sequence[str]:
-        """Return the WAL segments between this backup and the newest that are not there."""
-        since = self.backup.begin_wal
-        return self.server.missing_wal(since) if since else []
+    def steps(self, draft: Path) -> Mapping[str, str]:
+        """Return what makes a running database of it, for a person."""
+        return {
+            COPY: f"copy it to {draft}",
+            REPLAY: f"start PostgreSQL there on a private socket and replay to "
+            f"{self.shown_instant}",
+        }
 
-    def check(self, *, is_all_wal_needed: bool) -> None:
+    def warnings(self) -> list[str]:
+        """Return what a person should know first."""
+        gaps = self._wal.missing()
+        found = [f"WAL segments are missing: {', '.join(gaps[:20])}"] if gaps else []
+        if self.received_at and self.instant and self.instant > self.received_at:
+            found.append(
+                f"WAL came until {self.received_at.isoformat()}: nothing later can come back"
+            )
+        if self.timeline != timeline_at(self.server.folder, None):
+            found.append(
+                f"{self.shown_instant} is on timeline {self.timeline.number}, which a later restore"
+                " has left: what was committed there by then comes back, also what that one undid"
+            )
+        return found
+
+    def needed_bytes(self) -> int:
+        """Return how much space a copy takes until it is replayed."""
+        sizes = {item.backup_id: item.size_bytes for item in self.server.list_backups()}
+        parent = self.backup.parent_backup_id
+        return (self.backup.size_bytes + sizes.get(parent or "", 0)) * _SPACE_FACTOR
+
+    def check(self, *, is_all_needed: bool) -> None:
         """Compare every file of the backup with its manifest and look for gaps in the WAL.
 
         Args:
-            is_all_wal_needed: a gap is an error also where the instant may lie before it.
+            is_all_needed: a gap is an error also where the instant may lie before it.
 
         Raises:
             PermanentError: what is broken, by name.
         """
         self.server.verify(self.backup.backup_id)
-        damaged = [path for path in self._needed_wal() if not _can_be_unpacked(path)]
+        damaged = self._wal.damaged()
         if damaged:
             raise PermanentError(
                 f"WAL segments are damaged: {', '.join(map(str, damaged[:20]))}. Copy them back "
                 "from the backup target; or move them away, and restore to an instant before "
-                f"{self._when_received(damaged[0].name)}"
+                f"{self._wal.received_before(damaged[0].name)}"
             )
-        gaps = self.missing_wal()
-        if gaps and (is_all_wal_needed or self.instant is None):
+        gaps = self._wal.missing()
+        if gaps and (is_all_needed or self.instant is None):
             raise PermanentError(
                 f"WAL segments are missing after backup {self.backup.backup_id}: "
                 f"{', '.join(gaps[:20])}. Nothing after them can come back: restore to an instant "
-                f"before {self._when_received(gaps[0])}, or copy them back from the backup target"
+                f"before {self._wal.received_before(gaps[0])}, or copy them back from the backup "
+                "target"
             )
 
-    def broken_segment(self, log: str) -> str | None:
-        """Return the WAL segment at which replaying ended too early, or None if it did not.
+    def copy(self, draft: Path) -> None:
+        """Copy the backup and its WAL to a data directory that is not there yet."""
+        self.server.recover(
+            self.backup.backup_id, self.instant, draft, timeline=self.timeline.number
+        )
 
-        Args:
-            log: of PostgreSQL. The end of a segment that is being filled is no damage.
+    def is_copied(self, draft: Path) -> bool:
+        """Tell whether a draft is a copied backup that nobody opened for writing yet."""
+        return (draft / "recovery.signal").exists() and (draft / "barman_wal").is_dir()
+
+    @contextmanager
+    def opened(self, draft: Path) -> Iterator[RestoredServer]:
+        """Run PostgreSQL on a copied backup for the time of the block, after it replayed the WAL.
+
+        Raises:
+            PermanentError: a WAL segment is missing or damaged, and named; or PostgreSQL does not
+                start, and its own words are in the text.
         """
-        found = _REDO_DONE.findall(log)
-        there = [path.name.removesuffix(".partial") for path in self._wal_files()]
-        numbers = {name: segment_number(name) for name in there}
-        newest = max((number for number in numbers.values() if number is not None), default=None)
-        if not found or newest is None:
-            return None
-        ended = max(segment_of_lsn(lsn) for lsn in [found[-1], *_BAD_RECORD.findall(log)])
-        # A segment that was switched away from may be followed by one without a record.
-        if ended >= newest - 1 and not _DAMAGE.search(log):
-            return None
-        gaps = [name for name in self.missing_wal() if (segment_number(name) or 0) > ended]
-        timeline = (self.backup.begin_wal or "")[:_TIMELINE_DIGITS]
-        return gaps[0] if gaps else segment_name(timeline, ended)
+        bin_dir = find_bin_dir(self.server.postgres_bin_dir)
+        server = RestoredServer(draft, bin_dir)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(server)
+            except PermanentError as error:
+                log = server.log_text()
+                self._refuse_broken_wal(log, error)
+                if _ENDED_EARLY not in log:
+                    raise
+                # Nothing was committed after the instant: all WAL there is leads to the same state.
+                server = RestoredServer(draft, bin_dir, is_end_enough=True)
+                stack.enter_context(server)
+            if self.instant is None:
+                self._refuse_broken_wal(server.log_text(), None)
+            yield server
 
-    def _wal_files(self) -> list[Path]:
-        folder = self.server.folder
-        return [*folder.glob("wals/*/*"), *folder.glob("streaming/*")]
+    @property
+    def _wal(self) -> NeededWal:
+        return NeededWal(self.server.folder, self.backup, self.timeline)
 
-    def _needed_wal(self) -> list[Path]:
-        first = self.backup.begin_wal or ""
-        archived = self.server.folder.glob("wals/*/*")
-        # Barman writes a segment under such a name first.
-        whole = [path for path in archived if path.suffix != ".compressed"]
-        return sorted(path for path in whole if path.name >= first)
-
-    def _when_received(self, gap: str) -> str:
-        before = [path for path in self._wal_files() if path.name < gap]
-        times = [path.stat().st_mtime for path in before if segment_number(path.name) is not None]
-        if not times:
-            return "the backup's end"
-        return datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds")
+    def _refuse_broken_wal(self, log: str, cause: Exception | None) -> None:
+        broken = self._wal.broken_segment(log)
+        if broken is not None:
+            raise PermanentError(
+                f"WAL segment {broken} is missing or damaged: replaying backup "
+                f"{self.backup.backup_id} ended there, before {self.shown_instant}. Restore to "
+                "an earlier instant, or copy the segment back from the backup target"
+            ) from cause
 
 
-def choose(server: BarmanServer, instant: datetime | None, now: datetime) -> Recovery:
-    """Choose the backup for an instant.
+def choose_backup(server: BarmanServer, instant: datetime | None) -> Recovery:
+    """Choose the backup for an instant; None is the newest moment.
 
-    Args:
-        server: whose backups there are.
-        instant: with time zone; None is the newest moment.
-        now: UTC.
+    What was undone by an earlier restore comes back with an instant before that restore: then the
+    server lived on the timeline that was left.
 
     Raises:
-        PermanentError: no backup was whole by then, or the instant lies in the future.
+        PermanentError: no backup was whole by then, or it leads elsewhere.
     """
+    timeline = timeline_at(server.folder, instant)
     backups = server.list_backups()
     whole = [backup for backup in backups if backup.is_whole and backup.end is not None]
     if not whole:
@@ -147,9 +185,14 @@ def choose(server: BarmanServer, instant: datetime | None, now: datetime) -> Rec
             f"There is no whole backup in {server.folder}: check BACKUP_HOME, or copy the folder "
             "back from the backup target first"
         )
+    whole = [backup for backup in whole if backup.leads_to(timeline)]
+    if not whole:
+        raise PermanentError(
+            f"No backup in {server.folder} leads to timeline {timeline.number}, on which the server"
+            f" was at {instant or 'the newest moment'}: restore to an instant before the restore "
+            "that began it, then `influencerai backup now`"
+        )
     oldest = min(backup.end for backup in whole if backup.end is not None)
-    if instant is not None and instant > now:
-        raise PermanentError(f"{instant.isoformat()} lies in the future: it is {now.isoformat()}")
     backup = newest_whole(whole) if instant is None else backup_for(whole, instant)
     if backup is None:
         raise PermanentError(
@@ -159,55 +202,7 @@ def choose(server: BarmanServer, instant: datetime | None, now: datetime) -> Rec
     return Recovery(
         server=server,
         backup=backup,
+        timeline=timeline,
         instant=instant,
         received_at=server.archive_status().received_at,
     )
-
-
-@contextmanager
-def replay(recovery: Recovery, data_dir: Path, bin_dir: Path) -> Iterator[RestoredServer]:
-    """Run PostgreSQL on a copied backup for the time of the block, after it replayed the WAL.
-
-    Raises:
-        PermanentError: a WAL segment is missing or damaged, and named; or PostgreSQL does not
-            start, and its own words are in the text.
-    """
-    server = RestoredServer(data_dir, bin_dir)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(server)
-        except PermanentError as error:
-            log = server.log_text()
-            _refuse_broken_wal(recovery, log, error)
-            if _ENDED_EARLY not in log:
-                raise
-            # Nothing was committed after the instant: all WAL there is leads to the same state.
-            server = RestoredServer(data_dir, bin_dir, is_end_enough=True)
-            stack.enter_context(server)
-        if recovery.instant is None:
-            _refuse_broken_wal(recovery, server.log_text(), None)
-        yield server
-
-
-def _refuse_broken_wal(recovery: Recovery, log: str, cause: Exception | None) -> None:
-    broken = recovery.broken_segment(log)
-    if broken is not None:
-        raise PermanentError(
-            f"WAL segment {broken} is missing or damaged: replaying backup "
-            f"{recovery.backup.backup_id} ended there, before {recovery.shown_instant}. Restore to "
-            "an earlier instant, or copy the segment back from the backup target"
-        ) from cause
-
-
-def _can_be_unpacked(path: Path) -> bool:
-    """Read a file of the archive to its end; gzip compares a checksum. Others are not looked at."""
-    with path.open("rb") as file:
-        if file.read(len(_GZIP)) != _GZIP:
-            return True
-    try:
-        with gzip.open(path) as unpacked:
-            while unpacked.read(_CHUNK_BYTES):
-                pass
-    except (OSError, EOFError, zlib.error):
-        return False
-    return True

@@ -1,39 +1,33 @@
 """Restores PostgreSQL and the objects to one instant: the plan, then its steps, each done once.
 
-The database is made beside its place, replayed to the instant and verified there, and then moved
-into its place. Objects are written once and deleted only after the recovery window, so those of the
+The databases are made beside their place, brought to the instant and verified there, and then get
+their place. Objects are written once and deleted only after the recovery window, so those of the
 newest backup are those of every instant in it: missing ones come back, and what is there is never
-overwritten. Backup and instant are in recovery.py, what counts as whole in verification.py.
+overwritten. Where it comes from is in restore_source.py, where it goes in restore_target.py, what
+counts as whole in verification.py.
 """
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from influencerai_dagster.backup.contents import BucketContents
 from influencerai_dagster.backup.journal import Journal
 from influencerai_dagster.backup.objects import ObjectRestoreReport, restore_objects
 from influencerai_dagster.backup.places import BackupTarget, Place
-from influencerai_dagster.backup.recovery import Recovery, replay
-from influencerai_dagster.backup.restore_target import RestoreTarget
-from influencerai_dagster.backup.restored_server import RestoredServer
-from influencerai_dagster.backup.verification import (
-    Verification,
-    shown_problems,
-    verify_databases,
-    verify_objects,
+from influencerai_dagster.backup.restore_source import Source
+from influencerai_dagster.backup.restore_target import (
+    Restored,
+    RestoreTarget,
+    Say,
+    sound_databases,
 )
+from influencerai_dagster.backup.verification import Verification, verify_objects
 from influencerai_dagster.catalog.backups import fence_open_jobs
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.object_store import ObjectStore
 
-Say = Callable[[str], None]
-_CHECK, _COPY, _REPLAY = "check backup", "copy database", "replay WAL"
-_OBJECTS, _VERIFY = "copy objects", "verify"
+_CHECK, _OBJECTS, _VERIFY, _PLACE = "check backup", "copy objects", "verify", "put in place"
 
 
 @dataclass(frozen=True)
@@ -56,31 +50,43 @@ class Restore:
     """What is asked for.
 
     Attributes:
-        recovery: backup and instant.
-        target: the data directory.
-        database_url: of the catalog; its user and database are looked for in the restored server.
-        dagster_url: the same of Dagster's storage.
-        bin_dir: PostgreSQL's programs, of the backup's major version.
+        to: the instant as it was asked for; None is the newest moment.
         is_forced: what is in the target is moved aside, and another restore that did not end is
             forgotten.
     """
 
-    recovery: Recovery
+    source: Source
     target: RestoreTarget
-    database_url: str = field(repr=False)
-    dagster_url: str = field(repr=False)
-    bin_dir: Path
     assets: Assets
+    to: datetime | None
     is_forced: bool = False
 
     def journal(self) -> Journal:
         """Return the journal of this very request."""
-        instant = self.recovery.instant
         request = {
-            "--to": "latest" if instant is None else instant.isoformat(),
-            "--into": str(self.target.data_dir),
+            "--to": "latest" if self.to is None else self.to.isoformat(),
+            "--into": str(self.target),
         }
-        return Journal(self.target.journal_path, request)
+        return Journal(self.target.journal_path, request, self.source.backup.backup_id)
+
+    def steps(self) -> dict[str, str]:
+        """Return what is done, in order, for a person."""
+        comes_back = (
+            "bring no object back: BACKUP_TARGET is not set"
+            if self.assets.backup is None
+            else f"copy objects that {self.assets.place} lacks from {self.assets.backup}"
+        )
+        return {
+            _CHECK: f"check every file of backup {self.source.describe()}",
+            **self.target.steps(self.source),
+            _OBJECTS: comes_back,
+            _VERIFY: "verify: newest migration, every row, every object by its hash",
+            _PLACE: self.target.last_step(),
+        }
+
+    def is_in_place(self, journal: Journal) -> bool:
+        """Tell whether an earlier try did everything but to say so."""
+        return _PLACE in journal.seconds_by_step and not self.target.has_draft()
 
 
 @dataclass(frozen=True)
@@ -115,41 +121,37 @@ class RestoreReport:
     verification: Verification
     objects: ObjectRestoreReport
     seconds_by_step: dict[str, float]
-    moved_aside: Path | None
+    moved_aside: str | None
 
 
 def plan(restore: Restore) -> RestorePlan:
     """Return what a restore would do, and why it cannot; nothing is written."""
-    recovery, target, backup = restore.recovery, restore.target, restore.assets.backup
-    problems = [text for text in [target.problem(is_forced=restore.is_forced)] if text]
-    journal = restore.journal()
+    journal, problems = restore.journal(), []
     try:
         journal.load(is_forced=restore.is_forced)
     except PermanentError as error:
         problems.append(str(error))
-    done = journal.seconds_by_step
-    aside = ", after what is there was moved aside" if restore.is_forced else ""
-    comes_back = (
-        "bring no object back: BACKUP_TARGET is not set"
-        if backup is None
-        else f"copy objects that {restore.assets.place} lacks from {backup}"
+    steps, done = restore.steps(), journal.seconds_by_step
+    if restore.is_in_place(journal):
+        return RestorePlan([f"{text} (done already)" for text in steps.values()], [], [])
+    problem = restore.target.problem(restore.source, is_forced=restore.is_forced)
+    is_done = {step: step in done and step != _PLACE for step in steps}
+    return RestorePlan(
+        [f"{text} (done already)" if is_done[step] else text for step, text in steps.items()],
+        [*([problem] if problem else []), *problems],
+        [*restore.source.warnings(), *restore.target.warnings()],
     )
-    steps = {
-        _CHECK: f"check every file of backup {recovery.describe()}",
-        _COPY: f"copy it to {target.draft}",
-        _REPLAY: f"start PostgreSQL there on a private socket and replay to "
-        f"{recovery.shown_instant}",
-        _OBJECTS: comes_back,
-        _VERIFY: "verify: newest migration, every row, every object by its hash",
-        "": f"stop that PostgreSQL and move the folder to {target.data_dir}{aside}",
-    }
-    lines = [f"{text} (done already)" if step in done else text for step, text in steps.items()]
-    gaps = recovery.missing_wal()
-    warnings = [f"WAL segments are missing: {', '.join(gaps[:20])}"] if gaps else []
-    received = recovery.received_at
-    if received and recovery.instant and recovery.instant > received:
-        warnings.append(f"WAL came until {received.isoformat()}: nothing later can come back")
-    return RestorePlan(lines, problems, warnings)
+
+
+def has_ended(restore: Restore) -> bool:
+    """Tell whether an earlier try did everything but to say so; what it left over is removed."""
+    journal = restore.journal()
+    journal.load(is_forced=restore.is_forced)
+    if not restore.is_in_place(journal):
+        return False
+    restore.target.clear()
+    journal.remove()
+    return True
 
 
 def run_restore(restore: Restore, say: Say) -> RestoreReport:
@@ -168,36 +170,35 @@ def run_restore(restore: Restore, say: Say) -> RestoreReport:
             what it must be; the target is as it was.
         TransientError: a server was away; ask again to go on.
     """
-    target = restore.target
-    target.check(is_forced=restore.is_forced)
-    journal = restore.journal()
+    source, target, journal = restore.source, restore.target, restore.journal()
     journal.load(is_forced=restore.is_forced)
+    _refuse(restore)
     target.end_orphans()
-    if _REPLAY not in journal.seconds_by_step and not target.can_be_replayed():
-        journal.forget(_COPY)
     if journal.seconds_by_step:
         say(f"going on after: {', '.join(journal.seconds_by_step)}")
+    steps = restore.steps()
     with journal.step(_CHECK) as is_open:
         if is_open:
-            say(f"checking every file of backup {restore.recovery.describe()}")
-            restore.recovery.check(is_all_wal_needed=False)
-    with journal.step(_COPY) as is_open:
-        if is_open:
-            say(f"copying it to {target.draft}")
-            _copy(restore)
-    say(f"replaying to {restore.recovery.shown_instant}")
-    with _replayed(restore, journal) as server:
-        restored_to = server.last_commit(restore.database_url)
-        found = _verified_databases(restore, server)
+            say(steps[_CHECK])
+            source.check(is_all_needed=False)
+    with target.filled(source, journal, say) as restored:
+        found = sound_databases(restored, target.draft)
+        _fence(restored)
         with journal.step(_OBJECTS):
+            say(steps[_OBJECTS])
             objects = _bring_back(restore.assets, say)
         with journal.step(_VERIFY):
-            _verify_objects(restore, server, found, say)
-    moved_aside = target.put_in_place(is_forced=restore.is_forced)
+            say(steps[_VERIFY])
+            _verify_objects(restore, restored, found, say)
+    _refuse(restore)
+    journal.note(_PLACE, 0.0)
+    say(steps[_PLACE])
+    moved_aside = target.put_in_place()
+    target.clear()
     journal.remove()
     return RestoreReport(
-        backup_id=restore.recovery.backup.backup_id,
-        restored_to=restored_to,
+        backup_id=source.backup.backup_id,
+        restored_to=restored.restored_to,
         verification=found,
         objects=objects,
         seconds_by_step=journal.seconds_by_step,
@@ -205,39 +206,24 @@ def run_restore(restore: Restore, say: Say) -> RestoreReport:
     )
 
 
-def _copy(restore: Restore) -> None:
-    restore.target.clear_draft()
-    recovery = restore.recovery
-    recovery.server.recover(recovery.backup.backup_id, recovery.instant, restore.target.draft)
+def _refuse(restore: Restore) -> None:
+    problem = restore.target.problem(restore.source, is_forced=restore.is_forced)
+    if problem is not None:
+        raise PermanentError(problem)
 
 
-@contextmanager
-def _replayed(restore: Restore, journal: Journal) -> Iterator[RestoredServer]:
-    started = time.monotonic()
-    with replay(restore.recovery, restore.target.draft, restore.bin_dir) as server:
-        journal.note(_REPLAY, time.monotonic() - started)
-        yield server
-
-
-def _verified_databases(restore: Restore, server: RestoredServer) -> Verification:
-    urls = server.url_of(restore.database_url), server.url_of(restore.dagster_url)
-    found = verify_databases(*urls)
-    if not found.is_sound:
-        raise PermanentError(
-            f"The database is not what it must be, and was left in {restore.target.draft}: "
-            f"{shown_problems(found.problems)}"
-        )
-    engine = create_catalog_engine(urls[0])
-    with transaction(engine) as session:
-        fence_open_jobs(session)
-    engine.dispose()
-    return found
+def _fence(restored: Restored) -> None:
+    engine = create_catalog_engine(restored.databases.catalog_url)
+    try:
+        with transaction(engine) as session:
+            fence_open_jobs(session)
+    finally:
+        engine.dispose()
 
 
 def _bring_back(assets: Assets, say: Say) -> ObjectRestoreReport:
     if assets.backup is None:
         return ObjectRestoreReport()
-    say(f"copying objects that are missing from {assets.backup}")
     return restore_objects(
         assets.backup,
         assets.place,
@@ -248,11 +234,8 @@ def _bring_back(assets: Assets, say: Say) -> ObjectRestoreReport:
     )
 
 
-def _verify_objects(
-    restore: Restore, server: RestoredServer, found: Verification, say: Say
-) -> None:
-    say("comparing every object that the catalog names")
-    engine = create_catalog_engine(server.url_of(restore.database_url))
+def _verify_objects(restore: Restore, restored: Restored, found: Verification, say: Say) -> None:
+    engine = create_catalog_engine(restored.databases.catalog_url)
     try:
         verify_objects(
             found,

@@ -1,134 +1,123 @@
-"""The data directory that a restore writes: what may be there before, and how it gets its place.
+"""Where a restore goes, as restore.py knows it: drafts, which get their place when all is proven.
 
-A restored directory is made beside its place and renamed into it when it is whole, so that nobody
-starts a PostgreSQL on half of one.
+A data directory is in data_dir_target.py, a server that runs in server_target.py.
 """
 
-import os
-import shutil
-import signal
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
-import psutil
-
+from influencerai_dagster.backup.both_databases import BothDatabases
+from influencerai_dagster.backup.journal import Journal
+from influencerai_dagster.backup.restore_source import Source
+from influencerai_dagster.backup.verification import (
+    Verification,
+    shown_problems,
+    verify_databases,
+)
+from influencerai_dagster.domain.base import Value
 from influencerai_dagster.errors import PermanentError
 
-_LOCK = "postmaster.pid"
-_RECOVERY_SETTINGS = ("restore_command", "recovery_")
-_STOP_SECONDS = 60.0
+Say = Callable[[str], None]
+
+
+class Recovered(Value):
+    """What was found in a draft before it was dumped for another server.
+
+    Attributes:
+        rows: number of rows by table: so many must arrive.
+        migrated_from: the revision that the catalog had, if it was not the newest.
+        restored_to: when its last transaction was committed, UTC.
+    """
+
+    rows: Mapping[str, int]
+    migrated_from: str | None
+    restored_to: datetime | None
 
 
 @dataclass(frozen=True)
-class RestoreTarget:
-    """Where the database goes.
+class Restored:
+    """Both databases, ready to be looked at under the names of their drafts.
 
     Attributes:
-        data_dir: absolute; its parent is made if it is missing.
+        restored_to: when the last transaction that was replayed was committed, UTC; None if an
+            earlier try replayed it, or there was none.
+        before: what there must be of each, if that is known.
     """
 
-    data_dir: Path
+    databases: BothDatabases
+    restored_to: datetime | None
+    before: Recovered | None = None
 
-    @property
-    def draft(self) -> Path:
-        """Where it is made."""
-        return self.data_dir.with_name(f"{self.data_dir.name}.restoring")
+
+class RestoreTarget(Protocol):
+    """Where both databases go."""
 
     @property
     def journal_path(self) -> Path:
         """Where the steps are written down."""
-        return self.data_dir.with_name(f"{self.data_dir.name}.restore.json")
 
-    def problem(self, *, is_forced: bool) -> str | None:
+    @property
+    def draft(self) -> str | Path:
+        """Where the databases are made."""
+
+    def __str__(self) -> str:
+        """Name it for a person, without a password."""
+
+    def problem(self, source: Source, *, is_forced: bool) -> str | None:
         """Say why nothing may be restored there, or None if it may."""
-        process = running_postgres(self.data_dir)
-        if process is not None:
-            return (
-                f"PostgreSQL runs in {self.data_dir} (process {process}): stop it first, also with "
-                "--force"
-            )
-        if self.data_dir.exists() and not self.data_dir.is_dir():
-            return f"{self.data_dir} is no folder: name another with --into"
-        if not is_forced and _has_content(self.data_dir):
-            return (
-                f"{self.data_dir} is not empty: name a new folder with --into, or use --force, "
-                "which moves what is there aside"
-            )
-        return None
 
-    def check(self, *, is_forced: bool) -> None:
-        """Raise PermanentError if nothing may be restored there."""
-        problem = self.problem(is_forced=is_forced)
-        if problem is not None:
-            raise PermanentError(problem)
+    def warnings(self) -> list[str]:
+        """Return what a person should know first."""
 
-    def can_be_replayed(self) -> bool:
-        """Tell whether the draft is a copied backup that nobody opened for writing yet."""
-        return (self.draft / "recovery.signal").exists() and (self.draft / "barman_wal").is_dir()
+    def steps(self, source: Source) -> Mapping[str, str]:
+        """Return what `filled` does, by the names of its steps, for a person."""
+
+    def last_step(self) -> str:
+        """Return what `put_in_place` does, for a person."""
+
+    def has_draft(self) -> bool:
+        """Tell whether a draft waits to be put in its place."""
 
     def end_orphans(self) -> None:
-        """End what a killed restore left running: PostgreSQL in its draft, programs that copy."""
-        server = running_postgres(self.draft)
-        for process in psutil.process_iter(["cmdline"]):
-            words = process.info["cmdline"] or []
-            if process.pid == os.getpid() or not any(str(self.draft) in word for word in words):
-                continue
-            with suppress(psutil.NoSuchProcess):
-                if process.pid == server:
-                    process.send_signal(signal.SIGINT)
-                else:
-                    process.kill()
-                process.wait(_STOP_SECONDS)
+        """End what a killed restore left running."""
 
-    def clear_draft(self) -> None:
-        """Remove what an earlier try left; half of a database is of use to nobody."""
-        if self.draft.exists():
-            shutil.rmtree(self.draft)
-        self.draft.parent.mkdir(parents=True, exist_ok=True)
+    def filled(
+        self, source: Source, journal: Journal, say: Say
+    ) -> AbstractContextManager[Restored]:
+        """Make the drafts, as far as an earlier try has not, for the time of the block."""
 
-    def put_in_place(self, *, is_forced: bool) -> Path | None:
-        """Move the draft to its place, and what is there aside.
+    def put_in_place(self) -> str | None:
+        """Give the drafts their place; return where what was there is now, if anything was."""
 
-        Returns:
-            Where the former content is now; None if there was none.
-        """
-        self.check(is_forced=is_forced)
-        aside = None
-        if _has_content(self.data_dir):
-            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-            aside = self.data_dir.with_name(f"{self.data_dir.name}.replaced-{stamp}")
-            self.data_dir.replace(aside)
-        _forget_recovery(self.draft)
-        self.draft.replace(self.data_dir)  # an empty folder there is replaced
-        return aside
+    def clear(self) -> None:
+        """Remove what else was made on the way."""
 
 
-def running_postgres(data_dir: Path) -> int | None:
-    """Return the process of the PostgreSQL that runs in a data directory, or None.
+def sound_databases(restored: Restored, where: str | Path) -> Verification:
+    """Read every row of both databases; nothing of them may be broken or missing.
 
-    A lock that a killed server left counts only if its process id is a postgres now.
+    Args:
+        restored: the databases.
+        where: they are, for a person.
+
+    Raises:
+        PermanentError: they are not what they must be.
     """
-    try:
-        pid = int((data_dir / _LOCK).read_text().splitlines()[0])
-        name = psutil.Process(pid).name()
-    except (OSError, ValueError, IndexError, psutil.Error):
-        return None
-    return pid if "postgres" in name else None
-
-
-def _forget_recovery(data_dir: Path) -> None:
-    """Take out what told PostgreSQL how to recover: the next start is a usual one."""
-    for name in ("postgresql.auto.conf.origin", "postgresql.conf.origin", ".barman-recover.info"):
-        (data_dir / name).unlink(missing_ok=True)
-    config = data_dir / "postgresql.auto.conf"
-    lines = config.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if not line.startswith(_RECOVERY_SETTINGS)]
-    with config.open("r+") as file:  # its owner stays
-        file.truncate()
-        file.writelines(kept)
-
-
-def _has_content(folder: Path) -> bool:
-    return folder.is_dir() and next(folder.iterdir(), None) is not None
+    found = verify_databases(*restored.databases.urls)
+    if restored.before is not None:
+        found.migrated_from = restored.before.migrated_from
+        found.problems += [
+            f"table {table} has {found.rows.get(table)} rows, {number} were dumped"
+            for table, number in restored.before.rows.items()
+            if found.rows.get(table) != number
+        ]
+    if not found.is_sound:
+        raise PermanentError(
+            f"The database is not what it must be, and was left in {where}: "
+            f"{shown_problems(found.problems)}"
+        )
+    return found

@@ -112,7 +112,7 @@ class RestoredServer:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                **_as_user(),
+                **as_user(),
             )
         try:
             self._wait_until_ready()
@@ -139,7 +139,7 @@ class RestoredServer:
     def _prepare_folders(self) -> None:
         # Short: a Unix socket's path has at most 107 bytes.
         self._socket_dir = Path(tempfile.mkdtemp(prefix="influencerai-"))
-        user = _as_user()
+        user = as_user()
         if user:
             os.chown(self._socket_dir, user["user"], user["group"])
             give_to(self.data_dir, user["user"], user["group"])
@@ -217,7 +217,8 @@ def open_way_to(path: Path) -> None:
             folder.chmod(mode | _TRAVERSE)
 
 
-def _as_user() -> dict[str, Any]:
+def as_user() -> dict[str, Any]:
+    """Return the arguments of Popen for the user that PostgreSQL runs as; none but under root."""
     if os.geteuid() != 0:
         return {}
     entry = pwd.getpwnam(USER_UNDER_ROOT)

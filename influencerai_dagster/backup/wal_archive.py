@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from influencerai_dagster.domain.wal import missing_segments, segment_number
+from influencerai_dagster.domain.wal import (
+    Timeline,
+    missing_segments,
+    segment_number,
+)
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,20 @@ def read_wal_archive(folder: Path) -> WalArchive:
     )
 
 
-def missing_wal(folder: Path, since_wal: str) -> Sequence[str]:
-    """Return the segments that are not there between one and the newest."""
+def missing_wal(
+    folder: Path, since_wal: str, timeline: Timeline, segment_bytes: int
+) -> Sequence[str]:
+    """Return the segments that replaying a timeline needs and that are not there.
+
+    Args:
+        folder: of a server.
+        since_wal: the first that is needed.
+        timeline: up to its newest segment.
+        segment_bytes: wal_segment_size of the server.
+    """
     names = {path.name for path in folder.glob("wals/*/*")}
     names |= {path.stem for path in folder.glob("streaming/*")}
-    return missing_segments(names, since_wal)
+    return missing_segments(names, since_wal, timeline, segment_bytes)
 
 
 def is_followed(folder: Path, segment: str) -> bool:

@@ -8,9 +8,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.barman_program import end_programs_at
+from influencerai_dagster.backup.wal_position import begin_anew_if_refused
 from influencerai_dagster.errors import InfluencerAIError
 
 ARCHIVE_SECONDS = 60.0
@@ -41,7 +43,7 @@ def receive_wal(
                 say(f"the receiver ended with {process.returncode}; again in {RESTART_SECONDS:g} s")
                 process, start_at = None, now + RESTART_SECONDS
             if process is None and now >= start_at:
-                process = _start(server)
+                process = _start(server, say)
                 say(f"receiving WAL into {server.folder / 'streaming'}")
             if now >= archive_at:
                 archive_at = now + ARCHIVE_SECONDS
@@ -52,9 +54,13 @@ def receive_wal(
             _stop(process)
 
 
-def _start(server: BarmanServer) -> "subprocess.Popen[bytes]":
+def _start(server: BarmanServer, say: Callable[[str], None]) -> "subprocess.Popen[bytes]":
     # pg_receivewal outlives a Barman that was killed, and would keep slot and segment.
     end_programs_at(server.folder / "streaming")
+    with suppress(InfluencerAIError):  # the receiver itself will say what is wrong
+        anew = begin_anew_if_refused(server)
+        if anew is not None:
+            say(anew)
     return subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
         server.receive_wal_command(), env=server.environment, stdin=subprocess.DEVNULL
     )

@@ -1,4 +1,4 @@
-"""`influencerai backup`: take, list, prove and prune backups of the databases, without Dagster."""
+"""`influencerai backup`: take, list, prove and prune backups, without Dagster."""
 
 import signal
 import threading
@@ -10,7 +10,6 @@ from rich.table import Column, Table
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.databases import (
-    DatabaseBackups,
     check_same_server,
     prune,
     take_backup,
@@ -18,11 +17,12 @@ from influencerai_dagster.backup.databases import (
 from influencerai_dagster.backup.pg_dump import PgDumps
 from influencerai_dagster.backup.wal_receiver import receive_wal
 from influencerai_dagster.cli.common import console, settings
+from influencerai_dagster.cli.object_backup import copy_to_target
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, newest_whole
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.settings import Settings
 
-backup_app = typer.Typer(help="Backups of the databases.", no_args_is_help=True)
+backup_app = typer.Typer(help="Backups of the databases and the objects.", no_args_is_help=True)
 _MIB = 1024**2
 
 
@@ -36,7 +36,7 @@ def barman_server(config: Settings) -> BarmanServer:
     )
 
 
-def database_backups(config: Settings) -> DatabaseBackups:
+def database_backups(config: Settings) -> BarmanServer | PgDumps:
     """Return the backups that the settings name."""
     if config.backup_database_mode == "barman":
         return barman_server(config)
@@ -53,13 +53,22 @@ def backup_now(
     incremental: Annotated[  # noqa: FBT002 - typer's flag
         bool, typer.Option("--incremental", help="Only what changed since the last full one.")
     ] = False,
+    objects: Annotated[  # noqa: FBT002 - typer's flag
+        bool, typer.Option("--objects/--no-objects", help="Copy what is new in the bucket too.")
+    ] = True,
 ) -> None:
-    """Take a backup of both databases now; Dagster may be down."""
+    """Back up both databases, then the objects that they name; Dagster may be down."""
     config = settings()
+    _back_up_databases(config, is_incremental=incremental)
+    if objects:
+        copy_to_target(config)
+
+
+def _back_up_databases(config: Settings, *, is_incremental: bool) -> None:
     if config.backup_database_mode == "pg_dump":
         kind = BackupKind.DUMP
     else:
-        kind = BackupKind.INCREMENTAL if incremental else BackupKind.FULL
+        kind = BackupKind.INCREMENTAL if is_incremental else BackupKind.FULL
         server = barman_server(config)
         check_same_server(server.database_url, (config.database_url, config.dagster_database_url))
     taken = take_backup(database_backups(config), kind, say=console.print)

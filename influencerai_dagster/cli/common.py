@@ -56,4 +56,4 @@ def store() -> ObjectStore:
         path_style=config.s3_force_path_style,
         checksum_mode=config.s3_checksum_mode,
     )
-    return ObjectStore(client, config.s3_bucket)
+    return ObjectStore(client, config.s3_bucket, disk=config.s3_disk)

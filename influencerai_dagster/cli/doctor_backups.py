@@ -9,7 +9,7 @@ from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.barman_program import script
 from influencerai_dagster.backup.databases import FIRST_WITH_INCREMENTAL
 from influencerai_dagster.backup.wal_lag import postgres_cursor, read_wal_lag
-from influencerai_dagster.cli.backup import barman_server, database_backups
+from influencerai_dagster.cli.backup import database_backups
 from influencerai_dagster.domain.backups import BackupKind, too_old, wal_problem
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.settings import Settings
@@ -55,7 +55,8 @@ def backups(settings: Settings) -> str:
             f"{'; '.join(problems)}. `influencerai backup now` takes one; see database_backup in "
             "the Dagster UI"
         )
-    return f"{len(listed)} in {barman_server(settings).home.resolve()}"
+    note = "" if settings.backup_target else "; all on this disk: set BACKUP_TARGET"
+    return f"{len(listed)} in {settings.backup_home.resolve()}{note}"
 
 
 def _check_server(server: BarmanServer) -> bool:

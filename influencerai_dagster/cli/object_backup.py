@@ -8,6 +8,7 @@ from influencerai_dagster.backup.objects import ObjectBackupReport, copy_all
 from influencerai_dagster.backup.places import BackupTarget, Bucket, named_place, off_site
 from influencerai_dagster.cli.common import console, settings
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster.local.stopped_stack import with_object_store
 from influencerai_dagster.settings import Settings
 
 _MIB = 1024**2
@@ -40,7 +41,17 @@ def backup_target(config: Settings) -> BackupTarget:
 
 def backup_objects() -> None:
     """Copy new objects and the databases' backups to BACKUP_TARGET; Dagster may be down."""
-    config = settings()
+    with with_object_store(settings()) as config:
+        copy_to_target(config)
+
+
+def copy_to_target(config: Settings) -> None:
+    """Copy what is new and print what was done.
+
+    Raises:
+        TransientError: some objects are not in the backup, each is named; or a server is away.
+        PermanentError: access denied, or a place is not there.
+    """
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("copying", total=None)
         reports = copy_all(

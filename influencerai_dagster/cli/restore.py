@@ -9,23 +9,27 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from influencerai_dagster.backup.barman import BarmanServer
+from influencerai_dagster.backup.both_databases import BothDatabases
+from influencerai_dagster.backup.data_dir_target import DataDirTarget
 from influencerai_dagster.backup.drill import Drill, run_drill
 from influencerai_dagster.backup.empty_folders import make_empty_folders
-from influencerai_dagster.backup.objects import OBJECTS, restore_objects
+from influencerai_dagster.backup.object_history import OBJECTS
+from influencerai_dagster.backup.objects import restore_objects
 from influencerai_dagster.backup.places import Place
-from influencerai_dagster.backup.recovery import choose
 from influencerai_dagster.backup.restore import (
     Assets,
     Restore,
     RestorePlan,
     RestoreReport,
+    has_ended,
     plan,
     run_restore,
 )
-from influencerai_dagster.backup.restore_target import RestoreTarget
+from influencerai_dagster.backup.restore_source import choose
 from influencerai_dagster.backup.restored_server import find_bin_dir
-from influencerai_dagster.cli.backup import barman_server
+from influencerai_dagster.backup.server_databases import server_at
+from influencerai_dagster.backup.server_target import ServerTarget
+from influencerai_dagster.cli.backup import database_backups
 from influencerai_dagster.cli.common import console, settings
 from influencerai_dagster.cli.object_backup import assets_bucket, backup_target
 from influencerai_dagster.errors import PermanentError
@@ -45,34 +49,48 @@ def restore(
     to: Annotated[
         str, typer.Option(help="An instant with its time zone, 2026-11-20T03:00Z, or latest.")
     ],
-    into: Annotated[Path, typer.Option(help="PostgreSQL's data directory that is to be made.")],
+    into: Annotated[
+        str,
+        typer.Option(
+            help="PostgreSQL's data directory that is to be made; or a server that runs, "
+            "postgresql://user@host/, whose password may be in PGPASSWORD or ~/.pgpass."
+        ),
+    ],
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where a physical backup is replayed on its way into a server: has space for four "
+            "times the database; without it BACKUP_HOME/drills."
+        ),
+    ] = None,
     dry_run: Annotated[  # noqa: FBT002 - typer's flag
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
     force: Annotated[  # noqa: FBT002 - typer's flag
-        bool, typer.Option("--force", help="Move aside what is in the folder now.")
+        bool, typer.Option("--force", help="Move aside what is in the folder or databases now.")
     ] = False,
 ) -> None:
     """Restore both databases and the objects to one instant; Dagster may be down.
 
-    The same command again goes on with a restore that was stopped.
+    With BACKUP_DATABASE_MODE=pg_dump it is the newest dump that had begun by then. The same command
+    again goes on with a restore that was stopped.
     """
+    instant = _instant(to)
     with with_object_store(settings()) as config:
-        request = Restore(
-            recovery=choose(_barman(config), _instant(to), datetime.now(UTC)),
-            target=RestoreTarget(into.absolute()),
-            database_url=config.database_url,
-            dagster_url=config.dagster_database_url,
-            bin_dir=find_bin_dir(config.backup_postgres_bin_dir),
-            assets=_assets(config),
-            is_forced=force,
-        )
+        source = choose(database_backups(config), instant, datetime.now(UTC))
+        target = _target(config, into, scratch)
+        if isinstance(target, DataDirTarget) or source.as_dump is None:
+            find_bin_dir(config.backup_postgres_bin_dir)  # asked for before anything is done
+        request = Restore(source, target, _assets(config), instant, is_forced=force)
         planned = plan(request)
         _show_plan(planned)
         if planned.problems:
             raise PermanentError("; ".join(planned.problems))
         if dry_run:
             console.print("nothing was done: --dry-run")
+            return
+        if has_ended(request):
+            console.print(f"an earlier try has restored everything to {target}")
             return
         report = run_restore(request, lambda line: console.print(escape(line), highlight=False))
     _show_report(report, request)
@@ -88,16 +106,18 @@ def drill(
         Path | None, typer.Option(help="Where there is space; without it BACKUP_HOME/drills.")
     ] = None,
 ) -> None:
-    """Restore a random moment into scratch space, verify it, remove it; says how long it took."""
+    """Restore a random moment into scratch space, verify it, remove it; says how long it took.
+
+    With BACKUP_DATABASE_MODE=pg_dump it is the newest dump.
+    """
     config = settings()
+    find_bin_dir(config.backup_postgres_bin_dir)  # no drill at all, rather than a broken backup
     report = run_drill(
         Drill(
-            server=_barman(config),
+            backups=database_backups(config),
+            databases=BothDatabases(config.database_url, config.dagster_database_url),
             target=backup_target(config),
-            scratch_dir=(scratch or config.backup_home / "drills").absolute(),
-            database_url=config.database_url,
-            dagster_url=config.dagster_database_url,
-            bin_dir=find_bin_dir(config.backup_postgres_bin_dir),
+            scratch_dir=_scratch_dir(config, scratch),
         ),
         lambda line: console.print(escape(line), highlight=False),
         _instant(to) if to else None,
@@ -118,12 +138,12 @@ def fetch(
     ] = False,
 ) -> None:
     """Copy the databases' backups from BACKUP_TARGET to BACKUP_HOME; what is there stays."""
-    config = settings()
-    into: Place = assets_bucket(config) if objects else config.backup_home.absolute()
-    if isinstance(into, Path):
-        into.mkdir(parents=True, exist_ok=True)
-    folder = OBJECTS if objects else _BARMAN
-    report = restore_objects(backup_target(config), into, None, folder=folder)
+    with with_object_store(settings()) as config:
+        into: Place = assets_bucket(config) if objects else config.backup_home.absolute()
+        if isinstance(into, Path):
+            into.mkdir(parents=True, exist_ok=True)
+        folder = OBJECTS if objects else _BARMAN
+        report = restore_objects(backup_target(config), into, None, folder=folder)
     if isinstance(into, Path):
         make_empty_folders(into)
     for name, why in report.not_found.items():
@@ -147,13 +167,20 @@ def _assets(config: Settings) -> Assets:
     )
 
 
-def _barman(config: Settings) -> BarmanServer:
-    if config.backup_database_mode != "barman":
-        raise PermanentError(
-            "BACKUP_DATABASE_MODE=pg_dump has no WAL to replay: restore by your provider's "
-            "point-in-time recovery, or the newest dump by pg_restore: docs/disaster-recovery.md"
-        )
-    return barman_server(config)
+def _target(config: Settings, into: str, scratch: Path | None) -> DataDirTarget | ServerTarget:
+    databases = BothDatabases(config.database_url, config.dagster_database_url)
+    if not into.startswith(("postgresql:", "postgres:", "postgresql+")):
+        return DataDirTarget(Path(into).absolute(), databases)
+    return ServerTarget(
+        server_at(into, databases.names),
+        databases,
+        scratch_dir=_scratch_dir(config, scratch) / "restore",
+        bin_dir=config.backup_postgres_bin_dir,
+    )
+
+
+def _scratch_dir(config: Settings, given: Path | None) -> Path:
+    return (given or config.backup_home / "drills").absolute()
 
 
 def _instant(text: str) -> datetime | None:
@@ -199,4 +226,4 @@ def _show_report(report: RestoreReport, request: Restore) -> None:
     console.print(f"objects           {found.num_objects}, {len(report.objects.copied)} came back")
     if report.moved_aside:
         console.print(f"moved aside       {report.moved_aside}")
-    console.print(f"restored to       {request.target.data_dir}")
+    console.print(f"restored to       {request.target}")

@@ -25,8 +25,7 @@ WIDE = 120
 _SHORT_ID = 8
 _TENANT_WIDTH, _WIDE_TENANT_WIDTH = 14, 32
 _MAX_TENANTS = 30
-_OTHER_LINES = 17
-"""Headings, rules and blank lines of a full screen."""
+_OTHER_LINES = 17  # headings, rules and blank lines of a full screen
 _MINUTE, _HOUR = 60, 3600
 _MIB = 1024**2
 

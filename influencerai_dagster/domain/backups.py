@@ -8,6 +8,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from influencerai_dagster.domain.base import Value
+from influencerai_dagster.domain.wal import (
+    DEFAULT_SEGMENT_BYTES,
+    Timeline,
+    position_of_lsn,
+    timeline_of,
+)
 
 FULL_EVERY = timedelta(hours=24)
 ANY_EVERY = timedelta(hours=6)
@@ -49,6 +55,8 @@ class BackupInfo(Value):
         size_bytes: what it takes on disk, without its WAL.
         begin_wal: first WAL segment that it needs.
         end_wal: last WAL segment that it needs to be consistent.
+        end_lsn: position in the WAL from which it is consistent, like "0/3000148".
+        segment_bytes: wal_segment_size of its server.
         parent_backup_id: what an incremental backup stands on.
         error: Barman's, of a failed one.
     """
@@ -61,6 +69,8 @@ class BackupInfo(Value):
     size_bytes: int = 0
     begin_wal: str | None = None
     end_wal: str | None = None
+    end_lsn: str | None = None
+    segment_bytes: int = DEFAULT_SEGMENT_BYTES
     parent_backup_id: str | None = None
     error: str | None = None
 
@@ -68,6 +78,12 @@ class BackupInfo(Value):
     def is_whole(self) -> bool:
         """Whether it can be restored: all its files are there, and its WAL is or is on its way."""
         return self.status in {BackupStatus.DONE, BackupStatus.WAITING_FOR_WALS}
+
+    def leads_to(self, timeline: Timeline) -> bool:
+        """Tell whether replaying a timeline from here is possible: it was not left before."""
+        if self.end_wal is None or self.end_lsn is None:
+            return True  # nothing is known of its place
+        return timeline.has(timeline_of(self.end_wal), position_of_lsn(self.end_lsn))
 
     @property
     def seconds(self) -> float:

@@ -103,6 +103,7 @@ def stack_environment(settings: Settings) -> dict[str, str]:
         "S3_KEY": s3.access_key,
         "S3_SECRET": s3.secret_key,
         "S3_BUCKET": settings.s3_bucket,
+        "S3_DISK": str(s3.root_dir / settings.s3_bucket),
         "S3_FORCE_PATH_STYLE": "true",
     }
     if "training_dir" not in settings.model_fields_set:

@@ -4,15 +4,12 @@ How processes are kept running is in supervisor.py, their variables are in envir
 """
 
 import shutil
-import socket
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
-
-import httpx
 
 from influencerai_dagster.api.dagster_graphql import CODE_LOCATION
 from influencerai_dagster.domain.sampling import VideoSampling
@@ -26,13 +23,13 @@ from influencerai_dagster.local.environment import (
     postgres_server,
     s3_server,
 )
+from influencerai_dagster.local.probes import answers, listens
 from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.local.supervisor import Service
 from influencerai_dagster.settings import Settings, process_environment
 
 PROJECT_DIR = Path(__file__).parents[2]
 DEFINITIONS_MODULE = "influencerai_dagster.definitions"
-_PROBE_SECONDS = 2.0
 
 LocationProblem = Callable[[str], str | None]
 
@@ -103,7 +100,7 @@ class Stack:
                 command=[sys.executable, "-m", f"{package}.comfyui", f"--port={port}", *arguments],
                 environment=self.environment,
                 prepare=self._write_models,
-                is_ready=lambda: _answers(f"http://{LOOPBACK}:{port}/system_stats"),
+                is_ready=lambda: answers(f"http://{LOOPBACK}:{port}/system_stats"),
                 port=port,
                 port_setting="LOCAL_COMFYUI_PORT",
             )
@@ -116,7 +113,7 @@ class Stack:
                     f"--port={openrouter_port}",
                 ],
                 environment=self.environment,
-                is_ready=lambda: _answers(f"http://{LOOPBACK}:{openrouter_port}/api/v1/models"),
+                is_ready=lambda: answers(f"http://{LOOPBACK}:{openrouter_port}/api/v1/models"),
                 port=openrouter_port,
                 port_setting="LOCAL_OPENROUTER_PORT",
             )
@@ -134,7 +131,7 @@ class Stack:
             ],
             environment=self.environment,
             prepare=self._write_models,
-            is_ready=lambda: _listens(code_port),
+            is_ready=lambda: listens(code_port),
             port=code_port,
             port_setting="LOCAL_CODE_SERVER_PORT",
             start_seconds=120,
@@ -223,21 +220,6 @@ def _pool_limits(settings: Settings) -> dict[str, int]:
         "video_generation": settings.queue_concurrency_video_gen,
         "lora_training": settings.queue_concurrency_lora_training,
     }
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=_PROBE_SECONDS, trust_env=False).is_success
-    except httpx.TransportError:
-        return False
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection((LOOPBACK, port), timeout=_PROBE_SECONDS).close()
-    except OSError:
-        return False
-    return True
 
 
 def _script(name: str) -> str:

@@ -1,15 +1,14 @@
 """The local stack while it is down: its settings, and its S3 server alone, for a restore."""
 
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from influencerai_dagster.local.environment import (
-    LOOPBACK,
     has_secrets,
     s3_server,
     stack_environment,
 )
+from influencerai_dagster.local.probes import listens
 from influencerai_dagster.local.supervisor import Supervisor
 from influencerai_dagster.settings import Settings, load_settings, process_environment
 
@@ -35,7 +34,7 @@ def with_object_store(own: Settings) -> Iterator[Settings]:
         yield own
         return
     settings = own if own.s3_endpoint else _stack_settings(own, stack)
-    if _answers(own.local_s3_port):
+    if listens(own.local_s3_port):
         yield settings
         return
     service = s3_server(own).service(process_environment(), port_setting="LOCAL_S3_PORT")
@@ -54,9 +53,3 @@ def _stack_settings(own: Settings, stack: Mapping[str, str]) -> Settings:
             if name in Settings.model_fields and name not in own.model_fields_set
         }
     )
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((LOOPBACK, port)) == 0

@@ -17,6 +17,7 @@ from influencerai_dagster.domain.jobs import prompt_id
 from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
 from influencerai_dagster.domain.object_paths import output_key, workflow_key
 from influencerai_dagster.engines.comfyui.fleet import Fleet
+from influencerai_dagster.engines.comfyui.progress import RenderProgress
 from influencerai_dagster.engines.comfyui.runs import RenderResult
 from influencerai_dagster.engines.comfyui.server import Server
 from influencerai_dagster.engines.comfyui.templates import (
@@ -26,7 +27,6 @@ from influencerai_dagster.engines.comfyui.templates import (
     shipped_template_names,
 )
 from influencerai_dagster.engines.comfyui.values import QueueState, RunStatus, SystemStats
-from influencerai_dagster.engines.comfyui.waiting import RenderProgress
 from influencerai_dagster.errors import (
     InfluencerAIError,
     ObjectNotFoundError,

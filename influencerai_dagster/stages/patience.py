@@ -1,5 +1,6 @@
 """Waiting for a server that is away for a moment, where starting over would cost hours of GPU."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ Result = TypeVar("Result")
 
 PATIENCE_SECONDS = 600.0
 _LONGEST_PAUSE_SECONDS = 30.0
+_log = logging.getLogger(__name__)
 
 
 def patiently(
@@ -38,7 +40,7 @@ def patiently(
         on_full: called each time that there is no space.
     """
     deadline = time.monotonic() + patience_seconds
-    pause_seconds = 1.0
+    pause_seconds, is_told = 1.0, False
     while True:
         try:
             return function()
@@ -49,7 +51,10 @@ def patiently(
             if sleep(pause_seconds):
                 raise
             deadline = time.monotonic() + patience_seconds
-        except TransientError:
+        except TransientError as error:
+            if not is_told:
+                _log.warning("%s; trying again for %.0f minutes", error, patience_seconds / 60)
+                is_told = True
             if time.monotonic() + pause_seconds > deadline or sleep(pause_seconds):
                 raise
         pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)

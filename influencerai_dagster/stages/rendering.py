@@ -1,7 +1,7 @@
 """Draining the job ledger: what pictures and clips share.
 
 How one picture or one clip is made lives in stages/images.py and stages/videos.py, whose turn it is
-in catalog/ledger/scheduling.py.
+in catalog/ledger/scheduling.py, for how long in turns.py.
 """
 
 import logging
@@ -28,10 +28,10 @@ from influencerai_dagster.stages.job_work import JobWorker, Renderer
 from influencerai_dagster.stages.leases import LeaseKeeper
 from influencerai_dagster.stages.patience import PATIENCE_SECONDS
 from influencerai_dagster.stages.storage_pauses import try_resume
+from influencerai_dagster.stages.turns import Turn, is_drained
 
 _POLL_SECONDS = 1.0
 _CLAIM_PAUSE_SECONDS = 0.05
-_ASK_SECONDS = 5.0
 _STOP_SECONDS = 20.0
 
 _log = logging.getLogger(__name__)
@@ -92,11 +92,12 @@ class _Draining:
         self._has_work = True
         self._is_cut_off = False
         self._pause: StoragePause | None = None
-        self._started = self._busy_at = self._reached_at = time.monotonic()
-        self._claimed_at = self._polled_at = self._asked_at = 0.0
+        self._turn = Turn(worker.engine, place, rules)
+        self._busy_at = self._reached_at = time.monotonic()
+        self._claimed_at = self._polled_at = 0.0
 
     def run(self) -> DrainReport:
-        if not self._own_jobs and self._is_drained():
+        if not self._own_jobs and is_drained(self._engine, self._place):
             self._report.gave_way = True
             return self._report
         num_threads = len(list(self._farm.fleet)) * (MAX_DEPTH + 1)
@@ -122,21 +123,6 @@ class _Draining:
                     self._collect()
             finally:
                 self._give_back()
-
-    def _is_drained(self) -> bool:
-        """Look whether another run came first: it renders what this one was started for.
-
-        One that was killed a moment ago looks alive for a few seconds.
-        """
-        deadline = time.monotonic() + ledger.LIVE_SECONDS + _POLL_SECONDS
-        with suppress(TransientError):
-            while time.monotonic() < deadline:
-                with transaction(self._engine) as session:
-                    if not ledger.is_drained_by_another(session, self._place):
-                        return False
-                time.sleep(_POLL_SECONDS / 4)
-            return True
-        return False
 
     def _held(self) -> dict[UUID, HeldLease]:
         held = {}
@@ -219,12 +205,13 @@ class _Draining:
                 "this run was taken for dead, because its heartbeat stopped: its jobs went back to "
                 "the ledger, and another run goes on with them"
             )
-        self._give_way()
+        is_idle = not self._running and time.monotonic() - self._busy_at >= _POLL_SECONDS
+        self._report.gave_way = self._report.gave_way or self._turn.is_over(is_idle=is_idle)
         if self._running:
             return False
         has_lingered = time.monotonic() - self._busy_at >= self._rules.linger_seconds
-        is_idle = has_lingered and not self._has_work
-        return self._report.gave_way or (is_idle and not self._has_own_work())
+        is_done = has_lingered and not self._has_work
+        return self._report.gave_way or (is_done and not self._has_own_work())
 
     def _has_own_work(self) -> bool:
         if not self._own_jobs:
@@ -234,24 +221,6 @@ class _Draining:
                 return ledger.has_active(session, self._place.kind, self._own_jobs)
         except TransientError:
             return True
-
-    def _give_way(self) -> None:
-        """Claim no more if runs wait for this one's place and it had its time."""
-        now = time.monotonic()
-        if self._report.gave_way or now - self._asked_at < _ASK_SECONDS:
-            return
-        self._asked_at = now
-        if now - self._started >= self._rules.longest_seconds:
-            self._report.gave_way = True
-            return
-        num_waiting = self._rules.num_waiting()
-        is_idle = not self._running and now - self._busy_at >= _POLL_SECONDS
-        if not num_waiting or not (is_idle or now - self._started >= self._rules.slice_seconds):
-            return
-        with suppress(TransientError), transaction(self._engine) as session:
-            # As many give way as wait, those first whose tenants had the most.
-            is_first = ledger.num_drains_with_more(session, self._place) < num_waiting
-            self._report.gave_way = is_idle or is_first
 
     def _give_back(self) -> None:
         """Return all leases, then stop the prompts, and wait for no server that does not answer."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from influencerai_dagster.domain.manifests.outputs import StoredFile
+from influencerai_dagster.errors import PermanentError
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -62,3 +63,22 @@ def sha256_of_body(body: "StreamingBody", write: Callable[[bytes], object]) -> s
         digest.update(chunk)
         write(chunk)
     return digest.hexdigest()
+
+
+def check_size(bucket: str, stored: StoredFile, size_bytes: int) -> None:
+    """Raise PermanentError if an object has another size than its manifest says."""
+    if size_bytes != stored.size_bytes:
+        raise _not_as_named(bucket, stored, f"{size_bytes} bytes", f"{stored.size_bytes} bytes")
+
+
+def check_hash(bucket: str, stored: StoredFile, sha256: str) -> None:
+    """Raise PermanentError if an object has another content than its manifest says."""
+    if sha256 != stored.sha256:
+        raise _not_as_named(bucket, stored, f"SHA-256 {sha256}", stored.sha256)
+
+
+def _not_as_named(bucket: str, stored: StoredFile, found: str, expected: str) -> PermanentError:
+    return PermanentError(
+        f"{stored.object_key!r} in bucket {bucket!r} is not what its manifest says: "
+        f"found {found}, expected {expected}; restore the object from the backup"
+    )

@@ -19,12 +19,15 @@ from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.contents import (
     ObjectInfo,
+    check_hash,
+    check_size,
     content_type_of,
     describe,
     object_info,
     sha256_of_body,
 )
 from influencerai_dagster.storage.errors import client_error, status_code, translated_errors
+from influencerai_dagster.storage.full_disks import full_disk_told
 from influencerai_dagster.storage.parallel import map_in_threads
 from influencerai_dagster.storage.uploads import ObjectExistsError, upload
 
@@ -46,12 +49,16 @@ class ObjectStore:
         client: from client.py, or any boto3 S3 client with its Config.
         bucket: S3_BUCKET; it must exist (`ensure_bucket` is for the local stack).
         max_workers: threads of `map`.
+        disk: S3_DISK, for servers that do not say when they are full.
     """
 
-    def __init__(self, client: "S3Client", bucket: str, *, max_workers: int = 8) -> None:
+    def __init__(
+        self, client: "S3Client", bucket: str, *, max_workers: int = 8, disk: Path | None = None
+    ) -> None:
         self.client = client
-        self.bucket = bucket
         self._max_workers = max_workers
+        self._disk = disk
+        self.bucket = bucket
         self._bucket_was_seen = False
 
     def put_new(
@@ -86,7 +93,7 @@ class ObjectStore:
 
     def put_latest(self, key: str, data: bytes) -> StoredFile:
         """Write or overwrite an object: for pointers to the newest version, and for uploads."""
-        with translated_errors("put", self.bucket, key):
+        with full_disk_told(self._disk, len(data)), translated_errors("put", self.bucket, key):
             self.client.put_object(
                 Bucket=self.bucket, Key=key, Body=data, ContentType=content_type_of(key)
             )
@@ -107,9 +114,9 @@ class ObjectStore:
         with translated_errors("get", self.bucket, stored.object_key):
             response = self.client.get_object(Bucket=self.bucket, Key=stored.object_key)
             with closing(response["Body"]) as body:  # unread, it would keep its connection
-                self._check_size(stored, response["ContentLength"])
+                check_size(self.bucket, stored, response["ContentLength"])
                 data = body.read()
-        self._check_hash(stored, hashlib.sha256(data).hexdigest())
+        check_hash(self.bucket, stored, hashlib.sha256(data).hexdigest())
         return data
 
     def download(self, key: str, path: Path, *, expected: StoredFile | None) -> None:
@@ -126,11 +133,11 @@ class ObjectStore:
                 response = self.client.get_object(Bucket=self.bucket, Key=key)
                 with closing(response["Body"]) as body:
                     if expected is not None:
-                        self._check_size(expected, response["ContentLength"])
+                        check_size(self.bucket, expected, response["ContentLength"])
                     with part.open("xb") as file:
                         sha256 = sha256_of_body(body, file.write)
                 if expected is not None:
-                    self._check_hash(expected, sha256)
+                    check_hash(self.bucket, expected, sha256)
                 part.replace(path)
             finally:
                 part.unlink(missing_ok=True)
@@ -158,9 +165,8 @@ class ObjectStore:
             pages = self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=prefix, Delimiter="/"
             )
-            return sorted(
-                item["Prefix"] for page in pages for item in page.get("CommonPrefixes", [])
-            )
+            found = (item["Prefix"] for page in pages for item in page.get("CommonPrefixes", []))
+            return sorted(found)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield every object below `prefix`, page by page; a page that fails raises."""
@@ -204,18 +210,17 @@ class ObjectStore:
 
     def _upload(self, stored: StoredFile, data: bytes | Path, content_type: str | None) -> bool:
         """Write an object; False if another writer was first, or may have been."""
-        key = stored.object_key
+        key, media_type = stored.object_key, content_type or content_type_of(stored.object_key)
+        told = full_disk_told(self._disk, stored.size_bytes)
         try:
-            with translated_errors("put", self.bucket, key):
-                etag = upload(
-                    self.client, self.bucket, key, data, content_type or content_type_of(key)
-                )
+            with told, translated_errors("put", self.bucket, key):
+                etag = upload(self.client, self.bucket, key, data, media_type)
         except ObjectExistsError:
             return False
         info = self.head(key)
-        return (
-            info is not None and info.size_bytes == stored.size_bytes and etag in {None, info.etag}
-        )
+        if info is None or info.size_bytes != stored.size_bytes:
+            return False
+        return etag in {None, info.etag}
 
     def _check_same_is_there(self, stored: StoredFile) -> None:
         """Compare what is there with what belongs there, byte for byte."""
@@ -243,21 +248,6 @@ class ObjectStore:
             if status_code(error) != _NOT_FOUND:
                 raise
             error.response["Error"]["Code"] = "NoSuchBucket"
-            raise client_error(
-                error, f"S3 head of {key!r} in bucket {self.bucket!r}", self.bucket
-            ) from error
+            what = f"S3 head of {key!r} in bucket {self.bucket!r}"
+            raise client_error(error, what, self.bucket) from error
         self._bucket_was_seen = True
-
-    def _check_size(self, stored: StoredFile, size_bytes: int) -> None:
-        if size_bytes != stored.size_bytes:
-            self._refuse(stored, f"{size_bytes} bytes", f"{stored.size_bytes} bytes")
-
-    def _check_hash(self, stored: StoredFile, sha256: str) -> None:
-        if sha256 != stored.sha256:
-            self._refuse(stored, f"SHA-256 {sha256}", stored.sha256)
-
-    def _refuse(self, stored: StoredFile, found: str, expected: str) -> None:
-        raise PermanentError(
-            f"{stored.object_key!r} in bucket {self.bucket!r} is not what its manifest says: "
-            f"found {found}, expected {expected}; restore the object from the backup"
-        )

@@ -15,11 +15,12 @@ import psycopg2
 from dagster_postgres import DagsterPostgresStorage
 
 from influencerai_dagster.backup.barman import BarmanServer
+from influencerai_dagster.backup.both_databases import BothDatabases
+from influencerai_dagster.backup.data_dir_target import DataDirTarget
 from influencerai_dagster.backup.objects import copy_objects
 from influencerai_dagster.backup.places import BackupTarget, Bucket
-from influencerai_dagster.backup.recovery import choose
 from influencerai_dagster.backup.restore import Assets, Restore
-from influencerai_dagster.backup.restore_target import RestoreTarget
+from influencerai_dagster.backup.restore_source import choose
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.datasets import record_dataset
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
@@ -74,14 +75,16 @@ class BackedUp:
         assets: Assets | None = None,
     ) -> Restore:
         return Restore(
-            recovery=choose(self.barman, instant, datetime.now(UTC)),
-            target=RestoreTarget(into),
-            database_url=self.database_url,
-            dagster_url=self.dagster_url,
-            bin_dir=programs_dir(),
+            source=choose(self.barman, instant, datetime.now(UTC)),
+            target=DataDirTarget(into, self.databases),
             assets=assets or self.assets,
+            to=instant,
             is_forced=is_forced,
         )
+
+    @property
+    def databases(self) -> BothDatabases:
+        return BothDatabases(self.database_url, self.dagster_url)
 
     @property
     def assets(self) -> Assets:

@@ -10,6 +10,7 @@ import pytest
 from influencerai_dagster.backup.places import Bucket
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.backup.backed_up import BackedUp, backed_up_system
+from influencerai_dagster_tests.backup.dumped import Dumped, dumped_system
 from influencerai_dagster_tests.conftest import S3Server, rclone_server
 
 
@@ -39,6 +40,12 @@ def backed_up(servers_dir: Path, s3_server: S3Server) -> Iterator[BackedUp]:
     """A system with backups; tests read it and break only copies of it."""
     with backed_up_system(servers_dir / "backed-up", s3_server) as system:
         yield system
+
+
+@pytest.fixture(scope="session")
+def dumped(backed_up: BackedUp, servers_dir: Path) -> Dumped:
+    """The same system with dumps; tests read them and break only copies."""
+    return dumped_system(backed_up, servers_dir / "dumps")
 
 
 @pytest.fixture

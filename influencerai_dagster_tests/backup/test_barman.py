@@ -88,7 +88,7 @@ def test_both_databases_come_back_as_they_were_before_a_table_was_dropped(
     assert chosen.parent_backup_id == full.backup_id
     assert chosen.size_bytes < full.size_bytes / 3
     into = servers_dir / "restored"
-    barman.recover(chosen.backup_id, moment, into)
+    barman.recover(chosen.backup_id, moment, into, timeline=1)
 
     with started(into, database_server.postgres.password) as restored:
         rows = {
@@ -109,7 +109,7 @@ def test_without_a_target_the_last_row_that_was_received_comes_back(
     (partial,) = database_server.barman.folder.glob("streaming/*.partial")
     wait_for(lambda: word.encode() in partial.read_bytes())
     into = servers_dir / "restored-last"
-    database_server.barman.recover(full.backup_id, None, into)
+    database_server.barman.recover(full.backup_id, None, into, timeline=1)
     with started(into, database_server.postgres.password) as restored:
         assert execute(restored.url("dagster"), "SELECT text FROM last") == [(word,)]
 
@@ -196,7 +196,7 @@ def test_without_a_receiver_the_refusal_says_what_is_missing(
 
 def test_what_is_not_there_is_named(database_server: DatabaseServer, tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="Unknown backup '20200101T000000'"):
-        database_server.barman.recover("20200101T000000", None, tmp_path / "into")
+        database_server.barman.recover("20200101T000000", None, tmp_path / "into", timeline=1)
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
+from types import MappingProxyType
 
 import psycopg2
 import pytest
@@ -16,6 +17,7 @@ from dagster_postgres import DagsterPostgresStorage
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.objects import copy_objects
+from influencerai_dagster.backup.pg_dump import PgDumps
 from influencerai_dagster.backup.places import BackupTarget
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.domain.backups import BackupKind
@@ -28,7 +30,7 @@ from influencerai_dagster.local.environment import (
     s3_server,
     write_stack_env,
 )
-from influencerai_dagster.local.postgres import programs_dir
+from influencerai_dagster.local.postgres import SUPERUSER, PostgresServer, programs_dir
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Supervisor
 from influencerai_dagster.settings import Settings, load_settings, process_environment
@@ -36,6 +38,7 @@ from influencerai_dagster_tests.backup.backed_up import clock, execute
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "disaster-recovery.md"
 INSTANT = "2026-11-20T03:00Z"
+NEW_SERVER = "postgresql://admin@new-server:5432/"
 WAIT_SECONDS = 60
 
 
@@ -98,7 +101,14 @@ class LocalStack:
             postgres_bin_dir=programs_dir(),
         )
 
-    def run(self, heading: str, instant: datetime | None = None) -> str:
+    def run(
+        self,
+        heading: str,
+        instant: datetime | None = None,
+        *,
+        new_server: str = NEW_SERVER,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
         """Run the commands below a heading as a person in the project's folder does."""
         output = ""
         environment = {
@@ -108,9 +118,11 @@ class LocalStack:
             "LOCAL_S3_PORT": str(self.settings.local_s3_port),
             "BACKUP_TARGET": str(self.target),
             "COLUMNS": "200",
+            **settings,
         }
         for line in commands(heading):
             shown = line.replace(INSTANT, instant.isoformat() if instant else INSTANT)
+            shown = shown.replace(NEW_SERVER, new_server)
             done = subprocess.run(
                 ["bash", "-euc", shown],
                 cwd=self.folder,
@@ -163,8 +175,17 @@ def stack(servers_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalS
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture
+def new_server(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
+    yield postgres_server
+    for name in ("influencerai", "dagster"):
+        execute(postgres_server.url(), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
 @pytest.mark.timeout(600)
-def test_a_person_who_follows_the_runbook_gets_everything_back(stack: LocalStack) -> None:
+def test_a_person_who_follows_the_runbook_gets_everything_back(
+    stack: LocalStack, new_server: PostgresServer
+) -> None:
     data_dir = stack.settings.data_dir
     bucket = data_dir / stack.settings.s3_bucket
     with stack.up():
@@ -188,6 +209,20 @@ def test_a_person_who_follows_the_runbook_gets_everything_back(stack: LocalStack
         assert execute(stack.database_url, "SELECT answer FROM precious") == "42"
         with pytest.raises(psycopg2.errors.UndefinedTable):
             execute(stack.database_url, "SELECT count(*) FROM later")
+        (bucket / "kept.txt").unlink()
+        PgDumps(
+            data_dir / "backups",
+            (stack.database_url, stack.environment["DAGSTER_DATABASE_URL"]),
+            postgres_bin_dir=programs_dir(),
+        ).backup(BackupKind.DUMP)
+        said = stack.run(
+            "E. Into a server that runs",
+            new_server=f"postgresql://{SUPERUSER}@127.0.0.1:{new_server.port}/",
+            settings={"BACKUP_DATABASE_MODE": "pg_dump", "PGPASSWORD": new_server.password},
+        )
+        assert "nothing was done: --dry-run" in said
+        assert (bucket / "kept.txt").read_text() == "kept"
+        assert execute(new_server.url("influencerai"), "SELECT answer FROM precious") == "42"
         stack.run("Afterwards")
         execute(stack.database_url, "CREATE TABLE after_the_restore ()")
         now = datetime.now(UTC)

@@ -8,18 +8,15 @@ from pathlib import Path
 import pytest
 
 from influencerai_dagster.backup.drill import Drill, DrillReport, drill_history, run_drill
-from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster_tests.backup.backed_up import BackedUp
 
 
 def drill_of(system: BackedUp, scratch: Path) -> Drill:
     return Drill(
-        server=system.barman,
+        backups=system.barman,
+        databases=system.databases,
         target=system.target,
         scratch_dir=scratch / "drills",
-        database_url=system.database_url,
-        dagster_url=system.dagster_url,
-        bin_dir=programs_dir(),
     )
 
 

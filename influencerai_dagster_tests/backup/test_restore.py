@@ -14,13 +14,16 @@ import psutil
 import pytest
 
 from influencerai_dagster.backup.places import Bucket
-from influencerai_dagster.backup.recovery import choose
 from influencerai_dagster.backup.restore import Assets, plan, run_restore
+from influencerai_dagster.backup.restore_source import choose
 from influencerai_dagster.backup.restored_server import RestoredServer
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster_tests.backup.backed_up import BackedUp, execute
+from influencerai_dagster_tests.backup.dumped import wait_until
 from influencerai_dagster_tests.conftest import S3Server
+
+WAL_PAGE_BYTES = 8192
 
 
 def answers(system: BackedUp, into: Path, *statements: str) -> list[str]:
@@ -70,6 +73,24 @@ def test_an_instant_after_the_last_transaction_is_the_end_of_the_wal(
     instant = datetime.now(UTC) - timedelta(milliseconds=1)
     report = run_restore(backed_up.restore(scratch / "restored", instant), print)
     assert report.verification.rows["loras"] == 9
+
+
+def test_wal_that_ends_with_a_page_is_restored_to_its_end(
+    backed_up: BackedUp, scratch: Path
+) -> None:
+    (received,) = backed_up.barman.folder.glob("streaming/*.partial")
+    execute(backed_up.database_url, "CREATE TABLE many_pages AS SELECT generate_series(1, 9999)")
+    wait_until(lambda: len(received.read_bytes().rstrip(b"\0")) > 9 * WAL_PAGE_BYTES)
+    system = backed_up.copied(scratch / "copy")
+    (path,) = system.barman.folder.glob("streaming/*.partial")
+    data = path.read_bytes()
+    end = len(data.rstrip(b"\0")) // WAL_PAGE_BYTES * WAL_PAGE_BYTES
+    path.unlink()  # it is shared with the system's own
+    path.write_bytes(data[:end].ljust(len(data), b"\0"))
+    report = run_restore(system.restore(scratch / "restored", None), print)
+    assert report.verification.rows["loras"] == 9
+    log = (scratch / "restored.restoring.log").read_text()
+    assert "invalid magic number 0000" in log
 
 
 def test_an_object_that_no_backup_has_is_named_and_the_database_is_in_its_place(
@@ -131,7 +152,7 @@ def test_what_is_there_is_left_alone_without_force_and_moved_aside_with_it(
     assert [path.name for path in into.iterdir()] == ["mine"]
     report = run_restore(replace(request, is_forced=True), print)
     assert report.moved_aside is not None
-    assert [path.name for path in report.moved_aside.iterdir()] == ["mine"]
+    assert [path.name for path in Path(report.moved_aside).iterdir()] == ["mine"]
     assert (into / "PG_VERSION").exists()
 
 
@@ -158,11 +179,11 @@ def test_another_restore_into_the_same_folder_has_to_wait_for_the_end_of_the_fir
 
 
 KILLED_AT = {
-    "while it checks": "checking every file",
-    "while it copies": "copying it to",
-    "while it replays": "replaying to",
-    "while objects come back": "copying objects",
-    "while it compares": "comparing every object",
+    "while it checks": "check every file",
+    "while it copies": "copy it to",
+    "while it replays": "start PostgreSQL there",
+    "while objects come back": "copy objects",
+    "while it compares": "verify",
 }
 
 
@@ -185,7 +206,7 @@ def test_a_restore_that_was_killed_goes_on_when_it_is_asked_for_again(
     if child == 0:  # a process of its own, that dies as `kill -9` ends it
 
         def die() -> None:
-            while words == KILLED_AT["while it copies"] and not request.target.draft.exists():
+            while words == KILLED_AT["while it copies"] and not request.target.has_draft():
                 time.sleep(0.001)
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -201,7 +222,7 @@ def test_a_restore_that_was_killed_goes_on_when_it_is_asked_for_again(
     said: list[str] = []
     report = run_restore(request, said.append)
     assert report.verification.problems == []
-    if "copying it to" not in words and "checking" not in words:
-        assert not any(line.startswith("checking every file") for line in said)
+    if words not in {KILLED_AT["while it copies"], KILLED_AT["while it checks"]}:
+        assert not any(line.startswith("check every file") for line in said)
     assert answers(backed_up, killed_restore, "SELECT answer FROM precious") == ["42"]
     assert not request.target.journal_path.exists()

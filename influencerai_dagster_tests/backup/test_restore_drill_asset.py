@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import dagster as dg
 import pytest
@@ -24,8 +25,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def resource_of(system: BackedUp) -> RestoreDrillResource:
-    place = system.place
+def resource_of(
+    system: BackedUp, mode: Literal["barman", "pg_dump"] = "barman", home: Path | None = None
+) -> RestoreDrillResource:
+    place, home = system.place, home or system.barman.home
     s3 = PathStyleS3Resource(
         endpoint_url=place.endpoint_url,
         aws_access_key_id=place.access_key,
@@ -33,8 +36,8 @@ def resource_of(system: BackedUp) -> RestoreDrillResource:
     )
     return RestoreDrillResource(
         database_backups=DatabaseBackupResource(
-            mode="barman",
-            home=str(system.barman.home),
+            mode=mode,
+            home=str(home),
             database_url=system.database_url,
             dagster_database_url=system.dagster_url,
             backup_database_url=system.postgres.url(),
@@ -50,7 +53,7 @@ def resource_of(system: BackedUp) -> RestoreDrillResource:
             region="us-east-1",
             encryption_key="",
             bandwidth_limit="",
-            home=str(system.barman.home),
+            home=str(home),
             recovery_window_days=30,
         ),
     )

@@ -1,15 +1,30 @@
+import shutil
+import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from botocore.exceptions import ClientError
 
+from influencerai_dagster.errors import InsufficientStorageError
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.processes import free_port
+from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.conftest import S3Server, running
 
 SEEN_SECONDS = 5.0
+SMALL_DISK = (
+    'mount -t tmpfs -o size=1m t "$0" && mkdir "$0/assets" && echo $$ >"$0.pid" && exec "$@"'
+)
+UNSHARE = ("unshare", "--mount", "--map-root-user")
+
+
+def _may_mount() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture
@@ -67,3 +82,25 @@ def test_shows_only_the_buckets_it_was_given(servers_dir: Path) -> None:
         assert [bucket["Name"] for bucket in client.list_buckets()["Buckets"]] == ["assets"]
         with pytest.raises(ClientError, match="NoSuchBucket"):
             client.get_object(Bucket="postgres", Key="PG_VERSION")
+
+
+@pytest.mark.skipif(not _may_mount(), reason="this user may not mount a small disk")
+@pytest.mark.parametrize("size_bytes", [2_000_000, 40_000_000], ids=["one part", "many parts"])
+def test_a_full_disk_is_insufficient_storage(servers_dir: Path, size_bytes: int) -> None:
+    root = servers_dir / f"small-disk-{size_bytes}"
+    root.mkdir()
+    big = root.with_suffix(".bin")
+    big.write_bytes(b"x" * size_bytes)
+    server = ObjectStoreServer(root, free_port(), "test-access", "secret")
+    service = server.service({})
+    command = [*UNSHARE, "sh", "-c", SMALL_DISK, str(root), *service.command]
+    with running(replace(service, command=command), servers_dir):
+        client = S3Server("rclone", server.endpoint_url, "test-access", "secret", root).client()
+        process = root.with_name(f"{root.name}.pid").read_text().strip()
+        store = ObjectStore(client, "assets", disk=Path(f"/proc/{process}/root/{root}"))
+        store.put_new("a", b"fits")
+        with pytest.raises(InsufficientStorageError, match="free space on the object store"):
+            store.put_new("b", big)
+        with pytest.raises(InsufficientStorageError, match="free space on the object store"):
+            store.put_latest("c", b"x" * 2_000_000)
+        assert store.get("a") == b"fits"

@@ -13,6 +13,7 @@ from functools import partial
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.news_hub import NewsHub
+from influencerai_dagster.engines.comfyui.progress import RenderProgress
 from influencerai_dagster.engines.comfyui.progress_socket import NewsSource, ProgressSocket
 from influencerai_dagster.engines.comfyui.values import (
     HistoryEntry,
@@ -21,7 +22,7 @@ from influencerai_dagster.engines.comfyui.values import (
     RunStatus,
     Workflow,
 )
-from influencerai_dagster.engines.comfyui.waiting import RenderProgress, RunWatch, locate
+from influencerai_dagster.engines.comfyui.waiting import RunWatch, locate
 from influencerai_dagster.errors import (
     InfluencerAIError,
     InsufficientStorageError,

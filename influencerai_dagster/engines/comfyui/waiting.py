@@ -7,11 +7,11 @@ runs.py. Source: comfyui/PROTOCOL.md, points 2, 9 to 11, 17 to 19 and 22.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.comfyui.progress import ProgressTeller, RenderProgress
 from influencerai_dagster.engines.comfyui.progress_socket import (
     Abandoned,
     LookNow,
@@ -27,28 +27,6 @@ from influencerai_dagster.errors import TransientError
 
 _RECONNECT_SECONDS = 10.0
 _MAX_FAILED_CHECKS = 3
-
-
-@dataclass(frozen=True)
-class RenderProgress:
-    """How far one node of a run is.
-
-    Attributes:
-        node_class: empty for a node that ComfyUI made itself while running.
-        preview_image: JPEG or PNG of what the sampler has so far, if this is news of that.
-    """
-
-    prompt_id: str
-    node_id: str
-    node_class: str
-    value: float
-    max: float
-    preview_image: bytes | None = None
-
-    @property
-    def fraction(self) -> float:
-        """How much of this node's work is done, 0 to 1."""
-        return min(max(self.value / self.max, 0.0), 1.0) if self.max > 0 else 0.0
 
 
 def locate(client: ComfyUIClient, prompt_id: str) -> HistoryEntry | QueueState | None:
@@ -98,7 +76,6 @@ class RunWatch:
         on_progress: Callable[[RenderProgress], None] | None,
     ) -> None:
         self._client = client
-        self._workflow = workflow
         self._prompt_id = prompt_id
         self._open_news = open_news
         self._socket = self._first_socket(is_bystander=is_bystander)
@@ -106,13 +83,12 @@ class RunWatch:
         self._started: float | None = None
         self._silence_seconds = silence_seconds
         self._is_bystander = self._is_adopted = is_bystander
-        self._on_progress = on_progress
+        self._progress = ProgressTeller(workflow, on_progress) if on_progress else None
         self._next_check = time.monotonic() + silence_seconds
         self._failed_checks = 0
         self._num_prompts = 0
         self._idle_head: str | None = None
         self._idle_since = 0.0
-        self._last_progress: RenderProgress | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -199,24 +175,9 @@ class RunWatch:
                 return time.monotonic() >= self._next_check
         self._note_start()
         self._next_check = time.monotonic() + self._silence_seconds
-        if isinstance(news, NodeProgress | PreviewImage):
-            self._report(news)
+        if isinstance(news, NodeProgress | PreviewImage) and self._progress is not None:
+            self._progress.tell(news)
         return isinstance(news, RunEnded)
-
-    def _report(self, news: NodeProgress | PreviewImage) -> None:
-        if self._on_progress is None:
-            return
-        if isinstance(news, NodeProgress):
-            node_class = str(self._workflow.get(news.node_id, {}).get("class_type", ""))
-            progress = RenderProgress(
-                news.prompt_id, news.node_id, node_class, news.value, news.maximum
-            )
-            # Servers tell each step twice, as `progress` and as `progress_state`.
-            if progress != self._last_progress:
-                self._last_progress = progress
-                self._on_progress(progress)
-        elif self._last_progress is not None:
-            self._on_progress(replace(self._last_progress, preview_image=news.content))
 
     def _look(self) -> HistoryEntry | None:
         """Read history and queue; raise if the prompt is lost or nothing executes."""

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from influencerai_dagster.backup.objects import OBJECTS, ObjectBackupReport, copy_all
-from influencerai_dagster.backup.rclone import CopyProgress
+from influencerai_dagster.backup.object_history import OBJECTS
+from influencerai_dagster.backup.objects import ObjectBackupReport, copy_all
+from influencerai_dagster.backup.rclone_log import CopyProgress
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, Metadata, table
 from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource

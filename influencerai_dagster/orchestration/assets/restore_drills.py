@@ -41,11 +41,11 @@ class RestoreDrillConfig(dg.Config):
     pool=RESTORE_DRILL_POOL,
     description=(
         "The proof that backups work: a random moment that the last full backup reaches is "
-        "restored into scratch space, every row is read, every object that the catalog names is "
-        "compared by its hash, and everything is removed again.\n\nMade from the backups alone, "
-        "not from what runs. It has no partitions. A schedule materializes it every Sunday; do it "
-        "by hand after a change of the backups. The plot shows how long a restore takes (RTO) and "
-        "what a loss would cost (RPO)."
+        "restored into scratch space (where there are dumps alone, the newest one), every row is "
+        "read, every object that the catalog names is compared by its hash, and everything is "
+        "removed again.\n\nMade from the backups alone, not from what runs. It has no partitions. "
+        "A schedule materializes it every Sunday; do it by hand after a change of the backups. The "
+        "plot shows how long a restore takes (RTO) and what a loss would cost (RPO)."
     ),
     check_specs=[
         dg.AssetCheckSpec(
@@ -67,7 +67,7 @@ def restore_drill(
     for problem in report.problems:
         context.log.error(problem)
     return dg.MaterializeResult(
-        metadata=_metadata(report, drill_history(drill.server.home)),
+        metadata=_metadata(report, drill_history(drill.backups.home)),
         check_results=[
             dg.AssetCheckResult(
                 check_name=CHECK,
@@ -99,6 +99,7 @@ def _metadata(report: DrillReport, history: Sequence[DrillReport]) -> Metadata:
     points = [(item.at, item.rto_seconds, item.rpo_seconds, item.is_sound) for item in shown]
     plot = drill_history_png(points, rto_goal=RTO_GOAL_SECONDS, rpo_goal=RPO_GOAL_SECONDS)
     return {
+        "history": picture(plot, "RTO and RPO of all drills"),
         "instant": report.instant.isoformat() if report.instant else "none",
         "backup_id": report.backup_id or "none",
         "rto_seconds": report.rto_seconds,
@@ -109,6 +110,7 @@ def _metadata(report: DrillReport, history: Sequence[DrillReport]) -> Metadata:
         "steps": table(
             [{"step": name, "seconds": round(s, 2)} for name, s in report.seconds_by_step.items()]
         ),
-        "rows_by_table": table([{"table": name, "rows": n} for name, n in report.rows.items()]),
-        "history": picture(plot, "RTO and RPO of all drills"),
+        "rows_by_table": table(
+            [{"table": name, "rows": n} for name, n in sorted(report.rows.items())]
+        ),
     }

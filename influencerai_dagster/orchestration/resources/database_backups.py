@@ -7,7 +7,6 @@ import dagster as dg
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.databases import (
-    DatabaseBackups,
     check_same_server,
     no_incremental_because,
 )
@@ -42,7 +41,7 @@ class DatabaseBackupResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """What a full backup is called here."""
         return BackupKind.DUMP if self.mode == "pg_dump" else BackupKind.FULL
 
-    def backups(self) -> DatabaseBackups:
+    def backups(self) -> BarmanServer | PgDumps:
         """Return the backups as backup/ takes them."""
         if self.mode == "barman":
             return self._server()

@@ -1,6 +1,7 @@
 """S3 for ops and IO managers: dagster-aws's resource with our client settings."""
 
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
@@ -37,15 +38,18 @@ class ObjectStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg] # 
     Attributes:
         s3: how the bucket is reached.
         bucket: S3_BUCKET.
+        disk: S3_DISK.
     """
 
     s3: PathStyleS3Resource
     bucket: str
+    disk: str | None = None
 
     @cached_property
     def store(self) -> ObjectStore:
         """The object store."""
-        return ObjectStore(self.s3.get_client(), self.bucket)
+        disk = Path(self.disk) if self.disk else None
+        return ObjectStore(self.s3.get_client(), self.bucket, disk=disk)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
         """Close the connections: every tick of a sensor makes a resource of its own."""

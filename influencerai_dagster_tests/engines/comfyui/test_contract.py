@@ -9,6 +9,7 @@ import pytest
 
 from influencerai_dagster.domain.sampling import VideoSampling
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.comfyui.progress import RenderProgress
 from influencerai_dagster.engines.comfyui.runs import fetch_finished, run_workflow
 from influencerai_dagster.engines.comfyui.templates import (
     fill_video_workflow,
@@ -17,7 +18,6 @@ from influencerai_dagster.engines.comfyui.templates import (
 )
 from influencerai_dagster.engines.comfyui.validation import validate_workflow
 from influencerai_dagster.engines.comfyui.values import OutputFile, RunStatus
-from influencerai_dagster.engines.comfyui.waiting import RenderProgress
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster_tests.engines.comfyui.workflows import (
     new_id,

@@ -11,8 +11,9 @@ import pytest
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.fleet import Fleet
+from influencerai_dagster.engines.comfyui.progress import RenderProgress
 from influencerai_dagster.engines.comfyui.runs import RenderResult
-from influencerai_dagster.engines.comfyui.waiting import NeverStartedError, RenderProgress
+from influencerai_dagster.engines.comfyui.waiting import NeverStartedError
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator, comfyui_simulator
 from influencerai_dagster_tests.engines.comfyui.test_runs import _kill_worker as kill_worker

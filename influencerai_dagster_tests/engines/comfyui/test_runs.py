@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.comfyui.progress import RenderProgress
 from influencerai_dagster.engines.comfyui.runs import RenderResult, fetch_finished, run_workflow
 from influencerai_dagster.engines.comfyui.values import RunStatus
-from influencerai_dagster.engines.comfyui.waiting import RenderProgress
 from influencerai_dagster.errors import (
     InsufficientStorageError,
     PermanentError,

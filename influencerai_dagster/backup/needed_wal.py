@@ -1,0 +1,105 @@
+"""The WAL that a backup needs: is it there and whole, and where did replaying it end?
+
+What is done about it is in recovery.py. Follows chapter 25.3 of PostgreSQL's documentation.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from influencerai_dagster.backup.wal_archive import missing_wal
+from influencerai_dagster.domain.backups import BackupInfo
+from influencerai_dagster.domain.wal import Timeline, segment_number, segment_of_lsn
+
+_REDO_DONE = re.compile(r"redo done at ([0-9A-F]+/[0-9A-F]+)")
+# A page whose magic number is 0 was not received yet: its segment is being filled.
+_DAMAGE = re.compile(
+    r"incorrect resource manager data checksum|invalid magic number (?!0000)"
+    r"|invalid resource manager ID"
+    r"|incorrect prev-link|invalid info bits|has wrong size"
+)
+_BAD_RECORD = re.compile(r"(?:incorrect|invalid)[^\n]* at ([0-9A-F]+/[0-9A-F]+)")
+_GZIP = b"\x1f\x8b"
+_CHUNK_BYTES = 1024**2
+
+
+@dataclass(frozen=True)
+class NeededWal:
+    """The WAL of one timeline since the beginning of a backup.
+
+    Attributes:
+        folder: of the server, Barman's.
+        timeline: what came after it was left is not needed.
+    """
+
+    folder: Path
+    backup: BackupInfo
+    timeline: Timeline
+
+    def missing(self) -> Sequence[str]:
+        """Return the segments between the backup and the newest that are not there."""
+        first, size = self.backup.begin_wal, self.backup.segment_bytes
+        return missing_wal(self.folder, first, self.timeline, size) if first else []
+
+    def damaged(self) -> list[Path]:
+        """Return the archived segments that cannot be unpacked, oldest first."""
+        first = self._number(self.backup.begin_wal or "") or 0
+        needed = [path for number, path in self._segments() if number >= first]
+        return [path for path in needed if not _can_be_unpacked(path)]
+
+    def broken_segment(self, log: str) -> str | None:
+        """Return the WAL segment at which replaying ended too early, or None if it did not.
+
+        Args:
+            log: of PostgreSQL. The end of a segment that is being filled is no damage.
+        """
+        found, there = _REDO_DONE.findall(log), self._segments()
+        if not found or not there:
+            return None
+        newest, _ = there[-1]
+        size = self.backup.segment_bytes
+        ended = max(segment_of_lsn(lsn, size) for lsn in [found[-1], *_BAD_RECORD.findall(log)])
+        # A segment that was switched away from may be followed by one without a record.
+        if ended >= newest - 1 and not _DAMAGE.search(log):
+            return None
+        gaps = [name for name in self.missing() if (self._number(name) or 0) > ended]
+        return gaps[0] if gaps else self.timeline.segment(ended, size)
+
+    def received_before(self, gap: str) -> str:
+        """Return when the last segment before a broken one came, for a person."""
+        end = self._number(gap) or 0
+        times = [path.stat().st_mtime for number, path in self._segments() if number < end]
+        if not times:
+            return "the backup's end"
+        return datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds")
+
+    def _segments(self) -> list[tuple[int, Path]]:
+        """Return the files of this timeline in their order; the last may be half of a segment."""
+        size, found = self.backup.segment_bytes, []
+        for path in (*self.folder.glob("wals/*/*"), *self.folder.glob("streaming/*")):
+            name = path.name.removesuffix(".partial")
+            number = self._number(name)
+            if number is not None and name == self.timeline.segment(number, size):
+                found.append((number, path))
+        return sorted(found)
+
+    def _number(self, name: str) -> int | None:
+        return segment_number(name, self.backup.segment_bytes)
+
+
+def _can_be_unpacked(path: Path) -> bool:
+    """Read a file of the archive to its end; gzip compares a checksum. Others are not looked at."""
+    with path.open("rb") as file:
+        if file.read(len(_GZIP)) != _GZIP:
+            return True
+    try:
+        with gzip.open(path) as unpacked:
+            while unpacked.read(_CHUNK_BYTES):
+                pass
+    except (OSError, EOFError, zlib.error):
+        return False
+    return True

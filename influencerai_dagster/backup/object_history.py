@@ -1,0 +1,81 @@
+"""What the backup target keeps beside the newest contents: older ones, and since when what is gone.
+
+    history/<YYYYmmddTHHMMSSZ>/<key>    what an object was until a newer content replaced it
+    <folder>-missing.json               since when an object is missing at the source
+
+What is copied when is in objects.py.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from influencerai_dagster.backup.rclone import Rclone
+from influencerai_dagster.domain.backups import is_past_window, still_missing
+
+OBJECTS = "objects"
+_STAMP = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True)
+class ObjectHistory:
+    """The history of one folder of the target.
+
+    Attributes:
+        rclone: with the remote `target:`.
+        folder: at the target.
+    """
+
+    rclone: Rclone
+    folder: str
+
+    def path_of(self, now: datetime) -> str:
+        """Return where contents go that are replaced now."""
+        return f"{self._path}/{now.strftime(_STAMP)}"
+
+    def versions(self) -> Iterator[str]:
+        """Yield where contents of objects are: the newest, then older ones."""
+        yield f"target:{self.folder}"
+        for stamp in sorted(self.rclone.folders(self._path), reverse=True):
+            yield f"{self._path}/{stamp}"
+
+    def note_missing(
+        self, gone: Collection[str], recovery_window: timedelta, now: datetime, *, may_prune: bool
+    ) -> tuple[Mapping[str, datetime], Collection[str]]:
+        """Delete what is missing at the source for longer than the window; remember the rest.
+
+        Returns:
+            Since when what is left is missing, and the keys that were deleted.
+        """
+        text = self.rclone.read(self._missing_path) or "{}"
+        known = {key: datetime.fromisoformat(value) for key, value in json.loads(text).items()}
+        missing = still_missing(known, gone, now)
+        over = {
+            key
+            for key, at in missing.items()
+            if may_prune and is_past_window(at, recovery_window, now)
+        }
+        if over:
+            self.rclone.delete(f"target:{self.folder}", over)
+        left = {key: at for key, at in missing.items() if key not in over}
+        if left or known:
+            shown = {key: at.isoformat() for key, at in left.items()}
+            self.rclone.write(self._missing_path, json.dumps(shown))
+        return left, sorted(over)
+
+    def prune(self, recovery_window: timedelta, now: datetime) -> None:
+        """Delete what was replaced longer ago than the window."""
+        for stamp in self.rclone.folders(self._path):
+            replaced_at = datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+            if is_past_window(replaced_at, recovery_window, now):
+                self.rclone.purge(f"{self._path}/{stamp}")
+
+    @property
+    def _path(self) -> str:
+        name = "history" if self.folder == OBJECTS else f"{self.folder}-history"
+        return f"target:{name}"
+
+    @property
+    def _missing_path(self) -> str:
+        return f"target:{self.folder}-missing.json"

@@ -64,11 +64,13 @@ class Buckets:
 @contextmanager
 def running_buckets(folder: Path) -> Iterator[Buckets]:
     """Run the server until the end of the block; its files are below the folder."""
-    root_dir, port, secret_key = folder / "buckets", free_port(), uuid4().hex
+    own_folder, port, secret_key = folder / "s3", free_port(), uuid4().hex
+    own_folder.mkdir()
+    root_dir = own_folder / "buckets"
     server = ObjectStoreServer(root_dir, port, _KEY, secret_key, buckets=[BUCKET, BACKUPS])
     program = "rclone serve s3" if MINIO is None else "MinIO"
     service = server.service(os.environ) if MINIO is None else _minio(server)
-    with running_services([service], folder):
+    with running_services([service], own_folder):
         buckets = Buckets(program, server.endpoint_url, secret_key)
         if MINIO is not None:
             _make_buckets(server)

@@ -143,6 +143,9 @@ def _captioner(settings: Settings, kohya_python: str) -> CaptionerResource:
             openrouter_api_key=dg.EnvVar("OPENROUTER_API_KEY"),
             openrouter_base_url=settings.openrouter_base_url,
             openrouter_model=settings.openrouter_caption_model,
+            answers_kept_seconds=(
+                settings.openrouter_cache_ttl.total_seconds() if settings.enable_caching else 0.0
+            ),
         )
     return CaptionerResource(
         kind=settings.auto_captioner,

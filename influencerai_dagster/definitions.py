@@ -121,6 +121,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             days=settings.retention_days,
             is_dry_run=settings.retention_dry_run,
             recovery_window_days=settings.backup_recovery_window_days,
+            dagster_database_url=dg.EnvVar("DAGSTER_DATABASE_URL"),
         ),
         "studio": StudioResource(
             max_upload_size_bytes=settings.max_upload_size,

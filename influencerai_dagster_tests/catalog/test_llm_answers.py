@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 
 from influencerai_dagster.catalog import llm_answers
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.retention import set_tenant_hold
+from influencerai_dagster.catalog.legal_holds import set_tenant_hold
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.stages.llm_answers import KeptAnswers, delete_expired_answers
 

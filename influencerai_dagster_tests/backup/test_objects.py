@@ -261,8 +261,9 @@ def test_a_source_that_is_not_there_is_not_an_empty_one(
 def test_a_backup_that_was_killed_goes_on_where_it_was(
     source: Bucket, object_store: ObjectStore, tmp_path: Path
 ) -> None:
-    for number in range(4):
-        object_store.put_latest(f"images/demo/{number}.png", bytes(1024**2))
+    # All four are copied at a time; the first is there seconds before the others.
+    for number, size_bytes in enumerate((64 * 1024, *[2 * 1024**2] * 3)):
+        object_store.put_latest(f"images/demo/{number}.png", bytes(size_bytes))
     script = (
         "import sys\n"
         "from datetime import timedelta\n"

@@ -21,7 +21,7 @@ doctor: $(VENV)/.installed ## check every part of the running stack
 	@$(BIN)/influencerai doctor $(ARGS)
 
 test: $(VENV)/.installed ## all tests
-	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chaos: $(VENV)/.installed ## jobs while everything breaks (N=5000 is the long form; SEED=… replays a run)
 	@$(BIN)/python -m influencerai_dagster_tests.chaos --jobs $(N) $(if $(SEED),--seed $(SEED))

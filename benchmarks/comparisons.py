@@ -6,7 +6,9 @@ ratio is taken round by round.
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,15 +53,42 @@ class Comparison:
         return Spread.of([measured / baseline for measured, baseline in pairs])
 
 
+class Stopwatch:
+    """Seconds of parts of what is timed, by name, in the order of the rounds."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def timing(self, name: str) -> Iterator[None]:
+        """Time the block."""
+        started = time.perf_counter()
+        yield
+        self.seconds[name].append(time.perf_counter() - started)
+
+
+def _nothing() -> None: ...
+
+
 def take_turns(
-    sides: Mapping[str, Callable[[], object]], *, rounds: int
+    sides: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    prepare: Callable[[], object] = _nothing,
 ) -> dict[str, Sequence[float]]:
-    """Run every side once a round, each round beginning with another; return their seconds."""
+    """Run every side once a round, each round beginning with another; return their seconds.
+
+    Args:
+        sides: by name.
+        rounds: how many.
+        prepare: runs before each of them, and is not timed.
+    """
     names = list(sides)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for first in range(rounds):
         for offset in range(len(names)):
             name = names[(first + offset) % len(names)]
+            prepare()
             started = time.perf_counter()
             sides[name]()
             seconds[name].append(time.perf_counter() - started)

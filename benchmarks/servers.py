@@ -78,21 +78,21 @@ class ComfyUIServer:
 @contextmanager
 def running_s3() -> Iterator[S3Server]:
     """Run an S3 server until the end of the block."""
-    with _folder() as folder:
+    with temporary_folder() as folder:
         secret_key = uuid4().hex
         server = ObjectStoreServer(
             folder / "buckets", free_port(), "benchmark", secret_key, buckets=[BUCKET]
         )
-        with _running([server.service(os.environ)], folder):
+        with running_services([server.service(os.environ)], folder):
             yield S3Server(server.endpoint_url, "benchmark", secret_key, server.root_dir / BUCKET)
 
 
 @contextmanager
 def running_catalog() -> Iterator[str]:
     """Run PostgreSQL until the end of the block; yield the URL of an empty catalog."""
-    with _folder() as folder:
+    with temporary_folder() as folder:
         server = PostgresServer(folder / "data", free_port(), uuid4().hex, is_durable=False)
-        with _running([server.service(os.environ)], folder):
+        with running_services([server.service(os.environ)], folder):
             url = server.url("influencerai")
             migrate.ensure_database(url)
             migrate.upgrade(url)
@@ -110,13 +110,13 @@ def running_comfyui(
         seconds_per_step: how long a sampler step takes, besides the drawing of the picture.
         has_journal: whether they write down when each prompt came.
     """
-    with _folder() as folder:
+    with temporary_folder() as folder:
         servers = [
             ComfyUIServer(free_port(), folder / f"comfyui-{number}")
             for number in range(num_servers)
         ]
         services = [_comfyui(server, seconds_per_step, has_journal) for server in servers]
-        with _running(services, folder):
+        with running_services(services, folder):
             yield servers
 
 
@@ -153,7 +153,8 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder for the time of the block."""
     folder = Path(tempfile.mkdtemp(prefix="influencerai-benchmarks-"))
     try:
         yield folder
@@ -162,7 +163,8 @@ def _folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _running(services: Sequence[Service], folder: Path) -> Iterator[None]:
+def running_services(services: Sequence[Service], folder: Path) -> Iterator[None]:
+    """Run services until the end of the block; their logs are in the folder."""
     with Supervisor(services, data_dir=folder, announce=print) as supervisor:
         supervisor.start()
         yield

@@ -122,6 +122,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             days=settings.retention_days,
             is_dry_run=settings.retention_dry_run,
             recovery_window_days=settings.backup_recovery_window_days,
+            dagster_database_url=dg.EnvVar("DAGSTER_DATABASE_URL"),
         ),
         "studio": StudioResource(
             max_upload_size_bytes=settings.max_upload_size,
@@ -144,6 +145,9 @@ def _captioner(settings: Settings, kohya_python: str) -> CaptionerResource:
             openrouter_api_key=dg.EnvVar("OPENROUTER_API_KEY"),
             openrouter_base_url=settings.openrouter_base_url,
             openrouter_model=settings.openrouter_caption_model,
+            answers_kept_seconds=(
+                settings.openrouter_cache_ttl.total_seconds() if settings.enable_caching else 0.0
+            ),
         )
     return CaptionerResource(
         kind=settings.auto_captioner,

@@ -33,7 +33,7 @@ _SHOWN_LENGTH = 200
 _SIZE_UNITS = {"B": 1}
 _SIZE_UNITS |= {f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", start=1)}
 _SIZE_UNITS |= {f"{prefix}IB": 1024**power for power, prefix in enumerate("KMGT", start=1)}
-_DURATION = re.compile(r"(\d{1,6})\s*(s|m|h|d)", re.ASCII)
+_DURATION = re.compile(r"(\d{1,6})\s*(s|m|h|d)|0", re.ASCII)
 # SQLAlchemy knows no postgres://, and psycopg2 is the driver that is installed.
 _DATABASE_URL = TypeAdapter(
     Annotated[
@@ -55,13 +55,13 @@ def parse_size(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whateve
 
 
 def parse_duration(value: Any) -> Any:  # noqa: ANN401 - as above
-    """Turn "7d", "12h", "30m" or "45s" into a timedelta."""
+    """Turn "7d", "12h", "30m", "45s" or "0" into a timedelta."""
     if not isinstance(value, str):
         return value
     match = _DURATION.fullmatch(value.strip())
     if match is None:
         raise ValueError('is not a duration; use up to 6 digits with s, m, h or d, like "7d"')
-    return timedelta(**{_DURATION_UNITS[match[2]]: int(match[1])})
+    return timedelta(**{_DURATION_UNITS[match[2] or "s"]: int(match[1] or 0)})
 
 
 def _parse_urls(value: Any) -> Any:  # noqa: ANN401 - as above
@@ -90,7 +90,8 @@ def _check_time_zone(value: str) -> str:
 
 
 SizeBytes = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
+DurationOrZero = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
+Duration = Annotated[DurationOrZero, Field(gt=timedelta(0))]
 FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 UrlList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_urls)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -141,6 +142,7 @@ class Settings(BaseSettings):
     openrouter_base_url: str = "https://openrouter.ai/api/v1"
     openrouter_caption_model: str = "google/gemini-2.5-flash"
     monthly_openrouter_budget: FiniteFloat = 150.00
+    openrouter_cache_ttl: DurationOrZero = timedelta(hours=24)
     enable_caching: bool = True
 
     # ComfyUI

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import httpx
+import hypothesis
 import pytest
 
 from influencerai_dagster.errors import PermanentError
@@ -20,8 +22,12 @@ from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.processes import clean_leftovers, free_port
 from influencerai_dagster.local.supervisor import Service, Supervisor
 from influencerai_dagster_tests.database_server import database_server
+from influencerai_dagster_tests.file_order import (
+    pytest_collection_modifyitems,
+    pytest_xdist_auto_num_workers,
+)
 
-__all__ = ["database_server"]
+__all__ = ["database_server", "pytest_collection_modifyitems", "pytest_xdist_auto_num_workers"]
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -31,6 +37,12 @@ if TYPE_CHECKING:
 MINIO = os.environ.get("MINIO_BIN") or shutil.which("minio")
 SERVERS_PREFIX = "influencerai-tests-"
 TEMPLATE_DATABASE = "migrated_template"
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile(
+    "any load", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any load")
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,15 @@ def _s3_client(endpoint_url: str, access_key: str, secret_key: str) -> "S3Client
         path_style=True,
         checksum_mode="when_required",
     )
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, which a shell lets the programs ignore that it starts in the background.
+
+    Dagster handles SIGTERM as SIGINT: every process that a test starts would ignore that, too.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

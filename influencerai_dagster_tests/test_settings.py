@@ -83,9 +83,19 @@ def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
             parse(text)
 
 
+@pytest.mark.parametrize(("value", "hours"), [("0", 0), ("0s", 0), ("36h", 36)])
+def test_the_cache_of_answers_can_be_switched_off(
+    monkeypatch: pytest.MonkeyPatch, value: str, hours: int
+) -> None:
+    assert load_settings().openrouter_cache_ttl == timedelta(hours=24)
+    monkeypatch.setenv("OPENROUTER_CACHE_TTL", value)
+    assert load_settings().openrouter_cache_ttl == timedelta(hours=hours)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        *(("OPENROUTER_CACHE_TTL", "24"), ("JWT_EXPIRES_IN", "0")),
         *(("MAX_UPLOAD_SIZE", "big"), ("MAX_UPLOAD_SIZE", "0"), ("MAX_UPLOAD_SIZE", "-1MB")),
         *(("MAX_UPLOAD_SIZE", "1e3"), ("MAX_UPLOAD_SIZE", "10\u212aB"), ("PORT", "0")),
         *(("PORT", "65536"), ("COMFYUI_TIMEOUT", "5s"), ("COMFYUI_TIMEOUT", "0")),

@@ -27,7 +27,7 @@ from influencerai_dagster.backup.wal_archive import (
     missing_wal,
     read_wal_archive,
 )
-from influencerai_dagster.backup.wal_switch import begin_segment
+from influencerai_dagster.backup.wal_switch import archive_all, begin_segment
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
 from influencerai_dagster.errors import (
     InfluencerAIError,
@@ -145,8 +145,19 @@ class BarmanServer(BarmanSettings):
         return [script(), "-c", str(self.write_config()), "receive-wal", self.name]
 
     def archive_wal(self) -> None:
-        """Move received segments into the archive, as `barman cron` does every minute."""
+        """Move received segments into the archive, as `barman cron` does every minute.
+
+        Does nothing if another process does it now, which may be in the middle of many.
+        """
         self._run("archive-wal", self.name)
+
+    def archive_all_wal(self) -> None:
+        """Move received segments into the archive, or wait until another process has done it.
+
+        Raises:
+            TransientError: they are not all there after ten minutes.
+        """
+        archive_all(self.folder, self.archive_wal)
 
     def switch_wal(self) -> None:
         """Let the server begin a new segment, and archive the one before.
@@ -159,7 +170,7 @@ class BarmanServer(BarmanSettings):
         except TransientError:
             self.check_space()
             raise
-        self.archive_wal()
+        self.archive_all_wal()
 
     def recover(
         self, backup_id: str, target_time: datetime | None, into: Path, *, timeline: int
@@ -179,6 +190,8 @@ class BarmanServer(BarmanSettings):
             TransientError: it did not work this time; what was written stays.
             PermanentError: there is no such backup.
         """
+        with suppress(TransientError):  # what is not archived may lie after the target time
+            self.archive_all_wal()  # Barman restores WAL from the archive only
         options = ["--no-get-wal", "--partial-wal", "--target-tli", str(timeline)]
         if target_time is not None:
             moment = target_time.astimezone(UTC).isoformat(sep=" ")

@@ -204,18 +204,23 @@ def restore_objects(
     rclone = Rclone(into, target)
     wanted = backed_up_keys(target, folder=folder) if keys is None else set(keys)
     wanted -= {item.key for item in rclone.list("source:")}
-    copied: dict[str, int] = {}
-    failures: dict[str, str] = {}
+    done = CopyResult()
+    if keys is None and wanted:
+        # Given by their names, rclone asks both sides for each of them.
+        path = f"target:{folder}"
+        done = rclone.copy(path, "source:", "--ignore-existing", on_progress=on_progress)
     for path in ObjectHistory(rclone, folder).versions():
-        left = wanted - copied.keys()
+        left = wanted - done.copied.keys()
         if not left:
             break
         if found := left & {item.key for item in rclone.list(path)}:
             result = rclone.copy_keys(path, "source:", found, on_progress=on_progress)
-            copied |= result.copied
-            failures |= result.failures
-    lost = {key: failures.get(key, "the backup does not have it") for key in wanted - copied.keys()}
-    return ObjectRestoreReport(copied, lost)
+            done.copied |= result.copied
+            done.failures |= result.failures
+    lost = dict.fromkeys(wanted - done.copied.keys(), "the backup does not have it")
+    return ObjectRestoreReport(
+        done.copied, {key: done.failures.get(key, lost[key]) for key in lost}
+    )
 
 
 def _options(source: Place, target: BackupTarget) -> list[str]:

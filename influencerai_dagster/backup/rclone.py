@@ -71,6 +71,8 @@ class Rclone:
             on_progress: called every few seconds in this thread.
         """
         result = CopyResult()
+        # Every job has a folder of its own: listed one by one they are as many requests.
+        options = ("--fast-list", *options)
         command = ["copy", source, target, "-v", "--stats=5s", "--stats-log-level=NOTICE", *options]
         with self._started(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             for line in process.stderr or ():

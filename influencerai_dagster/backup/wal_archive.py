@@ -65,5 +65,13 @@ def is_followed(folder: Path, segment: str) -> bool:
     return segment in streaming and max(streaming) > segment
 
 
+def unarchived(folder: Path) -> set[str]:
+    """Return the segments that were received as a whole, and not moved to the archive yet."""
+    streaming = [path for path in folder.glob("streaming/*") if path.is_file()]
+    newest = max((path.stem for path in streaming), default="")
+    # Barman leaves the newest one until the next has begun to come.
+    return {path.name for path in streaming if _is_segment(path) and path.name < newest}
+
+
 def _is_segment(path: Path) -> bool:
     return segment_number(path.name) is not None

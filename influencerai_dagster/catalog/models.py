@@ -165,3 +165,22 @@ class LoraRow(CatalogModel):
     manifest_key: Mapped[str]
     created_at: Mapped[datetime]
     chosen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class LlmAnswerRow(CatalogModel):
+    """What a language model answered a tenant, until it expires.
+
+    Attributes:
+        key: SHA-256 of all that was asked.
+    """
+
+    __tablename__ = "llm_answers"
+    __table_args__ = (
+        CheckConstraint("key ~ '^[0-9a-f]{64}$'", name="key_form"),
+        Index("ix_llm_answers_expires_at", "expires_at"),
+    )
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    text: Mapped[str]
+    expires_at: Mapped[datetime]

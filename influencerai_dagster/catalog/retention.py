@@ -1,7 +1,7 @@
-"""What the catalog knows for retention, and what retention writes there.
+"""What the catalog knows of pictures and clips for retention, and what retention writes there.
 
-The rules are domain/retention.py. A legal hold wins over every deletion that runs at its time:
-deletions share a lock on the tenant's row, which setting a hold waits for.
+The rules are domain/retention.py; days and holds of tenants are in legal_holds.py, lists of days in
+day_lists.py.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -15,15 +15,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from influencerai_dagster.catalog.job_models import JobRow, MediaAssetRow
+from influencerai_dagster.catalog.legal_holds import is_on_hold
 from influencerai_dagster.catalog.models import TenantRow
 from influencerai_dagster.catalog.retention_models import ObjectDeletionRow
-from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.domain.jobs import JobStatus
-from influencerai_dagster.domain.keys import DayKey, check_part
-from influencerai_dagster.domain.retention import JobFacts, TenantRetention
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.domain.retention import JobFacts
 
-MAX_RETENTION_DAYS = 36500
 _OPEN = (JobStatus.PENDING, JobStatus.RUNNING)
 
 _FACTS = text("""
@@ -45,10 +43,11 @@ UPDATE media_assets SET deleted_at = now()
 _BUSY_DAYS = text("""
 SELECT DISTINCT jobs.tenant_id, jobs.day FROM jobs
   LEFT JOIN media_assets ON media_assets.job_id = jobs.id
- WHERE status IN ('pending', 'running')
-    OR (media_assets.id IS NOT NULL AND deleted_at IS NULL)
-    OR EXISTS (SELECT 1 FROM object_deletions WHERE object_deletions.job_id = jobs.id
-                  AND removed_at IS NULL)
+ WHERE (CAST(:tenant AS text) IS NULL OR jobs.tenant_id = :tenant)
+   AND (status IN ('pending', 'running')
+        OR (media_assets.id IS NOT NULL AND deleted_at IS NULL)
+        OR EXISTS (SELECT 1 FROM object_deletions WHERE object_deletions.job_id = jobs.id
+                      AND removed_at IS NULL))
 """)
 
 
@@ -75,15 +74,6 @@ class Freeable:
     later_bytes: int
 
 
-def tenant_retentions(session: Session, default_days: int) -> dict[str, TenantRetention]:
-    """Return the rules of every tenant."""
-    rows = session.execute(select(TenantRow.id, TenantRow.retention_days, TenantRow.is_on_hold))
-    return {
-        row.id: TenantRetention(row.retention_days or default_days, is_on_hold=row.is_on_hold)
-        for row in rows
-    }
-
-
 def job_facts(session: Session, tenant: str) -> dict[UUID, JobFacts]:
     """Return what retention must know of every job of a tenant."""
     return {row.id: _facts(row) for row in session.execute(_FACTS, {"tenant": tenant})}
@@ -104,7 +94,7 @@ def delete_in_catalog(session: Session, tenant: str, objects: Sequence[DoomedObj
     Returns:
         The keys that are deleted.
     """
-    if not objects or _is_on_hold(session, tenant):
+    if not objects or is_on_hold(session, tenant):
         return []
     job_ids = list({item.job_id for item in objects})
     session.execute(_DELETE, {"tenant": tenant, "keys": [item.key for item in objects]})
@@ -145,7 +135,7 @@ def lock_removable(
         objects: key → the job in whose folder it is.
         recovery_window: with the safety margin.
     """
-    if _is_on_hold(session, tenant):
+    if is_on_hold(session, tenant):
         return []
     ids = list(set(objects.values()))
     rows = session.execute(
@@ -175,51 +165,14 @@ def record_removed(session: Session, keys: Collection[str]) -> None:
     session.execute(update(row).where(row.object_key.in_(keys)).values(removed_at=func.now()))
 
 
-def set_retention_days(session: Session, tenant: str, days: int | None) -> None:
-    """Set how long a tenant's pictures and clips are kept; None for RETENTION_DAYS.
+def days_with_objects_or_work(session: Session, tenant: str | None = None) -> set[DayKey]:
+    """Return the tenant-days whose partition is needed: open jobs, or objects that are there.
 
-    Raises:
-        PermanentError: unknown tenant, or not 1 to 36500 days.
+    Args:
+        tenant: whose days; None for all.
     """
-    require_tenant(session, tenant)
-    if days is not None and not 1 <= days <= MAX_RETENTION_DAYS:
-        raise PermanentError(
-            f"retention of {days} days is not allowed: use 1 to {MAX_RETENTION_DAYS}"
-        )
-    session.execute(update(TenantRow).where(TenantRow.id == tenant).values(retention_days=days))
-
-
-def set_tenant_hold(session: Session, tenant: str, *, is_on_hold: bool) -> None:
-    """Set or end the legal hold of all that a tenant has; waits for deletions that run."""
-    require_tenant(session, tenant)
-    statement = update(TenantRow).where(TenantRow.id == tenant)
-    session.execute(statement.values(is_on_hold=is_on_hold))
-
-
-def set_job_hold(session: Session, tenant: str, job_id: UUID, *, is_on_hold: bool) -> None:
-    """Set or end the legal hold of one picture or clip; waits for deletions that run.
-
-    Raises:
-        PermanentError: the tenant has no output of such a job.
-    """
-    statement = (
-        update(MediaAssetRow)
-        .where(
-            MediaAssetRow.tenant_id == check_part(tenant, "tenant"), MediaAssetRow.job_id == job_id
-        )
-        .values(is_on_hold=is_on_hold)
-        .returning(MediaAssetRow.job_id)
-    )
-    if session.scalar(statement) is None:
-        raise PermanentError(
-            f"tenant {tenant!r} has no picture or clip of job {job_id}; `influencerai jobs list` "
-            "shows its jobs"
-        )
-
-
-def days_with_objects_or_work(session: Session) -> set[DayKey]:
-    """Return the tenant-days whose partition is needed: open jobs, or objects that are there."""
-    return {DayKey(row.tenant_id, row.day) for row in session.execute(_BUSY_DAYS)}
+    rows = session.execute(_BUSY_DAYS, {"tenant": tenant})
+    return {DayKey(row.tenant_id, row.day) for row in rows}
 
 
 def freeable(session: Session, *, default_days: int, recovery_window: timedelta) -> Freeable:
@@ -249,12 +202,6 @@ def freeable(session: Session, *, default_days: int, recovery_window: timedelta)
     found = session.execute(marked).one()
     expired = int(session.scalar(old) or 0)
     return Freeable(int(found.now), int(found.all) - int(found.now) + expired)
-
-
-def _is_on_hold(session: Session, tenant: str) -> bool:
-    """Look at the tenant's hold, and let nobody set it until the transaction ends."""
-    statement = select(TenantRow.is_on_hold).where(TenantRow.id == tenant)
-    return session.scalar(statement.with_for_update(read=True)) is not False
 
 
 def _facts(row: Row[Any]) -> JobFacts:

@@ -17,7 +17,7 @@ class ObjectDeletionRow(CatalogModel):
     """An object that nothing names any more; its bytes go when the recovery window has passed.
 
     Attributes:
-        job_id: in whose folder it is; the job may be unknown.
+        job_id: in whose folder it is; the job may be unknown. None for a list of a day.
         removed_at: when the bytes went; None while they are there.
     """
 

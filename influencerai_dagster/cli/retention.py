@@ -7,7 +7,7 @@ from uuid import UUID
 import typer
 from rich.table import Column, Table
 
-from influencerai_dagster.catalog import retention as catalog_retention
+from influencerai_dagster.catalog import legal_holds
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.cli.common import console, engine, settings, store
 from influencerai_dagster.stages.retention import RetentionRules, plan_retention
@@ -48,7 +48,7 @@ def set_days(
 ) -> None:
     """Set how long a tenant's pictures and clips are kept."""
     with transaction(engine()) as session:
-        catalog_retention.set_retention_days(session, tenant, days or None)
+        legal_holds.set_retention_days(session, tenant, days or None)
     console.print(
         f"tenant {tenant} keeps its pictures for {days or settings().retention_days} days"
     )
@@ -69,8 +69,8 @@ def release(tenant: TenantName, job: JobId = None) -> None:
 def _set_hold(tenant: str, job: UUID | None, *, is_on_hold: bool) -> None:
     with transaction(engine()) as session:
         if job is None:
-            catalog_retention.set_tenant_hold(session, tenant, is_on_hold=is_on_hold)
+            legal_holds.set_tenant_hold(session, tenant, is_on_hold=is_on_hold)
         else:
-            catalog_retention.set_job_hold(session, tenant, job, is_on_hold=is_on_hold)
+            legal_holds.set_job_hold(session, tenant, job, is_on_hold=is_on_hold)
     what = f"tenant {tenant}" if job is None else f"job {job} of tenant {tenant}"
     console.print(f"{what} is {'on hold' if is_on_hold else 'no longer on hold'}")

@@ -162,6 +162,21 @@ def day_manifest_key(kind: str, key: DayKey, version: str) -> str:
     return f"{folder}/{_version(version)}.json"
 
 
+def day_of_list(object_key: str) -> DayKey | None:
+    """Return the day whose list of outputs a key is, as `day_manifest_key` made it; else None."""
+    match object_key.split("/"):
+        case ["images" | "videos", tenant, "days", day, name] if name.endswith(".json"):
+            pass
+        case _:
+            return None
+    if _VERSION.fullmatch(name.removesuffix(".json")) is None:
+        return None
+    try:
+        return DayKey.parse(f"{tenant}/{day}")
+    except PermanentError:
+        return None
+
+
 def access_check_key(token: UUID) -> str:
     """Return the key of a scratch object of `influencerai doctor`; below no tenant's prefix."""
     return f"{ACCESS_CHECKS_PREFIX}{token}"

@@ -6,14 +6,15 @@ that it names. What no catalog ever named (segments of a clip that has ended) go
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from influencerai_dagster.domain.backups import SAFETY_MARGIN, is_past_window
-from influencerai_dagster.domain.keys import check_part
+from influencerai_dagster.domain.keys import DayKey, check_part
+from influencerai_dagster.domain.object_paths import day_of_list
 from influencerai_dagster.errors import PermanentError
 
 GRACE = timedelta(days=1)
@@ -103,10 +104,7 @@ class FolderFile:
 
 
 def folder_file(object_key: str) -> FolderFile | None:
-    """Return what a key in a job's folder says; None for all that retention never deletes.
-
-    LoRAs, their samples, datasets, workflows and lists of days are such.
-    """
+    """Return what a key in a job's folder says, None for all else; of that only lists ever go."""
     parts = object_key.split("/")
     if len(parts) != _FOLDER_PARTS or parts[0] not in {"images", "videos"}:
         return None
@@ -114,6 +112,19 @@ def folder_file(object_key: str) -> FolderFile | None:
         return FolderFile(check_part(parts[1], "tenant"), UUID(parts[2]), parts[3])
     except (PermanentError, ValueError):
         return None
+
+
+@dataclass(frozen=True)
+class DayPartitions:
+    """The days whose lists of outputs something may still ask for.
+
+    Attributes:
+        kept: their partition stays, or they have objects or open jobs.
+        ending: their partition goes together with what is decided now.
+    """
+
+    kept: Set[DayKey]
+    ending: Set[DayKey] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -126,6 +137,7 @@ class Knowledge:
         marks: keys that were deleted in the catalog before → when.
         recovery_window: how far back a restore reaches.
         now: UTC.
+        days: None where nobody asked Dagster: every list of a day is kept.
     """
 
     tenants: Mapping[str, TenantRetention]
@@ -133,6 +145,7 @@ class Knowledge:
     marks: Mapping[str, datetime]
     recovery_window: timedelta
     now: datetime
+    days: DayPartitions | None = None
 
     def is_over(self, since: datetime, days: int) -> bool:
         """Tell whether so many days have passed."""
@@ -145,9 +158,18 @@ class Knowledge:
 
 def judge(object_key: str, last_modified: datetime, known: Knowledge) -> Verdict:
     """Decide on one object of the bucket."""
+    day = day_of_list(object_key)
+    if day is not None:
+        return _judge_list(day, known.marks.get(object_key), known)
     file = folder_file(object_key)
     if file is None:
         return Verdict(Fate.KEEP, "exempt: no picture or clip of a job")
+    return _judge_file(file, known.marks.get(object_key), last_modified, known)
+
+
+def _judge_file(
+    file: FolderFile, mark: datetime | None, last_modified: datetime, known: Knowledge
+) -> Verdict:
     tenant, job = known.tenants.get(file.tenant), known.jobs.get(file.job_id)
     if tenant is None:
         return Verdict(Fate.KEEP, "its tenant is not in the catalog")
@@ -155,7 +177,7 @@ def judge(object_key: str, last_modified: datetime, known: Knowledge) -> Verdict
         return Verdict(Fate.KEEP, "legal hold")
     if job is not None and job.finished_at is None:
         return Verdict(Fate.KEEP, "its job is not over")
-    gone_at = _gone_at(file, job, known.marks.get(object_key))
+    gone_at = _gone_at(file, job, mark)
     if gone_at is not None:
         return _judge_gone(gone_at, known)
     return _judge_there(file, tenant, job, last_modified, known)
@@ -204,6 +226,22 @@ def _judge_leftover(file: FolderFile, ended_at: datetime, known: Knowledge) -> V
     if file.is_output:
         return known.deletion("of a claim that never completed")
     return Verdict(Fate.KEEP, "unknown kind of file")
+
+
+def _judge_list(day: DayKey, mark: datetime | None, known: Knowledge) -> Verdict:
+    """Decide on a list of what a day has; every list of the day goes when its partition went."""
+    tenant = known.tenants.get(day.tenant)
+    if tenant is None:
+        return Verdict(Fate.KEEP, "its tenant is not in the catalog")
+    if tenant.is_on_hold:
+        return Verdict(Fate.KEEP, "legal hold")
+    if known.days is None:
+        return Verdict(Fate.KEEP, "list of a day: the daily run looks at the day's partition")
+    if day in known.days.kept or not is_day_over(day.day, tenant, known.now):
+        return Verdict(Fate.KEEP, "list of a day that is there")
+    if mark is None or day in known.days.ending:  # a mark of before that is of no account
+        return known.deletion("list of a day whose partition is gone")
+    return _judge_gone(mark, known)
 
 
 def is_day_over(day: date, tenant: TenantRetention | None, now: datetime) -> bool:

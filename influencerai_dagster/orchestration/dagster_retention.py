@@ -1,11 +1,11 @@
 """What Dagster keeps for ever: partitions of days without objects, old runs and their events.
 
 Dagster 1.13 has no retention of its event log. A run that holds the last materialization of an
-asset, or of one of its partitions, stays.
+asset, or of one of its partitions, stays. Events that belong to no run are in dagster_events.py.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -14,16 +14,19 @@ from sqlalchemy import Engine
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.retention import days_with_objects_or_work
 from influencerai_dagster.domain.keys import DayKey
-from influencerai_dagster.domain.retention import TenantRetention, is_day_over
+from influencerai_dagster.domain.retention import DayPartitions, TenantRetention, is_day_over
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.orchestration.jobs import ALIVE
-from influencerai_dagster.orchestration.partitions import content_day_partitions
+from influencerai_dagster.orchestration.partitions import (
+    content_day_partitions,
+    dataset_partitions,
+)
 
 KEEP_RUNS = timedelta(days=30)
 _MAX_RUNS = 5000
 """In one go: the next day's run takes the next ones."""
 _PARTITION_TAG = "dagster/partition"
-_DAYS = str(content_day_partitions.name)
+_DAYS, _DATASETS = str(content_day_partitions.name), str(dataset_partitions.name)
 _ENDED = [status for status in dg.DagsterRunStatus if status not in ALIVE]
 
 
@@ -35,11 +38,13 @@ class DagsterLeftovers:
         days: partition keys of tenant-days without objects, work or runs.
         run_ids: runs that ended long ago.
         num_kept: runs as old as those that hold a last materialization.
+        day_partitions: what the lists of days are judged by.
     """
 
     days: Sequence[str]
     run_ids: Sequence[str]
-    num_kept: int = 0
+    num_kept: int
+    day_partitions: DayPartitions
 
 
 def find_leftovers(
@@ -52,9 +57,10 @@ def find_leftovers(
     """Look for what may go; writes nothing."""
     with transaction(engine) as session:
         needed = days_with_objects_or_work(session)
+    partitions = instance.get_dynamic_partitions(_DAYS)
     days = [
         key
-        for key in instance.get_dynamic_partitions(_DAYS)
+        for key in partitions
         if (day := _day(key)) is not None
         and day not in needed
         and is_day_over(day.day, tenants.get(day.tenant), now)
@@ -63,9 +69,13 @@ def find_leftovers(
     old = instance.get_runs(
         dg.RunsFilter(statuses=_ENDED, updated_before=now - KEEP_RUNS), limit=_MAX_RUNS
     )
-    newest = _NewestMaterializations(instance, frozenset(days))
+    kept = {*partitions, *instance.get_dynamic_partitions(_DATASETS)} - set(days)
+    newest = _NewestMaterializations(instance, frozenset(kept))
     gone = [run.run_id for run in old if not newest.is_in(run.run_id)]
-    return DagsterLeftovers(days, gone, len(old) - len(gone))
+    there = {day for key in partitions if (day := _day(key)) is not None}
+    ending = {DayKey.parse(key) for key in days}
+    judged_by = DayPartitions(kept=(there - ending) | needed, ending=ending)
+    return DagsterLeftovers(days, gone, len(old) - len(gone), judged_by)
 
 
 def delete_leftovers(instance: dg.DagsterInstance, found: DagsterLeftovers) -> DagsterLeftovers:
@@ -73,8 +83,10 @@ def delete_leftovers(instance: dg.DagsterInstance, found: DagsterLeftovers) -> D
     days = [key for key in found.days if _delete_day(instance, key)]
     for run_id in found.run_ids:
         instance.compute_log_manager.delete_logs(prefix=[run_id])
+        # Before the run: events of a run that is gone would never be found again.
+        instance.event_log_storage.delete_events(run_id)
         instance.delete_run(run_id)
-    return DagsterLeftovers(days, found.run_ids)
+    return replace(found, days=days)
 
 
 def _delete_day(instance: dg.DagsterInstance, key: str) -> bool:
@@ -103,9 +115,9 @@ def _day(partition_key: str) -> DayKey | None:
 class _NewestMaterializations:
     """Which runs hold the last materialization of an asset or of one of its partitions."""
 
-    def __init__(self, instance: dg.DagsterInstance, gone_days: frozenset[str]) -> None:
+    def __init__(self, instance: dg.DagsterInstance, partitions: frozenset[str]) -> None:
         self._instance = instance
-        self._gone_days = gone_days
+        self._partitions = partitions  # of one that is gone no last materialization is kept
         self._newest: dict[dg.AssetKey, Mapping[str, int]] = {}
 
     def is_in(self, run_id: str) -> bool:
@@ -122,7 +134,7 @@ class _NewestMaterializations:
 
     def _is_newest(self, record: dg.EventLogRecord) -> bool:
         key, partition = record.asset_key, record.partition_key
-        if key is None or partition in self._gone_days:
+        if key is None or (partition is not None and partition not in self._partitions):
             return False
         if partition is None:
             last = self._instance.get_latest_materialization_event(key)

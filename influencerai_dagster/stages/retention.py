@@ -1,7 +1,7 @@
 """Retention of objects: a plan that says what becomes of every one and why, then the deletion.
 
-The rules are domain/retention.py. What Dagster itself keeps (partitions, runs) is pruned in
-orchestration/.
+The rules are domain/retention.py. Lists of days are planned here and deleted by day_lists.py. What
+Dagster itself keeps (partitions, runs, events) is pruned in orchestration/.
 """
 
 from collections import defaultdict
@@ -13,11 +13,13 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.catalog import retention as catalog_retention
 from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.legal_holds import tenant_retentions
 from influencerai_dagster.catalog.retention import DoomedObject
 from influencerai_dagster.domain.backups import SAFETY_MARGIN
 from influencerai_dagster.domain.object_paths import ACCESS_CHECKS_PREFIX
 from influencerai_dagster.domain.retention import (
     GRACE,
+    DayPartitions,
     Fate,
     Knowledge,
     TenantRetention,
@@ -111,7 +113,12 @@ class Deletions:
 
 
 def plan_retention(
-    engine: Engine, store: ObjectStore, rules: RetentionRules, *, now: datetime | None = None
+    engine: Engine,
+    store: ObjectStore,
+    rules: RetentionRules,
+    *,
+    days: DayPartitions | None = None,
+    now: datetime | None = None,
 ) -> RetentionPlan:
     """Look at every object and decide; writes nothing.
 
@@ -119,17 +126,18 @@ def plan_retention(
         engine: of the catalog.
         store: the bucket of assets.
         rules: how long things are kept.
+        days: which partitions there are; None keeps every list of a day.
         now: UTC; the clock's if None.
     """
     now = now or datetime.now(UTC)
     found = {stage: list(store.list_folders(f"{stage}/")) for stage in _STAGES}
     with transaction(engine) as session:
-        tenants = catalog_retention.tenant_retentions(session, rules.days)
+        tenants = tenant_retentions(session, rules.days)
     names = sorted({folder.split("/")[1] for folders in found.values() for folder in folders})
     objects = [
         item
         for tenant in names
-        for item in _plan_tenant(engine, store, tenants, tenant, (rules.recovery_window, now))
+        for item in _plan_tenant(engine, store, tenants, tenant, (rules.recovery_window, now, days))
     ]
     return RetentionPlan(
         made_at=now,
@@ -171,14 +179,14 @@ def _plan_tenant(
     store: ObjectStore,
     tenants: Mapping[str, TenantRetention],
     tenant: str,
-    times: tuple[timedelta, datetime],
+    rest: tuple[timedelta, datetime, DayPartitions | None],
 ) -> Iterator[PlannedObject]:
     # The objects first: what is written while this runs is of jobs that the catalog knows then.
     listed = [item for stage in _STAGES for item in store.list(f"{stage}/{tenant}/")]
     with transaction(engine) as session:
         jobs = catalog_retention.job_facts(session, tenant)
         marks = catalog_retention.marked_objects(session, tenant)
-    known = Knowledge(tenants, jobs, marks, *times)
+    known = Knowledge(tenants, jobs, marks, *rest)
     for item in listed:
         verdict = judge(item.key, item.last_modified, known)
         yield PlannedObject(tenant, item.key, item.size_bytes, verdict)

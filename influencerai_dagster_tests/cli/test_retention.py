@@ -6,8 +6,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from influencerai_dagster.catalog import retention as catalog_retention
-from influencerai_dagster.catalog import storage_pauses
+from influencerai_dagster.catalog import legal_holds, storage_pauses
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster_tests.catalog.samples import claim_one, complete_job, submit_one
 from influencerai_dagster_tests.cli.conftest import CommandLine
@@ -43,7 +42,7 @@ def test_the_report_says_what_may_go_and_why_and_deletes_nothing(
 def test_a_hold_of_a_tenant_is_set_and_released(cli: CommandLine, tenant: str) -> None:
     def is_on_hold() -> bool:
         with transaction(cli.engine) as session:
-            return catalog_retention.tenant_retentions(session, 90)[tenant].is_on_hold
+            return legal_holds.tenant_retentions(session, 90)[tenant].is_on_hold
 
     assert "is on hold" in cli("retention", "hold", "--tenant", tenant)
     assert is_on_hold()

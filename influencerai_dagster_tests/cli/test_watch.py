@@ -144,7 +144,7 @@ def test_in_a_terminal_it_goes_on_until_ctrl_c_and_leaves_the_last_table(
 
     reader = threading.Thread(target=read)
     reader.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
 
     def wait_for(words: str) -> None:
         while words not in "".join(seen):
@@ -157,7 +157,7 @@ def test_in_a_terminal_it_goes_on_until_ctrl_c_and_leaves_the_last_table(
         claim_one(jobs.engine, tenant="demo")
         wait_for("2 running")
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=40) == 0
     finally:
         process.kill()
         process.wait()

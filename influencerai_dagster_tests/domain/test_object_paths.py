@@ -200,3 +200,22 @@ def test_the_newest_manifest_and_rights_lie_where_the_design_says() -> None:
     assert object_paths.rights_key(KEY) == "datasets/demo/bella/images/rights.json"
     token = uuid4()
     assert object_paths.access_check_key(token) == f"doctor/{token}"
+
+
+@pytest.mark.parametrize("kind", ["images", "videos"])
+def test_a_list_of_a_day_is_known_by_its_key(kind: str) -> None:
+    day = DayKey("demo", date(2026, 11, 25))
+    assert object_paths.day_of_list(object_paths.day_manifest_key(kind, day, VERSION)) == day
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("", "images/demo/days/2026-11-25", f"loras/demo/days/2026-11-25/{VERSION}.json"),
+        *(f"images/demo/days/2026-11-25/{VERSION}.png", "images/demo/days/2026-11-25/x.json"),
+        *(f"images/../days/2026-11-25/{VERSION}.json", f"images/demo/days/today/{VERSION}.json"),
+        *(f"images/demo/days/2026-11-25/a/{VERSION}.json", f"images/demo/{JOB_ID}/output.json"),
+    ],
+)
+def test_any_other_key_is_no_list_of_a_day(key: str) -> None:
+    assert object_paths.day_of_list(key) is None

@@ -9,11 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from influencerai_dagster.domain.backups import SAFETY_MARGIN, is_past_window, still_missing
+from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.domain.object_paths import day_manifest_key
 from influencerai_dagster.domain.retention import (
+    DayPartitions,
     Fate,
     JobFacts,
     Knowledge,
     TenantRetention,
+    Verdict,
     folder_file,
     is_day_over,
     judge,
@@ -30,7 +34,7 @@ EXEMPT = [
     "datasets/demo/bella/images/img1.jpg",
     "datasets/demo/bella/manifest.json",
     "images/demo/samples-lora1/sample-0.png",
-    "images/demo/days/2026-01-01/0123456789abcdef.json",
+    "images/demo/days/2026-01-01/notes.json",
     "workflows/demo/own.json",
     f"images/../{JOB}/output.png",
     f"images/demo/{JOB}/x/output.png",
@@ -170,6 +174,86 @@ def test_a_catalog_of_any_moment_within_the_window_finds_its_picture(
         is_named = world.named_until is None or oldest_restorable < world.named_until
         assert world.has_bytes or not (is_named or is_held)
         if not world.has_bytes:
+            return
+
+
+LIST_DAY = DayKey("demo", date(2026, 1, 1))
+LIST = day_manifest_key("images", LIST_DAY, "0123456789abcdef")
+
+
+def of_list(
+    tenant: TenantRetention | None = DEFAULT,
+    mark: datetime | None = None,
+    days: DayPartitions | None = DayPartitions(kept=frozenset()),  # noqa: B008 - frozen
+    now: datetime = NOW,
+) -> Verdict:
+    return judge(LIST, now, replace(known(None, tenant, mark, LIST, now), days=days))
+
+
+partitions = st.builds(
+    DayPartitions,
+    kept=st.frozensets(st.just(LIST_DAY)),
+    ending=st.frozensets(st.just(LIST_DAY)),
+)
+
+
+@given(st.none() | rules, st.none() | times, st.none() | partitions, times)
+def test_a_list_goes_only_after_its_day_and_the_window(
+    tenant: TenantRetention | None,
+    mark: datetime | None,
+    days: DayPartitions | None,
+    now: datetime,
+) -> None:
+    verdict = of_list(tenant, mark, days, now)
+    if verdict.fate is Fate.KEEP:
+        return
+    assert tenant is not None
+    assert not tenant.is_on_hold
+    assert is_day_over(LIST_DAY.day, tenant, now)
+    assert days is not None
+    assert LIST_DAY not in days.kept
+    if verdict.fate is Fate.REMOVE:
+        assert LIST_DAY not in days.ending
+        assert mark is not None
+        assert mark + WINDOW + SAFETY_MARGIN < now
+
+
+@pytest.mark.parametrize(
+    ("verdict", "fate", "why"),
+    [
+        (of_list(days=None), Fate.KEEP, "the daily run looks"),
+        (of_list(days=DayPartitions(frozenset({LIST_DAY}))), Fate.KEEP, "that is there"),
+        (of_list(TenantRetention(400)), Fate.KEEP, "that is there"),
+        (of_list(), Fate.DELETE, "whose partition is gone"),
+        (of_list(mark=NOW - 30 * DAY), Fate.WAIT, "a restore may still ask"),
+        (of_list(mark=NOW - 32 * DAY), Fate.REMOVE, "window has passed"),
+    ],
+)
+def test_every_fate_of_a_list_has_its_reason(verdict: Verdict, fate: Fate, why: str) -> None:
+    assert verdict.fate is fate
+    assert why in verdict.reason
+
+
+@given(
+    st.lists(st.tuples(st.integers(91, 400), st.booleans()), max_size=60, unique_by=lambda x: x[0])
+)
+def test_dagster_of_any_moment_within_the_window_finds_the_lists_of_its_partitions(
+    runs: list[tuple[int, bool]],
+) -> None:
+    """Retention runs on some days; before some runs a job has brought the partition back."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    mark, gone_at = None, None
+    for number, is_back in sorted(runs):
+        now = start + number * DAY
+        if is_back:
+            gone_at = None
+        ending = frozenset({LIST_DAY}) if gone_at is None else frozenset()
+        verdict = of_list(mark=mark, days=DayPartitions(frozenset(), ending), now=now)
+        if verdict.fate is Fate.DELETE:
+            mark = now
+        gone_at = gone_at or now
+        if verdict.fate is Fate.REMOVE:
+            assert gone_at + WINDOW < now
             return
 
 

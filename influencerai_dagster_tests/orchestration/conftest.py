@@ -26,6 +26,7 @@ from influencerai_dagster.orchestration.resources.object_store import (
     ObjectStoreResource,
     PathStyleS3Resource,
 )
+from influencerai_dagster.orchestration.resources.retention import RetentionResource
 from influencerai_dagster.settings import Settings, load_settings
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
@@ -151,6 +152,33 @@ def instance() -> Iterator[dg.DagsterInstance]:
     """An empty Dagster instance in memory."""
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
+
+
+@pytest.fixture(scope="session")
+def dagster_storage_url(postgres_server: PostgresServer) -> str:
+    """A database for Dagster's own storage."""
+    url = postgres_server.url("dagster_storage")
+    migrate.ensure_database(url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgres_instance(dagster_storage_url: str) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance on PostgreSQL, one for many tests."""
+    storage = {"postgres": {"postgres_url": dagster_storage_url}}
+    with dg.instance_for_test(overrides={"storage": storage}) as instance:
+        yield instance
+
+
+@pytest.fixture
+def retention(dagster_storage_url: str) -> RetentionResource:
+    """Rules of 90 days and a window of 30, as a dry run."""
+    return RetentionResource(
+        days=90,
+        is_dry_run=True,
+        recovery_window_days=30,
+        dagster_database_url=dagster_storage_url,
+    )
 
 
 @pytest.fixture

@@ -150,6 +150,30 @@ def test_a_tick_observes_the_lag_and_reports_both_checks(backups: Backups) -> No
     ]
 
 
+def test_an_outcome_that_stays_the_same_is_not_told_at_every_tick(
+    backups: Backups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> list[bool]:
+        events = backups.tick().asset_events
+        assert isinstance(events[0], dg.AssetObservation)
+        for event in events:
+            backups.instance.report_runless_asset_event(event)
+        return [event.passed for event in events if isinstance(event, dg.AssetCheckEvaluation)]
+
+    backups.server.barman.backup(BackupKind.FULL)
+    assert (told(), told()) == ([True, True], [])
+    no_wal = dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("database_backup"), check_name="wal_is_received", passed=False
+    )
+    backups.instance.report_runless_asset_event(no_wal)
+    assert (told(), told()) == ([True], [])
+    monkeypatch.setattr(
+        "influencerai_dagster.orchestration.sensors.database_backups.REPORT_AGAIN_AFTER",
+        timedelta(0),
+    )
+    assert told() == [True, True]
+
+
 @pytest.fixture
 def dumps(backups: Backups, tmp_path: Path) -> Backups:
     """Backups by pg_dump: of any age, without a server to wait for."""

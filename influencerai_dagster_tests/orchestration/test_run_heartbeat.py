@@ -30,7 +30,12 @@ RUN = dg.DagsterRun(job_name="generate_images_job", tags={"dagster/partition": "
 @pytest.fixture(autouse=True)
 def quick(catalog: CatalogResource, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(run_heartbeat, "BEAT_SECONDS", BEAT_SECONDS)
+    forget_heartbeats(catalog)  # of runs of other tests on this database
     yield
+    forget_heartbeats(catalog)
+
+
+def forget_heartbeats(catalog: CatalogResource) -> None:
     with transaction(catalog.engine) as session:
         session.execute(text("TRUNCATE run_heartbeats"))
 

@@ -9,8 +9,14 @@ from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.processes import free_port
+from influencerai_dagster.stages import gpu_sharing
 from influencerai_dagster.stages.gpu_sharing import free_comfyui_memory
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_sharing, "_POLL_SECONDS", 0.05)
 
 
 class Lines(list[str]):

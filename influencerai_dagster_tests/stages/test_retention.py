@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.catalog import ledger
+from influencerai_dagster.catalog import ledger, legal_holds
 from influencerai_dagster.catalog import retention as catalog_retention
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.domain.retention import Fate
@@ -124,8 +124,8 @@ def test_old_pictures_are_deleted_at_once_and_their_bytes_after_the_window(
 def test_days_are_the_tenants_own(engine: Engine, object_store: ObjectStore, put: Age) -> None:
     mine, theirs = made(engine, put, 20), made(engine, put, OLD, tenant="other")
     with transaction(engine) as session:
-        catalog_retention.set_retention_days(session, "demo", 7)
-        catalog_retention.set_retention_days(session, "other", 3650)
+        legal_holds.set_retention_days(session, "demo", 7)
+        legal_holds.set_retention_days(session, "other", 3650)
     run(engine, object_store)
     assert (is_deleted(engine, mine), is_deleted(engine, theirs)) == (True, False)
 
@@ -137,9 +137,9 @@ def test_a_hold_keeps_what_is_old_and_the_bytes_of_what_is_deleted(
     def hold(asset: ledger.MediaAsset, *, is_on_hold: bool) -> None:
         with transaction(engine) as session:
             if what == "tenant":
-                catalog_retention.set_tenant_hold(session, "demo", is_on_hold=is_on_hold)
+                legal_holds.set_tenant_hold(session, "demo", is_on_hold=is_on_hold)
             else:
-                catalog_retention.set_job_hold(session, "demo", asset.job_id, is_on_hold=is_on_hold)
+                legal_holds.set_job_hold(session, "demo", asset.job_id, is_on_hold=is_on_hold)
 
     asset = made(engine, put, VERY_OLD)
     hold(asset, is_on_hold=True)
@@ -167,9 +167,9 @@ def test_a_hold_that_is_set_after_the_plan_still_wins(
     assert len(plan.of(Fate.DELETE)) == len(plan.of(Fate.REMOVE)) == 2
     with transaction(engine) as session:
         if what == "tenant":
-            catalog_retention.set_tenant_hold(session, "demo", is_on_hold=True)
+            legal_holds.set_tenant_hold(session, "demo", is_on_hold=True)
         for held in (asset, gone) if what == "job" else ():
-            catalog_retention.set_job_hold(session, "demo", held.job_id, is_on_hold=True)
+            legal_holds.set_job_hold(session, "demo", held.job_id, is_on_hold=True)
     done = delete_planned(engine, object_store, plan, RULES)
     assert (done.deleted, done.removed, len(done.spared)) == ([], {}, 4)
     assert not is_deleted(engine, asset)
@@ -204,7 +204,7 @@ def test_a_hold_waits_for_a_removal_that_runs_and_keeps_all_else(
 
 def hold_tenant(engine: Engine) -> None:
     with transaction(engine) as session:
-        catalog_retention.set_tenant_hold(session, "demo", is_on_hold=True)
+        legal_holds.set_tenant_hold(session, "demo", is_on_hold=True)
 
 
 def test_a_picture_that_a_pending_clip_starts_from_stays(
@@ -325,4 +325,4 @@ def test_a_day_is_needed_while_it_has_work_or_bytes(
 @pytest.mark.parametrize("days", [0, -1, 36501])
 def test_bad_days_are_refused(engine: Engine, days: int) -> None:
     with pytest.raises(PermanentError, match="1 to 36500"), transaction(engine) as session:
-        catalog_retention.set_retention_days(session, "demo", days)
+        legal_holds.set_retention_days(session, "demo", days)

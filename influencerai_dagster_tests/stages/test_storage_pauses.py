@@ -15,6 +15,7 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.storage_pauses import StoragePause
 from influencerai_dagster.domain.jobs import JobStatus
 from influencerai_dagster.errors import InsufficientStorageError
+from influencerai_dagster.stages import patience
 from influencerai_dagster.stages import storage_pauses as stage
 from influencerai_dagster.stages.images import ImageRenderer
 from influencerai_dagster.stages.patience import patiently
@@ -84,8 +85,9 @@ def pause_now(engine: Engine) -> StoragePause | None:
 
 
 def test_finished_renders_wait_for_space_no_job_is_claimed_and_none_fails(
-    engine: Engine, renderer: ImageRenderer, space: Space
+    engine: Engine, renderer: ImageRenderer, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(patience, "_LONGEST_PAUSE_SECONDS", 0.2)
     jobs = submit(engine, *"abcdefgh")
     space.is_full = True
     told: list[StoragePause] = []

@@ -4,6 +4,8 @@ What is asked lives in client.py. Proxies of the environment are not used: Comfy
 directly.
 """
 
+import ssl
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import httpx
@@ -16,6 +18,12 @@ MAX_BODY_BYTES = 104_857_600
 
 _TRANSIENT_STATUS = {408, 425, 429}
 _T = TypeVar("_T")
+
+
+@lru_cache
+def _certificates() -> ssl.SSLContext:
+    """Load them once: that takes longer than a request, and each server has two connections."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class HttpConnection:
@@ -48,6 +56,7 @@ class HttpConnection:
             timeout=timeout_seconds,
             transport=transport,
             trust_env=False,
+            verify=_certificates(),
         )
 
     def close(self) -> None:

@@ -4,12 +4,14 @@ Who decides which images need one, and puts the trigger phrase first, is the cap
 """
 
 import io
+import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from influencerai_dagster.engines.openrouter.answers import Completion
+from influencerai_dagster.domain.fingerprints import sha256_hex
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient, image_message
 
 INSTRUCTION = (
@@ -24,17 +26,30 @@ _JPEG_QUALITY = 85
 _logger = logging.getLogger(__name__)
 
 
+class AnswerCache(Protocol):
+    """Answers that were paid for before; called from several threads."""
+
+    def get(self, key: str) -> str | None:
+        """Return the answer to what has this SHA-256, or None."""
+
+    def put(self, key: str, text: str) -> None:
+        """Keep an answer."""
+
+
 @dataclass(frozen=True)
 class OpenRouterCaptioner:
     """Sentences by a vision model.
 
     Attributes:
         model: OPENROUTER_CAPTION_MODEL.
+        cache: each sentence is kept as soon as it is there, so that a folder that failed half-way
+            is not asked for again; None keeps nothing.
         parallel: requests under way at once.
     """
 
     client: OpenRouterClient
     model: str
+    cache: AnswerCache | None = None
     parallel: int = 4
     instruction: str = INSTRUCTION
 
@@ -43,22 +58,48 @@ class OpenRouterCaptioner:
 
         Raises:
             PermanentError: OpenRouter refuses; what was not asked by then is not.
-            TransientError: it cannot answer now, after the client's own retries.
+            TransientError: it cannot answer now, after the client's own retries; or the cache
+                cannot: what is paid for could not be kept.
         """
         paths = sorted(path for path in image_dir.iterdir() if path.suffix.lower() in _SUFFIXES)
         pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="captions")
         try:
-            completions = list(pool.map(self._describe, paths))
+            sentences = list(pool.map(self._describe, paths))
         finally:
             pool.shutdown(cancel_futures=True)
-        cost_usd = sum(completion.cost_usd or 0.0 for completion in completions)
-        _logger.info("%d captions by %s cost %.4f USD", len(paths), self.model, cost_usd)
-        texts = (_one_line(completion.text) for completion in completions)
-        return {path.name: text for path, text in zip(paths, texts, strict=True) if text}
+        paid = [item.cost_usd for item in sentences if item.cost_usd is not None]
+        _logger.info(
+            "%d captions by %s: %d asked for, for %.4f USD, %d kept from before",
+            *(len(paths), self.model, len(paid), sum(paid), len(sentences) - len(paid)),
+        )
+        found = zip(paths, sentences, strict=True)
+        return {path.name: sentence.text for path, sentence in found if sentence.text}
 
-    def _describe(self, path: Path) -> Completion:
-        message = image_message(self.instruction, _as_jpeg(path), media_type="image/jpeg")
-        return self.client.complete([message], model=self.model, max_tokens=MAX_TOKENS)
+    def _describe(self, path: Path) -> "_Sentence":
+        image = _as_jpeg(path)
+        key = self._key(image)
+        known = None if self.cache is None else self.cache.get(key)
+        if known is not None:
+            return _Sentence(known, cost_usd=None)
+        message = image_message(self.instruction, image, media_type="image/jpeg")
+        completion = self.client.complete([message], model=self.model, max_tokens=MAX_TOKENS)
+        text = _one_line(completion.text)
+        if text and self.cache is not None:
+            self.cache.put(key, text)
+        return _Sentence(text, completion.cost_usd or 0.0)
+
+    def _key(self, image: bytes) -> str:
+        """Return the hash of all that the answer depends on."""
+        asked = [self.model, self.instruction, MAX_TOKENS, sha256_hex(image)]
+        return sha256_hex(json.dumps(asked).encode())
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    """What a model said of a picture; `cost_usd` is None if it was kept from before."""
+
+    text: str
+    cost_usd: float | None
 
 
 def _one_line(text: str) -> str:

@@ -42,7 +42,8 @@ def captions(
         key = DatasetKey.parse(context.partition_key)
         with transaction(catalog.engine) as session:
             influencer = influencer_of_dataset(session, key.tenant, key.dataset)
-        program, source = captioner.captioner()
+        answers = captioner.kept_answers(catalog.engine, key.tenant)
+        program, source = captioner.captioner(answers)
         if influencer is None:
             context.log.warning(
                 f"no influencer of tenant {key.tenant} has dataset {key.dataset}: its name is the "
@@ -55,12 +56,16 @@ def captions(
             captioner_source=source,
         )
         manifest = write_captions(object_store.store, dataset, settings)
+        num_kept = answers.num_found if answers else 0
+        if num_kept:
+            context.log.info(f"{num_kept} captions were paid for before and are not asked again")
         return dg.MaterializeResult(
             value=manifest,
             metadata={
                 "captions": len(manifest.captions),
                 "trigger_phrase": manifest.trigger_phrase,
                 "sources": dict(Counter(item.source.value for item in manifest.captions)),
+                "captions_paid_for_before": num_kept,
                 "sample": table([item.model_dump(mode="json") for item in manifest.captions]),
             },
             data_version=dg.DataVersion(manifest.version),

@@ -1,35 +1,44 @@
 """Assets `retention_report` and `retention_deletions`: what may go and why, then what went.
 
 The rules are domain/retention.py; objects are looked at in stages/retention.py, what Dagster itself
-keeps in dagster_retention.py.
+keeps in dagster_retention.py and dagster_events.py. How it is shown is retention_metadata.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
+from sqlalchemy import Engine
 
-from influencerai_dagster.domain.retention import Fate
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.legal_holds import tenant_retentions
+from influencerai_dagster.catalog.llm_answers import count_expired
+from influencerai_dagster.orchestration.dagster_events import delete_old_events, find_old_events
 from influencerai_dagster.orchestration.dagster_retention import (
-    DagsterLeftovers,
+    KEEP_RUNS,
     delete_leftovers,
     find_leftovers,
 )
 from influencerai_dagster.orchestration.failures import dagster_failures
-from influencerai_dagster.orchestration.metadata import OWNER, Metadata, table
+from influencerai_dagster.orchestration.metadata import OWNER
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.retention import RetentionResource
-from influencerai_dagster.stages.retention import (
-    Deletions,
-    PlannedObject,
-    RetentionPlan,
-    delete_planned,
-    plan_retention,
+from influencerai_dagster.orchestration.retention_metadata import (
+    Findings,
+    deletions_metadata,
+    report_metadata,
 )
+from influencerai_dagster.stages.day_lists import delete_day_lists
+from influencerai_dagster.stages.llm_answers import delete_expired_answers
+from influencerai_dagster.stages.retention import delete_planned, plan_retention
+from influencerai_dagster.storage.object_store import ObjectStore
 
 REPORT, DELETIONS = "retention_report", "retention_deletions"
-_FATES = (Fate.DELETE, Fate.REMOVE, Fate.WAIT)
+_DRY_RUN = (
+    "nothing was deleted, this is a dry run: look at retention_report, then set "
+    "RETENTION_DRY_RUN=false, or run once with the config dry_run: false"
+)
 
 
 class RetentionConfig(dg.Config):
@@ -53,8 +62,9 @@ class RetentionConfig(dg.Config):
             owners=[OWNER],
             description=(
                 "What retention keeps, what it deletes and why, before anything is deleted: "
-                "pictures and clips past their days, left-overs of lost claims, empty days, old "
-                "runs of Dagster. It has no partitions; a schedule makes it every day."
+                "pictures and clips past their days, left-overs of lost claims, empty days and "
+                "their lists, old runs and events of Dagster, expired answers of language models. "
+                "It has no partitions; a schedule makes it every day."
             ),
         ),
         dg.AssetSpec(
@@ -80,74 +90,44 @@ def apply_retention(
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg] # Dagster's own generic
     """Report what may go, then delete it unless this is a dry run."""
     is_dry_run = retention.is_dry_run if config.dry_run is None else config.dry_run
-    rules = retention.rules()
     with dagster_failures(context.retry_number):
-        plan = plan_retention(catalog.engine, object_store.store, rules)
-        leftovers = find_leftovers(
-            context.instance, catalog.engine, plan.tenants, now=datetime.now(UTC)
-        )
+        found = _look(context.instance, catalog.engine, object_store.store, retention)
     yield dg.MaterializeResult(
-        asset_key=REPORT, metadata=_report(plan, leftovers, is_dry_run=is_dry_run)
+        asset_key=REPORT, metadata=report_metadata(found, is_dry_run=is_dry_run)
     )
     if is_dry_run:
-        context.log.info("dry run: nothing was deleted; set RETENTION_DRY_RUN=false to delete")
-        yield dg.MaterializeResult(asset_key=DELETIONS, metadata={"is_dry_run": True})
+        context.log.info(_DRY_RUN)
+        yield dg.MaterializeResult(
+            asset_key=DELETIONS, metadata={"is_dry_run": True, "why": _DRY_RUN}
+        )
         return
     with dagster_failures(context.retry_number):
-        done = delete_planned(catalog.engine, object_store.store, plan, rules)
-        gone = delete_leftovers(context.instance, leftovers)
+        rules = retention.rules()
+        done = delete_planned(catalog.engine, object_store.store, found.plan, rules)
+        # Before the partitions of their days: see the stage.
+        delete_day_lists(catalog.engine, object_store.store, found.plan, rules, done)
+        gone = delete_leftovers(context.instance, found.leftovers)
+        delete_old_events(retention.dagster_engine, found.events)
+        num_answers = delete_expired_answers(catalog.engine)
     for key in done.removed:
         context.log.info(f"removed {key}")
-    yield dg.MaterializeResult(asset_key=DELETIONS, metadata=_deletions(done, gone))
+    yield dg.MaterializeResult(
+        asset_key=DELETIONS, metadata=deletions_metadata(done, gone, found.events, num_answers)
+    )
 
 
-def _report(plan: RetentionPlan, leftovers: DagsterLeftovers, *, is_dry_run: bool) -> Metadata:
-    counts: Metadata = {}
-    for fate in Fate:
-        found = plan.of(fate)
-        counts[f"num_{fate}"] = len(found)
-        counts[f"{fate}_bytes"] = sum(item.size_bytes for item in found)
-    return {
-        "is_dry_run": is_dry_run,
-        **counts,
-        "summary": table(plan.summary()),
-        **{
-            f"to_{fate}" if fate is not Fate.WAIT else "waiting": _objects(plan.of(fate))
-            for fate in _FATES
-        },
-        "kept_on_hold": _objects([i for i in plan.of(Fate.KEEP) if "hold" in i.verdict.reason]),
-        "num_scratch_objects": len(plan.scratch_keys),
-        "incomplete_uploads": [item.key for item in plan.uploads],
-        "days": list(leftovers.days),
-        "num_runs": len(leftovers.run_ids),
-        "num_old_runs_kept": leftovers.num_kept,
-    }
-
-
-def _deletions(done: Deletions, gone: DagsterLeftovers) -> Metadata:
-    return {
-        "is_dry_run": False,
-        "num_deleted": len(done.deleted),
-        "num_removed": len(done.removed),
-        "removed_bytes": sum(done.removed.values()),
-        "deleted": table([{"object": key} for key in done.deleted]),
-        "removed": table([{"object": key, "bytes": size} for key, size in done.removed.items()]),
-        "spared": table([{"object": key} for key in done.spared]),
-        "ended_uploads": done.aborted,
-        "days": list(gone.days),
-        "num_runs": len(gone.run_ids),
-    }
-
-
-def _objects(items: Sequence[PlannedObject]) -> dg.TableMetadataValue | str:
-    return table(
-        [
-            {
-                "object": item.key,
-                "bytes": item.size_bytes,
-                "why": item.verdict.reason,
-                "bytes may go (UTC)": f"{item.verdict.due:%Y-%m-%d}" if item.verdict.due else "",
-            }
-            for item in items
-        ]
+def _look(
+    instance: dg.DagsterInstance, engine: Engine, store: ObjectStore, retention: RetentionResource
+) -> Findings:
+    """Look at everything; writes nothing."""
+    rules, now = retention.rules(), datetime.now(UTC)
+    with transaction(engine) as session:
+        tenants = tenant_retentions(session, rules.days)
+        num_answers = count_expired(session)
+    leftovers = find_leftovers(instance, engine, tenants, now=now)
+    return Findings(
+        plan=plan_retention(engine, store, rules, days=leftovers.day_partitions),
+        leftovers=leftovers,
+        events=find_old_events(retention.dagster_engine, now - KEEP_RUNS),
+        num_answers=num_answers,
     )

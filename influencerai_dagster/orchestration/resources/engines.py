@@ -1,8 +1,11 @@
 """ComfyUI, kohya and the auto-captioner for ops: where they are, from the settings."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
+from pydantic import PrivateAttr
+from sqlalchemy import Engine
 
 from influencerai_dagster.domain.manifests.captions import CaptionSource
 from influencerai_dagster.engines.comfyui.fleet import Fleet
@@ -12,6 +15,7 @@ from influencerai_dagster.engines.openrouter.client import OpenRouterClient
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.stages.captions import Captioner
 from influencerai_dagster.stages.comfyui_jobs import RenderFarm
+from influencerai_dagster.stages.llm_answers import KeptAnswers
 from influencerai_dagster.stages.loras import Trainer
 
 _GRACE_SECONDS = 30.0
@@ -84,6 +88,7 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
     Attributes:
         kind: AUTO_CAPTIONER, or "" when ENABLE_AUTO_CAPTIONS is off.
         openrouter_api_key: only read when `kind` is "openrouter".
+        answers_kept_seconds: OPENROUTER_CACHE_TTL; 0 keeps none.
     """
 
     kind: str = ""
@@ -93,17 +98,27 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
     openrouter_api_key: str = ""
     openrouter_base_url: str = ""
     openrouter_model: str = ""
+    answers_kept_seconds: float = 0.0
+    _client: OpenRouterClient | None = PrivateAttr(default=None)
 
-    def captioner(self) -> tuple[Captioner | None, CaptionSource]:
+    def kept_answers(self, engine: Engine, tenant: str) -> KeptAnswers | None:
+        """Return a tenant's answers of before; None if this captioner keeps none."""
+        if self.kind != CaptionSource.OPENROUTER or not self.answers_kept_seconds:
+            return None
+        return KeptAnswers(engine, tenant, timedelta(seconds=self.answers_kept_seconds))
+
+    def captioner(
+        self, answers: KeptAnswers | None = None
+    ) -> tuple[Captioner | None, CaptionSource]:
         """Return the captioner and its name in the manifest; (None, class) when it is off."""
         if not self.kind:
             return None, CaptionSource.CLASS
         source = CaptionSource(self.kind)
         if source == CaptionSource.OPENROUTER:
-            client = OpenRouterClient(
+            self._client = OpenRouterClient(
                 api_key=self.openrouter_api_key, base_url=self.openrouter_base_url
             )
-            return OpenRouterCaptioner(client, model=self.openrouter_model), source
+            return OpenRouterCaptioner(self._client, self.openrouter_model, cache=answers), source
         if not self.kohya_dir:
             raise PermanentError(f"AUTO_CAPTIONER={self.kind} needs KOHYA_DIR; it is not set")
         sd_scripts_dir, python = Path(self.kohya_dir), Path(self.kohya_python)
@@ -117,3 +132,8 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
             work_dir=work_dir,
             model_dir=work_dir / "wd14-model",
         ), source
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
+        """Close the connections to OpenRouter."""
+        if self._client is not None:
+            self._client.close()

@@ -22,6 +22,8 @@ from influencerai_dagster.orchestration.jobs import ALIVE, backup_database_job
 from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
 
 EVERY_SECONDS = 300
+REPORT_AGAIN_AFTER = timedelta(minutes=30)
+"""Dagster keeps every outcome of a check for 30 days: one that is the same is told less often."""
 PAUSE_AFTER_FAILURE = timedelta(hours=1)
 """What failed for good would fail again every 5 minutes; the check is red meanwhile."""
 _ASSET = dg.AssetKey("database_backup")
@@ -56,18 +58,21 @@ def database_backup_sensor(
     requests = []
     if due is not None and world.hindrance is None:
         requests.append(dg.RunRequest(run_config=run_config(due, now)))
+    checks = [
+        _evaluation(
+            FRESHNESS_CHECK,
+            *freshness(world.backups, now, full_kind, has_incremental=has_incremental),
+        ),
+        _evaluation(
+            WAL_CHECK, *((False, world.lag_error) if world.lag_error else reception(world.lag))
+        ),
+    ]
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else _skip_reason(due, world.hindrance),
         asset_events=[
             *_observation(world.lag),
-            _evaluation(
-                FRESHNESS_CHECK,
-                *freshness(world.backups, now, full_kind, has_incremental=has_incremental),
-            ),
-            _evaluation(
-                WAL_CHECK, *((False, world.lag_error) if world.lag_error else reception(world.lag))
-            ),
+            *(check for check in checks if _is_news(context.instance, check, now)),
         ],
     )
 
@@ -113,6 +118,18 @@ def _evaluation(name: str, passed: bool, description: str) -> dg.AssetCheckEvalu
     return dg.AssetCheckEvaluation(
         asset_key=_ASSET, check_name=name, passed=passed, description=description
     )
+
+
+def _is_news(instance: dg.DagsterInstance, check: dg.AssetCheckEvaluation, now: datetime) -> bool:
+    """Tell whether a check has another outcome than the last one, or that one is of long ago."""
+    last = instance.get_latest_asset_check_evaluation_record(check.asset_check_key)
+    evaluation = last.evaluation if last else None
+    # A run that has only planned to evaluate the check has told nothing yet.
+    if last is None or not isinstance(evaluation, dg.AssetCheckEvaluation):
+        return True
+    if evaluation.passed != check.passed:
+        return True
+    return datetime.fromtimestamp(last.create_timestamp, UTC) + REPORT_AGAIN_AFTER < now
 
 
 def _skip_reason(due: BackupKind | None, hindrance: str | None) -> str:

@@ -26,6 +26,12 @@ from influencerai_dagster_tests.engines.comfyui.workflows import (
 AWAY = "http://127.0.0.1:9"
 
 
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("influencerai_dagster.engines.comfyui.server.PROBE_SECONDS", 0.25)
+    monkeypatch.setattr("influencerai_dagster.engines.comfyui.server._AGAIN_SECONDS", 0.1)
+
+
 @pytest.fixture
 def second(tmp_path: Path) -> Iterator[ComfyUISimulator]:
     with comfyui_simulator(tmp_path, seconds_per_step=0.005) as server:
@@ -33,7 +39,7 @@ def second(tmp_path: Path) -> Iterator[ComfyUISimulator]:
 
 
 def wait_until(is_true: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not is_true():
         assert time.monotonic() < deadline, f"waited in vain until {what}"
         time.sleep(0.02)
@@ -110,8 +116,8 @@ def test_a_server_stuck_in_one_prompt_is_taken_out_until_that_ends(
     second: ComfyUISimulator,
 ) -> None:
     second.faults(seconds_per_step=0.2)
-    with Fleet([second.url], stuck_seconds=1) as fleet, ThreadPoolExecutor(2) as pool:
-        long = pool.submit(render, fleet, second.url, steps=30)
+    with Fleet([second.url], stuck_seconds=0.5) as fleet, ThreadPoolExecutor(2) as pool:
+        long = pool.submit(render, fleet, second.url, steps=15)
         wait_until(lambda: second.stats()["order"], "it runs")
         behind = pool.submit(render, fleet, second.url)
         with pytest.raises(NeverStartedError, match="it has executed prompt"):

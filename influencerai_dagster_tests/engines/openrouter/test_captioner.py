@@ -1,14 +1,21 @@
 import base64
 import io
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from influencerai_dagster.engines.openrouter.captioner import MAX_SIDE_PX, OpenRouterCaptioner
+from influencerai_dagster.engines.openrouter.captioner import (
+    INSTRUCTION,
+    MAX_SIDE_PX,
+    OpenRouterCaptioner,
+)
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient
-from influencerai_dagster.errors import PermanentError
-from influencerai_dagster_tests.engines.openrouter.conftest import MODEL, Simulator
+from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster_tests.openrouter_server import MODEL, Simulator
 
 
 @pytest.fixture
@@ -61,3 +68,64 @@ def test_a_refusal_ends_it(
     simulator.set_faults(status=402, count=99)
     with pytest.raises(PermanentError, match="no credits"):
         captioner.caption(image_dir)
+
+
+@dataclass
+class Kept:
+    """A cache, and what is done after each sentence that it keeps."""
+
+    answers: dict[str, str] = field(default_factory=dict)
+    after: Callable[[], None] = lambda: None
+
+    def get(self, key: str) -> str | None:
+        return self.answers.get(key)
+
+    def put(self, key: str, text: str) -> None:
+        self.answers[key] = text
+        self.after()
+
+
+def test_what_was_answered_before_a_failure_is_not_asked_for_again(
+    client: OpenRouterClient,
+    simulator: Simulator,
+    image_dir: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kept = Kept(after=lambda: simulator.set_faults(status=402, count=99))
+    with pytest.raises(PermanentError, match="no credits"):
+        OpenRouterCaptioner(client, MODEL, cache=kept, parallel=1).caption(image_dir)
+    assert len(kept.answers) == 1
+    simulator.set_faults()
+    num_calls = len(simulator.calls())
+    kept.after = lambda: None
+    caplog.set_level(logging.INFO)
+    captions = OpenRouterCaptioner(client, MODEL, cache=kept).caption(image_dir)
+    assert len(simulator.calls()) - num_calls == 2
+    assert "2 asked for, for 0.0" in caplog.text
+    assert "1 kept from before" in caplog.text
+    again = OpenRouterCaptioner(client, MODEL, cache=kept).caption(image_dir)
+    assert again == captions == OpenRouterCaptioner(client, MODEL).caption(image_dir)
+    assert len(simulator.calls()) - num_calls == 2 + 3
+
+
+@pytest.mark.parametrize(
+    ("model", "instruction"),
+    [("openai/gpt-4o-mini", INSTRUCTION), (MODEL, "Describe the picture.")],
+    ids=["model", "instruction"],
+)
+def test_another_question_is_another_answer(
+    client: OpenRouterClient, image_dir: Path, model: str, instruction: str
+) -> None:
+    kept = Kept()
+    OpenRouterCaptioner(client, MODEL, cache=kept).caption(image_dir)
+    other = OpenRouterCaptioner(client, model, cache=kept, instruction=instruction)
+    other.caption(image_dir)
+    assert len(kept.answers) == 6
+
+
+def test_what_cannot_be_kept_fails_the_folder(client: OpenRouterClient, image_dir: Path) -> None:
+    def away() -> None:
+        raise TransientError("PostgreSQL is away")
+
+    with pytest.raises(TransientError, match="PostgreSQL is away"):
+        OpenRouterCaptioner(client, MODEL, cache=Kept(after=away)).caption(image_dir)

@@ -10,7 +10,7 @@ from influencerai_dagster.engines.openrouter.answers import RateLimitedError, re
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient, text_message
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster_tests.engines.openrouter.conftest import MODEL, Simulator
+from influencerai_dagster_tests.openrouter_server import MODEL, Simulator
 
 HELLO = [text_message("user", "Say hello.")]
 

@@ -1,0 +1,159 @@
+"""Makes what is backed up: databases of a stated size, and objects that the catalog names.
+
+Rows go into the real tables: jobs, their pictures, and Dagster's log of events, which is what grows
+in such a system. Contents are random, as pictures and hashes are: nothing compresses them away.
+"""
+
+import json
+import os
+import random
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg2
+from dagster_postgres import DagsterPostgresStorage
+from psycopg2.extras import execute_values
+
+from influencerai_dagster.catalog import migrate
+from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.catalog.tenants import add_tenant
+from influencerai_dagster.domain.fingerprints import sha256_hex
+from influencerai_dagster.domain.object_paths import output_key, output_manifest_key
+
+FULL_DATABASE_BYTES = 1000**3
+FULL_NUM_OBJECTS = 10_000
+TENANT = "acme"
+_DAY = date(2026, 1, 1)
+_EVENTS_AT_ONCE = 20_000
+_PICTURE_BYTES = (100_000, 300_000)
+_SIZE = "SELECT sum(pg_database_size(datname)) FROM pg_database"
+_EVENT_NUMBERS = "SELECT coalesce(max(id), 0) FROM event_logs"
+# About 1.2 kB an event, as Dagster's own have, half of it different in each.
+_EVENTS = """
+INSERT INTO event_logs (run_id, event, dagster_event_type, timestamp, step_key)
+SELECT md5((number / 50)::text)::uuid::text,
+       '{"__class__": "EventLogEntry", "dagster_event": {"__class__": "DagsterEvent", '
+       || repeat('"event_specific_data": {"__class__": "EngineEventData"}, ', 8)
+       || '"message": "' || (SELECT string_agg(md5(number::text || part::text), ' ')
+                             FROM generate_series(1, 20) AS part) || '"}}',
+       'STEP_OUTPUT', now(), 'render_images'
+FROM generate_series(%(first)s, %(last)s) AS number
+"""
+_CHANGE = "UPDATE event_logs SET timestamp = now() WHERE id BETWEEN %(first)s AND %(last)s"
+_JOBS = """
+INSERT INTO jobs (id, tenant_id, day, kind, status, priority, payload, attempt, max_attempts,
+                  result, finished_at) VALUES %s
+"""
+_MEDIA_ASSETS = """
+INSERT INTO media_assets (tenant_id, id, job_id, kind, object_key, manifest_key, sha256, size_bytes,
+                          width_px, height_px) VALUES %s
+"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An object and the manifest beside it.
+
+    Attributes:
+        manifest: the manifest's content.
+    """
+
+    job_id: UUID
+    object_key: str
+    sha256: str
+    size_bytes: int
+    manifest: bytes
+
+
+def make_databases(catalog_url: str, dagster_url: str) -> None:
+    """Make the catalog with one tenant, and Dagster's storage."""
+    for url in (catalog_url, dagster_url):
+        migrate.ensure_database(url)
+    migrate.upgrade(catalog_url)
+    storage = DagsterPostgresStorage(dagster_url)
+    for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
+        part.dispose()
+    engine = create_catalog_engine(catalog_url)
+    with transaction(engine) as session:
+        add_tenant(session, TENANT)
+    engine.dispose()
+
+
+def write_pictures(bucket_dir: Path, num_objects: int) -> Sequence[Picture]:
+    """Write so many objects, every second one the manifest of the one before it."""
+    sizes = random.Random(0)  # noqa: S311 - no secret
+    return [
+        _write_picture(bucket_dir, sizes.randint(*_PICTURE_BYTES)) for _ in range(num_objects // 2)
+    ]
+
+
+def _write_picture(bucket_dir: Path, size_bytes: int) -> Picture:
+    job_id, data = uuid4(), os.urandom(size_bytes)
+    key, sha256 = output_key("images", TENANT, job_id, 1, ".png"), sha256_hex(data)
+    parameters = {"prompt": "a woman in a café", "seed": job_id.int % 2**32, "steps": 30}
+    manifest = json.dumps(
+        {"object_key": key, "sha256": sha256, "size_bytes": size_bytes, **parameters}, indent=2
+    ).encode()
+    path = bucket_dir / key
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    (bucket_dir / output_manifest_key(key)).write_bytes(manifest)
+    return Picture(job_id, key, sha256, size_bytes, manifest)
+
+
+def record_pictures(catalog_url: str, pictures: Sequence[Picture]) -> None:
+    """Add the completed jobs that made the pictures."""
+    payload = json.dumps({"kind": "image", "prompt": "a woman in a café", "steps": 30})
+    jobs = [
+        (str(picture.job_id), TENANT, _DAY, "image", "completed", 5, payload, 1, 3, "{}", _DAY)
+        for picture in pictures
+    ]
+    assets = [
+        (
+            *(TENANT, str(uuid4()), str(picture.job_id), "image"),
+            *(picture.object_key, output_manifest_key(picture.object_key)),
+            *(picture.sha256, picture.size_bytes, 512, 512),
+        )
+        for picture in pictures
+    ]
+    with closing(psycopg2.connect(catalog_url)) as connection, connection.cursor() as cursor:
+        execute_values(cursor, _JOBS, jobs)
+        execute_values(cursor, _MEDIA_ASSETS, assets)
+        connection.commit()
+
+
+def fill(dagster_url: str, size_bytes: int) -> int:
+    """Add events until all databases of the server together have a size; return their size."""
+    while (found := database_bytes(dagster_url)) < size_bytes:
+        first = _ask(dagster_url, _EVENT_NUMBERS) + 1
+        execute(dagster_url, _EVENTS, first=first, last=first + _EVENTS_AT_ONCE - 1)
+    return found
+
+
+def change(dagster_url: str, share: float) -> None:
+    """Write a share of all events anew, those of a stretch of time."""
+    last = int(_ask(dagster_url, _EVENT_NUMBERS) * share)
+    execute(dagster_url, _CHANGE, first=1, last=last)
+
+
+def database_bytes(url: str) -> int:
+    """Return the size of all databases of a server."""
+    return int(_ask(url, _SIZE))
+
+
+def _ask(url: str, statement: str) -> int:
+    ((found,),) = execute(url, statement)
+    return int(found)
+
+
+def execute(url: str, statement: str, **values: object) -> list[tuple[Any, ...]]:
+    """Run a statement of its own transaction."""
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute(statement, values)
+        return cursor.fetchall() if cursor.description else []

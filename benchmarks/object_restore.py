@@ -1,0 +1,85 @@
+"""`restore_objects` against bare `rclone copy --ignore-existing --fast-list` of the same backup.
+
+First into a prefix that is empty; then once more, when nothing is missing there. Neither overwrites
+anything. Both names and contents are compared by the verification that follows a restore, which is
+measured by `restore_drill`.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from benchmarks.backup_buckets import BACKUPS, Buckets, running_buckets
+from benchmarks.backup_data import FULL_NUM_OBJECTS, write_pictures
+from benchmarks.comparisons import Comparison, Stopwatch, take_turns
+from benchmarks.object_backup import RECOVERY_WINDOW, bare_copy
+from benchmarks.servers import BUCKET, temporary_folder
+from influencerai_dagster.backup.object_history import OBJECTS
+from influencerai_dagster.backup.objects import copy_objects, restore_objects
+from influencerai_dagster.backup.places import BackupTarget, Bucket
+
+ROUNDS = 3
+_PASSES = {"first": "all missing", "again": "none missing"}
+
+
+def run(share: float = 1.0) -> Sequence[Comparison]:
+    """Measure objects per second, of all objects and of a restore that has nothing to do."""
+    with temporary_folder() as folder, running_buckets(folder) as buckets:
+        pictures = write_pictures(folder / "pictures", int(FULL_NUM_OBJECTS * share))
+        buckets.upload(folder / "pictures")
+        target = BackupTarget(buckets.place(BACKUPS))
+        copy_objects(buckets.place(BUCKET), target, recovery_window=RECOVERY_WINDOW)
+        buckets.remove(buckets.place(BUCKET, "images"))
+        num_objects = 2 * len(pictures)
+        megabytes = sum(picture.size_bytes for picture in pictures) / 1000**2
+        restores = _Restores(buckets, target, num_objects)
+        sides = {"ours": restores.restore, "bare": restores.restore_bare}
+        take_turns(sides, rounds=ROUNDS, prepare=restores.clean)
+    seconds = restores.watch.seconds
+    return [
+        Comparison(
+            name=f"restore of {num_objects:,} objects, {megabytes:,.0f} MB, {what}",
+            baseline_name=f"rclone copy ({buckets.program})",
+            unit="objects/s",
+            measured=[num_objects / value for value in seconds[f"ours {each}"]],
+            baseline=[num_objects / value for value in seconds[f"bare {each}"]],
+            better="higher",
+        )
+        for each, what in _PASSES.items()
+    ]
+
+
+@dataclass
+class _Restores:
+    buckets: Buckets
+    target: BackupTarget
+    num_objects: int
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    left: list[Bucket] = field(default_factory=list)
+
+    def restore(self) -> None:
+        """Bring all objects back into a new place, twice."""
+        into = self._new_place()
+        for each, expected in zip(_PASSES, (self.num_objects, 0), strict=True):
+            with self.watch.timing(f"ours {each}"):
+                report = restore_objects(self.target, into, None)
+            assert not report.not_found, report.not_found
+            assert len(report.copied) == expected, f"{len(report.copied)} objects came back"
+
+    def restore_bare(self) -> None:
+        """Do the same without us."""
+        into, backup = self._new_place(), self.buckets.place(BACKUPS, OBJECTS)
+        for each in _PASSES:
+            with self.watch.timing(f"bare {each}"):
+                bare_copy(backup, into, "--ignore-existing")
+
+    def clean(self) -> None:
+        """Remove what the turn before left, and let the disk come to rest."""
+        while self.left:
+            self.buckets.remove(self.left.pop())
+        os.sync()
+
+    def _new_place(self) -> Bucket:
+        self.left.append(self.buckets.place(BUCKET, uuid4().hex))
+        return self.left[-1]

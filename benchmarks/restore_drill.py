@@ -1,0 +1,103 @@
+"""The whole restore drill: how long until database and objects are back and proven (RTO).
+
+From a full and an incremental backup with WAL after each, and the objects from another bucket. Goal
+are the four hours of docs/disaster-recovery.md; each step is a row of its own.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.backup_buckets import BACKUPS, Buckets, running_buckets
+from benchmarks.backup_data import (
+    FULL_DATABASE_BYTES,
+    FULL_NUM_OBJECTS,
+    change,
+    write_pictures,
+)
+from benchmarks.backup_servers import BackedUpDatabase, running_database
+from benchmarks.comparisons import Comparison
+from benchmarks.database_restore import CHANGED_SHARE
+from benchmarks.object_backup import RECOVERY_WINDOW
+from benchmarks.servers import BUCKET, temporary_folder
+from influencerai_dagster.backup.drill import Drill, DrillReport, run_drill
+from influencerai_dagster.backup.objects import copy_objects
+from influencerai_dagster.backup.places import BackupTarget
+from influencerai_dagster.domain.backups import BackupKind
+
+ROUNDS = 2
+GOAL_SECONDS = 4 * 3600.0
+
+
+def run(share: float = 1.0) -> Sequence[Comparison]:
+    """Measure the seconds of a drill and of its steps."""
+    with temporary_folder() as folder, running_buckets(folder) as buckets:
+        pictures = write_pictures(folder / "pictures", int(FULL_NUM_OBJECTS * share))
+        buckets.upload(folder / "pictures")
+        num_bytes = int(FULL_DATABASE_BYTES * share)
+        with running_database(folder, num_bytes, pictures) as database:
+            instant = _back_up(database, buckets)
+            drill = _drill(database, buckets, folder)
+            reports = [run_drill(drill, print, instant) for _ in range(ROUNDS)]
+    for report in reports:
+        assert report.is_sound, report.problems
+        assert report.num_objects == 2 * len(pictures), report.num_objects
+        print(_in_minutes(report))
+    return _comparisons(reports, database.size_bytes)
+
+
+def _back_up(database: BackedUpDatabase, buckets: Buckets) -> datetime:
+    """Take all backups there are, with changes between them; return an instant after them."""
+    database.barman.backup(BackupKind.FULL)
+    change(database.dagster_url, CHANGED_SHARE)
+    database.barman.backup(BackupKind.INCREMENTAL)
+    change(database.dagster_url, CHANGED_SHARE)
+    target = BackupTarget(buckets.place(BACKUPS))
+    copy_objects(buckets.place(BUCKET), target, recovery_window=RECOVERY_WINDOW)
+    instant = datetime.now(UTC)
+    change(database.dagster_url, CHANGED_SHARE / 100)
+    database.barman.switch_wal()
+    return instant
+
+
+def _drill(database: BackedUpDatabase, buckets: Buckets, folder: Path) -> Drill:
+    return Drill(
+        backups=database.barman,
+        databases=database.databases,
+        target=BackupTarget(buckets.place(BACKUPS)),
+        scratch_dir=folder / "drills",
+    )
+
+
+def _in_minutes(report: DrillReport) -> str:
+    steps = [f"{step} {_clock(value)}" for step, value in report.seconds_by_step.items()]
+    return f"restore drill: {_clock(report.rto_seconds)} of 240:00 min; {', '.join(steps)}"
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+def _comparisons(reports: Sequence[DrillReport], database_bytes: int) -> Sequence[Comparison]:
+    rto = [report.rto_seconds for report in reports]
+    size = f"{database_bytes / 1000**2:,.0f} MB of database and {reports[0].num_objects:,} objects"
+    whole = Comparison(
+        name=f"restore drill (RTO), {size}",
+        baseline_name="goal of 4 hours",
+        unit="s",
+        measured=rto,
+        baseline=[GOAL_SECONDS] * len(rto),
+        better="lower",
+    )
+    steps = [
+        Comparison(
+            name=f"of it: {step}",
+            baseline_name="the whole drill",
+            unit="s",
+            measured=[report.seconds_by_step[step] for report in reports],
+            baseline=rto,
+            better="lower",
+        )
+        for step in reports[0].seconds_by_step
+    ]
+    return [whole, *steps]

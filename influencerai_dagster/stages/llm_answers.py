@@ -1,0 +1,56 @@
+"""Answers of language models that a tenant paid for before, as the engines ask for them."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from threading import Lock
+
+from sqlalchemy import Engine
+
+from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.llm_answers import (
+    BATCH,
+    delete_expired,
+    get_answer,
+    put_answer,
+)
+
+
+@dataclass
+class KeptAnswers:
+    """One tenant's answers; safe between threads.
+
+    Attributes:
+        keep_for: OPENROUTER_CACHE_TTL.
+        num_found: how many were there when they were asked for.
+    """
+
+    engine: Engine
+    tenant: str
+    keep_for: timedelta
+    num_found: int = 0
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def get(self, key: str) -> str | None:
+        """Return the answer to what has this hash; TransientError if PostgreSQL is away."""
+        with transaction(self.engine) as session:
+            answer = get_answer(session, self.tenant, key)
+        if answer is not None:
+            with self._lock:
+                self.num_found += 1
+        return answer
+
+    def put(self, key: str, text: str) -> None:
+        """Keep an answer; TransientError if PostgreSQL is away."""
+        with transaction(self.engine) as session:
+            put_answer(session, self.tenant, key, text, self.keep_for)
+
+
+def delete_expired_answers(engine: Engine) -> int:
+    """Delete every tenant's answers that have expired, but of those on hold; return how many."""
+    total = 0
+    while True:
+        with transaction(engine) as session:
+            deleted = delete_expired(session)
+        total += deleted
+        if deleted < BATCH:
+            return total

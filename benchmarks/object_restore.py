@@ -16,7 +16,8 @@ from benchmarks.comparisons import Comparison, Stopwatch, take_turns
 from benchmarks.object_backup import RECOVERY_WINDOW, bare_copy
 from benchmarks.servers import BUCKET, temporary_folder
 from influencerai_dagster.backup.object_history import OBJECTS
-from influencerai_dagster.backup.objects import copy_objects, restore_objects
+from influencerai_dagster.backup.object_restore import restore_objects
+from influencerai_dagster.backup.objects import copy_objects
 from influencerai_dagster.backup.places import BackupTarget, Bucket
 
 ROUNDS = 3

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from influencerai_dagster.backup.contents import BucketContents
 from influencerai_dagster.backup.object_repair import repair_objects
-from influencerai_dagster.backup.objects import ObjectRestoreReport, restore_objects
+from influencerai_dagster.backup.object_restore import ObjectRestoreReport, restore_objects
 from influencerai_dagster.backup.places import BackupTarget, Place
 from influencerai_dagster.backup.verification import Verification, verify_objects
 from influencerai_dagster.catalog.backups import NamedObject

@@ -3,8 +3,6 @@
 Which backup is taken when is in databases.py. Source: docs.pgbarman.org, release 3.19.
 """
 
-import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +22,7 @@ from influencerai_dagster.backup.base_files import verify_files
 from influencerai_dagster.backup.timelines import timeline_from
 from influencerai_dagster.backup.wal_archive import (
     WalArchive,
+    copy_partial_wal,
     missing_wal,
     read_wal_archive,
 )
@@ -199,14 +198,7 @@ class BarmanServer(BarmanSettings):
         staging = into.resolve().parent / f"{into.name}.staging"
         options += ["--staging-path", str(staging), "--staging-location", "local"]
         self._run("restore", *options, self.name, backup_id, str(into.resolve()))
-        # Barman finds it only behind an archived segment of the same timeline.
-        for partial in self.folder.glob(f"streaming/{timeline:08X}*.partial"):
-            if not any(self.folder.glob(f"wals/*/{partial.stem}")):
-                copy = into / "barman_wal" / partial.stem
-                shutil.copyfile(partial, copy)
-                os.truncate(
-                    copy, segment_bytes(self.folder)
-                )  # a receiver that just began has written none
+        copy_partial_wal(self.folder, timeline, segment_bytes(self.folder), into / "barman_wal")
 
     def archive_status(self) -> WalArchive:
         """Return what of the WAL is on disk; works while the server is down."""

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from influencerai_dagster.backup.both_databases import BothDatabases
 from influencerai_dagster.backup.contents import FolderContents
-from influencerai_dagster.backup.objects import restore_objects
+from influencerai_dagster.backup.object_restore import restore_objects
 from influencerai_dagster.backup.places import BackupTarget
 from influencerai_dagster.backup.restore_source import Backups, Source, choose, random_moment
 from influencerai_dagster.backup.verification import Verification, verify_databases, verify_objects

@@ -1,4 +1,4 @@
-"""Copies objects to the backup target and back; nothing there is deleted before its time.
+"""Copies objects to the backup target; nothing there is deleted before its time.
 
 On the target:
 
@@ -7,12 +7,12 @@ On the target:
     history/…        what was replaced, in object_history.py
 
 An object that is missing at the source stays here until the recovery window has passed since that
-was first seen. How rclone is run lives in rclone.py.
+was first seen. How they come back is in object_restore.py, how rclone is run in rclone.py.
 """
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -59,23 +59,6 @@ class ObjectBackupReport:
         return sum(self.copied.values())
 
 
-@dataclass(frozen=True)
-class ObjectRestoreReport:
-    """What came back from the backup.
-
-    Attributes:
-        copied: key → bytes.
-        not_found: keys that the backup does not have either, and those that failed.
-    """
-
-    copied: Mapping[str, int] = field(default_factory=dict)
-    not_found: Mapping[str, str] = field(default_factory=dict)
-
-
-def _quiet(_: CopyProgress) -> None:
-    """Tell nobody."""
-
-
 def copy_objects(
     source: Place,
     target: BackupTarget,
@@ -84,7 +67,7 @@ def copy_objects(
     folder: str = OBJECTS,
     exclude: Iterable[str] = (),
     now: datetime | None = None,
-    on_progress: Callable[[CopyProgress], None] = _quiet,
+    on_progress: Callable[[CopyProgress], None] = lambda _: None,
 ) -> ObjectBackupReport:
     """Copy what the backup has not yet, check it by hash, and delete there what is past its time.
 
@@ -93,8 +76,7 @@ def copy_objects(
     Args:
         source: the bucket, or Barman's folder.
         target: where the backup goes.
-        recovery_window: what is missing at the source, or was replaced, is kept for so long and a
-            day.
+        recovery_window: what is gone at the source or was replaced is kept so long, and a day.
         folder: at the target.
         exclude: patterns of rclone for what is not copied.
         now: UTC; the clock's if None.
@@ -174,53 +156,6 @@ def copy_all(
             on_progress=partial(on_progress, BARMAN),
         )
     return reports
-
-
-def backed_up_keys(target: BackupTarget, *, folder: str = OBJECTS) -> set[str]:
-    """Return the keys whose newest content the backup has."""
-    return {item.key for item in Rclone(target.place, target).list(f"target:{folder}")}
-
-
-def restore_objects(
-    target: BackupTarget,
-    into: Place,
-    keys: Collection[str] | None,
-    *,
-    folder: str = OBJECTS,
-    on_progress: Callable[[CopyProgress], None] = _quiet,
-) -> ObjectRestoreReport:
-    """Copy objects from the backup that are missing; what is there is never overwritten.
-
-    May be called again after it was stopped: it copies only what is still missing.
-
-    Args:
-        target: the backup.
-        into: the bucket or folder; a bucket must exist.
-        keys: only these; None for all that the backup has. One that is only in the history comes
-            from there.
-        folder: at the target.
-        on_progress: called every few seconds.
-    """
-    rclone = Rclone(into, target)
-    wanted = backed_up_keys(target, folder=folder) if keys is None else set(keys)
-    wanted -= {item.key for item in rclone.list("source:")}
-    done = CopyResult()
-    if keys is None and wanted:
-        # Given by their names, rclone asks both sides for each of them.
-        path = f"target:{folder}"
-        done = rclone.copy(path, "source:", "--ignore-existing", on_progress=on_progress)
-    for path in ObjectHistory(rclone, folder).versions():
-        left = wanted - done.copied.keys()
-        if not left:
-            break
-        if found := left & {item.key for item in rclone.list(path)}:
-            result = rclone.copy_keys(path, "source:", found, on_progress=on_progress)
-            done.copied |= result.copied
-            done.failures |= result.failures
-    lost = dict.fromkeys(wanted - done.copied.keys(), "the backup does not have it")
-    return ObjectRestoreReport(
-        done.copied, {key: done.failures.get(key, lost[key]) for key in lost}
-    )
 
 
 def _options(source: Place, target: BackupTarget) -> list[str]:

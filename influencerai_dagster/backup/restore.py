@@ -12,7 +12,7 @@ from datetime import datetime
 
 from influencerai_dagster.backup.assets import Assets
 from influencerai_dagster.backup.journal import Journal
-from influencerai_dagster.backup.objects import ObjectRestoreReport
+from influencerai_dagster.backup.object_restore import ObjectRestoreReport
 from influencerai_dagster.backup.restore_source import Source
 from influencerai_dagster.backup.restore_target import (
     Restored,

@@ -1,5 +1,7 @@
 """The WAL in Barman's folder: archived segments, and what is being received."""
 
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -71,6 +73,17 @@ def unarchived(folder: Path) -> set[str]:
     newest = max((path.stem for path in streaming), default="")
     # Barman leaves the newest one until the next has begun to come.
     return {path.name for path in streaming if _is_segment(path) and path.name < newest}
+
+
+def copy_partial_wal(folder: Path, timeline: int, segment_bytes: int, into: Path) -> None:
+    """Copy the segment that a timeline is being received into, under its whole name.
+
+    Barman finds it only behind an archived segment of the same timeline.
+    """
+    for partial in folder.glob(f"streaming/{timeline:08X}*.partial"):
+        if not any(folder.glob(f"wals/*/{partial.stem}")):
+            shutil.copyfile(partial, into / partial.stem)
+            os.truncate(into / partial.stem, segment_bytes)  # at its begin it is empty
 
 
 def _is_segment(path: Path) -> bool:

@@ -15,7 +15,7 @@ from influencerai_dagster.backup.data_dir_target import DataDirTarget
 from influencerai_dagster.backup.drill import Drill, run_drill
 from influencerai_dagster.backup.empty_folders import make_empty_folders
 from influencerai_dagster.backup.object_history import OBJECTS
-from influencerai_dagster.backup.objects import restore_objects
+from influencerai_dagster.backup.object_restore import restore_objects
 from influencerai_dagster.backup.places import Place
 from influencerai_dagster.backup.restore import (
     Restore,

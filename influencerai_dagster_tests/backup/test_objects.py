@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from influencerai_dagster.backup.object_restore import restore_objects
 from influencerai_dagster.backup.objects import (
     ObjectBackupReport,
     copy_objects,
-    restore_objects,
 )
 from influencerai_dagster.backup.places import BackupTarget, Bucket, Place
 from influencerai_dagster.backup.rclone_log import CopyProgress

@@ -32,7 +32,7 @@ SELECT id FROM (
            OVER (PARTITION BY asset_key, check_name, partition) AS newest
     FROM asset_check_executions) AS outcomes
  WHERE at < {_BEFORE}
-   AND (id < newest OR (partition IS NOT NULL AND NOT EXISTS (
+   AND (id < newest OR partition = ANY(:ending) OR (partition IS NOT NULL AND NOT EXISTS (
          SELECT FROM dynamic_partitions WHERE dynamic_partitions.partition = outcomes.partition)))
  ORDER BY id LIMIT :most
 """)  # noqa: S608 - a constant
@@ -67,17 +67,18 @@ class OldEvents:
     outcome_ids: Sequence[int] = ()
 
 
-def find_old_events(engine: Engine, before: datetime) -> OldEvents:
+def find_old_events(engine: Engine, before: datetime, ending: Sequence[str] = ()) -> OldEvents:
     """Look for what is older; writes nothing.
 
     Args:
         engine: of Dagster's database.
         before: with its time zone.
+        ending: partitions that are still there and taken as gone.
 
     Raises:
         PermanentError: the tables are not those of Dagster 1.13.
     """
-    values = {"before": before, "most": _MOST}
+    values = {"before": before, "most": _MOST, "ending": list(ending)}
     try:
         with transaction(engine) as session:
             outcomes = list(session.scalars(_OLD_OUTCOMES, values))

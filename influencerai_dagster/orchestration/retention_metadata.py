@@ -38,6 +38,7 @@ def report_metadata(found: Findings, *, is_dry_run: bool) -> Metadata:
         counts[f"num_{fate}"] = len(items)
         counts[f"{fate}_bytes"] = sum(item.size_bytes for item in items)
     return {
+        "in_short": _in_short(plan, is_dry_run=is_dry_run),
         "is_dry_run": is_dry_run,
         **counts,
         "summary": table(plan.summary()),
@@ -49,8 +50,21 @@ def report_metadata(found: Findings, *, is_dry_run: bool) -> Metadata:
         "left_behind": _left_behind(plan),
         "days_to_remove": _days(found.leftovers.days),
         "records_to_delete": _records(found.leftovers, found.events, found.num_answers),
-        "num_old_runs_kept": found.leftovers.num_kept,
     }
+
+
+def _in_short(plan: RetentionPlan, *, is_dry_run: bool) -> str:
+    def told(fate: Fate) -> str:
+        items = plan.of(fate)
+        return f"{len(items):,} ({sum(item.size_bytes for item in items):,} bytes)"
+
+    start = "A dry run, nothing is deleted." if is_dry_run else "No dry run."
+    return (
+        f"{start} Objects that may be deleted in the catalog now, their bytes stay for the "
+        f"recovery window: {told(Fate.DELETE)}. Deleted before and waiting for it: "
+        f"{told(Fate.WAIT)}. Whose bytes may go now: {told(Fate.REMOVE)}. That are kept: "
+        f"{told(Fate.KEEP)}."
+    )
 
 
 def deletions_metadata(
@@ -98,19 +112,24 @@ def _days(keys: Sequence[str]) -> dg.TableMetadataValue | str:
 
 def _records(
     leftovers: DagsterLeftovers, events: OldEvents, num_answers: int
-) -> dg.TableMetadataValue:
-    """Return what is no object, by kind; kinds of which there is nothing too."""
-    rows = [
+) -> dg.TableMetadataValue | str:
+    """Return what is no object, by kind."""
+    rows: list[tuple[str, int, str]] = [
         ("days' partitions", len(leftovers.days), "nothing is left of the day"),
-        ("runs, with their events", len(leftovers.run_ids), f"ended and {_OLD}"),
+        (
+            "runs, with their events",
+            len(leftovers.run_ids),
+            f"ended and {_OLD}; {leftovers.num_kept} more stay: each holds a last materialization",
+        ),
         ("events without a run", len(events.event_ids), f"{_OLD} and not the newest of their kind"),
-        ("outcomes of checks", len(events.outcome_ids), f"{_OLD} and not the newest of the check"),
+        (
+            "outcomes of checks",
+            len(events.outcome_ids),
+            f"{_OLD} and not the newest of the check, or their partition is gone",
+        ),
         ("answers of language models", num_answers, "expired (OPENROUTER_CACHE_TTL)"),
     ]
-    records = [
-        dg.TableRecord({"what": what, "number": number, "why": why}) for what, number, why in rows
-    ]
-    return dg.MetadataValue.table(records)
+    return table([{"what": what, "number": num, "why": why} for what, num, why in rows if num])
 
 
 def _objects(items: Sequence[PlannedObject]) -> dg.TableMetadataValue | str:

@@ -155,6 +155,8 @@ def test_of_a_partition_that_is_gone_no_outcome_is_kept(
         evaluate(storage, passed=True, partition=day)
     assert prune(engine) == (0, 0)
     age(engine, 31)
+    ending = find_old_events(engine, datetime.now(UTC) - KEEP, ["demo/2026-11-23"])
+    assert (len(ending.event_ids), len(ending.outcome_ids)) == (2, 2)
     assert prune(engine) == (1, 1)
     with transaction(engine) as session:
         left = session.scalars(text("SELECT partition FROM asset_check_executions")).all()

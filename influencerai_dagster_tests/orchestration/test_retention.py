@@ -66,10 +66,10 @@ def run(
 
 
 def records(found: dict[str, Any]) -> dict[str, int]:
-    """What is no object, by kind, of which there is any."""
+    """What is no object, by kind."""
     shown = found.get("deleted_records") or found["records_to_delete"]
-    rows = [record.data for record in shown.records]
-    return {row["what"]: row["number"] for row in rows if row["number"]}
+    rows = [] if shown == "none" else [record.data for record in shown.records]
+    return {row["what"]: row["number"] for row in rows}
 
 
 def test_retention_reports_first_and_deletes_only_when_it_is_no_dry_run(
@@ -82,6 +82,7 @@ def test_retention_reports_first_and_deletes_only_when_it_is_no_dry_run(
         session.execute(text("UPDATE media_assets SET created_at = now() - interval '100 days'"))
     dry = run()
     assert dry["retention_report"]["num_delete"] == 1
+    assert "recovery window: 1 (3 bytes)" in dry["retention_report"]["in_short"]
     assert asset.object_key in str(dry["retention_report"]["to_delete"])
     assert dry["retention_deletions"]["is_dry_run"] is True
     assert "RETENTION_DRY_RUN=false" in dry["retention_deletions"]["why"]

@@ -107,12 +107,14 @@ def apply_retention(
         # Before the partitions of their days: see the stage.
         delete_day_lists(catalog.engine, object_store.store, found.plan, rules, done)
         gone = delete_leftovers(context.instance, found.leftovers)
-        delete_old_events(retention.dagster_engine, found.events)
+        # Once more: what belonged to those partitions is old now, what was put back is not.
+        events = find_old_events(retention.dagster_engine, found.plan.made_at - KEEP_RUNS)
+        delete_old_events(retention.dagster_engine, events)
         num_answers = delete_expired_answers(catalog.engine)
     for key in done.removed:
         context.log.info(f"removed {key}")
     yield dg.MaterializeResult(
-        asset_key=DELETIONS, metadata=deletions_metadata(done, gone, found.events, num_answers)
+        asset_key=DELETIONS, metadata=deletions_metadata(done, gone, events, num_answers)
     )
 
 
@@ -126,8 +128,8 @@ def _look(
         num_answers = count_expired(session)
     leftovers = find_leftovers(instance, engine, tenants, now=now)
     return Findings(
-        plan=plan_retention(engine, store, rules, days=leftovers.day_partitions),
+        plan=plan_retention(engine, store, rules, days=leftovers.day_partitions, now=now),
         leftovers=leftovers,
-        events=find_old_events(retention.dagster_engine, now - KEEP_RUNS),
+        events=find_old_events(retention.dagster_engine, now - KEEP_RUNS, leftovers.days),
         num_answers=num_answers,
     )

@@ -48,11 +48,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class TenantRetention:
-    """How long a tenant keeps its pictures and clips.
-
-    Attributes:
-        is_on_hold: legal hold: nothing of the tenant is deleted.
-    """
+    """How long a tenant keeps its pictures and clips; on legal hold nothing of it is deleted."""
 
     days: int
     is_on_hold: bool = False
@@ -163,7 +159,7 @@ def judge(object_key: str, last_modified: datetime, known: Knowledge) -> Verdict
         return _judge_list(day, known.marks.get(object_key), known)
     file = folder_file(object_key)
     if file is None:
-        return Verdict(Fate.KEEP, "exempt: no picture or clip of a job")
+        return Verdict(Fate.KEEP, "exempt: made by no job, like samples of a LoRA")
     return _judge_file(file, known.marks.get(object_key), last_modified, known)
 
 

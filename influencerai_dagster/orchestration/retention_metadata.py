@@ -50,6 +50,7 @@ def report_metadata(found: Findings, *, is_dry_run: bool) -> Metadata:
         "left_behind": _left_behind(plan),
         "days_to_remove": _days(found.leftovers.days),
         "records_to_delete": _records(found.leftovers, found.events, found.num_answers),
+        "num_old_runs_with_a_last_materialization": found.leftovers.num_kept,
     }
 
 
@@ -116,11 +117,7 @@ def _records(
     """Return what is no object, by kind."""
     rows: list[tuple[str, int, str]] = [
         ("days' partitions", len(leftovers.days), "nothing is left of the day"),
-        (
-            "runs, with their events",
-            len(leftovers.run_ids),
-            f"ended and {_OLD}; {leftovers.num_kept} more stay: each holds a last materialization",
-        ),
+        ("runs, with their events", len(leftovers.run_ids), f"ended and {_OLD}"),
         ("events without a run", len(events.event_ids), f"{_OLD} and not the newest of their kind"),
         (
             "outcomes of checks",

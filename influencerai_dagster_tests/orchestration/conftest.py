@@ -174,10 +174,7 @@ def postgres_instance(dagster_storage_url: str) -> Iterator[dg.DagsterInstance]:
 def retention(dagster_storage_url: str) -> RetentionResource:
     """Rules of 90 days and a window of 30, as a dry run."""
     return RetentionResource(
-        days=90,
-        is_dry_run=True,
-        recovery_window_days=30,
-        dagster_database_url=dagster_storage_url,
+        days=90, is_dry_run=True, recovery_window_days=30, dagster_database_url=dagster_storage_url
     )
 
 

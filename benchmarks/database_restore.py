@@ -19,10 +19,11 @@ from benchmarks.backup_data import FULL_DATABASE_BYTES, change
 from benchmarks.backup_servers import BackedUpDatabase, running_database
 from benchmarks.comparisons import Comparison, take_turns
 from benchmarks.servers import running_s3, temporary_folder
+from influencerai_dagster.backup.assets import Assets
 from influencerai_dagster.backup.data_dir_target import DataDirTarget
 from influencerai_dagster.backup.places import Bucket
 from influencerai_dagster.backup.recovery import COPY, REPLAY
-from influencerai_dagster.backup.restore import Assets, Restore, run_restore
+from influencerai_dagster.backup.restore import Restore, run_restore
 from influencerai_dagster.backup.restore_source import choose
 from influencerai_dagster.backup.restored_server import RestoredServer
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind

@@ -22,6 +22,7 @@ from influencerai_dagster.domain.fingerprints import sha256_hex
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import dataset_manifest, lora_manifest
+from influencerai_dagster_tests.database_server import execute, wait_for
 
 WEIGHTS = b"weights"
 WEIGHTS_KEY = "loras/demo/lora1.safetensors"
@@ -139,6 +140,34 @@ def test_every_table_of_both_databases_is_counted(
     assert found.migrated_from is None
     assert found.rows["loras"] == 1
     assert found.rows["dagster.runs"] == 0
+
+
+def test_every_row_is_read_also_where_an_index_could_count_them(
+    database_url: str, empty_database_url: str
+) -> None:
+    storage = DagsterPostgresStorage(empty_database_url)
+    for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
+        part.dispose()
+    number = 5_000
+    tables = {
+        database_url: ("tenants", "INSERT INTO tenants (id, name)"),
+        empty_database_url: ("event_logs", "INSERT INTO event_logs (run_id, event)"),
+    }
+    for url, (table, insert) in tables.items():
+        rows = f"SELECT n, repeat('wide', 250) FROM generate_series(1, {number}) AS n"  # noqa: S608 - our own numbers
+        execute(url, f"{insert} {rows}")
+        execute(url, f"VACUUM (ANALYZE) {table}")
+    read = {url: rows_read(url, table) for url, (table, _) in tables.items()}
+    assert verify_databases(database_url, empty_database_url).is_sound
+    for url, (table, _) in tables.items():
+        wait_for(lambda u=url, t=table: rows_read(u, t) == read[u] + number)  # type: ignore[misc]
+
+
+def rows_read(url: str, table: str) -> int:
+    """How many rows were read from the table itself since ever."""
+    query = f"SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = '{table}'"  # noqa: S608 - our own names
+    ((found,),) = execute(url, query)
+    return int(str(found))
 
 
 def test_a_storage_that_dagster_never_used_is_a_problem(

@@ -7,7 +7,7 @@ source, looks whether every object that was copied is there, and prunes.
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import uuid4
@@ -35,17 +35,24 @@ def run(share: float = 1.0) -> Sequence[Comparison]:
         copies = _Copies(buckets, num_objects)
         sides = {"ours": copies.copy, "bare": copies.copy_bare}
         take_turns(sides, rounds=ROUNDS, prepare=copies.clean)
-    seconds = copies.watch.seconds
+    what = f"backup of {num_objects:,} objects, {megabytes:,.0f} MB"
+    return rates(what, copies.watch, num_objects, _PASSES, f"rclone copy ({buckets.program})")
+
+
+def rates(
+    what: str, watch: Stopwatch, num_objects: int, passes: Mapping[str, str], baseline_name: str
+) -> Sequence[Comparison]:
+    """Return the objects per second of both sides, for each pass."""
     return [
         Comparison(
-            name=f"backup of {num_objects:,} objects, {megabytes:,.0f} MB, {what}",
-            baseline_name=f"rclone copy ({buckets.program})",
+            name=f"{what}, {shown}",
+            baseline_name=baseline_name,
             unit="objects/s",
-            measured=[num_objects / value for value in seconds[f"ours {each}"]],
-            baseline=[num_objects / value for value in seconds[f"bare {each}"]],
+            measured=[num_objects / value for value in watch.seconds[f"ours {each}"]],
+            baseline=[num_objects / value for value in watch.seconds[f"bare {each}"]],
             better="higher",
         )
-        for each, what in _PASSES.items()
+        for each, shown in passes.items()
     ]
 
 

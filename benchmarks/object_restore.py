@@ -13,7 +13,7 @@ from uuid import uuid4
 from benchmarks.backup_buckets import BACKUPS, Buckets, running_buckets
 from benchmarks.backup_data import FULL_NUM_OBJECTS, write_pictures
 from benchmarks.comparisons import Comparison, Stopwatch, take_turns
-from benchmarks.object_backup import RECOVERY_WINDOW, bare_copy
+from benchmarks.object_backup import RECOVERY_WINDOW, bare_copy, rates
 from benchmarks.servers import BUCKET, temporary_folder
 from influencerai_dagster.backup.object_history import OBJECTS
 from influencerai_dagster.backup.object_restore import restore_objects
@@ -37,18 +37,8 @@ def run(share: float = 1.0) -> Sequence[Comparison]:
         restores = _Restores(buckets, target, num_objects)
         sides = {"ours": restores.restore, "bare": restores.restore_bare}
         take_turns(sides, rounds=ROUNDS, prepare=restores.clean)
-    seconds = restores.watch.seconds
-    return [
-        Comparison(
-            name=f"restore of {num_objects:,} objects, {megabytes:,.0f} MB, {what}",
-            baseline_name=f"rclone copy ({buckets.program})",
-            unit="objects/s",
-            measured=[num_objects / value for value in seconds[f"ours {each}"]],
-            baseline=[num_objects / value for value in seconds[f"bare {each}"]],
-            better="higher",
-        )
-        for each, what in _PASSES.items()
-    ]
+    what = f"restore of {num_objects:,} objects, {megabytes:,.0f} MB"
+    return rates(what, restores.watch, num_objects, _PASSES, f"rclone copy ({buckets.program})")
 
 
 @dataclass

@@ -8,10 +8,9 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from influencerai_dagster.backup.wal_archive import missing_wal
+from influencerai_dagster.backup.wal_archive import missing_wal, newest_change
 from influencerai_dagster.domain.backups import BackupInfo
 from influencerai_dagster.domain.wal import Timeline, segment_number, segment_of_lsn
 
@@ -72,10 +71,8 @@ class NeededWal:
     def received_before(self, gap: str) -> str:
         """Return when the last segment before a broken one came, for a person."""
         end = self._number(gap) or 0
-        times = [path.stat().st_mtime for number, path in self._segments() if number < end]
-        if not times:
-            return "the backup's end"
-        return datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds")
+        came_at = newest_change(path for number, path in self._segments() if number < end)
+        return "the backup's end" if came_at is None else came_at.isoformat(timespec="seconds")
 
     def _segments(self) -> list[tuple[int, Path]]:
         """Return the files of this timeline in their order; the last may be half of a segment."""
@@ -93,13 +90,15 @@ class NeededWal:
 
 def _can_be_unpacked(path: Path) -> bool:
     """Read a file of the archive to its end; gzip compares a checksum. Others are not looked at."""
-    with path.open("rb") as file:
-        if file.read(len(_GZIP)) != _GZIP:
-            return True
     try:
+        with path.open("rb") as file:
+            if file.read(len(_GZIP)) != _GZIP:
+                return True
         with gzip.open(path) as unpacked:
             while unpacked.read(_CHUNK_BYTES):
                 pass
+    except FileNotFoundError:
+        return True  # it was archived a moment ago; a gap is found by its name
     except (OSError, EOFError, zlib.error):
         return False
     return True

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,12 +36,20 @@ def read_wal_archive(folder: Path) -> WalArchive:
     streaming = [path for path in folder.glob("streaming/*") if path.is_file()]
     whole = [path.name for path in (*archived, *streaming) if _is_segment(path)]
     partial = [path for path in streaming if path.suffix == ".partial"]
-    times = [path.stat().st_mtime for path in partial or archived]
     return WalArchive(
         last_wal=max(whole, default=None),
         partial_wal=max((path.stem for path in partial), default=None),
-        received_at=datetime.fromtimestamp(max(times), UTC) if times else None,
+        received_at=newest_change(partial) or newest_change(archived),
     )
+
+
+def newest_change(paths: Iterable[Path]) -> datetime | None:
+    """Return when the newest of some files was changed, UTC, without those that moved meanwhile."""
+    times = []
+    for path in paths:
+        with suppress(FileNotFoundError):  # archived, and removed here, a moment ago
+            times.append(path.stat().st_mtime)
+    return datetime.fromtimestamp(max(times), UTC) if times else None
 
 
 def missing_wal(

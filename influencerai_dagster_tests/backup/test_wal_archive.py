@@ -11,7 +11,7 @@ import pytest
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.restore_source import choose
-from influencerai_dagster.backup.wal_archive import unarchived
+from influencerai_dagster.backup.wal_archive import newest_change, unarchived
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind
 from influencerai_dagster_tests.database_server import DatabaseServer, wait_for
 
@@ -88,3 +88,11 @@ def test_a_segment_that_is_being_archived_is_no_damaged_one(
         recovery.check(is_all_needed=True)
     finally:
         draft.unlink()
+
+
+def test_a_file_that_was_moved_while_it_was_looked_at_is_left_out(tmp_path: Path) -> None:
+    there = tmp_path / "000000010000000000000001"
+    there.touch()
+    gone = tmp_path / "000000010000000000000002.partial"
+    assert newest_change([gone]) is None
+    assert newest_change([gone, there]) == newest_change([there])

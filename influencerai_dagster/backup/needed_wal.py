@@ -50,16 +50,21 @@ class NeededWal:
         needed = [path for number, path in self._segments() if number >= first]
         return [path for path in needed if not _can_be_unpacked(path)]
 
-    def broken_segment(self, log: str) -> str | None:
+    def newest(self) -> int | None:
+        """Return the place of the segment that is being received; None if there is none."""
+        there = self._segments()
+        return there[-1][0] if there else None
+
+    def broken_segment(self, log: str, newest: int | None) -> str | None:
         """Return the WAL segment at which replaying ended too early, or None if it did not.
 
         Args:
             log: of PostgreSQL. The end of a segment that is being filled is no damage.
+            newest: the last place that had to be reached, also half-way.
         """
-        found, there = _REDO_DONE.findall(log), self._segments()
-        if not found or not there:
+        found = _REDO_DONE.findall(log)
+        if not found or newest is None:
             return None
-        newest, _ = there[-1]
         size = self.backup.segment_bytes
         ended = max(segment_of_lsn(lsn, size) for lsn in [found[-1], *_BAD_RECORD.findall(log)])
         # A segment that was switched away from may be followed by one without a record.

@@ -35,6 +35,8 @@ class Recovery:
         timeline: on which the server was at the instant.
         instant: UTC; None is the end of the WAL that was received.
         received_at: when WAL last came; nothing later can come back.
+        newest: place of the segment that was being received then. A server that runs on writes more
+            while a restore takes its time.
     """
 
     server: BarmanServer
@@ -42,6 +44,7 @@ class Recovery:
     timeline: Timeline
     instant: datetime | None
     received_at: datetime | None
+    newest: int | None
 
     @property
     def as_dump(self) -> None:
@@ -161,7 +164,7 @@ class Recovery:
         return NeededWal(self.server.folder, self.backup, self.timeline)
 
     def _refuse_broken_wal(self, log: str, cause: Exception | None) -> None:
-        broken = self._wal.broken_segment(log)
+        broken = self._wal.broken_segment(log, self.newest)
         if broken is not None:
             raise PermanentError(
                 f"WAL segment {broken} is missing or damaged: replaying backup "
@@ -207,4 +210,5 @@ def choose_backup(server: BarmanServer, instant: datetime | None) -> Recovery:
         timeline=timeline,
         instant=instant,
         received_at=server.archive_status().received_at,
+        newest=NeededWal(server.folder, backup, timeline).newest(),
     )

@@ -13,7 +13,7 @@ from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.restore_source import choose
 from influencerai_dagster.backup.wal_archive import newest_change, unarchived
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind
-from influencerai_dagster_tests.database_server import DatabaseServer, wait_for
+from influencerai_dagster_tests.database_server import DatabaseServer, execute, wait_for
 
 _SWITCH = "SELECT pg_walfile_name(pg_switch_wal())"
 
@@ -88,6 +88,19 @@ def test_a_segment_that_is_being_archived_is_no_damaged_one(
         recovery.check(is_all_needed=True)
     finally:
         draft.unlink()
+
+
+def test_what_the_server_writes_while_it_is_restored_elsewhere_need_not_come_back(
+    database_server: DatabaseServer, full: BackupInfo, servers_dir: Path
+) -> None:
+    assert full.is_whole
+    source = choose(database_server.barman, None, datetime.now(UTC))
+    draft = servers_dir / "restored-meanwhile"
+    source.copy(draft)
+    for _ in range(3):
+        received_segment(database_server)
+    with source.opened(draft) as server:
+        assert execute(server.url_of(database_server.postgres.url()), "SELECT 1") == [(1,)]
 
 
 def test_a_file_that_was_moved_while_it_was_looked_at_is_left_out(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ job was needless if, when it was posted, an earlier claim's prompt
 - was in the queue of such a server, did run to success there, and nothing hung.
 
 Not needless: a prompt of a claim that had lost its lease (its worker was frozen between its look at
-the servers and its post; nobody can fence ComfyUI off), the one after such a prompt, whose server
-no ledger knows, and one that was posted within moments of the other, which is the same thing seen
-from the other worker. A prompt that no server began to execute cost nothing and does not count.
+the servers and its post; nobody can fence ComfyUI off), and one that was posted within moments of
+the other, which is the same thing seen from the other worker. A prompt that no server began to
+execute cost nothing and does not count.
 """
 
 import json
@@ -165,19 +165,8 @@ def excuse(render: Render, earlier: Render, injected: Sequence[Injected]) -> str
             "its server could not be reached",
         ),
         (earlier.finished > last and is_hung, "its server hung"),
-        (
-            _was_posted_on_waking(injected, earlier),
-            "its worker had been frozen, its claim was over",
-        ),
     )
     return next((text for applies, text in reasons if applies), None)
-
-
-def _was_posted_on_waking(injected: Sequence[Injected], render: Render) -> bool:
-    return any(
-        fault.action is Action.STOP_WORKER and 0 <= render.posted - fault.ended < _RACE_SECONDS
-        for fault in injected
-    )
 
 
 def _was_broken(

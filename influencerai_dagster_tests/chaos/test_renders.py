@@ -88,16 +88,6 @@ def test_a_finished_render_has_to_be_fetched_unless_its_server_could_not_be_aske
     assert needless(*renders, injected=(Injected(action, 50, 60, server=0),)), "long before"
 
 
-@pytest.mark.parametrize(("woken", "is_excuse"), [(99.9, True), (90, False), (100.1, False)])
-def test_what_a_worker_posts_on_waking_is_known_to_nobody(
-    woken: float,
-    is_excuse: bool,  # noqa: FBT001 - parametrized
-) -> None:
-    frozen = Injected(Action.STOP_WORKER, 80, woken)
-    renders = (render(1, 100), render(2, 110, server=1))
-    assert (needless(*renders, injected=(frozen,)) == []) is is_excuse
-
-
 def test_a_render_that_hangs_need_not_be_waited_for() -> None:
     renders = (render(1, 100, finished=130), render(2, 110, server=1))
     assert needless(*renders, injected=(Injected(Action.HANG_COMFYUI, 101, 125, server=0),)) == []

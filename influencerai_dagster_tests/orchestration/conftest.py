@@ -163,11 +163,17 @@ def dagster_storage_url(postgres_server: PostgresServer) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_instance(dagster_storage_url: str) -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance on PostgreSQL, one for many tests."""
+def postgres_storage(dagster_storage_url: str) -> Iterator[dg.DagsterInstance]:
     storage = {"postgres": {"postgres_url": dagster_storage_url}}
     with dg.instance_for_test(overrides={"storage": storage}) as instance:
         yield instance
+
+
+@pytest.fixture
+def postgres_instance(postgres_storage: dg.DagsterInstance) -> dg.DagsterInstance:
+    """An empty Dagster instance on PostgreSQL; emptying one is quicker than a new one."""
+    postgres_storage.wipe()
+    return postgres_storage
 
 
 @pytest.fixture

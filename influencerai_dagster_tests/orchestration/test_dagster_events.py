@@ -20,14 +20,11 @@ from influencerai_dagster.orchestration.dagster_events import (
 
 KEEP = timedelta(days=30)
 BACKUP = dg.AssetKey("database_backup")
-_TABLES = "event_logs, asset_event_tags, asset_check_executions, dynamic_partitions, asset_keys"
 
 
 @pytest.fixture
-def storage(postgres_instance: dg.DagsterInstance, engine: Engine) -> dg.DagsterInstance:
+def storage(postgres_instance: dg.DagsterInstance) -> dg.DagsterInstance:
     """Dagster's storage on PostgreSQL, without events."""
-    with transaction(engine) as session:
-        session.execute(text(f"TRUNCATE {_TABLES}"))
     return postgres_instance
 
 

@@ -1,7 +1,7 @@
 """Assets of retention as a run makes them: a report first, then what it named."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -39,7 +39,7 @@ def run(
     object_store_resource: ObjectStoreResource,
     retention: RetentionResource,
     postgres_instance: dg.DagsterInstance,
-) -> Iterator[Run]:
+) -> Run:
     """Materialize both assets; return the metadata of each."""
 
     def materialize(**config: bool) -> dict[str, dict[str, Any]]:
@@ -60,9 +60,7 @@ def run(
             for event in result.get_asset_materialization_events()
         }
 
-    yield materialize
-    for day in postgres_instance.get_dynamic_partitions("content_days"):
-        postgres_instance.delete_dynamic_partition("content_days", day)
+    return materialize
 
 
 def records(found: dict[str, Any]) -> dict[str, int]:

@@ -4,9 +4,9 @@ What is rendered lives in stages/images.py, stages/videos.py and stages/lora_sam
 are in lora_files.py.
 """
 
+import logging
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ from influencerai_dagster.errors import (
 )
 from influencerai_dagster.stages.lora_files import refuse_foreign_loras
 from influencerai_dagster.storage.object_store import ObjectStore
+
+_log = logging.getLogger(__name__)
 
 _ALMOST_DONE = 0.99
 _MAX_EARLIER_CLAIMS = 5
@@ -197,12 +199,14 @@ def _take_earlier(
     farm: RenderFarm, job: ClaimedJob, earlier_id: str, workflow: dict[str, Any]
 ) -> Rendered | None:
     """Return what a dead worker's prompt made on any server, waiting for it if it still runs."""
-    with suppress(InfluencerAIError):
+    try:
         found = farm.fleet.find(earlier_id)
         if found is not None:
             server, state = found
             if isinstance(state, QueueState) or state.status is RunStatus.SUCCESS:
                 return _run(farm, server, job, workflow, earlier_id)
+    except InfluencerAIError as error:
+        _log.warning("job %s renders anew instead of taking %s: %s", job.id, earlier_id, error)
     return None
 
 

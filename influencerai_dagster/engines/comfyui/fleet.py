@@ -6,10 +6,10 @@ point 2) or that is stuck in one prompt is taken out; it comes back by itself. W
 is the caller's business.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +28,8 @@ from influencerai_dagster.engines.comfyui.values import (
 from influencerai_dagster.errors import PermanentError, TransientError
 
 _FIRST_LOOK_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
 
 
 class Fleet:
@@ -111,10 +113,13 @@ class Fleet:
     def find(self, prompt_id: str) -> tuple[Server, HistoryEntry | QueueState] | None:
         """Look for a prompt on every server that answers."""
         for server in self:
-            with suppress(TransientError):
+            try:
                 found = server.locate(prompt_id)
-                if found is not None:
-                    return server, found
+            except TransientError as error:
+                _log.warning("prompt %s was not looked for: %s", prompt_id, error)
+                continue
+            if found is not None:
+                return server, found
         return None
 
     def run(self, url: str, workflow: Workflow, **options: Any) -> RenderResult:  # noqa: ANN401 - those of run_workflow

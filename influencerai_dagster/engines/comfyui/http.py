@@ -17,6 +17,10 @@ MAX_BODY_BYTES = 104_857_600
 """Largest body that ComfyUI takes for /upload/image and /prompt (recorded/sizes)."""
 
 _TRANSIENT_STATUS = {408, 425, 429}
+_CUT = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+_IDLE_SECONDS = 20.0
+"""httpx closes connections that were idle so long, and may close one that another thread took a
+moment before. Not after 5 s, its default: then failed jobs come back, many at once."""
 _T = TypeVar("_T")
 
 
@@ -54,6 +58,7 @@ class HttpConnection:
             base_url=self.url,
             auth=self._auth,
             timeout=timeout_seconds,
+            limits=httpx.Limits(keepalive_expiry=_IDLE_SECONDS),
             transport=transport,
             trust_env=False,
             verify=_certificates(),
@@ -82,13 +87,15 @@ class HttpConnection:
     ) -> httpx.Response:
         """Send one request and return its answer if it is 2xx or its status is in `accept`.
 
+        A GET whose connection is cut is sent once more.
+
         Raises:
             TransientError: the server is away, too slow, overloaded or answered 5xx.
             PermanentError: it refused the request; the text has what it said.
         """
         what = f"{method} {self.url}{path}"
         try:
-            response = self._client.request(method, path, **arguments)
+            response = self._request(method, path, **arguments)
         except httpx.TimeoutException as error:
             raise TransientError(
                 f"{what}: no answer in time ({type(error).__name__}). ComfyUI may be overloaded; "
@@ -105,6 +112,14 @@ class HttpConnection:
         if response.is_server_error or response.status_code in _TRANSIENT_STATUS:
             raise TransientError(f"{found}. Try again; ComfyUI's log has the cause.")
         raise PermanentError(f"{found}. ComfyUI refuses this; trying again changes nothing.")
+
+    def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:  # noqa: ANN401
+        try:
+            return self._client.request(method, path, **arguments)
+        except _CUT:
+            if method != "GET":  # it may have done its work
+                raise
+            return self._client.request(method, path, **arguments)
 
     def parse(self, response: httpx.Response, adapter: TypeAdapter[_T]) -> _T:
         """Return the answer's JSON as a value; TransientError if it is something else.

@@ -398,3 +398,45 @@ def test_credentials_in_the_url_are_sent_and_never_shown() -> None:
     url, headers = client.connection.websocket_address("abc")
     assert url == "wss://comfyui.test/gpu1/ws?clientId=abc"
     assert headers["Authorization"] == requests[0].headers["Authorization"]
+
+
+@pytest.mark.parametrize("cut", [httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError])
+def test_a_question_whose_connection_is_cut_is_asked_once_more(cut: type[httpx.HTTPError]) -> None:
+    requests: Requests = []
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        if len(requests) == 1:
+            raise cut("[Errno 9] Bad file descriptor")
+        return httpx.Response(200, json={"queue_running": [], "queue_pending": []})
+
+    with _client_recording_requests(requests, answer) as client:
+        assert client.queue().running == ()
+    assert [request.method for request in requests] == ["GET", "GET"]
+
+
+def test_a_question_that_is_cut_twice_fails_in_passing() -> None:
+    requests: Requests = []
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("[Errno 9] Bad file descriptor")
+
+    with (
+        _client_recording_requests(requests, answer) as client,
+        pytest.raises(TransientError, match="Bad file descriptor"),
+    ):
+        client.queue()
+    assert len(requests) == 2
+
+
+def test_a_prompt_whose_connection_is_cut_is_not_sent_again() -> None:
+    requests: Requests = []
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("[Errno 9] Bad file descriptor")
+
+    with (
+        _client_recording_requests(requests, answer) as client,
+        pytest.raises(TransientError, match="Bad file descriptor"),
+    ):
+        _submit(client)
+    assert len(requests) == 1

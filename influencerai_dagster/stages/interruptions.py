@@ -6,7 +6,6 @@ Which are to be stopped is decided in stages/rendering.py.
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 from typing import Self
 from uuid import UUID
 
@@ -27,12 +26,7 @@ class Interrupter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
     def interrupt(self, job_ids: Iterable[UUID]) -> None:

@@ -6,7 +6,6 @@ Source: PostgreSQL's documentation of NOTIFY; psycopg2's "Asynchronous notificat
 """
 
 import select
-from types import TracebackType
 from typing import Any, Self
 
 import psycopg2
@@ -57,12 +56,7 @@ class Listener:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
     def wait(self, timeout_seconds: float) -> bool | None:

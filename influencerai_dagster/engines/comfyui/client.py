@@ -9,7 +9,6 @@ PermanentError when it refuses what was asked.
 
 import logging
 import re
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -72,12 +71,7 @@ class ComfyUIClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

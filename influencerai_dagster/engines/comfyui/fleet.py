@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from influencerai_dagster.engines.comfyui.runs import RenderResult, run_workflow
@@ -64,12 +63,7 @@ class Fleet:
             server.was_asked.wait(max(0.0, deadline - time.monotonic()))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

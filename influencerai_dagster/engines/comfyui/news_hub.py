@@ -8,7 +8,6 @@ hub's. What follows from the news is drawn in waiting.py.
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Self
 
 from influencerai_dagster.engines.comfyui.http import HttpConnection
@@ -86,12 +85,7 @@ class NewsHub:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def subscribe(self, prompt_id: str, *, is_bystander: bool) -> Subscription:

@@ -7,7 +7,6 @@ runs.py. Source: comfyui/PROTOCOL.md, points 2, 9 to 11, 17 to 19 and 22.
 import math
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
@@ -93,12 +92,7 @@ class RunWatch:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
 
     @property

@@ -2,12 +2,14 @@
 
 import gzip
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from influencerai_dagster.backup.drill import Drill, DrillReport, drill_history, run_drill
+from influencerai_dagster.backup.restored_server import RestoredServer
 from influencerai_dagster_tests.backup.backed_up import BackedUp
 
 
@@ -36,12 +38,31 @@ def test_a_random_moment_of_a_whole_backup_is_restored_counted_and_removed(
     assert report.num_objects == 3 + 2 * report.rows["loras"]
     assert report.size_bytes > 0
     assert report.rpo_seconds is not None
-    assert report.rto_seconds >= sum(report.seconds_by_step.values())
+    assert (report.rto_seconds or 0) >= sum(report.seconds_by_step.values())
     assert set(report.seconds_by_step) == {
         *("check backup", "copy database", "replay WAL"),
         *("verify database", "copy objects", "verify objects"),
     }
     assert list((scratch / "drills").iterdir()) == []
+
+
+def test_the_rto_ends_with_the_last_object_and_not_with_the_tidying(
+    backed_up: BackedUp, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[float] = []
+    stop = RestoredServer.stop
+
+    def noted_stop(server: RestoredServer) -> None:
+        stopped.append(time.monotonic())
+        stop(server)
+
+    monkeypatch.setattr(RestoredServer, "stop", noted_stop)
+    system = backed_up.copied(scratch / "copy")
+    began = time.monotonic()
+    report = drilled(system, scratch)
+    assert report.rto_seconds is not None
+    assert report.rto_seconds < stopped[-1] - began
+    assert report.shown_rto == f"{report.rto_seconds:.1f} s"
 
 
 def rewritten(path: Path, change: Callable[[bytes], bytes]) -> None:
@@ -72,8 +93,11 @@ def test_a_truncated_file_of_the_base_is_named(backed_up: BackedUp, scratch: Pat
     system = backed_up.copied(scratch / "copy")
     path = largest_base_file(system)
     rewritten(path, lambda data: data[:-8192])
-    (problem,) = drilled(system, scratch).problems
+    report = drilled(system, scratch)
+    (problem,) = report.problems
     assert f"/{path.name} has " in problem
+    assert report.rto_seconds is None
+    assert report.shown_rto.startswith("none: broken in step 'check backup' after ")
 
 
 def test_a_flipped_byte_of_the_base_is_named(backed_up: BackedUp, scratch: Path) -> None:
@@ -122,7 +146,10 @@ def test_a_missing_object_is_named(backed_up: BackedUp, scratch: Path) -> None:
     system = backed_up.copied(scratch / "copy")
     key = "loras/demo/lora2.safetensors"
     (Path(str(system.target.place)) / "objects" / key).unlink()
-    assert drilled(system, scratch).problems == (f"object {key} of loras is missing",)
+    report = drilled(system, scratch)
+    assert report.problems == (f"object {key} of loras is missing",)
+    assert report.rto_seconds is None
+    assert report.shown_rto.startswith("none: broken in step 'verify objects' after ")
 
 
 def test_a_flipped_byte_of_an_object_is_named(backed_up: BackedUp, scratch: Path) -> None:
@@ -145,8 +172,10 @@ def test_a_replaced_upload_is_a_warning_only(backed_up: BackedUp, scratch: Path)
 def test_no_backup_at_all_is_a_broken_one(backed_up: BackedUp, scratch: Path) -> None:
     system = backed_up.copied(scratch / "copy")
     shutil.rmtree(system.barman.folder / "meta")
-    (problem,) = run_drill(drill_of(system, scratch), print, None).problems
+    report = run_drill(drill_of(system, scratch), print, None)
+    (problem,) = report.problems
     assert "There is no whole backup" in problem
+    assert report.shown_rto == "none: nothing could be restored"
 
 
 def test_every_drill_is_remembered_and_a_torn_line_forgets_no_other(

@@ -18,11 +18,11 @@ import psutil
 
 from influencerai_dagster.backup.both_databases import BothDatabases
 from influencerai_dagster.backup.journal import Journal
+from influencerai_dagster.backup.recovery_settings import forget_recovery
 from influencerai_dagster.backup.restore_source import Source
 from influencerai_dagster.backup.restore_target import Restored, Say
 
 _LOCK = "postmaster.pid"
-_RECOVERY_SETTINGS = ("restore_command", "recovery_")
 _STOP_SECONDS = 60.0
 
 
@@ -124,7 +124,7 @@ class DataDirTarget:
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
             aside = self.data_dir.with_name(f"{self.data_dir.name}.replaced-{stamp}")
             self.data_dir.replace(aside)
-        _forget_recovery(self.draft)
+        forget_recovery(self.draft)
         self.draft.replace(self.data_dir)  # an empty folder there is replaced
         return None if aside is None else str(aside)
 
@@ -159,18 +159,6 @@ def running_postgres(data_dir: Path) -> int | None:
     except (OSError, ValueError, IndexError, psutil.Error):
         return None
     return pid if "postgres" in name else None
-
-
-def _forget_recovery(data_dir: Path) -> None:
-    """Take out what told PostgreSQL how to recover: the next start is a usual one."""
-    for name in ("postgresql.auto.conf.origin", "postgresql.conf.origin", ".barman-recover.info"):
-        (data_dir / name).unlink(missing_ok=True)
-    config = data_dir / "postgresql.auto.conf"
-    lines = config.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if not line.startswith(_RECOVERY_SETTINGS)]
-    with config.open("r+") as file:  # its owner stays
-        file.truncate()
-        file.writelines(kept)
 
 
 def _has_content(folder: Path) -> bool:

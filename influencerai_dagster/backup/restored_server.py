@@ -90,6 +90,7 @@ class RestoredServer:
         hba = self._socket_dir / "pg_hba.conf"
         hba.write_text("local all all trust\n")
         settings = {
+            "data_directory": str(self.data_dir),  # its own files may name that of the old server
             "listen_addresses": "",
             "port": str(_PORT),
             "unix_socket_directories": str(self._socket_dir),

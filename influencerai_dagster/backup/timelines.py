@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from influencerai_dagster.backup.barman_files import segment_bytes
+from influencerai_dagster.backup.wal_archive import GZIP
 from influencerai_dagster.domain.wal import (
     Timeline,
     parse_history,
@@ -21,7 +22,6 @@ from influencerai_dagster.domain.wal import (
 from influencerai_dagster.domain.wal_record import PAGE_BYTES, time_of_beginning
 
 _SEGMENT_CHARS = 24
-_GZIP = b"\x1f\x8b"
 _ANY_SERVER = datetime(2010, 1, 1, tzinfo=UTC)
 _CLOCKS_DIFFER = timedelta(days=1)
 """Of the server and of this machine; a time beyond is that of a WAL whose format is not known."""
@@ -75,7 +75,7 @@ def _began_at(folder: Path, timeline: Timeline, history: Path) -> datetime:
 
 def _read(path: Path, size_bytes: int = -1) -> bytes:
     with path.open("rb") as file:
-        is_packed = file.read(len(_GZIP)) == _GZIP
+        is_packed = file.read(len(GZIP)) == GZIP
         file.seek(0)
         try:
             return (

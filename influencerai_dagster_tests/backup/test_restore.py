@@ -1,5 +1,6 @@
 """PostgreSQL and objects come back to one instant, also after the restore itself was killed."""
 
+import errno
 import os
 import re
 import signal
@@ -15,10 +16,11 @@ import pytest
 
 from influencerai_dagster.backup.assets import Assets
 from influencerai_dagster.backup.places import Bucket
+from influencerai_dagster.backup.recovery import choose_backup
 from influencerai_dagster.backup.restore import plan, run_restore
 from influencerai_dagster.backup.restore_source import choose
 from influencerai_dagster.backup.restored_server import RestoredServer
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import InsufficientStorageError, PermanentError
 from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster_tests.backup.backed_up import BackedUp, execute
 from influencerai_dagster_tests.backup.dumped import wait_until
@@ -133,6 +135,45 @@ def test_an_instant_that_cannot_be_restored_is_refused_with_those_that_can(
 ) -> None:
     with pytest.raises(PermanentError, match=words):
         choose(backed_up.barman, instant, datetime.now(UTC))
+
+
+def test_tablespaces_are_refused_because_their_places_are_those_of_the_running_server(
+    backed_up: BackedUp, scratch: Path
+) -> None:
+    system = backed_up.copied(scratch / "copy")
+    newest = system.barman.list_backups()[-1].backup_id
+    (system.barman.data_dir(newest) / "pg_tblspc" / "16999").symlink_to(scratch / "elsewhere")
+    with pytest.raises(PermanentError, match=r"has tablespaces \(16999\)"):
+        run_restore(system.restore(scratch / "restored", None), print)
+
+
+def test_a_full_backup_is_restored_without_pg_combinebackup(
+    backed_up: BackedUp, scratch: Path
+) -> None:
+    full = backed_up.barman.list_backups()[0]
+    recovery = replace(choose_backup(backed_up.barman, None), backup=full)
+    programs = scratch / "programs"
+    programs.mkdir()
+    for program in programs_dir().iterdir():
+        if program.name != "pg_combinebackup":  # which PostgreSQL 16 does not have
+            (programs / program.name).symlink_to(program)
+    server = replace(backed_up.barman, postgres_bin_dir=programs)
+    replace(recovery, server=server).copy(scratch / "draft")
+    with recovery.opened(scratch / "draft") as restored:
+        assert execute(restored.url_of(backed_up.database_url), "SELECT count(*) FROM loras") == "9"
+    with pytest.raises(PermanentError, match=r"pg_combinebackup is not in .*17 or newer"):
+        choose_backup(server, None).copy(scratch / "another")
+
+
+def test_a_full_disk_is_named(
+    backed_up: BackedUp, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("influencerai_dagster.backup.wal_copy.shutil.copyfileobj", fail)
+    with pytest.raises(InsufficientStorageError, match=r"was not copied to .*No space left"):
+        choose_backup(backed_up.barman, None).copy(scratch / "draft")
 
 
 def test_a_plan_writes_nothing_and_says_every_step(backed_up: BackedUp, scratch: Path) -> None:

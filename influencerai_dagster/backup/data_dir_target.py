@@ -21,8 +21,8 @@ from influencerai_dagster.backup.journal import Journal
 from influencerai_dagster.backup.recovery_settings import forget_recovery
 from influencerai_dagster.backup.restore_source import Source
 from influencerai_dagster.backup.restore_target import Restored, Say
+from influencerai_dagster.backup.restored_server import LOCK, left_socket_dir
 
-_LOCK = "postmaster.pid"
 _STOP_SECONDS = 60.0
 
 
@@ -110,7 +110,7 @@ class DataDirTarget:
 
     def end_orphans(self) -> None:
         """End what a killed restore left running: PostgreSQL in its draft, programs that copy."""
-        end_processes(str(self.draft), server=running_postgres(self.draft))
+        end_left_server(self.draft)
 
     def clear(self) -> None:
         """Remove what an earlier try left; half of a database is of use to nobody."""
@@ -127,6 +127,14 @@ class DataDirTarget:
         forget_recovery(self.draft)
         self.draft.replace(self.data_dir)  # an empty folder there is replaced
         return None if aside is None else str(aside)
+
+
+def end_left_server(data_dir: Path) -> None:
+    """End what a killed process left running in a data directory, and remove its socket."""
+    socket_dir = left_socket_dir(data_dir)
+    end_processes(str(data_dir), server=running_postgres(data_dir))
+    if socket_dir is not None:
+        shutil.rmtree(socket_dir, ignore_errors=True)
 
 
 def end_processes(word: str, *, server: int | None = None) -> None:
@@ -154,7 +162,7 @@ def running_postgres(data_dir: Path) -> int | None:
     A lock that a killed server left counts only if its process id is a postgres now.
     """
     try:
-        pid = int((data_dir / _LOCK).read_text().splitlines()[0])
+        pid = int((data_dir / LOCK).read_text().splitlines()[0])
         name = psutil.Process(pid).name()
     except (OSError, ValueError, IndexError, psutil.Error):
         return None

@@ -7,7 +7,6 @@ file beside the backups, because Dagster's own storage is among what may be lost
 """
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -23,6 +22,7 @@ from influencerai_dagster.backup.contents import FolderContents
 from influencerai_dagster.backup.object_restore import restore_objects
 from influencerai_dagster.backup.places import BackupTarget
 from influencerai_dagster.backup.restore_source import Backups, Source, choose, random_moment
+from influencerai_dagster.backup.scratch import POSTGRES, scratch_folder
 from influencerai_dagster.backup.verification import Verification, verify_databases, verify_objects
 from influencerai_dagster.catalog.backups import named_bytes
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
@@ -85,7 +85,7 @@ class Drill:
         backups: of the databases.
         databases: whose users and names are looked for in the backup.
         target: where the objects are backed up; None proves the database only, and says so.
-        scratch_dir: where everything is restored to; emptied at the end.
+        scratch_dir: where everything is restored to; emptied at the end, or by the next drill.
     """
 
     backups: Backups
@@ -109,17 +109,14 @@ def run_drill(drill: Drill, say: Callable[[str], None], instant: datetime | None
         InsufficientStorageError: the scratch space is too small; nothing is said of the backup.
         TransientError: a server was away; nothing is said of the backup.
     """
-    drill.scratch_dir.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix="drill-", dir=drill.scratch_dir))
-    run = _Run(drill, scratch, say)
-    try:
-        run.restore(instant)
-    except InsufficientStorageError:
-        raise
-    except PermanentError as error:
-        run.found.problems.append(str(error))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch_folder(drill.scratch_dir) as scratch:
+        run = _Run(drill, scratch, say)
+        try:
+            run.restore(instant)
+        except InsufficientStorageError:
+            raise
+        except PermanentError as error:
+            run.found.problems.append(str(error))
     report = run.report()
     _remember(drill.backups.home, report)
     return report
@@ -153,7 +150,7 @@ class _Run:
     seconds_by_step: dict[str, float] = field(default_factory=dict)
 
     def restore(self, instant: datetime | None) -> None:
-        drill, data_dir = self.drill, self.scratch / "postgres"
+        drill, data_dir = self.drill, self.scratch / POSTGRES
         moment = instant or random_moment(drill.backups, self.began_at)
         source = self.source = choose(drill.backups, moment, self.began_at)
         self.say(f"restoring {source.shown_instant} from backup {source.describe()}")

@@ -1,11 +1,15 @@
 """The drill proves a whole backup, and names what is broken in each kind of broken one."""
 
 import gzip
+import os
 import shutil
+import signal
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from influencerai_dagster.backup.drill import Drill, DrillReport, drill_history, run_drill
@@ -44,6 +48,52 @@ def test_a_random_moment_of_a_whole_backup_is_restored_counted_and_removed(
         *("verify database", "copy objects", "verify objects"),
     }
     assert list((scratch / "drills").iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["restoring", "copying all objects"])
+def test_what_a_killed_drill_left_is_removed_by_the_next(
+    backed_up: BackedUp, scratch: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    sockets = scratch / "tmp"
+    sockets.mkdir(mode=0o755)
+    monkeypatch.setattr(tempfile, "tempdir", str(sockets))
+    system = backed_up.copied(scratch / "copy")
+    child = os.fork()
+    if child == 0:  # a process of its own, that dies as `kill -9` ends it
+
+        def say(line: str) -> None:
+            if line.startswith(words):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        run_drill(drill_of(system, scratch), say, system.newest)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    (left,) = (scratch / "drills").iterdir()
+    assert drilled(system, scratch).problems == ()
+    assert list((scratch / "drills").iterdir()) == []
+    assert list(sockets.iterdir()) == []
+    assert processes_of(left) == []
+
+
+def test_a_drill_that_runs_is_not_disturbed_by_another(backed_up: BackedUp, scratch: Path) -> None:
+    system = backed_up.copied(scratch / "copy")
+    second: list[DrillReport] = []
+
+    def say(line: str) -> None:
+        if line.startswith("copying all objects"):
+            second.append(drilled(system, scratch))
+
+    assert run_drill(drill_of(system, scratch), say, system.newest).problems == ()
+    assert [report.problems for report in second] == [()]
+
+
+def processes_of(folder: Path) -> list[str]:
+    return [
+        " ".join(process.info["cmdline"] or [])
+        for process in psutil.process_iter(["cmdline"])
+        if str(folder) in " ".join(process.info["cmdline"] or [])
+    ]
 
 
 def test_the_rto_ends_with_the_last_object_and_not_with_the_tidying(

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -245,8 +246,12 @@ def killed_restore(scratch: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("words", KILLED_AT.values(), ids=KILLED_AT)
 def test_a_restore_that_was_killed_goes_on_when_it_is_asked_for_again(
-    backed_up: BackedUp, killed_restore: Path, words: str
+    backed_up: BackedUp, killed_restore: Path, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
+    temp = killed_restore.with_name("tmp")
+    temp.mkdir(mode=0o755)
+    monkeypatch.setattr(tempfile, "tempdir", str(temp))
+    monkeypatch.setenv("TMPDIR", str(temp))
     request = backed_up.restore(killed_restore, backed_up.before_drop)
     child = os.fork()
     if child == 0:  # a process of its own, that dies as `kill -9` ends it
@@ -272,3 +277,4 @@ def test_a_restore_that_was_killed_goes_on_when_it_is_asked_for_again(
         assert not any(line.startswith("check every file") for line in said)
     assert answers(backed_up, killed_restore, "SELECT answer FROM precious") == ["42"]
     assert not request.target.journal_path.exists()
+    assert list(temp.iterdir()) == []

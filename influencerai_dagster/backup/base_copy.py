@@ -77,7 +77,10 @@ def _combine(chain: Sequence[Path], into: Path, bin_dir: Path | None) -> None:
             "the folder of PostgreSQL's programs, 17 or newer"
         )
     command = [program, *map(str, chain), f"--output={into}", *_COMBINE_OPTIONS]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - PostgreSQL's own program
+    environment = {**os.environ, "LC_ALL": "C"}  # its words are looked at
+    done = subprocess.run(  # noqa: S603 - PostgreSQL's own program
+        command, capture_output=True, text=True, check=False, env=environment
+    )
     if done.returncode != 0:
         text = f"{_COMBINE} could not make {into}: {done.stderr.strip()[-_SHOWN_CHARS:]}"
         if os.strerror(errno.ENOSPC) in text:

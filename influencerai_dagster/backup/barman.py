@@ -18,7 +18,7 @@ from influencerai_dagster.backup.barman_program import (
 )
 from influencerai_dagster.backup.barman_settings import BarmanSettings
 from influencerai_dagster.backup.base_files import verify_files
-from influencerai_dagster.backup.timelines import timeline_from
+from influencerai_dagster.backup.timelines import refuse_left_timeline, timeline_from
 from influencerai_dagster.backup.wal_archive import (
     WalArchive,
     missing_wal,
@@ -53,11 +53,13 @@ class BarmanServer(BarmanSettings):
             TransientError: another backup runs, the server is away, or Barman gave up; what was
                 copied is removed by the next backup.
             InsufficientStorageError: the disk of the backups is full.
+            PermanentError: the server is one that a restore moved aside.
         """
         if kind is BackupKind.DUMP:
             raise PermanentError("Barman takes full and incremental backups, no dumps")
         self.remove_unfinished()
         self.check_space()
+        refuse_left_timeline(self.database_url, self.folder)
         before = {backup.backup_id for backup in self.list_backups()}
         options = ["--incremental", "latest-full"] if kind is BackupKind.INCREMENTAL else []
         try:

@@ -203,6 +203,20 @@ def test_a_backup_that_was_killed_neither_blocks_nor_poisons_the_next(
     barman.verify(taken.backup_id)
 
 
+def test_a_server_that_a_restore_moved_aside_is_not_backed_up_into_the_same_archive(
+    database_server: DatabaseServer, full: BackupInfo
+) -> None:
+    barman = database_server.barman
+    left = barman.folder / "wals" / "00000002.history"  # as if a restored one had run meanwhile
+    left.write_text(f"1\t{full.end_lsn}\tbefore 2026-11-20\n")
+    try:
+        with pytest.raises(PermanentError, match="on timeline 1, which a restore has left"):
+            barman.backup(BackupKind.FULL)
+    finally:
+        left.unlink()
+    assert barman.backup(BackupKind.INCREMENTAL).is_whole
+
+
 def test_without_a_receiver_the_refusal_says_what_is_missing(
     database_server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,7 @@ def _drill(database: BackedUpDatabase, buckets: Buckets, folder: Path) -> Drill:
 
 def _in_minutes(report: DrillReport) -> str:
     steps = [f"{step} {_clock(value)}" for step, value in report.seconds_by_step.items()]
-    return f"restore drill: {_clock(report.rto_seconds)} of 240:00 min; {', '.join(steps)}"
+    return f"restore drill: {_clock(report.rto_seconds or 0)} of 240:00 min; {', '.join(steps)}"
 
 
 def _clock(seconds: float) -> str:
@@ -79,7 +79,7 @@ def _clock(seconds: float) -> str:
 
 
 def _comparisons(reports: Sequence[DrillReport], database_bytes: int) -> Sequence[Comparison]:
-    rto = [report.rto_seconds for report in reports]
+    rto = [report.rto_seconds for report in reports if report.rto_seconds is not None]
     size = f"{database_bytes / 1000**2:,.0f} MB of database and {reports[0].num_objects:,} objects"
     whole = Comparison(
         name=f"restore drill (RTO), {size}",

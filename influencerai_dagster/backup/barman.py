@@ -6,7 +6,6 @@ Which backup is taken when is in databases.py. Source: docs.pgbarman.org, releas
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,9 @@ from influencerai_dagster.backup.barman_program import (
 )
 from influencerai_dagster.backup.barman_settings import BarmanSettings
 from influencerai_dagster.backup.base_files import verify_files
-from influencerai_dagster.backup.timelines import timeline_from
+from influencerai_dagster.backup.timelines import refuse_left_timeline, timeline_from
 from influencerai_dagster.backup.wal_archive import (
     WalArchive,
-    copy_partial_wal,
     missing_wal,
     read_wal_archive,
 )
@@ -55,11 +53,13 @@ class BarmanServer(BarmanSettings):
             TransientError: another backup runs, the server is away, or Barman gave up; what was
                 copied is removed by the next backup.
             InsufficientStorageError: the disk of the backups is full.
+            PermanentError: the server is one that a restore moved aside.
         """
         if kind is BackupKind.DUMP:
             raise PermanentError("Barman takes full and incremental backups, no dumps")
         self.remove_unfinished()
         self.check_space()
+        refuse_left_timeline(self.database_url, self.folder)
         before = {backup.backup_id for backup in self.list_backups()}
         options = ["--incremental", "latest-full"] if kind is BackupKind.INCREMENTAL else []
         try:
@@ -123,16 +123,31 @@ class BarmanServer(BarmanSettings):
         Raises:
             PermanentError: files are missing or changed; the text names them.
         """
+        for data_dir in reversed(self.chain(backup_id)):
+            try:
+                verify_files(data_dir)
+            except PermanentError as error:
+                raise PermanentError(f"Backup {backup_id} is broken: {error}") from error
+
+    def chain(self, backup_id: str) -> list[Path]:
+        """Return the data directories that a backup is put together from, the full one first.
+
+        Raises:
+            PermanentError: one of the backups is not there.
+        """
         found = {backup.backup_id: backup for backup in self.list_backups()}
+        chain: list[Path] = []
         current: str | None = backup_id
         while current is not None:
             if current not in found:
                 raise PermanentError(f"Backup {backup_id} is broken: {current} is not there")
-            try:
-                verify_files(self.folder / "base" / current / "data")
-            except PermanentError as error:
-                raise PermanentError(f"Backup {backup_id} is broken: {error}") from error
+            chain.insert(0, self.data_dir(current))
             current = found[current].parent_backup_id
+        return chain
+
+    def data_dir(self, backup_id: str) -> Path:
+        """Return where the files of a backup are."""
+        return self.folder / "base" / backup_id / "data"
 
     def missing_wal(self, since_wal: str) -> Sequence[str]:
         """Return the segments that are not there between one and the newest that it leads to."""
@@ -170,35 +185,6 @@ class BarmanServer(BarmanSettings):
             self.check_space()
             raise
         self.archive_all_wal()
-
-    def recover(
-        self, backup_id: str, target_time: datetime | None, into: Path, *, timeline: int
-    ) -> None:
-        """Restore a backup into a data directory that is empty or not there; nothing is started.
-
-        The files belong to the caller. PostgreSQL replays WAL on its first start, up to the target
-        time, then opens for writing; also the segment that was not whole yet is there.
-
-        Args:
-            backup_id: a whole one that ended before target_time.
-            target_time: with time zone; None for all WAL there is.
-            into: the data directory.
-            timeline: the one on which the server was at target_time.
-
-        Raises:
-            TransientError: it did not work this time; what was written stays.
-            PermanentError: there is no such backup.
-        """
-        with suppress(TransientError):  # what is not archived may lie after the target time
-            self.archive_all_wal()  # Barman restores WAL from the archive only
-        options = ["--no-get-wal", "--partial-wal", "--target-tli", str(timeline)]
-        if target_time is not None:
-            moment = target_time.astimezone(UTC).isoformat(sep=" ")
-            options += ["--target-time", moment, "--target-action", "promote"]
-        staging = into.resolve().parent / f"{into.name}.staging"
-        options += ["--staging-path", str(staging), "--staging-location", "local"]
-        self._run("restore", *options, self.name, backup_id, str(into.resolve()))
-        copy_partial_wal(self.folder, timeline, segment_bytes(self.folder), into / "barman_wal")
 
     def archive_status(self) -> WalArchive:
         """Return what of the WAL is on disk; works while the server is down."""

@@ -23,6 +23,8 @@ barman_user = {user}
 barman_home = {home}
 barman_lock_directory = {home}/locks
 configuration_files_directory = {home}/conf.d
+; Of no use here; else every command makes a folder in /tmp.
+cloud_staging_directory = {home}/locks
 log_file = {home}/barman.log
 log_level = INFO
 

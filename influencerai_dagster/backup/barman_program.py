@@ -44,20 +44,6 @@ def script() -> str:
     return found
 
 
-def check_rsync() -> str:
-    """Return the path of rsync, without which Barman takes backups and restores none.
-
-    Raises:
-        PermanentError: it is not installed.
-    """
-    found = shutil.which("rsync")
-    if found is None:
-        raise PermanentError(
-            "rsync is not installed, which Barman needs to restore: `apt-get install rsync`"
-        )
-    return found
-
-
 def run_barman(
     config: Path,
     arguments: Sequence[str],

@@ -18,11 +18,11 @@ import psutil
 
 from influencerai_dagster.backup.both_databases import BothDatabases
 from influencerai_dagster.backup.journal import Journal
+from influencerai_dagster.backup.recovery_settings import forget_recovery
 from influencerai_dagster.backup.restore_source import Source
 from influencerai_dagster.backup.restore_target import Restored, Say
+from influencerai_dagster.backup.restored_server import LOCK, left_socket_dir
 
-_LOCK = "postmaster.pid"
-_RECOVERY_SETTINGS = ("restore_command", "recovery_")
 _STOP_SECONDS = 60.0
 
 
@@ -110,7 +110,7 @@ class DataDirTarget:
 
     def end_orphans(self) -> None:
         """End what a killed restore left running: PostgreSQL in its draft, programs that copy."""
-        end_processes(str(self.draft), server=running_postgres(self.draft))
+        end_left_server(self.draft)
 
     def clear(self) -> None:
         """Remove what an earlier try left; half of a database is of use to nobody."""
@@ -124,9 +124,17 @@ class DataDirTarget:
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
             aside = self.data_dir.with_name(f"{self.data_dir.name}.replaced-{stamp}")
             self.data_dir.replace(aside)
-        _forget_recovery(self.draft)
+        forget_recovery(self.draft)
         self.draft.replace(self.data_dir)  # an empty folder there is replaced
         return None if aside is None else str(aside)
+
+
+def end_left_server(data_dir: Path) -> None:
+    """End what a killed process left running in a data directory, and remove its socket."""
+    socket_dir = left_socket_dir(data_dir)
+    end_processes(str(data_dir), server=running_postgres(data_dir))
+    if socket_dir is not None:
+        shutil.rmtree(socket_dir, ignore_errors=True)
 
 
 def end_processes(word: str, *, server: int | None = None) -> None:
@@ -154,23 +162,11 @@ def running_postgres(data_dir: Path) -> int | None:
     A lock that a killed server left counts only if its process id is a postgres now.
     """
     try:
-        pid = int((data_dir / _LOCK).read_text().splitlines()[0])
+        pid = int((data_dir / LOCK).read_text().splitlines()[0])
         name = psutil.Process(pid).name()
     except (OSError, ValueError, IndexError, psutil.Error):
         return None
     return pid if "postgres" in name else None
-
-
-def _forget_recovery(data_dir: Path) -> None:
-    """Take out what told PostgreSQL how to recover: the next start is a usual one."""
-    for name in ("postgresql.auto.conf.origin", "postgresql.conf.origin", ".barman-recover.info"):
-        (data_dir / name).unlink(missing_ok=True)
-    config = data_dir / "postgresql.auto.conf"
-    lines = config.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if not line.startswith(_RECOVERY_SETTINGS)]
-    with config.open("r+") as file:  # its owner stays
-        file.truncate()
-        file.writelines(kept)
 
 
 def _has_content(folder: Path) -> bool:

@@ -7,12 +7,13 @@ file beside the backups, because Dagster's own storage is among what may be lost
 """
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -21,6 +22,7 @@ from influencerai_dagster.backup.contents import FolderContents
 from influencerai_dagster.backup.object_restore import restore_objects
 from influencerai_dagster.backup.places import BackupTarget
 from influencerai_dagster.backup.restore_source import Backups, Source, choose, random_moment
+from influencerai_dagster.backup.scratch import POSTGRES, scratch_folder
 from influencerai_dagster.backup.verification import Verification, verify_databases, verify_objects
 from influencerai_dagster.catalog.backups import named_bytes
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
@@ -29,6 +31,7 @@ from influencerai_dagster.errors import InsufficientStorageError, PermanentError
 
 _HISTORY = "restore-drills.jsonl"
 _MAX_PROBLEMS = 50
+Result = TypeVar("Result")
 
 
 class DrillReport(Value):
@@ -39,16 +42,17 @@ class DrillReport(Value):
         instant: the moment that was restored.
         backup_id: what it was restored from; None if there was nothing.
         rto_seconds: from the beginning until the last object was compared: how long a restore of
-            all of it takes here.
+            all of it takes here. None if it was not restored whole: then nobody knows.
         rpo_seconds: how old the newest WAL, or the dump, was when the drill began: what a loss of
             the server at that moment would have cost.
+        seconds_by_step: in order; where something is broken, the last is the step that found it.
         problems: what is broken, by name; none if the backup was restored whole.
     """
 
     at: datetime
     instant: datetime | None = None
     backup_id: str | None = None
-    rto_seconds: float
+    rto_seconds: float | None = None
     rpo_seconds: float | None = None
     seconds_by_step: dict[str, float]
     rows: dict[str, int]
@@ -62,6 +66,16 @@ class DrillReport(Value):
         """Whether the backup was restored whole."""
         return not self.problems
 
+    @property
+    def shown_rto(self) -> str:
+        """How long it took, for a person; of a broken backup how far the drill came."""
+        if self.is_sound and self.rto_seconds is not None:
+            return f"{self.rto_seconds:.1f} s"
+        if not self.seconds_by_step:
+            return "none: nothing could be restored"
+        seconds, step = sum(self.seconds_by_step.values()), list(self.seconds_by_step)[-1]
+        return f"none: broken in step {step!r} after {seconds:.1f} s"
+
 
 @dataclass(frozen=True)
 class Drill:
@@ -71,7 +85,7 @@ class Drill:
         backups: of the databases.
         databases: whose users and names are looked for in the backup.
         target: where the objects are backed up; None proves the database only, and says so.
-        scratch_dir: where everything is restored to; emptied at the end.
+        scratch_dir: where everything is restored to; emptied at the end, or by the next drill.
     """
 
     backups: Backups
@@ -95,17 +109,14 @@ def run_drill(drill: Drill, say: Callable[[str], None], instant: datetime | None
         InsufficientStorageError: the scratch space is too small; nothing is said of the backup.
         TransientError: a server was away; nothing is said of the backup.
     """
-    drill.scratch_dir.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix="drill-", dir=drill.scratch_dir))
-    run = _Run(drill, scratch, say)
-    try:
-        run.restore(instant)
-    except InsufficientStorageError:
-        raise
-    except PermanentError as error:
-        run.found.problems.append(str(error))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch_folder(drill.scratch_dir) as scratch:
+        run = _Run(drill, scratch, say)
+        try:
+            run.restore(instant)
+        except InsufficientStorageError:
+            raise
+        except PermanentError as error:
+            run.found.problems.append(str(error))
     report = run.report()
     _remember(drill.backups.home, report)
     return report
@@ -135,10 +146,11 @@ class _Run:
     started: float = field(default_factory=time.monotonic)
     found: Verification = field(default_factory=Verification)
     source: Source | None = None
+    rto_seconds: float | None = None
     seconds_by_step: dict[str, float] = field(default_factory=dict)
 
     def restore(self, instant: datetime | None) -> None:
-        drill, data_dir = self.drill, self.scratch / "postgres"
+        drill, data_dir = self.drill, self.scratch / POSTGRES
         moment = instant or random_moment(drill.backups, self.began_at)
         source = self.source = choose(drill.backups, moment, self.began_at)
         self.say(f"restoring {source.shown_instant} from backup {source.describe()}")
@@ -146,15 +158,14 @@ class _Run:
         self._need(source.needed_bytes(), "the database")
         copy, opening = source.steps(data_dir)
         self._step(copy, lambda: source.copy(data_dir))
-        began = time.monotonic()
-        with source.opened(data_dir) as server:
-            self._took(opening, began)
+        with ExitStack() as stack:
+            server = self._step(opening, lambda: stack.enter_context(source.opened(data_dir)))
             databases = drill.databases.at(server.url_of)
-            began = time.monotonic()
-            self.found = verify_databases(*databases.urls)
-            self._took("verify database", began)
+            self.found = self._step("verify database", lambda: verify_databases(*databases.urls))
             if self.found.is_sound:
                 self._objects(databases.catalog_url)
+            if self.found.is_sound:  # what is stopped and removed after it is no part of a restore
+                self.rto_seconds = time.monotonic() - self.started
 
     def report(self) -> DrillReport:
         source, found = self.source, self.found
@@ -163,7 +174,7 @@ class _Run:
             at=self.began_at,
             instant=source.instant if source else None,
             backup_id=source.backup.backup_id if source else None,
-            rto_seconds=time.monotonic() - self.started,
+            rto_seconds=self.rto_seconds,
             rpo_seconds=max(0.0, (self.began_at - received).total_seconds()) if received else None,
             seconds_by_step=self.seconds_by_step,
             rows=found.rows,
@@ -206,13 +217,12 @@ class _Run:
                 f"{self.drill.scratch_dir}, {free / 1000**3:.1f} GB are free: make space there"
             )
 
-    def _step(self, name: str, action: Callable[[], object]) -> None:
+    def _step(self, name: str, action: Callable[[], Result]) -> Result:
         began = time.monotonic()
-        action()
-        self._took(name, began)
-
-    def _took(self, name: str, began: float) -> None:
-        self.seconds_by_step[name] = time.monotonic() - began
+        try:
+            return action()
+        finally:
+            self.seconds_by_step[name] = time.monotonic() - began
 
 
 def _remember(home: Path, report: DrillReport) -> None:

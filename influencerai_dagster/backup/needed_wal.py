@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from influencerai_dagster.backup.wal_archive import missing_wal, newest_change
+from influencerai_dagster.backup.wal_archive import GZIP, missing_wal, newest_change
 from influencerai_dagster.domain.backups import BackupInfo
 from influencerai_dagster.domain.wal import Timeline, segment_number, segment_of_lsn
 
@@ -22,7 +22,6 @@ _DAMAGE = re.compile(
     r"|incorrect prev-link|invalid info bits|has wrong size"
 )
 _BAD_RECORD = re.compile(r"(?:incorrect|invalid)[^\n]* at ([0-9A-F]+/[0-9A-F]+)")
-_GZIP = b"\x1f\x8b"
 _CHUNK_BYTES = 1024**2
 
 
@@ -43,6 +42,18 @@ class NeededWal:
         """Return the segments between the backup and the newest that are not there."""
         first, size = self.backup.begin_wal, self.backup.segment_bytes
         return missing_wal(self.folder, first, self.timeline, size) if first else []
+
+    def names(self, newest: int | None) -> Sequence[str]:
+        """Return all segments since the beginning of the backup, there or not.
+
+        Args:
+            newest: a place up to which they go at least.
+        """
+        first, size = self._number(self.backup.begin_wal or ""), self.backup.segment_bytes
+        if first is None:
+            return []
+        last = max(first, newest or 0, self.newest() or 0)
+        return [self.timeline.segment(number, size) for number in range(first, last + 1)]
 
     def damaged(self) -> list[Path]:
         """Return the archived segments that cannot be unpacked, oldest first."""
@@ -82,7 +93,8 @@ class NeededWal:
     def _segments(self) -> list[tuple[int, Path]]:
         """Return the files of this timeline in their order; the last may be half of a segment."""
         size, found = self.backup.segment_bytes, []
-        for path in (*self.folder.glob("wals/*/*"), *self.folder.glob("streaming/*")):
+        # The archive last: segments are moved there meanwhile.
+        for path in (*self.folder.glob("streaming/*"), *self.folder.glob("wals/*/*")):
             name = path.name.removesuffix(".partial")
             number = self._number(name)
             if number is not None and name == self.timeline.segment(number, size):
@@ -97,7 +109,7 @@ def _can_be_unpacked(path: Path) -> bool:
     """Read a file of the archive to its end; gzip compares a checksum. Others are not looked at."""
     try:
         with path.open("rb") as file:
-            if file.read(len(_GZIP)) != _GZIP:
+            if file.read(len(GZIP)) != GZIP:
                 return True
         with gzip.open(path) as unpacked:
             while unpacked.read(_CHUNK_BYTES):

@@ -1,6 +1,7 @@
 """What the backup target keeps beside the newest contents: older ones, and since when what is gone.
 
     history/<YYYYmmddTHHMMSSZ>/<key>    what an object was until a newer content replaced it
+    wrong/<YYYYmmddTHHMMSSZ>/<key>      wrong bytes that object_repair.py replaced
     <folder>-missing.json               since when an object is missing at the source
 
 What is copied when is in objects.py.
@@ -15,6 +16,7 @@ from influencerai_dagster.backup.rclone import Rclone
 from influencerai_dagster.domain.backups import is_past_window, still_missing
 
 OBJECTS = "objects"
+WRONG = "wrong"
 STAMP = "%Y%m%dT%H%M%SZ"
 
 
@@ -65,16 +67,20 @@ class ObjectHistory:
         return left, sorted(over)
 
     def prune(self, recovery_window: timedelta, now: datetime) -> None:
-        """Delete what was replaced longer ago than the window."""
-        for stamp in self.rclone.folders(self._path):
-            replaced_at = datetime.strptime(stamp, STAMP).replace(tzinfo=UTC)
+        """Delete what was replaced longer ago than the window; of the objects, wrong bytes too."""
+        parents = [self._name, WRONG] if self.folder == OBJECTS else [self._name]
+        for path in self.rclone.folders_of("target:", parents):
+            replaced_at = datetime.strptime(path.rpartition("/")[2], STAMP).replace(tzinfo=UTC)
             if is_past_window(replaced_at, recovery_window, now):
-                self.rclone.purge(f"{self._path}/{stamp}")
+                self.rclone.purge(f"target:{path}")
+
+    @property
+    def _name(self) -> str:
+        return "history" if self.folder == OBJECTS else f"{self.folder}-history"
 
     @property
     def _path(self) -> str:
-        name = "history" if self.folder == OBJECTS else f"{self.folder}-history"
-        return f"target:{name}"
+        return f"target:{self._name}"
 
     @property
     def _missing_path(self) -> str:

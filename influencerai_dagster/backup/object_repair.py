@@ -2,15 +2,16 @@
 
     wrong/<YYYYmmddTHHMMSSZ>/<key>    what the bucket had, at the backup target
 
-Nothing there is ever deleted by a program: why bytes went wrong is a question for a person. What is
-right is what the catalog says of an object; uploads, which it does not, are left alone.
+Why they went wrong is a question for a person, who has the recovery window for it: after that
+object_history.py deletes them. What is right is what the catalog says of an object; uploads, which
+it does not, are left alone.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from influencerai_dagster.backup.object_history import OBJECTS, STAMP, ObjectHistory
+from influencerai_dagster.backup.object_history import OBJECTS, STAMP, WRONG, ObjectHistory
 from influencerai_dagster.backup.places import BackupTarget, Place
 from influencerai_dagster.backup.rclone import Rclone
 from influencerai_dagster.backup.verification import manifest_problem
@@ -44,7 +45,7 @@ def repair_objects(
         wrong: of which the catalog knows the hash, or the version.
     """
     rclone = Rclone(into, target)
-    kept_path = f"wrong/{datetime.now(UTC).strftime(STAMP)}"
+    kept_path = f"{WRONG}/{datetime.now(UTC).strftime(STAMP)}"
     left, repaired = {item.object_key: item for item in wrong}, list[str]()
     for path in ObjectHistory(rclone, OBJECTS).versions():
         found = _right(rclone, path, left)

@@ -5,6 +5,7 @@ and drill.py, the programs are in barman.py and restored_server.py. Follows chap
 PostgreSQL's documentation, "Recovering Using a Continuous Archive Backup".
 """
 
+import errno
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,16 +13,21 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from influencerai_dagster.backup.barman import BarmanServer
-from influencerai_dagster.backup.barman_program import check_rsync
+from influencerai_dagster.backup.base_copy import copy_base, refuse_tablespaces
 from influencerai_dagster.backup.needed_wal import NeededWal
+from influencerai_dagster.backup.recovery_settings import SIGNAL, write_recovery
 from influencerai_dagster.backup.restored_server import RestoredServer, find_bin_dir
 from influencerai_dagster.backup.timelines import timeline_at
+from influencerai_dagster.backup.wal_copy import copy_wal
 from influencerai_dagster.domain.backups import BackupInfo, backup_for, newest_whole
 from influencerai_dagster.domain.wal import Timeline
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import InsufficientStorageError, PermanentError, TransientError
 
 COPY, REPLAY = "copy database", "replay WAL"
 _ENDED_EARLY = "recovery ended before configured recovery target was reached"
+_WAL = "restored_wal"
+_REACHED = "must_be_reached"
+"""In that folder: the timeline, and the last place that had to be reached when it was copied."""
 _SPACE_FACTOR = 3
 """A full and an incremental backup are combined into a copy, and WAL is replayed into that."""
 
@@ -59,7 +65,7 @@ class Recovery:
     @property
     def major_version(self) -> int:
         """PostgreSQL's major version; 0 if the backup does not tell, which `check` names."""
-        path = self.server.folder / "base" / self.backup.backup_id / "data" / "PG_VERSION"
+        path = self.server.data_dir(self.backup.backup_id) / "PG_VERSION"
         text = path.read_text().strip() if path.exists() else ""
         return int(text) if text.isdecimal() else 0
 
@@ -104,9 +110,9 @@ class Recovery:
             is_all_needed: a gap is an error also where the instant may lie before it.
 
         Raises:
-            PermanentError: what is broken, by name; or rsync is not installed.
+            PermanentError: what is broken, by name; or the backup has tablespaces.
         """
-        check_rsync()  # before the hours of a large backup
+        refuse_tablespaces(self.server.data_dir(self.backup.backup_id))
         self.server.verify(self.backup.backup_id)
         damaged = self._wal.damaged()
         if damaged:
@@ -125,14 +131,30 @@ class Recovery:
             )
 
     def copy(self, draft: Path) -> None:
-        """Copy the backup and its WAL to a data directory that is not there yet."""
-        self.server.recover(
-            self.backup.backup_id, self.instant, draft, timeline=self.timeline.number
-        )
+        """Copy the backup and its WAL to a data directory that is not there yet.
+
+        Raises:
+            InsufficientStorageError: the disk is full; what was written stays.
+            TransientError: it did not work this time; what was written stays.
+            PermanentError: a WAL segment cannot be unpacked, or a program is missing.
+        """
+        wal, number = self._wal, self.timeline.number
+        try:
+            copy_base(self.server.chain(self.backup.backup_id), draft, self.server.postgres_bin_dir)
+            names = wal.names(self.newest)
+            copy_wal(wal.folder, names, self.backup.segment_bytes, draft / _WAL)
+            write_recovery(draft, _WAL, number, self.instant)
+            (draft / _WAL / _REACHED).write_text(f"{number} {self.newest or 0}")
+        except OSError as error:
+            is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+            kind = InsufficientStorageError if is_full else TransientError
+            raise kind(
+                f"Backup {self.backup.backup_id} was not copied to {draft}: {error}"
+            ) from error
 
     def is_copied(self, draft: Path) -> bool:
         """Tell whether a draft is a copied backup that nobody opened for writing yet."""
-        return (draft / "recovery.signal").exists() and (draft / "barman_wal").is_dir()
+        return _reached(draft, self.timeline) is not None
 
     @contextmanager
     def opened(self, draft: Path) -> Iterator[RestoredServer]:
@@ -143,34 +165,48 @@ class Recovery:
                 start, and its own words are in the text.
         """
         bin_dir = find_bin_dir(self.server.postgres_bin_dir)
+        newest = _reached(draft, self.timeline)  # no more than what was there when it was copied
         server = RestoredServer(draft, bin_dir)
         with ExitStack() as stack:
             try:
                 stack.enter_context(server)
             except PermanentError as error:
                 log = server.log_text()
-                self._refuse_broken_wal(log, error)
+                self._refuse_broken_wal(log, newest, error)
                 if _ENDED_EARLY not in log:
                     raise
                 # Nothing was committed after the instant: all WAL there is leads to the same state.
                 server = RestoredServer(draft, bin_dir, is_end_enough=True)
                 stack.enter_context(server)
             if self.instant is None:
-                self._refuse_broken_wal(server.log_text(), None)
+                self._refuse_broken_wal(server.log_text(), newest, None)
             yield server
 
     @property
     def _wal(self) -> NeededWal:
         return NeededWal(self.server.folder, self.backup, self.timeline)
 
-    def _refuse_broken_wal(self, log: str, cause: Exception | None) -> None:
-        broken = self._wal.broken_segment(log, self.newest)
+    def _refuse_broken_wal(self, log: str, newest: int | None, cause: Exception | None) -> None:
+        broken = self._wal.broken_segment(log, newest)
         if broken is not None:
             raise PermanentError(
                 f"WAL segment {broken} is missing or damaged: replaying backup "
                 f"{self.backup.backup_id} ended there, before {self.shown_instant}. Restore to "
                 "an earlier instant, or copy the segment back from the backup target"
             ) from cause
+
+
+def _reached(draft: Path, timeline: Timeline) -> int | None:
+    """Return the place that a copied backup must reach; None if it is none, or was opened before.
+
+    Who opened it before has looked at what was reached: now its log is of another start.
+    """
+    try:
+        number, newest = (draft / _WAL / _REACHED).read_text().split()
+    except FileNotFoundError:
+        return None
+    is_copied = (draft / SIGNAL).exists() and int(number) == timeline.number
+    return int(newest) if is_copied else None
 
 
 def choose_backup(server: BarmanServer, instant: datetime | None) -> Recovery:

@@ -24,7 +24,10 @@ from sqlalchemy import URL, make_url
 
 from influencerai_dagster.errors import PermanentError, TransientError
 
+LOCK = "postmaster.pid"
+"""Of a data directory: its first line is a process, the fifth the folder of its socket."""
 USER_UNDER_ROOT = "nobody"  # PostgreSQL refuses to run as root
+_SOCKETS = "influencerai-"
 _PORT = 5432
 """Of a Unix socket it is only the ending of a file's name."""
 _TRAVERSE = 0o001
@@ -90,6 +93,7 @@ class RestoredServer:
         hba = self._socket_dir / "pg_hba.conf"
         hba.write_text("local all all trust\n")
         settings = {
+            "data_directory": str(self.data_dir),  # its own files may name that of the old server
             "listen_addresses": "",
             "port": str(_PORT),
             "unix_socket_directories": str(self._socket_dir),
@@ -138,7 +142,7 @@ class RestoredServer:
 
     def _prepare_folders(self) -> None:
         # Short: a Unix socket's path has at most 107 bytes.
-        self._socket_dir = Path(tempfile.mkdtemp(prefix="influencerai-"))
+        self._socket_dir = Path(tempfile.mkdtemp(prefix=_SOCKETS))
         user = as_user()
         if user:
             os.chown(self._socket_dir, user["user"], user["group"])
@@ -200,6 +204,15 @@ def find_bin_dir(given: Path | None) -> Path:
             "BACKUP_POSTGRES_BIN_DIR to the folder of PostgreSQL's programs"
         )
     return Path(found).parent
+
+
+def left_socket_dir(data_dir: Path) -> Path | None:
+    """Return the private folder of a server whose process was killed; None if there is none."""
+    with suppress(OSError, IndexError):
+        folder = Path((data_dir / LOCK).read_text().splitlines()[4])
+        if folder.name.startswith(_SOCKETS):
+            return folder
+    return None
 
 
 def give_to(folder: Path, user: int, group: int) -> None:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from influencerai_dagster.backup.barman_files import segment_bytes
+from influencerai_dagster.backup.wal_archive import GZIP
+from influencerai_dagster.backup.wal_lag import postgres_cursor
 from influencerai_dagster.domain.wal import (
     Timeline,
     parse_history,
@@ -19,9 +21,9 @@ from influencerai_dagster.domain.wal import (
     timeline_of,
 )
 from influencerai_dagster.domain.wal_record import PAGE_BYTES, time_of_beginning
+from influencerai_dagster.errors import PermanentError
 
 _SEGMENT_CHARS = 24
-_GZIP = b"\x1f\x8b"
 _ANY_SERVER = datetime(2010, 1, 1, tzinfo=UTC)
 _CLOCKS_DIFFER = timedelta(days=1)
 """Of the server and of this machine; a time beyond is that of a WAL whose format is not known."""
@@ -61,6 +63,26 @@ def timeline_at(folder: Path, instant: datetime | None) -> Timeline:
     return (alive or known[:1] or [_FIRST])[-1].timeline
 
 
+def refuse_left_timeline(database_url: str, folder: Path) -> None:
+    """Make sure that a server is not the one that a restore moved aside.
+
+    Raises:
+        PermanentError: it is, or a copy of it: a newer timeline has left its own.
+        TransientError: it does not answer.
+    """
+    with postgres_cursor(database_url) as cursor:
+        cursor.execute("SELECT pg_walfile_name(pg_current_wal_lsn())")
+        ((segment,),) = cursor.fetchall()
+    current, newest = timeline_of(segment), timeline_at(folder, None)
+    if current in {number for number, _ in newest.past}:
+        raise PermanentError(
+            f"The server is on timeline {current}, which a restore has left: {folder} has WAL of "
+            f"timeline {newest.number}, and of two that go on none is the newest. Start the "
+            "restored database again; or move BACKUP_HOME aside, start the receiver of WAL again "
+            "and take a full backup"
+        )
+
+
 def _began_at(folder: Path, timeline: Timeline, history: Path) -> datetime:
     heard_at = datetime.fromtimestamp(history.stat().st_mtime, UTC)
     _, left_at = timeline.past[-1]
@@ -75,7 +97,7 @@ def _began_at(folder: Path, timeline: Timeline, history: Path) -> datetime:
 
 def _read(path: Path, size_bytes: int = -1) -> bytes:
     with path.open("rb") as file:
-        is_packed = file.read(len(_GZIP)) == _GZIP
+        is_packed = file.read(len(GZIP)) == GZIP
         file.seek(0)
         try:
             return (

@@ -1,7 +1,5 @@
 """The WAL in Barman's folder: archived segments, and what is being received."""
 
-import os
-import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +11,9 @@ from influencerai_dagster.domain.wal import (
     missing_segments,
     segment_number,
 )
+
+GZIP = b"\x1f\x8b"
+"""How a segment begins that Barman has packed."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def missing_wal(
         timeline: up to its newest segment.
         segment_bytes: wal_segment_size of the server.
     """
-    names = {path.name for path in folder.glob("wals/*/*")}
-    names |= {path.stem for path in folder.glob("streaming/*")}
+    names = {path.stem for path in folder.glob("streaming/*")}
+    names |= {path.name for path in folder.glob("wals/*/*")}  # what was moved there meanwhile too
     return missing_segments(names, since_wal, timeline, segment_bytes)
 
 
@@ -82,17 +83,6 @@ def unarchived(folder: Path) -> set[str]:
     newest = max((path.stem for path in streaming), default="")
     # Barman leaves the newest one until the next has begun to come.
     return {path.name for path in streaming if _is_segment(path) and path.name < newest}
-
-
-def copy_partial_wal(folder: Path, timeline: int, segment_bytes: int, into: Path) -> None:
-    """Copy the segment that a timeline is being received into, under its whole name.
-
-    Barman finds it only behind an archived segment of the same timeline.
-    """
-    for partial in folder.glob(f"streaming/{timeline:08X}*.partial"):
-        if not any(folder.glob(f"wals/*/{partial.stem}")):
-            shutil.copyfile(partial, into / partial.stem)
-            os.truncate(into / partial.stem, segment_bytes)  # at its begin it is empty
 
 
 def _is_segment(path: Path) -> bool:

@@ -6,7 +6,7 @@ import subprocess
 from datetime import UTC, datetime
 
 from influencerai_dagster.backup.barman import BarmanServer
-from influencerai_dagster.backup.barman_program import check_rsync, script
+from influencerai_dagster.backup.barman_program import script
 from influencerai_dagster.backup.databases import FIRST_WITH_INCREMENTAL
 from influencerai_dagster.backup.wal_lag import postgres_cursor, read_wal_lag
 from influencerai_dagster.cli.backup import database_backups
@@ -26,9 +26,8 @@ def programs(settings: Settings) -> str:
     """Return the versions of the programs that backups run."""
     if settings.backup_database_mode == "pg_dump":
         return f"pg_dump {_version(_postgres_program(settings, 'pg_dump'))}"
-    rsync = check_rsync()
     basebackup = _version(_postgres_program(settings, "pg_basebackup"))
-    return f"barman {_version(script())}, rsync {_version(rsync)}, pg_basebackup {basebackup}"
+    return f"barman {_version(script())}, pg_basebackup {basebackup}"
 
 
 def backups(settings: Settings) -> str:

@@ -125,7 +125,7 @@ def drill(
     _show_lists(report.problems, report.warnings)
     age = "unknown" if report.rpo_seconds is None else f"{report.rpo_seconds:.1f} s"
     console.print(
-        f"RTO {report.rto_seconds:.1f} s, RPO {age}, {sum(report.rows.values())} rows, "
+        f"RTO {report.shown_rto}, RPO {age}, {sum(report.rows.values())} rows, "
         f"{report.num_objects} objects, {report.size_bytes / _MB:.1f} MB"
     )
     if not report.is_sound:

@@ -44,7 +44,7 @@ def histogram_png(counts: Mapping[str, int], *, title: str, x_label: str) -> byt
 
 
 def drill_history_png(
-    drills: Sequence[tuple[datetime, float, float | None, bool]],
+    drills: Sequence[tuple[datetime, float | None, float | None, bool]],
     *,
     rto_goal: float,
     rpo_goal: float,
@@ -53,14 +53,14 @@ def drill_history_png(
 
     Args:
         drills: (when, RTO seconds, RPO seconds or None if unknown, whether the backup was whole);
-            a broken one is marked in red.
+            a broken one is marked in red and has no RTO, whatever it is given.
         rto_goal: seconds.
         rpo_goal: seconds.
     """
     figure = _figure()
     axes = figure.add_subplot()
-    rto = [(at, seconds) for at, seconds, _, _ in drills]
-    rpo = [(at, seconds) for at, _, seconds, _ in drills if seconds is not None]
+    rto = [(at, s) for at, s, _, is_sound in drills if is_sound and s is not None]
+    rpo = [(at, s) for at, _, s, _ in drills if s is not None]
     for label, colour, points, goal in (
         ("RTO", "tab:blue", rto, rto_goal),
         ("RPO", "tab:orange", rpo, rpo_goal),

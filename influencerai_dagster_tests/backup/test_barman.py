@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from influencerai_dagster.backup.barman import BarmanServer
+from influencerai_dagster.backup.barman_program import run_barman
 from influencerai_dagster.backup.databases import check_same_server, prune, take_backup
 from influencerai_dagster.backup.recovery import choose_backup
 from influencerai_dagster.domain.backups import (
@@ -89,7 +90,7 @@ def test_both_databases_come_back_as_they_were_before_a_table_was_dropped(
     assert chosen.parent_backup_id == full.backup_id
     assert chosen.size_bytes < full.size_bytes / 3
     into = servers_dir / "restored"
-    barman.recover(chosen.backup_id, moment, into, timeline=1)
+    choose_backup(barman, moment).copy(into)
 
     with started(into, database_server.postgres.password) as restored:
         rows = {
@@ -105,12 +106,13 @@ def test_both_databases_come_back_as_they_were_before_a_table_was_dropped(
 def test_without_a_target_the_last_row_that_was_received_comes_back(
     database_server: DatabaseServer, full: BackupInfo, servers_dir: Path
 ) -> None:
+    assert full.is_whole
     word = f"the last word {uuid4()}"
     database_server.execute("dagster", f"CREATE TABLE last AS SELECT '{word}' AS text")
     (partial,) = database_server.barman.folder.glob("streaming/*.partial")
     wait_for(lambda: word.encode() in partial.read_bytes())
     into = servers_dir / "restored-last"
-    database_server.barman.recover(full.backup_id, None, into, timeline=1)
+    choose_backup(database_server.barman, None).copy(into)
     with started(into, database_server.postgres.password) as restored:
         assert execute(restored.url("dagster"), "SELECT text FROM last") == [(word,)]
 
@@ -126,6 +128,20 @@ def test_the_password_is_in_no_file_and_on_no_command_line(
     processes = database_server.receivers()
     assert len(processes) == 3
     assert not any(password in " ".join(process.cmdline()) for process in processes)
+
+
+def test_barman_makes_no_folder_outside_of_its_home(database_server: DatabaseServer) -> None:
+    barman = database_server.barman
+    answer = run_barman(
+        barman.write_config(), ["show-servers", barman.name], environment=barman.environment
+    )
+    folders = {
+        name: value for name, value in answer[barman.name].items() if name.endswith("_directory")
+    }
+    del folders["data_directory"]  # the server's own
+    assert "cloud_staging_directory" in folders
+    home = str(barman.home.resolve())
+    assert {name: path for name, path in folders.items() if path and home not in path} == {}
 
 
 def test_a_second_backup_at_the_same_time_is_refused(
@@ -187,6 +203,20 @@ def test_a_backup_that_was_killed_neither_blocks_nor_poisons_the_next(
     barman.verify(taken.backup_id)
 
 
+def test_a_server_that_a_restore_moved_aside_is_not_backed_up_into_the_same_archive(
+    database_server: DatabaseServer, full: BackupInfo
+) -> None:
+    barman = database_server.barman
+    left = barman.folder / "wals" / "00000002.history"  # as if a restored one had run meanwhile
+    left.write_text(f"1\t{full.end_lsn}\tbefore 2026-11-20\n")
+    try:
+        with pytest.raises(PermanentError, match="on timeline 1, which a restore has left"):
+            barman.backup(BackupKind.FULL)
+    finally:
+        left.unlink()
+    assert barman.backup(BackupKind.INCREMENTAL).is_whole
+
+
 def test_without_a_receiver_the_refusal_says_what_is_missing(
     database_server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,19 +228,9 @@ def test_without_a_receiver_the_refusal_says_what_is_missing(
         alone.backup(BackupKind.FULL)
 
 
-def test_what_is_not_there_is_named(database_server: DatabaseServer, tmp_path: Path) -> None:
+def test_what_is_not_there_is_named(database_server: DatabaseServer) -> None:
     with pytest.raises(PermanentError, match="Unknown backup '20200101T000000'"):
-        database_server.barman.recover("20200101T000000", None, tmp_path / "into", timeline=1)
-
-
-def test_a_restore_without_rsync_is_refused_at_once(
-    database_server: DatabaseServer, full: BackupInfo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recovery = choose_backup(database_server.barman, None)
-    assert full.is_whole
-    monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(PermanentError, match=r"rsync is not installed.*apt-get install rsync"):
-        recovery.check(is_all_needed=False)
+        database_server.barman.delete("20200101T000000")
 
 
 @pytest.fixture

@@ -1,13 +1,19 @@
 """The drill proves a whole backup, and names what is broken in each kind of broken one."""
 
 import gzip
+import os
 import shutil
+import signal
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from influencerai_dagster.backup.drill import Drill, DrillReport, drill_history, run_drill
+from influencerai_dagster.backup.restored_server import RestoredServer
 from influencerai_dagster_tests.backup.backed_up import BackedUp
 
 
@@ -36,12 +42,77 @@ def test_a_random_moment_of_a_whole_backup_is_restored_counted_and_removed(
     assert report.num_objects == 3 + 2 * report.rows["loras"]
     assert report.size_bytes > 0
     assert report.rpo_seconds is not None
-    assert report.rto_seconds >= sum(report.seconds_by_step.values())
+    assert (report.rto_seconds or 0) >= sum(report.seconds_by_step.values())
     assert set(report.seconds_by_step) == {
         *("check backup", "copy database", "replay WAL"),
         *("verify database", "copy objects", "verify objects"),
     }
     assert list((scratch / "drills").iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["restoring", "copying all objects"])
+def test_what_a_killed_drill_left_is_removed_by_the_next(
+    backed_up: BackedUp, scratch: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    sockets = scratch / "tmp"
+    sockets.mkdir(mode=0o755)
+    monkeypatch.setattr(tempfile, "tempdir", str(sockets))
+    system = backed_up.copied(scratch / "copy")
+    child = os.fork()
+    if child == 0:  # a process of its own, that dies as `kill -9` ends it
+
+        def say(line: str) -> None:
+            if line.startswith(words):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        run_drill(drill_of(system, scratch), say, system.newest)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    (left,) = (scratch / "drills").iterdir()
+    assert drilled(system, scratch).problems == ()
+    assert list((scratch / "drills").iterdir()) == []
+    assert list(sockets.iterdir()) == []
+    assert processes_of(left) == []
+
+
+def test_a_drill_that_runs_is_not_disturbed_by_another(backed_up: BackedUp, scratch: Path) -> None:
+    system = backed_up.copied(scratch / "copy")
+    second: list[DrillReport] = []
+
+    def say(line: str) -> None:
+        if line.startswith("copying all objects"):
+            second.append(drilled(system, scratch))
+
+    assert run_drill(drill_of(system, scratch), say, system.newest).problems == ()
+    assert [report.problems for report in second] == [()]
+
+
+def processes_of(folder: Path) -> list[str]:
+    return [
+        " ".join(process.info["cmdline"] or [])
+        for process in psutil.process_iter(["cmdline"])
+        if str(folder) in " ".join(process.info["cmdline"] or [])
+    ]
+
+
+def test_the_rto_ends_with_the_last_object_and_not_with_the_tidying(
+    backed_up: BackedUp, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[float] = []
+    stop = RestoredServer.stop
+
+    def noted_stop(server: RestoredServer) -> None:
+        stopped.append(time.monotonic())
+        stop(server)
+
+    monkeypatch.setattr(RestoredServer, "stop", noted_stop)
+    system = backed_up.copied(scratch / "copy")
+    began = time.monotonic()
+    report = drilled(system, scratch)
+    assert report.rto_seconds is not None
+    assert report.rto_seconds < stopped[-1] - began
+    assert report.shown_rto == f"{report.rto_seconds:.1f} s"
 
 
 def rewritten(path: Path, change: Callable[[bytes], bytes]) -> None:
@@ -72,8 +143,11 @@ def test_a_truncated_file_of_the_base_is_named(backed_up: BackedUp, scratch: Pat
     system = backed_up.copied(scratch / "copy")
     path = largest_base_file(system)
     rewritten(path, lambda data: data[:-8192])
-    (problem,) = drilled(system, scratch).problems
+    report = drilled(system, scratch)
+    (problem,) = report.problems
     assert f"/{path.name} has " in problem
+    assert report.rto_seconds is None
+    assert report.shown_rto.startswith("none: broken in step 'check backup' after ")
 
 
 def test_a_flipped_byte_of_the_base_is_named(backed_up: BackedUp, scratch: Path) -> None:
@@ -122,7 +196,10 @@ def test_a_missing_object_is_named(backed_up: BackedUp, scratch: Path) -> None:
     system = backed_up.copied(scratch / "copy")
     key = "loras/demo/lora2.safetensors"
     (Path(str(system.target.place)) / "objects" / key).unlink()
-    assert drilled(system, scratch).problems == (f"object {key} of loras is missing",)
+    report = drilled(system, scratch)
+    assert report.problems == (f"object {key} of loras is missing",)
+    assert report.rto_seconds is None
+    assert report.shown_rto.startswith("none: broken in step 'verify objects' after ")
 
 
 def test_a_flipped_byte_of_an_object_is_named(backed_up: BackedUp, scratch: Path) -> None:
@@ -145,8 +222,10 @@ def test_a_replaced_upload_is_a_warning_only(backed_up: BackedUp, scratch: Path)
 def test_no_backup_at_all_is_a_broken_one(backed_up: BackedUp, scratch: Path) -> None:
     system = backed_up.copied(scratch / "copy")
     shutil.rmtree(system.barman.folder / "meta")
-    (problem,) = run_drill(drill_of(system, scratch), print, None).problems
+    report = run_drill(drill_of(system, scratch), print, None)
+    (problem,) = report.problems
     assert "There is no whole backup" in problem
+    assert report.shown_rto == "none: nothing could be restored"
 
 
 def test_every_drill_is_remembered_and_a_torn_line_forgets_no_other(

@@ -1,6 +1,6 @@
 """An object with wrong bytes gets the right ones back, and the wrong ones are kept."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -39,8 +39,11 @@ def objects(database_url: str, object_store: ObjectStore) -> dict[str, bytes]:
     return objects
 
 
-def back_up(source: Bucket, target: BackupTarget) -> None:
-    copy_objects(source, target, recovery_window=timedelta(days=30))
+WINDOW = timedelta(days=30)
+
+
+def back_up(source: Bucket, target: BackupTarget, *, after: timedelta = timedelta(0)) -> None:
+    copy_objects(source, target, recovery_window=WINDOW, now=datetime.now(UTC) + after)
 
 
 def verified(url: str, assets: Assets) -> Verification:
@@ -97,6 +100,30 @@ def test_an_encrypted_backup_on_another_s3_repairs_too(
     assert verified(database_url, Assets(object_store, source, target)).problems == []
     assert object_store.get(WEIGHTS_KEY) == objects[WEIGHTS_KEY]
     assert kept(target, WEIGHTS_KEY) == ["weightz"]
+
+
+@pytest.mark.usefixtures("objects")
+@pytest.mark.parametrize("is_encrypted", [False, True], ids=["folder", "encrypted on S3"])
+def test_wrong_bytes_are_deleted_when_the_recovery_window_has_passed(
+    database_url: str,
+    object_store: ObjectStore,
+    source: Bucket,
+    second_s3_server: S3Server,
+    tmp_path: Path,
+    *,
+    is_encrypted: bool,
+) -> None:
+    target = BackupTarget(tmp_path / "backup")
+    if is_encrypted:
+        place = bucket_of(second_s3_server, second_s3_server.store(), prefix="studio")
+        target = BackupTarget(place, encryption_key="secret")
+    back_up(source, target)
+    object_store.put_latest(WEIGHTS_KEY, b"weightz")
+    assert verified(database_url, Assets(object_store, source, target)).problems == []
+    back_up(source, target, after=WINDOW)
+    assert kept(target, WEIGHTS_KEY) == ["weightz"]
+    back_up(source, target, after=WINDOW + timedelta(days=2))
+    assert kept(target, WEIGHTS_KEY) == []
 
 
 def test_wrong_bytes_stay_where_no_backup_has_right_ones(

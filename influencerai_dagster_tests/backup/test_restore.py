@@ -1,8 +1,10 @@
 """PostgreSQL and objects come back to one instant, also after the restore itself was killed."""
 
+import errno
 import os
 import re
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,10 +17,11 @@ import pytest
 
 from influencerai_dagster.backup.assets import Assets
 from influencerai_dagster.backup.places import Bucket
+from influencerai_dagster.backup.recovery import choose_backup
 from influencerai_dagster.backup.restore import plan, run_restore
 from influencerai_dagster.backup.restore_source import choose
 from influencerai_dagster.backup.restored_server import RestoredServer
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import InsufficientStorageError, PermanentError
 from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster_tests.backup.backed_up import BackedUp, execute
 from influencerai_dagster_tests.backup.dumped import wait_until
@@ -135,6 +138,45 @@ def test_an_instant_that_cannot_be_restored_is_refused_with_those_that_can(
         choose(backed_up.barman, instant, datetime.now(UTC))
 
 
+def test_tablespaces_are_refused_because_their_places_are_those_of_the_running_server(
+    backed_up: BackedUp, scratch: Path
+) -> None:
+    system = backed_up.copied(scratch / "copy")
+    newest = system.barman.list_backups()[-1].backup_id
+    (system.barman.data_dir(newest) / "pg_tblspc" / "16999").symlink_to(scratch / "elsewhere")
+    with pytest.raises(PermanentError, match=r"has tablespaces \(16999\)"):
+        run_restore(system.restore(scratch / "restored", None), print)
+
+
+def test_a_full_backup_is_restored_without_pg_combinebackup(
+    backed_up: BackedUp, scratch: Path
+) -> None:
+    full = backed_up.barman.list_backups()[0]
+    recovery = replace(choose_backup(backed_up.barman, None), backup=full)
+    programs = scratch / "programs"
+    programs.mkdir()
+    for program in programs_dir().iterdir():
+        if program.name != "pg_combinebackup":  # which PostgreSQL 16 does not have
+            (programs / program.name).symlink_to(program)
+    server = replace(backed_up.barman, postgres_bin_dir=programs)
+    replace(recovery, server=server).copy(scratch / "draft")
+    with recovery.opened(scratch / "draft") as restored:
+        assert execute(restored.url_of(backed_up.database_url), "SELECT count(*) FROM loras") == "9"
+    with pytest.raises(PermanentError, match=r"pg_combinebackup is not in .*17 or newer"):
+        choose_backup(server, None).copy(scratch / "another")
+
+
+def test_a_full_disk_is_named(
+    backed_up: BackedUp, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("influencerai_dagster.backup.wal_copy.shutil.copyfileobj", fail)
+    with pytest.raises(InsufficientStorageError, match=r"was not copied to .*No space left"):
+        choose_backup(backed_up.barman, None).copy(scratch / "draft")
+
+
 def test_a_plan_writes_nothing_and_says_every_step(backed_up: BackedUp, scratch: Path) -> None:
     found = plan(backed_up.restore(scratch / "restored", backed_up.before_drop))
     assert found.problems == []
@@ -204,8 +246,12 @@ def killed_restore(scratch: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("words", KILLED_AT.values(), ids=KILLED_AT)
 def test_a_restore_that_was_killed_goes_on_when_it_is_asked_for_again(
-    backed_up: BackedUp, killed_restore: Path, words: str
+    backed_up: BackedUp, killed_restore: Path, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
+    temp = killed_restore.with_name("tmp")
+    temp.mkdir(mode=0o755)
+    monkeypatch.setattr(tempfile, "tempdir", str(temp))
+    monkeypatch.setenv("TMPDIR", str(temp))
     request = backed_up.restore(killed_restore, backed_up.before_drop)
     child = os.fork()
     if child == 0:  # a process of its own, that dies as `kill -9` ends it
@@ -231,3 +277,4 @@ def test_a_restore_that_was_killed_goes_on_when_it_is_asked_for_again(
         assert not any(line.startswith("check every file") for line in said)
     assert answers(backed_up, killed_restore, "SELECT answer FROM precious") == ["42"]
     assert not request.target.journal_path.exists()
+    assert list(temp.iterdir()) == []

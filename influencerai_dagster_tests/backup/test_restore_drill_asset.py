@@ -93,8 +93,10 @@ def test_a_broken_backup_turns_the_check_red_and_is_named(
     system = backed_up.copied(scratch / "copy")
     key = "loras/demo/lora1.safetensors"
     (Path(str(system.target.place)) / "objects" / key).unlink()
-    _, check = drilled(system, instance)
+    materialization, check = drilled(system, instance)
     assert not check.passed
+    assert "rto_seconds" not in materialization.metadata  # Dagster would draw it as a good one
+    assert "broken in step 'verify objects'" in str(materialization.metadata["rto"].value)
     assert key in (check.description or "")
     assert check.metadata["broken"].value == [f"object {key} of loras is missing"]
 

@@ -145,12 +145,12 @@ def test_a_system_that_is_set_up_badly_says_of_every_part_what_to_do(
 @pytest.mark.parametrize(
     "wrong",
     [
-        ({"PATH": "/nowhere"}, "backup programs", "rsync is not installed"),
+        ({"BACKUP_POSTGRES_BIN_DIR": "/nowhere"}, "backup programs", "pg_basebackup was not found"),
         ({"BACKUP_HOME": "empty"}, "backups", "there is no full backup"),
         ({"BACKUP_DATABASE_URL": "other"}, "backups", "the replication slot is not there"),
         ({"BACKUP_DATABASE_MODE": "pg_dump"}, "backups", "there is no dump backup"),
     ],
-    ids=["no rsync", "no backup", "no receiver", "no dump"],
+    ids=["no program", "no backup", "no receiver", "no dump"],
 )
 def test_what_is_wrong_with_backups_is_said(
     cli: CommandLine,

@@ -87,3 +87,11 @@ def test_programs_that_are_not_there_are_asked_for_by_their_setting(
     answer = cli("backup", "drill")
     assert answer.exit_code == 1
     assert "set BACKUP_POSTGRES_BIN_DIR" in answer
+
+
+def test_a_drill_of_a_broken_backup_has_no_rto(cli: CommandLine) -> None:
+    cli.environment.setenv("BACKUP_POSTGRES_BIN_DIR", str(programs_dir()))
+    answer = cli("backup", "drill")
+    assert answer.exit_code == 1
+    assert "broken: There is no whole backup in" in answer
+    assert "RTO none: nothing could be restored, RPO unknown" in answer

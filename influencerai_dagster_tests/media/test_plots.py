@@ -59,3 +59,14 @@ def test_a_history_of_drills_marks_a_broken_backup(*, is_sound: bool) -> None:
     drills = [(first, 60.0, 5.0, True), (first + timedelta(days=7), 65.0, None, is_sound)]
     image = opened(drill_history_png(drills, rto_goal=14_400, rpo_goal=21_600))
     assert (count_red(image) > 100) == (not is_sound)
+
+
+def test_a_drill_of_a_broken_backup_has_no_rto_in_the_history() -> None:
+    whole, later = (datetime(2026, 11, day, tzinfo=UTC) for day in (1, 8))
+    drawn = [
+        drill_history_png(
+            [(whole, 60.0, 5.0, True), (later, rto, 5.0, False)], rto_goal=14_400, rpo_goal=21_600
+        )
+        for rto in (0.1, None)
+    ]
+    assert drawn[0] == drawn[1]

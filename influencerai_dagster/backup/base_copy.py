@@ -55,7 +55,7 @@ def refuse_tablespaces(data_dir: Path) -> None:
         raise PermanentError(
             f"{data_dir} has tablespaces ({', '.join(found)}), whose places are those of the server"
             " that was backed up. Restore it by hand, with `barman restore --tablespace "
-            "<name>:<folder>`, and move what is in them to the default tablespace"
+            "<name>:<folder>` (it needs rsync), and move what is in them to the default tablespace"
         )
 
 

@@ -17,7 +17,9 @@ from influencerai_dagster.settings import Settings
 _FEATURES = """
 SELECT current_setting('server_version_num')::int / 10000,
        current_setting('summarize_wal', true),
-       rolreplication OR rolsuper
+       rolreplication OR rolsuper,
+       (SELECT string_agg(spcname, ', ' ORDER BY spcname) FROM pg_tablespace
+        WHERE spcname NOT IN ('pg_default', 'pg_global'))
 FROM pg_roles WHERE rolname = current_user
 """
 
@@ -58,11 +60,16 @@ def _check_server(server: BarmanServer) -> bool:
     """Return whether the server has incremental backups, if its settings allow backups at all."""
     with postgres_cursor(server.database_url) as cursor:
         cursor.execute(_FEATURES)
-        version, summarize_wal, may_replicate = cursor.fetchone() or (0, None, False)
+        version, summarize_wal, may_replicate, tablespaces = cursor.fetchone() or (0, None, 0, None)
     if not may_replicate:
         raise PermanentError(
             "the user of BACKUP_DATABASE_URL may not replicate: ALTER ROLE … REPLICATION, or set "
             "BACKUP_DATABASE_MODE=pg_dump"
+        )
+    if tablespaces:
+        raise PermanentError(
+            f"the server has tablespaces ({tablespaces}), and restores refuse backups that have "
+            "some: move what is in them to the default one, then DROP TABLESPACE"
         )
     if version >= FIRST_WITH_INCREMENTAL and summarize_wal != "on":
         raise PermanentError(

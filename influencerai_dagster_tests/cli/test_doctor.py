@@ -14,7 +14,7 @@ from influencerai_dagster.local.simulators import sd_scripts
 from influencerai_dagster_tests.cli.conftest import Answer, CommandLine
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.dagster_server import running_webserver
-from influencerai_dagster_tests.database_server import DatabaseServer
+from influencerai_dagster_tests.database_server import DatabaseServer, execute
 
 PARTS = 12
 
@@ -170,6 +170,26 @@ def test_what_is_wrong_with_backups_is_said(
     for name, value in values.items():
         cli.environment.setenv(name, value)
     assert words in rows(cli("doctor"))[part][1]
+
+
+def test_tablespaces_are_named_before_a_restore_refuses_them(
+    cli: CommandLine, database_server: DatabaseServer
+) -> None:
+    for name, value in {
+        "BACKUP_DATABASE_URL": database_server.postgres.url(),
+        "BACKUP_HOME": database_server.barman.home,
+        "BACKUP_POSTGRES_BIN_DIR": programs_dir(),
+        "COMFYUI_URL": "http://127.0.0.1:1",
+        "DAGSTER_URL": "http://127.0.0.1:1",
+    }.items():
+        cli.environment.setenv(name, str(value))
+    url = f"{database_server.postgres.url()}?options=-callow_in_place_tablespaces%3Don"
+    execute(url, "CREATE TABLESPACE fast LOCATION ''")
+    try:
+        answer = cli("doctor")
+    finally:
+        execute(url, "DROP TABLESPACE fast")
+    assert "the server has tablespaces (fast)" in rows(answer)["backups"][1]
 
 
 def test_models_that_are_not_there_are_named(cli: CommandLine, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import IO
@@ -21,6 +21,8 @@ from influencerai_dagster.backup.rclone_log import (
     DIRECTORY_NOT_FOUND,
     CopyProgress,
     CopyResult,
+    ListedObject,
+    comparison,
     failure,
     messages,
     note,
@@ -37,14 +39,16 @@ _OPTIONS = (
     "--low-level-retries=3",
     "--retries=1",  # the next backup goes on; Dagster retries what failed as a whole
 )
-
-
-@dataclass(frozen=True)
-class ListedObject:
-    """One object as rclone lists it; sizes are those of the contents before encryption."""
-
-    key: str
-    size_bytes: int
+_COPY_OPTIONS = (
+    "-v",
+    "--stats=5s",
+    "--stats-log-level=NOTICE",
+    "--fast-list",  # every job has a folder of its own: one by one they are as many requests
+    "--no-unicode-normalization",  # two keys that look alike are two objects
+    "--combined=-",
+    "--dest-after=-",
+    "--format=sp",  # of --dest-after
+)
 
 
 class Rclone:
@@ -64,22 +68,28 @@ class Rclone:
     ) -> CopyResult:
         """Copy what is missing or differs; an object that fails does not stop the others.
 
+        Nothing if a path of the target is not there to be copied from; a source must be there.
+
         Args:
             source: "source:…" or "target:…".
             target: the same.
             options: of `rclone copy`.
             on_progress: called every few seconds in this thread.
         """
-        result = CopyResult()
-        # Every job has a folder of its own: listed one by one they are as many requests.
-        options = ("--fast-list", *options)
-        command = ["copy", source, target, "-v", "--stats=5s", "--stats-log-level=NOTICE", *options]
-        with self._started(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        result, command = CopyResult(), ["copy", source, target, *_COPY_OPTIONS, *options]
+        with (
+            ThreadPoolExecutor(max_workers=1) as reader,
+            self._started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
+        ):
+            found = reader.submit(comparison, process.stdout or ())
             for line in process.stderr or ():
                 note(result, parsed(line), on_progress)
+            result.found = found.result()
         for key in result.failures:
             result.copied.pop(key, None)
-        if process.returncode and (result.problems or not result.failures):
+        is_new = process.returncode == DIRECTORY_NOT_FOUND and source.startswith("target:")
+        is_whole = not process.returncode or (is_new and not result.failures)
+        if not is_whole and (result.problems or not result.failures):
             raise failure(command, process.returncode, "\n".join(result.problems))
         return result
 
@@ -195,7 +205,8 @@ class Rclone:
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # a file's name may be anything
         ) as process:
             try:
                 yield process

@@ -1,11 +1,13 @@
-"""What rclone tells: the lines of its log, how far a copy is, and its errors as ours.
+"""What rclone tells: its log, what a copy found on both sides, how far it is, its errors as ours.
 
-Follows rclone.org/docs (--use-json-log, exit codes); how it is run lives in rclone.py.
+Follows rclone.org/docs (--use-json-log, exit codes) and rclone.org/commands/rclone_copy (--combined
+and --dest-after); how it is run lives in rclone.py.
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +23,10 @@ _FATAL = 7
 _SHOWN = 2000
 _PARTIAL = re.compile(r"\.[0-9a-f]{8}\.partial$")
 """rclone writes a file under such a name first, and may call it so in its errors."""
+_NOT_LISTED = "error reading "
+"""How errors of listings begin; they name a folder or a place, no object."""
+_COPIED = ("Copied", "Multi-thread Copied")
+_LEFT_OUT = "Duplicate object found in source"
 _NO_SPACE = (
     "no space left",
     "remaining disk space",  # a file could not be preallocated
@@ -51,6 +57,31 @@ class CopyProgress:
     eta_seconds: float | None
 
 
+@dataclass(frozen=True)
+class ListedObject:
+    """One object as rclone lists it; sizes are those of the contents before encryption."""
+
+    key: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a copy found on both sides; it is whole if both could be listed.
+
+    Attributes:
+        at_source: key → bytes.
+        only_at_source: their keys.
+        differing: keys that both sides have with other contents.
+        only_at_target: keys.
+    """
+
+    at_source: Mapping[str, int] = field(default_factory=dict)
+    only_at_source: frozenset[str] = frozenset()
+    differing: frozenset[str] = frozenset()
+    only_at_target: frozenset[str] = frozenset()
+
+
 @dataclass
 class CopyResult:
     """What one copy did.
@@ -59,11 +90,13 @@ class CopyResult:
         copied: key → bytes, new and replaced.
         failures: key → why it could not be copied.
         problems: errors that name no object.
+        found: on both sides when it began.
     """
 
     copied: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    found: Comparison = field(default_factory=Comparison)
 
 
 def note(
@@ -74,12 +107,37 @@ def note(
     if "stats" in event:
         on_progress(_progress(event["stats"]))
     elif event.get("level") in {"error", "critical"}:
-        if key:
+        if key and not message.startswith(_NOT_LISTED):
             result.failures[_PARTIAL.sub("", key)] = message
         elif not message.startswith("Attempt "):
             result.problems.append(message)
-    elif key and message.startswith("Copied"):
+    elif key and message.startswith(_LEFT_OUT):
+        result.failures[key] = message
+    elif key and message.startswith(_COPIED):
         result.copied[key] = int(event.get("size", 0))
+
+
+def comparison(report: Iterable[str]) -> Comparison:
+    """Read what a copy reports of each key; a line end within one is shown as another character.
+
+    Args:
+        report: lines "+ key" of --combined, and "size;key" of --dest-after, in any order.
+    """
+    marked, sizes = defaultdict[str, set[str]](set), dict[str, int]()
+    for line in report:
+        if line[1:2] == " ":
+            marked[line[0]].add(line[2:].rstrip("\n"))
+        else:
+            size, _, key = line.rstrip("\n").partition(";")
+            sizes[key] = int(size)
+    only_at_source, differing = frozenset(marked["+"]), frozenset(marked["*"])
+    at_source = marked["="] | only_at_source | differing
+    return Comparison(
+        at_source={key: sizes.get(key, 0) for key in at_source},
+        only_at_source=only_at_source,
+        differing=differing,
+        only_at_target=frozenset(marked["-"]),
+    )
 
 
 def _progress(stats: Mapping[str, Any]) -> CopyProgress:

@@ -84,7 +84,8 @@ def copy_objects(
 
     Raises:
         PermanentError: access denied, or the source or the target is not there.
-        InsufficientStorageError: the target is full; what was copied stays.
+        InsufficientStorageError: the target is too full for our own notes; an object that does not
+            fit is one of the failures.
         TransientError: a server was away; what was copied stays.
     """
     started, now = time.monotonic(), now or datetime.now(UTC)

@@ -45,6 +45,7 @@ _COPY_OPTIONS = (
     "--stats-log-level=NOTICE",
     "--fast-list",  # every job has a folder of its own: one by one they are as many requests
     "--no-unicode-normalization",  # two keys that look alike are two objects
+    "--no-update-dir-modtime",
     "--combined=-",
     "--dest-after=-",
     "--format=sp",  # of --dest-after

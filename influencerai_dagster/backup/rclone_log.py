@@ -23,8 +23,10 @@ _FATAL = 7
 _SHOWN = 2000
 _PARTIAL = re.compile(r"\.[0-9a-f]{8}\.partial$")
 """rclone writes a file under such a name first, and may call it so in its errors."""
-_NOT_LISTED = "error reading "
-"""How errors of listings begin; they name a folder or a place, no object."""
+_PLACES = ("string", "Fs")
+"""The types of what is no object in an error: a folder, a bucket. They could not be listed."""
+_SUMMARIES = ("Attempt ", "Can't retry ")
+"""How errors begin that only say that there were others."""
 _COPIED = ("Copied", "Multi-thread Copied")
 _LEFT_OUT = "Duplicate object found in source"
 _NO_SPACE = (
@@ -89,7 +91,7 @@ class CopyResult:
     Attributes:
         copied: key → bytes, new and replaced.
         failures: key → why it could not be copied.
-        problems: errors that name no object.
+        problems: errors of no single object, as of a folder that could not be listed.
         found: on both sides when it began.
     """
 
@@ -107,9 +109,9 @@ def note(
     if "stats" in event:
         on_progress(_progress(event["stats"]))
     elif event.get("level") in {"error", "critical"}:
-        if key and not message.startswith(_NOT_LISTED):
+        if key and not str(event.get("objectType")).endswith(_PLACES):
             result.failures[_PARTIAL.sub("", key)] = message
-        elif not message.startswith("Attempt "):
+        elif not message.startswith(_SUMMARIES):
             result.problems.append(message)
     elif key and message.startswith(_LEFT_OUT):
         result.failures[key] = message

@@ -1,0 +1,43 @@
+"""Lines of rclone's log that no local server brings about, as they were recorded elsewhere."""
+
+import pytest
+
+from influencerai_dagster.backup.rclone_log import Comparison, CopyResult, comparison, note
+
+
+def told(**event: str | int) -> CopyResult:
+    result = CopyResult()
+    note(result, event, lambda _: None)
+    return result
+
+
+def test_a_key_that_rclone_takes_for_another_is_a_failure() -> None:
+    message = "Duplicate object found in source - ignoring"
+    result = told(level="notice", msg=message, object="a//b", objectType="*s3.Object")
+    assert result.failures == {"a//b": message}
+
+
+@pytest.mark.parametrize(
+    ("key", "object_type"),
+    [("main/wals", "string"), ("S3 bucket assets", "*s3.Fs"), ("Local file system", "*local.Fs")],
+)
+def test_an_error_of_a_folder_is_no_failure_of_an_object(key: str, object_type: str) -> None:
+    result = told(level="error", msg="denied", object=key, objectType=object_type)
+    assert (result.failures, result.problems) == ({}, ["denied"])
+
+
+@pytest.mark.parametrize("object_type", ["*s3.Object", "*crypt.Object", "*crypt.ObjectInfo"])
+def test_an_error_of_an_object_names_it(object_type: str) -> None:
+    result = told(level="error", msg="denied", object="a.png", objectType=object_type)
+    assert (result.failures, result.problems) == ({"a.png": "denied"}, [])
+
+
+def test_marks_and_sizes_of_a_report_may_come_in_any_order() -> None:
+    report = ["7;= a;b.png\n", "+ c d.png\n", "- e.png\n", "3;c d.png\n", "= = a;b.png\n"]
+    report += ["* f.png\n", "-1;f.png\n", "9;e.png\n", "! c d.png\n", "3;c d.png\n"]
+    assert comparison(report) == Comparison(
+        at_source={"= a;b.png": 7, "c d.png": 3, "f.png": -1},
+        only_at_source=frozenset({"c d.png"}),
+        differing=frozenset({"f.png"}),
+        only_at_target=frozenset({"e.png"}),
+    )

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -78,14 +77,13 @@ class Rclone:
             on_progress: called every few seconds in this thread.
         """
         result, command = CopyResult(), ["copy", source, target, *_COPY_OPTIONS, *options]
-        with (
-            ThreadPoolExecutor(max_workers=1) as reader,
-            self._started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
-        ):
-            found = reader.submit(comparison, process.stdout or ())
-            for line in process.stderr or ():
-                note(result, parsed(line), on_progress)
-            result.found = found.result()
+        # A file, because of a pipe each line would wake this process.
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as report:
+            with self._started(command, stdout=report, stderr=subprocess.PIPE) as process:
+                for line in process.stderr or ():
+                    note(result, parsed(line), on_progress)
+            report.seek(0)
+            result.found = comparison(report)
         for key in result.failures:
             result.copied.pop(key, None)
         is_new = process.returncode == DIRECTORY_NOT_FOUND and source.startswith("target:")
@@ -196,7 +194,7 @@ class Rclone:
         self,
         command: Sequence[str],
         *,
-        stdout: int,
+        stdout: int | IO[str],
         stderr: int | IO[str],
     ) -> "Iterator[subprocess.Popen[str]]":
         """Run the program for the time of the block; if that raises, the program is stopped."""

@@ -124,9 +124,17 @@ def comparison(report: Iterable[str]) -> Comparison:
 
     Args:
         report: lines "+ key" of --combined, and "size;key" of --dest-after, in any order.
+
+    Raises:
+        TransientError: it is cut off.
     """
     marked, sizes = defaultdict[str, set[str]](set), dict[str, int]()
     for line in report:
+        if not line.endswith("\n"):
+            raise TransientError(
+                f"the report of rclone ends with {line[-_SHOWN:]!r}, in the midst of a key: make "
+                "space in the folder for temporary files (TMPDIR) and try again"
+            )
         if line[1:2] == " ":
             marked[line[0]].add(line[2:].rstrip("\n"))
         else:

@@ -19,7 +19,7 @@ from influencerai_dagster.backup.object_restore import restore_objects
 from influencerai_dagster.backup.objects import ObjectBackupReport, copy_objects
 from influencerai_dagster.backup.places import BackupTarget, Bucket, Place
 from influencerai_dagster.backup.rclone import Rclone
-from influencerai_dagster.errors import TransientError
+from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.backup.conftest import bucket_of
 from influencerai_dagster_tests.chaos.proxy import Proxy
@@ -219,6 +219,19 @@ def test_an_object_that_is_copied_in_parts_is_counted(
     )
     assert result.copied == result.found.at_source
     assert result.copied == {"loras/demo/large.safetensors": 3 * 1024**2}
+
+
+def test_a_restore_into_a_bucket_that_is_not_there_says_so(
+    source: Bucket, filled: ObjectStore, target: BackupTarget
+) -> None:
+    backup(source, target)
+    with pytest.raises(PermanentError, match="directory not found"):
+        restore_objects(target, replace(source, name="nosuchbucket"), None)
+    assert filled.get(PICTURE) == f"content of {PICTURE}".encode()
+
+
+def test_a_backup_without_objects_restores_none(source: Bucket, target: BackupTarget) -> None:
+    assert restore_objects(target, source, None).copied == {}
 
 
 def test_what_is_not_copied_any_more_stays_in_the_backup_for_its_time(

@@ -3,6 +3,7 @@
 import pytest
 
 from influencerai_dagster.backup.rclone_log import Comparison, CopyResult, comparison, note
+from influencerai_dagster.errors import TransientError
 
 
 def told(**event: str | int) -> CopyResult:
@@ -41,3 +42,8 @@ def test_marks_and_sizes_of_a_report_may_come_in_any_order() -> None:
         differing=frozenset({"f.png"}),
         only_at_target=frozenset({"e.png"}),
     )
+
+
+def test_a_report_that_was_cut_off_is_not_believed() -> None:
+    with pytest.raises(TransientError, match=r"'- images/a', in the midst of a key: make space"):
+        comparison(["= images/abc.png\n", "5;images/abc.png\n", "- images/a"])

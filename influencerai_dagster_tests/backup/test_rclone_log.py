@@ -1,9 +1,14 @@
-"""Lines of rclone's log that no local server brings about, as they were recorded elsewhere."""
+"""What rclone tells, also lines of its log that no local server brings about."""
+
+from pathlib import Path
 
 import pytest
 
+from influencerai_dagster.backup.places import BackupTarget, Bucket
+from influencerai_dagster.backup.rclone import Rclone
 from influencerai_dagster.backup.rclone_log import Comparison, CopyResult, comparison, note
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster.storage.object_store import ObjectStore
 
 
 def told(**event: str | int) -> CopyResult:
@@ -47,3 +52,14 @@ def test_marks_and_sizes_of_a_report_may_come_in_any_order() -> None:
 def test_a_report_that_was_cut_off_is_not_believed() -> None:
     with pytest.raises(TransientError, match=r"'- images/a', in the midst of a key: make space"):
         comparison(["= images/abc.png\n", "5;images/abc.png\n", "- images/a"])
+
+
+def test_an_object_that_is_copied_in_parts_is_counted(
+    source: Bucket, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    object_store.put_latest("loras/demo/large.safetensors", bytes(3 * 1024**2))
+    result = Rclone(source, BackupTarget(tmp_path)).copy(
+        "source:", "target:objects", "--multi-thread-cutoff=1M", on_progress=lambda _: None
+    )
+    assert result.copied == result.found.at_source
+    assert result.copied == {"loras/demo/large.safetensors": 3 * 1024**2}

@@ -82,14 +82,15 @@ class Rclone:
             with self._started(command, stdout=report, stderr=subprocess.PIPE) as process:
                 for line in process.stderr or ():
                     note(result, parsed(line), on_progress)
+            code, is_from_backup = process.returncode, source.startswith("target:")
+            is_new = code == DIRECTORY_NOT_FOUND and is_from_backup and not result.failures
+            is_told = code > 0 and result.failures and not result.problems
+            if code and not is_new and not is_told:
+                raise failure(command, code, "\n".join(result.problems))
             report.seek(0)
             result.found = comparison(report)
         for key in result.failures:
             result.copied.pop(key, None)
-        is_new = process.returncode == DIRECTORY_NOT_FOUND and source.startswith("target:")
-        is_whole = not process.returncode or (is_new and not result.failures)
-        if not is_whole and (result.problems or not result.failures):
-            raise failure(command, process.returncode, "\n".join(result.problems))
         return result
 
     def copy_keys(

@@ -63,3 +63,16 @@ def test_an_object_that_is_copied_in_parts_is_counted(
     )
     assert result.copied == result.found.at_source
     assert result.copied == {"loras/demo/large.safetensors": 3 * 1024**2}
+
+
+def test_a_copy_that_was_killed_after_a_failure_is_no_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = '{"level": "error", "msg": "denied", "object": "a.png", "objectType": "*s3.Object"}'
+    program = tmp_path / "rclone"
+    program.write_text(f"#!/bin/sh\necho '{line}' >&2\nprintf '+ b.p'\nkill -9 $$\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("influencerai_dagster.backup.rclone.rclone_program", lambda: program)
+    rclone = Rclone(tmp_path, BackupTarget(tmp_path))
+    with pytest.raises(TransientError, match=r"exit code -9"):
+        rclone.copy("source:", "target:", on_progress=lambda _: None)

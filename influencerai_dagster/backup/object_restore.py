@@ -25,11 +25,6 @@ class ObjectRestoreReport:
     not_found: Mapping[str, str] = field(default_factory=dict)
 
 
-def backed_up_keys(target: BackupTarget, *, folder: str = OBJECTS) -> set[str]:
-    """Return the keys whose newest content the backup has."""
-    return {item.key for item in Rclone(target.place, target).list(f"target:{folder}")}
-
-
 def restore_objects(
     target: BackupTarget,
     into: Place,
@@ -51,13 +46,14 @@ def restore_objects(
         on_progress: called every few seconds.
     """
     rclone = Rclone(into, target)
-    wanted = backed_up_keys(target, folder=folder) if keys is None else set(keys)
-    wanted -= {item.key for item in rclone.list("source:")}
-    done = CopyResult()
-    if keys is None and wanted:
+    done, wanted = CopyResult(), set(keys or ())
+    if keys is None:
         # Given by their names, rclone asks both sides for each of them.
         path = f"target:{folder}"
         done = rclone.copy(path, "source:", "--ignore-existing", on_progress=on_progress)
+        wanted = set(done.found.only_at_source)
+    if keys is not None or done.failures:
+        wanted -= {item.key for item in rclone.list("source:")}
     for path in ObjectHistory(rclone, folder).versions():
         left = wanted - done.copied.keys()
         if not left:

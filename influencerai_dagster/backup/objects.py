@@ -84,7 +84,8 @@ def copy_objects(
 
     Raises:
         PermanentError: access denied, or the source or the target is not there.
-        InsufficientStorageError: the target is full; what was copied stays.
+        InsufficientStorageError: the target is too full for our own notes; an object that does not
+            fit is one of the failures.
         TransientError: a server was away; what was copied stays.
     """
     started, now = time.monotonic(), now or datetime.now(UTC)
@@ -92,7 +93,9 @@ def copy_objects(
     rclone = Rclone(source, target)
     history = ObjectHistory(rclone, folder)
     filters = [f"--exclude={pattern}" for pattern in exclude]
-    before = {item.key: item.size_bytes for item in rclone.list("source:", *filters)}
+    if filters:
+        # Of a copy this deletes nothing: the target is listed with what the patterns leave out.
+        filters.append("--delete-excluded")
     result = rclone.copy(
         "source:",
         f"target:{folder}",
@@ -101,20 +104,21 @@ def copy_objects(
         *filters,
         on_progress=on_progress,
     )
-    there = {item.key for item in rclone.list(f"target:{folder}")}
+    found = result.found
     _compare_encrypted(rclone, result, f"target:{folder}" if target.encryption_key else None)
-    _check_all_is_there(rclone, result, before.keys() - there)
+    _check_all_is_there(rclone, result)
     # An empty bucket is an accident; the backup of an accident is kept.
-    gone = there - result.copied.keys() - before.keys()
-    missing, pruned = history.note_missing(gone, recovery_window, now, may_prune=bool(before))
+    missing, pruned = history.note_missing(
+        found.only_at_target, recovery_window, now, may_prune=bool(found.at_source)
+    )
     history.prune(recovery_window, now)
     return ObjectBackupReport(
         target=str(target),
-        num_objects=len(before),
-        size_bytes=sum(before.values()),
+        num_objects=len(found.at_source),
+        size_bytes=sum(found.at_source.values()),
         seconds=time.monotonic() - started,
         copied=result.copied,
-        replaced=[i.key for i in rclone.list(history.path_of(now))] if result.copied else [],
+        replaced=sorted(found.differing & result.copied.keys()),
         failures=result.failures,
         missing_at_source=missing,
         pruned=pruned,
@@ -182,10 +186,10 @@ def _compare_encrypted(rclone: Rclone, result: CopyResult, path: str | None) -> 
         result.failures[key] = "its encrypted copy is not what the source has"
 
 
-def _check_all_is_there(rclone: Rclone, result: CopyResult, lacking: Collection[str]) -> None:
+def _check_all_is_there(rclone: Rclone, result: CopyResult) -> None:
     """Count what the backup lacks as failures, but not what was deleted while the copy ran."""
-    for key in lacking:
-        result.failures.setdefault(key, "; ".join(result.problems) or "the backup does not have it")
+    for key in (result.found.only_at_source | result.found.differing) - result.copied.keys():
+        result.failures.setdefault(key, "the backup does not have it")
     if result.failures:
         there = {item.key for item in rclone.list("source:")}
         for key in result.failures.keys() - there:

@@ -11,7 +11,6 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import IO
@@ -21,6 +20,8 @@ from influencerai_dagster.backup.rclone_log import (
     DIRECTORY_NOT_FOUND,
     CopyProgress,
     CopyResult,
+    ListedObject,
+    comparison,
     failure,
     messages,
     note,
@@ -37,14 +38,17 @@ _OPTIONS = (
     "--low-level-retries=3",
     "--retries=1",  # the next backup goes on; Dagster retries what failed as a whole
 )
-
-
-@dataclass(frozen=True)
-class ListedObject:
-    """One object as rclone lists it; sizes are those of the contents before encryption."""
-
-    key: str
-    size_bytes: int
+_COPY_OPTIONS = (
+    "-v",
+    "--stats=5s",
+    "--stats-log-level=NOTICE",
+    "--fast-list",  # every job has a folder of its own: one by one they are as many requests
+    "--no-unicode-normalization",  # two keys that look alike are two objects
+    "--no-update-dir-modtime",
+    "--combined=-",
+    "--dest-after=-",
+    "--format=sp",  # of --dest-after
+)
 
 
 class Rclone:
@@ -64,23 +68,29 @@ class Rclone:
     ) -> CopyResult:
         """Copy what is missing or differs; an object that fails does not stop the others.
 
+        Nothing if a path of the target is not there to be copied from; a source must be there.
+
         Args:
             source: "source:…" or "target:…".
             target: the same.
             options: of `rclone copy`.
             on_progress: called every few seconds in this thread.
         """
-        result = CopyResult()
-        # Every job has a folder of its own: listed one by one they are as many requests.
-        options = ("--fast-list", *options)
-        command = ["copy", source, target, "-v", "--stats=5s", "--stats-log-level=NOTICE", *options]
-        with self._started(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-            for line in process.stderr or ():
-                note(result, parsed(line), on_progress)
+        result, command = CopyResult(), ["copy", source, target, *_COPY_OPTIONS, *options]
+        # A file, because of a pipe each line would wake this process.
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as report:
+            with self._started(command, stdout=report, stderr=subprocess.PIPE) as process:
+                for line in process.stderr or ():
+                    note(result, parsed(line), on_progress)
+            code, is_from_backup = process.returncode, source.startswith("target:")
+            is_new = code == DIRECTORY_NOT_FOUND and is_from_backup and not result.failures
+            is_told = code > 0 and result.failures and not result.problems
+            if code and not is_new and not is_told:
+                raise failure(command, code, "\n".join(result.problems))
+            report.seek(0)
+            result.found = comparison(report)
         for key in result.failures:
             result.copied.pop(key, None)
-        if process.returncode and (result.problems or not result.failures):
-            raise failure(command, process.returncode, "\n".join(result.problems))
         return result
 
     def copy_keys(
@@ -194,7 +204,7 @@ class Rclone:
         self,
         command: Sequence[str],
         *,
-        stdout: int,
+        stdout: int | IO[str],
         stderr: int | IO[str],
     ) -> "Iterator[subprocess.Popen[str]]":
         """Run the program for the time of the block; if that raises, the program is stopped."""
@@ -204,7 +214,8 @@ class Rclone:
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # a file's name may be anything
         ) as process:
             try:
                 yield process

@@ -1,11 +1,13 @@
-"""What rclone tells: the lines of its log, how far a copy is, and its errors as ours.
+"""What rclone tells: its log, what a copy found on both sides, how far it is, its errors as ours.
 
-Follows rclone.org/docs (--use-json-log, exit codes); how it is run lives in rclone.py.
+Follows rclone.org/docs (--use-json-log, exit codes) and rclone.org/commands/rclone_copy (--combined
+and --dest-after); how it is run lives in rclone.py.
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +23,12 @@ _FATAL = 7
 _SHOWN = 2000
 _PARTIAL = re.compile(r"\.[0-9a-f]{8}\.partial$")
 """rclone writes a file under such a name first, and may call it so in its errors."""
+_PLACES = ("string", "Fs")
+"""The types of what is no object in an error: a folder, a bucket. They could not be listed."""
+_SUMMARIES = ("Attempt ", "Can't retry ")
+"""How errors begin that only say that there were others."""
+_COPIED = ("Copied", "Multi-thread Copied")
+_LEFT_OUT = "Duplicate object found in source"
 _NO_SPACE = (
     "no space left",
     "remaining disk space",  # a file could not be preallocated
@@ -51,6 +59,31 @@ class CopyProgress:
     eta_seconds: float | None
 
 
+@dataclass(frozen=True)
+class ListedObject:
+    """One object as rclone lists it; sizes are those of the contents before encryption."""
+
+    key: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a copy found on both sides; it is whole if both could be listed.
+
+    Attributes:
+        at_source: key → bytes.
+        only_at_source: their keys.
+        differing: keys that both sides have with other contents.
+        only_at_target: keys.
+    """
+
+    at_source: Mapping[str, int] = field(default_factory=dict)
+    only_at_source: frozenset[str] = frozenset()
+    differing: frozenset[str] = frozenset()
+    only_at_target: frozenset[str] = frozenset()
+
+
 @dataclass
 class CopyResult:
     """What one copy did.
@@ -58,12 +91,14 @@ class CopyResult:
     Attributes:
         copied: key → bytes, new and replaced.
         failures: key → why it could not be copied.
-        problems: errors that name no object.
+        problems: errors of no single object, as of a folder that could not be listed.
+        found: on both sides when it began.
     """
 
     copied: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    found: Comparison = field(default_factory=Comparison)
 
 
 def note(
@@ -74,12 +109,45 @@ def note(
     if "stats" in event:
         on_progress(_progress(event["stats"]))
     elif event.get("level") in {"error", "critical"}:
-        if key:
+        if key and not str(event.get("objectType")).endswith(_PLACES):
             result.failures[_PARTIAL.sub("", key)] = message
-        elif not message.startswith("Attempt "):
+        elif not message.startswith(_SUMMARIES):
             result.problems.append(message)
-    elif key and message.startswith("Copied"):
+    elif key and message.startswith(_LEFT_OUT):
+        result.failures[key] = message
+    elif key and message.startswith(_COPIED):
         result.copied[key] = int(event.get("size", 0))
+
+
+def comparison(report: Iterable[str]) -> Comparison:
+    """Read what a copy reports of each key; a line end within one is shown as another character.
+
+    Args:
+        report: lines "+ key" of --combined, and "size;key" of --dest-after, in any order.
+
+    Raises:
+        TransientError: it is cut off.
+    """
+    marked, sizes = defaultdict[str, set[str]](set), dict[str, int]()
+    for line in report:
+        if not line.endswith("\n"):
+            raise TransientError(
+                f"the report of rclone ends with {line[-_SHOWN:]!r}, in the midst of a key: make "
+                "space in the folder for temporary files (TMPDIR) and try again"
+            )
+        if line[1:2] == " ":
+            marked[line[0]].add(line[2:].rstrip("\n"))
+        else:
+            size, _, key = line.rstrip("\n").partition(";")
+            sizes[key] = int(size)
+    only_at_source, differing = frozenset(marked["+"]), frozenset(marked["*"])
+    at_source = marked["="] | only_at_source | differing
+    return Comparison(
+        at_source={key: sizes.get(key, 0) for key in at_source},
+        only_at_source=only_at_source,
+        differing=differing,
+        only_at_target=frozenset(marked["-"]),
+    )
 
 
 def _progress(stats: Mapping[str, Any]) -> CopyProgress:

@@ -9,6 +9,7 @@ What is copied when is in objects.py.
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -39,7 +40,7 @@ class ObjectHistory:
     def versions(self) -> Iterator[str]:
         """Yield where contents of objects are: the newest, then older ones."""
         yield f"target:{self.folder}"
-        for stamp in sorted(self.rclone.folders(self._path), reverse=True):
+        for stamp in sorted(self._stamps(self._name), reverse=True):
             yield f"{self._path}/{stamp}"
 
     def note_missing(
@@ -69,10 +70,18 @@ class ObjectHistory:
     def prune(self, recovery_window: timedelta, now: datetime) -> None:
         """Delete what was replaced longer ago than the window; of the objects, wrong bytes too."""
         parents = [self._name, WRONG] if self.folder == OBJECTS else [self._name]
-        for path in self.rclone.folders_of("target:", parents):
-            replaced_at = datetime.strptime(path.rpartition("/")[2], STAMP).replace(tzinfo=UTC)
-            if is_past_window(replaced_at, recovery_window, now):
-                self.rclone.purge(f"target:{path}")
+        for parent in parents:
+            for stamp, replaced_at in self._stamps(parent).items():
+                if is_past_window(replaced_at, recovery_window, now):
+                    self.rclone.purge(f"target:{parent}/{stamp}")
+
+    def _stamps(self, parent: str) -> Mapping[str, datetime]:
+        """Return the folders below one and their times, without those that a person made."""
+        found = {}
+        for name in self.rclone.folders(f"target:{parent}"):
+            with suppress(ValueError):
+                found[name] = datetime.strptime(name, STAMP).replace(tzinfo=UTC)
+        return found
 
     @property
     def _name(self) -> str:

@@ -132,15 +132,6 @@ class Rclone:
         found = self._output("lsf", path, "--dirs-only", missing="")
         return [name.rstrip("/") for name in found.splitlines()]
 
-    def folders_of(self, path: str, parents: Collection[str]) -> Sequence[str]:
-        """Return "<parent>/<name>" of the folders right below some folders of a path, in one look.
-
-        None of those parents that are not there.
-        """
-        include = f"--include=/{{{','.join(parents)}}}/*/**"
-        found = self._output("lsf", path, "-R", "--dirs-only", "--max-depth=2", include, missing="")
-        return [name.rstrip("/") for name in found.splitlines() if name.count("/") > 1]
-
     def read(self, path: str) -> str | None:
         """Return the text of a small object, or None if there is none."""
         # `cat` of a missing file says nothing and gives nothing.

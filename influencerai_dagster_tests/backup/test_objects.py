@@ -175,6 +175,21 @@ def test_what_was_replaced_stays_in_the_history_until_the_window_has_passed(
     assert not old.exists()
 
 
+def test_a_folder_that_a_person_made_beside_the_history_is_neither_used_nor_deleted(
+    source: Bucket, filled: ObjectStore, tmp_path: Path
+) -> None:
+    target = BackupTarget(tmp_path / "backup")
+    backup(source, target)
+    own = tmp_path / "backup" / "history" / "zz before the move" / PICTURE
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"not a version")
+    (tmp_path / "backup" / "objects" / PICTURE).unlink()
+    filled.delete(PICTURE)
+    backup(source, target, NOW + 400 * DAY)
+    assert list(restore_objects(target, source, [PICTURE]).not_found) == [PICTURE]
+    assert own.read_bytes() == b"not a version"
+
+
 @quick_targets
 def test_a_restore_overwrites_nothing_and_copies_only_what_is_missing(
     source: Bucket, target: BackupTarget, filled: ObjectStore

@@ -1,7 +1,7 @@
 """One worker: a process that does what a Dagster run of op `render_images` does for a tenant-day.
 
 Everything that a chaos run knows of how jobs are drained is in this module. Workers are forked from
-a process that has imported it: a start costs a fifth of the CPU that a new Python takes.
+a process that has imported it, which is most of what the start of a new Python costs.
 """
 
 import logging

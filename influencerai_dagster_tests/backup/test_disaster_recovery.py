@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,9 +20,10 @@ from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.objects import copy_objects
 from influencerai_dagster.backup.pg_dump import PgDumps
 from influencerai_dagster.backup.places import BackupTarget
+from influencerai_dagster.backup.wal_lag import read_wal_lag
+from influencerai_dagster.backup.wal_receiver import receive_wal
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.domain.backups import BackupKind
-from influencerai_dagster.local.backups import wal_receiver
 from influencerai_dagster.local.environment import (
     child_environment,
     postgres_server,
@@ -85,13 +87,17 @@ class LocalStack:
 
     @contextmanager
     def _receiver(self) -> Iterator[None]:
-        command = wal_receiver(self.environment).command
-        with subprocess.Popen(command, env=self.environment, cwd=self.folder) as process:
-            try:
-                self._wait_until(self._is_receiving)
-                yield
-            finally:
-                process.terminate()
+        stopping = threading.Event()
+        receiver = threading.Thread(
+            target=receive_wal, args=(self.barman(), stopping), kwargs={"say": print}
+        )
+        receiver.start()
+        try:
+            self._wait_until(self._is_receiving)
+            yield
+        finally:
+            stopping.set()
+            receiver.join()
 
     def barman(self) -> BarmanServer:
         return BarmanServer(
@@ -136,7 +142,8 @@ class LocalStack:
         return output
 
     def _is_receiving(self) -> bool:
-        return not any("receive" in name or "slot" in name for name in self.barman().check())
+        barman = self.barman()
+        return read_wal_lag(barman.database_url, barman.slot_name, None).is_receiving
 
     def wait_for_wal(self, instant: datetime) -> None:
         def has_come() -> bool:

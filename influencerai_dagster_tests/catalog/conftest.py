@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, make_url
 
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.catalog.migrate import ensure_database, upgrade
 from influencerai_dagster.catalog.tenants import add_tenant, put_influencer
+from influencerai_dagster_tests.catalog.samples import empty_catalog
 
 MakeDatabase = Callable[[], str]
 
@@ -55,5 +56,4 @@ def engine(catalog_engine: Engine) -> Iterator[Engine]:
                 class_caption="photo of a woman",
             )
     yield catalog_engine
-    with transaction(catalog_engine) as session:
-        session.execute(text("TRUNCATE tenants CASCADE"))
+    empty_catalog(catalog_engine)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.models import CatalogModel
 from influencerai_dagster.domain.fingerprints import fingerprint, sha256_hex
 from influencerai_dagster.domain.jobs import (
     ImageJobPayload,
@@ -37,6 +38,14 @@ HOSTILE_NAMES = {
     "empty": "",
     "quote": "a'; DROP TABLE jobs; --",
 }
+
+
+def empty_catalog(engine: Engine) -> None:
+    """Delete every row; TRUNCATE makes new files for every table, and takes 40 times as long."""
+    with transaction(engine) as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))  # no foreign keys
+        for table in reversed(CatalogModel.metadata.sorted_tables):
+            session.execute(table.delete())
 
 
 def image_request(prompt: str = "bella on a beach", **fields: Any) -> JobRequest:

@@ -1,6 +1,5 @@
 """Heartbeats of runs in a real PostgreSQL, whose clock counts."""
 
-from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
@@ -13,13 +12,11 @@ from influencerai_dagster_tests.catalog.samples import DAY
 
 
 @pytest.fixture
-def run_id(engine: Engine) -> Iterator[str]:
+def run_id(engine: Engine) -> str:
     """A run that has just beaten."""
     run_id = str(uuid4())
     start(engine, run_id)
-    yield run_id
-    with transaction(engine) as session:
-        session.execute(text("TRUNCATE run_heartbeats, drains"))
+    return run_id
 
 
 def start(engine: Engine, run_id: str, activity: str = "generate_images_job") -> None:

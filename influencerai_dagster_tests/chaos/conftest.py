@@ -1,10 +1,9 @@
 """One job, one worker process for it, and proxies that stop the worker where a test likes."""
 
-import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from uuid import uuid4
 
@@ -38,7 +37,7 @@ class Workbench:
     s3_proxy: Proxy
     assignment: Assignment
     folder: Path
-    workers: "list[subprocess.Popen[str]]" = field(default_factory=list)
+    workers: list[BaseProcess] = field(default_factory=list)
 
     def order(self, *, steps: int = 1) -> ledger.Job:
         """Order a small picture."""
@@ -48,7 +47,7 @@ class Workbench:
         with transaction(self.engine) as session:
             return ledger.submit(session, TENANT, DAY, [JobRequest(payload=payload)])[0]
 
-    def start_worker(self) -> "subprocess.Popen[str]":
+    def start_worker(self) -> BaseProcess:
         """Start one more worker for the tenant-day."""
         owner = f"worker-{len(self.workers) + 1}"
         assignment = self.assignment.model_copy(update={"owner": owner})
@@ -57,8 +56,8 @@ class Workbench:
 
     def kill_worker(self) -> None:
         """End the newest worker with SIGKILL."""
-        self.workers[-1].send_signal(signal.SIGKILL)
-        self.workers[-1].wait(timeout=10)
+        self.workers[-1].kill()
+        self.workers[-1].join(timeout=10)
 
     def wait_until(self, is_true: Callable[[], bool], what: str) -> None:
         """Wait for something that happens while a worker works; its end is a failure."""
@@ -67,7 +66,7 @@ class Workbench:
         def look() -> bool:
             if is_true():
                 return True
-            assert worker.poll() is None, f"the worker ended before {what}: {self.log()}"
+            assert worker.is_alive(), f"the worker ended before {what}: {self.log()}"
             return False
 
         wait_until(look, what, seconds=60)
@@ -153,7 +152,7 @@ def workbench(
     yield made
     for worker in made.workers:
         worker.kill()
-        worker.wait()
+        worker.join()
     for proxy in proxies:
         proxy.stop()
     engine.dispose()

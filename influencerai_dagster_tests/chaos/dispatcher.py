@@ -5,13 +5,15 @@ worker counts as dead when its heartbeat has been stale for as long as a lease l
 later, and then two work on the same tenant-day.
 """
 
+import os
 import signal
-import subprocess
 import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 
 from sqlalchemy import Engine
 
@@ -34,13 +36,13 @@ class Worker:
 
     owner: str
     day: DayKey
-    process: "subprocess.Popen[str]"
+    process: BaseProcess
     stopped_at: float | None = None
 
     @property
     def is_running(self) -> bool:
-        """Whether the process is there, frozen or not."""
-        return self.process.poll() is None
+        """Whether the process is there, frozen or not; any thread may ask, unlike `is_alive`."""
+        return not wait([self.process.sentinel], timeout=0)
 
     @property
     def seems_alive(self) -> bool:
@@ -51,8 +53,9 @@ class Worker:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal; a process that has ended meanwhile is fine."""
-        with suppress(ProcessLookupError):
-            self.process.send_signal(number)
+        if self.is_running and self.process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
 
 @dataclass
@@ -94,13 +97,13 @@ class Dispatcher:
         """End every worker that is still there with SIGKILL."""
         for worker in self.running():
             worker.send(signal.SIGKILL)
-            worker.process.wait()
+            worker.process.join()
         self._forget_ended()
 
     def _forget_ended(self) -> None:
         for worker in [item for item in self.workers if not item.is_running]:
-            code = worker.process.returncode
-            self.ends[_SIGNALS.get(code, str(code))] += 1
+            code = worker.process.exitcode
+            self.ends[_SIGNALS.get(code or 0, str(code))] += 1
             self.workers.remove(worker)
 
     def _start(self, day: DayKey) -> Worker:

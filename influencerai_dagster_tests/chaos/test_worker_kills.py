@@ -4,6 +4,7 @@ The places are reached from outside: proxies hold requests and answers back, the
 catalog tell how far the worker is.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,11 +124,12 @@ def test_a_worker_frozen_beyond_its_lease_changes_nothing_when_it_wakes_up(
     with workbench.comfyui_proxy.holding(rb"GET /view", is_answer=True) as hold:
         frozen = workbench.start_worker()
         assert hold.arrived.wait(_HELD_SECONDS), workbench.log()
-        frozen.send_signal(signal.SIGSTOP)
+        assert frozen.pid is not None
+        os.kill(frozen.pid, signal.SIGSTOP)
         hold.release()
     workbench.finish_by_another_worker(job)
     before = workbench.now(job), workbench.output(job)
-    frozen.send_signal(signal.SIGCONT)
+    os.kill(frozen.pid, signal.SIGCONT)
     workbench.wait_until(lambda: str(job.id) in workbench.log(1), "the first worker gave up")
     assert "is over" in workbench.log(1)
     assert (workbench.now(job), workbench.output(job)) == before

@@ -1,13 +1,15 @@
 """One worker: a process that does what a Dagster run of op `render_images` does for a tenant-day.
 
-`python -m influencerai_dagster_tests.chaos.worker`, with its assignment as JSON on standard input.
-Everything that a chaos run knows of how jobs are drained is in this module.
+Everything that a chaos run knows of how jobs are drained is in this module. Workers are forked from
+a process that has imported it, which is most of what the start of a new Python costs.
 """
 
 import logging
+import multiprocessing
+import os
 import signal
-import subprocess
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NoReturn
 
@@ -43,19 +45,12 @@ class Assignment(Value):
     linger_seconds: float
 
 
-def start_worker(assignment: Assignment, log_path: Path) -> "subprocess.Popen[str]":
+def start_worker(assignment: Assignment, log_path: Path) -> BaseProcess:
     """Start a worker process; what it says goes to its log."""
-    with log_path.open("a", encoding="utf-8") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", __spec__.name],
-            stdin=subprocess.PIPE,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    if process.stdin is not None:
-        with process.stdin:
-            process.stdin.write(assignment.model_dump_json())
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "boto3.session"])
+    process = context.Process(target=_main, args=(assignment, log_path), daemon=True)
+    process.start()
     return process
 
 
@@ -99,15 +94,14 @@ def _stop(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def main() -> None:
+def _main(assignment: Assignment, log_path: Path) -> None:
     """Work until nothing more comes; an error that reaches here ends the process with code 1."""
+    with log_path.open("a", encoding="utf-8") as file:
+        for standard in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), standard.fileno())
     signal.signal(signal.SIGTERM, _stop)
     logging.basicConfig(
         stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(name)s %(message)s"
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    work(Assignment.model_validate_json(sys.stdin.read()))
-
-
-if __name__ == "__main__":
-    main()
+    work(assignment)

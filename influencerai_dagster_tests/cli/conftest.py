@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from influencerai_dagster.catalog import migrate
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.catalog.engine import create_catalog_engine
 from influencerai_dagster.cli import app, common
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster_tests.catalog.samples import empty_catalog
 from influencerai_dagster_tests.conftest import S3Server
 
 _CACHED = (common.settings, common.engine, common.store)
@@ -90,6 +91,5 @@ def cli(
     engine = create_catalog_engine(catalog_url)
     yield CommandLine(engine, object_store, monkeypatch)
     forget()
-    with transaction(engine) as session:
-        session.execute(text("TRUNCATE tenants CASCADE"))
+    empty_catalog(engine)
     engine.dispose()

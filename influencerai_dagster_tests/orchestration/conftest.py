@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 from PIL import Image, ImageDraw
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
@@ -29,6 +29,7 @@ from influencerai_dagster.orchestration.resources.object_store import (
 from influencerai_dagster.orchestration.resources.retention import RetentionResource
 from influencerai_dagster.settings import Settings, load_settings
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster_tests.catalog.samples import empty_catalog
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.conftest import S3Server
 
@@ -142,8 +143,7 @@ def catalog(catalog_url: str) -> Iterator[CatalogResource]:
                 class_caption="woman",
             )
     yield resource
-    with transaction(resource.engine) as session:
-        session.execute(text("TRUNCATE tenants CASCADE"))
+    empty_catalog(resource.engine)
     resource.engine.dispose()
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from sqlalchemy import text
 
 from influencerai_dagster.catalog import storage_pauses
 from influencerai_dagster.catalog.engine import transaction
@@ -81,12 +80,9 @@ def test_a_backup_that_lacks_an_object_turns_its_check_red_and_names_it(
 
 
 @pytest.fixture
-def pause(catalog: CatalogResource, object_store: ObjectStore) -> Any:
+def pause(catalog: CatalogResource, object_store: ObjectStore) -> None:
     with transaction(catalog.engine) as session:
         storage_pauses.report_full(session, object_store.bucket, "no space left")
-    yield
-    with transaction(catalog.engine) as session:
-        session.execute(text("TRUNCATE storage_pauses"))
 
 
 def has_space(catalog: CatalogResource, retention: RetentionResource) -> bool:

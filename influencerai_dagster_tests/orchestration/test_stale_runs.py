@@ -5,7 +5,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from sqlalchemy import text
 
 from influencerai_dagster.catalog import run_heartbeats
 from influencerai_dagster.catalog.engine import transaction
@@ -94,12 +93,10 @@ class Watch:
 @pytest.fixture
 def watch(
     server: dg.DagsterInstance, catalog: CatalogResource, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Watch]:
+) -> Watch:
     server.wipe()
     server.event_log_storage.set_concurrency_slots(POOL, 3)
-    yield Watch(server, catalog, monkeypatch)
-    with transaction(catalog.engine) as session:
-        session.execute(text("TRUNCATE run_heartbeats"))
+    return Watch(server, catalog, monkeypatch)
 
 
 def test_a_silent_run_fails_and_gives_everything_back(watch: Watch) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
@@ -16,6 +16,7 @@ from influencerai_dagster.local.simulators.base_models import write_simulated_ba
 from influencerai_dagster.stages.comfyui_jobs import RenderFarm
 from influencerai_dagster.stages.images import ImageRenderer
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster_tests.catalog.samples import empty_catalog
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 
 BASE_MODELS = {
@@ -52,8 +53,7 @@ def engine(catalog: Engine) -> Iterator[Engine]:
                 class_caption="woman",
             )
     yield catalog
-    with transaction(catalog) as session:
-        session.execute(text("TRUNCATE tenants CASCADE"))
+    empty_catalog(catalog)
 
 
 @pytest.fixture(scope="session")

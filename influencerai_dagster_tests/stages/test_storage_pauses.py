@@ -72,11 +72,8 @@ def object_store(s3_server: S3Server, space: Space) -> Iterator[ObjectStore]:
 
 
 @pytest.fixture(autouse=True)
-def no_pause(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def probed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "PROBE_SECONDS", 0.0)
-    yield
-    with transaction(engine) as session:
-        session.execute(text("TRUNCATE storage_pauses"))
 
 
 def pause_now(engine: Engine) -> StoragePause | None:

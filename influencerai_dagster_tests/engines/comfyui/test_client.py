@@ -414,7 +414,14 @@ def test_a_question_whose_connection_is_cut_is_asked_once_more(cut: type[httpx.H
     assert [request.method for request in requests] == ["GET", "GET"]
 
 
-def test_a_question_that_is_cut_twice_fails_in_passing() -> None:
+@pytest.mark.parametrize(
+    ("ask", "num_requests"),
+    [(ComfyUIClient.queue, 2), (_submit, 1)],
+    ids=["a question, asked twice", "a prompt, sent once"],
+)
+def test_what_is_cut_fails_in_passing_and_no_prompt_is_sent_again(
+    ask: Callable[[ComfyUIClient], object], num_requests: int
+) -> None:
     requests: Requests = []
 
     def answer(_: httpx.Request) -> httpx.Response:
@@ -424,19 +431,5 @@ def test_a_question_that_is_cut_twice_fails_in_passing() -> None:
         _client_recording_requests(requests, answer) as client,
         pytest.raises(TransientError, match="Bad file descriptor"),
     ):
-        client.queue()
-    assert len(requests) == 2
-
-
-def test_a_prompt_whose_connection_is_cut_is_not_sent_again() -> None:
-    requests: Requests = []
-
-    def answer(_: httpx.Request) -> httpx.Response:
-        raise httpx.ReadError("[Errno 9] Bad file descriptor")
-
-    with (
-        _client_recording_requests(requests, answer) as client,
-        pytest.raises(TransientError, match="Bad file descriptor"),
-    ):
-        _submit(client)
-    assert len(requests) == 1
+        ask(client)
+    assert len(requests) == num_requests

@@ -24,6 +24,7 @@ from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.ffmpeg.program import find_program
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.settings import Settings
+from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.errors import translated_errors
 
 MIN_POSTGRESQL = 15
@@ -86,7 +87,7 @@ def _catalog(url: str) -> str:
 
 
 def _s3() -> str:
-    problems = store().check_access()
+    problems = access_problems(store())
     if problems:
         raise PermanentError("\n".join(problems))
     return f"bucket {store().bucket}: write, read, presigned link and delete work"

@@ -1,20 +1,18 @@
 """What `influencerai doctor` asks of the object store: may it be written, read, linked, deleted?"""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 from uuid import uuid4
+
+import httpx
 
 from influencerai_dagster.domain.object_paths import access_check_key
 from influencerai_dagster.errors import InfluencerAIError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.storage.object_store import ObjectStore
 
 _LINK_SECONDS = 60
 
 
-def access_problems(store: "ObjectStore") -> "Sequence[str]":
+def access_problems(store: ObjectStore) -> Sequence[str]:
     """Write, read, link and delete a scratch object; return a text for each step that fails."""
     key = access_check_key(uuid4())
     data = key.encode()
@@ -41,9 +39,7 @@ def access_problems(store: "ObjectStore") -> "Sequence[str]":
     return problems
 
 
-def _link_problem(store: "ObjectStore", key: str, data: bytes) -> str | None:
-    import httpx  # noqa: PLC0415 - only doctor needs it here
-
+def _link_problem(store: ObjectStore, key: str, data: bytes) -> str | None:
     url = store.presign_get(key, expires_seconds=_LINK_SECONDS)
     advice = "check S3_ENDPOINT, S3_REGION, S3_FORCE_PATH_STYLE and this machine's clock"
     try:

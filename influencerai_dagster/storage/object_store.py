@@ -16,7 +16,6 @@ from botocore.exceptions import ClientError
 
 from influencerai_dagster.domain.manifests.outputs import StoredFile
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.contents import (
     ObjectInfo,
     check_hash,
@@ -199,10 +198,6 @@ class ObjectStore:
                 if status_code(error) != _NOT_FOUND:
                     raise
                 self.client.create_bucket(Bucket=self.bucket)
-
-    def check_access(self) -> Sequence[str]:
-        """Try write, read, presigned link and delete; return what is wrong, empty if all work."""
-        return access_problems(self)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield `function(item)` in the order of items, run by max_workers threads."""

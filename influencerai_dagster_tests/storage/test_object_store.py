@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from influencerai_dagster.domain.manifests.outputs import StoredFile
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
+from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.storage.uploads import (
     MULTIPART_THRESHOLD_BYTES,
@@ -255,12 +256,12 @@ def test_a_bucket_is_made_once(make_store: Callable[[str], ObjectStore]) -> None
 
 
 def test_access_to_a_good_bucket_has_no_problems_and_leaves_nothing(store: ObjectStore) -> None:
-    assert list(store.check_access()) == []
+    assert list(access_problems(store)) == []
     assert list(store.list("")) == []
 
 
 def test_access_problems_say_which_step_failed(make_store: Callable[..., ObjectStore]) -> None:
-    (problem,) = make_store("never-made").check_access()
+    (problem,) = access_problems(make_store("never-made"))
     assert problem.startswith("write: ")
     assert "S3_BUCKET" in problem
 

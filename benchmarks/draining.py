@@ -18,9 +18,9 @@ from benchmarks.waiting import wait_for
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.engines.comfyui.fleet import Fleet
-from influencerai_dagster.stages.comfyui_jobs import RenderFarm
 from influencerai_dagster.stages.drains import DrainReport, DrainRules
 from influencerai_dagster.stages.images import ImageRenderer
+from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.stages.rendering import drain
 
 Arguments = ParamSpec("Arguments")

@@ -33,7 +33,6 @@ from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.pngs import png_size
 from influencerai_dagster.media.safetensors_files import base_model_family
 from influencerai_dagster.stages.comfyui_jobs import (
-    RenderFarm,
     filename_prefix,
     load_template,
     render_workflow,
@@ -44,6 +43,7 @@ from influencerai_dagster.stages.lora_files import place_lora
 from influencerai_dagster.stages.manifests import load_latest
 from influencerai_dagster.stages.patience import PatientStore
 from influencerai_dagster.stages.recipes import find_base_model
+from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.stages.storage_pauses import report_full
 from influencerai_dagster.storage.object_store import ObjectStore
 

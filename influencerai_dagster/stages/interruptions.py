@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 from uuid import UUID
 
-from influencerai_dagster.stages.comfyui_jobs import RenderFarm
+from influencerai_dagster.stages.render_farm import RenderFarm
 
 _NUM_THREADS = 8
 

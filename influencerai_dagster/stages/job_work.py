@@ -20,9 +20,9 @@ from influencerai_dagster.catalog.ledger import ClaimedJob, LeaseLostError
 from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
 from influencerai_dagster.engines.comfyui.waiting import NeverStartedError
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
-from influencerai_dagster.stages.comfyui_jobs import RenderFarm
 from influencerai_dagster.stages.drains import FinishedJob
 from influencerai_dagster.stages.patience import patiently
+from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _AVOID_SECONDS = 5.0

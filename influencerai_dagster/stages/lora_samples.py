@@ -16,9 +16,10 @@ from influencerai_dagster.domain.object_paths import lora_samples_key
 from influencerai_dagster.domain.sampling import ImageSampling, LoraUse
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.media.contact_sheets import grid
-from influencerai_dagster.stages.comfyui_jobs import RenderFarm, single_file
+from influencerai_dagster.stages.comfyui_jobs import single_file
 from influencerai_dagster.stages.images import FAMILY_DEFAULTS
 from influencerai_dagster.stages.lora_files import place_lora
+from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
 
 PROMPTS = ("portrait photo, soft light", "full body photo, walking in a city street")

@@ -36,12 +36,9 @@ from influencerai_dagster.media.frame_archives import (
     pixels_sha256,
     unpack_frames,
 )
-from influencerai_dagster.stages.comfyui_jobs import (
-    RenderFarm,
-    filename_prefix,
-    render_workflow,
-)
+from influencerai_dagster.stages.comfyui_jobs import filename_prefix, render_workflow
 from influencerai_dagster.stages.manifests import load_latest
+from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _CLIP_SUFFIXES = (".mp4", ".webm", ".mov")

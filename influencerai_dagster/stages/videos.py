@@ -23,12 +23,9 @@ from influencerai_dagster.engines.ffmpeg.encoding import clip_to_mp4, frames_to_
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, measure, verify
 from influencerai_dagster.engines.ffmpeg.program import TIMEOUT_SECONDS
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.stages.comfyui_jobs import (
-    RenderFarm,
-    load_template,
-    store_output,
-)
+from influencerai_dagster.stages.comfyui_jobs import load_template, store_output
 from influencerai_dagster.stages.patience import PatientStore
+from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.stages.segments import Footage, SegmentChain
 from influencerai_dagster.stages.storage_pauses import report_full
 from influencerai_dagster.storage.object_store import ObjectStore

@@ -18,9 +18,9 @@ from influencerai_dagster.domain.base import Value
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.engines.comfyui.fleet import Fleet
-from influencerai_dagster.stages.comfyui_jobs import RenderFarm
 from influencerai_dagster.stages.drains import DrainRules, FinishedJob
 from influencerai_dagster.stages.images import ImageRenderer
+from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.stages.rendering import drain
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore

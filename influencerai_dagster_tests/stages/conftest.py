@@ -13,8 +13,8 @@ from influencerai_dagster.domain.training import BaseModelFamily
 from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
-from influencerai_dagster.stages.comfyui_jobs import RenderFarm
 from influencerai_dagster.stages.images import ImageRenderer
+from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import empty_catalog
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator

@@ -15,8 +15,8 @@ from influencerai_dagster.domain.sampling import ImageSampling
 from influencerai_dagster.domain.training import BaseModelFamily
 from influencerai_dagster.engines.comfyui.templates import shipped_template
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.stages.comfyui_jobs import RenderFarm
 from influencerai_dagster.stages.images import FAMILY_DEFAULTS, ImageRenderer
+from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import claim_one, end_backoff, run_out_leases
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator

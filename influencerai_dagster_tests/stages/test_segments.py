@@ -23,8 +23,8 @@ from influencerai_dagster.engines.comfyui.templates import shipped_template
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.media import frame_archives
 from influencerai_dagster.stages import comfyui_jobs, videos
-from influencerai_dagster.stages.comfyui_jobs import RenderFarm
 from influencerai_dagster.stages.images import ImageRenderer
+from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.stages.videos import VideoRenderer
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import claim_one

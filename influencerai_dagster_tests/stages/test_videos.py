@@ -14,9 +14,9 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.domain.jobs import JobKind, JobRequest, JobStatus, VideoJobPayload
 from influencerai_dagster.domain.manifests.outputs import DayManifest, OutputManifest, StoredFile
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
-from influencerai_dagster.stages.comfyui_jobs import RenderFarm
 from influencerai_dagster.stages.drains import DrainRules
 from influencerai_dagster.stages.images import ImageRenderer
+from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.stages.rendering import drain
 from influencerai_dagster.stages.video_checks import check_platforms
 from influencerai_dagster.stages.videos import VideoRenderer

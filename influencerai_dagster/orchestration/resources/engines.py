@@ -14,9 +14,9 @@ from influencerai_dagster.engines.openrouter.captioner import OpenRouterCaptione
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.stages.captions import Captioner
-from influencerai_dagster.stages.comfyui_jobs import RenderFarm
 from influencerai_dagster.stages.llm_answers import KeptAnswers
 from influencerai_dagster.stages.loras import Trainer
+from influencerai_dagster.stages.render_farm import RenderFarm
 
 _GRACE_SECONDS = 30.0
 """A render over its time limit is interrupted, which takes up to 15 s to act."""

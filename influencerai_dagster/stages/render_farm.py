@@ -1,0 +1,96 @@
+"""The ComfyUI servers of one process, and what renders there for it now.
+
+What is rendered lives in comfyui_jobs.py, on whose behalf in rendering.py.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from influencerai_dagster.engines.comfyui.fleet import Fleet
+from influencerai_dagster.engines.comfyui.progress import RenderProgress
+from influencerai_dagster.errors import TransientError
+
+_ALMOST_DONE = 0.99
+
+
+@dataclass
+class LiveRender:
+    """A render that this process waits for.
+
+    Attributes:
+        url: the server that has it.
+        spent_seconds: what earlier renders of the same claim took.
+        started: time.monotonic() of its first progress; None while it waits there.
+        ended: time.monotonic() of its end.
+        progress: how much of it is done, 0 to 1; 1 only when the server is done with it.
+    """
+
+    url: str
+    prompt_id: str
+    spent_seconds: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+    progress: float = 0.0
+
+    def note(self, news: RenderProgress) -> None:
+        """Take note of progress; only samplers take a time worth telling."""
+        if self.started is None:
+            self.started = time.monotonic()
+        if "Sampler" in news.node_class:
+            self.progress = min(news.fraction, _ALMOST_DONE)
+
+
+@dataclass(frozen=True)
+class RenderFarm:
+    """The ComfyUI servers, the folder they load LoRAs from, and what renders there for us now.
+
+    Attributes:
+        lora_dir: ComfyUI's models/loras folder, shared with this process.
+        timeout_seconds: how long one render may take, without the time in a server's queue.
+        stopping: set when this process should wait for nothing any more.
+        renders: by job, for the one render that each has at a time.
+        stopped: jobs that were interrupted and must begin no further render.
+    """
+
+    fleet: Fleet
+    lora_dir: Path | None
+    timeout_seconds: float
+    stopping: threading.Event = field(default_factory=threading.Event)
+    renders: dict[UUID, LiveRender] = field(default_factory=dict)
+    stopped: set[UUID] = field(default_factory=set)
+
+    def begin(self, job_id: UUID, url: str, prompt_id: str) -> LiveRender:
+        """Note that a job's prompt is about to be sent to a server.
+
+        Raises:
+            TransientError: the job was interrupted.
+        """
+        spent = self.used_seconds(job_id)
+        render = self.renders[job_id] = LiveRender(url, prompt_id, spent)
+        if job_id in self.stopped:
+            raise TransientError(f"job {job_id} was stopped before its next render began")
+        return render
+
+    def end(self, job_id: UUID) -> None:
+        """Forget a job that this process works on no more."""
+        self.renders.pop(job_id, None)
+        self.stopped.discard(job_id)
+
+    def used_seconds(self, job_id: UUID) -> float:
+        """Return how long the renders of a job's claim have run; 0 if none was heard of."""
+        render = self.renders.get(job_id)
+        if render is None:
+            return 0.0
+        if render.started is None:
+            return render.spent_seconds
+        return render.spent_seconds + (render.ended or time.monotonic()) - render.started
+
+    def interrupt(self, job_id: UUID) -> None:
+        """Take a job's prompt off its server, whether it waits or runs; no other is touched."""
+        self.stopped.add(job_id)
+        render = self.renders.get(job_id)
+        if render is not None:
+            self.fleet.cancel(render.url, render.prompt_id)

@@ -15,9 +15,9 @@ from uuid import uuid4
 import httpx
 
 from benchmarks.servers import BUCKET, REGION, S3Server, running_services
-from influencerai_dagster.backup.places import BackupTarget, Bucket
-from influencerai_dagster.backup.rclone import Rclone
-from influencerai_dagster.backup.rclone_log import CopyProgress
+from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
+from influencerai_dagster.backup.objects.rclone import Rclone
+from influencerai_dagster.backup.objects.rclone_log import CopyProgress
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service

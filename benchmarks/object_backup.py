@@ -16,9 +16,14 @@ from benchmarks.backup_buckets import BACKUPS, Buckets, running_buckets
 from benchmarks.backup_data import FULL_NUM_OBJECTS, write_pictures
 from benchmarks.comparisons import Comparison, Stopwatch, take_turns
 from benchmarks.servers import BUCKET, temporary_folder
-from influencerai_dagster.backup.objects import copy_objects
-from influencerai_dagster.backup.places import BackupTarget, Bucket, Place, remote_environment
-from influencerai_dagster.backup.rclone import rclone_program
+from influencerai_dagster.backup.objects.copies import copy_objects
+from influencerai_dagster.backup.objects.places import (
+    BackupTarget,
+    Bucket,
+    Place,
+    remote_environment,
+)
+from influencerai_dagster.backup.objects.rclone import rclone_program
 
 ROUNDS = 3
 RECOVERY_WINDOW = timedelta(days=30)

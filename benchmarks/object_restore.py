@@ -15,10 +15,10 @@ from benchmarks.backup_data import FULL_NUM_OBJECTS, write_pictures
 from benchmarks.comparisons import Comparison, Stopwatch, take_turns
 from benchmarks.object_backup import RECOVERY_WINDOW, bare_copy, rates
 from benchmarks.servers import BUCKET, temporary_folder
-from influencerai_dagster.backup.object_history import OBJECTS
-from influencerai_dagster.backup.object_restore import restore_objects
-from influencerai_dagster.backup.objects import copy_objects
-from influencerai_dagster.backup.places import BackupTarget, Bucket
+from influencerai_dagster.backup.objects.copies import copy_objects
+from influencerai_dagster.backup.objects.history import OBJECTS
+from influencerai_dagster.backup.objects.missing import restore_objects
+from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
 
 ROUNDS = 3
 _PASSES = {"first": "all missing", "again": "none missing"}

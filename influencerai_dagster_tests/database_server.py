@@ -14,8 +14,8 @@ import psutil
 import psycopg2
 import pytest
 
-from influencerai_dagster.backup.barman import BarmanServer
-from influencerai_dagster.backup.wal_lag import read_wal_lag
+from influencerai_dagster.backup.database.barman import BarmanServer
+from influencerai_dagster.backup.database.wal_lag import read_wal_lag
 from influencerai_dagster.local.backups import wal_receiver
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.processes import free_port

@@ -12,7 +12,7 @@ import pytest
 FOLDER = Path(__file__).parent
 LONGEST_FIRST = (
     "chaos/test_chaos.py",
-    "backup/test_disaster_recovery.py",
+    "backup/restore/test_disaster_recovery.py",
     "backup/",
     "chaos/",
     "orchestration/test_pipeline.py",

@@ -8,14 +8,14 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from influencerai_dagster.backup.barman import BarmanServer
-from influencerai_dagster.backup.databases import (
+from influencerai_dagster.backup.database.barman import BarmanServer
+from influencerai_dagster.backup.database.databases import (
     check_same_server,
     prune,
     take_backup,
 )
-from influencerai_dagster.backup.pg_dump import PgDumps
-from influencerai_dagster.backup.wal_receiver import receive_wal
+from influencerai_dagster.backup.database.pg_dump import PgDumps
+from influencerai_dagster.backup.database.wal_receiver import receive_wal
 from influencerai_dagster.cli.common import console, settings
 from influencerai_dagster.cli.object_backup import copy_to_target
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, newest_whole

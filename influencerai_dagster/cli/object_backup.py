@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from rich.progress import Progress
 
-from influencerai_dagster.backup.objects import ObjectBackupReport, copy_all
-from influencerai_dagster.backup.places import BackupTarget, Bucket, named_place, off_site
+from influencerai_dagster.backup.objects.copies import ObjectBackupReport, copy_all
+from influencerai_dagster.backup.objects.places import BackupTarget, Bucket, named_place, off_site
 from influencerai_dagster.cli.common import console, settings
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.stopped_stack import with_object_store

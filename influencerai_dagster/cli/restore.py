@@ -9,15 +9,16 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from influencerai_dagster.backup.assets import Assets
-from influencerai_dagster.backup.both_databases import BothDatabases
-from influencerai_dagster.backup.data_dir_target import DataDirTarget
-from influencerai_dagster.backup.drill import Drill, run_drill
-from influencerai_dagster.backup.empty_folders import make_empty_folders
-from influencerai_dagster.backup.object_history import OBJECTS
-from influencerai_dagster.backup.object_restore import restore_objects
-from influencerai_dagster.backup.places import Place
-from influencerai_dagster.backup.restore import (
+from influencerai_dagster.backup.database.empty_folders import make_empty_folders
+from influencerai_dagster.backup.objects.history import OBJECTS
+from influencerai_dagster.backup.objects.missing import restore_objects
+from influencerai_dagster.backup.objects.places import Place
+from influencerai_dagster.backup.proof.assets import Assets
+from influencerai_dagster.backup.restore.both_databases import BothDatabases
+from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget
+from influencerai_dagster.backup.restore.drill import Drill, run_drill
+from influencerai_dagster.backup.restore.restored_server import find_bin_dir
+from influencerai_dagster.backup.restore.run import (
     Restore,
     RestorePlan,
     RestoreReport,
@@ -25,10 +26,9 @@ from influencerai_dagster.backup.restore import (
     plan,
     run_restore,
 )
-from influencerai_dagster.backup.restore_source import choose
-from influencerai_dagster.backup.restored_server import find_bin_dir
-from influencerai_dagster.backup.server_databases import server_at
-from influencerai_dagster.backup.server_target import ServerTarget
+from influencerai_dagster.backup.restore.server_databases import server_at
+from influencerai_dagster.backup.restore.server_target import ServerTarget
+from influencerai_dagster.backup.restore.source import choose
 from influencerai_dagster.cli.backup import database_backups
 from influencerai_dagster.cli.common import console, settings
 from influencerai_dagster.cli.object_backup import assets_bucket, backup_target

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from influencerai_dagster.backup.rclone import rclone_program
+from influencerai_dagster.backup.objects.rclone import rclone_program
 from influencerai_dagster.local.supervisor import Service
 
 # How long a file that was dropped into the folder may stay unseen. 0 looks safest, and makes the

@@ -14,14 +14,14 @@ from uuid import uuid4
 import psycopg2
 from dagster_postgres import DagsterPostgresStorage
 
-from influencerai_dagster.backup.assets import Assets
-from influencerai_dagster.backup.barman import BarmanServer
-from influencerai_dagster.backup.both_databases import BothDatabases
-from influencerai_dagster.backup.data_dir_target import DataDirTarget
-from influencerai_dagster.backup.objects import copy_objects
-from influencerai_dagster.backup.places import BackupTarget, Bucket
-from influencerai_dagster.backup.restore import Restore
-from influencerai_dagster.backup.restore_source import choose
+from influencerai_dagster.backup.database.barman import BarmanServer
+from influencerai_dagster.backup.objects.copies import copy_objects
+from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
+from influencerai_dagster.backup.proof.assets import Assets
+from influencerai_dagster.backup.restore.both_databases import BothDatabases
+from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget
+from influencerai_dagster.backup.restore.run import Restore
+from influencerai_dagster.backup.restore.source import choose
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.datasets import record_dataset
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction

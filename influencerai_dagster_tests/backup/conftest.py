@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from influencerai_dagster.backup.places import Bucket
+from influencerai_dagster.backup.objects.places import Bucket
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.backup.backed_up import BackedUp, backed_up_system
 from influencerai_dagster_tests.backup.dumped import Dumped, dumped_system

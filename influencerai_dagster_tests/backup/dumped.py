@@ -7,7 +7,7 @@ from pathlib import Path
 from subprocess import run
 from time import monotonic, sleep
 
-from influencerai_dagster.backup.pg_dump import PgDumps
+from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.catalog.engine import create_catalog_engine
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind
 from influencerai_dagster.local.postgres import programs_dir

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import dagster as dg
 
-from influencerai_dagster.backup.databases import TakenBackup, prune, take_backup
+from influencerai_dagster.backup.database.databases import TakenBackup, prune, take_backup
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, WalLag
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, Metadata, table

@@ -1,6 +1,6 @@
 """Asset `object_backup`: the bucket of assets, and the databases' backups, at the backup target.
 
-What is copied, kept and deleted there lives in backup/objects.py.
+What is copied, kept and deleted there lives in backup/objects/copies.py.
 """
 
 import time
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from influencerai_dagster.backup.object_history import OBJECTS
-from influencerai_dagster.backup.objects import ObjectBackupReport, copy_all
-from influencerai_dagster.backup.rclone_log import CopyProgress
+from influencerai_dagster.backup.objects.copies import ObjectBackupReport, copy_all
+from influencerai_dagster.backup.objects.history import OBJECTS
+from influencerai_dagster.backup.objects.rclone_log import CopyProgress
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, Metadata, table
 from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource

@@ -1,7 +1,7 @@
 """Asset `restore_drill`: last night's backup, restored into scratch space and proven, every week.
 
-How it is done lives in backup/drill.py. A broken backup is an outcome, told by the check; only what
-says nothing of the backup (no space, a server that is away) fails the run.
+How it is done lives in backup/restore/drill.py. A broken backup is an outcome, told by the check;
+only what says nothing of the backup (no space, a server that is away) fails the run.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from influencerai_dagster.backup.drill import DrillReport, drill_history, run_drill
+from influencerai_dagster.backup.restore.drill import DrillReport, drill_history, run_drill
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.plots import drill_history_png
 from influencerai_dagster.orchestration.failures import dagster_failures

@@ -5,13 +5,13 @@ from typing import Literal
 
 import dagster as dg
 
-from influencerai_dagster.backup.barman import BarmanServer
-from influencerai_dagster.backup.databases import (
+from influencerai_dagster.backup.database.barman import BarmanServer
+from influencerai_dagster.backup.database.databases import (
     check_same_server,
     no_incremental_because,
 )
-from influencerai_dagster.backup.pg_dump import PgDumps
-from influencerai_dagster.backup.wal_lag import read_wal_lag
+from influencerai_dagster.backup.database.pg_dump import PgDumps
+from influencerai_dagster.backup.database.wal_lag import read_wal_lag
 from influencerai_dagster.domain.backups import BackupKind, WalLag
 
 

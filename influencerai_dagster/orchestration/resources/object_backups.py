@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from influencerai_dagster.backup.places import BackupTarget, Bucket, named_place, off_site
+from influencerai_dagster.backup.objects.places import BackupTarget, Bucket, named_place, off_site
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from influencerai_dagster.backup.both_databases import BothDatabases
-from influencerai_dagster.backup.drill import Drill
-from influencerai_dagster.backup.restored_server import find_bin_dir
+from influencerai_dagster.backup.restore.both_databases import BothDatabases
+from influencerai_dagster.backup.restore.drill import Drill
+from influencerai_dagster.backup.restore.restored_server import find_bin_dir
 from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
 from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource
 

@@ -1,0 +1,155 @@
+"""What a backup of the databases is made of: which kind, on which server, and what goes when.
+
+The same for physical backups (barman.py) and dumps (pg_dump.py); the rules about time are in
+domain/backups.py.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from influencerai_dagster.backup.database.barman import BarmanServer
+from influencerai_dagster.backup.database.wal_lag import postgres_cursor
+from influencerai_dagster.domain.backups import BackupInfo, BackupKind, newest_whole
+from influencerai_dagster.errors import PermanentError, TransientError
+
+FIRST_WITH_INCREMENTAL = 17
+_NO_SUMMARIES = "WAL summar"
+_SYSTEM = "SELECT system_identifier FROM pg_control_system()"
+_FEATURES = (
+    "SELECT current_setting('server_version_num')::int, current_setting('summarize_wal', true)"
+)
+
+
+class DatabaseBackups(Protocol):
+    """Backups of one kind of tool; BarmanServer and PgDumps are two."""
+
+    def backup(self, kind: BackupKind) -> BackupInfo:
+        """Take a backup."""
+
+    def list_backups(self) -> list[BackupInfo]:
+        """Return all, oldest first."""
+
+    def obsolete_backups(self) -> list[str]:
+        """Return those that no moment of the recovery window needs."""
+
+    def delete(self, backup_id: str) -> None:
+        """Delete one."""
+
+    def verify(self, backup_id: str) -> None:
+        """Prove that its files are what they were; PermanentError names what is broken."""
+
+
+@dataclass(frozen=True)
+class TakenBackup:
+    """What came of a wish for a backup.
+
+    Attributes:
+        backup: None where archived WAL is all there is to take.
+        reason: why it is not what was asked for, or was there already.
+    """
+
+    backup: BackupInfo | None
+    reason: str | None = None
+
+
+def take_backup(
+    backups: DatabaseBackups,
+    kind: BackupKind,
+    *,
+    unless_after: datetime | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> TakenBackup:
+    """Take a backup of a kind, or the next best one.
+
+    Args:
+        backups: of the server.
+        kind: an incremental one needs PostgreSQL 17, its WAL summaries and a full one; an older
+            server has its WAL archived, and without a full one a full one is taken.
+        unless_after: when this one was asked for: if one of this kind (a full one is as good as an
+            incremental one) has ended since then, nothing is taken.
+        say: gets a line about every step.
+
+    Raises:
+        TransientError: it did not work this time; nothing that was there before is lost.
+        PermanentError: it will not work, the text says why.
+    """
+    wanted = None if kind is BackupKind.INCREMENTAL else kind
+    newest = newest_whole(backups.list_backups(), wanted)
+    if unless_after and newest and newest.end and newest.end >= unless_after:
+        return TakenBackup(newest, f"{newest.backup_id} was taken in the meantime")
+    if kind is not BackupKind.INCREMENTAL or not isinstance(backups, BarmanServer):
+        say(f"taking a {kind} backup")
+        return TakenBackup(backups.backup(kind))
+    return _take_incremental(backups, say)
+
+
+def prune(backups: DatabaseBackups, *, is_dry_run: bool) -> list[str]:
+    """Delete the backups that no moment of the recovery window needs; return their ids.
+
+    The newest that can be restored stays, however old it is.
+    """
+    newest = newest_whole(backups.list_backups())
+    kept = {newest.backup_id, newest.parent_backup_id} if newest else set()
+    obsolete = [backup_id for backup_id in backups.obsolete_backups() if backup_id not in kept]
+    if not is_dry_run:
+        for backup_id in obsolete:
+            if backup_id in {backup.backup_id for backup in backups.list_backups()}:
+                backups.delete(backup_id)  # and with a full one the incremental ones on it
+    return obsolete
+
+
+def check_same_server(database_url: str, others: Sequence[str]) -> None:
+    """Make sure that one physical backup has every database.
+
+    Raises:
+        PermanentError: a database is on another server, or asked for and not there.
+        TransientError: a server does not answer.
+    """
+    systems = set()
+    for url in (database_url, *others):
+        with postgres_cursor(url) as cursor:
+            cursor.execute(_SYSTEM)
+            systems.add(cursor.fetchone())
+    if len(systems) > 1:
+        raise PermanentError(
+            "DATABASE_URL, DAGSTER_DATABASE_URL and BACKUP_DATABASE_URL are on "
+            f"{len(systems)} servers, and one physical backup has one server: put both databases "
+            "on one, or set BACKUP_DATABASE_MODE=pg_dump"
+        )
+
+
+def no_incremental_because(database_url: str) -> str | None:
+    """Say why a server has no incremental backups; None if it has.
+
+    Raises:
+        TransientError: it does not answer.
+    """
+    with postgres_cursor(database_url) as cursor:
+        cursor.execute(_FEATURES)
+        ((version, summarize_wal),) = cursor.fetchall()
+    if version // 10_000 < FIRST_WITH_INCREMENTAL:
+        return f"PostgreSQL before {FIRST_WITH_INCREMENTAL} has no incremental backups"
+    if summarize_wal != "on":
+        return "summarize_wal is off: set it to on for incremental backups"
+    return None
+
+
+def _take_incremental(server: BarmanServer, say: Callable[[str], None]) -> TakenBackup:
+    if newest_whole(server.list_backups(), BackupKind.FULL) is None:
+        say("there is no full backup for an incremental one to stand on: taking a full one")
+        return TakenBackup(server.backup(BackupKind.FULL), "there was no full backup")
+    why_not = no_incremental_because(server.database_url)
+    if why_not is not None:
+        say("archiving WAL up to now")
+        server.switch_wal()
+        return TakenBackup(None, f"WAL alone: {why_not}")
+    say("taking an incremental backup")
+    try:
+        return TakenBackup(server.backup(BackupKind.INCREMENTAL))
+    except TransientError as error:
+        if _NO_SUMMARIES not in str(error):
+            raise
+        say("the server has no summaries of all WAL since the last full backup: taking a full one")
+        return TakenBackup(server.backup(BackupKind.FULL), "WAL summaries were missing")

@@ -1,0 +1,119 @@
+"""The timelines in Barman's folder: how they follow from each other, and which was alive when.
+
+A server begins a new one with every restore in place and every promotion of a standby. Follows
+"Timelines" in chapter 25.3 of PostgreSQL's documentation.
+"""
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from influencerai_dagster.backup.database.barman_files import segment_bytes
+from influencerai_dagster.backup.database.wal_archive import GZIP
+from influencerai_dagster.backup.database.wal_lag import postgres_cursor
+from influencerai_dagster.domain.wal import (
+    Timeline,
+    parse_history,
+    segment_name,
+    segment_number,
+    timeline_of,
+)
+from influencerai_dagster.domain.wal_record import PAGE_BYTES, time_of_beginning
+from influencerai_dagster.errors import PermanentError
+
+_SEGMENT_CHARS = 24
+_ANY_SERVER = datetime(2010, 1, 1, tzinfo=UTC)
+_CLOCKS_DIFFER = timedelta(days=1)
+"""Of the server and of this machine; a time beyond is that of a WAL whose format is not known."""
+
+
+@dataclass(frozen=True)
+class KnownTimeline:
+    """A timeline of which there is WAL.
+
+    Attributes:
+        began_at: when the recovery before it ended, UTC, or when the receiver first heard of it;
+            before everything for the oldest, which has no history.
+    """
+
+    timeline: Timeline
+    began_at: datetime
+
+
+def read_timelines(folder: Path) -> list[KnownTimeline]:
+    """Return the timelines of a server's folder, those that began last at the end."""
+    names = [path.name[:_SEGMENT_CHARS] for path in folder.glob("wals/*/*")]
+    names += [path.name[:_SEGMENT_CHARS] for path in folder.glob("streaming/*")]
+    known = {
+        number: KnownTimeline(Timeline(number), datetime.fromtimestamp(0, UTC))
+        for number in {timeline_of(name) for name in names if segment_number(name) is not None}
+    }
+    for path in (*folder.glob("streaming/*.history"), *folder.glob("wals/*.history")):
+        timeline = parse_history(int(path.stem, 16), _read(path).decode())
+        known[timeline.number] = KnownTimeline(timeline, _began_at(folder, timeline, path))
+    return sorted(known.values(), key=lambda item: (item.began_at, item.timeline.number))
+
+
+def timeline_at(folder: Path, instant: datetime | None) -> Timeline:
+    """Return the timeline on which the server lived at an instant; None is the newest."""
+    known = read_timelines(folder)
+    alive = [item for item in known if instant is None or item.began_at <= instant]
+    return (alive or known[:1] or [_FIRST])[-1].timeline
+
+
+def refuse_left_timeline(database_url: str, folder: Path) -> None:
+    """Make sure that a server is not the one that a restore moved aside.
+
+    Raises:
+        PermanentError: it is, or a copy of it: a newer timeline has left its own.
+        TransientError: it does not answer.
+    """
+    with postgres_cursor(database_url) as cursor:
+        cursor.execute("SELECT pg_walfile_name(pg_current_wal_lsn())")
+        ((segment,),) = cursor.fetchall()
+    current, newest = timeline_of(segment), timeline_at(folder, None)
+    if current in {number for number, _ in newest.past}:
+        raise PermanentError(
+            f"The server is on timeline {current}, which a restore has left: {folder} has WAL of "
+            f"timeline {newest.number}, and of two that go on none is the newest. Start the "
+            "restored database again; or move BACKUP_HOME aside, start the receiver of WAL again "
+            "and take a full backup"
+        )
+
+
+def _began_at(folder: Path, timeline: Timeline, history: Path) -> datetime:
+    heard_at = datetime.fromtimestamp(history.stat().st_mtime, UTC)
+    _, left_at = timeline.past[-1]
+    size = segment_bytes(folder)
+    name = segment_name(timeline.number, left_at // size, size)
+    for path in (*folder.glob(f"wals/*/{name}"), *folder.glob(f"streaming/{name}*")):
+        began_at = time_of_beginning(_read(path, left_at % size + 2 * PAGE_BYTES), left_at % size)
+        if began_at is not None and _ANY_SERVER < began_at < heard_at + _CLOCKS_DIFFER:
+            return began_at
+    return heard_at
+
+
+def _read(path: Path, size_bytes: int = -1) -> bytes:
+    with path.open("rb") as file:
+        is_packed = file.read(len(GZIP)) == GZIP
+        file.seek(0)
+        try:
+            return (
+                gzip.GzipFile(fileobj=file).read(size_bytes) if is_packed else file.read(size_bytes)
+            )
+        except (OSError, EOFError, zlib.error):  # damaged: `NeededWal` names it
+            return b""
+
+
+def timeline_from(folder: Path, segment: str) -> Timeline:
+    """Return the newest timeline that a segment leads to; its own, where none is known."""
+    size = segment_bytes(folder)
+    number, place = timeline_of(segment), segment_number(segment, size) or 0
+    known = (item.timeline for item in reversed(read_timelines(folder)))
+    leading = (line for line in known if line.has(number, place * size))
+    return next(leading, Timeline(number))
+
+
+_FIRST = KnownTimeline(Timeline(1), datetime.fromtimestamp(0, UTC))

@@ -1,0 +1,196 @@
+"""Copies objects to the backup target; nothing there is deleted before its time.
+
+On the target:
+
+    objects/<key>    the newest content of every object
+    barman/…         the same of Barman's folder (copied with `folder="barman"`)
+    history/…        what was replaced, in history.py
+
+An object that is missing at the source stays here until the recovery window has passed since that
+was first seen. How they come back is in missing.py, how rclone is run in rclone.py.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from influencerai_dagster.backup.objects.history import OBJECTS, ObjectHistory
+from influencerai_dagster.backup.objects.places import OFF_SITE_FOLDER, BackupTarget, Place
+from influencerai_dagster.backup.objects.rclone import Rclone
+from influencerai_dagster.backup.objects.rclone_log import CopyProgress, CopyResult
+from influencerai_dagster.errors import PermanentError
+
+BARMAN = "barman"
+_KEEP_OBSOLETE = timedelta(days=1)
+"""Barman deletes what no moment of the window needs: the copy has no reason to keep it for long."""
+_NOT_COPIED = (f"/{OFF_SITE_FOLDER}/**", "/locks/**", "/drills/**", "*.partial", "*.tmp", "*.log")
+
+
+@dataclass(frozen=True)
+class ObjectBackupReport:
+    """What one backup of objects did.
+
+    Attributes:
+        num_objects: at the source when it began.
+        size_bytes: of all of them.
+        copied: key → bytes, new and replaced.
+        replaced: those of them whose old content went to the history.
+        failures: key → why it is not in the backup.
+        missing_at_source: key → since when it is only in the backup.
+        pruned: keys that were deleted in the backup, their time was over.
+    """
+
+    target: str
+    num_objects: int
+    size_bytes: int
+    seconds: float
+    copied: Mapping[str, int]
+    replaced: Collection[str]
+    failures: Mapping[str, str]
+    missing_at_source: Mapping[str, datetime]
+    pruned: Collection[str]
+
+    @property
+    def copied_bytes(self) -> int:
+        """Bytes of what was copied."""
+        return sum(self.copied.values())
+
+
+def copy_objects(
+    source: Place,
+    target: BackupTarget,
+    *,
+    recovery_window: timedelta,
+    folder: str = OBJECTS,
+    exclude: Iterable[str] = (),
+    now: datetime | None = None,
+    on_progress: Callable[[CopyProgress], None] = lambda _: None,
+) -> ObjectBackupReport:
+    """Copy what the backup has not yet, check it by hash, and delete there what is past its time.
+
+    A copy that was stopped, however, goes on where it was when it is called again.
+
+    Args:
+        source: the bucket, or Barman's folder.
+        target: where the backup goes.
+        recovery_window: what is gone at the source or was replaced is kept so long, and a day.
+        folder: at the target.
+        exclude: patterns of rclone for what is not copied.
+        now: UTC; the clock's if None.
+        on_progress: called every few seconds.
+
+    Raises:
+        PermanentError: access denied, or the source or the target is not there.
+        InsufficientStorageError: the target is too full for our own notes; an object that does not
+            fit is one of the failures.
+        TransientError: a server was away; what was copied stays.
+    """
+    started, now = time.monotonic(), now or datetime.now(UTC)
+    _check_is_there(source)
+    rclone = Rclone(source, target)
+    history = ObjectHistory(rclone, folder)
+    filters = [f"--exclude={pattern}" for pattern in exclude]
+    if filters:
+        # Of a copy this deletes nothing: the target is listed with what the patterns leave out.
+        filters.append("--delete-excluded")
+    result = rclone.copy(
+        "source:",
+        f"target:{folder}",
+        f"--backup-dir={history.path_of(now)}",
+        *_options(source, target),
+        *filters,
+        on_progress=on_progress,
+    )
+    found = result.found
+    _compare_encrypted(rclone, result, f"target:{folder}" if target.encryption_key else None)
+    _check_all_is_there(rclone, result)
+    # An empty bucket is an accident; the backup of an accident is kept.
+    missing, pruned = history.note_missing(
+        found.only_at_target, recovery_window, now, may_prune=bool(found.at_source)
+    )
+    history.prune(recovery_window, now)
+    return ObjectBackupReport(
+        target=str(target),
+        num_objects=len(found.at_source),
+        size_bytes=sum(found.at_source.values()),
+        seconds=time.monotonic() - started,
+        copied=result.copied,
+        replaced=sorted(found.differing & result.copied.keys()),
+        failures=result.failures,
+        missing_at_source=missing,
+        pruned=pruned,
+    )
+
+
+def copy_all(
+    assets: Place,
+    home: Path | None,
+    target: BackupTarget,
+    *,
+    recovery_window: timedelta,
+    on_progress: Callable[[str, CopyProgress], None],
+) -> dict[str, ObjectBackupReport]:
+    """Copy the bucket of assets, then the backups of the databases; return the reports by folder.
+
+    Args:
+        assets: the bucket.
+        home: BACKUP_HOME, copied off-site; None, or a folder that is not there, copies none.
+        target: where the backup goes.
+        recovery_window: as in `copy_objects`.
+        on_progress: called with the folder and how far it is.
+    """
+    reports = {
+        OBJECTS: copy_objects(
+            assets,
+            target,
+            recovery_window=recovery_window,
+            on_progress=partial(on_progress, OBJECTS),
+        )
+    }
+    if home is not None and home.is_dir():
+        reports[BARMAN] = copy_objects(
+            home,
+            target,
+            recovery_window=_KEEP_OBSOLETE,
+            folder=BARMAN,
+            exclude=_NOT_COPIED,
+            on_progress=partial(on_progress, BARMAN),
+        )
+    return reports
+
+
+def _options(source: Place, target: BackupTarget) -> list[str]:
+    """Return the limit, and the options by which rclone knows what is in the backup already."""
+    limit = [f"--bwlimit={target.bandwidth_limit}"] if target.bandwidth_limit else []
+    if isinstance(source, Path) or target.encryption_key:
+        # An encrypted object has no hash of its content, and hashing all of Barman's files takes
+        # hours: what is newer than its copy, or of another size, is copied.
+        return [*limit, "--update", "--use-server-modtime"]
+    return [*limit, "--checksum"]
+
+
+def _check_is_there(source: Place) -> None:
+    if isinstance(source, Path) and not source.is_dir():
+        raise PermanentError(f"{source} cannot be backed up: there is no such folder")
+
+
+def _compare_encrypted(rclone: Rclone, result: CopyResult, path: str | None) -> None:
+    """Count copies as failures that decrypt to something else than the source has."""
+    keys = list(result.copied)
+    if path is None or not keys:
+        return
+    for key in rclone.differing_from_encrypted("source:", path, keys):
+        result.failures[key] = "its encrypted copy is not what the source has"
+
+
+def _check_all_is_there(rclone: Rclone, result: CopyResult) -> None:
+    """Count what the backup lacks as failures, but not what was deleted while the copy ran."""
+    for key in (result.found.only_at_source | result.found.differing) - result.copied.keys():
+        result.failures.setdefault(key, "the backup does not have it")
+    if result.failures:
+        there = {item.key for item in rclone.list("source:")}
+        for key in result.failures.keys() - there:
+            del result.failures[key]

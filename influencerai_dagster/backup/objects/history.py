@@ -1,0 +1,96 @@
+"""What the backup target keeps beside the newest contents: older ones, and since when what is gone.
+
+    history/<YYYYmmddTHHMMSSZ>/<key>    what an object was until a newer content replaced it
+    wrong/<YYYYmmddTHHMMSSZ>/<key>      wrong bytes that proof/object_repair.py replaced
+    <folder>-missing.json               since when an object is missing at the source
+
+What is copied when is in copies.py.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from influencerai_dagster.backup.objects.rclone import Rclone
+from influencerai_dagster.domain.backups import is_past_window, still_missing
+
+OBJECTS = "objects"
+WRONG = "wrong"
+STAMP = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True)
+class ObjectHistory:
+    """The history of one folder of the target.
+
+    Attributes:
+        rclone: with the remote `target:`.
+        folder: at the target.
+    """
+
+    rclone: Rclone
+    folder: str
+
+    def path_of(self, now: datetime) -> str:
+        """Return where contents go that are replaced now."""
+        return f"{self._path}/{now.strftime(STAMP)}"
+
+    def versions(self) -> Iterator[str]:
+        """Yield where contents of objects are: the newest, then older ones."""
+        yield f"target:{self.folder}"
+        for stamp in sorted(self._stamps(self._name), reverse=True):
+            yield f"{self._path}/{stamp}"
+
+    def note_missing(
+        self, gone: Collection[str], recovery_window: timedelta, now: datetime, *, may_prune: bool
+    ) -> tuple[Mapping[str, datetime], Collection[str]]:
+        """Delete what is missing at the source for longer than the window; remember the rest.
+
+        Returns:
+            Since when what is left is missing, and the keys that were deleted.
+        """
+        text = self.rclone.read(self._missing_path) or "{}"
+        known = {key: datetime.fromisoformat(value) for key, value in json.loads(text).items()}
+        missing = still_missing(known, gone, now)
+        over = {
+            key
+            for key, at in missing.items()
+            if may_prune and is_past_window(at, recovery_window, now)
+        }
+        if over:
+            self.rclone.delete(f"target:{self.folder}", over)
+        left = {key: at for key, at in missing.items() if key not in over}
+        if left or known:
+            shown = {key: at.isoformat() for key, at in left.items()}
+            self.rclone.write(self._missing_path, json.dumps(shown))
+        return left, sorted(over)
+
+    def prune(self, recovery_window: timedelta, now: datetime) -> None:
+        """Delete what was replaced longer ago than the window; of the objects, wrong bytes too."""
+        parents = [self._name, WRONG] if self.folder == OBJECTS else [self._name]
+        for parent in parents:
+            for stamp, replaced_at in self._stamps(parent).items():
+                if is_past_window(replaced_at, recovery_window, now):
+                    self.rclone.purge(f"target:{parent}/{stamp}")
+
+    def _stamps(self, parent: str) -> Mapping[str, datetime]:
+        """Return the folders below one and their times, without those that a person made."""
+        found = {}
+        for name in self.rclone.folders(f"target:{parent}"):
+            with suppress(ValueError):
+                found[name] = datetime.strptime(name, STAMP).replace(tzinfo=UTC)
+        return found
+
+    @property
+    def _name(self) -> str:
+        return "history" if self.folder == OBJECTS else f"{self.folder}-history"
+
+    @property
+    def _path(self) -> str:
+        return f"target:{self._name}"
+
+    @property
+    def _missing_path(self) -> str:
+        return f"target:{self.folder}-missing.json"

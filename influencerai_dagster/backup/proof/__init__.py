@@ -1,0 +1,1 @@
+"""Proves that what was restored is whole, and repairs the objects that are not."""

@@ -1,0 +1,230 @@
+"""Databases of a server that a restore makes beside those that are there, and gives their names.
+
+Nothing is ever overwritten or dropped, but what an earlier try of a restore left half done:
+
+    <name>_restoring                    while it is made
+    <name>_replaced_<YYYYmmddTHHMMSSZ>  what had the name before
+
+Renaming is a transaction, so both databases get their names or none does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from psycopg2 import errors, sql
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from influencerai_dagster.backup.database.wal_lag import postgres_cursor
+from influencerai_dagster.errors import PermanentError
+
+_DRAFT = "_restoring"
+_REPLACED = "_replaced_%Y%m%dT%H%M%SZ"
+_MAX_NAME_BYTES = 63
+_OURS = "a restore by influencerai that has not ended"
+_USER = """
+SELECT current_user, rolcreatedb OR rolsuper, current_setting('server_version_num')::int / 10000
+FROM pg_roles WHERE rolname = current_user
+"""
+_CLIENTS = """
+SELECT COALESCE(NULLIF(application_name, ''), 'a client without a name'), count(*)
+FROM pg_stat_activity
+WHERE datname = %s AND pid <> pg_backend_pid() AND backend_type IN ('client backend', 'walsender')
+GROUP BY 1 ORDER BY 2 DESC, 1
+"""
+_DATABASE = """
+SELECT rolname, pg_has_role(datdba, 'USAGE'), shobj_description(pg_database.oid, 'pg_database')
+FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba WHERE datname = %s
+"""
+_HAS_CONTENT = """
+SELECT EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+               WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast'))
+"""
+_MAY_OWN = "SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = %s"
+
+
+def draft_of(name: str) -> str:
+    """Return the name of a database while it is made."""
+    return f"{name}{_DRAFT}"
+
+
+@dataclass(frozen=True)
+class ServerDatabases:
+    """The databases of a server.
+
+    Attributes:
+        url: of one that stays as it is, to be connected to while others get their names.
+    """
+
+    url: str = field(repr=False)
+
+    def __str__(self) -> str:
+        url = make_url(self.url)
+        where = url.host or url.query.get("host") or "a local socket"
+        return f"{where}{f':{url.port}' if url.port else ''}"
+
+    def url_of(self, name: str) -> str:
+        """Return the URL of one of them."""
+        return make_url(self.url).set(database=name).render_as_string(hide_password=False)
+
+    def problem(self, names: Sequence[str], major_version: int, *, is_forced: bool) -> str | None:
+        """Say why databases of these names may not be made, or None if they may.
+
+        Args:
+            names: what they are to be called.
+            major_version: of the PostgreSQL that they come from.
+            is_forced: those that are there may be renamed.
+        """
+        with postgres_cursor(self.url) as cursor:
+            cursor.execute(_USER)
+            user, may_create, version = cursor.fetchone() or ("?", False, 0)
+            if version < major_version:
+                return (
+                    f"{self} is PostgreSQL {version}, the backup is of PostgreSQL {major_version}: "
+                    f"name a server of version {major_version} or newer"
+                )
+            if not may_create:
+                return (
+                    f"User {user} may not create databases on {self}: ALTER ROLE {user} CREATEDB, "
+                    "or connect as another user"
+                )
+            problems = (self._problem_of(cursor, name, is_forced=is_forced) for name in names)
+            return next((problem for problem in problems if problem is not None), None)
+
+    def unowned(self, owners: Sequence[str]) -> list[str]:
+        """Return those of some users that cannot be made the owner of a database."""
+        with postgres_cursor(self.url) as cursor:
+            return [owner for owner in owners if not _may_own(cursor, owner)]
+
+    def has_content(self, name: str) -> bool:
+        """Tell whether a database is there and holds anything."""
+        with postgres_cursor(self.url) as cursor:
+            return _found(cursor, name) is not None and self._is_filled(name)
+
+    def has_drafts(self, names: Sequence[str]) -> bool:
+        """Tell whether all drafts are there."""
+        with postgres_cursor(self.url) as cursor:
+            return all(_found(cursor, draft_of(name)) is not None for name in names)
+
+    def make_draft(self, name: str, owner: str | None) -> None:
+        """Make an empty database beside its place; one of an earlier try is removed.
+
+        Args:
+            name: what it will be called.
+            owner: whose it is to be, with all that is made in it, if that user is there and we may
+                act for them; else it belongs to the user who is connected.
+        """
+        draft = sql.Identifier(draft_of(name))
+        with postgres_cursor(self.url) as cursor:
+            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(draft))
+            cursor.execute(
+                sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(draft)
+            )
+            mark = sql.SQL("COMMENT ON DATABASE {} IS {}")
+            cursor.execute(mark.format(draft, sql.Literal(_OURS)))
+            if owner and _may_own(cursor, owner):
+                role = sql.Identifier(owner)
+                for text in ("ALTER DATABASE {} OWNER TO {}", "ALTER DATABASE {} SET ROLE TO {}"):
+                    cursor.execute(sql.SQL(text).format(draft, role))
+
+    def put_in_place(self, names: Sequence[str]) -> list[str]:
+        """Give all drafts their names, or none, and what has the names others.
+
+        Returns:
+            What those that were there are called now.
+
+        Raises:
+            PermanentError: clients are connected to one of them; nothing was renamed.
+        """
+        stamp, moved = datetime.now(UTC).strftime(_REPLACED), []
+        with postgres_cursor(self.url) as cursor:
+            try:
+                cursor.execute("BEGIN")
+                for name in names:
+                    if _found(cursor, name) is not None:
+                        moved.append(f"{name}{stamp}")
+                        _rename(cursor, name, moved[-1])
+                    _rename(cursor, draft_of(name), name)
+                    for text in ("COMMENT ON DATABASE {} IS NULL", "ALTER DATABASE {} RESET ROLE"):
+                        cursor.execute(sql.SQL(text).format(sql.Identifier(name)))
+                cursor.execute("COMMIT")
+            except errors.ObjectInUse as error:
+                cursor.execute("ROLLBACK")
+                used = (
+                    self._connected(cursor, item)
+                    for name in names
+                    for item in (name, draft_of(name))
+                )
+                text = next((item for item in used if item), " ".join(str(error).split()))
+                raise PermanentError(text) from error
+        return moved
+
+    def _problem_of(self, cursor: Cursor, name: str, *, is_forced: bool) -> str | None:
+        if len(f"{name}{datetime.now(UTC).strftime(_REPLACED)}".encode()) > _MAX_NAME_BYTES:
+            return f"The name {name} is too long for another to be made beside it"
+        draft, found = _found(cursor, draft_of(name)), _found(cursor, name)
+        if draft is not None and draft[2] != _OURS and self._is_filled(draft_of(name)):
+            return f"Database {draft_of(name)} on {self} is of no restore: rename it first"
+        connected = self._connected(cursor, name)
+        if found is None or connected is not None:
+            return connected
+        owner, is_ours, _ = found
+        if not is_ours:
+            return f"Database {name} on {self} belongs to {owner}: connect as that user"
+        if not is_forced and self._is_filled(name):
+            return (
+                f"Database {name} on {self} is not empty: name another server with --into, or use "
+                "--force, which renames what is there"
+            )
+        return None
+
+    def _connected(self, cursor: Cursor, name: str) -> str | None:
+        cursor.execute(_CLIENTS, [name])
+        clients = ", ".join(f"{client} ({number})" for client, number in cursor.fetchall())
+        if not clients:
+            return None
+        return (
+            f"Clients are connected to database {name} on {self}: {clients}. Stop them first, also "
+            "with --force"
+        )
+
+    def _is_filled(self, name: str) -> bool:
+        with postgres_cursor(self.url_of(name)) as cursor:
+            cursor.execute(_HAS_CONTENT)
+            return bool((cursor.fetchone() or (True,))[0])
+
+
+def server_at(url: str, names: Sequence[str]) -> ServerDatabases:
+    """Return the databases of the server that a URL names, but for those that get new names.
+
+    Raises:
+        PermanentError: it is no URL of a PostgreSQL server.
+    """
+    try:
+        parsed = make_url(url).set(drivername="postgresql")
+    except ArgumentError as error:
+        raise PermanentError(
+            "--into is no URL of a server: write postgresql://user@host:5432/"
+        ) from error
+    usable = (name for name in (parsed.database, "postgres", "template1") if name)
+    stays = next(name for name in usable if name not in names)
+    return ServerDatabases(parsed.set(database=stays).render_as_string(hide_password=False))
+
+
+def _found(cursor: Cursor, name: str) -> tuple[str, bool, str | None] | None:
+    """Return owner, whether we may act for them, and comment of a database that is there."""
+    cursor.execute(_DATABASE, [name])
+    row = cursor.fetchone()
+    return None if row is None else (row[0], row[1], row[2])
+
+
+def _may_own(cursor: Cursor, owner: str) -> bool:
+    cursor.execute(_MAY_OWN, [owner])
+    return bool((cursor.fetchone() or (False,))[0])
+
+
+def _rename(cursor: Cursor, name: str, new_name: str) -> None:
+    statement = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+    cursor.execute(statement.format(sql.Identifier(name), sql.Identifier(new_name)))

@@ -67,14 +67,17 @@ def refuse_left_timeline(database_url: str, folder: Path) -> None:
     """Make sure that a server is not the one that a restore moved aside.
 
     Raises:
-        PermanentError: it is, or a copy of it: a newer timeline has left its own.
+        PermanentError: it is, or a copy of it: a newer timeline has left its own, or is beside it.
         TransientError: it does not answer.
     """
     with postgres_cursor(database_url) as cursor:
         cursor.execute("SELECT pg_walfile_name(pg_current_wal_lsn())")
         ((segment,),) = cursor.fetchall()
     current, newest = timeline_of(segment), timeline_at(folder, None)
-    if current in {number for number, _ in newest.past}:
+    received = {item.timeline.number for item in read_timelines(folder)}
+    # Numbers grow: who restores twice to before the first restore has the second beside the first.
+    is_beside = current in received and current < newest.number
+    if is_beside or current in {number for number, _ in newest.past}:
         raise PermanentError(
             f"The server is on timeline {current}, which a restore has left: {folder} has WAL of "
             f"timeline {newest.number}, and of two that go on none is the newest. Start the "

@@ -1,5 +1,6 @@
 """Restores begin new timelines: WAL is received on, and each instant is found on its own."""
 
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,15 @@ import pytest
 
 from influencerai_dagster.backup.barman import BarmanServer
 from influencerai_dagster.backup.recovery import choose_backup
-from influencerai_dagster.backup.timelines import read_timelines, timeline_at
+from influencerai_dagster.backup.timelines import (
+    read_timelines,
+    refuse_left_timeline,
+    timeline_at,
+)
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.backup.backed_up import LINK
 from influencerai_dagster_tests.backup.timeline_story import Story, revision_before, told
+from influencerai_dagster_tests.conftest import running
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +68,19 @@ def test_a_switch_of_timelines_is_no_gap(story: Story) -> None:
     assert [barman.missing_wal(item.begin_wal or "") for item in barman.list_backups()] == [[]] * 3
     for instant in (*story.instants.values(), None):
         assert not any("missing" in line for line in choose_backup(barman, instant).warnings())
+
+
+def test_of_two_restores_of_one_timeline_the_one_moved_aside_is_not_backed_up(
+    story: Story, tmp_path: Path
+) -> None:
+    _, second = sorted(story.folder.glob("data.replaced-*"))
+    server = replace(story.postgres, data_dir=second)
+    with (
+        running(server.service(os.environ), tmp_path),
+        pytest.raises(PermanentError, match="on timeline 2, which a restore has left"),
+    ):
+        refuse_left_timeline(server.url(), story.barman.folder)
+    assert [number for number, _ in timeline_at(story.barman.folder, None).past] == [1]
 
 
 def test_a_plan_says_that_the_instant_is_on_a_timeline_that_was_left(story: Story) -> None:

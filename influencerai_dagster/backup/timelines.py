@@ -43,7 +43,11 @@ class KnownTimeline:
 
 
 def read_timelines(folder: Path) -> list[KnownTimeline]:
-    """Return the timelines of a server's folder, those that began last at the end."""
+    """Return the timelines of a server's folder, those that began last at the end.
+
+    Raises:
+        PermanentError: what is known of one cannot be read.
+    """
     names = [path.name[:_SEGMENT_CHARS] for path in folder.glob("wals/*/*")]
     names += [path.name[:_SEGMENT_CHARS] for path in folder.glob("streaming/*")]
     known = {
@@ -51,7 +55,12 @@ def read_timelines(folder: Path) -> list[KnownTimeline]:
         for number in {timeline_of(name) for name in names if segment_number(name) is not None}
     }
     for path in (*folder.glob("streaming/*.history"), *folder.glob("wals/*.history")):
-        timeline = parse_history(int(path.stem, 16), _read(path).decode())
+        timeline = parse_history(int(path.stem, 16), _read(path).decode(errors="replace"))
+        if not timeline.past:
+            raise PermanentError(
+                f"{path} is damaged, and tells nothing of its timeline: copy it back from the "
+                "backup target or from pg_wal of the server"
+            )
         known[timeline.number] = KnownTimeline(timeline, _began_at(folder, timeline, path))
     return sorted(known.values(), key=lambda item: (item.began_at, item.timeline.number))
 

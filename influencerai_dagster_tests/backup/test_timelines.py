@@ -102,6 +102,17 @@ def test_a_gap_of_a_timeline_is_named_where_the_one_that_was_left_has_such_a_seg
         recovery.check(is_all_needed=True)
 
 
+@pytest.mark.parametrize(
+    "data", [b"", b"\x1f\x8b\x08cut", b"\xff\xfe"], ids=["empty", "cut", "noise"]
+)
+def test_a_history_of_a_timeline_that_is_damaged_is_named(tmp_path: Path, data: bytes) -> None:
+    damaged = tmp_path / "wals" / "00000002.history"
+    damaged.parent.mkdir()
+    damaged.write_bytes(data)
+    with pytest.raises(PermanentError, match=f"{damaged} is damaged"):
+        timeline_at(tmp_path, None)
+
+
 def test_an_instant_that_no_backup_leads_to_is_refused_with_the_reason(
     story: Story, scratch: Path
 ) -> None:

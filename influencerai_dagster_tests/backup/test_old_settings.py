@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from influencerai_dagster.backup.recovery import Recovery, choose_backup
+from influencerai_dagster.backup.recovery_settings import forget_recovery, write_recovery
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.backup.backed_up import BackedUp, execute
 
@@ -95,6 +96,23 @@ def test_a_backup_without_a_configuration_file_is_restored_as_debian_has_it_else
     (draft / "postgresql.conf").unlink()
     assert asked(backed_up, recovery, draft, _COUNT) == "9"
     assert not (draft / "postgresql.conf").exists()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, b"work_mem = '8MB'", b"cluster_name = 'M\xfcnchen'\n"],
+    ids=["no file", "no line end", "latin-1"],
+)
+def test_settings_that_alter_system_wrote_come_back_as_they_were(
+    tmp_path: Path, data: bytes | None
+) -> None:
+    config = tmp_path / "postgresql.auto.conf"
+    if data is not None:
+        config.write_bytes(data)
+    write_recovery(tmp_path, "wal", 1, None)
+    assert b"restore_command = 'cp wal/%f %p'" in config.read_bytes().splitlines()
+    forget_recovery(tmp_path)
+    assert config.read_bytes().strip() == (data or b"").strip()
 
 
 def test_a_restore_does_not_end_the_script_that_runs_it(tmp_path: Path) -> None:

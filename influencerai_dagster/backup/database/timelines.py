@@ -43,7 +43,11 @@ class KnownTimeline:
 
 
 def read_timelines(folder: Path) -> list[KnownTimeline]:
-    """Return the timelines of a server's folder, those that began last at the end."""
+    """Return the timelines of a server's folder, those that began last at the end.
+
+    Raises:
+        PermanentError: what is known of one cannot be read.
+    """
     names = [path.name[:_SEGMENT_CHARS] for path in folder.glob("wals/*/*")]
     names += [path.name[:_SEGMENT_CHARS] for path in folder.glob("streaming/*")]
     known = {
@@ -51,7 +55,12 @@ def read_timelines(folder: Path) -> list[KnownTimeline]:
         for number in {timeline_of(name) for name in names if segment_number(name) is not None}
     }
     for path in (*folder.glob("streaming/*.history"), *folder.glob("wals/*.history")):
-        timeline = parse_history(int(path.stem, 16), _read(path).decode())
+        timeline = parse_history(int(path.stem, 16), _read(path).decode(errors="replace"))
+        if not timeline.past:
+            raise PermanentError(
+                f"{path} is damaged, and tells nothing of its timeline: copy it back from the "
+                "backup target or from pg_wal of the server"
+            )
         known[timeline.number] = KnownTimeline(timeline, _began_at(folder, timeline, path))
     return sorted(known.values(), key=lambda item: (item.began_at, item.timeline.number))
 
@@ -67,14 +76,17 @@ def refuse_left_timeline(database_url: str, folder: Path) -> None:
     """Make sure that a server is not the one that a restore moved aside.
 
     Raises:
-        PermanentError: it is, or a copy of it: a newer timeline has left its own.
+        PermanentError: it is, or a copy of it: a newer timeline has left its own, or is beside it.
         TransientError: it does not answer.
     """
     with postgres_cursor(database_url) as cursor:
         cursor.execute("SELECT pg_walfile_name(pg_current_wal_lsn())")
         ((segment,),) = cursor.fetchall()
     current, newest = timeline_of(segment), timeline_at(folder, None)
-    if current in {number for number, _ in newest.past}:
+    received = {item.timeline.number for item in read_timelines(folder)}
+    # Numbers grow: who restores twice to before the first restore has the second beside the first.
+    is_beside = current in received and current < newest.number
+    if is_beside or current in {number for number, _ in newest.past}:
         raise PermanentError(
             f"The server is on timeline {current}, which a restore has left: {folder} has WAL of "
             f"timeline {newest.number}, and of two that go on none is the newest. Start the "

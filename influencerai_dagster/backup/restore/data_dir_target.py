@@ -138,15 +138,17 @@ def end_left_server(data_dir: Path) -> None:
 
 
 def end_processes(word: str, *, server: int | None = None) -> None:
-    """End all processes that have a word in an argument, but this one.
+    """End all processes that have a word in an argument, but this one and those that started it.
 
     Args:
         word: a path or an address that only children of a restore are given.
         server: of them the PostgreSQL that shall write its checkpoint.
     """
+    # A shell's script may have the word too: `… restore --into x || cat x.restoring.log`.
+    ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if process.pid == os.getpid() or not any(word in found for found in words):
+        if process.pid in ours or not any(word in found for found in words):
             continue
         with suppress(psutil.NoSuchProcess):
             if process.pid == server:

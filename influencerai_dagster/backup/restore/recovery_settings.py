@@ -10,7 +10,30 @@ from pathlib import Path
 SIGNAL = "recovery.signal"
 _STANDBY = "standby.signal"
 _CONFIG = "postgresql.auto.conf"
-_SETTINGS = ("restore_command", "recovery_")
+_SETTINGS = (b"restore_command", b"recovery_")
+_TARGETS = tuple(f"recovery_target{kind}" for kind in ("", "_lsn", "_name", "_xid", "_time"))
+"""At most one is set, and last; postgresql.conf may still have that of a recovery by hand."""
+OVERRIDDEN = {
+    "listen_addresses": "",
+    "unix_socket_group": "",
+    "ssl": "off",
+    "huge_pages": "try",
+    "external_pid_file": "",  # that of the old server, which may run
+    "logging_collector": "off",
+    "log_destination": "stderr",
+    "log_min_messages": "warning",  # what it says is looked at
+    "lc_messages": "C",
+    "archive_mode": "off",  # the archive is that of the server it is a copy of
+    "archive_cleanup_command": "",
+    "shared_preload_libraries": "",
+    "session_preload_libraries": "",
+    "hot_standby": "off",  # else it asks for the max_connections of the old server
+    "recovery_target_action": "promote",
+    "synchronous_standby_names": "",  # a commit would wait for them without an end
+    "default_transaction_read_only": "off",
+    "statement_timeout": "0",
+}
+"""Settings of a restored server until it is verified; those of the old one may hang it or harm."""
 
 
 def write_recovery(
@@ -28,11 +51,13 @@ def write_recovery(
         "restore_command": f"cp {wal_folder}/%f %p",
         "recovery_end_command": f"rm -rf {wal_folder}",
         "recovery_target_timeline": str(timeline),
+        **dict.fromkeys(_TARGETS, ""),
+        "recovery_target_inclusive": "on",
     }
     if target_time is not None:
         settings["recovery_target_time"] = target_time.astimezone(UTC).isoformat(sep=" ")
         settings["recovery_target_action"] = "promote"
-    _rewrite(data_dir, [f"{name} = '{value}'\n" for name, value in settings.items()])
+    _rewrite(data_dir, [f"{name} = '{value}'" for name, value in settings.items()])
     (data_dir / _STANDBY).unlink(missing_ok=True)  # of the server that was backed up
     (data_dir / SIGNAL).touch()
 
@@ -44,8 +69,10 @@ def forget_recovery(data_dir: Path) -> None:
 
 def _rewrite(data_dir: Path, added: Sequence[str]) -> None:
     config = data_dir / _CONFIG
-    lines = config.read_text().splitlines(keepends=True)
+    config.touch()  # PostgreSQL does without
+    # As bytes: a value is in the encoding of the database where it was set.
+    lines = config.read_bytes().splitlines()
     kept = [line for line in lines if not line.startswith(_SETTINGS)]
-    with config.open("r+") as file:  # its owner stays
+    with config.open("r+b") as file:  # its owner stays
         file.truncate()
-        file.writelines([*kept, *added])
+        file.writelines(line + b"\n" for line in [*kept, *(item.encode() for item in added)])

@@ -22,6 +22,7 @@ from typing import Any, Self
 import psycopg2
 from sqlalchemy import URL, make_url
 
+from influencerai_dagster.backup.restore.recovery_settings import OVERRIDDEN
 from influencerai_dagster.errors import PermanentError, TransientError
 
 LOCK = "postmaster.pid"
@@ -30,6 +31,7 @@ USER_UNDER_ROOT = "nobody"  # PostgreSQL refuses to run as root
 _SOCKETS = "influencerai-"
 _PORT = 5432
 """Of a Unix socket it is only the ending of a file's name."""
+_CONFIG = "postgresql.conf"
 _TRAVERSE = 0o001
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 60.0
@@ -93,19 +95,16 @@ class RestoredServer:
         hba = self._socket_dir / "pg_hba.conf"
         hba.write_text("local all all trust\n")
         settings = {
-            "data_directory": str(self.data_dir),  # its own files may name that of the old server
-            "listen_addresses": "",
+            **OVERRIDDEN,
             "port": str(_PORT),
+            "data_directory": str(self.data_dir),  # its own files may name that of the old server
             "unix_socket_directories": str(self._socket_dir),
             "hba_file": str(hba),
-            "ssl": "off",
-            "logging_collector": "off",
-            "log_destination": "stderr",
-            "archive_mode": "off",  # the archive is that of the server it is a copy of
-            "shared_preload_libraries": "",
-            "hot_standby": "off",  # else it asks for the max_connections of the old server
-            "recovery_target_action": "promote",
         }
+        if not (self.data_dir / _CONFIG).exists():  # Debian has it in /etc
+            config = self._socket_dir / _CONFIG
+            config.touch()
+            settings["config_file"] = str(config)
         if self.is_end_enough:
             settings["recovery_target_time"] = ""
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]

@@ -1,5 +1,6 @@
 """Restores begin new timelines: WAL is received on, and each instant is found on its own."""
 
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -7,11 +8,16 @@ from pathlib import Path
 import pytest
 
 from influencerai_dagster.backup.database.barman import BarmanServer
-from influencerai_dagster.backup.database.timelines import read_timelines, timeline_at
+from influencerai_dagster.backup.database.timelines import (
+    read_timelines,
+    refuse_left_timeline,
+    timeline_at,
+)
 from influencerai_dagster.backup.restore.recovery import choose_backup
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.backup.backed_up import LINK
 from influencerai_dagster_tests.backup.database.timeline_story import Story, revision_before, told
+from influencerai_dagster_tests.conftest import running
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +70,19 @@ def test_a_switch_of_timelines_is_no_gap(story: Story) -> None:
         assert not any("missing" in line for line in choose_backup(barman, instant).warnings())
 
 
+def test_of_two_restores_of_one_timeline_the_one_moved_aside_is_not_backed_up(
+    story: Story, tmp_path: Path
+) -> None:
+    _, second = sorted(story.folder.glob("data.replaced-*"))
+    server = replace(story.postgres, data_dir=second)
+    with (
+        running(server.service(os.environ), tmp_path),
+        pytest.raises(PermanentError, match="on timeline 2, which a restore has left"),
+    ):
+        refuse_left_timeline(server.url(), story.barman.folder)
+    assert [number for number, _ in timeline_at(story.barman.folder, None).past] == [1]
+
+
 def test_a_plan_says_that_the_instant_is_on_a_timeline_that_was_left(story: Story) -> None:
     (warning,) = choose_backup(story.barman, story.instants["accident"]).warnings()
     assert "is on timeline 1, which a later restore has left" in warning
@@ -81,6 +100,17 @@ def test_a_gap_of_a_timeline_is_named_where_the_one_that_was_left_has_such_a_seg
     recovery = choose_backup(barman, story.instants["after"])
     with pytest.raises(PermanentError, match=rf"segments are missing .*: {removed.name}\."):
         recovery.check(is_all_needed=True)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x1f\x8b\x08cut", b"\xff\xfe"], ids=["empty", "cut", "noise"]
+)
+def test_a_history_of_a_timeline_that_is_damaged_is_named(tmp_path: Path, data: bytes) -> None:
+    damaged = tmp_path / "wals" / "00000002.history"
+    damaged.parent.mkdir()
+    damaged.write_bytes(data)
+    with pytest.raises(PermanentError, match=f"{damaged} is damaged"):
+        timeline_at(tmp_path, None)
 
 
 def test_an_instant_that_no_backup_leads_to_is_refused_with_the_reason(

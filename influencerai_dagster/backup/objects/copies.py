@@ -92,16 +92,12 @@ def copy_objects(
     _check_is_there(source)
     rclone = Rclone(source, target)
     history = ObjectHistory(rclone, folder)
-    filters = [f"--exclude={pattern}" for pattern in exclude]
-    if filters:
-        # Of a copy this deletes nothing: the target is listed with what the patterns leave out.
-        filters.append("--delete-excluded")
     result = rclone.copy(
         "source:",
         f"target:{folder}",
         f"--backup-dir={history.path_of(now)}",
         *_options(source, target),
-        *filters,
+        *_filters(exclude),
         on_progress=on_progress,
     )
     found = result.found
@@ -170,6 +166,12 @@ def _options(source: Place, target: BackupTarget) -> list[str]:
         # hours: what is newer than its copy, or of another size, is copied.
         return [*limit, "--update", "--use-server-modtime"]
     return [*limit, "--checksum"]
+
+
+def _filters(exclude: Iterable[str]) -> list[str]:
+    filters = [f"--exclude={pattern}" for pattern in exclude]
+    # Of a copy this deletes nothing: the target is listed with what the patterns leave out.
+    return [*filters, "--delete-excluded"] if filters else []
 
 
 def _check_is_there(source: Place) -> None:

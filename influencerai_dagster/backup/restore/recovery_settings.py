@@ -3,6 +3,8 @@
 Follows chapters 19.5.4 (archive recovery) and 19.5.5 (recovery target) of its documentation.
 """
 
+import os
+import stat
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,6 +75,8 @@ def _rewrite(data_dir: Path, added: Sequence[str]) -> None:
     # As bytes: a value is in the encoding of the database where it was set.
     lines = config.read_bytes().splitlines()
     kept = [line for line in lines if not line.startswith(_SETTINGS)]
-    with config.open("r+b") as file:  # its owner stays
-        file.truncate()
-        file.writelines(line + b"\n" for line in [*kept, *(item.encode() for item in added)])
+    found, draft = config.stat(), config.with_name(f"{_CONFIG}.tmp")  # PostgreSQL's own name for it
+    draft.write_bytes(b"".join(line + b"\n" for line in [*kept, *map(str.encode, added)]))
+    draft.chmod(stat.S_IMODE(found.st_mode))
+    os.chown(draft, found.st_uid, found.st_gid)
+    draft.replace(config)

@@ -115,6 +115,21 @@ def test_settings_that_alter_system_wrote_come_back_as_they_were(
     assert config.read_bytes().strip() == (data or b"").strip()
 
 
+def test_settings_are_whole_when_they_could_not_be_rewritten(tmp_path: Path) -> None:
+    config = tmp_path / "postgresql.auto.conf"
+    config.write_bytes(b"work_mem = '8MB'\nrestore_command = 'cp wal/%f %p'\n")
+    config.chmod(0o640)
+    config.with_name("postgresql.auto.conf.tmp").mkdir()  # nothing can be written there
+    before = config.read_bytes()
+    with pytest.raises(IsADirectoryError):
+        forget_recovery(tmp_path)
+    assert config.read_bytes() == before
+    config.with_name("postgresql.auto.conf.tmp").rmdir()
+    forget_recovery(tmp_path)
+    assert config.read_bytes() == b"work_mem = '8MB'\n"
+    assert config.stat().st_mode & 0o777 == 0o640
+
+
 def test_a_restore_does_not_end_the_script_that_runs_it(tmp_path: Path) -> None:
     draft = tmp_path / "pg.restoring"
     code = (

@@ -1,6 +1,7 @@
 """The one reader of the environment: every variable, parsed and validated once, with its unit.
 
-Nothing else reads `os.environ`. Names are those of the stack this project replaces; `.env.example`
+Nothing else reads a setting from `os.environ`; what other programs get of it is in
+program_environment.py. Names are those of the stack this project replaces; `.env.example`
 lists them all with their defaults (a test compares). In development a file `.env` in the working
 directory is read too.
 """
@@ -76,6 +77,16 @@ def _parse_urls(value: Any) -> Any:  # noqa: ANN401 - as above
     return urls
 
 
+def _parse_names(value: Any) -> Any:  # noqa: ANN401 - as above
+    if not isinstance(value, str):
+        return value
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_]\w*\*?", name, re.ASCII):
+            raise ValueError(f'"{name}" is no name of a variable; use names like "WANDB_MODE,MY_*"')
+    return names
+
+
 def _check_database_url(value: str) -> str:
     _DATABASE_URL.validate_python(value)
     return value
@@ -93,6 +104,7 @@ SizeBytes = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 DurationOrZero = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
 Duration = Annotated[DurationOrZero, Field(gt=timedelta(0))]
 FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NameList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_names)]
 UrlList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_urls)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -155,6 +167,7 @@ class Settings(BaseSettings):
     kohya_python: Path | None = None
     kohya_models_dir: Path | None = None
     kohya_tokenizer_cache_dir: Path | None = None
+    kohya_extra_variables: NameList = ()
     training_dir: Path = Path("data/training")
     default_training_preset: str = "sd15-face"
     gpu_shared: bool = False

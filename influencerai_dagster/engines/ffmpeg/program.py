@@ -17,6 +17,7 @@ from influencerai_dagster.errors import (
     PermanentError,
     TransientError,
 )
+from influencerai_dagster.program_environment import program_environment
 
 THREADS = 2
 TIMEOUT_SECONDS = 600.0
@@ -83,6 +84,7 @@ def run(
         try:
             process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell
                 command,
+                env=program_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log_file,

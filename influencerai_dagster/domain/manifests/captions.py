@@ -31,6 +31,13 @@ class Caption(Value):
     source: CaptionSource
 
 
+class RefusedImage(Value):
+    """An image that the captioner does not describe, and why; it has the class caption."""
+
+    file_name: str
+    why: str
+
+
 class CaptionsManifest(Value):
     """Captions of one dataset version; `version` is the content hash of all other fields."""
 
@@ -40,6 +47,7 @@ class CaptionsManifest(Value):
     dataset_version: str
     trigger_phrase: str
     captions: tuple[Caption, ...]
+    refused: tuple[RefusedImage, ...] = ()
 
     @classmethod
     def build(
@@ -49,6 +57,7 @@ class CaptionsManifest(Value):
         dataset_version: str,
         trigger_phrase: str,
         captions: tuple[Caption, ...],
+        refused: tuple[RefusedImage, ...] = (),
     ) -> "CaptionsManifest":
         """Make the manifest with its version."""
         draft = cls(
@@ -58,9 +67,12 @@ class CaptionsManifest(Value):
             dataset_version=dataset_version,
             trigger_phrase=trigger_phrase,
             captions=captions,
+            refused=refused,
         )
+        # Not "refused" where there is none: the versions of older manifests stay what they are.
+        left_out = {"version"} if refused else {"version", "refused"}
         return draft.model_copy(
-            update={"version": fingerprint(draft.model_dump(mode="json", exclude={"version"}))}
+            update={"version": fingerprint(draft.model_dump(mode="json", exclude=left_out))}
         )
 
     @property

@@ -24,6 +24,8 @@ _REFUSED_FOR_GOOD = re.compile(
     r'|role "[^"]*" does not exist|no pg_hba\.conf entry'
 )
 
+_LIBPQ_ADVICE = re.compile(r"\s*Is the server running[^?]*\?")
+
 _CONSTRAINTS = {
     "uq_lora_configs_default": "the tenant has another default LoRA configuration; "
     "make that one not the default first",
@@ -113,6 +115,11 @@ def _translated(error: sqlalchemy_errors.DBAPIError) -> InfluencerAIError:
             return PermanentError(
                 f"PostgreSQL does not let us in: {found}. Check user, password and database in "
                 "DATABASE_URL"
+            )
+        if "connection to server" in found:
+            return TransientError(
+                f"PostgreSQL cannot be reached: {_LIBPQ_ADVICE.sub('', found)}. See that it runs, "
+                "and that DATABASE_URL names it"
             )
         return TransientError(f"PostgreSQL did not do it this time: {found}. Try again")
     if error.connection_invalidated:

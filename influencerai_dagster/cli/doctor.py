@@ -33,7 +33,7 @@ _TRAINERS = ("train_network.py", "sdxl_train_network.py", "flux_train_network.py
 
 _FIELDS = (
     Field("part"),
-    Field("is_well", "", shown=lambda is_well: "ok" if is_well else "wrong"),
+    Field("state"),
     Field("text", "found, or what is wrong and what to do", is_wide=True),
 )
 
@@ -46,11 +46,11 @@ def run_checks(settings: Settings, *, as_json: bool) -> bool:
     rows = []
     for name, check in _checks(settings):
         try:
-            rows.append({"part": name, "is_well": True, "text": check()})
+            rows.append({"part": name, "state": "ok", "text": check()})
         except InfluencerAIError as error:
-            rows.append({"part": name, "is_well": False, "text": str(error)})
+            rows.append({"part": name, "state": "wrong", "text": str(error)})
     print_rows(rows, _FIELDS, as_json=as_json)
-    return all(row["is_well"] for row in rows)
+    return all(row["state"] == "ok" for row in rows)
 
 
 def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:

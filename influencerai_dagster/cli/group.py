@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
+from typer.main import get_command, get_group
 
 from influencerai_dagster.cli.examples import EXAMPLES
 from influencerai_dagster.errors import InfluencerAIError, UnknownNameError
@@ -37,8 +37,8 @@ class LazyCommand:
     def load(self, command_name: str) -> Any:  # noqa: ANN401 - typer's classes have no public base
         """Import the command, with examples in its help."""
         found = getattr(import_module(f"influencerai_dagster.cli.{self.module}"), self.name)
-        app = found if isinstance(found, typer.Typer) else _app_of(found)
-        command = get_command(app)
+        is_group = isinstance(found, typer.Typer)
+        command = get_group(found) if is_group else get_command(_app_of(found))
         command.name = command_name
         _finish_help(command, command_name)
         return command

@@ -71,7 +71,7 @@ from influencerai_dagster.orchestration.sensors.dataset_uploads import dataset_u
 from influencerai_dagster.orchestration.sensors.pending_jobs import pending_jobs_sensor
 from influencerai_dagster.orchestration.sensors.stale_runs import stale_runs_sensor
 from influencerai_dagster.orchestration.sensors.storage_pauses import storage_pause_sensor
-from influencerai_dagster.settings import Settings, load_settings
+from influencerai_dagster.settings import Settings, for_dagster, load_settings
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "comfyui": ComfyUIResource(
             urls=(
                 dg.EnvVar("COMFYUI_URL")
-                if any("@" in url for url in settings.comfyui_url)  # with a password
+                if any(set("@?") & set(url) for url in settings.comfyui_url)  # password, token
                 else ",".join(settings.comfyui_url)
             ),
             lora_dir=str(settings.comfyui_lora_dir or ""),
@@ -248,4 +248,4 @@ def build_definitions(
     )
 
 
-defs = build_definitions(load_settings())
+defs = build_definitions(for_dagster(load_settings()))

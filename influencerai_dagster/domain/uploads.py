@@ -1,6 +1,7 @@
 """When a dataset whose uploads changed is ready to be scanned. Listing it lives in sensors/."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -55,3 +56,22 @@ def decide(
     unquiet = set(settling)
     ready = {key: state.fingerprint for key, state in changed.items() if key not in unquiet}
     return UploadDecision(ready, settling)
+
+
+def share_out(
+    ready: Iterable[DatasetKey], num_alive: Mapping[str, int], *, max_alive: int
+) -> list[DatasetKey]:
+    """Choose the datasets that get a run now, so that tenants share the runs equally.
+
+    Args:
+        ready: in the order in which each tenant's own should be built.
+        num_alive: tenant → its runs that are queued or in progress.
+        max_alive: runs of all tenants together; a short queue lets a new tenant in soon.
+    """
+    num_runs = Counter(num_alive)
+    places = []
+    for key in ready:
+        places.append((num_runs[key.tenant], key))
+        num_runs[key.tenant] += 1
+    places.sort(key=lambda place: place[0])
+    return [key for _, key in places[: max(max_alive - sum(num_alive.values()), 0)]]

@@ -20,7 +20,7 @@ from influencerai_dagster.orchestration.run_coordinator import BAND_WIDTH, BANDS
 from influencerai_dagster_tests.dagster_server import job_origin
 
 DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
-JOB_TAGS = {job.name: job.tags for job in ALL_JOBS}
+JOB_TAGS = {job.name: dict(job.tags or {}) for job in ALL_JOBS}
 
 
 class Queue:

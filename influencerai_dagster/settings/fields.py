@@ -131,6 +131,17 @@ def parse_log_level(value: Any) -> Any:  # noqa: ANN401 - as above
     return _LOG_LEVELS.get(value.lower(), value.lower()) if isinstance(value, str) else value
 
 
+def parse_names(value: Any) -> Any:  # noqa: ANN401 - as above
+    """Return names of variables; one may end in *."""
+    if not isinstance(value, str):
+        return value
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_]\w*\*?", name, re.ASCII):
+            raise ValueError(f'"{name}" is no name of a variable; use names like "WANDB_MODE,MY_*"')
+    return names
+
+
 def _database_url(value: str) -> str:
     return canonical_database_url(value)
 
@@ -216,6 +227,7 @@ FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 HttpUrl = Annotated[str, BeforeValidator(parse_http_url)]
 DagsterUrl = Annotated[str, BeforeValidator(parse_dagster_url)]
 UrlList = Annotated[tuple[str, ...], BeforeValidator(parse_urls)]
+NameList = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PositiveInt = Annotated[int, Field(ge=1)]
 AbsolutePath = Annotated[Path, BeforeValidator(parse_path)]

@@ -32,6 +32,7 @@ from influencerai_dagster.settings.fields import (
     FiniteFloat,
     HttpUrl,
     KeyId,
+    NameList,
     Port,
     PositiveInt,
     ProgramPath,
@@ -96,6 +97,7 @@ class Settings(BaseModel):
     kohya_python: ProgramPath | None = None
     kohya_models_dir: AbsolutePath | None = None
     kohya_tokenizer_cache_dir: AbsolutePath | None = None
+    kohya_extra_variables: NameList = ()
     training_dir: AbsolutePath = Path("data/training")
     default_training_preset: str = "sd15-face"
     gpu_shared: bool = False

@@ -29,6 +29,7 @@ from influencerai_dagster.orchestration.checks.captions import every_image_has_a
 from influencerai_dagster.orchestration.checks.datasets import (
     dataset_has_images,
     dataset_rights_check,
+    every_image_can_be_trained,
 )
 from influencerai_dagster.orchestration.checks.loras import (
     lora_changes_the_picture,
@@ -216,6 +217,7 @@ def build_definitions(
         ],
         asset_checks=[
             dataset_has_images,
+            every_image_can_be_trained,
             dataset_rights_check(is_blocking=settings.dataset_rights == "block"),
             every_image_has_a_caption,
             lora_weights_are_stored,

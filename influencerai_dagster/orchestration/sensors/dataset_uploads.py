@@ -5,26 +5,29 @@ looks like an empty one, and the cursor stays.
 """
 
 import json
+import time
+from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.tenants import list_tenants
-from influencerai_dagster.domain.keys import DatasetKey
+from influencerai_dagster.domain.keys import DatasetKey, tenant_of_partition
 from influencerai_dagster.domain.object_paths import tenant_datasets_prefix
-from influencerai_dagster.domain.uploads import UploadDecision, UploadState, decide
-from influencerai_dagster.orchestration.jobs import build_dataset_job
+from influencerai_dagster.domain.uploads import Sighting, UploadDecision, decide, share_out
+from influencerai_dagster.orchestration.jobs import ALIVE, build_dataset_job
 from influencerai_dagster.orchestration.partitions import dataset_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.stages.datasets import uploads_by_dataset, uploads_fingerprint
 from influencerai_dagster.storage.object_store import ObjectStore
 
-MAX_RUNS_PER_TICK = 100
+MAX_RUNS_ALIVE = 12
+"""Queued or in progress, of all tenants; dagster.yaml says how many of them are in progress."""
 FINGERPRINT_DIGITS = 16
+_PARTITION_TAG = "dagster/partition"
 
 
 def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
@@ -48,48 +51,57 @@ def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
             tenants = [tenant.id for tenant in list_tenants(session)]
         cursor: dict[str, Any] = json.loads(context.cursor) if context.cursor else {}
         seen: dict[str, str] = cursor.get("seen", {})
+        sightings = {name: Sighting(*item) for name, item in cursor.get("settling", {}).items()}
         listed = list_uploads(object_store.store, tenants)
-        decision = decide(listed, seen, now=datetime.now(UTC), settle_seconds=settle_seconds)
-        return _report(listed, seen, decision, num_batches=cursor.get("num_batches", 0))
+        decision = decide(listed, seen, sightings, now=time.time(), settle_seconds=settle_seconds)
+        alive = _num_alive(context.instance)
+        chosen = share_out(decision.ready, alive, max_alive=MAX_RUNS_ALIVE)
+        requested = {str(key): decision.ready[key] for key in chosen}
+        return _report(listed, seen, decision, requested, num_batches=cursor.get("num_batches", 0))
 
     return dataset_upload_sensor
 
 
-def list_uploads(store: ObjectStore, tenants: Iterable[str]) -> dict[DatasetKey, UploadState]:
-    """List the uploads of every tenant, tenants in parallel; a failed page raises."""
+def list_uploads(store: ObjectStore, tenants: Iterable[str]) -> dict[DatasetKey, str]:
+    """Return the fingerprint of the uploads of every dataset; a failed page raises."""
 
-    def of_tenant(tenant: str) -> dict[DatasetKey, UploadState]:
+    def of_tenant(tenant: str) -> dict[DatasetKey, str]:
         groups = uploads_by_dataset(store.list(tenant_datasets_prefix(tenant)))
         return {
-            key: UploadState(
-                uploads_fingerprint(infos)[:FINGERPRINT_DIGITS],
-                max(info.last_modified for info in infos),
-            )
-            for key, infos in groups.items()
+            key: uploads_fingerprint(infos)[:FINGERPRINT_DIGITS] for key, infos in groups.items()
         }
 
-    listed: dict[DatasetKey, UploadState] = {}
+    listed: dict[DatasetKey, str] = {}
     for states in store.map(of_tenant, list(tenants)):
         listed |= states
     return listed
 
 
+def _num_alive(instance: dg.DagsterInstance) -> Counter[str]:
+    """Count the runs that build a dataset, queued or in progress, by tenant."""
+    alive = dg.RunsFilter(job_name=build_dataset_job.name, statuses=ALIVE)
+    keys = (run.tags.get(_PARTITION_TAG, "") for run in instance.get_runs(alive))
+    return Counter(filter(None, map(tenant_of_partition, keys)))
+
+
 def _report(
-    listed: dict[DatasetKey, UploadState],
+    listed: dict[DatasetKey, str],
     seen: dict[str, str],
     decision: UploadDecision,
+    requested: dict[str, str],
     *,
     num_batches: int,
 ) -> dg.SensorResult:
-    requested = {
-        str(key): fingerprint
-        for key, fingerprint in list(decision.ready.items())[:MAX_RUNS_PER_TICK]
-    }
     # A dataset whose uploads are all gone leaves the cursor, so that it is new when it comes back.
     kept = {str(key): seen[str(key)] for key in listed if str(key) in seen}
     # Dagster never runs a run key twice: content that was there before needs another number.
     number = num_batches + bool(requested)
-    cursor = {"num_batches": number, "seen": kept | requested}
+    settling = {
+        name: (item.fingerprint, round(item.since))
+        for name, item in decision.sightings.items()
+        if name not in requested
+    }
+    cursor = {"num_batches": number, "seen": kept | requested, "settling": settling}
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(run_key=f"{partition}@{fingerprint}#{number}", partition_key=partition)
@@ -103,7 +115,9 @@ def _report(
     )
 
 
-def _skip_reason(listed: dict[DatasetKey, UploadState], decision: UploadDecision) -> str:
+def _skip_reason(listed: dict[DatasetKey, str], decision: UploadDecision) -> str:
+    if decision.ready:
+        return f"{len(decision.ready)} datasets wait until one of {MAX_RUNS_ALIVE} runs has ended"
     waiting = ", ".join(map(str, decision.settling[:10]))
     return (
         f"still being uploaded: {waiting}" if waiting else f"{len(listed)} datasets, none changed"

@@ -116,12 +116,7 @@ def _translated(error: sqlalchemy_errors.DBAPIError) -> InfluencerAIError:
                 f"PostgreSQL does not let us in: {found}. Check user, password and database in "
                 "DATABASE_URL"
             )
-        if "connection to server" in found:
-            return TransientError(
-                f"PostgreSQL cannot be reached: {_LIBPQ_ADVICE.sub('', found)}. See that it runs, "
-                "and that DATABASE_URL names it"
-            )
-        return TransientError(f"PostgreSQL did not do it this time: {found}. Try again")
+        return TransientError(_passing(found))
     if error.connection_invalidated:
         return TransientError(f"The connection to PostgreSQL broke: {found}. Try again")
     if getattr(error.orig, "pgcode", None) in {"42P01", "42703"}:
@@ -129,6 +124,15 @@ def _translated(error: sqlalchemy_errors.DBAPIError) -> InfluencerAIError:
             f"The catalog's tables are not up to date: {found}. Run its migrations"
         )
     return PermanentError(f"PostgreSQL refused a value or a statement: {found}")
+
+
+def _passing(found: str) -> str:
+    if "connection to server" not in found:
+        return f"PostgreSQL did not do it this time: {found}. Try again"
+    return (
+        f"PostgreSQL cannot be reached: {_LIBPQ_ADVICE.sub('', found)}. See that it runs, and that "
+        "DATABASE_URL names it"
+    )
 
 
 def _refused_row(error: sqlalchemy_errors.IntegrityError, found: str) -> PermanentError:

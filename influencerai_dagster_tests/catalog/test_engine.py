@@ -65,7 +65,7 @@ def test_a_server_that_is_away_is_a_passing_failure() -> None:
             f"postgresql://user:hidden-word@127.0.0.1:{nobody.getsockname()[1]}/catalog"
         )
         with (
-            pytest.raises(TransientError, match="PostgreSQL did not") as caught,
+            pytest.raises(TransientError, match="PostgreSQL cannot be reached") as caught,
             transaction(engine) as session,
         ):
             list_tenants(session)

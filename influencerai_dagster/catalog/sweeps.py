@@ -47,9 +47,7 @@ def begin_sweep(session: Session, name: str) -> Sweep:
         now, swept_at, since = found
         pause = now - swept_at
         is_long = pause > _LONGEST_PAUSE
-        sweep = Sweep(
-            now, now if is_long else since, pause - _COUNTED if is_long else timedelta(0)
-        )
+        sweep = Sweep(now, now if is_long else since, pause - _COUNTED if is_long else timedelta(0))
     values = {"swept_at": sweep.now, "since": sweep.since}
     statement = insert(SweepRow).values(name=name, **values)
     session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))

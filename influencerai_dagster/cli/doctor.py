@@ -20,9 +20,11 @@ from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.cli.common import console, store
 from influencerai_dagster.cli.doctor_backups import backups, programs
+from influencerai_dagster.domain.object_paths import ACCESS_CHECKS_PREFIX
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.ffmpeg.program import find_program
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
+from influencerai_dagster.program_environment import program_environment
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.errors import translated_errors
@@ -94,8 +96,10 @@ def _s3() -> str:
 
 
 def _clock() -> str:
-    with translated_errors("head bucket", store().bucket, ""):
-        answer = store().client.head_bucket(Bucket=store().bucket)
+    with translated_errors("list", store().bucket, ""):
+        answer = store().client.list_objects_v2(
+            Bucket=store().bucket, Prefix=ACCESS_CHECKS_PREFIX, MaxKeys=1
+        )
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     if date is None:
         return "S3 tells no time to compare with"
@@ -144,7 +148,9 @@ def _kohya(settings: Settings) -> str:
 
 def _ffmpeg() -> str:
     program = find_program()
-    answer = subprocess.run([program, "-version"], capture_output=True, text=True, check=True)  # noqa: S603 - our own program
+    answer = subprocess.run(  # noqa: S603 - our own program
+        [program, "-version"], env=program_environment(), capture_output=True, text=True, check=True
+    )
     return " ".join(answer.stdout.split()[:3])
 
 

@@ -14,7 +14,13 @@ from influencerai_dagster.domain.subtitles import Cue
 from influencerai_dagster.engines.ffmpeg.frames import number_frames
 from influencerai_dagster.engines.ffmpeg.loudness import level_sound
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, measure, probe
-from influencerai_dagster.engines.ffmpeg.program import THREADS, TIMEOUT_SECONDS, run
+from influencerai_dagster.engines.ffmpeg.program import (
+    IMAGE_FORMATS,
+    THREADS,
+    TIMEOUT_SECONDS,
+    input_file,
+    run,
+)
 from influencerai_dagster.engines.ffmpeg.subtitles import subtitles_filter
 
 Fit = Literal["blur", "crop"]
@@ -64,10 +70,10 @@ def frames_to_mp4(
     """
     with tempfile.TemporaryDirectory(prefix="frames-") as folder:
         num_frames, suffix = number_frames(frames, Path(folder))
-        first = probe(Path(folder) / f"{0:06}{suffix}", program=program)
+        first = probe(Path(folder) / f"{0:06}{suffix}", IMAGE_FORMATS, program=program)
         pattern = f"{folder.replace('%', '%%')}/%06d{suffix}"
         _encode(
-            ["-framerate", f"{input_fps:g}", "-i", f"file:{pattern}"],
+            ["-framerate", f"{input_fps:g}", *input_file(pattern, IMAGE_FORMATS)],
             first,
             seconds=num_frames / input_fps if seconds is None else seconds,
             video_format=video_format,
@@ -94,7 +100,7 @@ def clip_to_mp4(
     program: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> None:
-    """Make an MP4 of any clip that ffmpeg reads; its sound comes at −16 LUFS.
+    """Make an MP4 of an MP4, MOV or WebM clip; its sound comes at −16 LUFS.
 
     Arguments and errors are those of `frames_to_mp4`; without `seconds` the MP4 is as long as the
     clip.
@@ -102,11 +108,11 @@ def clip_to_mp4(
     found = measure(clip, program=program)
     length = found.facts.duration_seconds if seconds is None else seconds
     with tempfile.TemporaryDirectory(prefix="sound-") as folder:
-        source = ["-i", f"file:{clip}"]
+        source = input_file(clip)
         if found.has_audio:
             sound = Path(folder) / "sound.m4a"
             level_sound(clip, sound, seconds=length, program=program)
-            source += ["-i", f"file:{sound}", "-map", "1:a:0"]
+            source += [*input_file(sound), "-map", "1:a:0"]
         _encode(
             source,
             found.facts,
@@ -124,7 +130,7 @@ def clip_to_mp4(
 
 def poster_frame(path: Path, output: Path, *, program: str | None = None) -> None:
     """Write the first frame of a video as an image; the ending of `output` names its format."""
-    arguments = ["-loglevel", "error", "-xerror", "-i", f"file:{path}"]
+    arguments = ["-loglevel", "error", "-xerror", *input_file(path)]
     arguments += ["-map", "0:v:0", "-frames:v", "1", "-update", "1", f"file:{output}"]
     run(arguments, f"poster frame of {path.name}", program=program)
 

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from influencerai_dagster.domain.platforms import LOUDNESS_LUFS
-from influencerai_dagster.engines.ffmpeg.program import run
+from influencerai_dagster.engines.ffmpeg.program import input_file, run
 
 _SILENCE_LUFS = -70.0
 """What ebur128 says of silence, and of less than 0.4 s of anything."""
@@ -32,7 +32,7 @@ def measure_loudness(path: Path, *, program: str | None = None) -> float | None:
     Raises:
         PermanentError: there is no sound, or it does not decode.
     """
-    arguments = ["-xerror", "-i", f"file:{path}", "-map", "0:a:0", "-vn"]
+    arguments = ["-xerror", *input_file(path), "-map", "0:a:0", "-vn"]
     arguments += ["-af", "ebur128=framelog=quiet", "-f", "null", "-"]
     log = run(arguments, f"loudness of {path.name}", program=program).log
     found = _INTEGRATED.findall(log)
@@ -76,7 +76,17 @@ def _encode_sound(
         "aresample=48000,aformat=sample_fmts=flt:channel_layouts=stereo,"
         f"volume={gain_db:.2f}dB,alimiter=limit={_PEAK:.4f}:level=disabled"
     )
-    arguments = ["-loglevel", "error", "-xerror", "-i", f"file:{source}", "-map", "0:a:0", "-vn"]
-    arguments += ["-af", chain, "-t", f"{seconds:.6f}", "-map_metadata", "-1"]
+    arguments = ["-loglevel", "error", "-xerror", *input_file(source)]
+    arguments += [
+        "-map",
+        "0:a:0",
+        "-vn",
+        "-af",
+        chain,
+        "-t",
+        f"{seconds:.6f}",
+        "-map_metadata",
+        "-1",
+    ]
     arguments += ["-c:a", "aac", "-b:a", "128k", "-f", "ipod", f"file:{output}"]
     run(arguments, f"sound of {source.name}", program=program)

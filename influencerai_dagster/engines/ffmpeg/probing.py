@@ -13,7 +13,7 @@ from influencerai_dagster.domain.base import Value
 from influencerai_dagster.domain.platforms import LOUDNESS_LUFS, LOUDNESS_TOLERANCE_LU
 from influencerai_dagster.domain.sampling import VideoFormat
 from influencerai_dagster.engines.ffmpeg.loudness import has_audio, measure_loudness
-from influencerai_dagster.engines.ffmpeg.program import run
+from influencerai_dagster.engines.ffmpeg.program import VIDEO_FORMATS, input_file, run
 from influencerai_dagster.errors import PermanentError
 
 _STREAM = re.compile(
@@ -57,23 +57,28 @@ class Measured:
     has_audio: bool
 
 
-def probe(path: Path, *, program: str | None = None) -> VideoFacts:
+def probe(path: Path, formats: str = VIDEO_FORMATS, *, program: str | None = None) -> VideoFacts:
     """Decode picture and sound of a file to their end, and measure them.
 
+    Args:
+        path: the file.
+        formats: ffmpeg's names of the containers that it may be.
+        program: path of ffmpeg; None takes that of imageio-ffmpeg.
+
     Raises:
-        PermanentError: no such file, no video in it, or it does not decode to its end.
+        PermanentError: no such file, another format, no video in it, or it does not decode to its
+            end.
     """
-    found = measure(path, program=program)
+    found = measure(path, formats, program=program)
     if not found.has_audio:
         return found.facts
     loudness = measure_loudness(path, program=program)
     return found.facts.model_copy(update={"loudness_lufs": loudness})
 
 
-def measure(path: Path, *, program: str | None = None) -> Measured:
+def measure(path: Path, formats: str = VIDEO_FORMATS, *, program: str | None = None) -> Measured:
     """Decode the first video stream of a file, every frame of it; errors are those of `probe`."""
-    # "file:" keeps a name from being read as a protocol.
-    source = ["-xerror", "-err_detect", "explode", "-i", f"file:{path}", "-map", "0:v:0"]
+    source = ["-xerror", "-err_detect", "explode", *input_file(path, formats), "-map", "0:v:0"]
     outcome = run([*source, "-f", "null", "-"], f"probe of {path.name}", program=program)
     found = _STREAM.search(outcome.log)
     if found is None or outcome.num_frames == 0:

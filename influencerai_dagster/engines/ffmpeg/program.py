@@ -4,11 +4,13 @@ The program comes with imageio-ffmpeg unless a path is given. What it is asked t
 encoding.py and probing.py.
 """
 
+import re
 import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from influencerai_dagster.errors import (
@@ -17,10 +19,15 @@ from influencerai_dagster.errors import (
     PermanentError,
     TransientError,
 )
+from influencerai_dagster.program_environment import program_environment
 
 THREADS = 2
+VIDEO_FORMATS = "mov,matroska"
+IMAGE_FORMATS = "image2,png_pipe,jpeg_pipe,webp_pipe"
 TIMEOUT_SECONDS = 600.0
 _LOG_BYTES = 64 * 1024
+_NAMES_OF_FORMATS = {VIDEO_FORMATS: "MP4, MOV or WebM", IMAGE_FORMATS: "PNG, JPEG or WEBP"}
+_OTHER_FORMAT = re.compile("Format not on whitelist '(.*)'")
 # What ffmpeg ends with after it has told the cause.
 _EMPTY_LINES = ("Conversion failed!", "Exiting normally", "Error opening output files")
 
@@ -54,6 +61,20 @@ def find_program() -> str:
         raise PermanentError(f"no ffmpeg was found: {error}; install imageio-ffmpeg") from error
 
 
+def input_file(path: Path | str, formats: str = VIDEO_FORMATS) -> list[str]:
+    """Return the arguments that open a file of foreign bytes, and no other file through it.
+
+    ffmpeg goes by the content of a file, not by its name: a DASH or HLS playlist, a concat script
+    or an SDP named clip.mp4 would make it read other files of this machine.
+
+    Args:
+        path: the file, or the pattern of numbered images.
+        formats: ffmpeg's names of the containers that it may be.
+    """
+    # "file:" keeps a name from being read as a protocol.
+    return ["-format_whitelist", formats, "-protocol_whitelist", "file", "-i", f"file:{path}"]
+
+
 def run(
     arguments: Sequence[str],
     what: str,
@@ -83,6 +104,7 @@ def run(
         try:
             process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell
                 command,
+                env=program_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log_file,
@@ -137,6 +159,13 @@ def _failure(
     telling = [line for line in lines if not line.startswith(_EMPTY_LINES)] or ["(it said nothing)"]
     if "No space left on device" in log:
         return InsufficientStorageError(f"{what}: the disk is full; free space and try again")
+    other = _OTHER_FORMAT.search(log)
+    if other is not None:
+        named = _NAMES_OF_FORMATS.get(other[1], other[1])
+        return PermanentError(
+            f"{what}: its content is no {named} file, whatever its name says. Let the workflow "
+            "save one."
+        )
     if passed_timeout_seconds is not None:
         return TransientError(f"{what}: ffmpeg was stopped after {passed_timeout_seconds:g} s")
     if return_code < 0:

@@ -1,8 +1,8 @@
 """Sweeps that end silent workers and runs, and the time in which nobody could be heard.
 
-A worker that cannot write to PostgreSQL is silent and not dead. A sweep writes too, so it knows: the
-time that it missed itself is held against nobody. That covers a server that was down, read-only or
-replaced, a machine that slept, and a daemon or code server that was frozen.
+A worker that cannot write to PostgreSQL is silent and not dead. A sweep writes too, so it knows:
+the time that it missed itself is held against nobody. That covers a server that was down, read-only
+or replaced, a machine that slept, and a daemon or code server that was frozen.
 """
 
 from dataclasses import dataclass

@@ -156,7 +156,8 @@ def test_postgresqls_code_tells_whether_a_failure_passes(
         session.execute(text(raises))
 
 
-def test_after_a_failover_no_connection_of_before_is_used(engine: Engine, connect: Connect) -> None:
+@pytest.mark.usefixtures("engine")
+def test_after_a_failover_no_connection_of_before_is_used(connect: Connect) -> None:
     own = connect()
     with transaction(own) as session, transaction(own) as another:
         before = {one.scalar(text("SELECT pg_backend_pid()")) for one in (session, another)}

@@ -19,9 +19,9 @@ from influencerai_dagster.errors import InfluencerAIError, PermanentError, Trans
 _CONNECT_TIMEOUT_SECONDS = 10
 _IDLE_IN_TRANSACTION_MS = 60_000
 
-# Which errors pass, by PostgreSQL's code (SQLSTATE, appendix A of its documentation): a class of two
-# characters, or a whole code. psycopg2's classes do not tell: a server that is read-only for a
-# moment and a bad value are both its InternalError or DataError.
+# Which errors pass, by PostgreSQL's code (SQLSTATE, appendix A of its documentation): a class of
+# two characters, or a whole code. psycopg2's classes do not tell: to it a server that is read-only
+# for a moment is an InternalError, as is damaged data.
 _PASSES = (
     *("08", "40", "53", "57", "58"),  # connection, undone, no resources, ended by an operator, I/O
     "25006",  # read-only: a standby, or a primary that is being replaced

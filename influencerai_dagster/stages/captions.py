@@ -17,10 +17,10 @@ from influencerai_dagster.domain.manifests.captions import (
     Caption,
     CaptionsManifest,
     CaptionSource,
-    RefusedImage,
 )
 from influencerai_dagster.domain.manifests.dataset import DatasetImage, DatasetManifest
 from influencerai_dagster.domain.plain_text import text_problem
+from influencerai_dagster.domain.refused_images import RefusedImage
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.images import normalised_image
 from influencerai_dagster.stages.datasets import copy_name, read_caption, read_image

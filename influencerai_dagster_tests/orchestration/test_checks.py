@@ -16,12 +16,12 @@ from influencerai_dagster.domain.manifests.captions import (
     Caption,
     CaptionsManifest,
     CaptionSource,
-    RefusedImage,
 )
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest, RejectedUpload, Rights
 from influencerai_dagster.domain.manifests.loras import LoraSample, LoraSamplesManifest
 from influencerai_dagster.domain.manifests.outputs import DayManifest, StoredFile
 from influencerai_dagster.domain.quality import RejectReason
+from influencerai_dagster.domain.refused_images import RefusedImage
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.orchestration.checks.captions import (
     captioner_refused_no_image,

@@ -15,10 +15,10 @@ from influencerai_dagster.domain.manifests.captions import (
     Caption,
     CaptionsManifest,
     CaptionSource,
-    RefusedImage,
 )
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest
 from influencerai_dagster.domain.plain_text import text_problem
+from influencerai_dagster.domain.refused_images import RefusedImage
 from influencerai_dagster.engines.kohya.captioners import BlipCaptioner
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.simulators import sd_scripts

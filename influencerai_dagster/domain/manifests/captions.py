@@ -9,6 +9,7 @@ from influencerai_dagster.domain.base import Value
 from influencerai_dagster.domain.fingerprints import fingerprint
 from influencerai_dagster.domain.keys import DatasetKey
 from influencerai_dagster.domain.object_paths import captions_manifest_key
+from influencerai_dagster.domain.refused_images import RefusedImage
 
 MAX_CAPTION_LENGTH = 1000
 
@@ -31,15 +32,12 @@ class Caption(Value):
     source: CaptionSource
 
 
-class RefusedImage(Value):
-    """An image that the captioner does not describe, and why; it has the class caption."""
-
-    file_name: str
-    why: str
-
-
 class CaptionsManifest(Value):
-    """Captions of one dataset version; `version` is the content hash of all other fields."""
+    """Captions of one dataset version; `version` is the content hash of all other fields.
+
+    Attributes:
+        refused: images that the captioner does not describe; they have the class caption.
+    """
 
     tenant: str
     dataset: str

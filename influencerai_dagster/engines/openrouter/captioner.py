@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from influencerai_dagster.domain.fingerprints import sha256_hex
-from influencerai_dagster.domain.manifests.captions import RefusedImage
+from influencerai_dagster.domain.refused_images import RefusedImage
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient, image_message
 from influencerai_dagster.engines.openrouter.failures import RefusedInputError
 

@@ -12,7 +12,8 @@ from influencerai_dagster.catalog.migrate import upgrade
 from influencerai_dagster.cli.common import console, engine, settings, store
 from influencerai_dagster.cli.doctor import run_checks
 from influencerai_dagster.local.demo import Demo, StageResult
-from influencerai_dagster.local.stack import PROJECT_DIR, Stack, run_stack
+from influencerai_dagster.local.samples import BELLA_DIR
+from influencerai_dagster.local.stack import Stack, run_stack
 from influencerai_dagster.settings import Settings, load_settings
 
 _DEMO_PATIENCE = {"dataset_settle_seconds": "2", "generation_linger_seconds": "2"}
@@ -46,7 +47,7 @@ def demo(
                 engine=engine(),
                 store=store(),
                 dagster=dagster,
-                samples=PROJECT_DIR / "data" / "samples" / "bella",
+                samples=BELLA_DIR,
                 announce=console.print,
                 show=status.update,
             ).run()

@@ -158,7 +158,7 @@ def _private_copy(store: ObjectStore, recipe: Recipe, image_dir: Path) -> None:
     """Write every image and its caption into a folder that only this training uses."""
     image_dir.mkdir()
     texts = {caption.file_name: caption.text for caption in recipe.captions.captions}
-    missing = [image.file_name for image in recipe.dataset.images if image.file_name not in texts]
+    missing = [image.file_name for image in recipe.images if image.file_name not in texts]
     if missing:
         raise PermanentError(
             f"{len(missing)} images of {recipe.dataset.key} have no caption, the first is "
@@ -170,7 +170,7 @@ def _private_copy(store: ObjectStore, recipe: Recipe, image_dir: Path) -> None:
         path.write_bytes(normalised_image(read_image(store, item[1])))
         path.with_suffix(".txt").write_text(texts[item[1].file_name] + "\n", encoding="utf-8")
 
-    for _ in store.map(copy, list(enumerate(recipe.dataset.images, start=1))):
+    for _ in store.map(copy, list(enumerate(recipe.images, start=1))):
         pass
 
 

@@ -1,4 +1,4 @@
-"""Draws the sample photos of Bella anew: `python -m influencerai_dagster.local.samples.draw [folder]`.
+"""Draws the sample photos of Bella: `python -m influencerai_dagster.local.samples.draw [folder]`.
 
 What each picture shows is in scenes.toml, how she is drawn in figure.py and head.py; here are the
 places and the files. All is drawn at three times the size and reduced, so that edges are smooth.

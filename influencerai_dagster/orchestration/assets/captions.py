@@ -42,7 +42,7 @@ def captions(
         key = DatasetKey.parse(context.partition_key)
         with transaction(catalog.engine) as session:
             influencer = influencer_of_dataset(session, key.tenant, key.dataset)
-        answers = captioner.kept_answers(catalog.engine, key.tenant, context.run_id)
+        answers = captioner.kept_answers(catalog.engine, key.tenant, context.run.run_id)
         program, source = captioner.captioner(answers)
         if influencer is None:
             context.log.warning(

@@ -102,6 +102,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             ),
             lora_dir=str(settings.comfyui_lora_dir or ""),
             timeout_seconds=settings.comfyui_timeout_seconds,
+            tenant_nodes=list(settings.comfyui_tenant_nodes),
         ),
         "kohya": KohyaResource(
             sd_scripts_dir=str(settings.kohya_dir or ""),

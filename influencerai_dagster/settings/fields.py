@@ -59,6 +59,12 @@ def _parse_urls(value: Any) -> Any:  # noqa: ANN401 - as above
     return urls
 
 
+def _parse_node_classes(value: Any) -> Any:  # noqa: ANN401 - as above
+    if not isinstance(value, str):
+        return value
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
 def _check_database_url(value: str) -> str:
     _DATABASE_URL.validate_python(value)
     return value
@@ -77,6 +83,7 @@ DurationOrZero = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=
 Duration = Annotated[DurationOrZero, Field(gt=timedelta(0))]
 FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 UrlList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_urls)]
+NodeClasses = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_node_classes)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PositiveInt = Annotated[int, Field(ge=1)]
 DatabaseUrl = Annotated[str, BeforeValidator(_check_database_url)]

@@ -19,6 +19,7 @@ from influencerai_dagster.settings.fields import (
     Duration,
     DurationOrZero,
     FiniteFloat,
+    NodeClasses,
     Port,
     PositiveInt,
     SizeBytes,
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
     comfyui_url: UrlList = ("http://127.0.0.1:8188",)
     comfyui_timeout: PositiveInt = 300_000
     comfyui_lora_dir: Path | None = None
+    comfyui_tenant_nodes: NodeClasses = ()
 
     # kohya sd-scripts
     kohya_dir: Path | None = None

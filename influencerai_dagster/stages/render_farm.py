@@ -50,6 +50,7 @@ class RenderFarm:
     Attributes:
         lora_dir: ComfyUI's models/loras folder, shared with this process.
         timeout_seconds: how long one render may take, without the time in a server's queue.
+        tenant_nodes: COMFYUI_TENANT_NODES, classes that tenants' own workflows may use.
         stopping: set when this process should wait for nothing any more.
         renders: by job, for the one render that each has at a time.
         stopped: jobs that were interrupted and must begin no further render.
@@ -58,6 +59,7 @@ class RenderFarm:
     fleet: Fleet
     lora_dir: Path | None
     timeout_seconds: float
+    tenant_nodes: frozenset[str] = frozenset()
     stopping: threading.Event = field(default_factory=threading.Event)
     renders: dict[UUID, LiveRender] = field(default_factory=dict)
     stopped: set[UUID] = field(default_factory=set)
@@ -70,9 +72,13 @@ class RenderFarm:
         """
         spent = self.used_seconds(job_id)
         render = self.renders[job_id] = LiveRender(url, prompt_id, spent)
+        self.check_wanted(job_id)
+        return render
+
+    def check_wanted(self, job_id: UUID) -> None:
+        """Give up a job that was stopped while it was prepared; raises TransientError."""
         if job_id in self.stopped:
             raise TransientError(f"job {job_id} was stopped before its next render began")
-        return render
 
     def end(self, job_id: UUID) -> None:
         """Forget a job that this process works on no more."""

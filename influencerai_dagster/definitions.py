@@ -29,6 +29,7 @@ from influencerai_dagster.orchestration.checks.captions import every_image_has_a
 from influencerai_dagster.orchestration.checks.datasets import (
     dataset_has_images,
     dataset_rights_check,
+    every_image_can_be_trained,
 )
 from influencerai_dagster.orchestration.checks.loras import (
     lora_changes_the_picture,
@@ -71,7 +72,7 @@ from influencerai_dagster.orchestration.sensors.dataset_uploads import dataset_u
 from influencerai_dagster.orchestration.sensors.pending_jobs import pending_jobs_sensor
 from influencerai_dagster.orchestration.sensors.stale_runs import stale_runs_sensor
 from influencerai_dagster.orchestration.sensors.storage_pauses import storage_pause_sensor
-from influencerai_dagster.settings import Settings, load_settings
+from influencerai_dagster.settings import Settings, for_dagster, load_settings
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "comfyui": ComfyUIResource(
             urls=(
                 dg.EnvVar("COMFYUI_URL")
-                if any("@" in url for url in settings.comfyui_url)  # with a password
+                if any(set("@?") & set(url) for url in settings.comfyui_url)  # password, token
                 else ",".join(settings.comfyui_url)
             ),
             lora_dir=str(settings.comfyui_lora_dir or ""),
@@ -111,6 +112,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             training_dir=str(settings.training_dir),
             tokenizer_cache_dir=str(settings.kohya_tokenizer_cache_dir or ""),
             is_gpu_shared=settings.gpu_shared,
+            extra_variables=",".join(settings.kohya_extra_variables),
         ),
         "captioner": _captioner(settings, kohya_python),
         "database_backups": _database_backups(settings),
@@ -155,6 +157,7 @@ def _captioner(settings: Settings, kohya_python: str) -> CaptionerResource:
         kohya_dir=str(settings.kohya_dir or ""),
         kohya_python=kohya_python,
         work_dir=str(settings.training_dir / "captions"),
+        extra_variables=",".join(settings.kohya_extra_variables),
     )
 
 
@@ -215,6 +218,7 @@ def build_definitions(
         ],
         asset_checks=[
             dataset_has_images,
+            every_image_can_be_trained,
             dataset_rights_check(is_blocking=settings.dataset_rights == "block"),
             every_image_has_a_caption,
             lora_weights_are_stored,
@@ -249,4 +253,4 @@ def build_definitions(
     )
 
 
-defs = build_definitions(load_settings())
+defs = build_definitions(for_dagster(load_settings()))

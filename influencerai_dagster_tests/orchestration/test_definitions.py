@@ -38,6 +38,7 @@ ASSETS = {
 CHECKS = {
     "dataset:dataset_has_images": True,
     "dataset:dataset_rights_are_recorded": False,
+    "dataset:every_image_can_be_trained": False,
     "captions:every_image_has_a_caption": True,
     "lora_weights:lora_weights_are_stored": True,
     "lora_samples:lora_changes_the_picture": False,

@@ -99,7 +99,7 @@ def test_a_server_that_is_away_is_a_passing_failure() -> None:
             f"postgresql://user:hidden-word@127.0.0.1:{nobody.getsockname()[1]}/catalog"
         )
         with (
-            pytest.raises(TransientError, match="PostgreSQL did not") as caught,
+            pytest.raises(TransientError, match="PostgreSQL cannot be reached") as caught,
             transaction(engine) as session,
         ):
             list_tenants(session)
@@ -159,6 +159,53 @@ def test_an_idle_connection_that_broke_is_replaced_unseen(engine: Engine, connec
         session.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
     with transaction(own) as session:
         assert list_tenants(session)
+
+
+@pytest.mark.parametrize(
+    ("code", "error_class"),
+    [
+        ("08006", TransientError),
+        ("25006", TransientError),
+        ("40001", TransientError),
+        ("53300", TransientError),
+        ("57014", TransientError),
+        ("57P01", TransientError),
+        ("57P03", TransientError),
+        ("XX000", TransientError),
+        ("57P04", PermanentError),
+        ("22023", PermanentError),
+        ("23514", PermanentError),
+        ("42501", PermanentError),
+        ("XX001", PermanentError),
+    ],
+)
+def test_postgresqls_code_tells_whether_a_failure_passes(
+    engine: Engine, code: str, error_class: type[InfluencerAIError]
+) -> None:
+    raises = f"DO $$ BEGIN RAISE EXCEPTION 'for a test' USING ERRCODE = '{code}'; END $$"
+    with (
+        pytest.raises(error_class, match="for a test"),
+        transaction(engine) as session,
+    ):
+        session.execute(text(raises))
+
+
+@pytest.mark.usefixtures("engine")
+def test_after_a_failover_no_connection_of_before_is_used(connect: Connect) -> None:
+    own = connect()
+    with transaction(own) as session, transaction(own) as another:
+        before = {one.scalar(text("SELECT pg_backend_pid()")) for one in (session, another)}
+        for one in (session, another):
+            one.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
+    with (
+        pytest.raises(TransientError, match="read-only transaction"),
+        transaction(own) as session,
+    ):
+        add_tenant(session, "third")
+    with transaction(own) as session, transaction(own) as another:
+        after = {one.scalar(text("SELECT pg_backend_pid()")) for one in (session, another)}
+        add_tenant(session, "third")
+    assert not before & after
 
 
 def test_a_deadlock_is_a_passing_failure_of_one_side(engine: Engine) -> None:

@@ -1,7 +1,7 @@
 """The environment of the programs that we start: an allow-list of variables, in this one place.
 
 A program gets what any program needs, the groups that its caller names, and nothing else; its
-caller adds the secrets that this one program uses. Settings are read in settings.py, not here.
+caller adds the secrets that this one program uses. Settings are read in settings/, not here.
 """
 
 import os

@@ -22,6 +22,7 @@ from influencerai_dagster.orchestration.metadata import (
     table,
 )
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
+from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
@@ -61,7 +62,7 @@ def dataset(
                 context.log.info(f"{done} of {total} uploads read")
 
         store = object_store.store
-        manifest = scan_dataset(store, key, studio.dataset_rules(), report)
+        manifest = scan_dataset(store, key, studio.dataset_rules(), optional(report))
         publish_dataset(store, manifest)
         with transaction(catalog.engine) as session:
             record_dataset(session, manifest)

@@ -25,6 +25,7 @@ from influencerai_dagster.media.plots import loss_curve_png
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata, picture
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
+from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource, KohyaResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
@@ -88,8 +89,8 @@ def train_lora(
                     trainer,
                     recipe,
                     sample_prompts=(f"{captions.trigger_phrase}, portrait photo",),
-                    on_step=progress.step,
-                    on_sample=progress.sample,
+                    on_step=optional(progress.step),
+                    on_sample=optional(progress.sample),
                 )
         return dg.Output(
             manifest,
@@ -107,11 +108,12 @@ def render_lora_samples(
 ) -> dg.Output[LoraSamplesManifest]:
     """Render the fixed sample prompts with a LoRA at several strengths."""
     with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
+        say = optional(context.log.info)
         manifest, sheet = render_samples(
             object_store.store,
             comfyui.farm(),
             lora_weights,
-            lambda done, total: context.log.info(f"{done} of {total} sample pictures rendered"),
+            lambda done, total: say(f"{done} of {total} sample pictures rendered"),
         )
         return dg.Output(
             manifest,
@@ -138,7 +140,9 @@ def _shared_gpu(
         return
     with catalog.doing(f"{TRAINING_ON_SHARED_GPU}{key}"):
         free_comfyui_memory(
-            comfyui.addresses, wait_seconds=comfyui.timeout_seconds, report=context.log.info
+            comfyui.addresses,
+            wait_seconds=comfyui.timeout_seconds,
+            report=optional(context.log.info),
         )
         yield
 

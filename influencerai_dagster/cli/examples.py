@@ -46,6 +46,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "jobs cancel 92ff33aa-68e1-4f63-9292-afaff94898db --tenant demo",
         "jobs cancel --all --tenant demo --day 2026-11-23",
     ),
+    "jobs retry": (
+        "jobs retry 92ff33aa-68e1-4f63-9292-afaff94898db --tenant demo",
+        "jobs retry --day 2026-11-23 --tenant demo",
+    ),
+    "jobs download": (
+        "jobs download 92ff33aa-68e1-4f63-9292-afaff94898db --tenant demo",
+        "jobs download --day 2026-11-23 --tenant demo --to images-of-monday.zip",
+    ),
     "jobs watch": ("jobs watch", "jobs watch --tenant demo --once"),
     "retention report": ("retention report",),
     "retention days": ("retention days 30 --tenant acme",),

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-from sqlalchemy import text
 
 from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.catalog import migrate
@@ -28,7 +27,6 @@ from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.errors import translated_errors
 
-MIN_POSTGRESQL = 15
 MAX_CLOCK_SKEW_SECONDS = 60
 """S3 refuses a request that is signed 15 minutes off; a minute shows that nobody sets the clock."""
 _TRAINERS = ("train_network.py", "sdxl_train_network.py", "flux_train_network.py")
@@ -74,10 +72,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
 
 def _server_version(url: str) -> str:
     with transaction(create_catalog_engine(url)) as session:
-        version = str(session.execute(text("SHOW server_version")).scalar_one())
-    if int(version.split(".", maxsplit=1)[0]) < MIN_POSTGRESQL:
-        raise PermanentError(f"PostgreSQL {version} is too old: use {MIN_POSTGRESQL} or newer")
-    return f"PostgreSQL {version}"
+        return f"PostgreSQL {migrate.check_database(session.connection())}"
 
 
 def _catalog(url: str) -> str:

@@ -13,7 +13,8 @@ from influencerai_dagster.cli.common import console, engine, server_settings, st
 from influencerai_dagster.cli.doctor import run_checks
 from influencerai_dagster.cli.output import JsonOption
 from influencerai_dagster.local.demo import Demo, StageResult
-from influencerai_dagster.local.stack import PROJECT_DIR, Stack, run_stack
+from influencerai_dagster.local.samples import BELLA_DIR
+from influencerai_dagster.local.stack import Stack, run_stack
 from influencerai_dagster.settings import Settings, load_settings
 
 _DEMO_PATIENCE = {"dataset_settle_seconds": "2", "generation_linger_seconds": "2"}
@@ -47,7 +48,7 @@ def demo(
                 engine=engine(),
                 store=store(),
                 dagster=dagster,
-                samples=PROJECT_DIR / "data" / "samples" / "bella",
+                samples=BELLA_DIR,
                 announce=console.print,
                 show=status.update,
             ).run()

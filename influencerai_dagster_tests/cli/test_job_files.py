@@ -132,7 +132,7 @@ def test_a_file_that_is_there_is_never_overwritten(jobs: CommandLine, tmp_path: 
 def test_files_are_saved_as_one_zip_that_replaces_none(jobs: CommandLine, tmp_path: Path) -> None:
     job = completed_job(jobs, b"image")
     command = ("jobs", "download", str(job.id), "--tenant", "demo", "--to", tmp_path / "all.zip")
-    found = json.loads(jobs(*command, "--json").text)
+    found = json.loads(jobs(*command, "--json").out)
     assert found["num_files"] == 1
     with zipfile.ZipFile(tmp_path / "all.zip") as archive:
         assert archive.read(f"{job.id}.png") == b"image"

@@ -39,6 +39,9 @@ create_slot = auto
 compression = gzip
 retention_policy = RECOVERY WINDOW OF {retention_days} DAYS
 wal_retention_policy = main
+; A backup never removes WAL. Else one whose id sorts before all others, because ids were local time
+; or the clock was set back, is "the first backup", and what came before it is removed.
+worm_mode = on
 immediate_checkpoint = true
 parallel_jobs = 2
 """
@@ -55,16 +58,28 @@ def config_text(
 ) -> str:
     """Return a configuration of one server."""
     text = _CONFIG.format(
-        user=_user_name(),
-        home=home,
+        user=_quoted(_user_name()),
+        home=_quoted(home),
         name=name,
-        conninfo=conninfo.replace("%", "%%"),  # configparser's own sign
+        conninfo=_quoted(conninfo),
         slot_name=slot_name,
         retention_days=retention_days,
     )
     if postgres_bin_dir is not None:
-        text += f"path_prefix = {postgres_bin_dir.resolve()}\n"
+        text += f"path_prefix = {_quoted(postgres_bin_dir.resolve())}\n"
     return text
+
+
+def _quoted(value: str | Path) -> str:
+    """Return a value as Barman reads it: through configparser, whose own sign is %, and twice."""
+    text = str(value)
+    if any(character < " " for character in text):
+        raise PermanentError(
+            f"{text.splitlines()[0]}… has a line end or another control character, with which "
+            "Barman cannot be configured: choose another BACKUP_HOME or BACKUP_POSTGRES_BIN_DIR, "
+            "or correct the database URL"
+        )
+    return text.replace("%", "%%%%")
 
 
 def read_backups(folder: Path) -> Iterator[BackupInfo]:

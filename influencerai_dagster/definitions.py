@@ -110,6 +110,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             training_dir=str(settings.training_dir),
             tokenizer_cache_dir=str(settings.kohya_tokenizer_cache_dir or ""),
             is_gpu_shared=settings.gpu_shared,
+            extra_variables=",".join(settings.kohya_extra_variables),
         ),
         "captioner": _captioner(settings, kohya_python),
         "database_backups": _database_backups(settings),
@@ -154,6 +155,7 @@ def _captioner(settings: Settings, kohya_python: str) -> CaptionerResource:
         kohya_dir=str(settings.kohya_dir or ""),
         kohya_python=kohya_python,
         work_dir=str(settings.training_dir / "captions"),
+        extra_variables=",".join(settings.kohya_extra_variables),
     )
 
 

@@ -24,6 +24,7 @@ from influencerai_dagster.domain.object_paths import ACCESS_CHECKS_PREFIX
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.ffmpeg.program import find_program
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
+from influencerai_dagster.program_environment import program_environment
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.errors import translated_errors
@@ -147,7 +148,9 @@ def _kohya(settings: Settings) -> str:
 
 def _ffmpeg() -> str:
     program = find_program()
-    answer = subprocess.run([program, "-version"], capture_output=True, text=True, check=True)  # noqa: S603 - our own program
+    answer = subprocess.run(  # noqa: S603 - our own program
+        [program, "-version"], env=program_environment(), capture_output=True, text=True, check=True
+    )
     return " ".join(answer.stdout.split()[:3])
 
 

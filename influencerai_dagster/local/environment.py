@@ -124,6 +124,8 @@ def stack_environment(settings: Settings) -> dict[str, str]:
         environment["KOHYA_DIR"] = str(Path(sd_scripts.__file__).parent)
         environment["KOHYA_PYTHON"] = sys.executable
         environment["KOHYA_MODELS_DIR"] = str(data_dir / "models")
+        passed = (*settings.kohya_extra_variables, "SIMULATOR_*")
+        environment["KOHYA_EXTRA_VARIABLES"] = ",".join(passed)
     return environment
 
 

@@ -59,6 +59,16 @@ def _parse_urls(value: Any) -> Any:  # noqa: ANN401 - as above
     return urls
 
 
+def _parse_names(value: Any) -> Any:  # noqa: ANN401 - as above
+    if not isinstance(value, str):
+        return value
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_]\w*\*?", name, re.ASCII):
+            raise ValueError(f'"{name}" is no name of a variable; use names like "WANDB_MODE,MY_*"')
+    return names
+
+
 def _check_database_url(value: str) -> str:
     _DATABASE_URL.validate_python(value)
     return value
@@ -76,6 +86,7 @@ SizeBytes = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 DurationOrZero = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
 Duration = Annotated[DurationOrZero, Field(gt=timedelta(0))]
 FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NameList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_names)]
 UrlList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_urls)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PositiveInt = Annotated[int, Field(ge=1)]

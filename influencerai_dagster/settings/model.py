@@ -19,6 +19,7 @@ from influencerai_dagster.settings.fields import (
     Duration,
     DurationOrZero,
     FiniteFloat,
+    NameList,
     Port,
     PositiveInt,
     SizeBytes,
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     kohya_python: Path | None = None
     kohya_models_dir: Path | None = None
     kohya_tokenizer_cache_dir: Path | None = None
+    kohya_extra_variables: NameList = ()
     training_dir: Path = Path("data/training")
     default_training_preset: str = "sd15-face"
     gpu_shared: bool = False

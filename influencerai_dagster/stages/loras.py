@@ -44,6 +44,7 @@ class Trainer:
     Attributes:
         models_dir: holds the base models, as `<file>` or `checkpoints/<file>`.
         training_dir: each training gets a folder of its own below it.
+        extra_variables: names of further variables of our environment that sd-scripts gets.
     """
 
     sd_scripts_dir: Path
@@ -51,6 +52,7 @@ class Trainer:
     models_dir: Path
     training_dir: Path
     tokenizer_cache_dir: Path | None = None
+    extra_variables: tuple[str, ...] = ()
 
 
 def find_trained(engine: Engine, recipe: Recipe, store: ObjectStore) -> LoraManifest | None:
@@ -139,6 +141,7 @@ def _training(
         output_name=work_dir.name,
         tokenizer_cache_dir=trainer.tokenizer_cache_dir,
         sample_prompts=sample_prompts,
+        extra_variables=trainer.extra_variables,
     )
     if recipe.config.base_model_family is not BaseModelFamily.FLUX:
         return training

@@ -103,6 +103,7 @@ def studio(
         python=Path(sys.executable),
         models_dir=models_dir,
         training_dir=tmp_path / "training",
+        extra_variables=("SIMULATOR_*",),
     )
     return Studio(engine, object_store, trainer, dataset, captions)
 

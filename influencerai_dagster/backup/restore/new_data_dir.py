@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 
 from influencerai_dagster.backup.restore.restored_server import as_user, open_way_to
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.program_environment import program_environment
 
 # The locale needs no package of the machine; a dump brings none.
 _OPTIONS = ("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale")
@@ -41,7 +42,14 @@ def make_data_dir(data_dir: Path, superuser_url: str, bin_dir: Path) -> None:
         command = [str(bin_dir / "initdb"), "-D", str(data_dir), f"--pwfile={password.name}"]
         command += ["-U", url.username or getpass.getuser(), *_OPTIONS]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, **user)  # noqa: S603 - PostgreSQL's own program
+            done = subprocess.run(  # noqa: S603 - PostgreSQL's own program
+                command,
+                env=program_environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+                **user,
+            )
         except FileNotFoundError:
             raise PermanentError(
                 f"The program initdb is not in {bin_dir}: set BACKUP_POSTGRES_BIN_DIR to the "

@@ -24,6 +24,7 @@ from sqlalchemy import URL, make_url
 
 from influencerai_dagster.backup.restore.recovery_settings import OVERRIDDEN
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.program_environment import program_environment
 
 LOCK = "postmaster.pid"
 """Of a data directory: its first line is a process, the fifth the folder of its socket."""
@@ -111,6 +112,7 @@ class RestoredServer:
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
                 [str(self.bin_dir / "postgres"), "-D", str(self.data_dir), *options],
+                env=program_environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -175,7 +177,8 @@ class RestoredServer:
             "-p",
             str(_PORT),
         ]
-        return subprocess.run(command, check=False).returncode == 0  # noqa: S603 - as above
+        done = subprocess.run(command, env=program_environment(), check=False)  # noqa: S603 - as above
+        return done.returncode == 0
 
     def log_text(self) -> str:
         """Return everything that the server has said."""

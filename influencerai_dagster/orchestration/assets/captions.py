@@ -11,7 +11,7 @@ from influencerai_dagster.domain.manifests.captions import CaptionsManifest
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, table
-from influencerai_dagster.orchestration.partitions import dataset_partitions
+from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import CaptionerResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
@@ -38,7 +38,7 @@ def captions(
     caption of the influencer. One partition is one dataset of one tenant. Rerun it after the
     influencer's trigger phrase or the captioner changed.
     """
-    with dagster_failures(context.retry_number):
+    with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
         key = DatasetKey.parse(context.partition_key)
         with transaction(catalog.engine) as session:
             influencer = influencer_of_dataset(session, key.tenant, key.dataset)

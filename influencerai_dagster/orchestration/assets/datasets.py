@@ -20,7 +20,7 @@ from influencerai_dagster.orchestration.metadata import (
     picture,
     table,
 )
-from influencerai_dagster.orchestration.partitions import dataset_partitions
+from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
@@ -50,7 +50,7 @@ def dataset(
     changed. One partition is one dataset of one tenant. Rerun it when uploads changed and the
     upload sensor is off.
     """
-    with dagster_failures(context.retry_number):
+    with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
         key = DatasetKey.parse(context.partition_key)
         with transaction(catalog.engine) as session:
             require_tenant(session, key.tenant)

@@ -24,6 +24,7 @@ from influencerai_dagster.media.contact_sheets import contact_sheet
 from influencerai_dagster.media.plots import loss_curve_png
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import Metadata, picture
+from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource, KohyaResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
@@ -65,7 +66,7 @@ def train_lora(
     studio: StudioResource,
 ) -> dg.Output[LoraManifest]:
     """Train a LoRA with kohya sd-scripts, unless this very recipe was trained before."""
-    with dagster_failures(context.retry_number):
+    with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
         key = DatasetKey.parse(context.partition_key)
         lora_config = _lora_config(config, key, catalog, studio)
         trainer = kohya.trainer()
@@ -103,7 +104,7 @@ def render_lora_samples(
     comfyui: ComfyUIResource,
 ) -> dg.Output[LoraSamplesManifest]:
     """Render the fixed sample prompts with a LoRA at several strengths."""
-    with dagster_failures(context.retry_number):
+    with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
         manifest, sheet = render_samples(
             object_store.store,
             comfyui.farm(),

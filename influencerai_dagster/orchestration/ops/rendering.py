@@ -17,6 +17,7 @@ from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.domain.manifests.outputs import DayManifest
 from influencerai_dagster.orchestration.failures import dagster_failures
+from influencerai_dagster.orchestration.partitions import content_day_partitions, kept_partition
 from influencerai_dagster.orchestration.pools import num_runs_waiting_for_pool
 from influencerai_dagster.orchestration.rendering_metadata import rendering_metadata
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
@@ -80,7 +81,7 @@ def _run(
     catalog: CatalogResource,
     studio: StudioResource,
 ) -> dg.Output[DayManifest]:
-    with dagster_failures(context.retry_number):
+    with dagster_failures(context.retry_number), kept_partition(context, content_day_partitions):
         day = DayKey.parse(context.partition_key)
         own_jobs = submit(
             catalog.engine,

@@ -54,6 +54,7 @@ class KohyaResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagste
 
     Attributes:
         is_gpu_shared: GPU_SHARED, ComfyUI has to give its memory back before a training.
+        extra_variables: KOHYA_EXTRA_VARIABLES, with commas.
     """
 
     sd_scripts_dir: str
@@ -62,6 +63,7 @@ class KohyaResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagste
     training_dir: str
     tokenizer_cache_dir: str
     is_gpu_shared: bool = False
+    extra_variables: str = ""
 
     def trainer(self) -> Trainer:
         """Return the installation as the stages take it; PermanentError names what is not set."""
@@ -79,6 +81,7 @@ class KohyaResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagste
             models_dir=Path(self.models_dir),
             training_dir=Path(self.training_dir),
             tokenizer_cache_dir=Path(cache) if cache else None,
+            extra_variables=_names(self.extra_variables),
         )
 
 
@@ -95,6 +98,7 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
     kohya_dir: str = ""
     kohya_python: str = ""
     work_dir: str = ""
+    extra_variables: str = ""
     openrouter_api_key: str = ""
     openrouter_base_url: str = ""
     openrouter_model: str = ""
@@ -122,18 +126,27 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
         if not self.kohya_dir:
             raise PermanentError(f"AUTO_CAPTIONER={self.kind} needs KOHYA_DIR; it is not set")
         sd_scripts_dir, python = Path(self.kohya_dir), Path(self.kohya_python)
-        work_dir = Path(self.work_dir)
+        work_dir, extra_variables = Path(self.work_dir), _names(self.extra_variables)
         if source == CaptionSource.BLIP:
-            blip = BlipCaptioner(sd_scripts_dir=sd_scripts_dir, python=python, work_dir=work_dir)
-            return blip, source
+            return BlipCaptioner(
+                sd_scripts_dir=sd_scripts_dir,
+                python=python,
+                work_dir=work_dir,
+                extra_variables=extra_variables,
+            ), source
         return Wd14Captioner(
             sd_scripts_dir=sd_scripts_dir,
             python=python,
             work_dir=work_dir,
             model_dir=work_dir / "wd14-model",
+            extra_variables=extra_variables,
         ), source
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
         """Close the connections to OpenRouter."""
         if self._client is not None:
             self._client.close()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()

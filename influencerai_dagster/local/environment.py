@@ -16,6 +16,7 @@ from pathlib import Path
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.simulators import sd_scripts
+from influencerai_dagster.program_environment import UTC
 from influencerai_dagster.settings import Settings, load_settings
 
 LOOPBACK = "127.0.0.1"
@@ -140,6 +141,7 @@ def child_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[
     return {
         **inherited,
         **stack_environment(settings),
+        **UTC,
         "PYTHONUNBUFFERED": "1",
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,

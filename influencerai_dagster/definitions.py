@@ -25,10 +25,14 @@ from influencerai_dagster.orchestration.checks.backups import (
     no_database_backup_is_too_old,
     wal_is_received,
 )
-from influencerai_dagster.orchestration.checks.captions import every_image_has_a_caption
+from influencerai_dagster.orchestration.checks.captions import (
+    captioner_refused_no_image,
+    every_image_has_a_caption,
+)
 from influencerai_dagster.orchestration.checks.datasets import (
     dataset_has_images,
     dataset_rights_check,
+    every_image_can_be_trained,
 )
 from influencerai_dagster.orchestration.checks.loras import (
     lora_changes_the_picture,
@@ -71,7 +75,7 @@ from influencerai_dagster.orchestration.sensors.dataset_uploads import dataset_u
 from influencerai_dagster.orchestration.sensors.pending_jobs import pending_jobs_sensor
 from influencerai_dagster.orchestration.sensors.stale_runs import stale_runs_sensor
 from influencerai_dagster.orchestration.sensors.storage_pauses import storage_pause_sensor
-from influencerai_dagster.settings import Settings, load_settings
+from influencerai_dagster.settings import Settings, for_dagster, load_settings
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:
@@ -97,11 +101,12 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "comfyui": ComfyUIResource(
             urls=(
                 dg.EnvVar("COMFYUI_URL")
-                if any("@" in url for url in settings.comfyui_url)  # with a password
+                if any(set("@?") & set(url) for url in settings.comfyui_url)  # password, token
                 else ",".join(settings.comfyui_url)
             ),
             lora_dir=str(settings.comfyui_lora_dir or ""),
             timeout_seconds=settings.comfyui_timeout_seconds,
+            tenant_nodes=list(settings.comfyui_tenant_nodes),
         ),
         "kohya": KohyaResource(
             sd_scripts_dir=str(settings.kohya_dir or ""),
@@ -128,6 +133,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "studio": StudioResource(
             max_upload_size_bytes=settings.max_upload_size,
             max_dataset_images=settings.max_dataset_images,
+            max_image_pixels=settings.max_image_pixels,
             min_image_side_px=settings.min_image_side_px,
             default_training_preset=settings.default_training_preset,
             generation_linger_seconds=settings.generation_linger_seconds,
@@ -216,8 +222,10 @@ def build_definitions(
         ],
         asset_checks=[
             dataset_has_images,
+            every_image_can_be_trained,
             dataset_rights_check(is_blocking=settings.dataset_rights == "block"),
             every_image_has_a_caption,
+            captioner_refused_no_image,
             lora_weights_are_stored,
             lora_changes_the_picture,
             outputs_stored_check("generated_images"),
@@ -250,4 +258,4 @@ def build_definitions(
     )
 
 
-defs = build_definitions(load_settings())
+defs = build_definitions(for_dagster(load_settings()))

@@ -5,16 +5,22 @@ program_environment.py. In development a file `.env` in the working directory is
 """
 
 from influencerai_dagster.settings.fields import parse_duration, parse_size
-from influencerai_dagster.settings.model import (
-    Settings,
+from influencerai_dagster.settings.loading import (
+    ENV_FILE,
+    as_variables,
     bypass_proxies_on_loopback,
+    for_dagster,
     load_settings,
     process_environment,
 )
+from influencerai_dagster.settings.model import Settings
 
 __all__ = [
+    "ENV_FILE",
     "Settings",
+    "as_variables",
     "bypass_proxies_on_loopback",
+    "for_dagster",
     "load_settings",
     "parse_duration",
     "parse_size",

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg2.extensions
 
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
+from influencerai_dagster.domain.database_urls import libpq_parameters
 from influencerai_dagster.domain.wal import DEFAULT_SEGMENT_BYTES
 from influencerai_dagster.errors import PermanentError
 
@@ -58,19 +59,19 @@ def config_text(
 ) -> str:
     """Return a configuration of one server."""
     text = _CONFIG.format(
-        user=_quoted(_user_name()),
-        home=_quoted(home),
+        user=_escaped(_user_name()),
+        home=_escaped(home),
         name=name,
-        conninfo=_quoted(conninfo),
+        conninfo=_escaped(conninfo),
         slot_name=slot_name,
         retention_days=retention_days,
     )
     if postgres_bin_dir is not None:
-        text += f"path_prefix = {_quoted(postgres_bin_dir.resolve())}\n"
+        text += f"path_prefix = {_escaped(postgres_bin_dir.resolve())}\n"
     return text
 
 
-def _quoted(value: str | Path) -> str:
+def _escaped(value: str | Path) -> str:
     """Return a value as Barman reads it: through configparser, whose own sign is %, and twice."""
     text = str(value)
     if any(character < " " for character in text):
@@ -99,7 +100,7 @@ def segment_bytes(folder: Path) -> int:
 
 def libpq_conninfo(url: str) -> tuple[str, dict[str, str]]:
     """Return a database URL as libpq's keywords and values, and its password as a variable."""
-    parts = psycopg2.extensions.parse_dsn(url.replace("postgresql+psycopg2://", "postgresql://", 1))
+    parts = libpq_parameters(url)
     password = parts.pop("password", None)
     conninfo: str = psycopg2.extensions.make_dsn(**parts)
     return conninfo, {} if password is None else {"PGPASSWORD": password}

@@ -11,6 +11,7 @@ from influencerai_dagster.backup.database.databases import TakenBackup, prune, t
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, WalLag
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, Metadata, table
+from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
 
 BACKUP_POOL = "database_backup"
@@ -64,7 +65,7 @@ def database_backup(
             backups,
             BackupKind.DUMP if database_backups.full_kind is BackupKind.DUMP else asked,
             unless_after=datetime.fromisoformat(config.asked_at) if config.asked_at else None,
-            say=context.log.info,
+            say=optional(context.log.info),
         )
         pruned = prune(backups, is_dry_run=False) if taken.backup else []
         lag = database_backups.wal_lag()

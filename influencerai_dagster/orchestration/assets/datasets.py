@@ -9,6 +9,7 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.domain.keys import DatasetKey
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest
+from influencerai_dagster.domain.training import bucket_size
 from influencerai_dagster.media.contact_sheets import contact_sheet
 from influencerai_dagster.media.plots import histogram_png
 from influencerai_dagster.orchestration.failures import dagster_failures
@@ -21,10 +22,11 @@ from influencerai_dagster.orchestration.metadata import (
     table,
 )
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
+from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
-from influencerai_dagster.stages.datasets import publish_dataset, scan_dataset
+from influencerai_dagster.stages.datasets import image_thumbnail, publish_dataset, scan_dataset
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _SHEET_IMAGES = 24
@@ -60,7 +62,7 @@ def dataset(
                 context.log.info(f"{done} of {total} uploads read")
 
         store = object_store.store
-        manifest = scan_dataset(store, key, studio.dataset_rules(), report)
+        manifest = scan_dataset(store, key, studio.dataset_rules(), optional(report))
         publish_dataset(store, manifest)
         with transaction(catalog.engine) as session:
             record_dataset(session, manifest)
@@ -73,19 +75,17 @@ def dataset(
 
 def _metadata(store: ObjectStore, manifest: DatasetManifest) -> Metadata:
     shown = manifest.images[:_SHEET_IMAGES]
-    facts: Metadata = {
-        "images": len(manifest.images),
+    facts: Metadata = {}
+    if manifest.rejected:
+        facts["rejects"] = table([item.model_dump(mode="json") for item in manifest.rejected])
+    facts |= {
         "rejected": len(manifest.rejected),
+        "images": len(manifest.images),
         "rights": manifest.rights.subject if manifest.rights else "not recorded",
-        "rejects": table([item.model_dump(mode="json") for item in manifest.rejected]),
     }
     if shown:
-        pictures = (
-            (image.file_name, data)
-            for image, data in zip(
-                shown, store.map(lambda image: store.get(image.object_key), shown), strict=True
-            )
-        )
+        thumbnails = store.map(lambda image: image_thumbnail(store, image, THUMB_PX), shown)
+        pictures = zip((image.file_name for image in shown), thumbnails, strict=True)
         sizes = Counter(_bucket(image.width_px, image.height_px) for image in manifest.images)
         facts["contact_sheet"] = picture(
             contact_sheet(pictures, SHEET_COLUMNS, THUMB_PX), "accepted images"
@@ -103,5 +103,5 @@ def _metadata(store: ObjectStore, manifest: DatasetManifest) -> Metadata:
 
 def _bucket(width_px: int, height_px: int) -> str:
     """Return the aspect-ratio bucket of 512² pixels that kohya would put such an image in."""
-    scale = (512 * 512 / (width_px * height_px)) ** 0.5
-    return f"{int(width_px * scale) // 64 * 64}×{int(height_px * scale) // 64 * 64}"
+    size = bucket_size(width_px, height_px, 512)
+    return "none" if size is None else "{}×{}".format(*size)

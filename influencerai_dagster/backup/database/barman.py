@@ -68,12 +68,12 @@ class BarmanServer(BarmanSettings):
         listed = self.list_backups()
         self._check_name_is_free(listed)
         before = {backup.backup_id for backup in listed}
-        parent = newest_whole(listed, BackupKind.FULL)
-        if kind is BackupKind.INCREMENTAL and parent is None:
-            raise PermanentError("There is no full backup for an incremental one to stand on")
-        is_incremental = kind is BackupKind.INCREMENTAL and parent is not None
-        # "latest-full" of Barman is the last by id.
-        options = ["--incremental", parent.backup_id] if is_incremental else []
+        options = []
+        if kind is BackupKind.INCREMENTAL:
+            parent = newest_whole(listed, BackupKind.FULL)  # Barman's "latest-full" is by name
+            if parent is None:
+                raise PermanentError("There is no full backup for an incremental one to stand on")
+            options = ["--incremental", parent.backup_id]
         try:
             answer = self._take(options)
             self.switch_wal()  # with it comes the last segment that the backup needs

@@ -1,7 +1,9 @@
 """What all commands share: settings, the two stores, and how our errors are shown."""
 
+import errno
 import sys
 from functools import cache
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -11,6 +13,7 @@ from typer.core import TyperGroup
 
 from influencerai_dagster.catalog.engine import create_catalog_engine
 from influencerai_dagster.errors import InfluencerAIError
+from influencerai_dagster.files import explained
 from influencerai_dagster.local.environment import running_stack_settings
 from influencerai_dagster.settings import Settings, bypass_proxies_on_loopback
 from influencerai_dagster.storage.client import make_s3_client
@@ -28,8 +31,16 @@ class OurErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except InfluencerAIError as error:
-            Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
-            sys.exit(1)
+            _end(str(error))
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # whoever read our output has gone: click ends quietly
+            _end(explained(error))
+
+
+def _end(text: str) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(text)}", highlight=False)
+    sys.exit(1)
 
 
 @cache

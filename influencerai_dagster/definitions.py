@@ -25,7 +25,10 @@ from influencerai_dagster.orchestration.checks.backups import (
     no_database_backup_is_too_old,
     wal_is_received,
 )
-from influencerai_dagster.orchestration.checks.captions import every_image_has_a_caption
+from influencerai_dagster.orchestration.checks.captions import (
+    captioner_refused_no_image,
+    every_image_has_a_caption,
+)
 from influencerai_dagster.orchestration.checks.datasets import (
     dataset_has_images,
     dataset_rights_check,
@@ -103,6 +106,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             ),
             lora_dir=str(settings.comfyui_lora_dir or ""),
             timeout_seconds=settings.comfyui_timeout_seconds,
+            tenant_nodes=list(settings.comfyui_tenant_nodes),
         ),
         "kohya": KohyaResource(
             sd_scripts_dir=str(settings.kohya_dir or ""),
@@ -220,6 +224,7 @@ def build_definitions(
             every_image_can_be_trained,
             dataset_rights_check(is_blocking=settings.dataset_rights == "block"),
             every_image_has_a_caption,
+            captioner_refused_no_image,
             lora_weights_are_stored,
             lora_changes_the_picture,
             outputs_stored_check("generated_images"),

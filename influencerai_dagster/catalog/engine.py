@@ -9,15 +9,27 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, create_engine, event, func, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy import exc as sqlalchemy_errors
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import Session
 
+from influencerai_dagster.domain.database_urls import libpq_parameters
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 
-_CONNECT_TIMEOUT_SECONDS = 10
-_IDLE_IN_TRANSACTION_MS = 60_000
+# What the URL says otherwise wins.
+_CONNECT_DEFAULTS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",  # keepalive does not count while an answer is awaited
+}
+# Said in every transaction, not once in a connection: a pooler (PgBouncer) refuses `options`, and
+# gives every transaction another of its connections to the server.
+_SAID_IN_EVERY_TRANSACTION = """
+SET LOCAL TIME ZONE 'UTC'; SET LOCAL idle_in_transaction_session_timeout = '60s'
+"""
 
 # Which errors pass, by PostgreSQL's code (SQLSTATE, appendix A of its documentation): a class of
 # two characters, or a whole code. psycopg2's classes do not tell: to it a server that is read-only
@@ -37,8 +49,10 @@ _POOL_IS_OLD = ("08", "57P01", "57P02", "57P03", "25006")
 # libpq gives no code when it cannot connect, only a text.
 _REFUSED_FOR_GOOD = re.compile(
     r'password authentication failed|database "[^"]*" does not exist'
-    r'|role "[^"]*" does not exist|no pg_hba\.conf entry'
+    r'|role "[^"]*" does not exist|no pg_hba\.conf entry|unsupported startup parameter'
 )
+
+_LIBPQ_ADVICE = re.compile(r"\s*Is the server running[^?]*\?")
 
 _CONSTRAINTS = {
     "uq_lora_configs_default": "the tenant has another default LoRA configuration; "
@@ -54,30 +68,32 @@ _CONSTRAINTS = {
 def create_catalog_engine(url: str, *, application_name: str = "influencerai") -> Engine:
     """Make the connection pool of one process; nothing is connected yet.
 
-    Every connection answers in UTC, is tested before use, notices a silently dead server within a
-    minute, and does not hold locks for a caller that stopped in the middle of a transaction. After
-    a failover all are made anew.
+    Every transaction answers in UTC, a connection is tested before use, notices a silently dead
+    server within a minute, and does not hold locks for a caller that stopped in the middle of a
+    transaction. After a failover all connections are made anew.
 
     Args:
-        url: DATABASE_URL, `postgresql://…`.
+        url: DATABASE_URL, `postgresql://…`; libpq itself reads it, and its options are kept.
         application_name: what pg_stat_activity shows.
     """
     engine = create_engine(
-        url,
+        "postgresql+psycopg2://",
         pool_pre_ping=True,
         connect_args={
-            "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+            **_CONNECT_DEFAULTS,
             "application_name": application_name,
-            "options": "-c timezone=UTC"
-            f" -c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS}",
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 30_000,  # keepalive does not count while an answer is awaited
+            **libpq_parameters(url),
+            "client_encoding": "UTF8",
         },
     )
+    event.listen(engine, "begin", _set_up_transaction)
     event.listen(engine, "handle_error", _renew_pool)
     return engine
+
+
+def _set_up_transaction(connection: Connection) -> None:
+    if connection.get_isolation_level() != "AUTOCOMMIT":
+        connection.exec_driver_sql(_SAID_IN_EVERY_TRANSACTION)
 
 
 def _renew_pool(context: ExceptionContext) -> None:
@@ -160,6 +176,11 @@ def _without_code(error: sqlalchemy_errors.DBAPIError, found: str) -> Influencer
     )
     if is_away and _REFUSED_FOR_GOOD.search(found):
         return _refused_login(found)
+    if is_away and "connection to server" in found:
+        return TransientError(
+            f"PostgreSQL cannot be reached: {_LIBPQ_ADVICE.sub('', found)}. See that it runs, and "
+            "that DATABASE_URL names it"
+        )
     if is_away:
         return TransientError(f"PostgreSQL did not do it this time: {found}. Try again")
     if error.connection_invalidated:
@@ -169,7 +190,8 @@ def _without_code(error: sqlalchemy_errors.DBAPIError, found: str) -> Influencer
 
 def _refused_login(found: str) -> PermanentError:
     return PermanentError(
-        f"PostgreSQL does not let us in: {found}. Check user, password and database in DATABASE_URL"
+        f"PostgreSQL does not let us in: {found}. Check user, password, database "
+        "and options in DATABASE_URL"
     )
 
 

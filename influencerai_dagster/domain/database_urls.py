@@ -7,6 +7,7 @@ Source: "Connection URIs" of PostgreSQL's chapter on libpq; Prisma's "Connection
 """
 
 import re
+from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, urlencode
 
 import psycopg2
@@ -37,7 +38,7 @@ def canonical_database_url(text: str) -> str:
         raise ValueError("names no database: add its name after the last '/'")
     if not any(parameters.get(name) for name in ("host", "hostaddr", "service")):
         raise ValueError("names no host: a socket's folder is ?host=/var/run/postgresql at its end")
-    return _url(parameters)
+    return database_url(parameters)
 
 
 def libpq_parameters(url: str) -> dict[str, str]:
@@ -67,10 +68,11 @@ def database_name(url: str) -> str:
 
 def in_database(url: str, name: str) -> str:
     """Return the URL of another database of the same server, for the same user."""
-    return _url(libpq_parameters(url) | {"dbname": name})
+    return database_url(libpq_parameters(url) | {"dbname": name})
 
 
-def _url(parameters: dict[str, str]) -> str:
+def database_url(parameters: Mapping[str, str]) -> str:
+    """Return the URL that has libpq's keywords and values."""
     rest = {name: value for name, value in parameters.items() if value.strip(",")}
     user, password = rest.pop("user", ""), rest.pop("password", None)
     credentials = quote(user, safe="")

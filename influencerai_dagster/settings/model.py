@@ -33,6 +33,7 @@ from influencerai_dagster.settings.fields import (
     HttpUrl,
     KeyId,
     NameList,
+    NodeClasses,
     Port,
     PositiveInt,
     ProgramPath,
@@ -91,6 +92,7 @@ class Settings(BaseModel):
     comfyui_url: UrlList = ("http://127.0.0.1:8188",)
     comfyui_timeout: PositiveInt = 300_000
     comfyui_lora_dir: AbsolutePath | None = None
+    comfyui_tenant_nodes: NodeClasses = ()
 
     # kohya sd-scripts
     kohya_dir: AbsolutePath | None = None

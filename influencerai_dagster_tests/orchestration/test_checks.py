@@ -12,13 +12,21 @@ from influencerai_dagster.catalog.lora_configs import put_lora_config
 from influencerai_dagster.domain.fingerprints import sha256_hex
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.manifests.captions import Caption, CaptionsManifest, CaptionSource
+from influencerai_dagster.domain.manifests.captions import (
+    Caption,
+    CaptionsManifest,
+    CaptionSource,
+)
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest, RejectedUpload, Rights
 from influencerai_dagster.domain.manifests.loras import LoraSample, LoraSamplesManifest
 from influencerai_dagster.domain.manifests.outputs import DayManifest, StoredFile
 from influencerai_dagster.domain.quality import RejectReason
+from influencerai_dagster.domain.refused_images import RefusedImage
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.orchestration.checks.captions import every_image_has_a_caption
+from influencerai_dagster.orchestration.checks.captions import (
+    captioner_refused_no_image,
+    every_image_has_a_caption,
+)
 from influencerai_dagster.orchestration.checks.datasets import (
     dataset_has_images,
     dataset_rights_check,
@@ -128,6 +136,19 @@ def test_a_caption_for_every_image_passes() -> None:
     result = run(every_image_has_a_caption, captions("bella, at home", "bella"), dataset_manifest())
     assert result.passed
     assert result.description == "2 captions for 2 images"
+
+
+def test_a_refused_image_is_a_warning_with_its_name_and_reason() -> None:
+    none = run(captioner_refused_no_image, captions("bella"))
+    assert none.passed
+    refused = (RefusedImage(file_name="img1.jpg", why="content_filter"),)
+    result = run(
+        captioner_refused_no_image,
+        captions("bella").model_copy(update={"refused": refused}),
+    )
+    assert not result.passed
+    assert result.severity == dg.AssetCheckSeverity.WARN
+    assert values(result) == {"refused": ["img1.jpg: content_filter"]}
 
 
 @pytest.mark.parametrize(

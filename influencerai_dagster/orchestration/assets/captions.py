@@ -42,7 +42,7 @@ def captions(
         key = DatasetKey.parse(context.partition_key)
         with transaction(catalog.engine) as session:
             influencer = influencer_of_dataset(session, key.tenant, key.dataset)
-        answers = captioner.kept_answers(catalog.engine, key.tenant)
+        answers = captioner.kept_answers(catalog.engine, key.tenant, context.run.run_id)
         program, source = captioner.captioner(answers)
         if influencer is None:
             context.log.warning(
@@ -59,6 +59,8 @@ def captions(
         num_kept = answers.num_found if answers else 0
         if num_kept:
             context.log.info(f"{num_kept} captions were paid for before and are not asked again")
+        for image in manifest.refused:
+            context.log.warning(f"{image.file_name} has the class caption: {image.why}")
         return dg.MaterializeResult(
             value=manifest,
             metadata={
@@ -66,6 +68,7 @@ def captions(
                 "trigger_phrase": manifest.trigger_phrase,
                 "sources": dict(Counter(item.source.value for item in manifest.captions)),
                 "captions_paid_for_before": num_kept,
+                "refused": table([item.model_dump(mode="json") for item in manifest.refused]),
                 "sample": table([item.model_dump(mode="json") for item in manifest.captions]),
             },
             data_version=dg.DataVersion(manifest.version),

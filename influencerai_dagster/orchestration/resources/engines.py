@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field
 from sqlalchemy import Engine
 
 from influencerai_dagster.domain.manifests.captions import CaptionSource
@@ -20,6 +20,8 @@ from influencerai_dagster.stages.render_farm import RenderFarm
 
 _GRACE_SECONDS = 30.0
 """A render over its time limit is interrupted, which takes up to 15 s to act."""
+_RETRIES_LAST = timedelta(days=1)
+"""No run is older (dagster.yaml)."""
 
 
 class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic
@@ -29,11 +31,13 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
         urls: COMFYUI_URL, with commas; by name, because it may hold passwords.
         lora_dir: COMFYUI_LORA_DIR, "" if it is not set.
         timeout_seconds: COMFYUI_TIMEOUT.
+        tenant_nodes: COMFYUI_TENANT_NODES.
     """
 
     urls: str
     lora_dir: str
     timeout_seconds: float
+    tenant_nodes: list[str] = Field(default_factory=list)
 
     @property
     def addresses(self) -> list[str]:
@@ -46,6 +50,7 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
             fleet=Fleet(self.addresses, stuck_seconds=self.timeout_seconds + _GRACE_SECONDS),
             lora_dir=Path(self.lora_dir) if self.lora_dir else None,
             timeout_seconds=self.timeout_seconds,
+            tenant_nodes=frozenset(self.tenant_nodes),
         )
 
 
@@ -91,7 +96,7 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
     Attributes:
         kind: AUTO_CAPTIONER, or "" when ENABLE_AUTO_CAPTIONS is off.
         openrouter_api_key: only read when `kind` is "openrouter".
-        answers_kept_seconds: OPENROUTER_CACHE_TTL; 0 keeps none.
+        answers_kept_seconds: OPENROUTER_CACHE_TTL; 0 keeps them for the retries of a run alone.
     """
 
     kind: str = ""
@@ -103,12 +108,13 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
     openrouter_base_url: str = ""
     openrouter_model: str = ""
     answers_kept_seconds: float = 0.0
-    _client: OpenRouterClient | None = PrivateAttr(default=None)
 
-    def kept_answers(self, engine: Engine, tenant: str) -> KeptAnswers | None:
-        """Return a tenant's answers of before; None if this captioner keeps none."""
-        if self.kind != CaptionSource.OPENROUTER or not self.answers_kept_seconds:
+    def kept_answers(self, engine: Engine, tenant: str, run_id: str) -> KeptAnswers | None:
+        """Return a tenant's answers of before; None if this captioner is not paid for them."""
+        if self.kind != CaptionSource.OPENROUTER:
             return None
+        if not self.answers_kept_seconds:
+            return KeptAnswers(engine, tenant, _RETRIES_LAST, only_in_run=run_id)
         return KeptAnswers(engine, tenant, timedelta(seconds=self.answers_kept_seconds))
 
     def captioner(
@@ -119,10 +125,10 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
             return None, CaptionSource.CLASS
         source = CaptionSource(self.kind)
         if source == CaptionSource.OPENROUTER:
-            self._client = OpenRouterClient(
+            client = OpenRouterClient(
                 api_key=self.openrouter_api_key, base_url=self.openrouter_base_url
             )
-            return OpenRouterCaptioner(self._client, self.openrouter_model, cache=answers), source
+            return OpenRouterCaptioner(client, self.openrouter_model, cache=answers), source
         if not self.kohya_dir:
             raise PermanentError(f"AUTO_CAPTIONER={self.kind} needs KOHYA_DIR; it is not set")
         sd_scripts_dir, python = Path(self.kohya_dir), Path(self.kohya_python)
@@ -141,11 +147,6 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
             model_dir=work_dir / "wd14-model",
             extra_variables=extra_variables,
         ), source
-
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
-        """Close the connections to OpenRouter."""
-        if self._client is not None:
-            self._client.close()
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -133,6 +133,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "studio": StudioResource(
             max_upload_size_bytes=settings.max_upload_size,
             max_dataset_images=settings.max_dataset_images,
+            max_image_pixels=settings.max_image_pixels,
             min_image_side_px=settings.min_image_side_px,
             default_training_preset=settings.default_training_preset,
             generation_linger_seconds=settings.generation_linger_seconds,

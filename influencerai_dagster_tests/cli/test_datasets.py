@@ -206,7 +206,8 @@ def test_a_training_is_launched_with_its_overrides_and_never_twice(
     assert answer.exit_code == 0
     (run,) = instance.get_runs()
     assert f"/runs/{run.run_id}" in answer
-    assert run.run_config["ops"]["train_lora"]["config"] == {
+    config: Any = run.run_config
+    assert config["ops"]["train_lora"]["config"] == {
         "overrides": {"max_train_steps": 50},
         "retrain": True,
     }

@@ -16,6 +16,7 @@ from influencerai_dagster.api.dagster_queries import (
     EVENTS,
     LAUNCH,
     LOCATIONS,
+    LOG_LINES,
     MATERIALIZATION,
     RUN,
     RUNS,
@@ -181,16 +182,28 @@ class DagsterGraphQL:
             raise PermanentError(f"Dagster does not tell its runs: {_reason(answer)}")
         return next((str(item["runId"]) for item in answer["results"]), None)
 
+    def log_lines(self, run_id: str, cursor: str | None = None) -> tuple[list[str], str | None]:
+        """Return what a run's code has logged since a cursor, and the cursor of its end."""
+        events, end = self._events(LOG_LINES, run_id, cursor)
+        return [event["message"] for event in events], end
+
     def _failures(self, run_id: str) -> list[str]:
         """Read a failed run's events to their end: what failed is told last."""
+        return _reasons(self._events(EVENTS, run_id)[0])
+
+    def _events(
+        self, query: str, run_id: str, cursor: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
         events: list[dict[str, Any]] = []
-        variables: dict[str, Any] = {"runId": run_id, "cursor": None, "limit": EVENTS_PER_PAGE}
+        variables: dict[str, Any] = {"runId": run_id, "cursor": cursor, "limit": EVENTS_PER_PAGE}
         while True:
-            page = self._ask(EVENTS, variables)["runOrError"]["eventConnection"]
+            page = self._ask(query, variables)["runOrError"].get("eventConnection")
+            if page is None:  # the run is gone
+                return events, variables["cursor"]
             events += [event for event in page["events"] if event]
-            if not page["hasMore"]:
-                return _reasons(events)
             variables["cursor"] = page["cursor"]
+            if not page["hasMore"]:
+                return events, variables["cursor"]
 
     def _ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         try:

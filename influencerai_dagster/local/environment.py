@@ -18,6 +18,7 @@ from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.processes import LOOPBACK
 from influencerai_dagster.local.simulators import sd_scripts
+from influencerai_dagster.program_environment import UTC
 from influencerai_dagster.settings import ENV_FILE, Settings, as_variables, load_settings
 
 S3_ACCESS_KEY = "influencerai"
@@ -142,6 +143,7 @@ def child_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[
         **inherited,
         **as_variables(settings),
         **stack_environment(settings),
+        **UTC,
         "PYTHONUNBUFFERED": "1",
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,

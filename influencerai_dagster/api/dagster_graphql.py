@@ -179,7 +179,7 @@ class DagsterGraphQL:
             after: only runs that changed since then, in seconds since 1970.
         """
         filters = {"statuses": ["SUCCESS", "FAILURE", "CANCELED"], "updatedAfter": after}
-        answer = self._ask(ENDED_RUNS, {"filter": filters, "limit": _LOOKED_AT})["runsOrError"]
+        answer = self.ask(ENDED_RUNS, {"filter": filters, "limit": _LOOKED_AT})["runsOrError"]
         if "results" not in answer:
             raise PermanentError(f"Dagster does not tell its runs: {_reason(answer)}")
         ended = sorted(answer["results"], key=lambda run: run["endTime"] or 0.0, reverse=True)

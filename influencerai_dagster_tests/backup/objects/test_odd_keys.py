@@ -96,7 +96,7 @@ def test_keys_with_empty_parts_are_failures_and_leave_nothing_under_another_name
     assert rclone.deleted == {"d/x.txt", "lead.txt"}  # "e/y.txt" is an object of its own
 
 
-def wrong(target: Bucket, **changes: str) -> BackupTarget:
+def wrong(target: Bucket, **changes: Any) -> BackupTarget:
     return BackupTarget(replace(target, **changes))
 
 
@@ -110,7 +110,7 @@ def wrong(target: Bucket, **changes: str) -> BackupTarget:
     ids=["secret", "key", "bucket"],
 )
 def test_a_target_that_cannot_be_used_is_told_by_its_setting_before_anything_is_copied(
-    any_s3: S3Server, source: Bucket, changes: dict[str, str], words: str
+    any_s3: S3Server, source: Bucket, changes: dict[str, Any], words: str
 ) -> None:
     target = bucket_of(any_s3, any_s3.store())
     with pytest.raises(PermanentError, match=words):

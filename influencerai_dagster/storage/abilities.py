@@ -44,14 +44,14 @@ class Abilities:
             "conditional writes: of two writers of one key at the same moment one is refused"
             if self.refuses_second_writer
             else "no conditional writes (If-None-Match is ignored): of two writers of one key at "
-            "the same moment the later one wins; all others are refused",
+            "the same moment the later one wins",
             "checksums: with S3_CHECKSUM_MODE=when_supported an upload that changed on the way is "
             "refused"
             if self.checks_checksums
-            else "checksums of uploads are ignored or refused: leave S3_CHECKSUM_MODE=when_required",
+            else "checksums are ignored or refused: leave S3_CHECKSUM_MODE=when_required",
             "ETags are MD5 sums: every answer is checked by size and content"
             if self.etag_is_md5
-            else "ETags are no MD5 sums: answers that no manifest names are checked by size alone",
+            else "ETags are no MD5 sums: what no manifest names is checked by its size alone",
         ]
 
 

@@ -79,7 +79,9 @@ class ObjectStoreServer:
 
     def _is_ready(self) -> bool:
         try:
-            httpx.get(self.endpoint_url, timeout=1)  # 400: not signed, which is an answer
+            httpx.get(
+                self.endpoint_url, timeout=1, trust_env=False
+            )  # 400: not signed, which is an answer
         except httpx.TransportError:
             return False
         return True

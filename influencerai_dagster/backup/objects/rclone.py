@@ -27,7 +27,8 @@ from influencerai_dagster.backup.objects.rclone_log import (
     parsed,
 )
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.program_environment import NETWORK, program_environment
+from influencerai_dagster.http_clients import certificate_variables
+from influencerai_dagster.program_environment import AWS_CHAIN, NETWORK, program_environment
 
 _GRACE_SECONDS = 10
 _SHA256_CHARS = 64
@@ -61,7 +62,9 @@ class Rclone:
     def __init__(self, source: Place, target: BackupTarget) -> None:
         self._program = str(rclone_program())
         remotes = remote_environment(source, target, self._obscure)
-        self._environment = {**program_environment(*NETWORK), **remotes}
+        chain = () if _has_keys(source) and _has_keys(target.place) else AWS_CHAIN
+        environment = program_environment(*NETWORK, *chain)
+        self._environment = {**environment, **certificate_variables(), **remotes}
 
     def copy(
         self, source: str, target: str, *options: str, on_progress: Callable[[CopyProgress], None]
@@ -228,6 +231,10 @@ class Rclone:
             check=True,
         )
         return done.stdout.strip()
+
+
+def _has_keys(place: Place) -> bool:
+    return isinstance(place, Path) or bool(place.access_key)
 
 
 def rclone_program() -> Path:

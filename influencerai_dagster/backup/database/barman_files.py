@@ -116,7 +116,8 @@ def _backup_info(backup_id: str, fields: dict[str, str]) -> BackupInfo:
 
 
 def _escaped(value: object) -> str:
-    return str(value).replace("%", "%%")  # configparser's own sign
+    # configparser's own sign; Barman reads what it has read once more.
+    return str(value).replace("%", "%%%%")
 
 
 def _user_name() -> str:

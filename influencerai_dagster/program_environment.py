@@ -1,7 +1,9 @@
 """The environment of the programs that we start: an allow-list of variables, in this one place.
 
 A program gets what any program needs, the groups that its caller names, and nothing else; its
-caller adds the secrets that this one program uses. Settings are read in settings/, not here.
+caller adds the secrets that this one program uses. The time zone of every program is UTC, whatever
+that of its caller is: names made of local time (Barman's) would not be in order. Settings are read
+in settings/, not here.
 """
 
 import os
@@ -15,7 +17,7 @@ NETWORK = (
 )
 """For programs that reach other machines: proxies and certificate authorities."""
 
-AWS_CHAIN = (
+AWS = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ROLE_*"),
     *("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"),
     *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_*", "AWS_EC2_METADATA_*", "AWS_STS_*"),
@@ -43,9 +45,11 @@ MACHINE_LEARNING = (
 )
 """For kohya sd-scripts."""
 
+UTC = {"TZ": "UTC"}
+
 _EVERY_PROGRAM = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TMPDIR", "TEMP", "TMP", "XDG_*"),
-    *("LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR"),
+    *("LANG", "LANGUAGE", "LC_*"),
     *("LD_LIBRARY_PATH", "LD_PRELOAD", "NSS_WRAPPER_*", "GLIBC_TUNABLES", "OPENSSL_CONF"),
     *("PYTHON*", "VIRTUAL_ENV", "CONDA_PREFIX", "MPLCONFIGDIR"),
     "INFLUENCERAI_STACK_ID",  # the mark by which the local stack finds its processes
@@ -63,11 +67,12 @@ def program_environment(
     """
     allowed = (*_EVERY_PROGRAM, *further)
     source = os.environ if inherited is None else inherited
-    return {
+    found = {
         name: value
         for name, value in source.items()
         if any(fnmatchcase(name, pattern) for pattern in allowed)
     }
+    return found | UTC
 
 
 def without_postgres_variables(environment: Mapping[str, str]) -> dict[str, str]:

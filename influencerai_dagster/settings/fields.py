@@ -121,6 +121,13 @@ def parse_urls(value: Any) -> Any:  # noqa: ANN401 - as above
     return urls
 
 
+def parse_node_classes(value: Any) -> Any:  # noqa: ANN401 - as above
+    """Return names of ComfyUI's node classes, which may have blanks in them."""
+    if not isinstance(value, str):
+        return value
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
 def parse_log_level(value: Any) -> Any:  # noqa: ANN401 - as above
     """Return a level as this project calls it; Python's names, in any case, are taken too."""
     return _LOG_LEVELS.get(value.lower(), value.lower()) if isinstance(value, str) else value
@@ -222,6 +229,7 @@ FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 HttpUrl = Annotated[str, BeforeValidator(parse_http_url)]
 UrlList = Annotated[tuple[str, ...], BeforeValidator(parse_urls)]
 NameList = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
+NodeClasses = Annotated[tuple[str, ...], BeforeValidator(parse_node_classes)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PositiveInt = Annotated[int, Field(ge=1)]
 AbsolutePath = Annotated[Path, BeforeValidator(parse_path)]

@@ -32,6 +32,7 @@ from influencerai_dagster.settings.fields import (
     HttpUrl,
     KeyId,
     NameList,
+    NodeClasses,
     Port,
     PositiveInt,
     ProgramPath,
@@ -90,6 +91,7 @@ class Settings(BaseModel):
     comfyui_url: UrlList = ("http://127.0.0.1:8188",)
     comfyui_timeout: PositiveInt = 300_000
     comfyui_lora_dir: AbsolutePath | None = None
+    comfyui_tenant_nodes: NodeClasses = ()
 
     # kohya sd-scripts
     kohya_dir: AbsolutePath | None = None
@@ -104,6 +106,7 @@ class Settings(BaseModel):
     # Datasets and captions
     max_upload_size: SizeBytes = 100 * 1000**2
     max_dataset_images: PositiveInt = 5000
+    max_image_pixels: PositiveInt = 40_000_000
     min_image_side_px: PositiveInt = 256
     dataset_settle_seconds: Annotated[int, Field(ge=0)] = 30
     dataset_rights: Literal["block", "warn"] = "warn"

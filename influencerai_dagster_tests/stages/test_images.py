@@ -1,10 +1,15 @@
 """One image job becomes one picture; what cannot be made says why, and nothing is written."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
+from safetensors.numpy import save_file
 from sqlalchemy import Engine
 
 from influencerai_dagster.catalog import ledger
@@ -14,7 +19,7 @@ from influencerai_dagster.domain.manifests.outputs import OutputManifest
 from influencerai_dagster.domain.sampling import ImageSampling
 from influencerai_dagster.domain.training import BaseModelFamily
 from influencerai_dagster.engines.comfyui.templates import shipped_template
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.stages.images import FAMILY_DEFAULTS, ImageRenderer
 from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -103,6 +108,36 @@ def test_a_lora_on_another_base_model_of_its_family_is_fine(
     output, _ = renderer.render(job, comfyui.url)
     assert isinstance(output.sampling, ImageSampling)
     assert output.sampling.base_model == base_model
+
+
+@pytest.fixture
+def unknown_model(comfyui: ComfyUISimulator) -> Iterator[Path]:
+    """A checkpoint whose tensors say nothing, and that no folder of ours has."""
+    path = comfyui.models_dir / "checkpoints" / "nobody-knows.safetensors"
+    save_file({"weight": np.zeros(1)}, path)
+    yield path
+    path.unlink()
+
+
+def test_a_family_that_only_the_server_tells_is_asked_for(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator, unknown_model: Path
+) -> None:
+    told = {"modelspec.architecture": "stable-diffusion-xl-v1-base"}
+    save_file({"weight": np.zeros(1)}, unknown_model, metadata=told)
+    output, _ = renderer.render(claimed(engine, base_model=unknown_model.name), comfyui.url)
+    assert output.workflow_name == FAMILY_DEFAULTS[XL].workflow
+
+
+def test_a_family_that_nothing_tells_is_not_guessed(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator, unknown_model: Path
+) -> None:
+    name = unknown_model.name
+    text = refused(renderer, comfyui.url, claimed(engine, base_model=name, steps=None))
+    assert f"nothing tells which family base model {name} belongs to (sd15, sdxl, flux)" in text
+    assert text.endswith("Name workflow, steps, cfg in the job.")
+    job = claimed(engine, base_model=name, workflow="sd15_text_to_image", steps=2, cfg=7.0)
+    output, _ = renderer.render(job, comfyui.url)
+    assert output.workflow_name == "sd15_text_to_image"
 
 
 def test_loras_of_two_families_in_one_job_are_refused(
@@ -229,8 +264,33 @@ def test_a_workflow_with_a_node_that_the_server_lacks_is_refused_with_the_nodes_
     nodes = own_nodes()
     nodes["99"] = {"class_type": "TheirFancyUpscaler", "inputs": {}}
     put_workflow(renderer.store, "demo", "mine", nodes)
+    renderer.farm = replace(renderer.farm, tenant_nodes=frozenset({"TheirFancyUpscaler"}))
     text = refused(renderer, comfyui.url, claimed(engine, workflow="mine"))
     assert "node 99: the server has no node class 'TheirFancyUpscaler'" in text
+
+
+def test_a_workflow_that_is_too_large_is_not_even_read(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    renderer.store.put_latest("workflows/demo/large.json", b" " * (1024**2 + 1))
+    text = refused(renderer, comfyui.url, claimed(engine, workflow="large"))
+    assert "workflows/demo/large.json has 1048577 bytes; at most 1048576 are read" in text
+
+
+def test_a_job_that_is_cancelled_while_it_is_prepared_reaches_no_server(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    add_lora(engine, renderer.store)
+    job = claimed(engine, loras=(LoraReference(dataset="bella"),))
+    renderer.farm.interrupt(job.id)
+    with pytest.raises(TransientError, match="was stopped before its next render began"):
+        renderer.render(job, comfyui.url)
+    assert prompt_id(job.id, 1) not in comfyui.stats()["prompts"]
+
+
+def test_a_job_with_thousands_of_loras_is_refused_when_it_is_submitted(engine: Engine) -> None:
+    with pytest.raises(ValidationError, match="at most 16"):
+        submit(engine, "bella", loras=(LoraReference(dataset="bella"),) * 10_000)
 
 
 def test_a_workflow_that_loads_a_lora_of_its_own_is_refused(

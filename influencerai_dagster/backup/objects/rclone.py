@@ -14,7 +14,12 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import IO
 
-from influencerai_dagster.backup.objects.places import BackupTarget, Place, remote_environment
+from influencerai_dagster.backup.objects.places import (
+    BackupTarget,
+    Bucket,
+    Place,
+    remote_environment,
+)
 from influencerai_dagster.backup.objects.rclone_log import (
     DIRECTORY_NOT_FOUND,
     CopyProgress,
@@ -28,7 +33,7 @@ from influencerai_dagster.backup.objects.rclone_log import (
 )
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.http_clients import certificate_variables
-from influencerai_dagster.program_environment import AWS_CHAIN, NETWORK, program_environment
+from influencerai_dagster.program_environment import AWS, NETWORK, program_environment
 
 _GRACE_SECONDS = 10
 _SHA256_CHARS = 64
@@ -62,9 +67,12 @@ class Rclone:
     def __init__(self, source: Place, target: BackupTarget) -> None:
         self._program = str(rclone_program())
         remotes = remote_environment(source, target, self._obscure)
-        chain = () if _has_keys(source) and _has_keys(target.place) else AWS_CHAIN
-        environment = program_environment(*NETWORK, *chain)
-        self._environment = {**environment, **certificate_variables(), **remotes}
+        is_of_machine = any(
+            isinstance(place, Bucket) and not place.access_key for place in (source, target.place)
+        )
+        groups = (*NETWORK, *AWS) if is_of_machine else NETWORK
+        environment = program_environment(*groups) | certificate_variables()
+        self._environment = {**environment, **remotes}
 
     def copy(
         self, source: str, target: str, *options: str, on_progress: Callable[[CopyProgress], None]
@@ -231,10 +239,6 @@ class Rclone:
             check=True,
         )
         return done.stdout.strip()
-
-
-def _has_keys(place: Place) -> bool:
-    return isinstance(place, Path) or bool(place.access_key)
 
 
 def rclone_program() -> Path:

@@ -28,6 +28,7 @@ from influencerai_dagster.orchestration.resources.object_store import ObjectStor
 from influencerai_dagster.orchestration.resources.studio import StudioResource
 from influencerai_dagster.stages.drains import DrainRules, FinishedJob
 from influencerai_dagster.stages.images import ImageRenderer
+from influencerai_dagster.stages.job_checks import JobChecks
 from influencerai_dagster.stages.job_work import Renderer
 from influencerai_dagster.stages.rendering import drain
 from influencerai_dagster.stages.submission import submit
@@ -57,7 +58,8 @@ def render_images(
 ) -> dg.Output[DayManifest]:
     """Render the pending pictures of one tenant-day through ComfyUI."""
     renderer = ImageRenderer(catalog.engine, object_store.store, comfyui.farm())
-    return _run(context, config, JobKind.IMAGE, renderer, object_store, catalog, studio)
+    checks = comfyui.job_checks(object_store.store)
+    return _run(context, config, JobKind.IMAGE, renderer, checks, catalog, studio)
 
 
 @dg.op(pool="video_generation", code_version="1", ins={"generated_images": dg.In(dg.Nothing)})
@@ -71,7 +73,8 @@ def render_videos(
 ) -> dg.Output[DayManifest]:
     """Render the pending clips of one tenant-day through ComfyUI and ffmpeg."""
     renderer = VideoRenderer(catalog.engine, object_store.store, comfyui.farm())
-    return _run(context, config, JobKind.VIDEO, renderer, object_store, catalog, studio)
+    checks = comfyui.job_checks(object_store.store)
+    return _run(context, config, JobKind.VIDEO, renderer, checks, catalog, studio)
 
 
 def _run(
@@ -79,7 +82,7 @@ def _run(
     config: GenerationConfig,
     kind: JobKind,
     renderer: Renderer,
-    object_store: ObjectStoreResource,
+    checks: JobChecks,
     catalog: CatalogResource,
     studio: StudioResource,
 ) -> dg.Output[DayManifest]:
@@ -93,6 +96,7 @@ def _run(
             # A retried run asks with the id of the run that it repeats: its jobs are the same jobs.
             key_prefix=context.run.root_run_id or context.run_id,
             max_pending=studio.max_pending_jobs_per_tenant,
+            checks=checks,
         )
         own_ids = {job.id for job in own_jobs}
         started = last_end = time.monotonic()
@@ -123,7 +127,7 @@ def _run(
         return dg.Output(
             manifest,
             metadata=rendering_metadata(
-                object_store.store,
+                checks.store,
                 manifest,
                 report,
                 rows,
@@ -164,5 +168,5 @@ def _log(context: dg.OpExecutionContext, job: FinishedJob) -> None:
     else:
         context.log.info(
             f"job {job.job_id} is {job.output.file.object_key} "
-            f"(waited {job.wait_seconds:.1f} s, took {job.seconds:.1f} s)"
+            f"(waited {job.wait_seconds:.1f} s, rendered in {job.seconds:.1f} s)"
         )

@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 from sqlalchemy import Engine
 
 from influencerai_dagster.domain.manifests.captions import CaptionSource
@@ -13,9 +14,11 @@ from influencerai_dagster.engines.openrouter.captioner import OpenRouterCaptione
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.stages.captions import Captioner
+from influencerai_dagster.stages.job_checks import JobChecks
 from influencerai_dagster.stages.llm_answers import KeptAnswers
 from influencerai_dagster.stages.loras import Trainer
 from influencerai_dagster.stages.render_farm import RenderFarm
+from influencerai_dagster.storage.object_store import ObjectStore
 
 _GRACE_SECONDS = 30.0
 """A render over its time limit is interrupted, which takes up to 15 s to act."""
@@ -30,16 +33,22 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
         urls: COMFYUI_URL, with commas; by name, because it may hold passwords.
         lora_dir: COMFYUI_LORA_DIR, "" if it is not set.
         timeout_seconds: COMFYUI_TIMEOUT.
+        tenant_nodes: COMFYUI_TENANT_NODES.
     """
 
     urls: str
     lora_dir: str
     timeout_seconds: float
+    tenant_nodes: list[str] = Field(default_factory=list)
 
     @property
     def addresses(self) -> list[str]:
         """The address of every server."""
         return [url.strip().rstrip("/") for url in self.urls.split(",") if url.strip()]
+
+    def job_checks(self, store: ObjectStore) -> JobChecks:
+        """Return what submitted jobs are compared with."""
+        return JobChecks(store, self.addresses, frozenset(self.tenant_nodes))
 
     def farm(self) -> RenderFarm:
         """Return the servers as the stages take them."""
@@ -47,6 +56,7 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
             fleet=Fleet(self.addresses, stuck_seconds=self.timeout_seconds + _GRACE_SECONDS),
             lora_dir=Path(self.lora_dir) if self.lora_dir else None,
             timeout_seconds=self.timeout_seconds,
+            tenant_nodes=frozenset(self.tenant_nodes),
         )
 
 

@@ -67,7 +67,7 @@ def test_programs_of_postgresql_get_who_we_are_but_no_other_place(
     kept = {"PGPASSWORD": "x", "PGPASSFILE": "x", "PGSSLMODE": "require", "PGSSLROOTCERT": "x"}
     changing = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGOPTIONS", "PGCLIENTENCODING", "PGTZ")
     given = kept | dict.fromkeys(changing, "x")
-    assert program_environment(*POSTGRES_CLIENT, inherited=given) == kept
+    assert program_environment(*POSTGRES_CLIENT, inherited=given) == kept | UTC
     assert without_postgres_variables({"PATH": "/bin", **given}) == {"PATH": "/bin", **kept}
     for name in changing:
         monkeypatch.setenv(name, "x")

@@ -36,7 +36,7 @@ from influencerai_dagster.stages.comfyui_jobs import (
     filename_prefix,
     load_template,
     render_workflow,
-    single_file,
+    single_image,
     store_output,
 )
 from influencerai_dagster.stages.lora_files import place_lora
@@ -112,7 +112,7 @@ class ImageRenderer:
         rendered = render_workflow(
             self.farm, server, job, workflow, lora_names=None if template.is_shipped else names
         )
-        content = single_file(rendered.result, ".png")
+        content = single_image(rendered.result)
         width_px, height_px = png_size(content)
         key = output_key("images", job.tenant, job.id, job.lease_token, ".png")
         output = OutputManifest(

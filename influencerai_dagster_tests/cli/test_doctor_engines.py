@@ -19,6 +19,8 @@ from influencerai_dagster.cli.doctor_engines import (
     training_models,
 )
 from influencerai_dagster.domain.training import PRESETS
+from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.comfyui.values import SystemStats
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.simulators import sd_scripts
@@ -161,14 +163,14 @@ def test_memory_of_a_machine_without_a_gpu_is_not_called_vram(
     said = comfyui(server.url)
     assert "no GPU: it renders on the CPU" in said
     assert "VRAM" not in said
-    stats = doctor_engines.ComfyUIClient.system_stats
+    stats = ComfyUIClient.system_stats
 
-    def on_gpu(client: doctor_engines.ComfyUIClient) -> object:
+    def on_gpu(client: ComfyUIClient) -> SystemStats:
         found = stats(client)
         devices = (found.devices[0].model_copy(update={"type": "cuda"}),)
         return found.model_copy(update={"devices": devices})
 
-    monkeypatch.setattr(doctor_engines.ComfyUIClient, "system_stats", on_gpu)
+    monkeypatch.setattr(ComfyUIClient, "system_stats", on_gpu)
     assert "GiB VRAM free" in comfyui(server.url)
 
 

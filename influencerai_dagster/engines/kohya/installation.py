@@ -66,7 +66,8 @@ def try_installation(
     if "SIMULATED" in output([script, "--help"], script):
         return "simulated"
     lines = output(["-c", _LOOK_FOR_GPU], "PyTorch").splitlines()
-    version, gpus = json.loads(next(line for line in reversed(lines) if line.startswith("[")))
+    told = (line for line in reversed(lines) if line.startswith("["))
+    version, gpus = json.loads(next(told, '["of an unknown version", []]'))
     if not gpus:
         return f"PyTorch {version} sees no GPU: trainings would take days on the CPU"
     shown = ", ".join(f"{name} ({total / 1024**3:.0f} GiB)" for name, total in gpus)

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -65,7 +66,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "S3", _s3
     yield "clock", _clock
     for url in settings.comfyui_url:
-        shown = httpx.URL(url).copy_with(username=None, password=None)
+        shown = httpx.URL(url).copy_with(userinfo=b"", query=None)
         yield f"ComfyUI {shown}", partial(comfyui, url)
     yield (
         "ComfyUI's LoRA folder",

@@ -11,7 +11,7 @@ from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraph
 from influencerai_dagster.catalog.migrate import upgrade
 from influencerai_dagster.cli.common import console, engine, server_settings, store
 from influencerai_dagster.cli.doctor import run_checks
-from influencerai_dagster.cli.output import JsonOption
+from influencerai_dagster.cli.output import JsonOption, next_step
 from influencerai_dagster.local.demo import Demo, StageResult
 from influencerai_dagster.local.samples import BELLA_DIR
 from influencerai_dagster.local.stack import Stack, run_stack
@@ -26,7 +26,16 @@ def up() -> None:
     """Start the stack on this machine and keep it running."""
     stack = _stack(load_settings())
     console.print("starting PostgreSQL, S3, the engines and Dagster …")
-    run_stack(stack, lambda: _greet(stack), announce=console.print)
+
+    def greet() -> None:
+        _greet(stack)
+        next_step(
+            "in another terminal `influencerai tenant add NAME`, then `influencerai dataset upload "
+            "FOLDER --tenant NAME`; `influencerai status` shows what runs, `influencerai down` or "
+            "Ctrl-C stops it"
+        )
+
+    run_stack(stack, greet, announce=console.print)
 
 
 def demo(

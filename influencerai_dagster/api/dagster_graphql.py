@@ -6,6 +6,7 @@ version in the lock file.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx
 
 from influencerai_dagster.api.dagster_queries import (
     ADD_PARTITION,
+    ENDED_RUNS,
     EVENTS,
     LAUNCH,
     LOCATIONS,
@@ -28,6 +30,7 @@ REPOSITORY = "__repository__"
 ALIVE = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 """Statuses of a run that has not ended."""
 EVENTS_PER_PAGE = 1000
+_LOOKED_AT = 100
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,24 @@ class DagsterGraphQL:
         variables = {"filter": {"tags": tags, "createdAfter": created_after}}
         found = self.ask(RUNS, variables)["runsOrError"].get("results", [])
         return [self.run(item["runId"]) for item in found]
+
+    def lost_runs(self, *, after: float) -> list[str]:
+        """Return the ids of the newest runs in a row that failed before they began.
+
+        Args:
+            after: only runs that changed since then, in seconds since 1970.
+        """
+        filters = {"statuses": ["SUCCESS", "FAILURE", "CANCELED"], "updatedAfter": after}
+        answer = self.ask(ENDED_RUNS, {"filter": filters, "limit": _LOOKED_AT})["runsOrError"]
+        if "results" not in answer:
+            raise PermanentError(f"Dagster does not tell its runs: {_reason(answer)}")
+        ended = sorted(answer["results"], key=lambda run: run["endTime"] or 0.0, reverse=True)
+        # The API gives a run that never began the time of its end as that of its start.
+        lost = takewhile(
+            lambda run: run["status"] == "FAILURE" and run["startTime"] in {None, run["endTime"]},
+            ended,
+        )
+        return [str(run["runId"]) for run in lost]
 
     def live_run(self, job_name: str, partition_key: str) -> str | None:
         """Return the id of a run of the job and partition that has not ended, or None.

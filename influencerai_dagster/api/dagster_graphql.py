@@ -18,11 +18,13 @@ from influencerai_dagster.api.dagster_queries import (
     EVENTS,
     LAUNCH,
     LOCATIONS,
+    LOG_LINES,
     MATERIALIZATION,
     RUN,
     RUNS,
 )
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.http_clients import client_options
 
 CODE_LOCATION = "influencerai"
 """The name of our code location in workspace.yaml."""
@@ -77,7 +79,7 @@ class DagsterGraphQL:
     def __init__(self, url: str, location: str, *, timeout_seconds: float = 30.0) -> None:
         self._url = f"{url.rstrip('/')}/graphql"
         self.repository = {"repositoryLocationName": location, "repositoryName": REPOSITORY}
-        self._http = httpx.Client(timeout=timeout_seconds)
+        self._http = httpx.Client(timeout=timeout_seconds, **client_options(url))
 
     def close(self) -> None:
         """Close the connections."""
@@ -202,16 +204,28 @@ class DagsterGraphQL:
             raise PermanentError(f"Dagster does not tell its runs: {_reason(answer)}")
         return next((str(item["runId"]) for item in answer["results"]), None)
 
+    def log_lines(self, run_id: str, cursor: str | None = None) -> tuple[list[str], str | None]:
+        """Return what a run's code has logged since a cursor, and the cursor of its end."""
+        events, end = self._events(LOG_LINES, run_id, cursor)
+        return [event["message"] for event in events], end
+
     def _failures(self, run_id: str) -> list[str]:
         """Read a failed run's events to their end: what failed is told last."""
+        return _reasons(self._events(EVENTS, run_id)[0])
+
+    def _events(
+        self, query: str, run_id: str, cursor: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
         events: list[dict[str, Any]] = []
-        variables: dict[str, Any] = {"runId": run_id, "cursor": None, "limit": EVENTS_PER_PAGE}
+        variables: dict[str, Any] = {"runId": run_id, "cursor": cursor, "limit": EVENTS_PER_PAGE}
         while True:
-            page = self.ask(EVENTS, variables)["runOrError"]["eventConnection"]
+            page = self.ask(query, variables)["runOrError"].get("eventConnection")
+            if page is None:  # the run is gone
+                return events, variables["cursor"]
             events += [event for event in page["events"] if event]
-            if not page["hasMore"]:
-                return _reasons(events)
             variables["cursor"] = page["cursor"]
+            if not page["hasMore"]:
+                return events, variables["cursor"]
 
     def ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         """Return the data that answers a query of dagster_queries.py.

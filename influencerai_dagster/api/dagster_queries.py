@@ -57,6 +57,16 @@ query Events($runId: ID!, $cursor: String, $limit: Int!) {
     }
   } }
 }"""
+LOG_LINES = """
+query LogLines($runId: ID!, $cursor: String, $limit: Int!) {
+  runOrError(runId: $runId) { ... on Run {
+    eventConnection(afterCursor: $cursor, limit: $limit) {
+      cursor
+      hasMore
+      events { ... on LogMessageEvent { message } }
+    }
+  } }
+}"""
 MATERIALIZATION = """
 query Materialization($asset: AssetKeyInput!, $partition: String!) {
   assetOrError(assetKey: $asset) { ... on Asset {

@@ -61,7 +61,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "S3", _s3
     yield "clock", _clock
     for url in settings.comfyui_url:
-        shown = httpx.URL(url).copy_with(username=None, password=None)
+        shown = httpx.URL(url).copy_with(userinfo=b"", query=None)
         yield f"ComfyUI {shown}", partial(_comfyui, url)
     yield "ComfyUI's LoRA folder", lambda: _lora_dir(settings.comfyui_lora_dir)
     yield "kohya sd-scripts", lambda: _kohya(settings)

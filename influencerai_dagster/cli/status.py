@@ -14,9 +14,9 @@ from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.cli.backup import database_backups
 from influencerai_dagster.cli.common import engine, server_settings, store
-from influencerai_dagster.cli.orders import dagster
 from influencerai_dagster.cli.output import Field, JsonOption, print_rows
 from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ServerProbes
+from influencerai_dagster.cli.web_server import dagster
 from influencerai_dagster.domain.backups import newest_whole
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.settings import Settings
@@ -27,7 +27,7 @@ _FIELDS = (
     Field("text", "what there is", is_wide=True),
 )
 _SERVER = text(
-    "SELECT current_setting('server_version'), current_database(), inet_server_addr()::text, "
+    "SELECT current_setting('server_version'), current_database(), host(inet_server_addr()), "
     "inet_server_port()"
 )
 _GIB = 1024**3

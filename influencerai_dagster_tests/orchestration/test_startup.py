@@ -138,7 +138,7 @@ def test_the_instance_is_what_dagster_yaml_says(instance: dg.DagsterInstance) ->
     assert instance.run_retries_enabled
     assert not instance.run_retries_retry_on_asset_or_op_failure
     assert not instance.telemetry_enabled
-    assert type(instance.run_coordinator).__name__ == "QueuedRunCoordinator"
+    assert type(instance.run_coordinator).__name__ == "CheckedRunCoordinator"
     assert "Postgres" in type(instance.event_log_storage).__name__
 
 
@@ -154,7 +154,7 @@ def test_artifacts_and_compute_logs_are_below_dagster_home(
 def test_dagster_yaml_has_what_a_running_instance_does_not_show() -> None:
     config: dict[str, Any] = yaml.safe_load((PROJECT_DIR / "dagster.yaml").read_text())
     assert config["storage"] == {"postgres": {"postgres_url": {"env": "DAGSTER_DATABASE_URL"}}}
-    assert config["run_queue"]["dequeue_interval_seconds"] == 1
+    assert config["run_coordinator"]["config"]["dequeue_interval_seconds"] == 1
     assert config["sensors"]["use_threads"] is True
     assert config["retention"]["sensor"]["purge_after_days"]["skipped"] == 1
 

@@ -1,0 +1,72 @@
+"""The run queue's door: refuses runs whose tags set what only a job's definition or we may set.
+
+Whoever launches a run chooses its tags, and some are orders to Dagster: on Kubernetes
+`dagster-k8s/config` names the image and the command of the run's container. Every run passes here,
+whether GraphQL, the UI, a sensor, a backfill or a retry asks for it; dagster.yaml names the class.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.orchestration.jobs import ALL_JOBS
+
+_OF_LAUNCHERS = re.compile(r"(dagster-[^/]+|docker|ecs)/")
+_JOB_TAGS = {
+    job.name: {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in (job.tags or {}).items()
+    }
+    for job in ALL_JOBS
+}
+"""The tags of each job's definition, as its runs have them."""
+
+
+@dataclass(frozen=True)
+class TagLimits:
+    """The greatest number that a tag of a run may hold; None is no limit."""
+
+    max_runtime_seconds: int | None
+    max_retries: int | None
+
+
+def refusal(job_name: str, tags: Mapping[str, str], limits: TagLimits) -> str | None:
+    """Say why a run with these tags is not taken; None if it is."""
+    greatest = {
+        "dagster/max_runtime": limits.max_runtime_seconds,
+        "dagster/max_runtime_seconds": limits.max_runtime_seconds,
+        "dagster/max_retries": limits.max_retries,
+    }
+    for name, value in tags.items():
+        if _JOB_TAGS.get(job_name, {}).get(name) == value:
+            continue
+        if _OF_LAUNCHERS.match(name):
+            return f"tag {name} chooses the container that a run has, and cannot be set at launch"
+        if name == "dagster/failure_reason":
+            return f"tag {name} is Dagster's own, and cannot be set at launch"
+        limit = greatest.get(name)
+        if limit is not None and not (re.fullmatch("[0-9]{1,9}", value) and int(value) <= limit):
+            return f"tag {name} is a whole number up to {limit} (found {value[:40]!r})"
+    return None
+
+
+class CheckedRunCoordinator(dg.QueuedRunCoordinator):
+    """Dagster's run queue, for runs with tags that may be set."""
+
+    def submit_run(self, context: dg.SubmitRunContext) -> dg.DagsterRun:
+        """Queue a run; a refused one has failed with the reason, and the caller gets it too."""
+        run, instance = context.dagster_run, self._instance
+        limits = TagLimits(
+            max_runtime_seconds=instance.run_monitoring_max_runtime_seconds or None,
+            max_retries=instance.run_retries_max_retries,
+        )
+        reason = refusal(run.job_name, run.tags, limits)
+        if reason is not None:
+            raise PermanentError(
+                f"run {run.run_id} of {run.job_name} is not started: {reason}. Launch it without."
+            )
+        return super().submit_run(context)

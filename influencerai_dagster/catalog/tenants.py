@@ -11,6 +11,7 @@ from influencerai_dagster.catalog.models import InfluencerRow, TenantRow
 from influencerai_dagster.catalog.records import Influencer, Tenant
 from influencerai_dagster.catalog.scheduling_models import GpuShareRow
 from influencerai_dagster.domain.keys import check_part
+from influencerai_dagster.domain.plain_text import text_problem
 from influencerai_dagster.errors import PermanentError
 
 _MAX_TEXT_LENGTH = 200
@@ -160,11 +161,14 @@ def _weight(value: float) -> float:
 
 
 def _line(value: str, what: str) -> str:
-    """Return `value` without outer blanks if it is one printable line."""
+    """Return `value` without outer blanks if it is one line of plain text."""
     line = value.strip()
-    if not line or not line.isprintable() or len(line) > _MAX_TEXT_LENGTH:
+    problem = text_problem(line)
+    if problem is None and not 1 <= len(line) <= _MAX_TEXT_LENGTH:
+        problem = f"it has {len(line)} characters"
+    if problem is not None:
         raise PermanentError(
-            f"{what} {value[:80]!r} is not allowed: use one line of 1 to {_MAX_TEXT_LENGTH} "
-            "printable characters"
+            f"{what} {value[:80]!r} is not allowed: {problem}. Use one line of 1 to "
+            f"{_MAX_TEXT_LENGTH} characters"
         )
     return line

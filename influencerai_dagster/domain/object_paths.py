@@ -9,6 +9,7 @@ import re
 from uuid import UUID
 
 from influencerai_dagster.domain.keys import DatasetKey, DayKey, check_part
+from influencerai_dagster.domain.plain_text import text_problem
 from influencerai_dagster.errors import PermanentError
 
 DATASETS_PREFIX = "datasets/"
@@ -36,8 +37,8 @@ def upload_key(key: DatasetKey, file_name: str) -> str:
     """Return the object key of one uploaded file.
 
     Raises:
-        PermanentError: the name is empty, too long, hidden, or has a path separator or a control
-            character.
+        PermanentError: the name is empty, too long, hidden, or has a path separator or a character
+            that does harm (domain/plain_text.py).
     """
     return uploads_prefix(key) + check_file_name(file_name)
 
@@ -56,8 +57,9 @@ def file_name_problem(file_name: str) -> str | None:
         return "it is empty or hidden"
     if "/" in file_name or "\\" in file_name:
         return "it has a path separator"
-    if not file_name.isprintable():
-        return "it has a control character"
+    problem = text_problem(file_name)
+    if problem is not None:
+        return problem
     if len(file_name.encode()) > MAX_FILE_NAME_LENGTH:
         return f"it is longer than {MAX_FILE_NAME_LENGTH} bytes"
     return None

@@ -1,57 +1,66 @@
-"""When a dataset whose uploads changed is ready to be scanned. Listing it lives in sensors/."""
+"""When a dataset whose uploads changed is ready to be scanned. Listing it lives in sensors/.
+
+How long uploads were quiet is told by our own clock from the tick that first saw them as they are:
+what S3 says of when they were written comes from its clock, or from a camera's.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from typing import NamedTuple
 
 from influencerai_dagster.domain.keys import DatasetKey
 
 
-@dataclass(frozen=True)
-class UploadState:
-    """What one listing of a dataset's uploads says.
-
-    Attributes:
-        fingerprint: content hash of names, sizes and ETags.
-        changed_at: when the newest upload was written.
-    """
+class Sighting(NamedTuple):
+    """Uploads that are not scanned yet, and when (seconds of Unix time) they were first so."""
 
     fingerprint: str
-    changed_at: datetime
+    since: float
 
 
 @dataclass(frozen=True)
 class UploadDecision:
-    """What a tick does: datasets to scan, and those still being uploaded."""
+    """What a tick does: datasets to scan, and those still being uploaded.
+
+    Attributes:
+        ready: fingerprint of the uploads, by dataset.
+        settling: datasets that changed but are not yet quiet.
+        sightings: every changed dataset by partition key, for the next tick.
+    """
 
     ready: dict[DatasetKey, str]
     settling: tuple[DatasetKey, ...]
+    sightings: dict[str, Sighting]
 
 
 def decide(
-    listed: Mapping[DatasetKey, UploadState],
+    listed: Mapping[DatasetKey, str],
     seen: Mapping[str, str],
+    sightings: Mapping[str, Sighting],
     *,
-    now: datetime,
+    now: float,
     settle_seconds: float,
 ) -> UploadDecision:
     """Choose the datasets whose uploads changed and then were quiet for `settle_seconds`.
 
     Args:
-        listed: the current uploads of every dataset.
+        listed: content hash of names, sizes and ETags of the current uploads, by dataset.
         seen: fingerprint of the uploads that were last asked to be scanned, by partition key.
-
-    Returns:
-        Datasets to scan with their fingerprints, and those that changed but are not yet quiet.
+        sightings: what the tick before returned.
+        now: seconds of Unix time. A clock that was set back begins the quiet time anew.
     """
-    changed = {
-        key: state for key, state in listed.items() if seen.get(str(key)) != state.fingerprint
-    }
-    settling = tuple(
-        key
-        for key, state in changed.items()
-        if (now - state.changed_at).total_seconds() < settle_seconds
-    )
-    unquiet = set(settling)
-    ready = {key: state.fingerprint for key, state in changed.items() if key not in unquiet}
-    return UploadDecision(ready, settling)
+    ready: dict[DatasetKey, str] = {}
+    settling: list[DatasetKey] = []
+    changed: dict[str, Sighting] = {}
+    for key, fingerprint in listed.items():
+        if seen.get(str(key)) == fingerprint:
+            continue
+        earlier = sightings.get(str(key))
+        is_known = earlier is not None and earlier.fingerprint == fingerprint
+        since = min(earlier.since, now) if earlier is not None and is_known else now
+        changed[str(key)] = Sighting(fingerprint, since)
+        if now - since >= settle_seconds:
+            ready[key] = fingerprint
+        else:
+            settling.append(key)
+    return UploadDecision(ready, tuple(settling), changed)

@@ -5,6 +5,7 @@ the influencer. Auto captions live in the manifest only: written beside the uplo
 sidecars of the next scan, and the dataset would change by being captioned.
 """
 
+import codecs
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from influencerai_dagster.domain.manifests.captions import (
     CaptionSource,
 )
 from influencerai_dagster.domain.manifests.dataset import DatasetImage, DatasetManifest
+from influencerai_dagster.domain.plain_text import text_problem
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.images import normalised_image
 from influencerai_dagster.stages.datasets import copy_name, read_caption, read_image
@@ -90,10 +92,12 @@ def parse_sidecar(data: bytes) -> str:
     """Return the caption that a sidecar holds.
 
     Raises:
-        ValueError: not UTF-8, empty, more than one line, too long, or with a control character.
+        ValueError: neither UTF-8 nor UTF-16 with its mark, empty, more than one line, too long, or
+            with a character that does harm. Older encodings are not guessed at: a wrong guess
+            would train on wrong letters.
     """
     try:
-        text = data.decode("utf-8-sig").strip()
+        text = data.decode(_encoding(data)).replace("\t", " ").strip()
     except UnicodeDecodeError as error:
         found = f"byte 0x{data[error.start]:02x} at {error.start}"
         raise ValueError(f"is not UTF-8 ({found}); save it as UTF-8") from None
@@ -103,9 +107,16 @@ def parse_sidecar(data: bytes) -> str:
         raise ValueError("has more than one line; kohya reads only the first")
     if len(text) > MAX_CAPTION_LENGTH:
         raise ValueError(f"has {len(text)} characters; at most {MAX_CAPTION_LENGTH}")
-    if not text.isprintable():
-        raise ValueError("has a control character")
+    problem = text_problem(text)
+    if problem is not None:
+        raise ValueError(problem)
     return text
+
+
+def _encoding(data: bytes) -> str:
+    """Return the encoding that the first bytes mark; Notepad and PowerShell write UTF-16."""
+    is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if is_utf_16 else "utf-8-sig"
 
 
 def trigger_first(trigger_phrase: str, text: str) -> str:

@@ -130,9 +130,19 @@ def test_two_influencers_cannot_share_a_dataset(engine: Engine) -> None:
 def test_texts_of_an_influencer_are_one_short_line(engine: Engine, field: str, value: str) -> None:
     with (
         transaction(engine) as session,
-        pytest.raises(PermanentError, match="use one line of 1 to 200"),
+        pytest.raises(PermanentError, match="Use one line of 1 to 200"),
     ):
         put_influencer(session, "demo", "anna", **{**ANNA, field: value})
+
+
+def test_a_trigger_phrase_may_have_the_blanks_and_joiners_of_any_language(engine: Engine) -> None:
+    phrase = (
+        "bella\u3000\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \U0001f469\u200d\U0001f4bb"
+    )
+    with transaction(engine) as session:
+        put_influencer(session, "demo", "anna", **{**ANNA, "trigger_phrase": phrase})
+    with transaction(engine) as session:
+        assert get_influencer(session, "demo", "anna").trigger_phrase == phrase
 
 
 def test_a_persona_with_a_nul_character_is_refused(engine: Engine) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from influencerai_dagster.domain import object_paths
 from influencerai_dagster.domain.keys import DatasetKey, DayKey
+from influencerai_dagster.domain.plain_text import text_problem
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.hostile_names import HOSTILE_NAMES
 
@@ -86,7 +87,8 @@ def test_no_accepted_name_leaves_its_prefix(builder: str, name: str) -> None:
     assert "." not in path.parts
     assert key.removesuffix("/") == str(path), "an empty part or one that a file system would drop"
     assert key.count("/") == build("abcdef0123456789").count("/")
-    assert key.isprintable()
+    assert text_problem(key) is None
+    assert key.splitlines() == [key]
 
 
 @pytest.mark.parametrize("builder", [name for name in BUILDERS if name not in {"upload", "sample"}])
@@ -110,7 +112,11 @@ def test_a_hostile_name_is_refused_in_every_key(builder: str, name: str) -> None
         pytest.param("a\0.png", "control character", id="nul"),
         pytest.param("a\n.png", "control character", id="newline"),
         pytest.param("a\u202egnp.exe", "control character", id="right-to-left override"),
-        pytest.param("\udcff.png", "control character", id="not UTF-8 on disk"),
+        pytest.param("a\x85.png", "control character", id="C1"),
+        pytest.param("a\u2067b.png", "text direction", id="isolate"),
+        pytest.param("a\u2028b.png", "line separator", id="line separator"),
+        pytest.param("a\ufffe.png", "no character", id="not in XML"),
+        pytest.param("\udcff.png", "half of a character", id="not UTF-8 on disk"),
         pytest.param("a" * 300 + ".png", "longer than 200 bytes", id="300 characters"),
         pytest.param("é" * 101, "longer than 200 bytes", id="bytes, not characters"),
     ],
@@ -121,7 +127,23 @@ def test_a_hostile_file_name_is_refused_with_its_reason(name: str, problem: str)
         object_paths.upload_key(KEY, name)
 
 
-@pytest.mark.parametrize("name", ["img001.jpg", "Ünïcode photo (1).png", "写真.webp", "a..b.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("img001.jpg", "Ünïcode photo (1).png", "写真.webp", "a..b.png", "cafe\u0301.jpg"),
+        pytest.param("Screenshot 2026-11-23 at 1.23.45\u202fPM.jpg", id="macOS screenshot"),
+        pytest.param("photo\u00a0n°\u20071.jpg", id="no-break and figure space"),
+        pytest.param("写真\u3000１.jpg", id="ideographic space"),
+        pytest.param("\U0001f469\u200d\U0001f4bb.jpg", id="emoji with joiner"),
+        pytest.param("\U0001f3f4\U000e0067\U000e0062\U000e007f.jpg", id="flag of tags"),
+        pytest.param("\u05ea\u05de\u05d5\u05e0\u05d4\u200f.jpg", id="right-to-left mark"),
+        pytest.param("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645.jpg", id="Persian joiner"),
+        pytest.param("\u0915\u094d\u200d\u0937.jpg", id="Indic joiner"),
+        pytest.param("\U0001fae9.jpg", id="emoji newer than this Python"),
+        pytest.param("\uf8ff.jpg", id="logo in the private area"),
+        pytest.param("a\u00adb\ufeff.jpg", id="soft hyphen and BOM"),
+    ],
+)
 def test_a_persons_own_file_name_is_kept(name: str) -> None:
     assert object_paths.upload_key(KEY, name) == f"datasets/demo/bella/images/{name}"
 

@@ -1,92 +1,102 @@
 """When a dataset whose uploads changed is scanned."""
 
 import time
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.uploads import UploadState, decide
+from influencerai_dagster.domain.uploads import Sighting, decide
 
-NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+NOW = 1_800_000_000.0
 BELLA = DatasetKey("demo", "bella")
 ANNA = DatasetKey("demo", "anna")
 
 
-def state(fingerprint: str, seconds_ago: float) -> UploadState:
-    return UploadState(fingerprint, NOW - timedelta(seconds=seconds_ago))
+def test_uploads_are_ready_once_we_saw_them_unchanged_long_enough() -> None:
+    first = decide({BELLA: "v1"}, {}, {}, now=NOW, settle_seconds=30)
+    assert (first.ready, first.settling) == ({}, (BELLA,))
+    assert first.sightings == {"demo/bella": Sighting("v1", NOW)}
+    for seconds, is_ready in ((29.9, False), (30, True), (1e6, True)):
+        later = decide({BELLA: "v1"}, {}, first.sightings, now=NOW + seconds, settle_seconds=30)
+        assert (BELLA in later.ready) is is_ready
+        assert (BELLA in later.settling) is not is_ready
+        assert later.sightings == first.sightings, "the quiet time goes on, it does not begin anew"
 
 
-def test_a_new_dataset_is_ready_once_it_was_quiet_long_enough() -> None:
-    for seconds_ago, is_ready in ((0, False), (29.9, False), (30, True), (1e6, True)):
-        decision = decide({BELLA: state("v1", seconds_ago)}, {}, now=NOW, settle_seconds=30)
-        assert (BELLA in decision.ready) is is_ready
-        assert (BELLA in decision.settling) is not is_ready
+def test_another_upload_begins_the_quiet_time_anew() -> None:
+    earlier = {"demo/bella": Sighting("v1", NOW - 25)}
+    decision = decide({BELLA: "v2"}, {}, earlier, now=NOW, settle_seconds=30)
+    assert decision.settling == (BELLA,)
+    assert decision.sightings == {"demo/bella": Sighting("v2", NOW)}
 
 
 def test_a_dataset_that_was_seen_is_left_alone_until_it_changes() -> None:
     seen = {"demo/bella": "v1"}
-    assert decide({BELLA: state("v1", 99)}, seen, now=NOW, settle_seconds=30).ready == {}
-    changed = decide({BELLA: state("v2", 99)}, seen, now=NOW, settle_seconds=30)
-    assert changed.ready == {BELLA: "v2"}
+    quiet = decide({BELLA: "v1"}, seen, {}, now=NOW, settle_seconds=0)
+    assert (quiet.ready, quiet.settling, quiet.sightings) == ({}, (), {})
+    assert decide({BELLA: "v2"}, seen, {}, now=NOW, settle_seconds=0).ready == {BELLA: "v2"}
 
 
-def test_a_dataset_that_disappeared_is_neither_ready_nor_settling() -> None:
-    decision = decide({}, {"demo/bella": "v1"}, now=NOW, settle_seconds=30)
-    assert (decision.ready, decision.settling) == ({}, ())
-
-
-def test_a_dataset_that_came_back_as_it_was_is_not_scanned_again() -> None:
-    seen = {"demo/bella": "v1"}
-    assert not decide({BELLA: state("v1", 0)}, seen, now=NOW, settle_seconds=30).settling
+def test_a_dataset_that_disappeared_is_forgotten() -> None:
+    earlier = {"demo/bella": Sighting("v2", NOW - 99)}
+    decision = decide({}, {"demo/bella": "v1"}, earlier, now=NOW, settle_seconds=30)
+    assert (decision.ready, decision.settling, decision.sightings) == ({}, (), {})
 
 
 def test_one_dataset_that_settles_does_not_hold_up_another() -> None:
-    listed = {BELLA: state("v1", 99), ANNA: state("v1", 1)}
-    decision = decide(listed, {}, now=NOW, settle_seconds=30)
+    earlier = {"demo/bella": Sighting("v1", NOW - 30), "demo/anna": Sighting("v1", NOW - 1)}
+    decision = decide({BELLA: "v1", ANNA: "v1"}, {}, earlier, now=NOW, settle_seconds=30)
     assert decision.ready == {BELLA: "v1"}
     assert decision.settling == (ANNA,)
 
 
 def test_without_a_quiet_time_a_change_is_ready_at_once() -> None:
-    assert decide({BELLA: state("v1", 0)}, {}, now=NOW, settle_seconds=0).ready == {BELLA: "v1"}
+    assert decide({BELLA: "v1"}, {}, {}, now=NOW, settle_seconds=0).ready == {BELLA: "v1"}
 
 
-def test_a_server_whose_clock_is_ahead_delays_but_does_not_break() -> None:
-    decision = decide({BELLA: state("v1", -5)}, {}, now=NOW, settle_seconds=0)
-    assert decision.settling == (BELLA,)
+def test_our_own_clock_set_back_costs_one_quiet_time_and_no_more() -> None:
+    ahead = {"demo/bella": Sighting("v1", NOW + 10 * 365 * 86_400)}
+    first = decide({BELLA: "v1"}, {}, ahead, now=NOW, settle_seconds=30)
+    assert first.settling == (BELLA,)
+    second = decide({BELLA: "v1"}, {}, first.sightings, now=NOW + 30, settle_seconds=30)
+    assert second.ready == {BELLA: "v1"}
+
+
+FINGERPRINTS = st.sampled_from(["v1", "v2"])
+NAMES = [f"d{number}" for number in range(6)]
 
 
 @given(
+    st.dictionaries(st.sampled_from([DatasetKey("demo", name) for name in NAMES]), FINGERPRINTS),
+    st.dictionaries(st.sampled_from([f"demo/{name}" for name in NAMES]), FINGERPRINTS),
     st.dictionaries(
-        st.sampled_from([DatasetKey("demo", f"d{number}") for number in range(6)]),
-        st.builds(state, st.sampled_from(["v1", "v2"]), st.integers(0, 60)),
-    ),
-    st.dictionaries(
-        st.sampled_from([f"demo/d{number}" for number in range(6)]), st.sampled_from(["v1", "v2"])
+        st.sampled_from([f"demo/{name}" for name in NAMES]),
+        st.builds(Sighting, FINGERPRINTS, st.floats(NOW - 100, NOW + 100)),
     ),
     st.integers(0, 60),
 )
 def test_every_changed_dataset_is_either_ready_or_settling(
-    listed: dict[DatasetKey, UploadState], seen: dict[str, str], settle_seconds: int
+    listed: dict[DatasetKey, str],
+    seen: dict[str, str],
+    sightings: dict[str, Sighting],
+    settle_seconds: int,
 ) -> None:
-    decision = decide(listed, seen, now=NOW, settle_seconds=settle_seconds)
-    changed = {key for key, item in listed.items() if seen.get(str(key)) != item.fingerprint}
+    decision = decide(listed, seen, sightings, now=NOW, settle_seconds=settle_seconds)
+    changed = {key for key, fingerprint in listed.items() if seen.get(str(key)) != fingerprint}
     assert set(decision.ready) | set(decision.settling) == changed
     assert not set(decision.ready) & set(decision.settling)
+    assert set(decision.sightings) == {str(key) for key in changed}
     for key, fingerprint in decision.ready.items():
-        assert listed[key].fingerprint == fingerprint
-        assert NOW - listed[key].changed_at >= timedelta(seconds=settle_seconds)
+        assert listed[key] == fingerprint
+    assert all(item.since <= NOW for item in decision.sightings.values())
 
 
 @pytest.mark.timeout(20)
 def test_thousands_of_datasets_are_decided_at_once() -> None:
-    listed = {
-        DatasetKey("demo", f"d{number}"): state("v1", number % 60) for number in range(10_000)
-    }
+    listed = {DatasetKey("demo", f"d{number}"): "v1" for number in range(10_000)}
     started = time.perf_counter()
-    decision = decide(listed, {}, now=NOW, settle_seconds=30)
-    assert len(decision.ready) + len(decision.settling) == 10_000
+    decision = decide(listed, {}, {}, now=NOW, settle_seconds=30)
+    assert len(decision.settling) == 10_000
     assert time.perf_counter() - started < 2

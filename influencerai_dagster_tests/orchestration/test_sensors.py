@@ -2,6 +2,8 @@
 
 import gc
 import json
+import os
+import time
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
@@ -36,6 +38,7 @@ from influencerai_dagster_tests.catalog.samples import (
     run_out_leases,
     video_request,
 )
+from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.dagster_server import job_origin
 from influencerai_dagster_tests.hostile_names import HOSTILE_NAMES
 
@@ -274,6 +277,45 @@ def test_a_cursor_of_an_older_version_asks_again_instead_of_failing(
     upload(object_store, "demo/bella")
     uploads.cursor = '{"demo/bella":"0123456789abcdef"}'
     assert uploads.requested() == ["demo/bella"]
+
+
+def test_a_cursor_from_before_we_kept_sightings_is_read(
+    uploads: Uploads, object_store: ObjectStore
+) -> None:
+    upload(object_store, "demo/bella")
+    uploads.cursor = '{"num_batches":7,"seen":{"demo/bella":"0123456789abcdef"}}'
+    assert uploads.requested() == ["demo/bella"]
+    assert uploads.run_keys[0].endswith("#8")
+
+
+def test_a_photo_that_says_it_was_written_in_the_future_does_not_keep_its_dataset_waiting(
+    uploads: Uploads,
+    object_store: ObjectStore,
+    s3_server: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = s3_server.root_dir / object_store.bucket / "datasets/demo/bella/images"
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(b"a photo")
+    os.utime(folder / "a.jpg", (1_924_905_600, 1_924_905_600))  # 2030, as `cp -p` keeps it
+    (listed,) = object_store.list("datasets/demo/bella/")
+    assert listed.last_modified.year >= 2030, "the server tells the time of the file"
+    now = time.time()
+    assert uploads.requested(settle_seconds=30) == []
+    monkeypatch.setattr(time, "time", lambda: now + 31)
+    assert uploads.requested(settle_seconds=30) == ["demo/bella"]
+
+
+def test_the_cursor_keeps_only_datasets_that_are_there(
+    uploads: Uploads, object_store: ObjectStore
+) -> None:
+    for number in range(20):
+        upload(object_store, "demo/bella", data=str(number).encode())
+        uploads.tick(settle_seconds=3600)
+    assert list(json.loads(str(uploads.cursor))["settling"]) == ["demo/bella"]
+    object_store.delete("datasets/demo/bella/images/a.jpg")
+    uploads.tick(settle_seconds=3600)
+    assert json.loads(str(uploads.cursor))["settling"] == {}
 
 
 class Jobs:

@@ -15,6 +15,7 @@ from influencerai_dagster.domain.manifests.captions import (
     CaptionSource,
 )
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest
+from influencerai_dagster.domain.plain_text import text_problem
 from influencerai_dagster.engines.kohya.captioners import BlipCaptioner
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.simulators import sd_scripts
@@ -163,14 +164,19 @@ def test_a_captioner_that_fails_fails_the_stage(object_store: ObjectStore) -> No
 
 BAD_SIDECARS = {
     "latin-1": ("Bella im Café".encode("latin-1"), "is not UTF-8 (byte 0xe9 at 12)"),
-    "utf-16": ("bella".encode("utf-16"), "is not UTF-8"),
+    "utf-16 without its mark": ("bella".encode("utf-16-le"), "it has a control character, U+0000"),
+    "cut utf-16": ("bella".encode("utf-16")[:-1], "is not UTF-8"),
     "empty": (b"", "is empty"),
     "blank": (b" \n ", "is empty"),
     "two lines": (b"bella\nsmiling", "has more than one line"),
     "line separator": ("bella\u2028smiling".encode(), "has more than one line"),
     "too long": (b"a" * (MAX_CAPTION_LENGTH + 1), "has 1001 characters; at most 1000"),
-    "nul": (b"bella\0woman", "has a control character"),
-    "tab": (b"bella\twoman", "has a control character"),
+    "nul": (b"bella\0woman", "it has a control character, U+0000, as its character 6"),
+    "escape": (b"bella\x1b[31m", "it has a control character, U+001B"),
+    "override": (
+        "bella\u202enamow".encode(),
+        "it has a control character of text direction, U+202E",
+    ),
 }
 
 
@@ -245,13 +251,32 @@ def test_putting_the_trigger_phrase_first_twice_is_doing_it_once(trigger: str, t
     assert trigger_first(trigger, once) == once
 
 
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"\xef\xbb\xbfbella, smiling", "bella, smiling"),
+        ("bella im Café".encode("utf-16"), "bella im Café"),
+        (b"\xfe\xff" + "bella im Café".encode("utf-16-be"), "bella im Café"),
+        (b"bella,\tsmiling\r\n", "bella, smiling"),
+        ("bella\u00a0à la plage, 1\u202f% off".encode(), "bella\u00a0à la plage, 1\u202f% off"),
+        ("\u0645\u06cc\u200c\u062e".encode(), "\u0645\u06cc\u200c\u062e"),
+        ("\U0001f469\u200d\U0001f4bb\u3000笑顔".encode(), "\U0001f469\u200d\U0001f4bb\u3000笑顔"),
+    ],
+    ids=["utf-8 mark", "utf-16", "utf-16 big", "tab", "French blanks", "Persian joiner", "emoji"],
+)
+def test_a_caption_of_any_language_is_read(data: bytes, text: str) -> None:
+    assert parse_sidecar(data) == text
+
+
 @given(st.binary() | st.text(st.characters(exclude_categories=["Cs"])).map(str.encode))
-def test_a_sidecar_is_one_printable_line_or_a_value_error(data: bytes) -> None:
+def test_a_sidecar_is_one_line_of_plain_text_or_a_value_error(data: bytes) -> None:
     try:
         text = parse_sidecar(data)
     except ValueError:
         return
-    assert text.isprintable()
+    assert text_problem(text) is None
+    assert text.splitlines() == [text]
+    assert text == text.strip()
     assert 1 <= len(text) <= MAX_CAPTION_LENGTH
     assert text in data.decode()
 

@@ -5,8 +5,8 @@ looks like an empty one, and the cursor stays.
 """
 
 import json
+import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -15,7 +15,7 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.tenants import list_tenants
 from influencerai_dagster.domain.keys import DatasetKey
 from influencerai_dagster.domain.object_paths import tenant_datasets_prefix
-from influencerai_dagster.domain.uploads import UploadDecision, UploadState, decide
+from influencerai_dagster.domain.uploads import Sighting, UploadDecision, decide
 from influencerai_dagster.orchestration.jobs import build_dataset_job
 from influencerai_dagster.orchestration.partitions import dataset_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
@@ -48,34 +48,31 @@ def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
             tenants = [tenant.id for tenant in list_tenants(session)]
         cursor: dict[str, Any] = json.loads(context.cursor) if context.cursor else {}
         seen: dict[str, str] = cursor.get("seen", {})
+        sightings = {name: Sighting(*item) for name, item in cursor.get("settling", {}).items()}
         listed = list_uploads(object_store.store, tenants)
-        decision = decide(listed, seen, now=datetime.now(UTC), settle_seconds=settle_seconds)
+        decision = decide(listed, seen, sightings, now=time.time(), settle_seconds=settle_seconds)
         return _report(listed, seen, decision, num_batches=cursor.get("num_batches", 0))
 
     return dataset_upload_sensor
 
 
-def list_uploads(store: ObjectStore, tenants: Iterable[str]) -> dict[DatasetKey, UploadState]:
-    """List the uploads of every tenant, tenants in parallel; a failed page raises."""
+def list_uploads(store: ObjectStore, tenants: Iterable[str]) -> dict[DatasetKey, str]:
+    """Return the fingerprint of the uploads of every dataset; a failed page raises."""
 
-    def of_tenant(tenant: str) -> dict[DatasetKey, UploadState]:
+    def of_tenant(tenant: str) -> dict[DatasetKey, str]:
         groups = uploads_by_dataset(store.list(tenant_datasets_prefix(tenant)))
         return {
-            key: UploadState(
-                uploads_fingerprint(infos)[:FINGERPRINT_DIGITS],
-                max(info.last_modified for info in infos),
-            )
-            for key, infos in groups.items()
+            key: uploads_fingerprint(infos)[:FINGERPRINT_DIGITS] for key, infos in groups.items()
         }
 
-    listed: dict[DatasetKey, UploadState] = {}
+    listed: dict[DatasetKey, str] = {}
     for states in store.map(of_tenant, list(tenants)):
         listed |= states
     return listed
 
 
 def _report(
-    listed: dict[DatasetKey, UploadState],
+    listed: dict[DatasetKey, str],
     seen: dict[str, str],
     decision: UploadDecision,
     *,
@@ -89,7 +86,12 @@ def _report(
     kept = {str(key): seen[str(key)] for key in listed if str(key) in seen}
     # Dagster never runs a run key twice: content that was there before needs another number.
     number = num_batches + bool(requested)
-    cursor = {"num_batches": number, "seen": kept | requested}
+    settling = {
+        name: (item.fingerprint, round(item.since))
+        for name, item in decision.sightings.items()
+        if name not in requested
+    }
+    cursor = {"num_batches": number, "seen": kept | requested, "settling": settling}
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(run_key=f"{partition}@{fingerprint}#{number}", partition_key=partition)
@@ -103,7 +105,7 @@ def _report(
     )
 
 
-def _skip_reason(listed: dict[DatasetKey, UploadState], decision: UploadDecision) -> str:
+def _skip_reason(listed: dict[DatasetKey, str], decision: UploadDecision) -> str:
     waiting = ", ".join(map(str, decision.settling[:10]))
     return (
         f"still being uploaded: {waiting}" if waiting else f"{len(listed)} datasets, none changed"

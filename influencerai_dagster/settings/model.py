@@ -1,101 +1,32 @@
-"""The one reader of the environment: every variable, parsed and validated once, with its unit.
+"""The one list of settings: every variable with its type, unit and default.
 
-Nothing else reads `os.environ`. Names are those of the stack this project replaces; `.env.example`
-lists them all with their defaults (a test compares). In development a file `.env` in the working
-directory is read too.
+Names are those of the stack this project replaces; `.env.example` lists them all with their
+defaults (a test compares). How a text becomes a value is in fields.py.
 """
 
 import os
-import re
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
-from pydantic import (
-    AliasGenerator,
-    AnyUrl,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    TypeAdapter,
-    UrlConstraints,
-    ValidationError,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AliasGenerator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from influencerai_dagster.errors import PermanentError
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|TB|KIB|MIB|GIB|TIB)?", re.IGNORECASE | re.ASCII)
-_SHOWN_LENGTH = 200
-_SIZE_UNITS = {"B": 1}
-_SIZE_UNITS |= {f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", start=1)}
-_SIZE_UNITS |= {f"{prefix}IB": 1024**power for power, prefix in enumerate("KMGT", start=1)}
-_DURATION = re.compile(r"(\d{1,6})\s*(s|m|h|d)|0", re.ASCII)
-# SQLAlchemy knows no postgres://, and psycopg2 is the driver that is installed.
-_DATABASE_URL = TypeAdapter(
-    Annotated[
-        AnyUrl,
-        UrlConstraints(host_required=True, allowed_schemes=["postgresql", "postgresql+psycopg2"]),
-    ]
+from influencerai_dagster.settings.fields import (
+    DatabaseUrl,
+    Duration,
+    DurationOrZero,
+    FiniteFloat,
+    Port,
+    PositiveInt,
+    SizeBytes,
+    TimeZone,
+    UrlList,
 )
-_DURATION_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
-
-def parse_size(value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever it was given
-    """Turn "100MB" into bytes (MB is 1000², MiB is 1024²); a plain number is bytes."""
-    if not isinstance(value, str):
-        return value
-    match = _SIZE.fullmatch(value.strip())
-    if match is None:
-        raise ValueError('is not a size; use a number with B, KB, MB, GB, MiB or GiB, like "100MB"')
-    return int(Decimal(match[1]) * _SIZE_UNITS[(match[2] or "B").upper()])
-
-
-def parse_duration(value: Any) -> Any:  # noqa: ANN401 - as above
-    """Turn "7d", "12h", "30m", "45s" or "0" into a timedelta."""
-    if not isinstance(value, str):
-        return value
-    match = _DURATION.fullmatch(value.strip())
-    if match is None:
-        raise ValueError('is not a duration; use up to 6 digits with s, m, h or d, like "7d"')
-    return timedelta(**{_DURATION_UNITS[match[2] or "s"]: int(match[1] or 0)})
-
-
-def _parse_urls(value: Any) -> Any:  # noqa: ANN401 - as above
-    if not isinstance(value, str):
-        return value
-    urls = tuple(url.strip().rstrip("/") for url in value.split(",") if url.strip())
-    if not urls:
-        raise ValueError("names no URL")
-    for url in urls:
-        if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
-            raise ValueError(f"{url!r} is not an http:// or https:// URL")
-    return urls
-
-
-def _check_database_url(value: str) -> str:
-    _DATABASE_URL.validate_python(value)
-    return value
-
-
-def _check_time_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError('is no time zone; use a name like "Europe/Berlin" or "UTC"') from None
-    return value
-
-
-SizeBytes = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
-DurationOrZero = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
-Duration = Annotated[DurationOrZero, Field(gt=timedelta(0))]
-FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-UrlList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_urls)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-PositiveInt = Annotated[int, Field(ge=1)]
+_SHOWN_LENGTH = 200
 
 
 class Settings(BaseSettings):
@@ -111,12 +42,8 @@ class Settings(BaseSettings):
     )
 
     # PostgreSQL
-    database_url: Annotated[str, BeforeValidator(_check_database_url)] = (
-        "postgresql://influencerai@127.0.0.1:5432/influencerai"
-    )
-    dagster_database_url: Annotated[str, BeforeValidator(_check_database_url)] = (
-        "postgresql://influencerai@127.0.0.1:5432/dagster"
-    )
+    database_url: DatabaseUrl = "postgresql://influencerai@127.0.0.1:5432/influencerai"
+    dagster_database_url: DatabaseUrl = "postgresql://influencerai@127.0.0.1:5432/dagster"
 
     # S3
     s3_endpoint: str | None = None
@@ -179,11 +106,11 @@ class Settings(BaseSettings):
 
     # Backups
     backup_database_mode: Literal["barman", "pg_dump"] = "barman"
-    backup_database_url: Annotated[str, BeforeValidator(_check_database_url)] | None = None
+    backup_database_url: DatabaseUrl | None = None
     backup_home: Path = Path("data/backups")
     backup_postgres_bin_dir: Path | None = None
     backup_recovery_window_days: PositiveInt = 30
-    backup_time_zone: Annotated[str, BeforeValidator(_check_time_zone)] = "UTC"
+    backup_time_zone: TimeZone = "UTC"
     backup_target: str | None = None
     backup_s3_endpoint: str | None = None
     backup_s3_key: str = ""

@@ -1,0 +1,38 @@
+"""Which characters do harm in a name or in one line of text: the one rule for all of them.
+
+Refused is what ends a line, commands a terminal, cannot be stored as UTF-8 or XML (an S3 listing
+is XML), or shows a text in another order than it is stored. Blanks, joiners and direction marks of
+any language, emoji and letters that this Python does not know yet are ordinary text.
+"""
+
+import re
+import unicodedata
+
+_REFUSED_CATEGORIES = {
+    "Cc": "a control character",
+    "Cs": "half of a character (a lone surrogate)",
+    "Zl": "a line separator",
+    "Zp": "a paragraph separator",
+}
+# UAX #9: embeddings, overrides and isolates; "a\u202egnp.exe" is shown as "aexe.png".
+_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+_PLANE_ENDS = "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
+_NONCHARACTER = re.compile(f"[\ufdd0-\ufdef{_PLANE_ENDS}]")
+
+
+def text_problem(text: str) -> str | None:
+    """Say which harmful character a line of text has, and where, or None if it has none."""
+    for place, character in enumerate(text, start=1):
+        kind = _harm(character)
+        if kind is not None:
+            return f"it has {kind}, U+{ord(character):04X}, as its character {place}"
+    return None
+
+
+def _harm(character: str) -> str | None:
+    if character in _BIDI_CONTROLS:
+        return "a control character of text direction"
+    if _NONCHARACTER.match(character):
+        return "a code that is no character"
+    return _REFUSED_CATEGORIES.get(unicodedata.category(character))

@@ -13,7 +13,7 @@ from influencerai_dagster.cli.jobs import jobs_app
 from influencerai_dagster.cli.object_backup import backup_objects
 from influencerai_dagster.cli.restore import drill, fetch, restore
 from influencerai_dagster.cli.retention import retention_app
-from influencerai_dagster.cli.stack import demo, doctor, migrate, up
+from influencerai_dagster.cli.stack import demo, doctor, migrate, up, webserver
 
 app = typer.Typer(
     name="influencerai",
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (up, demo, doctor, migrate, generate, restore):
+for command in (up, demo, doctor, migrate, webserver, generate, restore):
     app.command()(command)
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(influencer_app, name="influencer")

@@ -64,7 +64,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "backup programs", lambda: programs(settings)
     yield "backups", lambda: backups(settings)
     yield "disk", lambda: _disk(settings.training_dir)
-    yield "Dagster", lambda: _dagster(settings.dagster_url)
+    yield "Dagster", lambda: _dagster(settings)
 
 
 def _server_version(url: str) -> str:
@@ -156,8 +156,9 @@ def _disk(path: Path) -> str:
     return f"{free_gib:.0f} GiB free at {existing}"
 
 
-def _dagster(url: str) -> str:
-    with closing(DagsterGraphQL(url, CODE_LOCATION)) as dagster:
+def _dagster(settings: Settings) -> str:
+    url, credentials = settings.dagster_url, settings.dagster_credentials
+    with closing(DagsterGraphQL(url, CODE_LOCATION, credentials=credentials)) as dagster:
         problem = dagster.location_problem()
     if problem:
         raise PermanentError(problem)

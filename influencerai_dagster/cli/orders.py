@@ -25,7 +25,9 @@ def day_key(tenant: str, day: str) -> DayKey:
 
 def dagster() -> DagsterGraphQL:
     """Return a client of the Dagster web server."""
-    return DagsterGraphQL(settings().dagster_url, CODE_LOCATION)
+    return DagsterGraphQL(
+        settings().dagster_url, CODE_LOCATION, credentials=settings().dagster_credentials
+    )
 
 
 def order(

@@ -151,8 +151,8 @@ class Stack:
         yield Service(
             name="webserver",
             command=[
-                *(_script("dagster-webserver"), "-w", workspace),
-                *("-h", LOOPBACK, "-p", str(self.settings.dagster_webserver_port)),
+                *(sys.executable, "-m", "influencerai_dagster.cli", "webserver"),
+                *("--workspace", workspace),
             ],
             environment=self.environment,
             needs=["dagster-storage", "code-server"],

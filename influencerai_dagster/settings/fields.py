@@ -6,10 +6,11 @@ Each type refuses with a sentence what cannot be meant; model.py says which sett
 import re
 from datetime import timedelta
 from decimal import Decimal
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AnyUrl, BeforeValidator, Field, TypeAdapter, UrlConstraints
+from pydantic import AfterValidator, AnyUrl, BeforeValidator, Field, TypeAdapter, UrlConstraints
 from pydantic_settings import NoDecode
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|TB|KIB|MIB|GIB|TIB)?", re.IGNORECASE | re.ASCII)
@@ -72,10 +73,40 @@ def _check_time_zone(value: str) -> str:
     return value
 
 
+def _split(value: Any) -> Any:  # noqa: ANN401 - as above
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _check_host(value: str) -> str:
+    if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?", value):
+        raise ValueError(
+            f"{value!r} is no host name; use a name or an address, with :port unless that is 80 or "
+            '443, like "dagster.example.com"'
+        )
+    return value
+
+
+def _check_network(value: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(value)
+    except ValueError as error:
+        raise ValueError(f'{error}; use an address or a network, like "10.0.0.0/24"') from None
+
+
 SizeBytes = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 DurationOrZero = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
 Duration = Annotated[DurationOrZero, Field(gt=timedelta(0))]
 FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+HostList = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_host)], ...], NoDecode, BeforeValidator(_split)
+]
+NetworkList = Annotated[
+    tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_check_network)], ...],
+    NoDecode,
+    BeforeValidator(_split),
+]
 UrlList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_urls)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PositiveInt = Annotated[int, Field(ge=1)]

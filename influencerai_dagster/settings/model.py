@@ -19,6 +19,8 @@ from influencerai_dagster.settings.fields import (
     Duration,
     DurationOrZero,
     FiniteFloat,
+    HostList,
+    NetworkList,
     Port,
     PositiveInt,
     SizeBytes,
@@ -123,15 +125,31 @@ class Settings(BaseSettings):
     retention_days: Annotated[int, Field(ge=1, le=36500)] = 90
     retention_dry_run: bool = True
 
+    # Dagster's web server
+    dagster_url: str = "http://127.0.0.1:3000"
+    dagster_webserver_host: str = "127.0.0.1"
+    dagster_webserver_port: Port = 3000
+    dagster_webserver_allowed_hosts: HostList = ()
+    dagster_webserver_user: Annotated[str, Field(pattern="^[^:]*$")] = ""
+    dagster_webserver_password: SecretStr | None = None
+    dagster_webserver_auth_header: Annotated[str, Field(pattern="^[A-Za-z0-9-]*$")] = ""
+    dagster_webserver_proxies: NetworkList = ()
+    dagster_webserver_allow_anonymous: bool = False
+
     # The stack on one machine
     data_dir: Path = Path("data")
-    dagster_webserver_port: Port = 3000
-    dagster_url: str = "http://127.0.0.1:3000"
     local_postgres_port: Port = 5433
     local_s3_port: Port = 9000
     local_comfyui_port: Port = 8188
     local_openrouter_port: Port = 8189
     local_code_server_port: Port = 4000
+
+    @property
+    def dagster_credentials(self) -> tuple[str, str] | None:
+        """User and password of Dagster's web server; None if it asks for none."""
+        if not (self.dagster_webserver_user and self.dagster_webserver_password):
+            return None
+        return self.dagster_webserver_user, self.dagster_webserver_password.get_secret_value()
 
     @property
     def comfyui_timeout_seconds(self) -> float:
@@ -165,14 +183,11 @@ def bypass_proxies_on_loopback() -> None:
 
 
 def process_environment() -> dict[str, str]:
-    """Return the environment and `.env` as a child process gets them; the former wins.
-
-    Dagster's EnvVar knows the environment only.
-    """
+    """Return the environment and `.env` as a child process gets them; the former wins."""
     return {name: value for name, value in dotenv_values(".env").items() if value} | os.environ
 
 
 def _shown(item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     name = str(item["loc"][0]).upper() if item["loc"] else ""
-    is_secret = any(word in name for word in ("SECRET", "KEY", "DATABASE_URL"))
+    is_secret = any(word in name for word in ("SECRET", "KEY", "PASSWORD", "DATABASE_URL"))
     return "(hidden)" if is_secret else repr(item["input"])[:_SHOWN_LENGTH]

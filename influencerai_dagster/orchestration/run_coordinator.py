@@ -26,6 +26,9 @@ _JOB_TAGS = {
 """The tags of each job's definition, as its runs have them."""
 
 
+_FAILS_FOR_GOOD = {"dagster/max_retries": "0", "dagster/failure_reason": "UNKNOWN"}
+
+
 @dataclass(frozen=True)
 class TagLimits:
     """The greatest number that a tag of a run may hold; None is no limit."""
@@ -50,7 +53,7 @@ def refusal(job_name: str, tags: Mapping[str, str], limits: TagLimits) -> str | 
             return f"tag {name} is Dagster's own, and cannot be set at launch"
         limit = greatest.get(name)
         if limit is not None and not (re.fullmatch("[0-9]{1,9}", value) and int(value) <= limit):
-            return f"tag {name} is a whole number up to {limit} (found {value[:40]!r})"
+            return f"tag {name} has to be a whole number up to {limit} (found {value[:40]!r})"
     return None
 
 
@@ -66,6 +69,8 @@ class CheckedRunCoordinator(dg.QueuedRunCoordinator):
         )
         reason = refusal(run.job_name, run.tags, limits)
         if reason is not None:
+            # Dagster reads both tags when it fails the run: a refused run is not tried again.
+            instance.add_run_tags(run.run_id, _FAILS_FOR_GOOD)
             raise PermanentError(
                 f"run {run.run_id} of {run.job_name} is not started: {reason}. Launch it without."
             )

@@ -29,13 +29,8 @@ def replace_dead_connections() -> None:
     Dagster makes the engines, without `pool_pre_ping`; this is the recipe for that case of
     https://docs.sqlalchemy.org/en/20/core/pooling.html#custom-legacy-pessimistic-ping.
     """
-    for target, name, listener in (
-        (Engine, "do_connect", _notice_vanished_servers),
-        (Engine, "handle_error", _leave_read_only_server),
-        (QueuePool, "checkout", _ping),
-    ):
-        if not event.contains(target, name, listener):
-            event.listen(target, name, listener)
+    for target, name, listener in LISTENERS:
+        event.listen(target, name, listener)
 
 
 def _notice_vanished_servers(
@@ -58,3 +53,11 @@ def _leave_read_only_server(context: ExceptionContext) -> None:
     """Connect anew after a write was refused: the server is a former primary, or will be one."""
     if getattr(context.original_exception, "pgcode", None) == _READ_ONLY:
         context.is_disconnect = True
+
+
+LISTENERS = (
+    (Engine, "do_connect", _notice_vanished_servers),
+    (Engine, "handle_error", _leave_read_only_server),
+    (QueuePool, "checkout", _ping),
+)
+"""What SQLAlchemy calls for every engine of the process, and when."""

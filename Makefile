@@ -1,4 +1,6 @@
 # `make demo` runs the main job, `make test` the tests; both install what they need into .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,9 +50,24 @@ clean: ## remove the venv and everything that the stack wrote
 	rm -rf $(VENV) && git clean -fdXq data
 
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@echo "installing into $(VENV) (about a minute)"
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 (Debian, Ubuntu: sudo apt-get install python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) --version), but this project needs Python 3.11: install it, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make a virtual environment: install its venv package (Debian, Ubuntu: sudo apt-get install python3.11-venv), then run make $(MAKECMDGOALS) again"; exit 1; }
+	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1024)}'); [ "$$free" -ge $(NEEDED_MB) ] || { echo "only $$free MB are free in $(CURDIR), but the installation takes $(NEEDED_MB) MB: make space, or clone to another disk"; exit 1; }
+	@echo "step 1 of 3: making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
+	@total=$$(grep -cE '^[a-z0-9].*==' requirements.lock); echo "step 2 of 3: downloading $$total packages (about 320 MB the first time) and installing them: one to three minutes"; \
+	    $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps --requirement requirements.lock | \
+	    awk -v total=$$total -v tty=$$([ -t 1 ] && echo 1 || echo 0) "$$PIP_PROGRESS"
+	@echo "step 3 of 3: installing this project"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+NEEDED_MB := 2000
+
+# One line of pip's many: which package of how many.
+define PIP_PROGRESS
+/^Collecting / { number++; if (tty) printf "\r\033[K  %d of %d: %s", number, total, $$2; else if (number % 40 == 0) printf "  %d of %d\n", number, total; fflush() }
+/^Installing collected/ { printf "%s  all are there, installing them\n", (tty ? "\r\033[K" : ""); fflush() }
+endef
+export PIP_PROGRESS

@@ -79,9 +79,7 @@ def run() -> Sequence[Comparison]:
 
 def _stack(folder: Path, comfyui: ComfyUIServer) -> Stack:
     ports = {name: free_port() for name in _PORTS}
-    settings = load_settings(
-        _env_file=None, data_dir=folder / "data", comfyui_url=comfyui.url, **ports
-    )
+    settings = load_settings((), data_dir=folder / "data", comfyui_url=comfyui.url, **ports)
     stack = Stack(settings, location_problem=_location_problem, definitions_module=_DEFINITIONS)
     stack.environment["COMFYUI_URL"] = comfyui.url
     stack.environment["GENERATION_LINGER_SECONDS"] = "0"  # the next job finds no run again

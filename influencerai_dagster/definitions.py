@@ -26,10 +26,14 @@ from influencerai_dagster.orchestration.checks.backups import (
     no_database_backup_is_too_old,
     wal_is_received,
 )
-from influencerai_dagster.orchestration.checks.captions import every_image_has_a_caption
+from influencerai_dagster.orchestration.checks.captions import (
+    captioner_refused_no_image,
+    every_image_has_a_caption,
+)
 from influencerai_dagster.orchestration.checks.datasets import (
     dataset_has_images,
     dataset_rights_check,
+    every_image_can_be_trained,
 )
 from influencerai_dagster.orchestration.checks.loras import (
     lora_changes_the_picture,
@@ -108,6 +112,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             training_dir=str(settings.training_dir),
             tokenizer_cache_dir=str(settings.kohya_tokenizer_cache_dir or ""),
             is_gpu_shared=settings.gpu_shared,
+            extra_variables=",".join(settings.kohya_extra_variables),
         ),
         "captioner": _captioner(settings, kohya_python),
         "database_backups": _database_backups(settings),
@@ -152,6 +157,7 @@ def _captioner(settings: Settings, kohya_python: str) -> CaptionerResource:
         kohya_dir=str(settings.kohya_dir or ""),
         kohya_python=kohya_python,
         work_dir=str(settings.training_dir / "captions"),
+        extra_variables=",".join(settings.kohya_extra_variables),
     )
 
 
@@ -214,8 +220,10 @@ def build_definitions(
         ],
         asset_checks=[
             dataset_has_images,
+            every_image_can_be_trained,
             dataset_rights_check(is_blocking=settings.dataset_rights == "block"),
             every_image_has_a_caption,
+            captioner_refused_no_image,
             lora_weights_are_stored,
             lora_changes_the_picture,
             outputs_stored_check("generated_images"),

@@ -4,7 +4,8 @@
     ├── TransientError             try again later: a server is away, a time limit passed
     │   └── InsufficientStorageError   the object store or a disk is full: wait until there is space
     └── PermanentError             trying again changes nothing: fail now and say why
-        └── ObjectNotFoundError    a key that was expected on S3 is not there
+        ├── ObjectNotFoundError    a key that was expected on S3 is not there
+        └── UnknownNameError       nothing has this name: see domain/names.py
 
 A text names what was tried, the key, what was found, and what to do.
 """
@@ -28,3 +29,16 @@ class PermanentError(InfluencerAIError):
 
 class ObjectNotFoundError(PermanentError):
     """An object that a manifest or a caller names is not on S3."""
+
+
+class UnknownNameError(PermanentError):
+    """A name that nothing has; domain/names.py writes the text.
+
+    Attributes:
+        operator_hint: what may have been meant, where only an operator may read it: the names of
+            other tenants. It is not part of the text.
+    """
+
+    def __init__(self, text: str, *, operator_hint: str = "") -> None:
+        super().__init__(text)
+        self.operator_hint = operator_hint

@@ -102,12 +102,6 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-@pytest.fixture(autouse=True)
-def _postgresql_runs_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases get a moment when PostgreSQL comes back; that of the tests has just been started."""
-    monkeypatch.setattr("influencerai_dagster.catalog.ledger.claims.GRACE_SECONDS", 0.0)
-
-
 @pytest.fixture(scope="session")
 def servers_dir() -> Iterator[Path]:
     """Not pytest's own folder: under root PostgreSQL is another user, who cannot enter that."""

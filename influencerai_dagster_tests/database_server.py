@@ -46,7 +46,8 @@ class DatabaseServer:
         found = []
         for process in psutil.process_iter(["cmdline", "environ"]):
             words = process.info["cmdline"] or []
-            is_ours = (process.info["environ"] or {}).get("BACKUP_HOME") == folder
+            home = (process.info["environ"] or {}).get("BACKUP_HOME")  # only our own process has it
+            is_ours = home == folder or any(folder in word for word in words)
             if is_ours and ("receive-wal" in words or "pg_receivewal" in words[0]):
                 found.append(process)
         return found

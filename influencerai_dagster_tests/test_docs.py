@@ -17,7 +17,7 @@ from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("benchmarks", "data/samples", "deploy", "docs")
+FOLDERS = ("benchmarks", "deploy", "docs")
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), ROOT / "data" / "README.md"]
     + [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md")]

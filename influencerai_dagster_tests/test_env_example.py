@@ -27,7 +27,7 @@ def test_lists_every_setting_in_the_order_of_the_code() -> None:
 def test_shows_the_defaults() -> None:
     text = "\n".join(line.removeprefix("#") for line in LINES if VARIABLE.fullmatch(line))
     Path(".env").write_text(text, encoding="utf-8")
-    assert load_settings() == Settings(_env_file=None)
+    assert load_settings() == Settings()
 
 
 def test_a_copy_changes_nothing() -> None:

@@ -1,4 +1,4 @@
-"""The sample photos are what data/samples/draw.py draws, and a dataset takes all but two."""
+"""The sample photos are what local/samples/draw.py draws, and a dataset takes all but two."""
 
 import subprocess
 import sys
@@ -11,10 +11,10 @@ from PIL import ImageChops, ImageStat
 from influencerai_dagster.domain.manifests.captions import MAX_CAPTION_LENGTH
 from influencerai_dagster.domain.manifests.dataset import Rights
 from influencerai_dagster.domain.quality import DatasetRules, RejectReason
+from influencerai_dagster.local import samples
+from influencerai_dagster.local.samples import BELLA_DIR as BELLA
 from influencerai_dagster.media.images import MeasuredImage, Reject, measure_upload, upright_rgb
 
-SAMPLES = Path(__file__).parents[1] / "data" / "samples"
-BELLA = SAMPLES / "bella"
 RULES = DatasetRules(min_side_px=512)
 PICTURES = sorted(path for path in BELLA.iterdir() if path.suffix in {".jpg", ".png"})
 TAKEN = PICTURES[:12]
@@ -23,7 +23,9 @@ TAKEN = PICTURES[:12]
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("samples") / "bella"
-    subprocess.run([sys.executable, "-B", SAMPLES / "draw.py", folder], check=True, timeout=100)
+    subprocess.run(
+        [sys.executable, "-m", f"{samples.__name__}.draw", folder], check=True, timeout=100
+    )
     return folder
 
 

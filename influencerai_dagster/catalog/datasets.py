@@ -1,14 +1,18 @@
 """The newest validated version of every dataset; all versions are manifests on S3."""
 
-from sqlalchemy import func
+from collections.abc import Iterable
+
+from sqlalchemy import func, select, union
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.catalog.models import DatasetRow
+from influencerai_dagster.catalog.models import DatasetRow, InfluencerRow
 from influencerai_dagster.catalog.records import Dataset
 from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.domain.keys import check_part
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest
+from influencerai_dagster.domain.names import unknown_name
+from influencerai_dagster.errors import UnknownNameError
 
 
 def record_dataset(session: Session, manifest: DatasetManifest) -> Dataset:
@@ -46,3 +50,34 @@ def get_dataset(session: Session, tenant: str, dataset: str) -> Dataset | None:
         populate_existing=True,
     )
     return None if row is None else Dataset.of(row)
+
+
+def list_datasets(session: Session, tenant: str) -> list[Dataset]:
+    """Return the newest version of every validated dataset of a tenant, by name.
+
+    Raises:
+        PermanentError: unknown tenant.
+    """
+    require_tenant(session, tenant)
+    statement = select(DatasetRow).where(DatasetRow.tenant_id == tenant).order_by(DatasetRow.id)
+    return [Dataset.of(row) for row in session.scalars(statement)]
+
+
+def known_datasets(session: Session, tenant: str) -> set[str]:
+    """Return the datasets that the catalog knows: validated ones, and those of influencers."""
+    names = union(
+        select(DatasetRow.id).where(DatasetRow.tenant_id == tenant),
+        select(InfluencerRow.dataset).where(InfluencerRow.tenant_id == tenant),
+    )
+    return set(session.scalars(names))
+
+
+def unknown_dataset(tenant: str, dataset: str, known: Iterable[str]) -> UnknownNameError:
+    """Return the error for a dataset that is not among the known ones of a tenant."""
+    return unknown_name(
+        f"tenant {tenant!r} has no dataset {dataset!r}",
+        dataset,
+        known,
+        plural="datasets",
+        advice=f"Upload its photos: `influencerai dataset upload {dataset} --tenant {tenant}`",
+    )

@@ -1,6 +1,6 @@
 """Tenants' own training parameters: a preset of domain/training.py and what differs from it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from influencerai_dagster.catalog.models import LoraConfigRow
 from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.domain.keys import check_part
+from influencerai_dagster.domain.names import field_problems, unknown_name
 from influencerai_dagster.domain.training import PRESETS, LoraConfig
 from influencerai_dagster.errors import PermanentError
 
@@ -79,22 +80,26 @@ def resolve_lora_config(
     ).one_or_none()
     changes = dict(overrides or {})
     if row is None:
-        return _combined(name or default_preset, changes, f"training of tenant {tenant!r}")
+        known = known_configs(session, tenant)
+        return _combined(name or default_preset, changes, f"training of tenant {tenant!r}", known)
     what = f"configuration {row.name!r} of tenant {tenant!r}"
     return _combined(row.preset, {**row.overrides, **changes}, what)
 
 
-def _combined(preset: str, overrides: Mapping[str, Any], what: str) -> LoraConfig:
+def known_configs(session: Session, tenant: str) -> list[str]:
+    """Return the names that a training may be started with: the tenant's own and the presets."""
+    own = session.scalars(select(LoraConfigRow.name).where(LoraConfigRow.tenant_id == tenant))
+    return sorted({*own, *PRESETS})
+
+
+def _combined(
+    preset: str, overrides: Mapping[str, Any], what: str, known: Iterable[str] = PRESETS
+) -> LoraConfig:
     if preset not in PRESETS:
-        raise PermanentError(
-            f"{what}: there is no training preset or configuration {preset!r}; presets are "
-            f"{', '.join(sorted(PRESETS))}"
-        )
+        problem = f"{what}: there is no training preset or configuration {preset!r}"
+        raise unknown_name(problem, preset, known, plural="presets and configurations")
     try:
         return PRESETS[preset].override(dict(overrides))
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}={item['input']!r}: {item['msg']}"
-            for item in error.errors()
-        )
+        problems = "; ".join(field_problems(error, LoraConfig.model_fields))
         raise PermanentError(f"{what} has overrides that cannot be used: {problems}") from None

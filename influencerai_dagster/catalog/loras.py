@@ -9,6 +9,7 @@ from influencerai_dagster.catalog.records import Lora
 from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.domain.keys import check_part
 from influencerai_dagster.domain.manifests.loras import LoraManifest
+from influencerai_dagster.domain.names import unknown_name
 from influencerai_dagster.errors import PermanentError
 
 
@@ -86,6 +87,35 @@ def newest_lora(session: Session, tenant: str, dataset: str) -> Lora | None:
 def get_lora(session: Session, tenant: str, lora_id: str) -> Lora | None:
     """Return a LoRA of this tenant, or None; one of another tenant is None too."""
     return _first(session, tenant, LoraRow.id == check_part(lora_id, "LoRA"))
+
+
+def require_lora(session: Session, tenant: str, lora_id: str) -> Lora:
+    """Return a LoRA of this tenant.
+
+    Raises:
+        PermanentError: unknown tenant, or it has no such LoRA.
+    """
+    lora = get_lora(session, tenant, lora_id)
+    if lora is None:
+        known = [item.lora_id for item in list_loras(session, tenant)]
+        raise unknown_name(
+            f"tenant {tenant!r} has no LoRA {lora_id!r}", lora_id, known, plural="LoRAs"
+        )
+    return lora
+
+
+def list_loras(session: Session, tenant: str, dataset: str | None = None) -> list[Lora]:
+    """Return the LoRAs of a tenant, or of one of its datasets, the newest first.
+
+    Raises:
+        PermanentError: unknown tenant.
+    """
+    require_tenant(session, tenant)
+    statement = select(LoraRow).where(LoraRow.tenant_id == tenant)
+    if dataset is not None:
+        statement = statement.where(LoraRow.dataset == check_part(dataset, "dataset"))
+    statement = statement.order_by(LoraRow.chosen_at.desc(), LoraRow.created_at.desc(), LoraRow.id)
+    return [Lora.of(row) for row in session.scalars(statement)]
 
 
 def _first(session: Session, tenant: str, condition: ColumnElement[bool]) -> Lora | None:

@@ -9,10 +9,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from influencerai_dagster.catalog.engine import create_catalog_engine, database_errors
+from influencerai_dagster.domain.database_urls import database_name, in_database
 from influencerai_dagster.errors import PermanentError
 
 MIN_SERVER_VERSION = 15
@@ -56,14 +57,16 @@ def upgrade(url: str) -> None:
 
     Raises:
         TransientError: PostgreSQL is away.
-        PermanentError: the server is older than 15, or its tables are of a newer release.
+        PermanentError: the server is older than 15, the database is not in UTF8, or its tables are
+            of a newer release.
     """
     engine = create_catalog_engine(url)
     try:
         with database_errors(), engine.begin() as connection:
             # Released by the end of the transaction, also when this process dies.
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-            _check_server(connection)
+            check_database(connection)
+            _check_revision(connection)
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -71,12 +74,30 @@ def upgrade(url: str) -> None:
         engine.dispose()
 
 
-def _check_server(connection: Connection) -> None:
-    found = int(connection.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
-    if found < MIN_SERVER_VERSION:
-        raise PermanentError(
-            f"PostgreSQL {found} is too old: the catalog needs {MIN_SERVER_VERSION} or newer"
+def check_database(connection: Connection) -> str:
+    """Make sure that a database can hold what we write; return the server's version.
+
+    Raises:
+        PermanentError: the server is too old, or the database cannot hold every language.
+    """
+    version, number, encoding, name = connection.execute(
+        text(
+            "SELECT current_setting('server_version'), current_setting('server_version_num')::int,"
+            " current_setting('server_encoding'), current_database()"
         )
+    ).one()
+    if number // 10_000 < MIN_SERVER_VERSION:
+        raise PermanentError(f"PostgreSQL {version} is too old: use {MIN_SERVER_VERSION} or newer")
+    if encoding != "UTF8":
+        raise PermanentError(
+            f"Database {name!r} has the encoding {encoding}, which cannot hold names and prompts "
+            "of every language: make another one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE "
+            "template0, and name it in the URL"
+        )
+    return str(version)
+
+
+def _check_revision(connection: Connection) -> None:
     revision = MigrationContext.configure(connection).get_current_revision()
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if revision is not None and revision not in known:
@@ -97,20 +118,19 @@ def ensure_database(url: str) -> bool:
         TransientError: PostgreSQL is away.
         PermanentError: the URL names no database, or the user may not create one.
     """
-    target = make_url(url)
-    if not target.database or re.search(r"[\x00-\x1f]", target.database):
+    name = database_name(url)
+    if not name or re.search(r"[\x00-\x1f]", name):
         raise PermanentError("DATABASE_URL names no database: add its name after the last '/'")
-    server = target.set(database="postgres").render_as_string(hide_password=False)
-    engine = create_catalog_engine(server)
+    engine = create_catalog_engine(in_database(url, "postgres"))
     try:
         with (
             database_errors(),
             engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
         ):
             exists = text("SELECT 1 FROM pg_database WHERE datname = :name")
-            if connection.execute(exists, {"name": target.database}).scalar() is not None:
+            if connection.execute(exists, {"name": name}).scalar() is not None:
                 return False
-            return _create_database(connection, target.database)
+            return _create_database(connection, name)
     finally:
         engine.dispose()
 

@@ -2,11 +2,9 @@
 
 A row lives from the first beat until Dagster says that the run is over, or until somebody ends the
 run because it is silent: so a run without a row has not beaten yet, and a process whose row is gone
-must stop. Ages are PostgreSQL's, and a restart of PostgreSQL makes nobody old.
+must stop. Ages are PostgreSQL's, and no outage makes anybody old (sweeps.py).
 """
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, select, update
@@ -14,18 +12,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from influencerai_dagster.catalog.scheduling_models import DrainRow, RunHeartbeatRow
+from influencerai_dagster.catalog.sweeps import HEARTBEATS, Sweep, begin_sweep
 from influencerai_dagster.domain.run_health import STALE_SECONDS, Heartbeat
 
 TRAINING_ON_SHARED_GPU = "train_lora "
 """How the activity of a training begins that has the GPU for itself (GPU_SHARED)."""
-
-
-@dataclass(frozen=True)
-class ServerClock:
-    """PostgreSQL's time, and since when it is up; UTC."""
-
-    now: datetime
-    up_since: datetime
 
 
 def first_beat(session: Session, run_id: str, *, activity: str, host: str) -> None:
@@ -64,10 +55,20 @@ def list_heartbeats(session: Session) -> list[Heartbeat]:
     ]
 
 
-def server_clock(session: Session) -> ServerClock:
-    """Return PostgreSQL's time and since when it is up."""
-    row = session.execute(select(func.now(), func.pg_postmaster_start_time())).one()
-    return ServerClock(*row)
+def sweep(session: Session) -> Sweep:
+    """Begin to look for silent runs; makes nobody old for the time that no sweep took place."""
+    begun = begin_sweep(session, HEARTBEATS)
+    if begun.missed:
+        row = RunHeartbeatRow
+        # One that is locked is being written: its run beats.
+        ids = select(row.run_id).with_for_update(skip_locked=True)
+        session.execute(
+            update(row)
+            .where(row.run_id.in_(ids))
+            .values(beat_at=func.least(row.beat_at + begun.missed, func.now())),
+            execution_options={"synchronize_session": False},
+        )
+    return begun
 
 
 def end_silent(session: Session, run_id: str) -> bool:
@@ -107,6 +108,4 @@ def gpu_holder(session: Session) -> str | None:
 
 
 def _silent_seconds() -> ColumnElement[Any]:
-    # While PostgreSQL was away nobody could beat.
-    last = func.greatest(RunHeartbeatRow.beat_at, func.pg_postmaster_start_time())
-    return func.extract("epoch", func.now() - last)
+    return func.extract("epoch", func.now() - RunHeartbeatRow.beat_at)

@@ -1,4 +1,4 @@
-"""The tables of who renders what next: fair shares, drains, heartbeats of Dagster runs.
+"""The tables of who renders what next: fair shares, drains, heartbeats of runs, sweeps.
 
 Jobs themselves are in job_models.py; the rules that these rows feed are in domain/fairness.py.
 """
@@ -73,3 +73,18 @@ class RunHeartbeatRow(CatalogModel):
     host: Mapped[str]
     started_at: Mapped[datetime] = mapped_column(server_default=NOW)
     beat_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class SweepRow(CatalogModel):
+    """A look for workers or runs that fell silent; what it is for is in sweeps.py.
+
+    Attributes:
+        swept_at: when it last took place.
+        since: from when on it took place without a long pause.
+    """
+
+    __tablename__ = "sweeps"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    swept_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    since: Mapped[datetime] = mapped_column(server_default=NOW)

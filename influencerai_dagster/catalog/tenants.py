@@ -11,8 +11,9 @@ from influencerai_dagster.catalog.models import InfluencerRow, TenantRow
 from influencerai_dagster.catalog.records import Influencer, Tenant
 from influencerai_dagster.catalog.scheduling_models import GpuShareRow
 from influencerai_dagster.domain.keys import check_part
+from influencerai_dagster.domain.names import suggestion, unknown_name
 from influencerai_dagster.domain.plain_text import text_problem
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import PermanentError, UnknownNameError
 
 _MAX_TEXT_LENGTH = 200
 _MAX_GPU_WEIGHT = 1000
@@ -48,14 +49,19 @@ def require_tenant(session: Session, tenant: str) -> Tenant:
     """
     row = session.get(TenantRow, check_part(tenant, "tenant"))
     if row is None:
-        raise unknown_tenant(tenant)
+        raise unknown_tenant(session, tenant)
     return Tenant.of(row)
 
 
-def unknown_tenant(tenant: str) -> PermanentError:
-    """Return the error for a tenant that is not there."""
-    return PermanentError(
-        f"tenant {tenant!r} is unknown; add it with `influencerai tenant add {tenant}`"
+def unknown_tenant(session: Session, tenant: str) -> UnknownNameError:
+    """Return the error for a tenant that is not there.
+
+    Only its hint for operators names other tenants.
+    """
+    known = session.scalars(select(TenantRow.id))
+    return UnknownNameError(
+        f"tenant {tenant!r} is unknown; add it with `influencerai tenant add {tenant}`",
+        operator_hint=suggestion(tenant, known, plural="tenants"),
     )
 
 
@@ -133,11 +139,26 @@ def get_influencer(session: Session, tenant: str, influencer: str) -> Influencer
         InfluencerRow, (check_part(tenant, "tenant"), check_part(influencer, "influencer"))
     )
     if row is None:
-        raise PermanentError(
-            f"tenant {tenant!r} has no influencer {influencer!r}; add it with "
-            f"`influencerai influencer add {influencer} --tenant {tenant}`"
+        known = [item.id for item in list_influencers(session, tenant)]
+        raise unknown_name(
+            f"tenant {tenant!r} has no influencer {influencer!r}",
+            influencer,
+            known,
+            plural="influencers",
+            advice=f"Add it with `influencerai influencer add {influencer} --tenant {tenant}`",
         )
     return Influencer.of(row)
+
+
+def list_influencers(session: Session, tenant: str) -> list[Influencer]:
+    """Return the influencers of a tenant by id.
+
+    Raises:
+        PermanentError: unknown tenant.
+    """
+    require_tenant(session, tenant)
+    statement = select(InfluencerRow).where(InfluencerRow.tenant_id == tenant)
+    return [Influencer.of(row) for row in session.scalars(statement.order_by(InfluencerRow.id))]
 
 
 def influencer_of_dataset(session: Session, tenant: str, dataset: str) -> Influencer | None:

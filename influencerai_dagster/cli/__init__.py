@@ -1,37 +1,72 @@
 """The command `influencerai`: one module per group of commands, which call stages, catalog or api.
 
-Errors of ours end a command with their text and exit code 1; only unexpected ones show a traceback.
+Exit codes: 0 it was done; 1 it was not, and the text says why; 2 the command line itself cannot be
+understood (an unknown command, option or value). Only unexpected errors show a traceback.
 """
+
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
-from influencerai_dagster.cli.backup import backup_app
-from influencerai_dagster.cli.common import OurErrors
-from influencerai_dagster.cli.content import dataset_app, influencer_app, lora_app, tenant_app
-from influencerai_dagster.cli.generate import generate
-from influencerai_dagster.cli.jobs import jobs_app
-from influencerai_dagster.cli.object_backup import backup_objects
-from influencerai_dagster.cli.restore import drill, fetch, restore
-from influencerai_dagster.cli.retention import retention_app
-from influencerai_dagster.cli.stack import demo, doctor, migrate, up, webserver
+from influencerai_dagster.cli.group import Commands, LazyCommand
+
+COMMANDS = {
+    "up": LazyCommand("Start the stack on this machine and keep it running.", "stack", "up"),
+    "demo": LazyCommand(
+        "Start the stack and run the main job on the sample photos.", "stack", "demo"
+    ),
+    "doctor": LazyCommand(
+        "Check every part of the system and say what is wrong and what to do.", "stack", "doctor"
+    ),
+    "migrate": LazyCommand("Bring the catalog's tables to this version.", "stack", "migrate"),
+    "webserver": LazyCommand(
+        "Serve the Dagster UI and GraphQL, as `up` does it too.", "stack", "webserver"
+    ),
+    "generate": LazyCommand(
+        "Render images of one prompt, and videos of them, and wait for them.",
+        "generate",
+        "generate",
+    ),
+    "restore": LazyCommand(
+        "Restore both databases and the objects to one instant; Dagster may be down.",
+        *("restore", "restore"),
+    ),
+    "tenant": LazyCommand("Tenants: who everything belongs to.", "tenants", "tenant_app"),
+    "influencer": LazyCommand("Influencers of a tenant.", "influencers", "influencer_app"),
+    "dataset": LazyCommand("Photos of an influencer.", "datasets", "dataset_app"),
+    "lora": LazyCommand("LoRAs and how they are trained.", "loras", "lora_app"),
+    "jobs": LazyCommand("Generation jobs.", "jobs", "jobs_app"),
+    "retention": LazyCommand(
+        "What is deleted when, and legal holds.", "retention", "retention_app"
+    ),
+    "backup": LazyCommand(
+        "Backups of the databases and the objects.", "backup_group", "backup_app"
+    ),
+}
+Commands.lazy = COMMANDS
 
 app = typer.Typer(
     name="influencerai",
-    help="Pictures and clips of virtual influencers for many tenants.",
-    cls=OurErrors,
+    help="Images and videos of virtual influencers for many tenants.",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
-for command in (up, demo, doctor, migrate, webserver, generate, restore):
-    app.command()(command)
-app.add_typer(tenant_app, name="tenant")
-app.add_typer(influencer_app, name="influencer")
-app.add_typer(dataset_app, name="dataset")
-app.add_typer(lora_app, name="lora")
-app.add_typer(jobs_app, name="jobs")
-app.add_typer(retention_app, name="retention")
-app.add_typer(backup_app, name="backup")
-backup_app.command("objects")(backup_objects)
-backup_app.command("drill")(drill)
-backup_app.command("fetch")(fetch)
+
+
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - typer's callback
+    if is_asked:
+        typer.echo(f"influencerai {version('influencerai-dagster')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    _version: Annotated[  # noqa: FBT002 - typer's flag
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None: ...

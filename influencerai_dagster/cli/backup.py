@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Column, Table
 
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.databases import (
@@ -16,14 +15,35 @@ from influencerai_dagster.backup.database.databases import (
 )
 from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.backup.database.wal_receiver import receive_wal
-from influencerai_dagster.cli.common import console, settings
+from influencerai_dagster.cli.common import server_settings, settings
 from influencerai_dagster.cli.object_backup import copy_to_target
+from influencerai_dagster.cli.output import (
+    Document,
+    Field,
+    JsonOption,
+    console,
+    next_step,
+    notes,
+    print_json,
+    print_result,
+    print_rows,
+)
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, newest_whole
+from influencerai_dagster.domain.names import unknown_name
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.settings import Settings
 
 backup_app = typer.Typer(help="Backups of the databases and the objects.", no_args_is_help=True)
 _MIB = 1024**2
+_FIELDS = (
+    Field("backup_id", "backup"),
+    Field("kind"),
+    Field("status"),
+    Field("parent_backup_id", "stands on"),
+    Field("end", "restores from (UTC)"),
+    Field("size_bytes", "MiB", shown=lambda value: f"{value / _MIB:,.1f}", is_number=True),
+    Field("seconds", "s", is_number=True),
+)
 
 
 def barman_server(config: Settings) -> BarmanServer:
@@ -56,45 +76,51 @@ def backup_now(
     objects: Annotated[  # noqa: FBT002 - typer's flag
         bool, typer.Option("--objects/--no-objects", help="Copy what is new in the bucket too.")
     ] = True,
+    as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Back up both databases, then the objects that they name; Dagster may be down."""
-    config = settings()
-    _back_up_databases(config, is_incremental=incremental)
-    if objects:
-        copy_to_target(config)
+    config = server_settings()
+    backup = _back_up_databases(config, is_incremental=incremental)
+    if not as_json and backup is not None:
+        print_rows([_document(backup)], _FIELDS, as_json=False)
+    copied = copy_to_target(config, as_json=as_json) if objects else {}
+    if as_json:
+        found = None if backup is None else _document(backup)
+        print_json({"database_backup": found, "objects": copied})
+    next_step("`influencerai backup drill` restores it into scratch space and compares everything")
 
 
-def _back_up_databases(config: Settings, *, is_incremental: bool) -> None:
+def _back_up_databases(config: Settings, *, is_incremental: bool) -> BackupInfo | None:
     if config.backup_database_mode == "pg_dump":
         kind = BackupKind.DUMP
     else:
         kind = BackupKind.INCREMENTAL if is_incremental else BackupKind.FULL
         server = barman_server(config)
         check_same_server(server.database_url, (config.database_url, config.dagster_database_url))
-    taken = take_backup(database_backups(config), kind, say=console.print)
+    taken = take_backup(database_backups(config), kind, say=notes.print)
     if taken.reason:
-        console.print(escape(taken.reason))
-    if taken.backup:
-        _show([taken.backup])
+        notes.print(escape(taken.reason))
+    return taken.backup
 
 
 @backup_app.command("list")
-def list_backups() -> None:
+def list_backups(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
     """List all backups, broken ones too, the newest last."""
     backups = database_backups(settings()).list_backups()
+    print_rows([_document(item) for item in backups], _FIELDS, as_json=as_json)
     if not backups:
-        console.print(f"no backup in {settings().backup_home.resolve()}")
+        notes.print(f"no backup in {settings().backup_home.resolve()}")
         return
-    _show(backups)
     if settings().backup_database_mode == "barman":
         archive = barman_server(settings()).archive_status()
         received = f"{archive.received_at:%Y-%m-%d %H:%M:%S}" if archive.received_at else "never"
-        console.print(f"WAL up to {archive.last_wal or '-'}, last received (UTC) {received}")
+        notes.print(f"WAL up to {archive.last_wal or '-'}, last received (UTC) {received}")
 
 
 @backup_app.command("verify")
 def verify_backup(
     backup_id: Annotated[str | None, typer.Argument(help="Without it the newest.")] = None,
+    as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Read every byte of a backup and compare checksums; see that no WAL since it is missing."""
     config = settings()
@@ -106,7 +132,13 @@ def verify_backup(
         else next((item for item in found if item.backup_id == backup_id), None)
     )
     if backup is None:
-        raise PermanentError(f"There is no backup {backup_id or 'yet'}: `influencerai backup list`")
+        raise unknown_name(
+            f"There is no backup {backup_id}" if backup_id else "There is no whole backup",
+            backup_id or "",
+            [item.backup_id for item in found],
+            plural="backups",
+            advice="Take one: `influencerai backup now`",
+        )
     backups.verify(backup.backup_id)
     if isinstance(backups, BarmanServer) and backup.begin_wal:
         missing = backups.missing_wal(backup.begin_wal)
@@ -115,20 +147,32 @@ def verify_backup(
                 f"Backup {backup.backup_id} is whole, but {len(missing)} WAL segments since then "
                 f"are missing, the first is {missing[0]}: take a new full backup"
             )
-    console.print(f"{backup.backup_id} is whole")
+    print_result(
+        {"backup_id": backup.backup_id, "is_whole": True},
+        f"{backup.backup_id} is whole",
+        as_json=as_json,
+    )
 
 
 @backup_app.command("prune")
 def prune_backups(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,  # noqa: FBT002 - typer's flag
+    as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Delete the backups that no moment of the recovery window needs."""
     backups = database_backups(settings())
-    for backup_id in prune(backups, is_dry_run=True):
-        console.print(f"{'would delete' if dry_run else 'deleting'} {backup_id}")
+    obsolete = prune(backups, is_dry_run=True)
+    if not as_json:
+        for backup_id in obsolete:
+            console.print(f"{'would delete' if dry_run else 'deleting'} {backup_id}")
     if not dry_run:
         prune(backups, is_dry_run=False)
-    console.print(f"the recovery window is {settings().backup_recovery_window_days} days")
+    days = settings().backup_recovery_window_days
+    print_result(
+        {"backup_ids": obsolete, "is_dry_run": dry_run, "recovery_window_days": days},
+        f"the recovery window is {days} days",
+        as_json=as_json,
+    )
 
 
 @backup_app.command("receive-wal")
@@ -142,18 +186,5 @@ def receive() -> None:
     receive_wal(barman_server(settings()), stopping, say=lambda line: console.print(escape(line)))
 
 
-def _show(backups: list[BackupInfo]) -> None:
-    table = Table(
-        "backup", "kind", "status", "stands on", "restores from (UTC)", "MiB", Column("s")
-    )
-    for backup in backups:
-        table.add_row(
-            backup.backup_id,
-            backup.kind.value,
-            backup.status.value,
-            backup.parent_backup_id or "",
-            f"{backup.end:%Y-%m-%d %H:%M:%S}" if backup.end else "",
-            f"{backup.size_bytes / _MIB:,.1f}",
-            f"{backup.seconds:.1f}",
-        )
-    console.print(table)
+def _document(backup: BackupInfo) -> Document:
+    return backup.model_dump() | {"seconds": backup.seconds}

@@ -1,35 +1,19 @@
-"""What all commands share: settings, the two stores, and how our errors are shown."""
+"""What all commands share: settings and the two stores."""
 
-import sys
 from functools import cache
 
-import typer
-from rich.console import Console
-from rich.markup import escape
 from sqlalchemy import Engine
-from typer.core import TyperGroup
 
 from influencerai_dagster.catalog.engine import create_catalog_engine
-from influencerai_dagster.errors import InfluencerAIError
+from influencerai_dagster.cli.output import console
+from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.environment import running_stack_settings
-from influencerai_dagster.settings import Settings, bypass_proxies_on_loopback
+from influencerai_dagster.local.running_stack import why_no_stack
+from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 
-console = Console()
-
-
-class OurErrors(TyperGroup):
-    """A command group that ends with the text of our errors instead of a traceback."""
-
-    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override] # click's Context
-        """Run the command."""
-        bypass_proxies_on_loopback()
-        try:
-            return super().invoke(ctx)
-        except InfluencerAIError as error:
-            Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
-            sys.exit(1)
+__all__ = ["console", "engine", "server_settings", "settings", "store"]
 
 
 @cache
@@ -39,15 +23,28 @@ def settings() -> Settings:
 
 
 @cache
+def server_settings() -> Settings:
+    """Return the settings for a command that needs the servers.
+
+    Raises:
+        TransientError: no stack runs, and no server is configured; the text says how to start it.
+    """
+    problem = why_no_stack(settings())
+    if problem is not None:
+        raise TransientError(problem)
+    return settings()
+
+
+@cache
 def engine() -> Engine:
     """Return the catalog's engine."""
-    return create_catalog_engine(settings().database_url)
+    return create_catalog_engine(server_settings().database_url)
 
 
 @cache
 def store() -> ObjectStore:
     """Return the bucket of assets."""
-    config = settings()
+    config = server_settings()
     client = make_s3_client(
         endpoint_url=config.s3_endpoint,
         access_key=config.s3_key,

@@ -11,43 +11,46 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-from rich.markup import escape
-from rich.table import Column, Table
-from sqlalchemy import text
 
 from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.cli.common import console, store
+from influencerai_dagster.cli.common import store
 from influencerai_dagster.cli.doctor_backups import backups, programs
+from influencerai_dagster.cli.output import Field, print_rows
+from influencerai_dagster.domain.object_paths import ACCESS_CHECKS_PREFIX
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.ffmpeg.program import find_program
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
+from influencerai_dagster.program_environment import program_environment
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.errors import translated_errors
 
-MIN_POSTGRESQL = 15
 MAX_CLOCK_SKEW_SECONDS = 60
 """S3 refuses a request that is signed 15 minutes off; a minute shows that nobody sets the clock."""
 _TRAINERS = ("train_network.py", "sdxl_train_network.py", "flux_train_network.py")
+
+_FIELDS = (
+    Field("part"),
+    Field("state"),
+    Field("text", "found, or what is wrong and what to do", is_wide=True),
+)
 
 Check = Callable[[], str]
 """Returns what was found, or raises one of our errors with what is wrong and what to do."""
 
 
-def run_checks(settings: Settings) -> bool:
+def run_checks(settings: Settings, *, as_json: bool) -> bool:
     """Print a line for every part; return whether all are well."""
-    table = Table("part", "", Column("found, or what is wrong and what to do", overflow="fold"))
-    is_well = True
+    rows = []
     for name, check in _checks(settings):
         try:
-            table.add_row(escape(name), "[green]ok[/]", escape(check()))
+            rows.append({"part": name, "state": "ok", "text": check()})
         except InfluencerAIError as error:
-            is_well = False
-            table.add_row(escape(name), "[red]wrong[/]", escape(str(error)))
-    console.print(table)
-    return is_well
+            rows.append({"part": name, "state": "wrong", "text": str(error)})
+    print_rows(rows, _FIELDS, as_json=as_json)
+    return all(row["state"] == "ok" for row in rows)
 
 
 def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
@@ -69,10 +72,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
 
 def _server_version(url: str) -> str:
     with transaction(create_catalog_engine(url)) as session:
-        version = str(session.execute(text("SHOW server_version")).scalar_one())
-    if int(version.split(".", maxsplit=1)[0]) < MIN_POSTGRESQL:
-        raise PermanentError(f"PostgreSQL {version} is too old: use {MIN_POSTGRESQL} or newer")
-    return f"PostgreSQL {version}"
+        return f"PostgreSQL {migrate.check_database(session.connection())}"
 
 
 def _catalog(url: str) -> str:
@@ -94,8 +94,10 @@ def _s3() -> str:
 
 
 def _clock() -> str:
-    with translated_errors("head bucket", store().bucket, ""):
-        answer = store().client.head_bucket(Bucket=store().bucket)
+    with translated_errors("list", store().bucket, ""):
+        answer = store().client.list_objects_v2(
+            Bucket=store().bucket, Prefix=ACCESS_CHECKS_PREFIX, MaxKeys=1
+        )
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     if date is None:
         return "S3 tells no time to compare with"
@@ -144,7 +146,9 @@ def _kohya(settings: Settings) -> str:
 
 def _ffmpeg() -> str:
     program = find_program()
-    answer = subprocess.run([program, "-version"], capture_output=True, text=True, check=True)  # noqa: S603 - our own program
+    answer = subprocess.run(  # noqa: S603 - our own program
+        [program, "-version"], env=program_environment(), capture_output=True, text=True, check=True
+    )
     return " ".join(answer.stdout.split()[:3])
 
 

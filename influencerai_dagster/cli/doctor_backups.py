@@ -12,6 +12,7 @@ from influencerai_dagster.backup.database.wal_lag import postgres_cursor, read_w
 from influencerai_dagster.cli.backup import database_backups
 from influencerai_dagster.domain.backups import BackupKind, too_old, wal_problem
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.program_environment import program_environment
 from influencerai_dagster.settings import Settings
 
 _FEATURES = """
@@ -91,7 +92,13 @@ def _postgres_program(settings: Settings, name: str) -> str:
 
 
 def _version(program: str) -> str:
-    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - programs that backups run
+    answer = subprocess.run(  # noqa: S603 - programs that backups run
+        [program, "--version"],
+        env=program_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     found = re.search(r"\d+(\.\d+)+", answer.stdout)
     if answer.returncode != 0 or found is None:
         raise PermanentError(

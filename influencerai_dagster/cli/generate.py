@@ -1,14 +1,13 @@
-"""`influencerai generate`: pictures of one prompt, ordered and waited for."""
+"""`influencerai generate`: images of one prompt and videos of them, submitted and waited for."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import typer
-from rich.markup import escape
-from rich.table import Column, Table
 
 from influencerai_dagster.api.dagster_graphql import DagsterGraphQL, Run
 from influencerai_dagster.catalog import ledger
@@ -16,23 +15,39 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.ledger import Job
 from influencerai_dagster.catalog.loras import newest_lora
 from influencerai_dagster.catalog.tenants import require_tenant
-from influencerai_dagster.cli.common import console, engine
-from influencerai_dagster.cli.content import TenantName
-from influencerai_dagster.cli.orders import DayOption, dagster, day_key, order, wake
+from influencerai_dagster.cli.common import engine, store
+from influencerai_dagster.cli.options import DayOption, TenantName, day_key, read_text
+from influencerai_dagster.cli.orders import dagster, order, wake
+from influencerai_dagster.cli.output import Field, JsonOption, next_step, notes, print_rows
 from influencerai_dagster.domain.jobs import JobKind, JobStatus
+from influencerai_dagster.domain.keys import DatasetKey, DayKey
+from influencerai_dagster.domain.platforms import VideoPreset
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.stages.dataset_names import require_dataset
+from influencerai_dagster.stages.job_documents import job_document
+from influencerai_dagster.stages.submission import check_job
 
 _POLL_SECONDS = 0.5
+_FIELDS = (
+    Field("job_id", "job", is_id=True),
+    Field("kind"),
+    Field("status"),
+    Field("object_key", "object key", is_wide=True),
+    Field("error", is_wide=True),
+)
 
 
 def generate(  # noqa: PLR0917 - typer calls it by name
     tenant: TenantName,
-    prompt: Annotated[str, typer.Option(help="What the pictures show.")],
+    prompt: Annotated[str, typer.Option(help="What the images show.")],
     lora: Annotated[
         str, typer.Option(help="Dataset whose newest LoRA is used; none by default.")
     ] = "",
     count: Annotated[int, typer.Option(min=1, max=1000)] = 1,
     negative_prompt: Annotated[str, typer.Option()] = "",
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the first image, the next one has seed + 1.")
+    ] = None,
     day: DayOption = "",
     priority: Annotated[
         int, typer.Option(min=0, max=9, help="0 (last) to 9 (first) among the tenant's own jobs.")
@@ -45,33 +60,92 @@ def generate(  # noqa: PLR0917 - typer calls it by name
             "KEY/0, KEY/1, …; without it every call is a new order."
         ),
     ] = "",
+    video: Annotated[  # noqa: FBT002 - typer's flag
+        bool, typer.Option("--video", help="Make a video of every image too.")
+    ] = False,
+    platform: Annotated[VideoPreset, typer.Option(help="What the video is for.")] = (
+        VideoPreset.INSTAGRAM_REEL
+    ),
+    seconds: Annotated[
+        float | None, typer.Option(min=0.5, help="Length of the video; one segment by default.")
+    ] = None,
+    motion: Annotated[
+        int, typer.Option(min=1, max=1023, help="How much the video moves (motion_bucket_id).")
+    ] = 127,
+    subtitles: Annotated[
+        Path | None, typer.Option(help="An SRT file that is burned into the video.")
+    ] = None,
+    as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
-    """Render pictures of one prompt and wait for them."""
+    """Render images of one prompt, and videos of them, and wait for them."""
+    if not video and (seconds is not None or subtitles is not None):
+        raise PermanentError("--seconds and --subtitles are of a video: add --video")
     key = day_key(tenant, day)
-    with transaction(engine()) as session:
-        require_tenant(session, tenant)
-        if lora and newest_lora(session, tenant, lora) is None:
-            raise PermanentError(
-                f"tenant {tenant} has no LoRA of dataset {lora!r} yet: upload its photos, or wait "
-                "for its training (the run is in the Dagster UI)"
-            )
+    _require_lora(tenant, lora)
     prefix = idempotency_key or f"generate/{uuid4().hex}"
-    job = {
+    image = {
         "prompt": prompt,
         "negative_prompt": negative_prompt,
         "loras": [{"dataset": lora}] if lora else [],
         "priority": priority,
-        "idempotency_key": prefix if count == 1 else None,
     }
-    ordered = order(JobKind.IMAGE, key, [job] * count, key_prefix=prefix)
-    if any(item.finished_at is None for item in ordered):
-        run_id = wake(JobKind.IMAGE, key, num_jobs=count)
-        with closing(dagster()) as client:
-            ordered = _watch(client, run_id, tenant, {item.id for item in ordered})
-    _show(ordered)
-    failed = sum(item.status is not JobStatus.COMPLETED for item in ordered)
+    images = [image if seed is None else image | {"seed": seed + index} for index in range(count)]
+    movie: Mapping[str, Any] = {
+        "preset": platform.value,
+        "duration_seconds": seconds,
+        "motion_bucket_id": motion,
+        "subtitles_srt": None if subtitles is None else read_text(subtitles),
+        "priority": priority,
+    }
+    if video:
+        check_job(JobKind.VIDEO, {**movie, "source_job_id": uuid4()})
+    ordered = _render(JobKind.IMAGE, key, images, prefix)
+    made = [job.id for job in ordered if job.status is JobStatus.COMPLETED]
+    if video and made:
+        videos = [
+            {**movie, "source_job_id": job_id, "idempotency_key": f"{prefix}/video/{job_id}"}
+            for job_id in made
+        ]
+        ordered += _render(JobKind.VIDEO, key, videos, prefix)
+    print_rows([job_document(job) for job in ordered], _FIELDS, as_json=as_json)
+    _next_step(tenant, ordered)
+    failed = sum(job.status is not JobStatus.COMPLETED for job in ordered)
     if failed:
-        raise PermanentError(f"{failed} of {count} pictures were not made: see above")
+        raise PermanentError(f"{failed} of {len(ordered)} jobs made nothing: see above")
+
+
+def _require_lora(tenant: str, dataset: str) -> None:
+    with transaction(engine()) as session:
+        require_tenant(session, tenant)
+        if not dataset or newest_lora(session, tenant, dataset) is not None:
+            return
+    require_dataset(engine(), store(), DatasetKey(tenant, dataset))
+    raise PermanentError(
+        f"dataset {dataset!r} of tenant {tenant!r} has no LoRA yet: `influencerai dataset status "
+        f"{dataset} --tenant {tenant}` says how far it is and what holds it"
+    )
+
+
+def _render(
+    kind: JobKind, key: DayKey, jobs: Sequence[Mapping[str, Any]], prefix: str
+) -> list[Job]:
+    """Submit jobs of one kind and wait for them."""
+    keyed = [{"idempotency_key": prefix, **jobs[0]}] if len(jobs) == 1 else jobs
+    ordered = order(kind, key, keyed, key_prefix=prefix)
+    if all(job.finished_at is not None for job in ordered):
+        return ordered
+    run_id = wake(kind, key, num_jobs=len(jobs))
+    with closing(dagster()) as client:
+        return _watch(client, run_id, key.tenant, {job.id for job in ordered})
+
+
+def _next_step(tenant: str, jobs: Sequence[Job]) -> None:
+    done = next((job for job in jobs if job.status is JobStatus.COMPLETED), None)
+    if done is not None:
+        next_step(
+            f"`influencerai open {done.id} --tenant {tenant}` shows it, `influencerai jobs "
+            f"download {done.id} --tenant {tenant}` saves it"
+        )
 
 
 def _watch(client: DagsterGraphQL, run_id: str, tenant: str, job_ids: set[UUID]) -> list[Job]:
@@ -79,7 +153,7 @@ def _watch(client: DagsterGraphQL, run_id: str, tenant: str, job_ids: set[UUID])
 
     Another run may render them: the ledger is the record.
     """
-    with console.status("waiting for the run to start") as status:
+    with notes.status("waiting for the run to start") as status:
         while True:
             run = _run(client, run_id)
             with transaction(engine()) as session:
@@ -90,7 +164,7 @@ def _watch(client: DagsterGraphQL, run_id: str, tenant: str, job_ids: set[UUID])
             if run is not None and run.status in {"FAILURE", "CANCELED"} and not is_rendering:
                 reasons = "\n".join(run.failures) or f"it ended as {run.status}"
                 raise TransientError(
-                    f"run {run_id} did not make the pictures:\n{reasons}\nThe jobs are still in "
+                    f"run {run_id} did not make them:\n{reasons}\nThe jobs are still in "
                     "the ledger: pending_jobs_sensor starts another run for them, "
                     f"`influencerai jobs cancel --all --tenant {tenant}` gives them up"
                 )
@@ -111,11 +185,3 @@ def _line(jobs: Sequence[Job], run: Run | None) -> str:
     running = [job.progress for job in jobs if job.status is JobStatus.RUNNING]
     progress = f" ({100 * sum(running) / len(running):.0f} %)" if running else ""
     return f"run {state}: {ended} of {len(jobs)} done, {len(running)} rendering{progress}"
-
-
-def _show(jobs: Sequence[Job]) -> None:
-    table = Table("job", Column("object key or error", overflow="fold"))
-    for job in jobs:
-        found = (job.result or {}).get("object_key") or job.error or job.status
-        table.add_row(str(job.id), escape(str(found)))
-    console.print(table)

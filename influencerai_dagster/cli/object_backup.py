@@ -6,7 +6,8 @@ from rich.progress import Progress
 
 from influencerai_dagster.backup.objects.copies import ObjectBackupReport, copy_all
 from influencerai_dagster.backup.objects.places import BackupTarget, Bucket, named_place, off_site
-from influencerai_dagster.cli.common import console, settings
+from influencerai_dagster.cli.common import settings
+from influencerai_dagster.cli.output import Document, JsonOption, console, notes, print_json
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.stopped_stack import with_object_store
 from influencerai_dagster.settings import Settings
@@ -39,20 +40,22 @@ def backup_target(config: Settings) -> BackupTarget:
     return BackupTarget(place, key.get_secret_value() if key else "", config.backup_bandwidth_limit)
 
 
-def backup_objects() -> None:
+def backup_objects(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
     """Copy new objects and the databases' backups to BACKUP_TARGET; Dagster may be down."""
     with with_object_store(settings()) as config:
-        copy_to_target(config)
+        copied = copy_to_target(config, as_json=as_json)
+    if as_json:
+        print_json(copied)
 
 
-def copy_to_target(config: Settings) -> None:
-    """Copy what is new and print what was done.
+def copy_to_target(config: Settings, *, as_json: bool) -> dict[str, Document]:
+    """Copy what is new; print what was done, unless it is to be JSON, and return it.
 
     Raises:
         TransientError: some objects are not in the backup, each is named; or a server is away.
         PermanentError: access denied, or a place is not there.
     """
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=notes, transient=True) as progress:
         task = progress.add_task("copying", total=None)
         reports = copy_all(
             assets_bucket(config),
@@ -63,13 +66,28 @@ def copy_to_target(config: Settings) -> None:
                 task, description=what, completed=now.copied_bytes, total=now.total_bytes
             ),
         )
-    for name, report in reports.items():
-        _print(name, report)
+    if not as_json:
+        for name, report in reports.items():
+            _print(name, report)
     failures = [f"{key}: {why}" for item in reports.values() for key, why in item.failures.items()]
     if failures:
         raise TransientError(
             f"{len(failures)} objects are not in the backup:\n" + "\n".join(failures)
         )
+    return {name: _document(report) for name, report in reports.items()}
+
+
+def _document(report: ObjectBackupReport) -> Document:
+    return {
+        "target": report.target,
+        "num_objects": report.num_objects,
+        "size_bytes": report.size_bytes,
+        "num_copied": len(report.copied),
+        "copied_bytes": report.copied_bytes,
+        "num_only_at_target": len(report.missing_at_source),
+        "num_deleted_at_target": len(report.pruned),
+        "seconds": round(report.seconds, 1),
+    }
 
 
 def _print(name: str, report: ObjectBackupReport) -> None:

@@ -2,32 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.api.wake import wake_run
 from influencerai_dagster.catalog.ledger import Job
-from influencerai_dagster.cli.common import console, engine, settings
+from influencerai_dagster.cli.common import engine, server_settings, settings
+from influencerai_dagster.cli.output import next_step
 from influencerai_dagster.domain.jobs import JobKind
-from influencerai_dagster.domain.keys import DayKey, parse_day, today
+from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 from influencerai_dagster.stages.submission import submit
-
-DayOption = Annotated[str, typer.Option(help="YYYY-MM-DD in UTC; today by default.")]
-
-
-def day_key(tenant: str, day: str) -> DayKey:
-    """Return the tenant-day that a command means; an empty day is today."""
-    return DayKey(tenant, parse_day(day) if day else today())
 
 
 def dagster() -> DagsterGraphQL:
     """Return a client of the Dagster web server."""
-    return DagsterGraphQL(
-        settings().dagster_url, CODE_LOCATION, credentials=settings().dagster_credentials
-    )
+    own = server_settings()
+    return DagsterGraphQL(own.dagster_url, CODE_LOCATION, credentials=own.dagster_credentials)
 
 
 def order(
@@ -45,7 +36,7 @@ def order(
 
 
 def wake(kind: JobKind, day: DayKey, *, num_jobs: int) -> str:
-    """See that a run takes the jobs that were ordered; print and return its run id.
+    """See that a run takes the submitted jobs; say where to see it and return its run id.
 
     Raises:
         TransientError: no run could be asked for; the text says that the jobs are not lost.
@@ -60,5 +51,8 @@ def wake(kind: JobKind, day: DayKey, *, num_jobs: int) -> str:
             f"`influencerai jobs list --tenant {day.tenant}` shows them"
         ) from error
     state = "started" if woken.is_new else "alive already"
-    console.print(f"run {settings().dagster_url}/runs/{woken.run_id} ({state})", soft_wrap=True)
+    next_step(
+        f"run {settings().dagster_url}/runs/{woken.run_id} ({state}) renders them; `influencerai "
+        f"jobs watch --tenant {day.tenant}` shows it"
+    )
     return woken.run_id

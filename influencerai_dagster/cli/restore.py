@@ -30,8 +30,9 @@ from influencerai_dagster.backup.restore.server_databases import server_at
 from influencerai_dagster.backup.restore.server_target import ServerTarget
 from influencerai_dagster.backup.restore.source import choose
 from influencerai_dagster.cli.backup import database_backups
-from influencerai_dagster.cli.common import console, settings
+from influencerai_dagster.cli.common import settings
 from influencerai_dagster.cli.object_backup import assets_bucket, backup_target
+from influencerai_dagster.cli.output import JsonOption, console, notes, print_json, print_result
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.stopped_stack import with_object_store
 from influencerai_dagster.settings import Settings
@@ -105,6 +106,7 @@ def drill(
     scratch: Annotated[
         Path | None, typer.Option(help="Where there is space; without it BACKUP_HOME/drills.")
     ] = None,
+    as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Restore a random moment into scratch space, verify it, remove it; says how long it took.
 
@@ -119,15 +121,18 @@ def drill(
             target=backup_target(config),
             scratch_dir=_scratch_dir(config, scratch),
         ),
-        lambda line: console.print(escape(line), highlight=False),
+        lambda line: notes.print(escape(line), highlight=False),
         _instant(to) if to else None,
     )
-    _show_lists(report.problems, report.warnings)
-    age = "unknown" if report.rpo_seconds is None else f"{report.rpo_seconds:.1f} s"
-    console.print(
-        f"RTO {report.shown_rto}, RPO {age}, {sum(report.rows.values())} rows, "
-        f"{report.num_objects} objects, {report.size_bytes / _MB:.1f} MB"
-    )
+    if as_json:
+        print_json(report.model_dump() | {"is_sound": report.is_sound})
+    else:
+        _show_lists(report.problems, report.warnings)
+        age = "unknown" if report.rpo_seconds is None else f"{report.rpo_seconds:.1f} s"
+        console.print(
+            f"RTO {report.shown_rto}, RPO {age}, {sum(report.rows.values())} rows, "
+            f"{report.num_objects} objects, {report.size_bytes / _MB:.1f} MB"
+        )
     if not report.is_sound:
         raise typer.Exit(1)
 
@@ -136,6 +141,7 @@ def fetch(
     objects: Annotated[  # noqa: FBT002 - typer's flag
         bool, typer.Option("--objects", help="The objects, to the bucket, instead.")
     ] = False,
+    as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Copy the databases' backups from BACKUP_TARGET to BACKUP_HOME; what is there stays."""
     with with_object_store(settings()) as config:
@@ -147,8 +153,12 @@ def fetch(
     if isinstance(into, Path):
         make_empty_folders(into)
     for name, why in report.not_found.items():
-        console.print(f"[bold red]missing:[/] {escape(name)}: {escape(why)}", highlight=False)
-    console.print(f"{len(report.copied)} files came back to {into}")
+        notes.print(f"[bold red]missing:[/] {escape(name)}: {escape(why)}", highlight=False)
+    print_result(
+        {"num_copied": len(report.copied), "into": str(into), "not_found": report.not_found},
+        f"{len(report.copied)} files came back to {into}",
+        as_json=as_json,
+    )
     if report.not_found:
         raise typer.Exit(1)
 

@@ -5,72 +5,87 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.table import Column, Table
 
 from influencerai_dagster.catalog import legal_holds
 from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.cli.common import console, engine, settings, store
+from influencerai_dagster.cli.common import engine, settings, store
+from influencerai_dagster.cli.options import TenantName
+from influencerai_dagster.cli.output import (
+    Field,
+    JsonOption,
+    notes,
+    print_result,
+    print_rows,
+)
 from influencerai_dagster.stages.retention import RetentionRules, plan_retention
 
 retention_app = typer.Typer(help="What is deleted when, and legal holds.", no_args_is_help=True)
 
-TenantName = Annotated[str, typer.Option("--tenant", help="The tenant.")]
 JobId = Annotated[UUID | None, typer.Option("--job", help="Only its picture or clip.")]
+_FIELDS = (
+    Field("tenant"),
+    Field("fate"),
+    Field("why", is_wide=True),
+    Field("objects", shown="{:,}".format, is_number=True),
+    Field("bytes", shown="{:,}".format, is_number=True),
+)
 
 
 @retention_app.command("report")
-def report() -> None:
+def report(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
     """Show what retention would do now, and delete nothing."""
     config = settings()
     rules = RetentionRules(
         config.retention_days, timedelta(days=config.backup_recovery_window_days)
     )
     plan = plan_retention(engine(), store(), rules)
-    table = Table(
-        *("tenant", "fate", Column("why", overflow="fold")),
-        *(Column(title, justify="right") for title in ("objects", "bytes")),
-    )
-    for row in plan.summary():
-        numbers = (f"{int(row[name]):,}" for name in ("objects", "bytes"))
-        table.add_row(str(row["tenant"]), str(row["fate"]), str(row["why"]), *numbers)
-    console.print(table)
-    console.print(
+    print_rows(plan.summary(), _FIELDS, as_json=as_json)
+    notes.print(
         "delete: out of the catalog; wait: deleted, the bytes stay for the recovery window; "
         "remove: the bytes go"
     )
     if config.retention_dry_run:
-        console.print("RETENTION_DRY_RUN is on: the daily run only reports")
+        notes.print("RETENTION_DRY_RUN is on: the daily run only reports")
 
 
 @retention_app.command("days")
 def set_days(
-    days: Annotated[int, typer.Argument(help="0 for RETENTION_DAYS.")], tenant: TenantName
+    days: Annotated[int, typer.Argument(help="0 for RETENTION_DAYS.")],
+    tenant: TenantName,
+    as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Set how long a tenant's pictures and clips are kept."""
     with transaction(engine()) as session:
         legal_holds.set_retention_days(session, tenant, days or None)
-    console.print(
-        f"tenant {tenant} keeps its pictures for {days or settings().retention_days} days"
+    kept = days or settings().retention_days
+    print_result(
+        {"tenant": tenant, "retention_days": kept},
+        f"tenant {tenant} keeps its images and videos for {kept} days",
+        as_json=as_json,
     )
 
 
 @retention_app.command("hold")
-def hold(tenant: TenantName, job: JobId = None) -> None:
+def hold(tenant: TenantName, job: JobId = None, as_json: JsonOption = False) -> None:  # noqa: FBT002
     """Set a legal hold: nothing of the tenant, or of one job, is deleted until it is released."""
-    _set_hold(tenant, job, is_on_hold=True)
+    _set_hold(tenant, job, is_on_hold=True, as_json=as_json)
 
 
 @retention_app.command("release")
-def release(tenant: TenantName, job: JobId = None) -> None:
+def release(tenant: TenantName, job: JobId = None, as_json: JsonOption = False) -> None:  # noqa: FBT002
     """End a legal hold."""
-    _set_hold(tenant, job, is_on_hold=False)
+    _set_hold(tenant, job, is_on_hold=False, as_json=as_json)
 
 
-def _set_hold(tenant: str, job: UUID | None, *, is_on_hold: bool) -> None:
+def _set_hold(tenant: str, job: UUID | None, *, is_on_hold: bool, as_json: bool) -> None:
     with transaction(engine()) as session:
         if job is None:
             legal_holds.set_tenant_hold(session, tenant, is_on_hold=is_on_hold)
         else:
             legal_holds.set_job_hold(session, tenant, job, is_on_hold=is_on_hold)
     what = f"tenant {tenant}" if job is None else f"job {job} of tenant {tenant}"
-    console.print(f"{what} is {'on hold' if is_on_hold else 'no longer on hold'}")
+    print_result(
+        {"tenant": tenant, "job_id": job, "is_on_hold": is_on_hold},
+        f"{what} is {'on hold' if is_on_hold else 'no longer on hold'}",
+        as_json=as_json,
+    )

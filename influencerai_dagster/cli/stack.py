@@ -10,10 +10,12 @@ from rich.table import Column, Table
 
 from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.catalog.migrate import upgrade
-from influencerai_dagster.cli.common import console, engine, settings, store
+from influencerai_dagster.cli.common import console, engine, server_settings, store
 from influencerai_dagster.cli.doctor import run_checks
+from influencerai_dagster.cli.output import JsonOption
 from influencerai_dagster.local.demo import Demo, StageResult
-from influencerai_dagster.local.stack import PROJECT_DIR, Stack, run_stack
+from influencerai_dagster.local.samples import BELLA_DIR
+from influencerai_dagster.local.stack import Stack, run_stack
 from influencerai_dagster.settings import Settings, load_settings
 
 _DEMO_PATIENCE = {"dataset_settle_seconds": "2", "generation_linger_seconds": "2"}
@@ -22,7 +24,7 @@ _KIB = 1024
 
 
 def up() -> None:
-    """Start the stack on this machine and keep it running until Ctrl-C."""
+    """Start the stack on this machine and keep it running."""
     stack = _stack(load_settings())
     console.print("starting PostgreSQL, S3, the engines and Dagster …")
     run_stack(stack, lambda: _greet(stack), announce=console.print)
@@ -50,7 +52,7 @@ def demo(
                 engine=engine(),
                 store=store(),
                 dagster=dagster,
-                samples=PROJECT_DIR / "data" / "samples" / "bella",
+                samples=BELLA_DIR,
                 announce=console.print,
                 show=status.update,
             ).run()
@@ -61,22 +63,22 @@ def demo(
     run_stack(stack, run, announce=console.print, stays_up=not exit_)
 
 
-def doctor() -> None:
+def doctor(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
     """Check every part of the system and say what is wrong and what to do."""
-    if not run_checks(settings()):
+    if not run_checks(server_settings(), as_json=as_json):
         raise typer.Exit(1)
 
 
 def migrate() -> None:
     """Bring the catalog's tables to this version."""
-    upgrade(settings().database_url)
+    upgrade(server_settings().database_url)
     console.print("the catalog is at the newest migration")
 
 
 def webserver(
-    workspace: Annotated[
-        Path, typer.Option(help="The file that names the code server.")
-    ] = PROJECT_DIR / "workspace.yaml",
+    workspace: Annotated[Path, typer.Option(help="The file that names the code server.")] = Path(
+        "workspace.yaml"
+    ),
 ) -> None:
     """Serve the Dagster UI and GraphQL at DAGSTER_WEBSERVER_HOST until Ctrl-C."""
     from influencerai_dagster.webserver.server import serve  # noqa: PLC0415 - imports Dagster

@@ -17,7 +17,8 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.ledger import statistics
 from influencerai_dagster.catalog.retention import freeable
 from influencerai_dagster.catalog.tenants import require_tenant
-from influencerai_dagster.cli.common import console, engine, settings
+from influencerai_dagster.cli.common import engine, server_settings
+from influencerai_dagster.cli.output import JsonOption, console, print_json
 from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ServerProbes, ServerState
 from influencerai_dagster.cli.watch_view import Snapshot, view
 from influencerai_dagster.domain.backups import SAFETY_MARGIN
@@ -33,14 +34,18 @@ def watch_jobs(
     once: Annotated[  # noqa: FBT002 - typer's flag
         bool, typer.Option("--once", help="Print it once; also when this is no terminal.")
     ] = False,
+    as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Show live what waits, runs, is done and failed; docs/operating.md explains the columns."""
     if tenant:
         with transaction(engine()) as session:
             require_tenant(session, tenant)
-    with ServerProbes(settings().comfyui_url) as probes:
-        if once or not console.is_terminal:
+    with ServerProbes(server_settings().comfyui_url) as probes:
+        if once or as_json or not console.is_terminal:
             states = probes.states(wait_seconds=TIMEOUT_SECONDS + 1)
+            if as_json:
+                print_json(snapshot(tenant, states))
+                return
             console.print(view(snapshot(tenant, states), console.width, height=None))
             return
         last = _watch(tenant, interval, probes)
@@ -55,7 +60,7 @@ def snapshot(tenant: str, servers: list[ServerState]) -> Snapshot:
         servers: as they answered last.
     """
     only = tenant or None
-    window = timedelta(days=settings().backup_recovery_window_days) + SAFETY_MARGIN
+    window = timedelta(days=server_settings().backup_recovery_window_days) + SAFETY_MARGIN
     with transaction(engine()) as session:
         pause = storage_pauses.current_pause(session)
         return Snapshot(
@@ -64,10 +69,10 @@ def snapshot(tenant: str, servers: list[ServerState]) -> Snapshot:
             failures=statistics.newest_failures(session, only, limit=_MAX_FAILURES),
             trainings=statistics.trainings(session),
             servers=servers,
-            is_gpu_shared=settings().gpu_shared,
+            is_gpu_shared=server_settings().gpu_shared,
             pause=pause,
             freeable=freeable(
-                session, default_days=settings().retention_days, recovery_window=window
+                session, default_days=server_settings().retention_days, recovery_window=window
             )
             if pause
             else None,

@@ -98,3 +98,11 @@ class DayKey:
         """Parse `<tenant>/<YYYY-MM-DD>`; PermanentError if it is anything else."""
         tenant, day = _split(key, "<tenant>/<YYYY-MM-DD>")
         return cls(tenant, parse_day(day))
+
+
+def tenant_of_partition(key: str) -> str | None:
+    """Return the tenant of a partition key of either set; None if it is not of such a form."""
+    try:
+        return DatasetKey.parse(key).tenant  # a day has the form of a dataset's name
+    except PermanentError:
+        return None

@@ -21,7 +21,7 @@ class Heartbeat:
     Attributes:
         activity: what it does, for people: "generate_images_job demo/2026-11-23".
         host: machine and process id.
-        silent_seconds: since its last beat, or since PostgreSQL is up if that is shorter.
+        silent_seconds: since its last beat, without the time in which nobody could be heard.
     """
 
     run_id: str
@@ -50,8 +50,8 @@ def decide(
 
     Args:
         heartbeats: of every run that has one.
-        alive: runs that should have a process, with the seconds since they started, or since
-            PostgreSQL is up; None for a run that never has a heartbeat or has not started.
+        alive: runs that should have a process, with the seconds since they started, or since runs
+            can be heard again; None for a run that never has a heartbeat or has not started.
         over: runs with a heartbeat that have ended in Dagster, or are deleted there.
     """
     known = {beat.run_id: beat for beat in heartbeats}

@@ -13,6 +13,10 @@ from pydantic import Field
 from influencerai_dagster.domain.base import Value
 from influencerai_dagster.domain.fingerprints import fingerprint
 
+BUCKET_STEP_PX = 64
+MIN_RESOLUTION = 128
+"""Below, a photo of 3:2 or longer has no bucket: its shorter side would be under one step."""
+
 
 class BaseModelFamily(StrEnum):
     """The architectures of base models; a LoRA fits only the family it was trained on."""
@@ -36,7 +40,7 @@ class LoraConfig(Value):
 
     base_model_family: BaseModelFamily
     base_model: Annotated[str, Field(min_length=1, max_length=255)]
-    resolution: Annotated[int, Field(ge=64, le=4096)] = 512
+    resolution: Annotated[int, Field(ge=MIN_RESOLUTION, le=4096)] = 512
     network_dim: Annotated[int, Field(ge=1, le=512)] = 32
     network_alpha: Annotated[float, Field(gt=0, le=512)] = 16
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
@@ -112,6 +116,33 @@ PRESETS: dict[str, LoraConfig] = {
         sample_every_n_steps=250,
     ),
 }
+
+
+def bucket_size(width_px: int, height_px: int, resolution: int) -> tuple[int, int] | None:
+    """Return the size that kohya trains an image at, or None if it has no bucket for it.
+
+    Follows `BucketManager.select_bucket` of sd-scripts with `bucket_no_upscale`: an image is scaled
+    down to resolution² pixels, then cut to whole steps. Where its shorter side is less than one
+    step, sd-scripts ends with a ZeroDivisionError that names no file.
+    """
+    ratio, max_area = width_px / height_px, resolution**2
+    if width_px * height_px > max_area:
+        width = _whole_steps(math.sqrt(max_area * ratio))
+        height = _whole_steps(max_area / math.sqrt(max_area * ratio))
+        height_by_width, width_by_height = _whole_steps(width / ratio), _whole_steps(height * ratio)
+        if 0 in {height, height_by_width}:
+            return None
+        if abs(width / height_by_width - ratio) < abs(width_by_height / height - ratio):
+            width_px, height_px = width, int(width / ratio + 0.5)
+        else:
+            width_px, height_px = int(height * ratio + 0.5), height
+    width_px -= width_px % BUCKET_STEP_PX
+    height_px -= height_px % BUCKET_STEP_PX
+    return (width_px, height_px) if width_px and height_px else None
+
+
+def _whole_steps(size_px: float) -> int:
+    return int(size_px + 0.5) // BUCKET_STEP_PX * BUCKET_STEP_PX
 
 
 def epochs_planned(num_images: int, config: LoraConfig) -> int:

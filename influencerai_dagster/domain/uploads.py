@@ -4,7 +4,8 @@ How long uploads were quiet is told by our own clock from the tick that first sa
 what S3 says of when they were written comes from its clock, or from a camera's.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,3 +65,22 @@ def decide(
         else:
             settling.append(key)
     return UploadDecision(ready, tuple(settling), changed)
+
+
+def share_out(
+    ready: Iterable[DatasetKey], num_alive: Mapping[str, int], *, max_alive: int
+) -> list[DatasetKey]:
+    """Choose the datasets that get a run now, so that tenants share the runs equally.
+
+    Args:
+        ready: in the order in which each tenant's own should be built.
+        num_alive: tenant → its runs that are queued or in progress.
+        max_alive: runs of all tenants together; a short queue lets a new tenant in soon.
+    """
+    num_runs = Counter(num_alive)
+    places = []
+    for key in ready:
+        places.append((num_runs[key.tenant], key))
+        num_runs[key.tenant] += 1
+    places.sort(key=lambda place: place[0])
+    return [key for _, key in places[: max(max_alive - sum(num_alive.values()), 0)]]

@@ -7,6 +7,7 @@ forgotten one cannot point production at a laptop; the command line asks for it 
 
 import json
 import os
+import re
 import secrets
 import sys
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from pathlib import Path
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.simulators import sd_scripts
-from influencerai_dagster.settings import Settings, load_settings
+from influencerai_dagster.settings import ENV_FILE, Settings, as_variables, load_settings
 
 LOOPBACK = "127.0.0.1"
 S3_ACCESS_KEY = "influencerai"
@@ -125,6 +126,8 @@ def stack_environment(settings: Settings) -> dict[str, str]:
         environment["KOHYA_DIR"] = str(Path(sd_scripts.__file__).parent)
         environment["KOHYA_PYTHON"] = sys.executable
         environment["KOHYA_MODELS_DIR"] = str(data_dir / "models")
+        passed = (*settings.kohya_extra_variables, "SIMULATOR_*")
+        environment["KOHYA_EXTRA_VARIABLES"] = ",".join(passed)
     return environment
 
 
@@ -138,6 +141,7 @@ def child_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[
     no_proxy = ",".join(filter(None, [inherited.get("NO_PROXY"), LOOPBACK, "localhost"]))
     return {
         **inherited,
+        **as_variables(settings),
         **stack_environment(settings),
         "PYTHONUNBUFFERED": "1",
         "NO_PROXY": no_proxy,
@@ -148,7 +152,7 @@ def child_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[
 def write_stack_env(settings: Settings) -> Path:
     """Write the running stack's variables where other commands find them."""
     path = settings.data_dir.resolve() / STACK_ENV_FILE
-    lines = [f"{name}='{value}'" for name, value in stack_environment(settings).items()]
+    lines = [f"{name}={_quoted(value)}" for name, value in stack_environment(settings).items()]
     _write_private(path, "\n".join([*lines, ""]))
     return path
 
@@ -164,7 +168,14 @@ def running_stack_settings() -> Settings:
     Where no stack runs in DATA_DIR they are the plain settings.
     """
     own = load_settings()
-    return load_settings(_env_file=(own.data_dir / STACK_ENV_FILE, ".env"))
+    return load_settings((own.data_dir / STACK_ENV_FILE, ENV_FILE))
+
+
+def _quoted(value: str) -> str:
+    """Return a value as a shell and `.env` read it alike; folders may have any character."""
+    if "'" not in value:
+        return f"'{value}'"
+    return '"' + re.sub(r'(["\\\\$`])', r"\\\1", value) + '"'
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -57,6 +57,7 @@ class ObjectStoreServer:
                 f"--addr=127.0.0.1:{self.port}",
                 f"--dir-cache-time={DIRECTORY_CACHE}",
                 "--poll-interval=0",
+                "--no-unicode-normalization",  # two keys that look alike are two objects
                 "--config=",
                 *filters,
             ],

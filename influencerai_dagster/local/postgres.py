@@ -20,6 +20,7 @@ import psutil
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.processes import as_user
 from influencerai_dagster.local.supervisor import Service
+from influencerai_dagster.program_environment import program_environment
 
 SUPERUSER = "influencerai"
 USER_UNDER_ROOT = "nobody"  # PostgreSQL refuses to run as root
@@ -87,7 +88,8 @@ class PostgresServer:
 
     def _is_ready(self) -> bool:
         ready = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        return subprocess.run(ready, check=False).returncode == 0  # noqa: S603 - from the wheel
+        done = subprocess.run(ready, env=program_environment(), check=False)  # noqa: S603 - from the wheel
+        return done.returncode == 0
 
     def _prepare(self) -> None:
         if not (self.data_dir / "PG_VERSION").exists():
@@ -113,7 +115,14 @@ class PostgresServer:
             command = [_program("initdb"), "-D", str(draft), "-U", SUPERUSER, *_CREATE_OPTIONS]
             command += [f"--pwfile={password_file.name}"]
             command += [] if self.is_durable else ["--no-sync", "--set=scram_iterations=1"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, **user)  # noqa: S603 - from the wheel
+            done = subprocess.run(  # noqa: S603 - from the wheel
+                command,
+                env=program_environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+                **user,
+            )
         if done.returncode != 0:
             raise PermanentError(f"initdb could not set up {draft}: {done.stderr.strip()}")
         draft.replace(self.data_dir)

@@ -26,6 +26,7 @@ from influencerai_dagster.local.environment import (
 from influencerai_dagster.local.probes import answers, listens
 from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.local.supervisor import Service
+from influencerai_dagster.program_environment import program_environment
 from influencerai_dagster.settings import Settings, process_environment
 
 PROJECT_DIR = Path(__file__).parents[2]
@@ -79,7 +80,7 @@ class Stack:
         return [*self._dagster(), *self._simulators(), *self._servers()]
 
     def _servers(self) -> Iterator[Service]:
-        inherited = process_environment()
+        inherited = program_environment(inherited=process_environment())
         yield postgres_server(self.settings).service(inherited, port_setting="LOCAL_POSTGRES_PORT")
         yield s3_server(self.settings).service(inherited, port_setting="LOCAL_S3_PORT")
         if self.settings.backup_database_mode == "barman":
@@ -87,6 +88,8 @@ class Stack:
 
     def _simulators(self) -> Iterator[Service]:
         package = "influencerai_dagster.local.simulators"
+        environment = program_environment(inherited=process_environment())
+        environment["PYTHONUNBUFFERED"] = "1"
         if self.simulated.comfyui:
             port = self.settings.local_comfyui_port
             folders = {
@@ -98,7 +101,7 @@ class Stack:
             yield Service(
                 name="comfyui",
                 command=[sys.executable, "-m", f"{package}.comfyui", f"--port={port}", *arguments],
-                environment=self.environment,
+                environment=environment,
                 prepare=self._write_models,
                 is_ready=lambda: answers(f"http://{LOOPBACK}:{port}/system_stats"),
                 port=port,
@@ -112,7 +115,7 @@ class Stack:
                     *(sys.executable, "-m", f"{package}.openrouter"),
                     f"--port={openrouter_port}",
                 ],
-                environment=self.environment,
+                environment=environment,
                 is_ready=lambda: answers(f"http://{LOOPBACK}:{openrouter_port}/api/v1/models"),
                 port=openrouter_port,
                 port_setting="LOCAL_OPENROUTER_PORT",

@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.environment import remove_stack_env, write_stack_env
-from influencerai_dagster.local.services import PROJECT_DIR, Stack
+from influencerai_dagster.local.services import Stack
 from influencerai_dagster.local.supervisor import Supervisor
 
-__all__ = ["PROJECT_DIR", "Stack", "run_stack"]
+__all__ = ["Stack", "run_stack"]
 _END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -1,77 +1,113 @@
-"""The run queue's door: refuses runs whose tags set what only a job's definition or we may set.
+"""The order of Dagster's run queue: the class that dagster.yaml names as `run_coordinator`.
 
-Whoever launches a run chooses its tags, and some are orders to Dagster: on Kubernetes
-`dagster-k8s/config` names the image and the command of the run's container. Every run passes here,
-whether GraphQL, the UI, a sensor, a backfill or a retry asks for it; dagster.yaml names the class.
+Every run gets its place when it is submitted: by a sensor, automation, a backfill, a person or the
+GraphQL API. Stages have bands of `dagster/priority`: renders first, because a tenant waits for an
+image; then backups and retention, which are few; then trainings; the building of datasets last.
+Within trainings and within datasets, tenants share the runs by start-time fair queueing, each run
+at a cost of 1: one tenant's mass upload delays another's dataset by the runs that are in progress.
+Source: as in domain/fairness.py, which does the same for renders.
 """
 
-import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import dagster as dg
 
-from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.orchestration.jobs import ALL_JOBS
+from influencerai_dagster.domain.keys import tenant_of_partition
+from influencerai_dagster.orchestration.jobs import ALIVE
+from influencerai_dagster.orchestration.run_tags import check_tags
 
-_OF_LAUNCHERS = re.compile(r"(dagster-[^/]+|docker|ecs)/")
-_JOB_TAGS = {
-    job.name: {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in (job.tags or {}).items()
-    }
-    for job in ALL_JOBS
+PRIORITY_TAG = "dagster/priority"
+STAGE_TAG = "stage"
+TENANT_TAG = "tenant"
+START_TAG = "start_tag"
+"""When the run may start, in runs of its tenant: the virtual time of fair queueing."""
+_PARTITION_TAG = "dagster/partition"
+
+BAND_WIDTH = 1_000_000
+BANDS = {"images": 3, "videos": 3, "backups": 2, "retention": 2, "loras": 1, "datasets": 0}
+"""Stage → number of its band; a run of no stage is in the last one."""
+_SHARED_BY_TENANTS = {"loras", "datasets"}
+
+_STAGE_OF_ASSET = {
+    "dataset": "datasets",
+    "captions": "datasets",
+    "lora_weights": "loras",
+    "lora_samples": "loras",
+    "generated_images": "images",
+    "generated_videos": "videos",
+    "database_backup": "backups",
+    "object_backup": "backups",
+    "restore_drill": "backups",
+    "retention_report": "retention",
+    "retention_deletions": "retention",
 }
-"""The tags of each job's definition, as its runs have them."""
+_NUM_NEWEST = 20
+_IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
-_FAILS_FOR_GOOD = {"dagster/max_retries": "0", "dagster/failure_reason": "UNKNOWN"}
-
-
-@dataclass(frozen=True)
-class TagLimits:
-    """The greatest number that a tag of a run may hold; None is no limit."""
-
-    max_runtime_seconds: int | None
-    max_retries: int | None
-
-
-def refusal(job_name: str, tags: Mapping[str, str], limits: TagLimits) -> str | None:
-    """Say why a run with these tags is not taken; None if it is."""
-    greatest = {
-        "dagster/max_runtime": limits.max_runtime_seconds,
-        "dagster/max_runtime_seconds": limits.max_runtime_seconds,
-        "dagster/max_retries": limits.max_retries,
-    }
-    for name, value in tags.items():
-        if _JOB_TAGS.get(job_name, {}).get(name) == value:
-            continue
-        if _OF_LAUNCHERS.match(name):
-            return f"tag {name} chooses the container that a run has, and cannot be set at launch"
-        if name == "dagster/failure_reason":
-            return f"tag {name} is Dagster's own, and cannot be set at launch"
-        limit = greatest.get(name)
-        if limit is not None and not (re.fullmatch("[0-9]{1,9}", value) and int(value) <= limit):
-            return f"tag {name} has to be a whole number up to {limit} (found {value[:40]!r})"
-    return None
-
-
-class CheckedRunCoordinator(dg.QueuedRunCoordinator):
-    """Dagster's run queue, for runs with tags that may be set."""
+class FairRunCoordinator(dg.QueuedRunCoordinator[dg.DagsterInstance]):
+    """Dagster's queue of runs, in the order that this module describes."""
 
     def submit_run(self, context: dg.SubmitRunContext) -> dg.DagsterRun:
-        """Queue a run; a refused one has failed with the reason, and the caller gets it too."""
-        run, instance = context.dagster_run, self._instance
-        limits = TagLimits(
-            max_runtime_seconds=instance.run_monitoring_max_runtime_seconds or None,
-            max_retries=instance.run_retries_max_retries,
-        )
-        reason = refusal(run.job_name, run.tags, limits)
-        if reason is not None:
-            # Dagster reads both tags when it fails the run: a refused run is not tried again.
-            instance.add_run_tags(run.run_id, _FAILS_FOR_GOOD)
-            raise PermanentError(
-                f"run {run.run_id} of {run.job_name} is not started: {reason}. Launch it without."
-            )
+        """Tag the run with its tenant, stage and priority, and queue it.
+
+        A run that has a priority keeps it: a retry keeps its place, and an operator may give one.
+        A run whose tags may not be set is refused with a PermanentError (run_tags.py).
+        """
+        run = context.dagster_run
+        check_tags(self._instance, run)
+        self._instance.add_run_tags(run.run_id, queue_tags(self._instance, run))
         return super().submit_run(context)
+
+
+def queue_tags(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str]:
+    """Return the tags that a run needs in the queue and does not have."""
+    tags = _facts(run)
+    if PRIORITY_TAG not in run.tags:
+        start = _start_tag(instance, tags)
+        tags[PRIORITY_TAG] = str(priority_of(tags.get(STAGE_TAG, ""), start or 0))
+        if start is not None:
+            tags[START_TAG] = str(start)
+    return {name: value for name, value in tags.items() if name not in run.tags}
+
+
+def priority_of(stage: str, behind: float) -> int:
+    """Return the `dagster/priority` of a run.
+
+    Args:
+        stage: a key of `BANDS`.
+        behind: how far behind the first of its band it stands, 0 or more.
+    """
+    first = (BANDS.get(stage, 0) + 1) * BAND_WIDTH
+    return first - min(max(round(behind), 0), BAND_WIDTH - 1)
+
+
+def _facts(run: dg.DagsterRun) -> dict[str, str]:
+    """Return a run's stage and tenant, as far as its job, its assets and its partition tell."""
+    names = {key.to_user_string() for key in run.asset_selection or ()}
+    stages = [stage for asset, stage in _STAGE_OF_ASSET.items() if asset in names]
+    stage = run.tags.get(STAGE_TAG) or max(stages, key=BANDS.__getitem__, default=None)
+    tenant = tenant_of_partition(run.tags.get(_PARTITION_TAG, ""))
+    return {name: value for name, value in ((STAGE_TAG, stage), (TENANT_TAG, tenant)) if value}
+
+
+def _start_tag(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> int | None:
+    """Return the virtual time at which a run may start: that of now, or after its tenant's last.
+
+    The virtual time of now is the newest start among the runs of the stage that are in progress.
+    None for runs that tenants do not share so.
+    """
+    stage, tenant = tags.get(STAGE_TAG), tags.get(TENANT_TAG)
+    if stage not in _SHARED_BY_TENANTS or tenant is None:
+        return None
+    in_progress = _starts(instance, _IN_PROGRESS, {STAGE_TAG: stage})
+    own = _starts(instance, ALIVE, {STAGE_TAG: stage, TENANT_TAG: tenant})
+    return max([0, *in_progress, *(start + 1 for start in own)])
+
+
+def _starts(
+    instance: dg.DagsterInstance, statuses: list[dg.DagsterRunStatus], tags: Mapping[str, str]
+) -> list[int]:
+    newest = instance.get_runs(dg.RunsFilter(statuses=statuses, tags=tags), limit=_NUM_NEWEST)
+    starts = (run.tags.get(START_TAG, "") for run in newest)
+    return [int(start) for start in starts if start.isdecimal()]

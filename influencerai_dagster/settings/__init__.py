@@ -1,18 +1,23 @@
 """The one reader of the environment: every variable, parsed and validated once, with its unit.
 
-Nothing else reads `os.environ`. In development a file `.env` in the working directory is read too.
+Nothing else reads a setting from `os.environ`; what other programs get of it is in
+program_environment.py. In development a file `.env` in the working directory is read too.
 """
 
 from influencerai_dagster.settings.fields import parse_duration, parse_size
-from influencerai_dagster.settings.model import (
-    Settings,
+from influencerai_dagster.settings.loading import (
+    ENV_FILE,
+    as_variables,
     bypass_proxies_on_loopback,
     load_settings,
     process_environment,
 )
+from influencerai_dagster.settings.model import Settings
 
 __all__ = [
+    "ENV_FILE",
     "Settings",
+    "as_variables",
     "bypass_proxies_on_loopback",
     "load_settings",
     "parse_duration",

@@ -7,6 +7,7 @@ sidecars of the next scan, and the dataset would change by being captioned.
 
 import codecs
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +20,7 @@ from influencerai_dagster.domain.manifests.captions import (
 )
 from influencerai_dagster.domain.manifests.dataset import DatasetImage, DatasetManifest
 from influencerai_dagster.domain.plain_text import text_problem
+from influencerai_dagster.domain.refused_images import RefusedImage
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.images import normalised_image
 from influencerai_dagster.stages.datasets import copy_name, read_caption, read_image
@@ -26,10 +28,10 @@ from influencerai_dagster.storage.object_store import ObjectStore
 
 
 class Captioner(Protocol):
-    """A program or a service that describes pictures."""
+    """A program or a service that describes images."""
 
-    def caption(self, image_dir: Path) -> dict[str, str]:
-        """Return one line of text for every image of a folder, by file name."""
+    def caption(self, image_dir: Path) -> Mapping[str, str | RefusedImage]:
+        """Return one line of text for every image of a folder, by file name, or its refusal."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def write_captions(
             "them and upload again:\n  " + "\n  ".join(problems)
         )
     missing = [image for image in dataset.images if image.file_name not in written]
-    described = _describe(store, missing, settings.captioner)
+    described, refused = _describe(store, missing, settings.captioner)
     captions = tuple(
         _caption(image.file_name, written, described, settings) for image in dataset.images
     )
@@ -85,6 +87,7 @@ def write_captions(
         dataset_version=dataset.version,
         trigger_phrase=settings.trigger_phrase,
         captions=captions,
+        refused=refused,
     )
 
 
@@ -129,9 +132,10 @@ def trigger_first(trigger_phrase: str, text: str) -> str:
 
 def _describe(
     store: ObjectStore, images: list[DatasetImage], captioner: Captioner | None
-) -> dict[str, str]:
+) -> tuple[dict[str, str], tuple[RefusedImage, ...]]:
+    """Return the text of each image that the captioner describes, and those that it refuses."""
     if captioner is None or not images:
-        return {}
+        return {}, ()
     copies = {copy_name(index, image): image for index, image in enumerate(images, start=1)}
     with tempfile.TemporaryDirectory(prefix="captions-") as name:
         folder = Path(name)
@@ -141,8 +145,16 @@ def _describe(
 
         for _ in store.map(copy, copies.items()):
             pass
-        texts = captioner.caption(folder)
-    return {image.file_name: texts.get(copy, "") for copy, image in copies.items()}
+        found = captioner.caption(folder)
+    texts: dict[str, str] = {}
+    refused: list[RefusedImage] = []
+    for name, answer in found.items():
+        file_name = copies[name].file_name
+        if isinstance(answer, RefusedImage):
+            refused.append(RefusedImage(file_name=file_name, why=answer.why))
+        else:
+            texts[file_name] = answer
+    return texts, tuple(refused)
 
 
 def _caption(

@@ -69,11 +69,12 @@ class JobWorker:
         """Render one job and write its end into the ledger."""
         started = time.monotonic()
         output: OutputManifest | None = None
+        made: OutputManifest | None = None
         problem: str | None = None
         server = job.server or ""
         try:
             made, manifest = self.renderer.render(job, server)
-            self._write(lambda: self._complete(job, made, manifest))
+            self._complete(job, made, manifest)
             output = made
         except LeaseLostError as error:
             problem = str(error)  # another worker has the job: nothing of it is ours to write
@@ -83,7 +84,7 @@ class JobWorker:
             self._return(job, error)
         except InfluencerAIError as error:
             problem = str(error)
-            self._end_attempt(job, error)
+            self._end_attempt(job, error, is_rendered=made is not None)
         except Exception as error:  # noqa: BLE001 - one job must not end the run of all the others
             problem = f"{type(error).__name__}: {error}"
             self._fail(job, PermanentError(problem))
@@ -102,8 +103,11 @@ class JobWorker:
         patiently(write, sleep=self.renderer.farm.stopping.wait, but=(LeaseLostError,))
 
     def _complete(self, job: ClaimedJob, output: OutputManifest, manifest: StoredFile) -> None:
-        with transaction(self.engine) as session:
-            ledger.complete(session, job.id, job.lease_token, output, manifest.object_key)
+        def write() -> None:
+            with transaction(self.engine) as session:
+                ledger.complete(session, job.id, job.lease_token, output, manifest.object_key)
+
+        self._write(write)
 
     def _return(self, job: ClaimedJob, reason: NeverStartedError) -> None:
         """Give a job back that never began; one that never begins anywhere fails in the end."""
@@ -119,9 +123,11 @@ class JobWorker:
         with transaction(self.engine) as session:
             return ledger.release(session, job.id, job.lease_token, gpu_seconds=used, reason=reason)
 
-    def _end_attempt(self, job: ClaimedJob, error: InfluencerAIError) -> None:
-        if isinstance(error, TransientError) and self.renderer.farm.stopping.is_set():
-            with suppress(InfluencerAIError):  # it waited, and we stop: no attempt is lost
+    def _end_attempt(self, job: ClaimedJob, error: InfluencerAIError, *, is_rendered: bool) -> None:
+        # It waited and we stop, or only the ledger was away: no attempt is lost.
+        is_blameless = is_rendered or self.renderer.farm.stopping.is_set()
+        if isinstance(error, TransientError) and is_blameless:
+            with suppress(InfluencerAIError):
                 self._write(lambda: self._release(job, None))
         else:
             self._fail(job, error)

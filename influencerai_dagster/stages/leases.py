@@ -16,7 +16,7 @@ from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.ledger import HeldLease, Listener
 from influencerai_dagster.domain.jobs import JobStatus
-from influencerai_dagster.errors import InfluencerAIError, TransientError
+from influencerai_dagster.errors import InfluencerAIError
 
 BEAT_SECONDS = 3.0
 _LISTEN_SECONDS = 0.25
@@ -78,7 +78,7 @@ class LeaseKeeper:
                 with Listener(self.engine) as listener:
                     self.wake.set()  # what came while nobody listened
                     self._hear(listener)
-            except TransientError:
+            except InfluencerAIError:
                 self._stop.wait(_RECONNECT_SECONDS)  # the drain polls meanwhile
 
     def _hear(self, listener: Listener) -> None:

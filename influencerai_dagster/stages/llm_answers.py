@@ -13,6 +13,8 @@ from influencerai_dagster.catalog.llm_answers import (
     get_answer,
     put_answer,
 )
+from influencerai_dagster.domain.fingerprints import sha256_hex
+from influencerai_dagster.stages.patience import patiently
 
 
 @dataclass
@@ -21,28 +23,39 @@ class KeptAnswers:
 
     Attributes:
         keep_for: OPENROUTER_CACHE_TTL.
+        only_in_run: a run whose answers these are alone; "" is every run.
+        patience_seconds: how long an answer, which is paid for, waits for PostgreSQL.
         num_found: how many were there when they were asked for.
     """
 
     engine: Engine
     tenant: str
     keep_for: timedelta
+    only_in_run: str = ""
+    patience_seconds: float = 120.0
     num_found: int = 0
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def get(self, key: str) -> str | None:
         """Return the answer to what has this hash; TransientError if PostgreSQL is away."""
         with transaction(self.engine) as session:
-            answer = get_answer(session, self.tenant, key)
+            answer = get_answer(session, self.tenant, self._own(key))
         if answer is not None:
             with self._lock:
                 self.num_found += 1
         return answer
 
     def put(self, key: str, text: str) -> None:
-        """Keep an answer; TransientError if PostgreSQL is away."""
-        with transaction(self.engine) as session:
-            put_answer(session, self.tenant, key, text, self.keep_for)
+        """Keep an answer; TransientError if PostgreSQL stays away."""
+
+        def put() -> None:
+            with transaction(self.engine) as session:
+                put_answer(session, self.tenant, self._own(key), text, self.keep_for)
+
+        patiently(put, patience_seconds=self.patience_seconds)
+
+    def _own(self, key: str) -> str:
+        return sha256_hex(f"{self.only_in_run} {key}".encode()) if self.only_in_run else key
 
 
 def delete_expired_answers(engine: Engine) -> int:

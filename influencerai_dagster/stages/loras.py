@@ -44,6 +44,7 @@ class Trainer:
     Attributes:
         models_dir: holds the base models, as `<file>` or `checkpoints/<file>`.
         training_dir: each training gets a folder of its own below it.
+        extra_variables: names of further variables of our environment that sd-scripts gets.
     """
 
     sd_scripts_dir: Path
@@ -51,6 +52,7 @@ class Trainer:
     models_dir: Path
     training_dir: Path
     tokenizer_cache_dir: Path | None = None
+    extra_variables: tuple[str, ...] = ()
 
 
 def find_trained(engine: Engine, recipe: Recipe, store: ObjectStore) -> LoraManifest | None:
@@ -139,6 +141,7 @@ def _training(
         output_name=work_dir.name,
         tokenizer_cache_dir=trainer.tokenizer_cache_dir,
         sample_prompts=sample_prompts,
+        extra_variables=trainer.extra_variables,
     )
     if recipe.config.base_model_family is not BaseModelFamily.FLUX:
         return training
@@ -155,7 +158,7 @@ def _private_copy(store: ObjectStore, recipe: Recipe, image_dir: Path) -> None:
     """Write every image and its caption into a folder that only this training uses."""
     image_dir.mkdir()
     texts = {caption.file_name: caption.text for caption in recipe.captions.captions}
-    missing = [image.file_name for image in recipe.dataset.images if image.file_name not in texts]
+    missing = [image.file_name for image in recipe.images if image.file_name not in texts]
     if missing:
         raise PermanentError(
             f"{len(missing)} images of {recipe.dataset.key} have no caption, the first is "
@@ -167,7 +170,7 @@ def _private_copy(store: ObjectStore, recipe: Recipe, image_dir: Path) -> None:
         path.write_bytes(normalised_image(read_image(store, item[1])))
         path.with_suffix(".txt").write_text(texts[item[1].file_name] + "\n", encoding="utf-8")
 
-    for _ in store.map(copy, list(enumerate(recipe.dataset.images, start=1))):
+    for _ in store.map(copy, list(enumerate(recipe.images, start=1))):
         pass
 
 

@@ -93,9 +93,9 @@ class PatientStore(ObjectStore):
         put = self.unwrapped.put_new
         return self._wait(lambda: put(key, data, content_type=content_type, is_own_key=is_own_key))
 
-    def get(self, key: str) -> bytes:
+    def get(self, wanted: str | ObjectInfo) -> bytes:
         """Return an object's bytes, see ObjectStore."""
-        return self._wait(lambda: self.unwrapped.get(key))
+        return self._wait(lambda: self.unwrapped.get(wanted))
 
     def read(self, stored: StoredFile) -> bytes:
         """Return the bytes that a manifest names, see ObjectStore."""

@@ -29,6 +29,7 @@ from influencerai_dagster.engines.comfyui.templates import (
     fill_video_workflow,
     workflow_sha256,
 )
+from influencerai_dagster.engines.comfyui.values import VIDEO_SUFFIXES
 from influencerai_dagster.errors import InsufficientStorageError, PermanentError
 from influencerai_dagster.media.frame_archives import (
     frame_name,
@@ -40,8 +41,6 @@ from influencerai_dagster.stages.comfyui_jobs import filename_prefix, render_wor
 from influencerai_dagster.stages.manifests import load_latest
 from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
-
-_CLIP_SUFFIXES = (".mp4", ".webm", ".mov")
 
 
 @dataclass
@@ -97,7 +96,7 @@ class SegmentChain:
                 found = self._render(segment, start, starts_from)
             manifest, files = found
             footage.segments.append(manifest)
-            if files[0].suffix in _CLIP_SUFFIXES:
+            if files[0].suffix in VIDEO_SUFFIXES:
                 footage.clip = files[0]
                 return footage
             footage.frames += files if segment == 0 else files[1:]
@@ -178,7 +177,7 @@ class SegmentChain:
 
     def _write(self, result: RenderResult, segment: int) -> list[Path]:
         """Write what a render gave to the disk: a clip, or frames in the order of their numbers."""
-        clips = [item for item in result.files if item.file_name.endswith(_CLIP_SUFFIXES)]
+        clips = [item for item in result.files if item.file_name.endswith(VIDEO_SUFFIXES)]
         if clips and self.payload.num_segments == 1:
             path = self.folder / f"clip{Path(clips[0].file_name).suffix}"
             path.write_bytes(clips[0].content)

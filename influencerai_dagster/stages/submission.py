@@ -13,12 +13,23 @@ from sqlalchemy import Engine
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.ledger import Job
-from influencerai_dagster.domain.jobs import JobKind, JobRequest
+from influencerai_dagster.domain.jobs import (
+    ImageJobPayload,
+    JobKind,
+    JobRequest,
+    LoraReference,
+    VideoJobPayload,
+)
 from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.domain.names import field_problems, shown_value
 from influencerai_dagster.errors import PermanentError
 
-_PAYLOAD = "payload"
-_SHOWN_LENGTH = 80
+_PAYLOADS: dict[JobKind, type[ImageJobPayload] | type[VideoJobPayload]] = {
+    JobKind.IMAGE: ImageJobPayload,
+    JobKind.VIDEO: VideoJobPayload,
+}
+_OPTIONS = ("idempotency_key", "priority")
+"""What a job may say beside the fields of its payload."""
 
 
 def submit(
@@ -59,23 +70,28 @@ def submit(
         return ledger.submit(session, day.tenant, day.day, requests, max_pending=max_pending)
 
 
+def check_job(kind: JobKind, job: Mapping[str, Any]) -> None:
+    """Check the fields of a job that is submitted later; the catalog is not asked.
+
+    Raises:
+        PermanentError: a field is unknown or bad; the text names it.
+    """
+    _request(kind, 0, job, None)
+
+
 def _request(kind: JobKind, index: int, job: Mapping[str, Any], key: str | None) -> JobRequest:
     fields = dict(job)
-    options = {name: fields.pop(name, None) for name in ("idempotency_key", "priority")}
+    options = {name: fields.pop(name, None) for name in _OPTIONS}
     given = {name: value for name, value in options.items() if value is not None}
     if fields.setdefault("kind", kind) != kind:
         raise PermanentError(
             f"jobs[{index}] cannot be used: kind: these are {kind} jobs, this one says "
-            f"{str(fields['kind'])[:_SHOWN_LENGTH]!r}; order it with those of its kind"
+            f"{shown_value(fields['kind'])}; order it with those of its kind"
         )
     try:
-        return JobRequest.model_validate({"idempotency_key": key, **given, _PAYLOAD: fields})
+        payload = _PAYLOADS[kind].model_validate(fields)
+        return JobRequest.model_validate({"idempotency_key": key, **given, "payload": payload})
     except ValidationError as error:
-        first = error.errors()[0]
-        # Inside of the payload, the place begins with "payload" and the kind.
-        place = first["loc"][2:] if first["loc"][0] == _PAYLOAD else first["loc"]
-        field = ".".join(str(part) for part in place) or "the job"
-        raise PermanentError(
-            f"jobs[{index}] cannot be used: {field}: {first['msg']} "
-            f"(found {str(first['input'])[:_SHOWN_LENGTH]!r})"
-        ) from error
+        below = {"loras": LoraReference.model_fields}
+        problems = field_problems(error, [*_PAYLOADS[kind].model_fields, *_OPTIONS], below=below)
+        raise PermanentError(f"jobs[{index}] cannot be used: {'; '.join(problems)}") from error

@@ -1,20 +1,29 @@
-"""What an object is: its key, size, hash and media type; contents are read in bounded memory."""
+"""What an object is: its key, size, hash and media type; contents are read in bounded memory.
+
+An ETag is the MD5 of the content for an object of one PUT. It is not for multipart uploads (it has
+a dash then), for encryption with keys of KMS or of the customer, and in directory buckets. Follows
+"Object" and "Directory buckets" of the Amazon S3 documentation; the eight servers of
+docs/s3-servers.md keep to it.
+"""
 
 import hashlib
 import mimetypes
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from influencerai_dagster.domain.manifests.outputs import StoredFile
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
 
 _CHUNK_BYTES = 1024**2
+_MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_DIRECTORY_BUCKET = "--x-s3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +65,45 @@ def content_type_of(key: str) -> str:
     return guessed or "application/octet-stream"
 
 
-def sha256_of_body(body: "StreamingBody", write: Callable[[bytes], object]) -> str:
-    """Return the SHA-256 of a response, handing each chunk to `write`."""
-    digest = hashlib.sha256()
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What the bytes of an answer really are."""
+
+    size_bytes: int
+    sha256: str
+    md5: str
+
+
+def receive(body: "StreamingBody", write: Callable[[bytes], object]) -> Received:
+    """Hand each chunk of a response to `write`; return what all of them were."""
+    sha256, md5, size_bytes = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     for chunk in body.iter_chunks(_CHUNK_BYTES):
-        digest.update(chunk)
+        sha256.update(chunk)
+        md5.update(chunk)
         write(chunk)
-    return digest.hexdigest()
+        size_bytes += len(chunk)
+    return Received(size_bytes, sha256.hexdigest(), md5.hexdigest())
 
 
-def check_size(bucket: str, stored: StoredFile, size_bytes: int) -> None:
-    """Raise PermanentError if an object has another size than its manifest says."""
-    if size_bytes != stored.size_bytes:
-        raise _not_as_named(bucket, stored, f"{size_bytes} bytes", f"{stored.size_bytes} bytes")
+def known_md5(bucket: str, answer: Mapping[str, Any]) -> str | None:
+    """Return the MD5 of the content as an answer to GET tells it; None if it does not."""
+    etag = str(answer.get("ETag", "")).strip('"').lower()
+    is_encrypted = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
+    if is_encrypted or "SSECustomerAlgorithm" in answer or bucket.endswith(_DIRECTORY_BUCKET):
+        return None
+    return etag if _MD5.fullmatch(etag) else None
 
 
-def check_hash(bucket: str, stored: StoredFile, sha256: str) -> None:
-    """Raise PermanentError if an object has another content than its manifest says."""
-    if sha256 != stored.sha256:
-        raise _not_as_named(bucket, stored, f"SHA-256 {sha256}", stored.sha256)
+def lying_answer(bucket: str, key: str, found: str, expected: str) -> TransientError:
+    """Return the error of an answer whose bytes are not those that the server itself told of."""
+    return TransientError(
+        f"S3 get of {key!r} in bucket {bucket!r} gave {found}, but {expected} was announced: the "
+        "answer was cut or changed on the way, or the object was replaced meanwhile; try again"
+    )
 
 
-def _not_as_named(bucket: str, stored: StoredFile, found: str, expected: str) -> PermanentError:
+def not_as_named(bucket: str, stored: StoredFile, found: str, expected: str) -> PermanentError:
+    """Return the error of an object that really is another than its manifest says."""
     return PermanentError(
         f"{stored.object_key!r} in bucket {bucket!r} is not what its manifest says: "
         f"found {found}, expected {expected}; restore the object from the backup"

@@ -43,9 +43,17 @@ _DENIED_CODES = {
     "InvalidAccessKeyId",
     "InvalidToken",
     "SignatureDoesNotMatch",
+    "XAdminUserNotFound",  # versitygw, HTTP 404: nobody has this access key
 }
 _CLOCK_CODES = {"RequestTimeTooSkewed", "RequestExpired"}
 _NOT_FOUND_CODES = {"404", "NoSuchKey"}
+_FOLDER_CODES = {
+    "ExistingObjectIsDirectory",
+    "ObjectParentIsFile",
+    "XMinioObjectExistsAsDirectory",
+    "XMinioParentIsObject",
+}
+"""Of servers that keep keys as paths of a file system: "a" and "a/b" cannot both be objects."""
 _TRANSIENT_CODES = {
     "ConditionalRequestConflict",
     "NoSuchUpload",
@@ -57,6 +65,7 @@ _TRANSIENT_CODES = {
 }
 _TRANSIENT_STATUSES = {408, 425, 429}
 _SERVER_ERRORS = 500
+_NOT_IMPLEMENTED = 501
 _INSUFFICIENT_STORAGE = 507
 _CONNECTION_ERRORS = (
     ConnectionFailedError,
@@ -136,6 +145,18 @@ def client_error(error: ClientError, what: str, bucket: str) -> InfluencerAIErro
             code in _DENIED_CODES,
             PermanentError,
             "check S3_KEY and S3_SECRET, and that they may read, write, list and delete",
+        ),
+        (
+            code in _FOLDER_CODES,
+            PermanentError,
+            "this server cannot keep an object and a folder of the same name: rename or delete "
+            "one of them",
+        ),
+        (
+            status == _NOT_IMPLEMENTED,
+            PermanentError,
+            "the server does not have what was asked of it; most often checksums: set "
+            "S3_CHECKSUM_MODE=when_required",
         ),
         (
             status >= _SERVER_ERRORS,

@@ -2,12 +2,12 @@
 
 What a key means lives in domain/object_paths.py; how a big file goes up lives in uploads.py.
 Follows the Amazon S3 API reference; conditional writes (If-None-Match) are AWS's of 2024, which
-MinIO has and `rclone serve s3` ignores: there only the check before the write protects an object.
+some servers ignore (docs/s3-servers.md): there only the check before the write protects an object.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
@@ -18,14 +18,16 @@ from influencerai_dagster.domain.manifests.outputs import StoredFile
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.contents import (
     ObjectInfo,
-    check_hash,
-    check_size,
+    Received,
     content_type_of,
     describe,
+    known_md5,
+    lying_answer,
+    not_as_named,
     object_info,
-    sha256_of_body,
+    receive,
 )
-from influencerai_dagster.storage.errors import client_error, status_code, translated_errors
+from influencerai_dagster.storage.errors import status_code, translated_errors
 from influencerai_dagster.storage.full_disks import full_disk_told
 from influencerai_dagster.storage.parallel import map_in_threads
 from influencerai_dagster.storage.uploads import ObjectExistsError, upload
@@ -98,10 +100,20 @@ class ObjectStore:
             )
         return describe(key, data)
 
-    def get(self, key: str) -> bytes:
-        """Return an object's bytes, unchecked: for uploads and pointers that no manifest names."""
-        with translated_errors("get", self.bucket, key):
-            return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+    def get(self, wanted: str | ObjectInfo) -> bytes:
+        """Return an object's bytes: for uploads and pointers that no manifest names.
+
+        Args:
+            wanted: a listed object, which must have the size and the MD5 that the listing told; or
+                a key, whose content must have the MD5 that the answer tells.
+
+        Raises:
+            TransientError: the bytes are not those that the server told of.
+        """
+        listed = wanted if isinstance(wanted, ObjectInfo) else None
+        data = BytesIO()
+        self.receive(listed.key if listed else str(wanted), data.write, listed=listed)
+        return data.getvalue()
 
     def read(self, stored: StoredFile) -> bytes:
         """Return the bytes that a manifest names.
@@ -109,14 +121,11 @@ class ObjectStore:
         Raises:
             ObjectNotFoundError: there is no such object.
             PermanentError: its size or SHA-256 is another; the text has both.
+            TransientError: the bytes are not those that the server told of.
         """
-        with translated_errors("get", self.bucket, stored.object_key):
-            response = self.client.get_object(Bucket=self.bucket, Key=stored.object_key)
-            with closing(response["Body"]) as body:  # unread, it would keep its connection
-                check_size(self.bucket, stored, response["ContentLength"])
-                data = body.read()
-        check_hash(self.bucket, stored, hashlib.sha256(data).hexdigest())
-        return data
+        data = BytesIO()
+        self.receive(stored.object_key, data.write, expected=stored)
+        return data.getvalue()
 
     def download(self, key: str, path: Path, *, expected: StoredFile | None) -> None:
         """Stream an object to a file, which appears under its name only when it is whole.
@@ -125,21 +134,53 @@ class ObjectStore:
             key: of the object.
             path: the file; its folder must exist. A file that is there is replaced.
             expected: size and hash to check, or None for an object that no manifest names.
+
+        Raises:
+            PermanentError, TransientError: as in `read`; the file is not there then.
         """
         part = path.with_name(f".{uuid4().hex}.part")
         with translated_errors("get", self.bucket, key):
             try:
-                response = self.client.get_object(Bucket=self.bucket, Key=key)
-                with closing(response["Body"]) as body:
-                    if expected is not None:
-                        check_size(self.bucket, expected, response["ContentLength"])
-                    with part.open("xb") as file:
-                        sha256 = sha256_of_body(body, file.write)
-                if expected is not None:
-                    check_hash(self.bucket, expected, sha256)
+                with part.open("xb") as file:
+                    self.receive(key, file.write, expected=expected)
                 part.replace(path)
             finally:
                 part.unlink(missing_ok=True)
+
+    def receive(
+        self,
+        key: str,
+        write: Callable[[bytes], object],
+        *,
+        listed: ObjectInfo | None = None,
+        expected: StoredFile | None = None,
+    ) -> Received:
+        """Stream an object to `write` in bounded memory and check it: every read comes here.
+
+        Args:
+            key: of the object.
+            write: takes the chunks; what it got before an error is worth nothing.
+            listed: what a listing told of it.
+            expected: what a manifest says of it.
+
+        Raises:
+            ObjectNotFoundError, PermanentError, TransientError: as in `read`.
+        """
+        with translated_errors("get", self.bucket, key):
+            answer = self.client.get_object(Bucket=self.bucket, Key=key)
+            with closing(answer["Body"]) as body:  # unread, it would keep its connection
+                self._check_size(key, answer["ContentLength"], listed, expected)
+                received = receive(body, write)
+        told = known_md5(self.bucket, answer)
+        for md5 in {told, told and listed and known_md5(self.bucket, {"ETag": listed.etag})}:
+            if md5 not in {None, received.md5}:
+                raise lying_answer(self.bucket, key, f"MD5 {received.md5}", str(md5))
+        if expected is not None and received.sha256 != expected.sha256:
+            if told is None:
+                raise lying_answer(self.bucket, key, f"SHA-256 {received.sha256}", expected.sha256)
+            found = f"SHA-256 {received.sha256}"
+            raise not_as_named(self.bucket, expected, found, expected.sha256)
+        return received
 
     def head(self, key: str) -> ObjectInfo | None:
         """Return what is known of an object, or None if there is none.
@@ -175,7 +216,9 @@ class ObjectStore:
             )
             for page in pages:
                 for item in page.get("Contents", []):
-                    yield object_info(item["Key"], item["Size"], item["ETag"], item["LastModified"])
+                    # s3proxy tells neither of the mark of an empty folder.
+                    size_bytes, etag = item.get("Size", 0), item.get("ETag", "")
+                    yield object_info(item["Key"], size_bytes, etag, item["LastModified"])
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is fine."""
@@ -221,11 +264,9 @@ class ObjectStore:
         """Compare what is there with what belongs there, byte for byte."""
         key = stored.object_key
         info = self.head(key)
-        if info is not None and info.size_bytes == stored.size_bytes:
-            with translated_errors("get", self.bucket, key):
-                body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"]
-                if sha256_of_body(body, len) == stored.sha256:
-                    return
+        is_same_size = info is not None and info.size_bytes == stored.size_bytes
+        if is_same_size and self.receive(key, len, listed=info).sha256 == stored.sha256:
+            return
         found = "nothing" if info is None else f"other content ({info.size_bytes} bytes)"
         raise PermanentError(
             f"{key!r} in bucket {self.bucket!r} is written once: {stored.size_bytes} bytes with "
@@ -233,16 +274,27 @@ class ObjectStore:
             "find out who wrote it"
         )
 
+    def _check_size(
+        self, key: str, size_bytes: int, listed: ObjectInfo | None, expected: StoredFile | None
+    ) -> None:
+        """Compare the size of an answer with what is known of it, before a byte is read."""
+        found = f"{size_bytes} bytes"
+        if listed is not None and size_bytes != listed.size_bytes:
+            raise lying_answer(self.bucket, key, found, f"{listed.size_bytes} bytes")
+        if expected is None or size_bytes == expected.size_bytes:
+            return
+        info = self.head(key)
+        if info is not None and info.size_bytes == size_bytes:
+            raise not_as_named(self.bucket, expected, found, f"{expected.size_bytes} bytes")
+        raise lying_answer(self.bucket, key, found, f"{expected.size_bytes} bytes")
+
     def _check_bucket(self, key: str) -> None:
-        """Tell a missing bucket from a missing object: HEAD answers 404 to both."""
+        """Tell a missing bucket from a missing object: HEAD answers 404 to both.
+
+        Asked by a listing, whose answer has a body and with it a code: a HEAD of the bucket is
+        answered 404 also where nobody has this access key (versitygw).
+        """
         if self._bucket_was_seen:
             return
-        try:
-            self.client.head_bucket(Bucket=self.bucket)
-        except ClientError as error:
-            if status_code(error) != _NOT_FOUND:
-                raise
-            error.response["Error"]["Code"] = "NoSuchBucket"
-            what = f"S3 head of {key!r} in bucket {self.bucket!r}"
-            raise client_error(error, what, self.bucket) from error
+        self.client.list_objects_v2(Bucket=self.bucket, Prefix=key, MaxKeys=1)
         self._bucket_was_seen = True

@@ -113,6 +113,15 @@ def run_out_leases(engine: Engine, *jobs: ledger.Job) -> None:
         session.execute(statement, {"ids": [job.id for job in jobs]})
 
 
+def let_time_pass(engine: Engine, seconds: float) -> None:
+    """Make the newest sweep, all beats and all leases older, as an outage does."""
+    moved = (("sweeps", "swept_at"), ("run_heartbeats", "beat_at"), ("jobs", "lease_expires_at"))
+    with transaction(engine) as session:
+        for table, column in moved:
+            statement = f"UPDATE {table} SET {column} = {column} - make_interval(secs => :seconds)"  # noqa: S608 - our own names
+            session.execute(text(statement), {"seconds": seconds})
+
+
 def backoff_seconds(session: Session, job: ledger.Job) -> float:
     """Return how long a job waits, by the clock of the transaction that made it wait."""
     now: datetime = session.execute(text("SELECT now()")).scalar_one()

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, make_url, text
@@ -12,7 +13,9 @@ from sqlalchemy.orm import Session
 
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.catalog.tenants import add_tenant, list_tenants, require_tenant
+from influencerai_dagster.domain.database_urls import database_url, libpq_parameters
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
+from influencerai_dagster.local.postgres import PostgresServer
 
 Connect = Callable[..., Engine]
 
@@ -58,6 +61,37 @@ def test_connections_carry_the_name_of_their_program(connect: Connect) -> None:
         assert session.scalar(text("SHOW application_name")) == "influencerai-test"
 
 
+def test_the_options_of_the_url_are_kept(catalog_url: str) -> None:
+    engine = create_catalog_engine(
+        f"{catalog_url}?options=-csearch_path%3Dinfl&application_name=mine&connect_timeout=3"
+    )
+    with transaction(engine) as session:
+        assert session.scalar(text("SHOW search_path")) == "infl"
+        assert session.scalar(text("SHOW application_name")) == "mine"
+    with engine.connect() as connection:
+        asked: Any = connection.connection.driver_connection
+        assert asked.get_dsn_parameters()["connect_timeout"] == "3"
+        assert asked.get_dsn_parameters()["keepalives_idle"] == "30"
+    engine.dispose()
+
+
+def test_of_several_servers_the_one_that_answers_is_used(
+    catalog_url: str, postgres_server: PostgresServer
+) -> None:
+    own = libpq_parameters(catalog_url)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound, but not listening
+        several = {
+            "host": "127.0.0.1,127.0.0.1",
+            "port": f"{nobody.getsockname()[1]},{postgres_server.port}",
+            "target_session_attrs": "read-write",
+        }
+        engine = create_catalog_engine(database_url({**own, **several}))
+        with transaction(engine) as session:
+            assert list_tenants(session) is not None
+        engine.dispose()
+
+
 def test_a_server_that_is_away_is_a_passing_failure() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # bound, but not listening
@@ -65,7 +99,7 @@ def test_a_server_that_is_away_is_a_passing_failure() -> None:
             f"postgresql://user:hidden-word@127.0.0.1:{nobody.getsockname()[1]}/catalog"
         )
         with (
-            pytest.raises(TransientError, match="PostgreSQL did not") as caught,
+            pytest.raises(TransientError, match="PostgreSQL cannot be reached") as caught,
             transaction(engine) as session,
         ):
             list_tenants(session)
@@ -125,6 +159,53 @@ def test_an_idle_connection_that_broke_is_replaced_unseen(engine: Engine, connec
         session.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
     with transaction(own) as session:
         assert list_tenants(session)
+
+
+@pytest.mark.parametrize(
+    ("code", "error_class"),
+    [
+        ("08006", TransientError),
+        ("25006", TransientError),
+        ("40001", TransientError),
+        ("53300", TransientError),
+        ("57014", TransientError),
+        ("57P01", TransientError),
+        ("57P03", TransientError),
+        ("XX000", TransientError),
+        ("57P04", PermanentError),
+        ("22023", PermanentError),
+        ("23514", PermanentError),
+        ("42501", PermanentError),
+        ("XX001", PermanentError),
+    ],
+)
+def test_postgresqls_code_tells_whether_a_failure_passes(
+    engine: Engine, code: str, error_class: type[InfluencerAIError]
+) -> None:
+    raises = f"DO $$ BEGIN RAISE EXCEPTION 'for a test' USING ERRCODE = '{code}'; END $$"
+    with (
+        pytest.raises(error_class, match="for a test"),
+        transaction(engine) as session,
+    ):
+        session.execute(text(raises))
+
+
+@pytest.mark.usefixtures("engine")
+def test_after_a_failover_no_connection_of_before_is_used(connect: Connect) -> None:
+    own = connect()
+    with transaction(own) as session, transaction(own) as another:
+        before = {one.scalar(text("SELECT pg_backend_pid()")) for one in (session, another)}
+        for one in (session, another):
+            one.execute(text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"))
+    with (
+        pytest.raises(TransientError, match="read-only transaction"),
+        transaction(own) as session,
+    ):
+        add_tenant(session, "third")
+    with transaction(own) as session, transaction(own) as another:
+        after = {one.scalar(text("SELECT pg_backend_pid()")) for one in (session, another)}
+        add_tenant(session, "third")
+    assert not before & after
 
 
 def test_a_deadlock_is_a_passing_failure_of_one_side(engine: Engine) -> None:

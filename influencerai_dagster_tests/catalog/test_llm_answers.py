@@ -84,6 +84,13 @@ def test_all_that_expired_goes_in_small_batches(
     assert delete_expired_answers(engine) == 5
 
 
+def test_an_answer_of_one_run_is_found_by_its_retries_only(engine: Engine) -> None:
+    KeptAnswers(engine, "demo", DAY, only_in_run="run-1").put(KEY, "a woman")
+    assert KeptAnswers(engine, "demo", DAY, only_in_run="run-1").get(KEY) == "a woman"
+    assert KeptAnswers(engine, "demo", DAY, only_in_run="run-2").get(KEY) is None
+    assert KeptAnswers(engine, "demo", DAY).get(KEY) is None
+
+
 @pytest.mark.parametrize("key", ["", "a" * 63, "A" * 64, "../" + "a" * 61])
 def test_a_key_is_a_hash(kept: KeptAnswers, key: str) -> None:
     with pytest.raises(PermanentError, match="key_form"):
@@ -91,7 +98,8 @@ def test_a_key_is_a_hash(kept: KeptAnswers, key: str) -> None:
 
 
 def test_a_server_that_is_away_may_be_asked_again() -> None:
-    away = KeptAnswers(create_catalog_engine("postgresql://x@127.0.0.1:1/x"), "demo", DAY)
+    engine = create_catalog_engine("postgresql://x@127.0.0.1:1/x")
+    away = KeptAnswers(engine, "demo", DAY, patience_seconds=0)
     with pytest.raises(TransientError):
         away.get(KEY)
     with pytest.raises(TransientError):

@@ -16,6 +16,7 @@ from influencerai_dagster.catalog.migrate import (
 )
 from influencerai_dagster.catalog.retention_models import ObjectDeletionRow
 from influencerai_dagster.catalog.tenants import list_tenants
+from influencerai_dagster.domain.database_urls import in_database
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.catalog.conftest import MakeDatabase
 
@@ -105,3 +106,22 @@ def test_a_database_is_created_once_also_by_starters_at_the_same_moment(postgres
 def test_a_url_without_a_database_is_refused() -> None:
     with pytest.raises(PermanentError, match="names no database"):
         ensure_database("postgresql://postgres@127.0.0.1:5432/")
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_hold_every_language_is_refused(
+    postgres_url: str, encoding: str
+) -> None:
+    name = f"in {encoding}"
+    server = create_catalog_engine(postgres_url).execution_options(isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.exec_driver_sql(
+            f"CREATE DATABASE \"{name}\" ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+        )
+    server.dispose()
+    url = in_database(postgres_url, name)
+    with pytest.raises(
+        PermanentError, match=f"'{name}' has the encoding {encoding}.* ENCODING 'UTF8'"
+    ):
+        upgrade(url)
+    assert current_revision(url) is None

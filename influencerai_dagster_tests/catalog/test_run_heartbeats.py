@@ -7,8 +7,9 @@ from sqlalchemy import Engine, text
 
 from influencerai_dagster.catalog import run_heartbeats
 from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.sweeps import Sweep
 from influencerai_dagster.domain.run_health import STALE_SECONDS, Heartbeat
-from influencerai_dagster_tests.catalog.samples import DAY
+from influencerai_dagster_tests.catalog.samples import DAY, let_time_pass
 
 
 @pytest.fixture
@@ -102,13 +103,38 @@ def test_a_run_that_never_had_a_heartbeat_can_be_ended(engine: Engine) -> None:
     assert end_silent(engine, str(uuid4()))
 
 
-def test_nobody_is_silent_for_longer_than_postgresql_is_up(engine: Engine, run_id: str) -> None:
-    make_silent(engine, run_id, 365 * 86400)
-    (found,) = heartbeats(engine)
+def sweep(engine: Engine) -> Sweep:
     with transaction(engine) as session:
-        clock = run_heartbeats.server_clock(session)
-    uptime = (clock.now - clock.up_since).total_seconds()
-    assert found.silent_seconds == pytest.approx(uptime, abs=5)
+        return run_heartbeats.sweep(session)
+
+
+def test_an_outage_makes_no_run_silent(engine: Engine, run_id: str) -> None:
+    sweep(engine)
+    let_time_pass(engine, 3600)
+    begun = sweep(engine)
+    (found,) = heartbeats(engine)
+    assert found.run_id == run_id
+    assert found.silent_seconds < STALE_SECONDS
+    assert begun.since == begun.now, "nor could a run that started before it beat"
+
+
+def test_a_run_that_stays_silent_after_an_outage_is_noticed(engine: Engine, run_id: str) -> None:
+    sweep(engine)
+    let_time_pass(engine, 3600)
+    for _ in range(3):
+        sweep(engine)
+        let_time_pass(engine, 5)
+    sweep(engine)
+    assert end_silent(engine, run_id)
+
+
+def test_between_sweeps_without_a_pause_every_second_counts(engine: Engine, run_id: str) -> None:
+    since = sweep(engine).since
+    let_time_pass(engine, 9)
+    assert sweep(engine).since == since
+    let_time_pass(engine, 9)
+    sweep(engine)
+    assert end_silent(engine, run_id)
 
 
 def test_a_silent_run_is_as_old_as_its_last_beat(engine: Engine, run_id: str) -> None:

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg2
 import pytest
 
 from influencerai_dagster.catalog import migrate
@@ -92,3 +94,39 @@ def test_a_postgresql_that_restarts_costs_neither_a_render_nor_an_attempt(
     assert workbench.renders(job) == {1: SUCCESS}
     assert workbench.now(job).attempt == 1
     assert workbench.output(job)
+
+
+def test_a_postgresql_that_is_read_only_costs_neither_a_render_nor_an_attempt(
+    workbench: Workbench, killable_postgres: tuple[PostgresServer, Killable]
+) -> None:
+    workbench.comfyui.faults(seconds_per_step=0.1)
+    job = workbench.order(steps=SLOW_STEPS)
+    workbench.start_worker()
+    workbench.wait_until(lambda: workbench.is_rendering(job), "it renders")
+    with read_only(killable_postgres[0]):
+        workbench.comfyui.faults(seconds_per_step=0.0)
+        workbench.wait_until(lambda: bool(workbench.stored()), "it has stored the output")
+        workbench.wait_until(lambda: "until PostgreSQL is back" in workbench.log(), "it waits")
+        refused = "read-only transaction. Try again; trying again"
+        workbench.wait_until(lambda: refused in workbench.log(), "its output was refused")
+    workbench.wait_until(lambda: workbench.status(job) is JobStatus.COMPLETED, "it is completed")
+    assert workbench.renders(job) == {1: SUCCESS}
+    assert workbench.now(job).attempt == 1
+    assert workbench.output(job)
+
+
+@contextmanager
+def read_only(server: PostgresServer) -> Iterator[None]:
+    """Let the server take no writes, as during a failover."""
+    connection = psycopg2.connect(server.url())
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = off")
+            for value in ("on", "off"):
+                cursor.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+                cursor.execute("SELECT pg_reload_conf()")
+                if value == "on":
+                    yield
+    finally:
+        connection.close()

@@ -10,14 +10,14 @@ from typer.testing import CliRunner
 
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine
-from influencerai_dagster.cli import app, common
+from influencerai_dagster.cli import app, common, output
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import empty_catalog
 from influencerai_dagster_tests.conftest import S3Server
 
-_CACHED = (common.settings, common.engine, common.store)
+_CACHED = (common.settings, common.server_settings, common.engine, common.store)
 
 
 @dataclass
@@ -87,7 +87,8 @@ def cli(
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(common.console, "width", 250)
+    for console in (output.console, output.notes):
+        monkeypatch.setattr(console, "width", 250)
     engine = create_catalog_engine(catalog_url)
     yield CommandLine(engine, object_store, monkeypatch)
     forget()

@@ -34,18 +34,8 @@ def dagster_url() -> Iterator[str]:
 
 def rows(answer: Answer) -> dict[str, tuple[str, str]]:
     """What is said of every part: ok or wrong, and the text."""
-    found: dict[str, tuple[str, str]] = {}
-    part = ""
-    for line in answer.text.splitlines():
-        cells = [cell.strip() for cell in line.strip("│").split("│")]
-        if len(cells) != 3:
-            continue
-        if cells[0]:
-            part = cells[0]
-            found[part] = (cells[1], cells[2])
-        elif part:
-            found[part] = (found[part][0], f"{found[part][1]} {cells[2]}")
-    return found
+    cells = [line.split("\t") for line in answer.text.splitlines() if line.count("\t") == 2]
+    return {part: (state, text) for part, state, text in cells[1:]}
 
 
 def test_a_system_that_is_well_has_every_part_ok(

@@ -144,7 +144,7 @@ def test_pictures_that_failed_are_listed_with_their_reason(
 
     assert answer.exit_code == 1
     assert "no node [KSampler]" in answer
-    assert "error: 1 of 2 pictures were not made" in answer
+    assert "error: 1 of 2 jobs made nothing" in answer
 
 
 def test_a_run_that_failed_ends_the_command_with_its_reason_and_the_jobs_stay(
@@ -157,7 +157,7 @@ def test_a_run_that_failed_ends_the_command_with_its_reason_and_the_jobs_stay(
         answer = generate(*command())
 
     assert answer.exit_code == 1
-    assert "did not make the pictures: S3_KEY is not set" in answer
+    assert "did not make them: S3_KEY is not set" in answer
     assert "still in the ledger" in answer
     assert [job.status for job in all_jobs(generate)] == [JobStatus.PENDING]
 
@@ -220,7 +220,7 @@ def test_too_many_pending_jobs_are_refused_before_a_run_starts(
         pytest.param(
             ("--tenant", "../x"), "tenant name '../x' is not allowed", id="hostile tenant"
         ),
-        pytest.param(("--lora", "anna"), "no LoRA of dataset 'anna'", id="no such LoRA"),
+        pytest.param(("--lora", "anna"), "no dataset 'anna'", id="no such LoRA"),
         pytest.param(("--lora", "../x"), "'../x'", id="hostile LoRA"),
         pytest.param(("--day", "2026-02-30"), "is not a date", id="day"),
     ],

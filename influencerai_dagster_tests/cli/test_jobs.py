@@ -177,10 +177,14 @@ def test_a_list_of_clips_is_ordered_with_its_kind(jobs: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        pytest.param("{", "- cannot be read as JSON", id="no JSON"),
-        pytest.param("{}", "- holds no JSON list of jobs, but dict", id="no list"),
+        pytest.param("{", "standard input is not JSON", id="no JSON"),
         pytest.param(
-            '[{"prompt": "a"}, 1]', "jobs[1] of - is no JSON object, but int", id="no job"
+            "{}", "standard input must be a list in JSON, but it is an object", id="no list"
+        ),
+        pytest.param(
+            '[{"prompt": "a"}, 1]',
+            "jobs[1] of standard input must be an object in JSON, but it is a number",
+            id="no job",
         ),
         pytest.param('[{"prompt": "a"}, {}]', "jobs[1] cannot be used: prompt", id="bad job"),
     ],

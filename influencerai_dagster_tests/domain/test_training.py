@@ -5,7 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from influencerai_dagster.domain.training import PRESETS, epochs_planned
+from influencerai_dagster.domain.training import (
+    BUCKET_STEP_PX,
+    PRESETS,
+    bucket_size,
+    epochs_planned,
+)
 
 
 def test_every_preset_is_named_after_its_family() -> None:
@@ -25,11 +30,71 @@ def test_an_override_changes_the_version_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"network_dim": 0}, {"learning_rate": 2}, {"optimizer": "AdamW"}, {"seed": -1}]
+    "changes",
+    [
+        *({"network_dim": 0}, {"learning_rate": 2}, {"optimizer": "AdamW"}, {"seed": -1}),
+        {"resolution": 127},
+    ],
 )
 def test_an_override_that_kohya_would_refuse_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(changes))):
         PRESETS["sd15-face"].override(changes)
+
+
+@pytest.mark.parametrize(
+    ("size", "resolution", "bucket"),
+    [
+        pytest.param((512, 512), 512, (512, 512), id="square"),
+        pytest.param((6000, 4000), 512, (576, 384), id="camera"),
+        pytest.param((4000, 6000), 1024, (832, 1216), id="upright"),
+        pytest.param((300, 200), 512, (256, 192), id="smaller than the area: not enlarged"),
+        pytest.param((200, 5000), 128, None, id="long screenshot at 128"),
+        pytest.param((200, 5000), 512, (64, 1600), id="the same at 512"),
+        pytest.param((160, 192), 64, None, id="any photo at 64"),
+        pytest.param((5000, 63), 1024, None, id="narrower than a step"),
+        pytest.param((20_000, 256), 512, None, id="panorama of 78:1"),
+    ],
+)
+def test_an_image_gets_the_bucket_of_kohya(
+    size: tuple[int, int], resolution: int, bucket: tuple[int, int] | None
+) -> None:
+    assert bucket_size(*size, resolution) == bucket
+
+
+@given(st.integers(1, 20_000), st.integers(1, 20_000), st.sampled_from([128, 512, 768, 1024]))
+def test_a_bucket_is_of_whole_steps_and_ends_as_kohyas_own_search_does(
+    width_px: int, height_px: int, resolution: int
+) -> None:
+    try:
+        expected: tuple[int, int] | None = kohyas_bucket(width_px, height_px, resolution)
+    except ZeroDivisionError:
+        expected = None
+    if expected is not None and 0 in expected:
+        expected = None  # found, and then an image of no pixels
+    assert bucket_size(width_px, height_px, resolution) == expected
+
+
+def kohyas_bucket(width_px: int, height_px: int, resolution: int) -> tuple[int, int]:
+    """What sd-scripts does step by step, in which a division by zero ends it."""
+
+    def steps(size_px: float) -> int:
+        whole = int(size_px + 0.5)
+        return whole - whole % BUCKET_STEP_PX
+
+    ratio = width_px / height_px
+    resized = (width_px, height_px)
+    if width_px * height_px > resolution**2:
+        wide = (resolution**2 * ratio) ** 0.5
+        by_width, by_height = steps(wide), steps(resolution**2 / wide)
+        error_by_width = abs(by_width / steps(by_width / ratio) - ratio)
+        error_by_height = abs(steps(by_height * ratio) / by_height - ratio)
+        if error_by_width < error_by_height:
+            resized = (by_width, int(by_width / ratio + 0.5))
+        else:
+            resized = (int(by_height * ratio + 0.5), by_height)
+    bucket = (resized[0] - resized[0] % 64, resized[1] - resized[1] % 64)
+    assert bucket[0] / bucket[1] >= 0
+    return bucket
 
 
 @given(st.integers(0, 5000), st.integers(1, 50), st.integers(1, 64), st.integers(1, 10_000))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.uploads import Sighting, decide
+from influencerai_dagster.domain.uploads import Sighting, decide, share_out
 
 NOW = 1_800_000_000.0
 BELLA = DatasetKey("demo", "bella")
@@ -100,3 +100,16 @@ def test_thousands_of_datasets_are_decided_at_once() -> None:
     decision = decide(listed, {}, {}, now=NOW, settle_seconds=30)
     assert len(decision.settling) == 10_000
     assert time.perf_counter() - started < 2
+
+
+def test_tenants_take_turns_in_the_order_of_what_they_have_already() -> None:
+    ready = [DatasetKey("flood", f"d{number}") for number in range(5)] + [BELLA, ANNA]
+    assert share_out(ready, {}, max_alive=5) == [
+        DatasetKey("flood", "d0"),
+        BELLA,
+        DatasetKey("flood", "d1"),
+        ANNA,
+        DatasetKey("flood", "d2"),
+    ]
+    assert share_out(ready, {"flood": 3}, max_alive=6) == [BELLA, ANNA, ready[0]]
+    assert share_out(ready, {"flood": 9}, max_alive=6) == []

@@ -27,6 +27,7 @@ def test_engines_that_no_setting_names_are_simulated() -> None:
     assert Path(made["COMFYUI_LORA_DIR"]) == Path("data/models/loras").resolve()
     assert (Path(made["KOHYA_DIR"]) / "train_network.py").exists()
     assert made["OPENROUTER_BASE_URL"] == "http://127.0.0.1:8189/api/v1"
+    assert made["KOHYA_EXTRA_VARIABLES"] == "SIMULATOR_*"
 
 
 def test_real_engines_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def stack(servers_dir: Path) -> Iterator[Running]:
     folder.mkdir()
     (folder / "stub_definitions.py").write_text(DEFINITIONS)
     ports = {name: free_port() for name in PORTS}
-    settings = load_settings(_env_file=None, data_dir=folder / "data", **ports)
+    settings = load_settings((), data_dir=folder / "data", **ports)
     environment = {
         **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
         **{name.upper(): str(port) for name, port in ports.items()},
@@ -130,7 +130,7 @@ def test_both_databases_are_there_and_the_catalog_is_migrated(stack: Running) ->
 
 
 def test_a_shared_gpu_is_one_pool_with_one_slot(tmp_path: Path) -> None:
-    settings = load_settings(_env_file=None, data_dir=tmp_path, gpu_shared=True)
+    settings = load_settings((), data_dir=tmp_path, gpu_shared=True)
     services = Stack(settings, location_problem=lambda _: None).services()
     (startup,) = [service for service in services if service.name == "dagster-storage"]
     assert [part for part in startup.command if "=" in part] == ["gpu=1"]
@@ -210,7 +210,7 @@ def test_sigterm_ends_all_of_it(stack: Running) -> None:
 )
 def test_a_real_engine_is_not_simulated(tmp_path: Path, variable: str, missing: str) -> None:
     real = {"comfyui_url": "http://gpu:8188", "openrouter_api_key": "sk"}[variable]
-    settings = load_settings(_env_file=None, data_dir=tmp_path, **{variable: real})
+    settings = load_settings((), data_dir=tmp_path, **{variable: real})
     services = Stack(settings, location_problem=lambda _: None).services()
     names = {service.name for service in services}
     assert missing not in names
@@ -220,7 +220,7 @@ def test_a_real_engine_is_not_simulated(tmp_path: Path, variable: str, missing: 
 
 
 def test_every_port_has_a_setting_of_its_own(tmp_path: Path) -> None:
-    settings = load_settings(_env_file=None, data_dir=tmp_path)
+    settings = load_settings((), data_dir=tmp_path)
     services = Stack(settings, location_problem=lambda _: None).services()
     for service in services:
         if service.port is not None:

@@ -209,6 +209,7 @@ def studio(
         kohya_dir=Path(sd_scripts.__file__).parent,
         kohya_python=Path(sys.executable),
         kohya_models_dir=models_dir,
+        kohya_extra_variables=("SIMULATOR_*",),
         training_dir=tmp_path / "training",
         min_image_side_px=256,
         generation_linger_seconds=0,

@@ -50,22 +50,22 @@ def test_a_run_pays_only_for_what_the_one_before_it_was_not_answered(
 
 
 @pytest.mark.parametrize(
-    ("values", "seconds"),
+    ("values", "kept_for"),
     [
-        ({}, 86400),
-        ({"openrouter_cache_ttl": "2h"}, 7200),
-        ({"openrouter_cache_ttl": "0"}, None),
-        ({"enable_caching": False}, None),
+        ({}, (86400, "")),
+        ({"openrouter_cache_ttl": "2h"}, (7200, "")),
+        ({"openrouter_cache_ttl": "0"}, (86400, "run-1")),
+        ({"enable_caching": False}, (86400, "run-1")),
         ({"auto_captioner": "blip"}, None),
         ({"enable_auto_captions": False}, None),
     ],
 )
 def test_answers_are_kept_for_as_long_as_the_settings_say(
-    catalog: CatalogResource, values: dict[str, Any], seconds: int | None
+    catalog: CatalogResource, values: dict[str, Any], kept_for: tuple[int, str] | None
 ) -> None:
     settings = load_settings(
         **{"enable_auto_captions": True, "auto_captioner": "openrouter"} | values
     )
     captioner = build_resources(settings)["captioner"]
-    kept = captioner.kept_answers(catalog.engine, "demo")
-    assert (kept and kept.keep_for.total_seconds()) == seconds
+    kept = captioner.kept_answers(catalog.engine, "demo", "run-1")
+    assert (kept and (kept.keep_for.total_seconds(), kept.only_in_run)) == kept_for

@@ -8,19 +8,29 @@ import pytest
 
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.lora_configs import put_lora_config
 from influencerai_dagster.domain.fingerprints import sha256_hex
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.manifests.captions import Caption, CaptionsManifest, CaptionSource
+from influencerai_dagster.domain.manifests.captions import (
+    Caption,
+    CaptionsManifest,
+    CaptionSource,
+)
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest, RejectedUpload, Rights
 from influencerai_dagster.domain.manifests.loras import LoraSample, LoraSamplesManifest
 from influencerai_dagster.domain.manifests.outputs import DayManifest, StoredFile
 from influencerai_dagster.domain.quality import RejectReason
+from influencerai_dagster.domain.refused_images import RefusedImage
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.orchestration.checks.captions import every_image_has_a_caption
+from influencerai_dagster.orchestration.checks.captions import (
+    captioner_refused_no_image,
+    every_image_has_a_caption,
+)
 from influencerai_dagster.orchestration.checks.datasets import (
     dataset_has_images,
     dataset_rights_check,
+    every_image_can_be_trained,
 )
 from influencerai_dagster.orchestration.checks.loras import (
     lora_changes_the_picture,
@@ -32,6 +42,7 @@ from influencerai_dagster.orchestration.checks.outputs import (
 )
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.orchestration.resources.studio import StudioResource
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
@@ -69,6 +80,31 @@ def test_a_dataset_whose_uploads_were_all_rejected_fails_and_says_how_many() -> 
     assert "all 1 uploads were rejected" in str(result.description)
 
 
+def test_an_image_without_a_bucket_at_the_tenants_resolution_is_named(
+    catalog: CatalogResource,
+) -> None:
+    studio = StudioResource(
+        max_upload_size_bytes=1,
+        max_dataset_images=1,
+        min_image_side_px=1,
+        default_training_preset="sd15-face",
+        generation_linger_seconds=1,
+        generation_slice_seconds=1,
+        max_pending_jobs_per_tenant=1,
+    )
+    manifest = dataset_manifest()
+    assert run(every_image_can_be_trained, manifest, catalog=catalog, studio=studio).passed
+    long = manifest.images[0].model_copy(update={"width_px": 256, "height_px": 20_000})
+    odd = manifest.model_copy(update={"images": (long, *manifest.images[1:])})
+    result = run(every_image_can_be_trained, odd, catalog=catalog, studio=studio)
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert f"1 of {len(odd.images)} images are left out" in str(result.description)
+    assert f"{long.file_name} has 256×20000 px" in str(result.description)
+    with transaction(catalog.engine) as session:
+        put_lora_config(session, "demo", "large", preset="sdxl-face", overrides={}, is_default=True)
+    assert run(every_image_can_be_trained, odd, catalog=catalog, studio=studio).passed
+
+
 def test_recorded_rights_pass_and_are_shown() -> None:
     manifest = dataset_manifest().model_copy(update={"rights": RIGHTS})
     result = run(dataset_rights_check(is_blocking=True), manifest)
@@ -100,6 +136,19 @@ def test_a_caption_for_every_image_passes() -> None:
     result = run(every_image_has_a_caption, captions("bella, at home", "bella"), dataset_manifest())
     assert result.passed
     assert result.description == "2 captions for 2 images"
+
+
+def test_a_refused_image_is_a_warning_with_its_name_and_reason() -> None:
+    none = run(captioner_refused_no_image, captions("bella"))
+    assert none.passed
+    refused = (RefusedImage(file_name="img1.jpg", why="content_filter"),)
+    result = run(
+        captioner_refused_no_image,
+        captions("bella").model_copy(update={"refused": refused}),
+    )
+    assert not result.passed
+    assert result.severity == dg.AssetCheckSeverity.WARN
+    assert values(result) == {"refused": ["img1.jpg: content_filter"]}
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@ ASSETS = {
 CHECKS = {
     "dataset:dataset_has_images": True,
     "dataset:dataset_rights_are_recorded": False,
+    "dataset:every_image_can_be_trained": False,
     "captions:every_image_has_a_caption": True,
+    "captions:captioner_refused_no_image": False,
     "lora_weights:lora_weights_are_stored": True,
     "lora_samples:lora_changes_the_picture": False,
     "generated_images:every_output_is_stored": False,

@@ -1,5 +1,6 @@
 """The whole pipeline in one process: uploads → dataset → captions → LoRA → samples → pictures."""
 
+import importlib
 import threading
 import time
 from typing import Any
@@ -265,3 +266,34 @@ def test_all_uploads_rejected_blocks_the_captions(studio: Studio) -> None:
         for event in result.get_asset_materialization_events()
         if (key := event.asset_key)
     }
+
+
+@pytest.mark.parametrize(
+    ("job", "work", "partition", "set_name"),
+    [
+        ("build_dataset_job", "assets.datasets.scan_dataset", DATASET, "datasets"),
+        ("build_dataset_job", "assets.captions.write_captions", DATASET, "datasets"),
+        ("train_lora_job", "ops.loras.run_training", DATASET, "datasets"),
+        ("train_lora_job", "ops.loras.render_samples", DATASET, "datasets"),
+        ("generate_images_job", "ops.rendering.rendering_metadata", DAY, "content_days"),
+    ],
+)
+def test_a_partition_that_is_deleted_while_its_run_works_comes_back(
+    studio: Studio, job: str, work: str, partition: str, set_name: str
+) -> None:
+    studio.upload("demo", "bella", "0.jpg", photo(0))
+    config = None
+    if job == "train_lora_job":
+        assert studio.run("build_dataset_job", DATASET).success
+        config = TRAIN
+    module, _, name = f"influencerai_dagster.orchestration.{work}".rpartition(".")
+    function = getattr(importlib.import_module(module), name)
+
+    def delete_and_work(*args: Any, **kwargs: Any) -> Any:
+        studio.instance.delete_dynamic_partition(set_name, partition)
+        return function(*args, **kwargs)
+
+    studio.environment.setattr(f"{module}.{name}", delete_and_work)
+    result = studio.run(job, partition, config)
+    assert result.success, failure_text(result)
+    assert studio.instance.has_dynamic_partition(set_name, partition)

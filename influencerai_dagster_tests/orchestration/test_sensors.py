@@ -261,7 +261,7 @@ def test_an_object_that_is_no_upload_asks_for_nothing(
 def test_more_datasets_than_a_tick_takes_are_all_asked_for_over_ticks(
     uploads: Uploads, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset_uploads, "MAX_RUNS_PER_TICK", 3)
+    monkeypatch.setattr(dataset_uploads, "MAX_RUNS_ALIVE", 3)
     wanted = [f"demo/d{number}" for number in range(5)] + ["other/d0", "other/d1"]
     list(object_store.map(lambda dataset: upload(object_store, dataset), wanted))
 
@@ -269,6 +269,29 @@ def test_more_datasets_than_a_tick_takes_are_all_asked_for_over_ticks(
 
     assert [len(tick) for tick in ticks] == [3, 3, 1, 0]
     assert sorted(dataset for tick in ticks for dataset in tick) == wanted
+
+
+def test_while_enough_datasets_are_built_the_others_wait_and_the_tick_says_so(
+    uploads: Uploads, object_store: ObjectStore, instance: dg.DagsterInstance
+) -> None:
+    for number in range(dataset_uploads.MAX_RUNS_ALIVE):
+        add_run(instance, "build_dataset_job", f"flood/d{number}")
+    upload(object_store, "demo/bella")
+    result = uploads.tick()
+    assert not result.run_requests
+    assert "1 datasets wait until one of 12 runs" in str(result.skip_reason)
+    instance.wipe()
+    assert uploads.requested() == ["demo/bella"]
+
+
+def test_a_tenant_without_a_run_comes_before_one_with_many(
+    uploads: Uploads, object_store: ObjectStore, instance: dg.DagsterInstance
+) -> None:
+    for number in range(dataset_uploads.MAX_RUNS_ALIVE - 1):
+        add_run(instance, "build_dataset_job", f"demo/d{number}")
+    for dataset in ("demo/anna", "other/bella"):
+        upload(object_store, dataset)
+    assert uploads.requested() == ["other/bella"]
 
 
 def test_a_cursor_of_an_older_version_asks_again_instead_of_failing(
@@ -415,13 +438,13 @@ def test_a_job_waits_for_the_lora_of_its_own_tenant(jobs: Jobs) -> None:
 
 
 def add_run(
-    jobs: Jobs,
+    instance: dg.DagsterInstance,
     job_name: str = IMAGES[0],
     partition: str = IMAGES[1],
     status: str = "STARTED",
     **fields: Any,
 ) -> None:
-    jobs.instance.add_run(
+    instance.add_run(
         dg.DagsterRun(
             job_name=job_name,
             status=dg.DagsterRunStatus[status],
@@ -435,7 +458,7 @@ def add_run(
 @pytest.mark.parametrize("status", ["QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
 def test_a_day_with_a_run_alive_gets_no_second_one(jobs: Jobs, status: str) -> None:
     jobs.submit()
-    add_run(jobs, status=status)
+    add_run(jobs.instance, status=status)
     assert jobs.requested() == []
     assert "each with a run alive" in str(jobs.tick())
 
@@ -443,13 +466,13 @@ def test_a_day_with_a_run_alive_gets_no_second_one(jobs: Jobs, status: str) -> N
 def test_a_day_that_a_person_materializes_by_hand_gets_no_second_run(jobs: Jobs) -> None:
     jobs.submit()
     assets = frozenset({dg.AssetKey("generated_images")})
-    add_run(jobs, "__ASSET_JOB", asset_selection=assets)
+    add_run(jobs.instance, "__ASSET_JOB", asset_selection=assets)
     assert jobs.requested() == []
 
 
 def test_a_run_with_a_partition_key_of_another_form_is_no_obstacle(jobs: Jobs) -> None:
     jobs.submit()
-    add_run(jobs, partition="demo/../other/2026-11-23")
+    add_run(jobs.instance, partition="demo/../other/2026-11-23")
     assert jobs.requested() == [IMAGES]
 
 
@@ -512,7 +535,7 @@ def test_a_flood_of_days_keeps_the_queue_short_and_its_order() -> None:
 
 def test_renders_that_wait_for_a_training_on_the_same_gpu_say_so(jobs: Jobs) -> None:
     jobs.submit()
-    add_run(jobs, status="QUEUED")
+    add_run(jobs.instance, status="QUEUED")
     with transaction(jobs.engine) as session:
         run_heartbeats.first_beat(session, "run", activity="train_lora demo/bella", host="box")
     try:
@@ -537,7 +560,7 @@ def test_a_run_that_does_not_serve_the_day_does_not_count(
     jobs: Jobs, job_name: str, partition: str, status: str
 ) -> None:
     jobs.submit()
-    add_run(jobs, job_name, partition, status)
+    add_run(jobs.instance, job_name, partition, status)
     assert jobs.requested() == [IMAGES]
 
 

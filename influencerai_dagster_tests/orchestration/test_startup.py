@@ -138,7 +138,7 @@ def test_the_instance_is_what_dagster_yaml_says(instance: dg.DagsterInstance) ->
     assert instance.run_retries_enabled
     assert not instance.run_retries_retry_on_asset_or_op_failure
     assert not instance.telemetry_enabled
-    assert type(instance.run_coordinator).__name__ == "CheckedRunCoordinator"
+    assert type(instance.run_coordinator).__name__ == "FairRunCoordinator"
     assert "Postgres" in type(instance.event_log_storage).__name__
 
 

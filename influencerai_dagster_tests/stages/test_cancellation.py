@@ -130,14 +130,14 @@ def test_a_server_is_reached_with_its_credentials(
     """The ledger has the address without them."""
     job = rendering(engine, client, client.url)
     seen: list[str] = []
-    request = httpx.Client.request
+    send = httpx.Client.send
 
     def recorded(self: httpx.Client, *args: object, **arguments: object) -> httpx.Response:
         if isinstance(self.auth, httpx.BasicAuth):
             seen.append("basic")
-        return request(self, *args, **arguments)  # type: ignore[arg-type]
+        return send(self, *args, **arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(httpx.Client, "request", recorded)
+    monkeypatch.setattr(httpx.Client, "send", recorded)
     url = client.url.replace("http://", "http://user:secret@")
     cancel_job(engine, "demo", job.id, servers=[AWAY, url])
     assert seen

@@ -9,17 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from influencerai_dagster.domain.fingerprints import fingerprint
 from influencerai_dagster.domain.manifests.captions import (
     MAX_CAPTION_LENGTH,
+    Caption,
     CaptionsManifest,
     CaptionSource,
 )
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest
 from influencerai_dagster.domain.plain_text import text_problem
+from influencerai_dagster.domain.refused_images import RefusedImage
 from influencerai_dagster.engines.kohya.captioners import BlipCaptioner
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.simulators import sd_scripts
 from influencerai_dagster.stages.captions import (
+    Captioner,
     CaptionSettings,
     parse_sidecar,
     trigger_first,
@@ -44,7 +48,7 @@ class EchoCaptioner:
         return {name: f"photo {name}" if self.says is None else self.says for name in self.seen}
 
 
-def with_captioner(captioner: EchoCaptioner | BlipCaptioner) -> CaptionSettings:
+def with_captioner(captioner: Captioner) -> CaptionSettings:
     return CaptionSettings(
         trigger_phrase="bella woman",
         class_caption="woman",
@@ -150,6 +154,42 @@ def test_kohyas_captioner_runs_as_a_program(object_store: ObjectStore, tmp_path:
     manifest = write_captions(object_store, scanned(object_store), with_captioner(blip))
     assert {item.source for item in manifest.captions} == {CaptionSource.BLIP}
     assert all(item.text.startswith("bella woman, ") for item in manifest.captions)
+
+
+def test_an_image_that_a_captioner_refuses_is_named_and_has_the_class_caption(
+    object_store: ObjectStore,
+) -> None:
+    class Refuses:
+        def caption(self, image_dir: Path) -> dict[str, str | RefusedImage]:
+            first, *others = sorted(path.name for path in image_dir.iterdir())
+            refused = RefusedImage(file_name=first, why="content_filter")
+            return {first: refused} | dict.fromkeys(others, "smiling")
+
+    upload(object_store, a_jpg=photo(1), b_png=photo(2, "PNG"))
+    manifest = write_captions(object_store, scanned(object_store), with_captioner(Refuses()))
+    assert texts(manifest) == {
+        "a.jpg": ("bella woman, woman", CaptionSource.CLASS),
+        "b.png": ("bella woman, smiling", CaptionSource.BLIP),
+    }
+    assert manifest.refused == (RefusedImage(file_name="a.jpg", why="content_filter"),)
+    unrefused = CaptionsManifest.build(
+        KEY,
+        dataset_version=manifest.dataset_version,
+        trigger_phrase=manifest.trigger_phrase,
+        captions=manifest.captions,
+    )
+    assert unrefused.version != manifest.version
+
+
+def test_the_version_of_a_manifest_without_refusals_is_that_of_before_there_were_any() -> None:
+    manifest = CaptionsManifest.build(
+        KEY,
+        dataset_version="0" * 32,
+        trigger_phrase="bella",
+        captions=(Caption(file_name="a.jpg", text="bella", source=CaptionSource.CLASS),),
+    )
+    fields = manifest.model_dump(mode="json", exclude={"version", "refused"})
+    assert manifest.version == fingerprint(fields)
 
 
 def test_a_captioner_that_fails_fails_the_stage(object_store: ObjectStore) -> None:

@@ -9,7 +9,7 @@ from influencerai_dagster.domain.fingerprints import sha256_hex
 from influencerai_dagster.domain.keys import DatasetKey
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest
 from influencerai_dagster.domain.quality import DatasetRules, RejectReason
-from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
+from influencerai_dagster.errors import ObjectNotFoundError, PermanentError, TransientError
 from influencerai_dagster.stages.datasets import (
     MAX_RIGHTS_SIZE_BYTES,
     MAX_SIDECAR_SIZE_BYTES,
@@ -22,6 +22,7 @@ from influencerai_dagster.stages.datasets import (
 from influencerai_dagster.storage.contents import ObjectInfo
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.conftest import S3Server
+from influencerai_dagster_tests.lying_s3 import lying
 from influencerai_dagster_tests.stages.photos import (
     KEY,
     RIGHTS,
@@ -45,6 +46,26 @@ def scan(store: ObjectStore, rules: DatasetRules = RULES) -> DatasetManifest:
 
 def reasons(manifest: DatasetManifest) -> dict[str, RejectReason]:
     return {item.file_name: item.reason for item in manifest.rejected}
+
+
+@pytest.mark.parametrize("cut", ["a.jpg", "a.txt", "rights.json"])
+def test_an_upload_that_arrives_cut_short_is_neither_rejected_nor_believed(
+    s3_server: S3Server, cut: str
+) -> None:
+    store = s3_server.store()
+    upload(store, a_jpg=photo(1), a_txt=b"a woman", rights_json=RIGHTS)
+
+    def lie(key: str, data: bytes) -> bytes:
+        return data[: len(data) // 2] if key.endswith(cut) else data
+
+    with lying(s3_server, lie) as liar:
+        behind = liar.store(store.bucket)
+        with pytest.raises(TransientError, match=f"{cut}.*cut or changed on the way"):
+            scan(behind)
+        image = scan(store).images[0]
+        if cut == "a.jpg":
+            with pytest.raises(TransientError, match="cut or changed on the way"):
+                read_image(behind, image)
 
 
 def test_accepted_images_are_listed_by_name_with_what_was_measured(
@@ -366,9 +387,9 @@ class CountingStore(ObjectStore):
         self.keys: list[str] = []
         self._extra = extra or []
 
-    def get(self, key: str) -> bytes:
-        self.keys.append(key)
-        return super().get(key)
+    def get(self, wanted: str | ObjectInfo) -> bytes:
+        self.keys.append(wanted if isinstance(wanted, str) else wanted.key)
+        return super().get(wanted)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         yield from super().list(prefix)
@@ -395,6 +416,6 @@ class LiveBytesStore(ObjectStore):
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return (info(f"{prefix}img{number:04d}.jpg") for number in range(5001))
 
-    def get(self, key: str) -> bytes:
-        assert key.startswith(f"{UPLOADS}img")
+    def get(self, wanted: str | ObjectInfo) -> bytes:
+        assert isinstance(wanted, ObjectInfo)
         return LiveBytes(NO_IMAGE)

@@ -103,6 +103,7 @@ def studio(
         python=Path(sys.executable),
         models_dir=models_dir,
         training_dir=tmp_path / "training",
+        extra_variables=("SIMULATOR_*",),
     )
     return Studio(engine, object_store, trainer, dataset, captions)
 
@@ -336,6 +337,32 @@ def test_what_is_not_trained_on_is_no_part_of_the_recipe(studio: Studio) -> None
     )
     studio.captions = studio.captions.model_copy(update={"dataset_version": studio.dataset.version})
     assert studio.recipe().version != before
+
+
+def test_an_image_that_kohya_has_no_bucket_for_is_left_out_and_the_others_are_trained(
+    studio: Studio,
+) -> None:
+    put(studio.store, "screenshot.png", photo(9, "PNG", (100, 2500)))
+    studio.dataset = scan_dataset(studio.store, KEY, RULES, lambda _done, _total: None)
+    settings = CaptionSettings(trigger_phrase="bella woman", class_caption="woman")
+    studio.captions = write_captions(studio.store, studio.dataset, settings)
+    recipe = studio.recipe()
+    assert [image.file_name for image in recipe.left_out] == ["screenshot.png"]
+    assert [image.file_name for image in recipe.images] == ["a.jpg", "a.png", "b.jpg"]
+    assert studio.train(recipe).steps == 4
+
+
+def test_a_dataset_of_which_no_image_has_a_bucket_is_refused_before_a_training(
+    studio: Studio,
+) -> None:
+    for image in studio.dataset.images:
+        studio.store.delete(image.object_key)
+    put(studio.store, "screenshot.png", photo(9, "PNG", (100, 2500)))
+    studio.dataset = scan_dataset(studio.store, KEY, RULES, lambda _done, _total: None)
+    settings = CaptionSettings(trigger_phrase="bella woman", class_caption="woman")
+    studio.captions = write_captions(studio.store, studio.dataset, settings)
+    with pytest.raises(PermanentError, match=r"screenshot\.png has 100×2500 px.*less than 64 px"):
+        studio.recipe()
 
 
 def test_a_recipe_changes_with_the_base_models_content(studio: Studio) -> None:

@@ -21,6 +21,7 @@ from influencerai_dagster.errors import (
 from influencerai_dagster.storage.client import s3_client_config
 from influencerai_dagster.storage.errors import translated_errors
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.storage.uploads import ObjectExistsError, upload
 
 KEY = "images/acme/job/output.png"
 
@@ -97,7 +98,12 @@ def answer(code: str, message: str = "told by the server") -> bytes:
         (403, "RequestTimeTooSkewed", PermanentError, "clock"),
         (404, "NoSuchBucket", PermanentError, "S3_BUCKET"),
         (404, "NoSuchKey", ObjectNotFoundError, "never written"),
+        (404, "XAdminUserNotFound", PermanentError, "S3_KEY and S3_SECRET"),
         (400, "InvalidArgument", PermanentError, "S3 API"),
+        (400, "XMinioParentIsObject", PermanentError, "a folder of the same name"),
+        (409, "ObjectParentIsFile", PermanentError, "a folder of the same name"),
+        (409, "ExistingObjectIsDirectory", PermanentError, "a folder of the same name"),
+        (501, "NotImplemented", PermanentError, "S3_CHECKSUM_MODE=when_required"),
         (400, "RequestTimeout", TransientError, "later"),
         (409, "OperationAborted", TransientError, "later"),
         (429, "TooManyRequests", TransientError, "later"),
@@ -133,6 +139,22 @@ def test_an_answer_without_a_body_is_read_by_its_status(
     with faulty_store(status, b"") as store, pytest.raises(kind, match=f"head of '{KEY}'") as e:
         store.head(KEY)
     assert type(e.value) is kind
+
+
+def test_the_mark_of_an_empty_folder_may_have_no_size_and_no_etag() -> None:
+    listed = (
+        b"<ListBucketResult><Contents><Key>d/</Key>"
+        b"<LastModified>2026-11-23T16:00:00.000Z</LastModified></Contents></ListBucketResult>"
+    )
+    with faulty_store(200, listed) as store:
+        (info,) = store.list("d/")
+    assert (info.key, info.size_bytes, info.etag) == ("d/", 0, "")
+
+
+@pytest.mark.parametrize("status", [304, 412])
+def test_a_refused_conditional_write_is_an_object_that_exists(status: int) -> None:
+    with faulty_store(status, b"") as store, pytest.raises(ObjectExistsError):
+        upload(store.client, store.bucket, KEY, b"x", "image/png")
 
 
 def test_a_full_disk_that_only_the_message_tells_of_is_recognised() -> None:

@@ -100,7 +100,7 @@ def running_site(folder: Path) -> Iterator[Site]:
     )
     webserver = Service(
         name="webserver",
-        command=influencerai("webserver"),
+        command=influencerai("webserver", "--workspace", str(PROJECT_DIR / "workspace.yaml")),
         environment=environment,
         is_ready=lambda: _is_location_loaded(url),
     )

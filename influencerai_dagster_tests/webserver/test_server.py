@@ -11,6 +11,7 @@ import httpx
 import pytest
 import websockets
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin, Subprotocol
 
 from influencerai_dagster_tests.database_server import execute
 from influencerai_dagster_tests.webserver.site import (
@@ -154,7 +155,10 @@ def test_subscriptions_open_for_our_page_alone(site: Site) -> None:
     async def first_answer(origin: str) -> str:
         socket_url = site.url.replace("http://", f"ws://{USER}:{PASSWORD.replace(' ', '%20')}@")
         async with websockets.connect(
-            f"{socket_url}/graphql", origin=origin, subprotocols=["graphql-ws"], proxy=None
+            f"{socket_url}/graphql",
+            origin=Origin(origin),
+            subprotocols=[Subprotocol("graphql-ws")],
+            proxy=None,
         ) as socket:
             assert socket.subprotocol == "graphql-ws"
             await socket.send('{"type": "connection_init"}')

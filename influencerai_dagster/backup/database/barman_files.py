@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg2.extensions
 
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
+from influencerai_dagster.domain.database_urls import libpq_parameters
 from influencerai_dagster.domain.wal import DEFAULT_SEGMENT_BYTES
 from influencerai_dagster.errors import PermanentError
 
@@ -56,14 +57,14 @@ def config_text(
     """Return a configuration of one server."""
     text = _CONFIG.format(
         user=_user_name(),
-        home=home,
+        home=_escaped(home),
         name=name,
-        conninfo=conninfo.replace("%", "%%"),  # configparser's own sign
+        conninfo=_escaped(conninfo),
         slot_name=slot_name,
         retention_days=retention_days,
     )
     if postgres_bin_dir is not None:
-        text += f"path_prefix = {postgres_bin_dir.resolve()}\n"
+        text += f"path_prefix = {_escaped(postgres_bin_dir.resolve())}\n"
     return text
 
 
@@ -84,7 +85,7 @@ def segment_bytes(folder: Path) -> int:
 
 def libpq_conninfo(url: str) -> tuple[str, dict[str, str]]:
     """Return a database URL as libpq's keywords and values, and its password as a variable."""
-    parts = psycopg2.extensions.parse_dsn(url.replace("postgresql+psycopg2://", "postgresql://", 1))
+    parts = libpq_parameters(url)
     password = parts.pop("password", None)
     conninfo: str = psycopg2.extensions.make_dsn(**parts)
     return conninfo, {} if password is None else {"PGPASSWORD": password}
@@ -112,6 +113,10 @@ def _backup_info(backup_id: str, fields: dict[str, str]) -> BackupInfo:
         segment_bytes=int(known("xlog_segment_size") or DEFAULT_SEGMENT_BYTES),
         error=known("error"),
     )
+
+
+def _escaped(value: object) -> str:
+    return str(value).replace("%", "%%")  # configparser's own sign
 
 
 def _user_name() -> str:

@@ -14,6 +14,7 @@ from influencerai_dagster.backup.database.barman_files import (
     segment_bytes,
 )
 from influencerai_dagster.errors import InsufficientStorageError
+from influencerai_dagster.program_environment import POSTGRES_CLIENT, program_environment
 
 _MB = 1000**2
 
@@ -57,7 +58,8 @@ class BarmanSettings:
     @property
     def environment(self) -> dict[str, str]:
         """The complete environment of Barman and its children; has the password."""
-        environment = os.environ | libpq_conninfo(self.database_url)[1]
+        environment = program_environment(*POSTGRES_CLIENT)
+        environment |= libpq_conninfo(self.database_url)[1]
         if self.postgres_bin_dir is not None:
             path = environment.get("PATH", os.defpath)
             environment["PATH"] = f"{self.postgres_bin_dir.resolve()}{os.pathsep}{path}"

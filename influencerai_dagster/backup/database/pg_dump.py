@@ -33,6 +33,7 @@ from influencerai_dagster.errors import (
     PermanentError,
     TransientError,
 )
+from influencerai_dagster.program_environment import POSTGRES_CLIENT, program_environment
 
 _RECORD = "dump.json"
 _ID = "%Y%m%dT%H%M%S"
@@ -191,7 +192,11 @@ class PgDumps:
             command = [str(self.postgres_bin_dir / program), *command[1:]]
         try:
             done = subprocess.run(  # noqa: S603 - a list of arguments, no shell
-                command, env={**os.environ, **secret}, capture_output=True, text=True, check=False
+                command,
+                env={**program_environment(*POSTGRES_CLIENT), **secret},
+                capture_output=True,
+                text=True,
+                check=False,
             )
         except FileNotFoundError:
             raise PermanentError(

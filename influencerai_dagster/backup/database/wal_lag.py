@@ -6,11 +6,13 @@ One connection per question, to the database server itself; what is on disk is b
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class
 
 from influencerai_dagster.domain.backups import WalLag
+from influencerai_dagster.domain.database_urls import libpq_parameters
 from influencerai_dagster.errors import TransientError
 
 _CONNECT_SECONDS = 10
@@ -63,9 +65,10 @@ def postgres_cursor(database_url: str) -> Iterator[Cursor]:
     Raises:
         TransientError: it does not answer, or refuses; the text has no password.
     """
-    plain = database_url.replace("postgresql+psycopg2://", "postgresql://", 1)
+    parameters: dict[str, Any] = {**libpq_parameters(database_url)}
+    parameters.setdefault("connect_timeout", _CONNECT_SECONDS)
     try:
-        connection = psycopg2.connect(plain, connect_timeout=_CONNECT_SECONDS)
+        connection = psycopg2.connect(**parameters)
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:

@@ -5,7 +5,6 @@ Follows rclone.org/docs and was measured with 1.75.2.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -28,6 +27,7 @@ from influencerai_dagster.backup.objects.rclone_log import (
     parsed,
 )
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.program_environment import NETWORK, program_environment
 
 _GRACE_SECONDS = 10
 _SHA256_CHARS = 64
@@ -60,8 +60,8 @@ class Rclone:
 
     def __init__(self, source: Place, target: BackupTarget) -> None:
         self._program = str(rclone_program())
-        own = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
-        self._environment = {**own, **remote_environment(source, target, self._obscure)}
+        remotes = remote_environment(source, target, self._obscure)
+        self._environment = {**program_environment(*NETWORK), **remotes}
 
     def copy(
         self, source: str, target: str, *options: str, on_progress: Callable[[CopyProgress], None]
@@ -221,6 +221,7 @@ class Rclone:
     def _obscure(self, password: str) -> str:
         done = subprocess.run(  # noqa: S603 - our own arguments
             [self._program, "obscure", "-"],
+            env=program_environment(),
             input=password,
             capture_output=True,
             text=True,

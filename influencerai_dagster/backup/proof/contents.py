@@ -1,13 +1,11 @@
 """Objects as a verification reads them: in the bucket, or in a folder they came back to."""
 
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from influencerai_dagster.errors import ObjectNotFoundError
-from influencerai_dagster.storage.contents import describe, sha256_of_body
-from influencerai_dagster.storage.errors import translated_errors
+from influencerai_dagster.storage.contents import describe
 from influencerai_dagster.storage.object_store import ObjectStore
 
 
@@ -37,20 +35,11 @@ class BucketContents:
 
     def digest(self, key: str) -> Digest | None:
         """Stream the object in bounded memory."""
-        size = 0
-
-        def count(chunk: bytes) -> None:
-            nonlocal size
-            size += len(chunk)
-
         try:
-            with translated_errors("get", self.store.bucket, key):
-                body = self.store.client.get_object(Bucket=self.store.bucket, Key=key)["Body"]
-                with closing(body):
-                    sha256 = sha256_of_body(body, count)
+            received = self.store.receive(key, len)
         except ObjectNotFoundError:
             return None
-        return Digest(size, sha256)
+        return Digest(received.size_bytes, received.sha256)
 
     def read(self, key: str) -> bytes:
         """Return its bytes."""

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 import psycopg2
 from pydantic import ValidationError
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, text
 
 from influencerai_dagster.backup.proof.contents import Contents, Digest
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.backups import NamedObject, named_objects, row_counts
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.domain.database_urls import database_name
 from influencerai_dagster.domain.fingerprints import fingerprint
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest
 from influencerai_dagster.errors import PermanentError
@@ -217,4 +218,4 @@ def _verify_uploads(found: Verification, manifest_json: bytes, contents: Content
 
 
 def _shown(url: str) -> str:
-    return f"database {make_url(url).database}"
+    return f"database {database_name(url)}"

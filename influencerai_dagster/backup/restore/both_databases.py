@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sqlalchemy import make_url
-
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.domain.database_urls import database_name
 
 
 @dataclass(frozen=True)
@@ -28,11 +26,3 @@ class BothDatabases:
     def at(self, place: Callable[[str], str]) -> "BothDatabases":
         """Return them on another server: `place` is given a URL, and returns it there."""
         return BothDatabases(*map(place, self.urls))
-
-
-def database_name(url: str) -> str:
-    """Return the name of a URL's database."""
-    name = make_url(url).database
-    if not name:
-        raise PermanentError("A database URL names no database: add its name after the last '/'")
-    return name

@@ -12,15 +12,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from psycopg2 import sql
-from sqlalchemy import make_url
 
 from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.backup.database.wal_lag import postgres_cursor
-from influencerai_dagster.backup.restore.both_databases import database_name
 from influencerai_dagster.backup.restore.new_data_dir import make_data_dir
 from influencerai_dagster.backup.restore.restored_server import RestoredServer, find_bin_dir
 from influencerai_dagster.backup.restore.server_databases import ServerDatabases, draft_of
 from influencerai_dagster.domain.backups import BackupInfo
+from influencerai_dagster.domain.database_urls import (
+    database_name,
+    in_database,
+    libpq_parameters,
+)
 from influencerai_dagster.errors import PermanentError
 
 COPY, LOAD = "make data directory", "load dumps"
@@ -114,8 +117,7 @@ class DumpRecovery:
         urls = self.dumps.database_urls
         names = [database_name(url) for url in urls]
         with RestoredServer(draft, self._bin_dir) as server:
-            first = make_url(server.url_of(urls[0]))
-            databases = ServerDatabases(first.set(database=_MAINTENANCE).render_as_string())
+            databases = ServerDatabases(in_database(server.url_of(urls[0]), _MAINTENANCE))
             if not all(map(databases.has_content, names)):
                 for url in urls:
                     _make_user(databases.url, url)
@@ -132,7 +134,7 @@ class DumpRecovery:
         """
         for url in self.dumps.database_urls:
             name = database_name(url)
-            databases.make_draft(name, make_url(url).username)
+            databases.make_draft(name, libpq_parameters(url).get("user"))
             self.dumps.load(self.backup.backup_id, url, databases.url_of(draft_of(name)))
 
     @property
@@ -163,13 +165,14 @@ def choose_dump(dumps: PgDumps, instant: datetime | None) -> DumpRecovery:
 
 def _make_user(server_url: str, url: str) -> None:
     """Make the user of a database, with its password, if it is not there."""
-    user = make_url(url)
-    if user.username is None:
+    parameters = libpq_parameters(url)
+    user, password = parameters.get("user"), parameters.get("password")
+    if user is None:
         return
-    statement = sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(user.username))
-    if user.password:
-        statement += sql.SQL(" PASSWORD {}").format(sql.Literal(user.password))
+    statement = sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(user))
+    if password:
+        statement += sql.SQL(" PASSWORD {}").format(sql.Literal(password))
     with postgres_cursor(server_url) as cursor:
-        cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", [user.username])
+        cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", [user])
         if cursor.fetchone() is None:
             cursor.execute(statement)

@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from sqlalchemy import make_url
-
 from influencerai_dagster.backup.restore.restored_server import as_user, open_way_to
+from influencerai_dagster.domain.database_urls import libpq_parameters
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.program_environment import program_environment
 
 # The locale needs no package of the machine; a dump brings none.
 _OPTIONS = ("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale")
@@ -28,20 +28,27 @@ def make_data_dir(data_dir: Path, superuser_url: str, bin_dir: Path) -> None:
         PermanentError: initdb is not there, or refuses.
     """
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    user, url = as_user(), make_url(superuser_url)
+    user, url = as_user(), libpq_parameters(superuser_url)
     owner = user.get("user", -1), user.get("group", -1)
     if user:
         os.chown(data_dir, *owner)
         open_way_to(data_dir)
         open_way_to(bin_dir / "initdb")
     with NamedTemporaryFile("w", dir=data_dir.parent) as password:
-        password.write(url.password or secrets.token_urlsafe())
+        password.write(url.get("password") or secrets.token_urlsafe())
         password.flush()
         os.chown(password.name, *owner)
         command = [str(bin_dir / "initdb"), "-D", str(data_dir), f"--pwfile={password.name}"]
-        command += ["-U", url.username or getpass.getuser(), *_OPTIONS]
+        command += ["-U", url.get("user") or getpass.getuser(), *_OPTIONS]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, **user)  # noqa: S603 - PostgreSQL's own program
+            done = subprocess.run(  # noqa: S603 - PostgreSQL's own program
+                command,
+                env=program_environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+                **user,
+            )
         except FileNotFoundError:
             raise PermanentError(
                 f"The program initdb is not in {bin_dir}: set BACKUP_POSTGRES_BIN_DIR to the "

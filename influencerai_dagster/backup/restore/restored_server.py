@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import psycopg2
-from sqlalchemy import URL, make_url
 
 from influencerai_dagster.backup.restore.recovery_settings import OVERRIDDEN
+from influencerai_dagster.domain.database_urls import database_url, libpq_parameters
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.program_environment import program_environment
 
 LOCK = "postmaster.pid"
 """Of a data directory: its first line is a process, the fifth the folder of its socket."""
@@ -59,14 +60,11 @@ class RestoredServer:
 
     def url_of(self, url: str) -> str:
         """Return where the database of a URL is on this server, while it runs."""
-        there = make_url(url)
-        here = URL.create(
-            "postgresql",
-            username=there.username,
-            database=there.database,
-            query={"host": str(self._socket_dir), "port": str(_PORT)},
+        there = libpq_parameters(url)
+        here = {"host": str(self._socket_dir), "port": str(_PORT)}
+        return database_url(
+            here | {name: there[name] for name in ("user", "dbname") if name in there}
         )
-        return here.render_as_string()
 
     def last_commit(self, url: str) -> datetime | None:
         """Return when the last transaction that was replayed was committed, UTC."""
@@ -111,6 +109,7 @@ class RestoredServer:
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
                 [str(self.bin_dir / "postgres"), "-D", str(self.data_dir), *options],
+                env=program_environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -175,7 +174,8 @@ class RestoredServer:
             "-p",
             str(_PORT),
         ]
-        return subprocess.run(command, check=False).returncode == 0  # noqa: S603 - as above
+        done = subprocess.run(command, env=program_environment(), check=False)  # noqa: S603 - as above
+        return done.returncode == 0
 
     def log_text(self) -> str:
         """Return everything that the server has said."""

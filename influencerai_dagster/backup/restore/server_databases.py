@@ -14,10 +14,13 @@ from datetime import UTC, datetime
 
 from psycopg2 import errors, sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from influencerai_dagster.backup.database.wal_lag import postgres_cursor
+from influencerai_dagster.domain.database_urls import (
+    database_name,
+    in_database,
+    libpq_parameters,
+)
 from influencerai_dagster.errors import PermanentError
 
 _DRAFT = "_restoring"
@@ -61,13 +64,13 @@ class ServerDatabases:
     url: str = field(repr=False)
 
     def __str__(self) -> str:
-        url = make_url(self.url)
-        where = url.host or url.query.get("host") or "a local socket"
-        return f"{where}{f':{url.port}' if url.port else ''}"
+        parameters = libpq_parameters(self.url)
+        where, port = parameters.get("host") or "a local socket", parameters.get("port")
+        return f"{where}{f':{port}' if port else ''}"
 
     def url_of(self, name: str) -> str:
         """Return the URL of one of them."""
-        return make_url(self.url).set(database=name).render_as_string(hide_password=False)
+        return in_database(self.url, name)
 
     def problem(self, names: Sequence[str], major_version: int, *, is_forced: bool) -> str | None:
         """Say why databases of these names may not be made, or None if they may.
@@ -203,14 +206,14 @@ def server_at(url: str, names: Sequence[str]) -> ServerDatabases:
         PermanentError: it is no URL of a PostgreSQL server.
     """
     try:
-        parsed = make_url(url).set(drivername="postgresql")
-    except ArgumentError as error:
+        own = database_name(url)
+    except ValueError as error:
         raise PermanentError(
             "--into is no URL of a server: write postgresql://user@host:5432/"
         ) from error
-    usable = (name for name in (parsed.database, "postgres", "template1") if name)
+    usable = (name for name in (own, "postgres", "template1") if name)
     stays = next(name for name in usable if name not in names)
-    return ServerDatabases(parsed.set(database=stays).render_as_string(hide_password=False))
+    return ServerDatabases(in_database(url, stays))
 
 
 def _found(cursor: Cursor, name: str) -> tuple[str, bool, str | None] | None:

@@ -10,11 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import make_url
-
 from influencerai_dagster.backup.database.barman_files import libpq_conninfo
 from influencerai_dagster.backup.database.pg_dump import PgDumps
-from influencerai_dagster.backup.restore.both_databases import BothDatabases, database_name
+from influencerai_dagster.backup.restore.both_databases import BothDatabases
 from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget, end_processes
 from influencerai_dagster.backup.restore.dump_recovery import DumpRecovery
 from influencerai_dagster.backup.restore.journal import Journal
@@ -22,6 +20,7 @@ from influencerai_dagster.backup.restore.server_databases import ServerDatabases
 from influencerai_dagster.backup.restore.source import Source
 from influencerai_dagster.backup.restore.target import Recovered, Restored, Say, sound_databases
 from influencerai_dagster.domain.backups import BackupKind
+from influencerai_dagster.domain.database_urls import database_name, libpq_parameters
 
 _DUMP, _LOAD = "dump databases", "load databases"
 
@@ -62,7 +61,7 @@ class ServerTarget:
 
     def warnings(self) -> list[str]:
         """Name users that the databases cannot be given to."""
-        users = dict.fromkeys(make_url(url).username for url in self.databases.urls)
+        users = dict.fromkeys(libpq_parameters(url).get("user") for url in self.databases.urls)
         return [
             f"User {user} is not on {self.server}, or you may not act for them: what is restored "
             "belongs to the user of --into"

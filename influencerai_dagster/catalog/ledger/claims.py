@@ -16,13 +16,14 @@ from influencerai_dagster.catalog.ledger.drains import forget_silent_drains
 from influencerai_dagster.catalog.ledger.outcomes import fail_dependents, readable
 from influencerai_dagster.catalog.ledger.shares import settle
 from influencerai_dagster.catalog.ledger.signals import notify_work
+from influencerai_dagster.catalog.sweeps import LEASES, begin_sweep
 from influencerai_dagster.domain.jobs import JobKind, JobStatus, retry_delay_seconds
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 
 _MAX_LEASES_PER_SWEEP = 1000
-GRACE_SECONDS = 15.0
-"""After a start of PostgreSQL no lease is ended for so long: its worker could not renew it."""
+_GRACE = timedelta(seconds=15)
+"""After an outage a lease is renewed for at most so long by the sweep, until its worker does it."""
 _FRESH = {"populate_existing": True, "synchronize_session": False}
 _RENEW = text(
     "UPDATE jobs SET lease_expires_at = now() + :lease, progress = held.progress"
@@ -192,10 +193,10 @@ def expire_leases(session: Session, *, owner: str | None = None) -> int:
     Returns:
         How many leases were ended.
     """
-    # A worker could not renew its leases while PostgreSQL was away: it has a moment to do so.
-    renewable_until = func.pg_postmaster_start_time() + timedelta(seconds=GRACE_SECONDS)
-    is_over = func.greatest(JobRow.lease_expires_at, renewable_until) < func.now()
-    if owner is not None:
+    if owner is None:
+        _forgive(session, begin_sweep(session, LEASES).missed)
+        is_over = JobRow.lease_expires_at < func.now()
+    else:
         is_over = JobRow.lease_owner == owner
     forget_silent_drains(session)
     expired = session.execute(
@@ -218,6 +219,21 @@ def expire_leases(session: Session, *, owner: str | None = None) -> int:
     if expired:
         notify_work(session)
     return len(expired)
+
+
+def _forgive(session: Session, missed: timedelta) -> None:
+    """Give leases the time back in which nobody could renew them."""
+    if not missed:
+        return
+    # One that is locked is being renewed.
+    ids = select(JobRow.id).where(JobRow.status == JobStatus.RUNNING)
+    later = func.least(JobRow.lease_expires_at + missed, func.now() + _GRACE)
+    session.execute(
+        update(JobRow)
+        .where(JobRow.id.in_(ids.with_for_update(skip_locked=True, key_share=True)))
+        .values(lease_expires_at=func.greatest(JobRow.lease_expires_at, later)),
+        execution_options=_FRESH,
+    )
 
 
 def _is_held(job_id: UUID, token: int) -> ColumnElement[bool]:

@@ -6,11 +6,12 @@ What belongs to another tenant gives the same error as what does not exist.
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy import select, union
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from influencerai_dagster.catalog.datasets import known_datasets, unknown_dataset
 from influencerai_dagster.catalog.job_models import JobRow, MediaAssetRow
-from influencerai_dagster.catalog.models import DatasetRow, InfluencerRow, LoraRow
+from influencerai_dagster.catalog.models import LoraRow
 from influencerai_dagster.domain.jobs import (
     ImageJobPayload,
     JobKind,
@@ -20,6 +21,7 @@ from influencerai_dagster.domain.jobs import (
     VideoJobPayload,
 )
 from influencerai_dagster.domain.keys import check_part
+from influencerai_dagster.domain.names import unknown_name
 from influencerai_dagster.errors import PermanentError
 
 _ENDED_WITHOUT_PICTURE = {JobStatus.FAILED, JobStatus.CANCELLED}
@@ -43,18 +45,9 @@ def _check_datasets(session: Session, tenant: str, datasets: set[str]) -> None:
     wanted = {check_part(dataset, "dataset") for dataset in datasets}
     if not wanted:
         return
-    known = union(
-        select(DatasetRow.id).where(DatasetRow.tenant_id == tenant, DatasetRow.id.in_(wanted)),
-        select(InfluencerRow.dataset).where(
-            InfluencerRow.tenant_id == tenant, InfluencerRow.dataset.in_(wanted)
-        ),
-    )
-    unknown = wanted - set(session.scalars(known))
-    if unknown:
-        raise PermanentError(
-            f"tenant {tenant!r} has no dataset {_listed(unknown)}, so it gets no LoRA of it; "
-            "upload its photos first, or add the influencer that it shows"
-        )
+    known = known_datasets(session, tenant)
+    for dataset in sorted(wanted - known):
+        raise unknown_dataset(tenant, dataset, known)
 
 
 def _check_loras(session: Session, tenant: str, references: list[LoraReference]) -> None:
@@ -63,14 +56,17 @@ def _check_loras(session: Session, tenant: str, references: list[LoraReference])
         return
     rows = session.execute(
         select(LoraRow.id, LoraRow.dataset).where(
-            LoraRow.tenant_id == tenant, LoraRow.id.in_({lora_id for lora_id, _ in wanted})
+            LoraRow.tenant_id == tenant, LoraRow.dataset.in_({dataset for _, dataset in wanted})
         )
     )
-    unknown = wanted - {(row.id, row.dataset) for row in rows}
-    if unknown:
-        named = ", ".join(f"{lora_id!r} of dataset {dataset!r}" for lora_id, dataset in unknown)
-        raise PermanentError(
-            f"tenant {tenant!r} has no LoRA {named}; leave lora_id out to get the dataset's newest"
+    known = {(row.id, row.dataset) for row in rows}
+    for lora_id, dataset in sorted(wanted - known):
+        raise unknown_name(
+            f"tenant {tenant!r} has no LoRA {lora_id!r} of dataset {dataset!r}",
+            lora_id,
+            [name for name, of in known if of == dataset],
+            plural=f"LoRAs of {dataset}",
+            advice="Leave lora_id out to get the dataset's newest",
         )
 
 

@@ -100,7 +100,7 @@ def _lock_tenant(session: Session, tenant: str) -> None:
         .with_for_update(key_share=True)
     )
     if session.scalar(statement) is None:
-        raise unknown_tenant(tenant)
+        raise unknown_tenant(session, tenant)
 
 
 def _submitted_before(

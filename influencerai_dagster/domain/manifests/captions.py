@@ -9,6 +9,7 @@ from influencerai_dagster.domain.base import Value
 from influencerai_dagster.domain.fingerprints import fingerprint
 from influencerai_dagster.domain.keys import DatasetKey
 from influencerai_dagster.domain.object_paths import captions_manifest_key
+from influencerai_dagster.domain.refused_images import RefusedImage
 
 MAX_CAPTION_LENGTH = 1000
 
@@ -32,7 +33,11 @@ class Caption(Value):
 
 
 class CaptionsManifest(Value):
-    """Captions of one dataset version; `version` is the content hash of all other fields."""
+    """Captions of one dataset version; `version` is the content hash of all other fields.
+
+    Attributes:
+        refused: images that the captioner does not describe; they have the class caption.
+    """
 
     tenant: str
     dataset: str
@@ -40,6 +45,7 @@ class CaptionsManifest(Value):
     dataset_version: str
     trigger_phrase: str
     captions: tuple[Caption, ...]
+    refused: tuple[RefusedImage, ...] = ()
 
     @classmethod
     def build(
@@ -49,6 +55,7 @@ class CaptionsManifest(Value):
         dataset_version: str,
         trigger_phrase: str,
         captions: tuple[Caption, ...],
+        refused: tuple[RefusedImage, ...] = (),
     ) -> "CaptionsManifest":
         """Make the manifest with its version."""
         draft = cls(
@@ -58,9 +65,12 @@ class CaptionsManifest(Value):
             dataset_version=dataset_version,
             trigger_phrase=trigger_phrase,
             captions=captions,
+            refused=refused,
         )
+        # Not "refused" where there is none: the versions of older manifests stay what they are.
+        left_out = {"version"} if refused else {"version", "refused"}
         return draft.model_copy(
-            update={"version": fingerprint(draft.model_dump(mode="json", exclude={"version"}))}
+            update={"version": fingerprint(draft.model_dump(mode="json", exclude=left_out))}
         )
 
     @property

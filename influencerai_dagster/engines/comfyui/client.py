@@ -15,7 +15,12 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter
 
-from influencerai_dagster.engines.comfyui.http import MAX_BODY_BYTES, HttpConnection
+from influencerai_dagster.engines.comfyui.http import (
+    MAX_BODY_BYTES,
+    AnswerLimits,
+    AnswerTooLargeError,
+    HttpConnection,
+)
 from influencerai_dagster.engines.comfyui.object_info import NodeClassAnswer, ObjectInfo
 from influencerai_dagster.engines.comfyui.rejections import PromptAnswer
 from influencerai_dagster.engines.comfyui.values import (
@@ -48,7 +53,9 @@ class ComfyUIClient:
 
     Args:
         base_url: address of the server; user:password@ before the host is sent as basic auth.
-        timeout_seconds: longest wait for one answer; how long a render takes does not matter here.
+        timeout_seconds: longest time from a request to the last byte of its answer, but for files;
+            how long a render takes does not matter here.
+        limits: how large answers may be, and how long a file may take.
         transport: how requests are sent, for tests.
     """
 
@@ -57,16 +64,25 @@ class ComfyUIClient:
         base_url: str,
         *,
         timeout_seconds: float = 30.0,
+        limits: AnswerLimits | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.connection = HttpConnection(
-            base_url, timeout_seconds=timeout_seconds, transport=transport
+            base_url,
+            timeout_seconds=timeout_seconds,
+            limits=limits or AnswerLimits(),
+            transport=transport,
         )
 
     @property
     def url(self) -> str:
         """The server's address without credentials."""
         return self.connection.url
+
+    @property
+    def limits(self) -> AnswerLimits:
+        """How large answers may be, and how long a file may take."""
+        return self.connection.limits
 
     def __enter__(self) -> Self:
         return self
@@ -165,8 +181,8 @@ class ComfyUIClient:
         """
         body = {"delete": [_checked(prompt_id)]}
         try:
-            self.connection.send("POST", "/queue", json=body, timeout=_CANCEL_TIMEOUT_SECONDS)
-            self._interrupt(prompt_id, timeout=_CANCEL_TIMEOUT_SECONDS)
+            self.connection.send("POST", "/queue", json=body, seconds=_CANCEL_TIMEOUT_SECONDS)
+            self._interrupt(prompt_id, seconds=_CANCEL_TIMEOUT_SECONDS)
         except InfluencerAIError as error:
             _log.warning("could not cancel prompt %s, it may render in vain: %s", prompt_id, error)
 
@@ -200,14 +216,34 @@ class ComfyUIClient:
             "/upload/image",
             files={"image": (file_name, data)},
             data={"subfolder": subfolder, "type": "input"},
+            seconds=self.limits.file_seconds,
         )
         stored = self.connection.parse(response, _UPLOAD)
         return f"{stored.subfolder}/{stored.name}" if stored.subfolder else stored.name
 
     def view(self, file: OutputFile) -> bytes:
-        """Return the bytes of a file that a node saved."""
+        """Return the bytes of a file that a node saved.
+
+        Raises:
+            PermanentError: it is larger than `limits` has it for its kind.
+            TransientError: it is not there any more, or took too long.
+        """
         query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
-        response = self.connection.send("GET", "/view", params=query, accept=(_NOT_FOUND,))
+        max_bytes = self.limits.video_bytes if file.is_video else self.limits.image_bytes
+        try:
+            response = self.connection.send(
+                "GET",
+                "/view",
+                params=query,
+                accept=(_NOT_FOUND,),
+                max_bytes=max_bytes,
+                seconds=self.limits.file_seconds,
+            )
+        except AnswerTooLargeError as error:
+            raise PermanentError(
+                f"ComfyUI at {self.url}: file {file.filename[:200]!r} has more than {max_bytes} "
+                "bytes, which is more than is fetched. Let the workflow save a smaller file."
+            ) from error
         if response.status_code == _NOT_FOUND:
             path = "/".join(filter(None, (file.subfolder, file.filename)))
             raise TransientError(

@@ -5,12 +5,14 @@ directly.
 """
 
 import ssl
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
+from influencerai_dagster.engines.comfyui.bounded_transport import BoundedTransport, deadline
 from influencerai_dagster.errors import PermanentError, TransientError
 
 MAX_BODY_BYTES = 104_857_600
@@ -22,6 +24,31 @@ _IDLE_SECONDS = 20.0
 """httpx closes connections that were idle so long, and may close one that another thread took a
 moment before. Not after 5 s, its default: then failed jobs come back, many at once."""
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class AnswerLimits:
+    """How much of a server's answers is read, and for how long.
+
+    Attributes:
+        json_bytes: largest answer that is no file; /object_info with many custom nodes has 10 MB.
+        image_bytes: largest image.
+        video_bytes: largest video.
+        run_bytes: all files of one run together.
+        num_files: files of one run.
+        file_seconds: longest time for one file, up or down.
+    """
+
+    json_bytes: int = 64 * 1024**2
+    image_bytes: int = 200 * 1000**2
+    video_bytes: int = 1000**3
+    run_bytes: int = 2 * 1000**3
+    num_files: int = 2000
+    file_seconds: float = 300.0
+
+
+class AnswerTooLargeError(TransientError):
+    """An answer has more bytes than are read; a file that a node saved does not get smaller."""
 
 
 @lru_cache
@@ -38,7 +65,12 @@ class HttpConnection:
     """
 
     def __init__(
-        self, base_url: str, *, timeout_seconds: float, transport: httpx.BaseTransport | None
+        self,
+        base_url: str,
+        *,
+        timeout_seconds: float,
+        limits: AnswerLimits,
+        transport: httpx.BaseTransport | None,
     ) -> None:
         try:
             address = httpx.URL(base_url)
@@ -54,14 +86,16 @@ class HttpConnection:
             self._auth = httpx.BasicAuth(address.username, address.password)
         bare = address.copy_with(userinfo=b"", query=None, fragment=None)
         self.url = str(bare).rstrip("/")
+        self.limits = limits
+        self._timeout_seconds = timeout_seconds
         self._client = httpx.Client(
             base_url=self.url,
             auth=self._auth,
+            headers={"Accept-Encoding": "identity"},
             timeout=timeout_seconds,
-            limits=httpx.Limits(keepalive_expiry=_IDLE_SECONDS),
-            transport=transport,
+            transport=transport
+            or BoundedTransport(_certificates(), keepalive_expiry=_IDLE_SECONDS),
             trust_env=False,
-            verify=_certificates(),
         )
 
     def close(self) -> None:
@@ -83,19 +117,33 @@ class HttpConnection:
         path: str,
         *,
         accept: tuple[int, ...] = (),
+        max_bytes: int | None = None,
+        seconds: float | None = None,
         **arguments: Any,  # noqa: ANN401 - httpx types them
     ) -> httpx.Response:
-        """Send one request and return its answer if it is 2xx or its status is in `accept`.
+        """Send one request and return its whole answer if it is 2xx or its status is in `accept`.
 
         A GET whose connection is cut is sent once more.
 
+        Args:
+            method: of the request.
+            path: below the server's address.
+            accept: other statuses that are no error.
+            max_bytes: largest answer that is read; None for `limits.json_bytes`.
+            seconds: longest time from now to the answer's last byte; None for `timeout_seconds`.
+            arguments: those of httpx's `Client.build_request`.
+
         Raises:
+            AnswerTooLargeError: it has more than max_bytes.
             TransientError: the server is away, too slow, overloaded or answered 5xx.
             PermanentError: it refused the request; the text has what it said.
         """
         what = f"{method} {self.url}{path}"
         try:
-            response = self._request(method, path, **arguments)
+            with deadline(seconds or self._timeout_seconds):
+                response = self._request(
+                    method, path, max_bytes or self.limits.json_bytes, **arguments
+                )
         except httpx.TimeoutException as error:
             raise TransientError(
                 f"{what}: no answer in time ({type(error).__name__}). ComfyUI may be overloaded; "
@@ -113,13 +161,45 @@ class HttpConnection:
             raise TransientError(f"{found}. Try again; ComfyUI's log has the cause.")
         raise PermanentError(f"{found}. ComfyUI refuses this; trying again changes nothing.")
 
-    def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:  # noqa: ANN401
+    def _request(
+        self,
+        method: str,
+        path: str,
+        max_bytes: int,
+        **arguments: Any,  # noqa: ANN401 - as above
+    ) -> httpx.Response:
+        request = self._client.build_request(method, path, **arguments)
         try:
-            return self._client.request(method, path, **arguments)
+            return self._answer(request, max_bytes)
         except _CUT:
             if method != "GET":  # it may have done its work
                 raise
-            return self._client.request(method, path, **arguments)
+            return self._answer(request, max_bytes)
+
+    def _answer(self, request: httpx.Request, max_bytes: int) -> httpx.Response:
+        """Read a whole answer in bounded memory: a compressed one could have any size."""
+        response = self._client.send(request, stream=True)
+        try:
+            what = f"{request.method} {self.url}{request.url.path}"
+            encoding = response.headers.get("Content-Encoding", "identity")
+            if encoding != "identity":
+                raise TransientError(
+                    f"{what}: the answer is compressed ({encoding[:20]}), though it was asked for "
+                    "as it is. Look at the proxy before this ComfyUI."
+                )
+            content = bytearray()
+            for chunk in response.iter_bytes():
+                content += chunk
+                if len(content) > max_bytes:
+                    raise AnswerTooLargeError(
+                        f"{what}: the answer has more than {max_bytes} bytes, which is more than "
+                        "is read. Is this a ComfyUI server?"
+                    )
+        finally:
+            response.close()
+        return httpx.Response(
+            response.status_code, headers=response.headers, content=bytes(content), request=request
+        )
 
     def parse(self, response: httpx.Response, adapter: TypeAdapter[_T]) -> _T:
         """Return the answer's JSON as a value; TransientError if it is something else.

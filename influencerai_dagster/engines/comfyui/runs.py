@@ -17,6 +17,7 @@ from influencerai_dagster.engines.comfyui.progress import RenderProgress
 from influencerai_dagster.engines.comfyui.progress_socket import NewsSource, ProgressSocket
 from influencerai_dagster.engines.comfyui.values import (
     HistoryEntry,
+    OutputFile,
     QueueState,
     RunFailure,
     RunStatus,
@@ -155,10 +156,30 @@ def _fetch(
         )
     return RenderResult(
         prompt_id=entry.prompt_id,
-        files=tuple(RenderedFile(file.filename, client.view(file)) for file in saved),
+        files=_download(client, saved),
         seconds=seconds if entry.seconds is None else entry.seconds,
         was_found=was_found,
     )
+
+
+def _download(client: ComfyUIClient, saved: list[OutputFile]) -> tuple[RenderedFile, ...]:
+    limits = client.limits
+    if len(saved) > limits.num_files:
+        raise PermanentError(
+            f"the workflow gave {len(saved)} files; at most {limits.num_files} are fetched: let it "
+            "save fewer"
+        )
+    files: list[RenderedFile] = []
+    left = limits.run_bytes
+    for file in saved:
+        files.append(RenderedFile(file.filename, client.view(file)))
+        left -= len(files[-1].content)
+        if left < 0:
+            raise PermanentError(
+                f"the files of the workflow have more than {limits.run_bytes} bytes together, "
+                "which is more than is fetched: let it save fewer or smaller ones"
+            )
+    return tuple(files)
 
 
 def _error(url: str, entry: HistoryEntry, failure: RunFailure) -> InfluencerAIError:

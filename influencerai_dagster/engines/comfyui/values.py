@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+VIDEO_SUFFIXES = (".mp4", ".webm", ".mov")
 Workflow: TypeAlias = Mapping[str, Any]
 """A workflow in API format: node id → {"class_type": …, "inputs": {…}}."""
 
@@ -119,6 +120,11 @@ class OutputFile:
     subfolder: str = ""
     type: str = "output"
     node_id: str = ""
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video, by the ending of its name."""
+        return self.filename.lower().endswith(VIDEO_SUFFIXES)
 
 
 class UploadAnswer(Answer):

@@ -19,6 +19,7 @@ from influencerai_dagster.errors import (
     PermanentError,
     TransientError,
 )
+from influencerai_dagster.program_environment import program_environment
 
 THREADS = 2
 VIDEO_FORMATS = "mov,matroska"
@@ -103,6 +104,7 @@ def run(
         try:
             process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell
                 command,
+                env=program_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log_file,

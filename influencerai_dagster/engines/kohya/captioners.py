@@ -42,12 +42,14 @@ class BlipCaptioner:
         sd_scripts_dir: a checkout of kohya-ss/sd-scripts.
         python: the interpreter that has its requirements, timm and fairscale too.
         work_dir: copies and the log go here; made if missing.
+        extra_variables: names of further variables of our environment that it gets.
     """
 
     sd_scripts_dir: Path
     python: Path
     work_dir: Path
     time_limit_seconds: float | None = None
+    extra_variables: tuple[str, ...] = ()
 
     def caption(self, image_dir: Path) -> dict[str, str]:
         """Return file name → sentence."""
@@ -70,6 +72,7 @@ class Wd14Captioner:
         model_dir: where the tagger's model is kept between runs.
         repo_id: the tagger's model on its hub.
         thresh: tags below this confidence are left out.
+        extra_variables: as above.
     """
 
     sd_scripts_dir: Path
@@ -79,6 +82,7 @@ class Wd14Captioner:
     repo_id: str = "SmilingWolf/wd-swinv2-tagger-v3"
     thresh: float = 0.35
     time_limit_seconds: float | None = None
+    extra_variables: tuple[str, ...] = ()
 
     def caption(self, image_dir: Path) -> dict[str, str]:
         """Return file name → tags."""
@@ -117,6 +121,7 @@ def _captions_by(
             [program_path(captioner.python), script, *options, str(Path(name).resolve())],
             cwd=captioner.sd_scripts_dir,
             log_path=log_path,
+            extra_variables=captioner.extra_variables,
             time_limit_seconds=captioner.time_limit_seconds,
         )
         if finished.exit_code != 0:

@@ -39,6 +39,7 @@ class Training:
         sample_prompts: what to draw at every `config.sample_every_n_steps`.
         clip_l_path: FLUX only, as are t5xxl_path and ae_path.
         time_limit_seconds: give up after so long, or never.
+        extra_variables: names of further variables of our environment that it gets.
     """
 
     sd_scripts_dir: Path
@@ -54,6 +55,7 @@ class Training:
     t5xxl_path: Path | None = None
     ae_path: Path | None = None
     time_limit_seconds: float | None = None
+    extra_variables: tuple[str, ...] = ()
 
     @property
     def script(self) -> str:

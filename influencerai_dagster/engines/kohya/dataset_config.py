@@ -9,10 +9,9 @@ from pathlib import Path
 
 import tomli_w
 
-from influencerai_dagster.domain.training import LoraConfig
+from influencerai_dagster.domain.training import BUCKET_STEP_PX, LoraConfig
 
 CAPTION_EXTENSION = ".txt"
-BUCKET_STEP_PX = 64
 SAMPLE_STEPS = 20
 _MAX_SAMPLE_SEED = 2**32 - 1
 

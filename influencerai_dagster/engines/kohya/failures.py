@@ -97,7 +97,14 @@ _RULES = (
         " mixed_precision to no",
     ),
     _rule(
-        r"image file is truncated|cannot identify image file|broken data stream|select_bucket",
+        r"select_bucket",
+        PermanentError,
+        "an image does not fit a bucket: at this resolution its shorter side would be less than 64"
+        " px, or its file is empty (kohya does not say which): remove long, narrow images from the"
+        " dataset, or raise resolution",
+    ),
+    _rule(
+        r"image file is truncated|cannot identify image file|broken data stream",
         PermanentError,
         "an image cannot be read: remove it from the dataset, or upload it again",
     ),

@@ -12,30 +12,22 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster.program_environment import MACHINE_LEARNING, NETWORK, program_environment
 
 TERMINATE_GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.25
 _CHUNK_BYTES = 65_536
 _STDERR_KEPT_CHARS = 256_000
-# COLUMNS: Rich wraps log lines and splits paths at 80. LINES: with both, tqdm would draw bars of
-# COLUMNS. sd-scripts is other people's code and needs none of our secrets.
-_ENVIRONMENT = ("COLUMNS=1000", "PYTHONUNBUFFERED=1", "PYTHONIOENCODING=utf-8")
-_WITHHELD = (
-    "LINES",
-    "DATABASE_URL",
-    "DAGSTER_DATABASE_URL",
-    "JWT_SECRET",
-    "OPENROUTER_API_KEY",
-    "S3_KEY",
-    "S3_SECRET",
-)
+# Rich wraps log lines and splits paths at 80 columns. LINES is not set: with both, tqdm would draw
+# bars of COLUMNS.
+_ENVIRONMENT = {"COLUMNS": "1000", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
 # Ends the group when the pipe to this process breaks, which it does however this process dies.
 # `kill -s` is the one form that every sh takes for a group.
 _GUARD = 'read -r _; kill -s TERM -- "-$1"; sleep 5; kill -s KILL -- "-$1"'
@@ -60,6 +52,7 @@ def run_program(
     *,
     cwd: Path,
     log_path: Path,
+    extra_variables: Sequence[str] = (),
     on_stderr: Callable[[str], None] = lambda _: None,
     on_tick: Callable[[], None] = lambda: None,
     time_limit_seconds: float | None = None,
@@ -70,6 +63,7 @@ def run_program(
         command: program and arguments; PYTHONPATH is set to `cwd`.
         cwd: the sd-scripts folder.
         log_path: gets both streams as they come, \r included.
+        extra_variables: of our environment, beside those of program_environment.py.
         on_stderr: called with each chunk of stderr; what it raises ends the group.
         on_tick: called a few times a second; what it raises ends the group.
         time_limit_seconds: None for no limit.
@@ -79,7 +73,7 @@ def run_program(
     """
     started = time.monotonic()
     stderr = ""
-    with log_path.open("wb") as log, _started(command, cwd) as process:
+    with log_path.open("wb") as log, _started(command, cwd, extra_variables) as process:
         for name, chunk in _chunks(process):
             log.write(chunk.encode())
             log.flush()
@@ -98,15 +92,17 @@ def run_program(
 
 
 @contextmanager
-def _started(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
-    without = [argument for name in _WITHHELD for argument in ("-u", name)]
-    environment = [*_ENVIRONMENT, f"PYTHONPATH={cwd.resolve()}"]
+def _started(
+    command: list[str], cwd: Path, extra_variables: Sequence[str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    environment = program_environment(*NETWORK, *MACHINE_LEARNING, *extra_variables)
     guards: list[subprocess.Popen[bytes]] = []
     with ExitStack() as stack:  # every step back is taken, also if one is interrupted
         stack.callback(_dismiss, guards)
         process = stack.enter_context(
             subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
-                ["/usr/bin/env", *without, *environment, *command],
+                command,
+                env={**environment, **_ENVIRONMENT, "PYTHONPATH": str(cwd.resolve())},
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -118,6 +114,7 @@ def _started(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[bytes]]
         guards.append(
             subprocess.Popen(  # noqa: S603 - constant script, the process id is a number
                 ["/bin/sh", "-c", _GUARD, "sh", str(process.pid)],
+                env=program_environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -25,6 +25,7 @@ from influencerai_dagster.engines.kohya.process import Finished, run_program
 from influencerai_dagster.engines.kohya.progress import ProgressReader
 from influencerai_dagster.engines.kohya.verify import verified_metadata
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.program_environment import program_environment
 
 __all__ = ["Training", "TrainingResult", "sd_scripts_commit", "train"]
 
@@ -94,6 +95,7 @@ def train(
         training_command(training),
         cwd=training.sd_scripts_dir,
         log_path=training.log_path,
+        extra_variables=training.extra_variables,
         on_stderr=watch.read,
         on_tick=watch.look_for_samples,
         time_limit_seconds=training.time_limit_seconds,
@@ -118,6 +120,7 @@ def sd_scripts_commit(sd_scripts_dir: Path) -> str:
     try:
         found = subprocess.run(  # noqa: S603 - constant arguments and a path
             ["git", f"--git-dir={repository}", "rev-parse", "HEAD"],  # noqa: S607 - git of the PATH
+            env=program_environment(),
             capture_output=True,
             text=True,
             timeout=10,

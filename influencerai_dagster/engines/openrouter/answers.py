@@ -1,41 +1,26 @@
-"""What OpenRouter answers, as values, and its failures as our errors; nothing is sent here.
+"""What OpenRouter answers, as values; nothing is sent here, and failures are in failures.py.
 
-Follows openrouter.ai/docs/api-reference: errors come with their HTTP status, or, once a model has
-begun to write, inside a body with status 200.
+An answer is paid for, so its text is read whatever else in it is missing, null or of another type.
+Follows openrouter.ai/docs/api-reference/chat-completion.
 """
 
+import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx
-from pydantic import BaseModel, ValidationError
+from influencerai_dagster.engines.openrouter.failures import (
+    MaybePaidError,
+    RefusedInputError,
+    TokensSpentError,
+    failure,
+    shown,
+)
+from influencerai_dagster.errors import TransientError
 
-from influencerai_dagster.errors import PermanentError, TransientError
-
-_WHAT_TO_DO = {
-    400: "the request is malformed or the model cannot do this: check the model's name",
-    401: "the key is missing, wrong or disabled: set OPENROUTER_API_KEY",
-    402: "no credits are left: add some at openrouter.ai, or raise the limit of the key",
-    403: "the input was refused by moderation, or the key may not use this model",
-    404: "there is no such model: check its name at openrouter.ai/models",
-    413: "the request is too large: send a smaller image",
-}
-_TRANSIENT_STATUS = {408, 409, 425, 429}
-_SHOWN_CHARACTERS = 300
-
-
-class RateLimitedError(TransientError):
-    """OpenRouter asks to wait.
-
-    Attributes:
-        retry_after_seconds: how long, None if it did not say.
-    """
-
-    def __init__(self, text: str, retry_after_seconds: float | None) -> None:
-        super().__init__(text)
-        self.retry_after_seconds = retry_after_seconds
+_COMMENTS = re.compile(r"\A\ufeff?(?:\s*:[^\n]*\n)*")
+"""A byte order mark, and lines like ": OPENROUTER PROCESSING" that keep a connection alive."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +31,8 @@ class Completion:
         generation_id: what OpenRouter calls the call; its activity page finds it.
         model: which model answered; a router may choose.
         finish_reason: "stop", or "length" if max_tokens cut it off.
-        cost_usd: what was charged; None if the answer does not say.
+        cost_usd: what was charged, by OpenRouter and on a key of one's own at the provider; None if
+            the answer does not say.
     """
 
     text: str
@@ -58,104 +44,85 @@ class Completion:
     completion_tokens: int
 
 
-class _Message(BaseModel):
-    content: str | None = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-    error: dict[str, Any] | None = None
-
-
-class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost: float | None = None
-
-
-class _Answer(BaseModel):
-    id: str = ""
-    model: str = ""
-    choices: list[_Choice] = []
-    usage: _Usage = _Usage()
-    error: dict[str, Any] | None = None
-
-
-def read_completion(response: httpx.Response, *, what: str) -> Completion:
+def read_completion(body: str, *, what: str) -> Completion:
     """Return the model's answer.
 
     Args:
-        response: with status 200.
+        body: of an answer with status 200.
         what: the call, for error texts.
 
     Raises:
-        TransientError: the model failed, wrote nothing, or the body cannot be read.
+        TransientError: the model failed, or has not begun; nothing was charged.
+        MaybePaidError: the body cannot be read.
+        RefusedInputError: the model does not answer this input.
+        TokensSpentError: it used all its tokens before it wrote a word.
         PermanentError: the request was refused after all.
     """
     try:
-        answer = _Answer.model_validate_json(response.content)
-    except ValidationError as error:
-        raise TransientError(
-            f"{what} answered something that is no completion: {_shown(response.text)}"
-        ) from error
-    failed = answer.error or next((choice.error for choice in answer.choices if choice.error), None)
-    if failed is not None:
-        raise failure(_status_of(failed), str(failed.get("message", failed)), what=what)
-    text = (answer.choices[0].message.content or "").strip() if answer.choices else ""
-    if not text:
-        raise TransientError(f"{what} answered without any text; the model may be starting up")
-    return Completion(
+        answer = json.loads(_COMMENTS.sub("", body))
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise MaybePaidError(f"{what} answered something that is no completion: {shown(body)}")
+    choices = answer.get("choices")
+    choice = _mapping(choices[0]) if isinstance(choices, list) and choices else {}
+    message = _mapping(choice.get("message"))
+    finish_reason = str(choice.get("finish_reason") or "")
+    error = answer.get("error") or choice.get("error")
+    text = _text(message.get("content")).strip()
+    if error or finish_reason == "error":
+        raise failure(error or "the model ended with an error", what=what)
+    usage = _mapping(answer.get("usage"))
+    completion = Completion(
         text=text,
-        generation_id=answer.id,
-        model=answer.model,
-        finish_reason=answer.choices[0].finish_reason or "",
-        cost_usd=answer.usage.cost,
-        prompt_tokens=answer.usage.prompt_tokens,
-        completion_tokens=answer.usage.completion_tokens,
+        generation_id=str(answer.get("id") or ""),
+        model=str(answer.get("model") or ""),
+        finish_reason=finish_reason,
+        cost_usd=_cost(usage),
+        prompt_tokens=int(_number(usage.get("prompt_tokens")) or 0),
+        completion_tokens=int(_number(usage.get("completion_tokens")) or 0),
     )
+    refused = _text(message.get("refusal"))
+    if refused or finish_reason == "content_filter":
+        raise RefusedInputError(f"{what} refused the input: {shown(refused or finish_reason)}")
+    if not text:
+        raise _without_text(completion, what)
+    return completion
 
 
-def refusal(response: httpx.Response, *, what: str) -> TransientError | PermanentError:
-    """Return the error that a response with a status of 400 or more means."""
+def _without_text(completion: Completion, what: str) -> Exception:
+    if completion.finish_reason == "length":
+        text = (
+            f"{what} used all its {completion.completion_tokens} tokens before it wrote a word, as "
+            "models that think do: choose another model"
+        )
+        return TokensSpentError(text, completion.cost_usd or 0.0)
+    if completion.completion_tokens or completion.cost_usd:
+        return RefusedInputError(f"{what} wrote nothing about the input, and ended by itself")
+    return TransientError(f"{what} answered without any text; the model may be starting up")
+
+
+def _text(content: object) -> str:
+    """Return a message's text, which may come in parts."""
+    if isinstance(content, list):
+        return "".join(_text(_mapping(part).get("text")) for part in content)
+    return content if isinstance(content, str) else ""
+
+
+def _cost(usage: Mapping[str, Any]) -> float | None:
+    upstream = _number(_mapping(usage.get("cost_details")).get("upstream_inference_cost"))
+    cost = _number(usage.get("cost"))
+    if cost is None or not usage.get("is_byok"):
+        return cost
+    return cost + (upstream or 0.0)
+
+
+def _number(value: object) -> float | None:
     try:
-        found = str(response.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        found = response.text
-    wait = _retry_after_seconds(response.headers.get("Retry-After"))
-    return failure(response.status_code, found, what=what, retry_after_seconds=wait)
-
-
-def failure(
-    status: int, found: str, *, what: str, retry_after_seconds: float | None = None
-) -> TransientError | PermanentError:
-    """Return our error for one of OpenRouter's codes."""
-    text = f"{what} failed with {status}: {_shown(found)}"
-    if status == httpx.codes.TOO_MANY_REQUESTS:
-        wait = "" if retry_after_seconds is None else f"; it asks to wait {retry_after_seconds:g} s"
-        return RateLimitedError(f"{text}{wait}", retry_after_seconds)
-    if status in _TRANSIENT_STATUS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return TransientError(text)
-    return PermanentError(f"{text} ({_WHAT_TO_DO.get(status, 'it refused the request')})")
-
-
-def _status_of(error: dict[str, Any]) -> int:
-    code = error.get("code")
-    return code if isinstance(code, int) else httpx.codes.BAD_GATEWAY
-
-
-def _retry_after_seconds(value: str | None) -> float | None:
-    """Read seconds or an HTTP date."""
-    if not value:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):  # no date, or one without a zone
+        return float(str(value))
+    except ValueError:
         return None
 
 
-def _shown(text: str) -> str:
-    line = " ".join(text.split())
-    return f"{line[:_SHOWN_CHARACTERS]}…" if len(line) > _SHOWN_CHARACTERS else line or "(nothing)"
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

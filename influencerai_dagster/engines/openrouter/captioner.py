@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from influencerai_dagster.domain.fingerprints import sha256_hex
+from influencerai_dagster.domain.refused_images import RefusedImage
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient, image_message
+from influencerai_dagster.engines.openrouter.failures import RefusedInputError
 
 INSTRUCTION = (
     "Write the caption of this picture for training a LoRA of the person in it. One plain English "
@@ -53,11 +55,11 @@ class OpenRouterCaptioner:
     parallel: int = 4
     instruction: str = INSTRUCTION
 
-    def caption(self, image_dir: Path) -> dict[str, str]:
-        """Return file name → sentence.
+    def caption(self, image_dir: Path) -> dict[str, str | RefusedImage]:
+        """Return file name → sentence, or why the model does not describe this image.
 
         Raises:
-            PermanentError: OpenRouter refuses; what was not asked by then is not.
+            PermanentError: OpenRouter refuses us; what was not asked by then is not.
             TransientError: it cannot answer now, after the client's own retries; or the cache
                 cannot: what is paid for could not be kept.
         """
@@ -68,9 +70,11 @@ class OpenRouterCaptioner:
         finally:
             pool.shutdown(cancel_futures=True)
         paid = [item.cost_usd for item in sentences if item.cost_usd is not None]
+        num_refused = sum(isinstance(item.text, RefusedImage) for item in sentences)
+        num_kept = len(sentences) - len(paid) - num_refused
         _logger.info(
-            "%d captions by %s: %d asked for, for %.4f USD, %d kept from before",
-            *(len(paths), self.model, len(paid), sum(paid), len(sentences) - len(paid)),
+            "%d images for %s: %d answers for %.4f USD, %d kept from before, %d refused",
+            *(len(paths), self.model, len(paid), sum(paid), num_kept, num_refused),
         )
         found = zip(paths, sentences, strict=True)
         return {path.name: sentence.text for path, sentence in found if sentence.text}
@@ -82,7 +86,10 @@ class OpenRouterCaptioner:
         if known is not None:
             return _Sentence(known, cost_usd=None)
         message = image_message(self.instruction, image, media_type="image/jpeg")
-        completion = self.client.complete([message], model=self.model, max_tokens=MAX_TOKENS)
+        try:
+            completion = self.client.complete([message], model=self.model, max_tokens=MAX_TOKENS)
+        except RefusedInputError as error:
+            return _Sentence(RefusedImage(file_name=path.name, why=str(error)), cost_usd=None)
         text = _one_line(completion.text)
         if text and self.cache is not None:
             self.cache.put(key, text)
@@ -96,9 +103,9 @@ class OpenRouterCaptioner:
 
 @dataclass(frozen=True)
 class _Sentence:
-    """What a model said of a picture; `cost_usd` is None if it was kept from before."""
+    """What a model said of an image; `cost_usd` is None if nothing was paid for it now."""
 
-    text: str
+    text: str | RefusedImage
     cost_usd: float | None
 
 

@@ -1,6 +1,7 @@
-"""Asks language and vision models at OpenRouter: text, structured output, pictures.
+"""Asks language and vision models at OpenRouter: text, structured output, images.
 
-Budgets and caching are not here: who calls knows the tenant. What answers mean is in answers.py.
+Budgets and caching are not here: the caller knows the tenant. Requests are sent by http.py, what
+answers mean is in answers.py, and failures are in failures.py.
 Follows openrouter.ai/docs/api-reference/chat-completion and its guide "Structured Outputs".
 """
 
@@ -8,23 +9,28 @@ import base64
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from influencerai_dagster.engines.openrouter.answers import (
-    Completion,
+from influencerai_dagster.engines.openrouter.answers import Completion, read_completion
+from influencerai_dagster.engines.openrouter.failures import (
+    MaybePaidError,
     RateLimitedError,
-    read_completion,
+    TokensSpentError,
     refusal,
 )
+from influencerai_dagster.engines.openrouter.http import HttpAnswer, OpenRouterConnection
 from influencerai_dagster.errors import PermanentError, TransientError
 
 DEFAULT_BASE_URL = "https://openrouter.ai/api/v1"
 TIMEOUT_SECONDS = 120.0
 RETRY_DELAYS_SECONDS = (1.0, 4.0)
 MAX_WAIT_SECONDS = 60.0
+THINKING_ROOM = 16
+"""How many times its tokens a model gets that spent them on thinking."""
 
 Message = Mapping[str, Any]
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -50,7 +56,7 @@ def image_message(text: str, image: bytes, *, media_type: str) -> Message:
 
 
 class OpenRouterClient:
-    """A pool of connections, safe between threads; the key is in no error text."""
+    """Asks models, and tries again what passes; safe between threads."""
 
     def __init__(
         self,
@@ -64,29 +70,20 @@ class OpenRouterClient:
         """Make the client; nothing is sent yet.
 
         Args:
-            api_key: OPENROUTER_API_KEY.
+            api_key: OPENROUTER_API_KEY; blanks around it are left out.
             base_url: OPENROUTER_BASE_URL.
-            timeout_seconds: of one attempt.
+            timeout_seconds: of one attempt, until its answer is whole.
             retry_delays_seconds: the wait before each further attempt after a passing failure;
                 a longer Retry-After wins, up to a minute.
             sleep: waits; tests replace it.
 
         Raises:
-            PermanentError: there is no key.
+            PermanentError: there is no key, or it cannot be one.
         """
-        if not api_key:
-            raise PermanentError("OPENROUTER_API_KEY is not set: OpenRouter cannot be asked")
-        self._base_url = base_url.rstrip("/")
+        self._connection = OpenRouterConnection(api_key, base_url, timeout_seconds)
         self._retry_delays_seconds = retry_delays_seconds
         self._sleep = sleep
-        self._client = httpx.Client(
-            timeout=timeout_seconds,
-            headers={"Authorization": f"Bearer {api_key}", "X-Title": "InfluencerAI"},
-        )
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._client.close()
+        self._thinking: set[str] = set()
 
     def complete(
         self,
@@ -99,27 +96,39 @@ class OpenRouterClient:
     ) -> Completion:
         """Return a model's answer.
 
+        A model that spends its tokens on thinking is asked once more with many more of them.
+
         Raises:
-            TransientError: still rate limited, away or without an answer after the last attempt.
-            PermanentError: wrong key, no credits, unknown model, refused input.
+            TransientError: still rate limited or away after the last attempt.
+            MaybePaidError: an answer was lost; it is not asked for again, because it may be billed.
+            RefusedInputError: the model does not answer this input.
+            PermanentError: wrong key, no credits, unknown model; or it only thinks.
         """
-        body: dict[str, Any] = {
-            "model": model,
-            "messages": list(messages),
-            "max_tokens": max_tokens,
-            "usage": {"include": True},
-        }
+        body: dict[str, Any] = {"model": model, "messages": list(messages)}
         if temperature is not None:
             body["temperature"] = temperature
         if response_format is not None:
             body["response_format"] = response_format
             body["provider"] = {"require_parameters": True}  # not one that ignores the schema
-        what = f"OpenRouter ({model})"
-        return self._retried(
-            lambda: read_completion(
-                self._send("POST", "/chat/completions", what=what, json=body), what=what
-            )
-        )
+        much = THINKING_ROOM * max_tokens
+        if model in self._thinking:
+            return self._ask({**body, "max_tokens": much})
+        try:
+            return self._ask({**body, "max_tokens": max_tokens})
+        except TokensSpentError as error:
+            _logger.info("%s; it gets %d from now on", error, much)
+            self._thinking.add(model)
+            completion = self._ask({**body, "max_tokens": much})
+            return replace(completion, cost_usd=(completion.cost_usd or 0.0) + error.cost_usd)
+
+    def _ask(self, body: Mapping[str, Any]) -> Completion:
+        what = f"OpenRouter ({body['model']})"
+
+        def attempt() -> Completion:
+            answer = self._send("POST", "/chat/completions", what=what, json=body)
+            return read_completion(answer.text, what=what)
+
+        return self._retried(attempt)
 
     def complete_as(
         self,
@@ -134,7 +143,7 @@ class OpenRouterClient:
 
         Raises:
             TransientError: as in `complete`, or the answer has another form.
-            PermanentError: as in `complete`.
+            PermanentError: as in `complete`, or the answer was cut off.
         """
         schema = {"name": answer.__name__, "strict": True, "schema": answer.model_json_schema()}
         completion = self.complete(
@@ -147,13 +156,15 @@ class OpenRouterClient:
         try:
             return answer.model_validate_json(completion.text), completion
         except ValidationError as error:
-            cut = (
-                f" (cut off at {max_tokens} tokens)" if completion.finish_reason == "length" else ""
-            )
+            what = f"OpenRouter ({completion.model}) did not write a {answer.__name__}"
+            if completion.finish_reason == "length":
+                spent = completion.completion_tokens or max_tokens
+                raise PermanentError(
+                    f"{what} (cut off at {spent} tokens): it needs more, or to be asked for less"
+                ) from error
             first = error.errors()[0]
             raise TransientError(
-                f"OpenRouter ({completion.model}) did not write a {answer.__name__}{cut}: "
-                f"{first['msg']} at {'.'.join(map(str, first['loc'])) or 'the start'}"
+                f"{what}: {first['msg']} at {'.'.join(map(str, first['loc'])) or 'the start'}"
             ) from error
 
     def check(self) -> None:
@@ -165,23 +176,18 @@ class OpenRouterClient:
         """
         self._send("GET", "/key", what="OpenRouter (the key's status)")
 
-    def _send(self, method: str, path: str, *, what: str, json: object = None) -> httpx.Response:
-        try:
-            response = self._client.request(method, f"{self._base_url}{path}", json=json)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise PermanentError(f"OPENROUTER_BASE_URL cannot be used: {error}") from error
-        except httpx.TimeoutException as error:
-            raise TransientError(f"{what} did not answer in time at {self._base_url}") from error
-        except httpx.TransportError as error:
-            raise TransientError(f"{what} is not reached at {self._base_url}: {error}") from error
-        if response.status_code != httpx.codes.OK:
-            raise refusal(response, what=what)
-        return response
+    def _send(self, method: str, path: str, *, what: str, json: object = None) -> HttpAnswer:
+        answer = self._connection.send(method, path, what=what, json=json)
+        if answer.status != httpx.codes.OK:
+            raise refusal(answer.status, answer.headers, answer.text, what=what)
+        return answer
 
     def _retried(self, attempt: Callable[[], Completion]) -> Completion:
         for delay_seconds in self._retry_delays_seconds:
             try:
                 return attempt()
+            except MaybePaidError:
+                raise
             except TransientError as error:
                 wait_seconds = delay_seconds
                 if isinstance(error, RateLimitedError):

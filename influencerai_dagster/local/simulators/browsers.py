@@ -29,7 +29,7 @@ async def refuse_pages(request: web.Request, handler: Handler) -> web.StreamResp
 def _came_by_loopback(request: web.Request) -> bool:
     transport = request.transport
     address = transport.get_extra_info("sockname") if transport else None
-    return bool(address) and ip_address(address[0]).is_loopback
+    return address is not None and ip_address(address[0]).is_loopback
 
 
 def _name(request: web.Request) -> str | None:

@@ -12,6 +12,7 @@ from influencerai_dagster.backup.database.databases import TakenBackup, prune, t
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, WalLag
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, Metadata, table
+from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
 from influencerai_dagster.orchestration.run_config import RunConfig
 
@@ -69,7 +70,7 @@ def database_backup(
             backups,
             BackupKind.DUMP if database_backups.full_kind is BackupKind.DUMP else config.kind,
             unless_after=config.asked_at,
-            say=context.log.info,
+            say=optional(context.log.info),
         )
         pruned = prune(backups, is_dry_run=False) if taken.backup else []
         lag = database_backups.wal_lag()

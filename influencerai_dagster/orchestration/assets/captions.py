@@ -11,7 +11,7 @@ from influencerai_dagster.domain.manifests.captions import CaptionsManifest
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, table
-from influencerai_dagster.orchestration.partitions import dataset_partitions
+from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import CaptionerResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
@@ -38,11 +38,11 @@ def captions(
     caption of the influencer. One partition is one dataset of one tenant. Rerun it after the
     influencer's trigger phrase or the captioner changed.
     """
-    with dagster_failures(context.retry_number):
+    with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
         key = DatasetKey.parse(context.partition_key)
         with transaction(catalog.engine) as session:
             influencer = influencer_of_dataset(session, key.tenant, key.dataset)
-        answers = captioner.kept_answers(catalog.engine, key.tenant)
+        answers = captioner.kept_answers(catalog.engine, key.tenant, context.run.run_id)
         program, source = captioner.captioner(answers)
         if influencer is None:
             context.log.warning(
@@ -59,6 +59,8 @@ def captions(
         num_kept = answers.num_found if answers else 0
         if num_kept:
             context.log.info(f"{num_kept} captions were paid for before and are not asked again")
+        for image in manifest.refused:
+            context.log.warning(f"{image.file_name} has the class caption: {image.why}")
         return dg.MaterializeResult(
             value=manifest,
             metadata={
@@ -66,6 +68,7 @@ def captions(
                 "trigger_phrase": manifest.trigger_phrase,
                 "sources": dict(Counter(item.source.value for item in manifest.captions)),
                 "captions_paid_for_before": num_kept,
+                "refused": table([item.model_dump(mode="json") for item in manifest.refused]),
                 "sample": table([item.model_dump(mode="json") for item in manifest.captions]),
             },
             data_version=dg.DataVersion(manifest.version),

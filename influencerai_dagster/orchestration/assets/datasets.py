@@ -9,6 +9,7 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.domain.keys import DatasetKey
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest
+from influencerai_dagster.domain.training import bucket_size
 from influencerai_dagster.media.contact_sheets import contact_sheet
 from influencerai_dagster.media.plots import histogram_png
 from influencerai_dagster.orchestration.failures import dagster_failures
@@ -20,7 +21,8 @@ from influencerai_dagster.orchestration.metadata import (
     picture,
     table,
 )
-from influencerai_dagster.orchestration.partitions import dataset_partitions
+from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
+from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
@@ -50,7 +52,7 @@ def dataset(
     changed. One partition is one dataset of one tenant. Rerun it when uploads changed and the
     upload sensor is off.
     """
-    with dagster_failures(context.retry_number):
+    with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
         key = DatasetKey.parse(context.partition_key)
         with transaction(catalog.engine) as session:
             require_tenant(session, key.tenant)
@@ -60,7 +62,7 @@ def dataset(
                 context.log.info(f"{done} of {total} uploads read")
 
         store = object_store.store
-        manifest = scan_dataset(store, key, studio.dataset_rules(), report)
+        manifest = scan_dataset(store, key, studio.dataset_rules(), optional(report))
         publish_dataset(store, manifest)
         with transaction(catalog.engine) as session:
             record_dataset(session, manifest)
@@ -103,5 +105,5 @@ def _metadata(store: ObjectStore, manifest: DatasetManifest) -> Metadata:
 
 def _bucket(width_px: int, height_px: int) -> str:
     """Return the aspect-ratio bucket of 512² pixels that kohya would put such an image in."""
-    scale = (512 * 512 / (width_px * height_px)) ** 0.5
-    return f"{int(width_px * scale) // 64 * 64}×{int(height_px * scale) // 64 * 64}"
+    size = bucket_size(width_px, height_px, 512)
+    return "none" if size is None else "{}×{}".format(*size)

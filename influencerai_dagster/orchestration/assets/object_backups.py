@@ -14,6 +14,7 @@ from influencerai_dagster.backup.objects.history import OBJECTS
 from influencerai_dagster.backup.objects.rclone_log import CopyProgress
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, Metadata, table
+from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource
 
 OBJECT_BACKUP_POOL = "object_backup"
@@ -86,7 +87,7 @@ def _log_progress(context: dg.AssetExecutionContext) -> Callable[[str, CopyProgr
                 f"{progress.num_checked} were there"
             )
 
-    return log
+    return optional(log)
 
 
 def _metadata(reports: dict[str, ObjectBackupReport], *, is_off_site: bool) -> Metadata:

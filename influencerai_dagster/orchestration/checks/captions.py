@@ -25,3 +25,20 @@ def every_image_has_a_caption(
         description=f"{len(texts)} captions for {len(dataset.images)} images",
         metadata={"without_caption": missing[:50], "without_trigger_phrase": astray[:50]},
     )
+
+
+@dg.asset_check(asset="captions", partitions_def=dataset_partitions)
+def captioner_refused_no_image(captions: CaptionsManifest) -> dg.AssetCheckResult:
+    """The auto-captioner described every image that it was asked about."""
+    refused = captions.refused
+    return dg.AssetCheckResult(
+        passed=not refused,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            f"{len(refused)} images were refused and have the class caption: write theirs by hand "
+            "(a .txt beside the image) or take them out of the dataset"
+            if refused
+            else f"none of {len(captions.captions)} images was refused"
+        ),
+        metadata={"refused": [f"{image.file_name}: {image.why}" for image in refused[:50]]},
+    )

@@ -23,7 +23,9 @@ from influencerai_dagster.domain.training import LoraConfig, TrainingStep, epoch
 from influencerai_dagster.media.contact_sheets import contact_sheet
 from influencerai_dagster.media.plots import loss_curve_png
 from influencerai_dagster.orchestration.failures import dagster_failures
-from influencerai_dagster.orchestration.metadata import Metadata, picture
+from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata, picture
+from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
+from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource, KohyaResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
@@ -33,7 +35,7 @@ from influencerai_dagster.stages.gpu_sharing import free_comfyui_memory
 from influencerai_dagster.stages.lora_samples import render_samples
 from influencerai_dagster.stages.loras import find_trained
 from influencerai_dagster.stages.loras import train_lora as run_training
-from influencerai_dagster.stages.recipes import make_recipe
+from influencerai_dagster.stages.recipes import Recipe, make_recipe, why_left_out
 
 _LOG_EVERY_SECONDS = 10.0
 
@@ -68,19 +70,21 @@ def train_lora(
     studio: StudioResource,
 ) -> dg.Output[LoraManifest]:
     """Train a LoRA with kohya sd-scripts, unless this very recipe was trained before."""
-    with dagster_failures(context.retry_number):
+    with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
         config = TrainLoraConfig.of(context)
         key = DatasetKey.parse(context.partition_key)
         lora_config = _lora_config(config, key, catalog, studio)
         trainer = kohya.trainer()
         recipe = make_recipe(dataset, captions, lora_config, trainer.models_dir)
+        if recipe.left_out:
+            context.log.warning(_left_out(recipe))
         manifest = (
             None if config.retrain else find_trained(catalog.engine, recipe, object_store.store)
         )
         if manifest is not None:
             context.log.info(f"recipe {recipe.version} was trained before as {manifest.lora_id}")
         else:
-            context.log.info(_plan(lora_config, len(dataset.images)))
+            context.log.info(_plan(lora_config, len(recipe.images)))
             progress = _Progress(context)
             with _shared_gpu(context, key, catalog, kohya, comfyui):
                 manifest = run_training(
@@ -89,12 +93,12 @@ def train_lora(
                     trainer,
                     recipe,
                     sample_prompts=(f"{captions.trigger_phrase}, portrait photo",),
-                    on_step=progress.step,
-                    on_sample=progress.sample,
+                    on_step=optional(progress.step),
+                    on_sample=optional(progress.sample),
                 )
         return dg.Output(
             manifest,
-            metadata=_lora_metadata(manifest),
+            metadata=_lora_metadata(manifest, recipe),
             data_version=dg.DataVersion(manifest.version),
         )
 
@@ -107,12 +111,13 @@ def render_lora_samples(
     comfyui: ComfyUIResource,
 ) -> dg.Output[LoraSamplesManifest]:
     """Render the fixed sample prompts with a LoRA at several strengths."""
-    with dagster_failures(context.retry_number):
+    with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
+        say = optional(context.log.info)
         manifest, sheet = render_samples(
             object_store.store,
             comfyui.farm(),
             lora_weights,
-            lambda done, total: context.log.info(f"{done} of {total} sample pictures rendered"),
+            lambda done, total: say(f"{done} of {total} sample pictures rendered"),
         )
         return dg.Output(
             manifest,
@@ -139,7 +144,9 @@ def _shared_gpu(
         return
     with catalog.doing(f"{TRAINING_ON_SHARED_GPU}{key}"):
         free_comfyui_memory(
-            comfyui.addresses, wait_seconds=comfyui.timeout_seconds, report=context.log.info
+            comfyui.addresses,
+            wait_seconds=comfyui.timeout_seconds,
+            report=optional(context.log.info),
         )
         yield
 
@@ -166,8 +173,15 @@ def _plan(config: LoraConfig, num_images: int) -> str:
     )
 
 
-def _lora_metadata(manifest: LoraManifest) -> Metadata:
-    facts: Metadata = {
+def _left_out(recipe: Recipe) -> str:
+    reasons = [why_left_out(image, recipe.config.resolution) for image in recipe.left_out]
+    heading = f"{len(reasons)} of {len(recipe.dataset.images)} images are left out of this training"
+    return "\n".join([f"{heading}:", *reasons[:MAX_ROWS]])
+
+
+def _lora_metadata(manifest: LoraManifest, recipe: Recipe) -> Metadata:
+    facts: Metadata = {"left_out_of_training": _left_out(recipe)} if recipe.left_out else {}
+    facts |= {
         "lora_id": manifest.lora_id,
         "weights_key": manifest.weights_key,
         "weights_size_bytes": manifest.weights_size_bytes,

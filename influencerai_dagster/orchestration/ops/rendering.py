@@ -6,6 +6,7 @@ the UI shows of it in rendering_metadata.py.
 
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -17,7 +18,9 @@ from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.domain.manifests.outputs import DayManifest
 from influencerai_dagster.orchestration.failures import dagster_failures
+from influencerai_dagster.orchestration.partitions import content_day_partitions, kept_partition
 from influencerai_dagster.orchestration.pools import num_runs_waiting_for_pool
+from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.rendering_metadata import rendering_metadata
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
@@ -89,7 +92,7 @@ def _run(
     catalog: CatalogResource,
     studio: StudioResource,
 ) -> dg.Output[DayManifest]:
-    with dagster_failures(context.retry_number):
+    with dagster_failures(context.retry_number), kept_partition(context, content_day_partitions):
         day = DayKey.parse(context.partition_key)
         own_jobs = submit(
             catalog.engine,
@@ -102,12 +105,12 @@ def _run(
         )
         own_ids = {job.id for job in own_jobs}
         started = last_end = time.monotonic()
+        log = optional(partial(_log, context))
 
         def on_finished(job: FinishedJob) -> None:
             nonlocal last_end
             last_end = time.monotonic()
-            with suppress(Exception):  # as above: a line of the log is not worth a run
-                _log(context, job)
+            log(job)
 
         report = drain(
             catalog.engine,
@@ -149,12 +152,13 @@ def _rules(
             return num_runs_waiting_for_pool(context.instance, context.op_def.pool or "")
         return 0
 
+    warn = optional(context.log.warning)
     return DrainRules(
         linger_seconds=studio.generation_linger_seconds,
         slice_seconds=studio.generation_slice_seconds,
         num_waiting=num_waiting,
         is_given_up=lambda: catalog.is_run_reaped,
-        on_full=lambda pause: context.log.warning(
+        on_full=lambda pause: warn(
             f"no job is claimed, and renders wait to be stored, until there is space: {pause.error}"
         ),
     )

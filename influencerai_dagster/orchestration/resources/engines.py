@@ -4,7 +4,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
-from pydantic import PrivateAttr
 from sqlalchemy import Engine
 
 from influencerai_dagster.domain.manifests.captions import CaptionSource
@@ -20,6 +19,8 @@ from influencerai_dagster.stages.render_farm import RenderFarm
 
 _GRACE_SECONDS = 30.0
 """A render over its time limit is interrupted, which takes up to 15 s to act."""
+_RETRIES_LAST = timedelta(days=1)
+"""No run is older (dagster.yaml)."""
 
 
 class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic
@@ -54,6 +55,7 @@ class KohyaResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagste
 
     Attributes:
         is_gpu_shared: GPU_SHARED, ComfyUI has to give its memory back before a training.
+        extra_variables: KOHYA_EXTRA_VARIABLES, with commas.
     """
 
     sd_scripts_dir: str
@@ -62,6 +64,7 @@ class KohyaResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagste
     training_dir: str
     tokenizer_cache_dir: str
     is_gpu_shared: bool = False
+    extra_variables: str = ""
 
     def trainer(self) -> Trainer:
         """Return the installation as the stages take it; PermanentError names what is not set."""
@@ -79,6 +82,7 @@ class KohyaResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagste
             models_dir=Path(self.models_dir),
             training_dir=Path(self.training_dir),
             tokenizer_cache_dir=Path(cache) if cache else None,
+            extra_variables=_names(self.extra_variables),
         )
 
 
@@ -88,23 +92,25 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
     Attributes:
         kind: AUTO_CAPTIONER, or "" when ENABLE_AUTO_CAPTIONS is off.
         openrouter_api_key: only read when `kind` is "openrouter".
-        answers_kept_seconds: OPENROUTER_CACHE_TTL; 0 keeps none.
+        answers_kept_seconds: OPENROUTER_CACHE_TTL; 0 keeps them for the retries of a run alone.
     """
 
     kind: str = ""
     kohya_dir: str = ""
     kohya_python: str = ""
     work_dir: str = ""
+    extra_variables: str = ""
     openrouter_api_key: str = ""
     openrouter_base_url: str = ""
     openrouter_model: str = ""
     answers_kept_seconds: float = 0.0
-    _client: OpenRouterClient | None = PrivateAttr(default=None)
 
-    def kept_answers(self, engine: Engine, tenant: str) -> KeptAnswers | None:
-        """Return a tenant's answers of before; None if this captioner keeps none."""
-        if self.kind != CaptionSource.OPENROUTER or not self.answers_kept_seconds:
+    def kept_answers(self, engine: Engine, tenant: str, run_id: str) -> KeptAnswers | None:
+        """Return a tenant's answers of before; None if this captioner is not paid for them."""
+        if self.kind != CaptionSource.OPENROUTER:
             return None
+        if not self.answers_kept_seconds:
+            return KeptAnswers(engine, tenant, _RETRIES_LAST, only_in_run=run_id)
         return KeptAnswers(engine, tenant, timedelta(seconds=self.answers_kept_seconds))
 
     def captioner(
@@ -119,25 +125,29 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
                 raise PermanentError(
                     "AUTO_CAPTIONER=openrouter needs OPENROUTER_API_KEY; it is not set"
                 )
-            self._client = OpenRouterClient(
+            client = OpenRouterClient(
                 api_key=self.openrouter_api_key, base_url=self.openrouter_base_url
             )
-            return OpenRouterCaptioner(self._client, self.openrouter_model, cache=answers), source
+            return OpenRouterCaptioner(client, self.openrouter_model, cache=answers), source
         if not self.kohya_dir:
             raise PermanentError(f"AUTO_CAPTIONER={self.kind} needs KOHYA_DIR; it is not set")
         sd_scripts_dir, python = Path(self.kohya_dir), Path(self.kohya_python)
-        work_dir = Path(self.work_dir)
+        work_dir, extra_variables = Path(self.work_dir), _names(self.extra_variables)
         if source == CaptionSource.BLIP:
-            blip = BlipCaptioner(sd_scripts_dir=sd_scripts_dir, python=python, work_dir=work_dir)
-            return blip, source
+            return BlipCaptioner(
+                sd_scripts_dir=sd_scripts_dir,
+                python=python,
+                work_dir=work_dir,
+                extra_variables=extra_variables,
+            ), source
         return Wd14Captioner(
             sd_scripts_dir=sd_scripts_dir,
             python=python,
             work_dir=work_dir,
             model_dir=work_dir / "wd14-model",
+            extra_variables=extra_variables,
         ), source
 
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
-        """Close the connections to OpenRouter."""
-        if self._client is not None:
-            self._client.close()
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()

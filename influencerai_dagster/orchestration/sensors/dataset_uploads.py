@@ -6,6 +6,7 @@ looks like an empty one, and the cursor stays.
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,18 +14,20 @@ import dagster as dg
 
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.tenants import list_tenants
-from influencerai_dagster.domain.keys import DatasetKey
+from influencerai_dagster.domain.keys import DatasetKey, tenant_of_partition
 from influencerai_dagster.domain.object_paths import tenant_datasets_prefix
-from influencerai_dagster.domain.uploads import Sighting, UploadDecision, decide
-from influencerai_dagster.orchestration.jobs import build_dataset_job
+from influencerai_dagster.domain.uploads import Sighting, UploadDecision, decide, share_out
+from influencerai_dagster.orchestration.jobs import ALIVE, build_dataset_job
 from influencerai_dagster.orchestration.partitions import dataset_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.stages.datasets import uploads_by_dataset, uploads_fingerprint
 from influencerai_dagster.storage.object_store import ObjectStore
 
-MAX_RUNS_PER_TICK = 100
+MAX_RUNS_ALIVE = 12
+"""Queued or in progress, of all tenants; dagster.yaml says how many of them are in progress."""
 FINGERPRINT_DIGITS = 16
+_PARTITION_TAG = "dagster/partition"
 
 
 def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
@@ -51,7 +54,10 @@ def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
         sightings = {name: Sighting(*item) for name, item in cursor.get("settling", {}).items()}
         listed = list_uploads(object_store.store, tenants)
         decision = decide(listed, seen, sightings, now=time.time(), settle_seconds=settle_seconds)
-        return _report(listed, seen, decision, num_batches=cursor.get("num_batches", 0))
+        alive = _num_alive(context.instance)
+        chosen = share_out(decision.ready, alive, max_alive=MAX_RUNS_ALIVE)
+        requested = {str(key): decision.ready[key] for key in chosen}
+        return _report(listed, seen, decision, requested, num_batches=cursor.get("num_batches", 0))
 
     return dataset_upload_sensor
 
@@ -71,17 +77,21 @@ def list_uploads(store: ObjectStore, tenants: Iterable[str]) -> dict[DatasetKey,
     return listed
 
 
+def _num_alive(instance: dg.DagsterInstance) -> Counter[str]:
+    """Count the runs that build a dataset, queued or in progress, by tenant."""
+    alive = dg.RunsFilter(job_name=build_dataset_job.name, statuses=ALIVE)
+    keys = (run.tags.get(_PARTITION_TAG, "") for run in instance.get_runs(alive))
+    return Counter(filter(None, map(tenant_of_partition, keys)))
+
+
 def _report(
     listed: dict[DatasetKey, str],
     seen: dict[str, str],
     decision: UploadDecision,
+    requested: dict[str, str],
     *,
     num_batches: int,
 ) -> dg.SensorResult:
-    requested = {
-        str(key): fingerprint
-        for key, fingerprint in list(decision.ready.items())[:MAX_RUNS_PER_TICK]
-    }
     # A dataset whose uploads are all gone leaves the cursor, so that it is new when it comes back.
     kept = {str(key): seen[str(key)] for key in listed if str(key) in seen}
     # Dagster never runs a run key twice: content that was there before needs another number.
@@ -106,6 +116,8 @@ def _report(
 
 
 def _skip_reason(listed: dict[DatasetKey, str], decision: UploadDecision) -> str:
+    if decision.ready:
+        return f"{len(decision.ready)} datasets wait until one of {MAX_RUNS_ALIVE} runs has ended"
     waiting = ", ".join(map(str, decision.settling[:10]))
     return (
         f"still being uploaded: {waiting}" if waiting else f"{len(listed)} datasets, none changed"

@@ -16,6 +16,7 @@ from influencerai_dagster.orchestration.jobs import (
 )
 from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.run_coordinator import PRIORITY_TAG, priority_of
 
 MAX_RUNS_ALIVE = 50
 """Of a kind. A short queue keeps its order: who had least of the GPUs comes first."""
@@ -24,6 +25,7 @@ Served = tuple[JobKind, str]
 """A kind and the partition key of a tenant-day, which in a person's run may be any text."""
 
 _JOBS = {JobKind.IMAGE: generate_images_job.name, JobKind.VIDEO: generate_videos_job.name}
+_STAGES = {JobKind.IMAGE: "images", JobKind.VIDEO: "videos"}
 _ASSETS = {
     JobKind.IMAGE: dg.AssetKey("generated_images"),
     JobKind.VIDEO: dg.AssetKey("generated_videos"),
@@ -64,7 +66,10 @@ def pending_jobs_sensor(
             dg.RunRequest(
                 job_name=_JOBS[kind],
                 partition_key=str(day),
-                tags={**_TAGS, "dagster/priority": str(-round(debts.get(day.tenant, 0.0)))},
+                tags={
+                    **_TAGS,
+                    PRIORITY_TAG: str(priority_of(_STAGES[kind], debts.get(day.tenant, 0.0))),
+                },
             )
             for kind, day in chosen
         ],

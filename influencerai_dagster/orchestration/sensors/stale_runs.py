@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.catalog import ledger, run_heartbeats
 from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.run_heartbeats import ServerClock
+from influencerai_dagster.catalog.sweeps import Sweep
 from influencerai_dagster.domain.run_health import Heartbeat, decide
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 
@@ -60,8 +60,8 @@ def stale_runs_sensor(
 def _read(instance: dg.DagsterInstance, engine: Engine, location: str | None) -> _World:
     # The heartbeats first: a run that is started has one from then on until it is over.
     with transaction(engine) as session:
+        sweep = run_heartbeats.sweep(session)
         heartbeats = run_heartbeats.list_heartbeats(session)
-        clock = run_heartbeats.server_clock(session)
     records = instance.get_run_records(dg.RunsFilter(statuses=_HAS_A_PROCESS))
     alive = {record.dagster_run.run_id: record for record in records}
     others = [beat.run_id for beat in heartbeats if beat.run_id not in alive]
@@ -69,17 +69,17 @@ def _read(instance: dg.DagsterInstance, engine: Engine, location: str | None) ->
     return _World(
         heartbeats,
         {run_id: record.dagster_run for run_id, record in alive.items()},
-        {run_id: _seconds(record, clock, location) for run_id, record in alive.items()},
+        {run_id: _seconds(record, sweep, location) for run_id, record in alive.items()},
         set(others) - {run.run_id for run in found if not run.is_finished},
     )
 
 
-def _seconds(record: dg.RunRecord, clock: ServerClock, location: str | None) -> float | None:
+def _seconds(record: dg.RunRecord, sweep: Sweep, location: str | None) -> float | None:
     """Return for how long a run could have had a heartbeat; None for runs of other projects."""
     origin = record.dagster_run.remote_job_origin
     if record.start_time is None or origin is None or origin.location_name != location:
         return None
-    return clock.now.timestamp() - max(record.start_time, clock.up_since.timestamp())
+    return sweep.now.timestamp() - max(record.start_time, sweep.since.timestamp())
 
 
 def _end(instance: dg.DagsterInstance, engine: Engine, run: dg.DagsterRun, why: str) -> bool:

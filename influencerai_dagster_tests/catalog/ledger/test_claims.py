@@ -25,6 +25,7 @@ from influencerai_dagster_tests.catalog.samples import (
     end_backoff,
     image_request,
     job_now,
+    let_time_pass,
     lora_manifest,
     manifest_key_of,
     output_of,
@@ -337,12 +338,43 @@ def test_a_day_key_is_what_a_claimed_job_belongs_to(engine: Engine) -> None:
     assert claim_one(engine).day_key == DayKey("demo", DAY)
 
 
-def test_leases_are_not_ended_before_their_workers_could_renew_them(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_outage_ends_no_lease_before_its_worker_could_renew_it(engine: Engine) -> None:
     submit_one(engine)
-    run_out_leases(engine, claim_one(engine))
-    monkeypatch.setattr("influencerai_dagster.catalog.ledger.claims.GRACE_SECONDS", 1e6)
-    assert _expire(engine) == 0, "PostgreSQL was started less than so long ago"
-    monkeypatch.setattr("influencerai_dagster.catalog.ledger.claims.GRACE_SECONDS", 0.0)
+    job = claim_one(engine)
+    assert _expire(engine) == 0
+    let_time_pass(engine, 3600)
+    assert _expire(engine) == 0
+    with transaction(engine) as session:
+        assert beat(session, job) is None
+
+
+def test_a_worker_that_died_in_an_outage_loses_its_lease_soon_after(engine: Engine) -> None:
+    submit_one(engine)
+    job = claim_one(engine)
+    _expire(engine)
+    let_time_pass(engine, 3600)
+    assert _expire(engine) == 0
+    run_out_leases(engine, job)  # the grace of 15 s is over
     assert _expire(engine) == 1
+
+
+def test_a_lease_that_holds_is_not_made_longer_by_an_outage(engine: Engine) -> None:
+    submit_one(engine)
+    job = claim_one(engine)
+    _expire(engine)
+    let_time_pass(engine, 30)
+    lease = job_now(engine, job).lease_expires_at
+    _expire(engine)
+    assert job_now(engine, job).lease_expires_at == lease
+
+
+def test_slow_sweeps_end_leases_too(engine: Engine) -> None:
+    submit_one(engine)
+    job = claim_one(engine)
+    num_sweeps = 1
+    while _expire(engine) == 0:
+        assert num_sweeps < 20
+        let_time_pass(engine, 12)
+        num_sweeps += 1
+    assert num_sweeps > 5
+    assert job_now(engine, job).status is JobStatus.PENDING

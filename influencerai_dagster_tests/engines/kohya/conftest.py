@@ -64,6 +64,7 @@ def make_training(tmp_path: Path, image_dir: Path, monkeypatch: pytest.MonkeyPat
             image_dir=image_dir,
             work_dir=tmp_path / "work",
             output_name="lora-1",
+            extra_variables=("SIMULATOR_*",),
             clip_l_path=base_model,
             t5xxl_path=base_model,
             ae_path=base_model,

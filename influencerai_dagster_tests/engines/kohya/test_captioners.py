@@ -25,6 +25,7 @@ def make(kind: str, tmp_path: Path, **changes: Any) -> Captioner:
         "sd_scripts_dir": SIMULATOR_DIR,
         "python": Path(sys.executable),
         "work_dir": tmp_path / "captioning",
+        "extra_variables": ("SIMULATOR_*",),
         **changes,
     }
     if kind == "blip":

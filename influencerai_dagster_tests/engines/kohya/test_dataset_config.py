@@ -42,7 +42,7 @@ def test_tables_are_never_inline_because_the_toml_library_of_kohya_is_old(tmp_pa
     assert "{" not in path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("resolution", [64, 100, 128, 512, 768, 1024, 4096])
+@pytest.mark.parametrize("resolution", [128, 200, 512, 768, 1024, 4096])
 def test_the_buckets_enclose_the_resolution(tmp_path: Path, resolution: int) -> None:
     config = CONFIG.override({"resolution": resolution})
     path = tmp_path / "dataset.toml"

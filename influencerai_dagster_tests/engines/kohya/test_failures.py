@@ -43,7 +43,7 @@ EXPECTED: dict[str, tuple[type[InfluencerAIError], str, str]] = {
     "fail_unknown_cli_flag": (PermanentError, "--no_such_flag 3", "v0.10"),
     "fail_unknown_optimizer": (PermanentError, "'NoSuchOptimizer'", "optimizer_type"),
     "fail_xformers_missing": (PermanentError, "No xformers", "sdpa"),
-    "fail_zero_byte_image": (PermanentError, "division by zero", "image"),
+    "fail_zero_byte_image": (PermanentError, "division by zero", "raise resolution"),
     "oom_cpu_aslimit": (TransientError, "can't allocate memory", "memory"),
     "quiet_bad_toml": (PermanentError, "TomlDecodeError", "TOML"),
     "resume_missing_dir": (PermanentError, "nope-state", "exit code 1"),

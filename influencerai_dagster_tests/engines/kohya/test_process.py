@@ -92,17 +92,26 @@ def test_output_of_both_streams_is_kept_in_the_log(tmp_path: Path) -> None:
     assert "\rbar 1\rbar 2" in log
 
 
-def test_the_environment_is_wide_unbuffered_and_without_our_secrets(
+def test_the_environment_is_wide_unbuffered_and_without_what_the_program_does_not_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("S3_SECRET", "secret")
+    monkeypatch.setenv("BACKUP_ENCRYPTION_KEY", "secret")
+    monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("LINES", "50")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    names = "COLUMNS PYTHONUNBUFFERED PYTHONPATH S3_SECRET LINES CUDA_VISIBLE_DEVICES"
+    names = (
+        "COLUMNS PYTHONUNBUFFERED PYTHONPATH BACKUP_ENCRYPTION_KEY LINES CUDA_VISIBLE_DEVICES "
+        "WANDB_MODE"
+    )
     code = f"import os, sys; sys.stderr.write(repr([os.environ.get(n) for n in '{names}'.split()]))"
-    finished = run_program([sys.executable, "-c", code], cwd=tmp_path, log_path=tmp_path / "log")
-    assert finished.stderr == repr(["1000", "1", str(tmp_path), None, None, "1"])
+    finished = run_program(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        log_path=tmp_path / "log",
+        extra_variables=["WANDB_*"],
+    )
+    assert finished.stderr == repr(["1000", "1", str(tmp_path), None, None, "1", "offline"])
 
 
 def test_a_signal_that_killed_the_program_is_its_exit_code(tmp_path: Path) -> None:

@@ -23,7 +23,5 @@ def simulator(simulator_url: str) -> Simulator:
 
 
 @pytest.fixture
-def client(simulator: Simulator) -> Iterator[OpenRouterClient]:
-    client = simulator.client()
-    yield client
-    client.close()
+def client(simulator: Simulator) -> OpenRouterClient:
+    return simulator.client()

@@ -1,19 +1,23 @@
 import base64
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from influencerai_dagster.domain.refused_images import RefusedImage
+from influencerai_dagster.engines.openrouter.answers import Completion
 from influencerai_dagster.engines.openrouter.captioner import (
     INSTRUCTION,
     MAX_SIDE_PX,
     OpenRouterCaptioner,
 )
-from influencerai_dagster.engines.openrouter.client import OpenRouterClient
+from influencerai_dagster.engines.openrouter.client import Message, OpenRouterClient
+from influencerai_dagster.engines.openrouter.failures import RefusedInputError
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster_tests.openrouter_server import MODEL, Simulator
 
@@ -36,9 +40,11 @@ def test_every_image_gets_one_line_about_itself(
 ) -> None:
     captions = captioner.caption(image_dir)
     assert set(captions) == {"a.png", "b.jpg", "c.webp"}
-    assert all(text.startswith("SIMULATED") and "\n" not in text for text in captions.values())
-    assert "rgb(254, 0, 0)" in captions["a.png"]
-    assert "rgb(0, 0, 254)" in captions["c.webp"]
+    assert all(
+        str(text).startswith("SIMULATED") and "\n" not in str(text) for text in captions.values()
+    )
+    assert "rgb(254, 0, 0)" in str(captions["a.png"])
+    assert "rgb(0, 0, 254)" in str(captions["c.webp"])
 
 
 def test_a_large_image_is_made_smaller_before_it_is_sent(
@@ -68,6 +74,30 @@ def test_a_refusal_ends_it(
     simulator.set_faults(status=402, count=99)
     with pytest.raises(PermanentError, match="no credits"):
         captioner.caption(image_dir)
+
+
+def test_an_image_that_is_refused_is_named_and_the_others_have_their_captions(
+    image_dir: Path,
+) -> None:
+    class Client(OpenRouterClient):
+        """Refuses what is green, which JPEG keeps green enough."""
+
+        def complete(self, messages: Sequence[Message], **_: Any) -> Completion:
+            data = messages[0]["content"][1]["image_url"]["url"].partition(",")[2]
+            image = Image.open(io.BytesIO(base64.b64decode(data)))
+            red, green, _blue = image.resize((1, 1)).tobytes()
+            if green > red + 99:
+                raise RefusedInputError("the model refused the input: content_filter")
+            return Completion("a woman", "gen-1", MODEL, "stop", 0.001, 3, 2)
+
+    Image.new("RGB", (300, 200), (0, 250, 0)).save(image_dir / "b.jpg")
+    kept = Kept()
+    client = Client(api_key="sk-test")
+    found = OpenRouterCaptioner(client, MODEL, cache=kept).caption(image_dir)
+    why = "the model refused the input: content_filter"
+    refused = RefusedImage(file_name="b.jpg", why=why)
+    assert found == {"a.png": "a woman", "b.jpg": refused, "c.webp": "a woman"}
+    assert len(kept.answers) == 2
 
 
 @dataclass
@@ -101,8 +131,8 @@ def test_what_was_answered_before_a_failure_is_not_asked_for_again(
     caplog.set_level(logging.INFO)
     captions = OpenRouterCaptioner(client, MODEL, cache=kept).caption(image_dir)
     assert len(simulator.calls()) - num_calls == 2
-    assert "2 asked for, for 0.0" in caplog.text
-    assert "1 kept from before" in caplog.text
+    assert "2 answers for 0.0" in caplog.text
+    assert "1 kept from before, 0 refused" in caplog.text
     again = OpenRouterCaptioner(client, MODEL, cache=kept).caption(image_dir)
     assert again == captions == OpenRouterCaptioner(client, MODEL).caption(image_dir)
     assert len(simulator.calls()) - num_calls == 2 + 3

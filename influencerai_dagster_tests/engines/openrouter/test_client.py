@@ -2,12 +2,15 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Literal
 
-import httpx
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from influencerai_dagster.engines.openrouter.answers import RateLimitedError, refusal
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient, text_message
+from influencerai_dagster.engines.openrouter.failures import (
+    MaybePaidError,
+    RateLimitedError,
+    refusal,
+)
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.openrouter_server import MODEL, Simulator
@@ -58,8 +61,8 @@ def test_structured_output_is_a_value(client: OpenRouterClient, simulator: Simul
     assert sent["provider"] == {"require_parameters": True}
 
 
-def test_structured_output_that_was_cut_is_a_passing_failure(client: OpenRouterClient) -> None:
-    with pytest.raises(TransientError, match=r"did not write a Plan \(cut off at 2 tokens\)"):
+def test_structured_output_that_was_cut_is_not_paid_for_again(client: OpenRouterClient) -> None:
+    with pytest.raises(PermanentError, match=r"did not write a Plan \(cut off at 2 tokens\)"):
         client.complete_as(Plan, HELLO, model=MODEL, max_tokens=2)
 
 
@@ -69,8 +72,8 @@ def test_structured_output_that_was_cut_is_a_passing_failure(client: OpenRouterC
         pytest.param(400, PermanentError, "malformed", id="bad request"),
         pytest.param(401, PermanentError, "OPENROUTER_API_KEY", id="wrong key"),
         pytest.param(402, PermanentError, "no credits", id="no credits"),
-        pytest.param(403, PermanentError, "moderation", id="moderation"),
-        pytest.param(408, TransientError, "408", id="timeout"),
+        pytest.param(403, PermanentError, "its budget is spent", id="forbidden"),
+        pytest.param(408, MaybePaidError, "408", id="timeout"),
         pytest.param(429, RateLimitedError, "429", id="rate limit"),
         pytest.param(502, TransientError, "502", id="model down"),
         pytest.param(503, TransientError, "503", id="no provider"),
@@ -145,7 +148,6 @@ def test_a_slow_answer_is_a_passing_failure(simulator: Simulator) -> None:
     client = simulator.client(timeout_seconds=0.1)
     with pytest.raises(TransientError, match="did not answer in time"):
         ask(client)
-    client.close()
 
 
 def test_a_server_that_is_away_is_a_passing_failure() -> None:
@@ -153,7 +155,6 @@ def test_a_server_that_is_away_is_a_passing_failure() -> None:
     client = OpenRouterClient(api_key="sk", base_url=url, retry_delays_seconds=())
     with pytest.raises(TransientError, match="is not reached at"):
         ask(client)
-    client.close()
 
 
 @pytest.mark.parametrize("url", ["openrouter.ai/api/v1", "ftp://openrouter.ai"])
@@ -161,7 +162,6 @@ def test_a_base_url_that_is_none_is_named(url: str) -> None:
     client = OpenRouterClient(api_key="sk", base_url=url)
     with pytest.raises(PermanentError, match="OPENROUTER_BASE_URL"):
         ask(client)
-    client.close()
 
 
 def test_an_unknown_model_is_named(client: OpenRouterClient) -> None:
@@ -187,13 +187,13 @@ def test_the_key_can_be_checked(client: OpenRouterClient, simulator: Simulator) 
     ids=["seconds", "nothing", "no date", "a date that has passed"],
 )
 def test_retry_after_is_read_in_all_its_forms(value: str, expected: float | None) -> None:
-    error = refusal(httpx.Response(429, headers={"Retry-After": value}, text="wait"), what="it")
+    error = refusal(429, {"Retry-After": value}, "wait", what="it")
     assert isinstance(error, RateLimitedError)
     assert error.retry_after_seconds == expected
 
 
 def test_retry_after_may_be_a_date() -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
-    error = refusal(httpx.Response(429, headers={"Retry-After": date}, text=""), what="it")
+    error = refusal(429, {"Retry-After": date}, "", what="it")
     assert isinstance(error, RateLimitedError)
     assert error.retry_after_seconds == pytest.approx(40, abs=5)

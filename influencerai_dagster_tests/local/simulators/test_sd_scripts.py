@@ -239,6 +239,16 @@ def test_a_spoilt_file_fails_as_recorded(
     assert finished.stderr.splitlines()[-1].startswith(said)
 
 
+def test_a_long_narrow_image_fails_at_a_small_resolution_as_with_kohya(
+    run: Run, image_dir: Path
+) -> None:
+    Image.new("RGB", (200, 5000)).save(image_dir / "img_01.jpg")
+    finished = run("--cache_latents")
+    assert finished.returncode == 1
+    assert "select_bucket" in finished.stderr
+    assert finished.stderr.splitlines()[-1] == "ZeroDivisionError: division by zero"
+
+
 def test_missing_captions_are_only_a_warning(run: Run, image_dir: Path, tmp_path: Path) -> None:
     for path in image_dir.glob("*.txt"):
         path.unlink()

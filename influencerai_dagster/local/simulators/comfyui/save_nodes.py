@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from influencerai_dagster.local.simulators.comfyui.node_values import NodeContext, NodeResult
+from influencerai_dagster.program_environment import program_environment
 
 _COMPRESS_LEVEL = 1  # ComfyUI takes 4, which costs three times the CPU for a tenth of the size
 
@@ -124,6 +125,7 @@ def _encode(video: Video, path: Path, prompt: str) -> None:
     ).split()
     subprocess.run(  # noqa: S603 - ffmpeg from its wheel, arguments made here
         [get_ffmpeg_exe(), *command, f"prompt={prompt}", str(path)],
+        env=program_environment(),
         input=b"".join(_raw(video.frames)),
         check=True,
         capture_output=True,

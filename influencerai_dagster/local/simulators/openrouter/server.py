@@ -144,7 +144,7 @@ def _completion(
     words = text.split(" ")
     is_cut = max_tokens is not None and len(words) > max_tokens
     text = " ".join(words[:max_tokens])
-    completion_tokens = min(len(words), max_tokens or len(words))
+    completion_tokens = min(len(words), max_tokens or len(words)) if text else 0
     finish_reason = "length" if is_cut else "stop"
     return {
         "id": f"gen-{uuid4().hex}",
@@ -164,7 +164,8 @@ def _completion(
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
             "total_tokens": prompt_tokens + completion_tokens,
-            "cost": (prompt_tokens + completion_tokens) * COST_PER_TOKEN_USD,
+            # Nothing is charged for an answer without tokens.
+            "cost": (prompt_tokens + completion_tokens) * COST_PER_TOKEN_USD if text else 0,
         },
     }
 

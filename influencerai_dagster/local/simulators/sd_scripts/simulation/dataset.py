@@ -11,6 +11,7 @@ from influencerai_dagster.local.simulators.sd_scripts.simulation.errors import T
 from influencerai_dagster.local.simulators.sd_scripts.simulation.schema import validate
 
 _IMAGE_EXTENSIONS = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+_BUCKET_STEP_PX = 64
 _DEFAULT_CAPTION_EXTENSION = ".caption"
 
 
@@ -56,10 +57,12 @@ def read_dataset(path: Path, console: Console, *, cache_latents: bool) -> Datase
     console.log("INFO", "prepare images.", "train_util.py:2112")
     found = [_read_subset({**settings, **one}, console) for one in dataset.get("subsets", [])]
     subsets = tuple(subset for subset in found if subset.captions)
-    for one in dataset.get("subsets", []):
-        _check_images(Path(one["image_dir"]), console, is_decoded=cache_latents)
     resolution = settings.get("resolution", 512)
     size = (resolution, resolution) if isinstance(resolution, int) else tuple(resolution)
+    for one in dataset.get("subsets", []):
+        _check_images(
+            Path(one["image_dir"]), console, max_area=size[0] * size[-1], is_decoded=cache_latents
+        )
     made = Dataset(subsets, (size[0], size[-1]), settings.get("batch_size", 1))
     console.log("INFO", f"{made.num_train_images} train images with repeats.", "train_util.py:2158")
     return made
@@ -111,7 +114,7 @@ def _images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_EXTENSIONS)
 
 
-def _check_images(folder: Path, console: Console, *, is_decoded: bool) -> None:
+def _check_images(folder: Path, console: Console, *, max_area: int, is_decoded: bool) -> None:
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - a bad option ends sooner
 
     for path in _images(folder):
@@ -124,9 +127,15 @@ def _check_images(folder: Path, console: Console, *, is_decoded: bool) -> None:
             text = f"failed to get image size: {path}, error: {error}"
             console.log("WARNING", text, "train_util.py:1489")
             size = (0, 0)
-        select_bucket(*size)
+        select_bucket(*size, max_area)
 
 
-def select_bucket(image_width: int, image_height: int) -> float:
-    """Return an image's aspect ratio; the name is in kohya's traceback of a zero-byte image."""
-    return image_width / image_height
+def select_bucket(image_width: int, image_height: int, max_area: int) -> float:
+    """Divide by zero where kohya does; the name is in its traceback.
+
+    That is for a zero-byte image, and for one whose shorter side is less than a bucket step when
+    it is scaled down to the training's area.
+    """
+    scale = min(1.0, (max_area / image_width / image_height) ** 0.5)
+    short_side = int(min(image_width, image_height) * scale + 0.5) // _BUCKET_STEP_PX
+    return image_width / short_side

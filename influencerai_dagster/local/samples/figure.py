@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from head import SKIN, SKIN_SHADE, draw_back_hair, draw_head
-from pen import Pen, Points, both_sides, points
+from influencerai_dagster.local.samples.head import SKIN, SKIN_SHADE, draw_back_hair, draw_head
+from influencerai_dagster.local.samples.pen import Pen, Points, both_sides, points
 
 NECK = 1.3j
 CHEST = 2

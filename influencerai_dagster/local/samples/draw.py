@@ -1,4 +1,4 @@
-"""Draws the sample photos of Bella anew: `python data/samples/draw.py [folder]`.
+"""Draws the sample photos of Bella: `python -m influencerai_dagster.local.samples.draw [folder]`.
 
 What each picture shows is in scenes.toml, how she is drawn in figure.py and head.py; here are the
 places and the files. All is drawn at three times the size and reduced, so that edges are smooth.
@@ -14,13 +14,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from figure import draw_bella
-from pen import Pen
 from PIL import Image, ImageChops, ImageFilter, ImageOps
+
+from influencerai_dagster.local.samples.figure import draw_bella
+from influencerai_dagster.local.samples.pen import Pen
 
 HERE = Path(__file__).parent
 WIDTH_PX, HEIGHT_PX, FINE = 640, 800, 3
-RIGHTS = {"subject": "synthetic", "evidence": "drawn by data/samples/draw.py", "licence": "CC0-1.0"}
+RIGHTS = {
+    "subject": "synthetic",
+    "evidence": "drawn by influencerai_dagster/local/samples/draw.py",
+    "licence": "CC0-1.0",
+}
 
 
 def main(folder: Path) -> None:

@@ -8,7 +8,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from pen import Pen, both_sides, points
+from influencerai_dagster.local.samples.pen import Pen, both_sides, points
 
 SKIN, SKIN_SHADE, BLUSH, LIP, LIP_DARK = "#f5c9a8", "#e2a583", "#ea7f6a50", "#cf5a55", "#8c2f35"
 HAIR, HAIR_SHADE, HAIR_SHINE = "#8f4226", "#6b2d1a", "#bd6a3f"

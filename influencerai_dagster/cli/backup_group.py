@@ -1,0 +1,11 @@
+"""`influencerai backup` with all its commands, those that restore too."""
+
+from influencerai_dagster.cli.backup import backup_app
+from influencerai_dagster.cli.object_backup import backup_objects
+from influencerai_dagster.cli.restore import drill, fetch
+
+__all__ = ["backup_app"]
+
+backup_app.command("objects")(backup_objects)
+backup_app.command("drill")(drill)
+backup_app.command("fetch")(fetch)

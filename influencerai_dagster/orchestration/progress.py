@@ -1,0 +1,26 @@
+"""What a run tells while it works: worth reading, and not worth the run.
+
+Dagster's log lines and events are rows of its database, and writing one raises while PostgreSQL is
+away. A training of hours must not end for that.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+_log = logging.getLogger(__name__)
+Arguments = ParamSpec("Arguments")
+
+
+def optional(tell: Callable[Arguments, object]) -> Callable[Arguments, None]:
+    """Return a function that calls `tell`, and goes on where that fails."""
+
+    @wraps(tell)
+    def told(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        try:
+            tell(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever Dagster's storage raises
+            _log.warning("Dagster's log misses a line: %s", error)
+
+    return told

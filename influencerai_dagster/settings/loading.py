@@ -1,0 +1,119 @@
+"""Reads the environment and `.env` into `Settings`; a bad value is an error that names it."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.settings.env_file import read_env_file
+from influencerai_dagster.settings.model import Settings
+from influencerai_dagster.settings.texts import is_secret, set_by_kubernetes
+
+ENV_FILE = Path(".env")
+_SHOWN_LENGTH = 200
+_OWN_PREFIXES = ("BACKUP_", "COMFYUI_", "KOHYA_", "OPENROUTER_", "S3_")
+_DAGSTERS_OWN = {"DAGSTER_CODE_SERVER_HOST", "DAGSTER_CODE_SERVER_PORT", "DAGSTER_HOME"}
+_CLOSE, _CLOSE_WITH_PREFIX = 0.8, 0.5  # 1 is the same name
+_logger = logging.getLogger(__name__)
+
+
+def load_settings(env_files: Sequence[Path] = (ENV_FILE,), /, **overrides: Any) -> Settings:  # noqa: ANN401 - pydantic validates them
+    """Read the environment and `.env`.
+
+    Args:
+        env_files: below the environment; the later one wins.
+        overrides: fields by name; they win over all.
+
+    Raises:
+        PermanentError: some variables have bad values; the text names each, what was found and what
+            is allowed. Or a file or a line of it cannot be read.
+    """
+    texts: dict[str, str] = {}
+    for path in env_files:
+        texts |= _known(read_env_file(path, os.environ), path)
+    texts |= _known(os.environ, None)
+    given = {name.upper(): value for name, value in overrides.items()}
+    try:
+        return Settings.model_validate({**texts, **given})
+    except ValidationError as error:
+        lines = [f"  {_shown(item)}: {item['msg']}" for item in error.errors()]
+        text = "The environment has settings that cannot be used:\n" + "\n".join(lines)
+        raise PermanentError(text) from None
+
+
+def bypass_proxies_on_loopback() -> None:
+    """Tell every HTTP library of this process that this machine's own servers need no proxy."""
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [os.environ.get(name, ""), "127.0.0.1", "localhost"]
+        os.environ[name] = ",".join(filter(None, hosts))
+
+
+def process_environment() -> dict[str, str]:
+    """Return the environment and `.env` as a child process gets them; the former wins."""
+    return read_env_file(ENV_FILE, os.environ) | os.environ
+
+
+def as_variables(settings: Settings) -> dict[str, str]:
+    """Return the settings that were made as variables, as any process reads them.
+
+    Folders are absolute, keys are without the newline that came with them.
+    """
+    values = {name: getattr(settings, name) for name in sorted(settings.model_fields_set)}
+    return {name.upper(): _as_text(value) for name, value in values.items() if value is not None}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():.0f}s"
+    return str(value)
+
+
+def _known(found: Mapping[str, str], path: Path | None) -> Iterator[tuple[str, str]]:
+    """Yield the settings among variables; say once what is left out for what reason."""
+    for name, text in found.items():
+        upper = name.upper()
+        if upper.lower() not in Settings.model_fields:
+            if path is not None and name not in _DAGSTERS_OWN:
+                _note_unknown(name, path)
+        elif set_by_kubernetes(name, text):
+            _note(
+                f"{name}={text} is not used: Kubernetes sets it for a Service of that name. "
+                "`enableServiceLinks: false` in the pod keeps such variables away"
+            )
+        elif text.strip():
+            yield upper, text
+
+
+def _note_unknown(name: str, path: Path) -> None:
+    is_like_ours = name.startswith(_OWN_PREFIXES)
+    known = [field.upper() for field in Settings.model_fields]
+    cutoff = _CLOSE_WITH_PREFIX if is_like_ours else _CLOSE
+    close = get_close_matches(name.upper(), known, n=1, cutoff=cutoff)
+    if close or is_like_ours:
+        hint = f": did you mean {close[0]}?" if close else ""
+        _note(f"{path}: {name} is not a setting and changes nothing{hint}")
+
+
+@cache
+def _note(text: str) -> None:
+    """Say it once in a process: settings are read more than once."""
+    _logger.warning(text)
+
+
+def _shown(item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    name = str(item["loc"][0]).upper() if item["loc"] else ""
+    value = str(item["input"])
+    has_secret = is_secret(name) or "DATABASE_URL" in name
+    has_secret = has_secret or ("://" in value and ("@" in value or "?" in value))
+    return f"{name}={'(hidden)' if has_secret else repr(value)[:_SHOWN_LENGTH]}"

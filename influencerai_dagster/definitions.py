@@ -104,6 +104,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             urls=",".join(settings.comfyui_url),
             lora_dir=str(settings.comfyui_lora_dir or ""),
             timeout_seconds=settings.comfyui_timeout_seconds,
+            tenant_nodes=list(settings.comfyui_tenant_nodes),
         ),
         "kohya": KohyaResource(
             sd_scripts_dir=str(settings.kohya_dir or ""),
@@ -130,6 +131,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "studio": StudioResource(
             max_upload_size_bytes=settings.max_upload_size,
             max_dataset_images=settings.max_dataset_images,
+            max_image_pixels=settings.max_image_pixels,
             min_image_side_px=settings.min_image_side_px,
             default_training_preset=settings.default_training_preset,
             generation_linger_seconds=settings.generation_linger_seconds,

@@ -24,6 +24,7 @@ from influencerai_dagster.domain.segments import MAX_SEGMENTS, frames_needed, se
 from influencerai_dagster.domain.subtitles import MAX_SRT_CHARACTERS, Cue, parse_srt
 
 MAX_ATTEMPTS = 3
+MAX_LORAS = 16
 TimeoutSeconds = Annotated[float, Field(gt=0, le=86_400)]
 FileName = Annotated[str, Field(min_length=1, max_length=255)]
 _PROMPT_ID_NAMESPACE = UUID("6f0f2e1c-8f0b-5d43-9a53-3f6a4c1a7b10")
@@ -68,7 +69,7 @@ class ImageJobPayload(Value):
     kind: Literal[JobKind.IMAGE] = JobKind.IMAGE
     prompt: Annotated[str, Field(min_length=1, max_length=8000)]
     negative_prompt: Annotated[str, Field(max_length=8000)] = ""
-    loras: tuple[LoraReference, ...] = ()
+    loras: Annotated[tuple[LoraReference, ...], Field(max_length=MAX_LORAS)] = ()
     seed: Annotated[int, Field(ge=0, le=2**64 - 1)] | None = None
     steps: Annotated[int, Field(ge=1, le=200)] | None = None
     cfg: Annotated[float, Field(ge=0, le=100)] | None = None

@@ -6,6 +6,7 @@ Uploads, which may be anything, are measured in images.py.
 import io
 
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.media.decoding import BROKEN_IMAGE
 
 
 def png_size(data: bytes) -> tuple[int, int]:
@@ -20,6 +21,6 @@ def png_size(data: bytes) -> tuple[int, int]:
         image = PngImageFile(io.BytesIO(data))
         size: tuple[int, int] = image.size
         image.verify()
-    except Exception as error:  # Pillow raises a dozen kinds on broken files
+    except BROKEN_IMAGE as error:
         raise PermanentError(f"a picture of {len(data)} bytes is no whole PNG: {error}") from error
     return size

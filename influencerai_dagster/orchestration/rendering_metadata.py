@@ -32,8 +32,9 @@ class JobFacts:
     """One job as the table has it.
 
     Attributes:
-        seconds: from the claim to the end; None while it has not ended.
-        wait_seconds: from submission to the first claim; None while it was never claimed.
+        seconds: how long a server executed it; None while it has not ended.
+        wait_seconds: from submission to the first claim, and in the server's queue where this run
+            saw that; None while it was never claimed.
         server: where it was rendered, without credentials.
     """
 
@@ -68,9 +69,6 @@ class JobFacts:
     @classmethod
     def of_row(cls, job: Job) -> "JobFacts":
         """Make it from the ledger's job, which another run may have rendered."""
-        seconds = None
-        if job.started_at is not None and job.finished_at is not None:
-            seconds = (job.finished_at - job.started_at).total_seconds()
         return cls(
             job_id=job.id,
             status=job.status,
@@ -79,7 +77,7 @@ class JobFacts:
             attempt=job.attempt,
             server=job.server or "",
             wait_seconds=job.wait_seconds,
-            seconds=seconds,
+            seconds=None if job.finished_at is None else job.gpu_seconds,
         )
 
     def row(self) -> dict[str, str | int | float]:

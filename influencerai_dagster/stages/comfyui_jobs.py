@@ -6,6 +6,7 @@ are in lora_files.py.
 
 import logging
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,11 @@ from influencerai_dagster.catalog.ledger import ClaimedJob
 from influencerai_dagster.domain.jobs import prompt_id
 from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
 from influencerai_dagster.domain.object_paths import output_key, workflow_key
+from influencerai_dagster.engines.comfyui.choices import did_you_mean
 from influencerai_dagster.engines.comfyui.runs import RenderResult
 from influencerai_dagster.engines.comfyui.server import Server
 from influencerai_dagster.engines.comfyui.templates import (
+    MAX_TEMPLATE_BYTES,
     WorkflowTemplate,
     parse_template,
     shipped_template,
@@ -73,10 +76,12 @@ def render_workflow(
         earlier = _take_earlier(farm, job, prompt_id(job.id, claim, segment), workflow)
         if earlier is not None:
             return earlier
+    farm.check_wanted(job.id)
     target = farm.fleet[server]
     target.check(workflow)
     if lora_names is not None:
-        refuse_foreign_loras(workflow, frozenset(target.client.models("loras")) - lora_names)
+        on_server = target.client.models("loras")
+        refuse_foreign_loras(workflow, on_server=on_server, own=lora_names)
     return _run(
         farm,
         target,
@@ -134,8 +139,16 @@ def filename_prefix(job: ClaimedJob, segment: int = 0) -> str:
     return f"{job.tenant}/{job.day.isoformat()}/{name}"
 
 
-def load_template(store: ObjectStore, tenant: str, name: str) -> WorkflowTemplate:
+def load_template(
+    store: ObjectStore, tenant: str, name: str, extra_nodes: Collection[str] = ()
+) -> WorkflowTemplate:
     """Return a shipped template, or the tenant's own of that name.
+
+    Args:
+        store: where tenants' own are.
+        tenant: whose.
+        name: of the template.
+        extra_nodes: COMFYUI_TENANT_NODES.
 
     Raises:
         PermanentError: there is neither, or the tenant's own cannot be used.
@@ -144,11 +157,18 @@ def load_template(store: ObjectStore, tenant: str, name: str) -> WorkflowTemplat
         return shipped_template(name)
     key = workflow_key(tenant, name)
     try:
-        return parse_template(name, store.get(key))
+        found = store.head(key)
+        if found is not None and found.size_bytes > MAX_TEMPLATE_BYTES:
+            raise PermanentError(
+                f"workflow {name!r} at {key} has {found.size_bytes} bytes; at most "
+                f"{MAX_TEMPLATE_BYTES} are read. Export it in ComfyUI's API format."
+            )
+        return parse_template(name, store.get(key), extra_nodes)
     except ObjectNotFoundError as error:
         raise PermanentError(
             f"workflow {name!r} is neither shipped ({', '.join(shipped_template_names())}) nor "
-            f"at {key}. Upload it there in ComfyUI's API format."
+            f"at {key}{did_you_mean(name, shipped_template_names())}. Upload it there in ComfyUI's "
+            "API format."
         ) from error
 
 

@@ -1,13 +1,15 @@
 """Stage `dataset`: uploads → a validated dataset. Uploads are only read, never changed or deleted.
 
-One image is in memory per worker, however many a dataset has. Rules are in domain/quality.py, the
-measuring in media/images.py.
+However many uploads a dataset has and however many datasets are scanned on one machine, the memory
+for their bytes and their pixels is limited. Rules are in domain/quality.py, the measuring in
+media/images.py.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
+from PIL import Image
 from pydantic import ValidationError
 
 from influencerai_dagster.domain.fingerprints import fingerprint, sha256_hex
@@ -27,16 +29,26 @@ from influencerai_dagster.domain.object_paths import (
 )
 from influencerai_dagster.domain.quality import DatasetRules, RejectReason
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.media.images import MeasuredImage, Reject, measure_upload, near_duplicates
+from influencerai_dagster.media.contact_sheets import thumbnail
+from influencerai_dagster.media.images import (
+    MeasuredImage,
+    Reject,
+    measure_upload,
+    near_duplicates,
+    normalised_image,
+)
+from influencerai_dagster.media.memory_budget import MemoryBudget
 from influencerai_dagster.stages.manifests import publish
 from influencerai_dagster.storage.contents import ObjectInfo
 from influencerai_dagster.storage.object_store import ObjectStore
 
+READING = MemoryBudget("reading", 512 * 1024**2)
+"""Bytes of uploads in memory; who holds some may go on to decode them, never the reverse."""
 CAPTION_SUFFIX = ".txt"
 MAX_SIDECAR_SIZE_BYTES = 64 * 1024
 MAX_RIGHTS_SIZE_BYTES = 64 * 1024
 _RIGHTS_FILE = "rights.json"
-_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
+_COPY_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".png"}
 
 
 @dataclass(frozen=True)
@@ -135,7 +147,25 @@ def copy_name(index: int, image: DatasetImage) -> str:
     Numbered, so that two uploads with one stem (a.jpg, a.png) keep a caption each, and with the
     ending of its format, which an upload need not have.
     """
-    return f"img{index:05d}{_SUFFIXES[image.format]}"
+    return f"img{index:05d}{_COPY_SUFFIXES[image.format]}"
+
+
+def write_copy(
+    store: ObjectStore, image: DatasetImage, path: Path, *, max_side_px: int | None = None
+) -> None:
+    """Write an accepted upload to a file as training receives it (`normalised_image`).
+
+    Raises:
+        PermanentError: it was replaced or removed since the scan.
+    """
+    with READING.hold(image.size_bytes):
+        path.write_bytes(normalised_image(read_image(store, image), max_side_px=max_side_px))
+
+
+def image_thumbnail(store: ObjectStore, image: DatasetImage, side_px: int) -> Image.Image:
+    """Return a small square picture of an upload, whatever it holds now."""
+    with READING.hold(image.size_bytes):
+        return thumbnail(store.get(image.object_key), side_px)
 
 
 def uploads_by_dataset(infos: Iterable[ObjectInfo]) -> dict[DatasetKey, list[ObjectInfo]]:
@@ -183,7 +213,8 @@ def _sort_out(
 
 
 def _measure(store: ObjectStore, upload: _Upload, rules: DatasetRules) -> MeasuredImage | Reject:
-    return measure_upload(store.get(upload.info), rules)
+    with READING.hold(upload.info.size_bytes):
+        return measure_upload(store.get(upload.info), rules)
 
 
 def _without_duplicates(

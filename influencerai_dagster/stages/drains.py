@@ -43,8 +43,8 @@ class FinishedJob:
     """One job that a drain brought to its end, or gave back.
 
     Attributes:
-        wait_seconds: from submission to the first claim.
-        seconds: from this claim to its end.
+        wait_seconds: from submission to the first claim, and in the queues of the servers.
+        seconds: how long a server executed its renders in this claim.
         server: where it rendered, without credentials.
     """
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from uuid import UUID
 
 from sqlalchemy import Engine
 
@@ -103,7 +104,7 @@ class ImageRenderer:
         if not isinstance(payload, ImageJobPayload):
             raise PermanentError(f"job {job.id} is a {payload.kind} job, not an image job")
         loras = self._resolve(job.tenant, payload.loras)
-        sampling, template = self._plan(job.tenant, payload, loras)
+        sampling, template = self._plan(job, payload, loras)
         workflow = fill_image_workflow(template, sampling, filename_prefix=filename_prefix(job))
         names = frozenset(lora.lora_name for lora in sampling.loras)
         rendered = render_workflow(
@@ -162,7 +163,7 @@ class ImageRenderer:
 
     def _plan(
         self,
-        tenant: str,
+        job: ClaimedJob,
         payload: ImageJobPayload,
         loras: list[tuple[LoraReference, LoraManifest]],
     ) -> tuple[ImageSampling, WorkflowTemplate]:
@@ -188,9 +189,10 @@ class ImageRenderer:
             width_px=payload.width_px or defaults.width_px,
             height_px=payload.height_px or defaults.height_px,
             base_model=payload.base_model or (config.base_model if config else defaults.base_model),
-            loras=tuple(self._use(reference, lora) for reference, lora in loras),
+            loras=tuple(self._use(job.id, reference, lora) for reference, lora in loras),
         )
-        return sampling, load_template(self.store, tenant, payload.workflow or defaults.workflow)
+        name = payload.workflow or defaults.workflow
+        return sampling, load_template(self.store, job.tenant, name, self.farm.tenant_nodes)
 
     def _family_of(self, base_model: str | None) -> BaseModelFamily | None:
         """Tell the family of a base model that a job names; None if nothing here tells it."""
@@ -203,8 +205,9 @@ class ImageRenderer:
             return base_model_family(find_base_model(self.farm.lora_dir.parent, base_model))
         return None
 
-    def _use(self, reference: LoraReference, lora: LoraManifest) -> LoraUse:
+    def _use(self, job_id: UUID, reference: LoraReference, lora: LoraManifest) -> LoraUse:
         """Place a LoRA's file once for all jobs of this drain."""
+        self.farm.check_wanted(job_id)
         with self._lock:
             if lora.lora_id not in self._placed:
                 self._placed[lora.lora_id] = place_lora(self.store, lora, self.farm.lora_dir)

@@ -67,7 +67,6 @@ class JobWorker:
 
     def work(self, job: ClaimedJob) -> FinishedJob:
         """Render one job and write its end into the ledger."""
-        started = time.monotonic()
         output: OutputManifest | None = None
         made: OutputManifest | None = None
         problem: str | None = None
@@ -88,12 +87,13 @@ class JobWorker:
         except Exception as error:  # noqa: BLE001 - one job must not end the run of all the others
             problem = f"{type(error).__name__}: {error}"
             self._fail(job, PermanentError(problem))
+        farm = self.renderer.farm
         return FinishedJob(
             job_id=job.id,
             output=output,
             error=problem,
-            wait_seconds=job.wait_seconds,
-            seconds=time.monotonic() - started,
+            wait_seconds=job.wait_seconds + farm.queued_seconds(job.id),
+            seconds=output.render_seconds if output else farm.used_seconds(job.id),
             server=output.comfyui_url if output else server,
             attempt=job.attempt,
         )

@@ -3,7 +3,10 @@
 What is rendered with them lives in stages/images.py, stages/videos.py and stages/lora_samples.py.
 """
 
-from pathlib import Path
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from influencerai_dagster.domain.manifests.loras import LoraManifest
@@ -16,6 +19,9 @@ from influencerai_dagster.media.safetensors_files import (
     read_header,
 )
 from influencerai_dagster.storage.object_store import ObjectStore
+
+_TRAINED = re.compile(r"-[0-9a-f]{12}$")
+"""How the id of a LoRA ends that was trained here (stages/loras.py)."""
 
 
 def place_lora(store: ObjectStore, lora: LoraManifest, lora_dir: Path | None) -> str:
@@ -41,19 +47,69 @@ def place_lora(store: ObjectStore, lora: LoraManifest, lora_dir: Path | None) ->
     return name
 
 
-def refuse_foreign_loras(workflow: dict[str, Any], foreign: frozenset[str]) -> None:
+def refuse_foreign_loras(
+    workflow: Mapping[str, Any], *, on_server: Iterable[str], own: Collection[str]
+) -> None:
     """Refuse a workflow that names a LoRA file of the server which is not the job's.
 
-    All tenants' LoRA files are in one folder. A tenant's own template may have nodes that nobody
-    here knows, so it is the value that is looked at and not the node.
+    All tenants' LoRA files are in one folder. The classes of nodes that a tenant may use read none
+    by name; this is for those that COMFYUI_TENANT_NODES adds. So it is the values that are looked
+    at, however deep, for anything that a node could make such a name of.
+
+    Args:
+        workflow: filled, with the job's LoRAs in it.
+        on_server: all LoRA files of the server, as loaders take them.
+        own: those of the job.
 
     Raises:
         PermanentError: names the node.
     """
-    for node_id, node in workflow.items():
-        for name, value in node.get("inputs", {}).items():
-            if isinstance(value, str) and value in foreign:
-                raise PermanentError(
-                    f"node {node_id} ({node.get('class_type')}) names a LoRA file in {name}: a "
-                    "template names none, the job's `loras` are put in where they belong"
-                )
+    needles = {needle for name in set(on_server) - set(own) for needle in _needles(name)}
+    own_names = {_normal(name) for name in own}
+    texts = {
+        node_id: [text for text in map(_normal, _strings(node)) if text not in own_names]
+        for node_id, node in workflow.items()
+    }
+    everything = "\n".join(text for found in texts.values() for text in found)
+    hits = [needle for needle in needles if needle in everything]
+    for node_id, found in texts.items():
+        if any(needle in text for needle in hits for text in found):
+            raise PermanentError(
+                f"node {node_id[:40]} ({workflow[node_id]['class_type'][:80]}) names a LoRA file "
+                "that is not the job's: a template names none, the job's `loras` are put in where "
+                "they belong"
+            )
+
+
+def _needles(name: str) -> Iterator[str]:
+    """Return what a LoRA file is known by: its path, its name, and the id of a trained one."""
+    path = PurePosixPath(_normal(name))
+    yield path.name
+    if path.parent.name:
+        yield f"{path.parent.name}/{path.stem}"
+    if _TRAINED.search(path.stem):
+        yield path.stem
+
+
+def _normal(text: str) -> str:
+    """Return a text in which each way to write a path reads alike."""
+    parts: list[str] = []
+    for part in unicodedata.normalize("NFKC", text).casefold().replace("\\", "/").split("/"):
+        if part == ".." and parts:
+            parts.pop()
+        elif part not in {"", "."}:
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _strings(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON
+    """Return every text in a value, keys too, however deep it is nested."""
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case str() as text:
+                yield text
+            case dict() as fields:
+                waiting += [*fields.keys(), *fields.values()]
+            case list() as items:
+                waiting += items

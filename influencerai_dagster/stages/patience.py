@@ -97,6 +97,10 @@ class PatientStore(ObjectStore):
         """Return an object's bytes, see ObjectStore."""
         return self._wait(lambda: self.unwrapped.get(wanted))
 
+    def head(self, key: str) -> ObjectInfo | None:
+        """Return what is known of an object, see ObjectStore."""
+        return self._wait(lambda: self.unwrapped.head(key))
+
     def read(self, stored: StoredFile) -> bytes:
         """Return the bytes that a manifest names, see ObjectStore."""
         return self._wait(lambda: self.unwrapped.read(stored))

@@ -23,6 +23,8 @@ class LiveRender:
     Attributes:
         url: the server that has it.
         spent_seconds: what earlier renders of the same claim took.
+        queued_seconds: how long they waited in the queues of their servers.
+        sent: time.monotonic() of its submission.
         started: time.monotonic() of its first progress; None while it waits there.
         ended: time.monotonic() of its end.
         progress: how much of it is done, 0 to 1; 1 only when the server is done with it.
@@ -31,6 +33,8 @@ class LiveRender:
     url: str
     prompt_id: str
     spent_seconds: float = 0.0
+    queued_seconds: float = 0.0
+    sent: float = field(default_factory=time.monotonic)
     started: float | None = None
     ended: float | None = None
     progress: float = 0.0
@@ -50,6 +54,7 @@ class RenderFarm:
     Attributes:
         lora_dir: ComfyUI's models/loras folder, shared with this process.
         timeout_seconds: how long one render may take, without the time in a server's queue.
+        tenant_nodes: COMFYUI_TENANT_NODES, classes that tenants' own workflows may use.
         stopping: set when this process should wait for nothing any more.
         renders: by job, for the one render that each has at a time.
         stopped: jobs that were interrupted and must begin no further render.
@@ -58,6 +63,7 @@ class RenderFarm:
     fleet: Fleet
     lora_dir: Path | None
     timeout_seconds: float
+    tenant_nodes: frozenset[str] = frozenset()
     stopping: threading.Event = field(default_factory=threading.Event)
     renders: dict[UUID, LiveRender] = field(default_factory=dict)
     stopped: set[UUID] = field(default_factory=set)
@@ -68,11 +74,15 @@ class RenderFarm:
         Raises:
             TransientError: the job was interrupted.
         """
-        spent = self.used_seconds(job_id)
-        render = self.renders[job_id] = LiveRender(url, prompt_id, spent)
+        spent, queued = self.used_seconds(job_id), self.queued_seconds(job_id)
+        render = self.renders[job_id] = LiveRender(url, prompt_id, spent, queued)
+        self.check_wanted(job_id)
+        return render
+
+    def check_wanted(self, job_id: UUID) -> None:
+        """Give up a job that was stopped while it was prepared; raises TransientError."""
         if job_id in self.stopped:
             raise TransientError(f"job {job_id} was stopped before its next render began")
-        return render
 
     def end(self, job_id: UUID) -> None:
         """Forget a job that this process works on no more."""
@@ -87,6 +97,14 @@ class RenderFarm:
         if render.started is None:
             return render.spent_seconds
         return render.spent_seconds + (render.ended or time.monotonic()) - render.started
+
+    def queued_seconds(self, job_id: UUID) -> float:
+        """Return how long the renders of a job's claim waited in the queues of their servers."""
+        render = self.renders.get(job_id)
+        if render is None:
+            return 0.0
+        began = render.started or render.ended or time.monotonic()
+        return render.queued_seconds + began - render.sent
 
     def interrupt(self, job_id: UUID) -> None:
         """Take a job's prompt off its server, whether it waits or runs; no other is touched."""

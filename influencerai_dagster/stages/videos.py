@@ -66,7 +66,8 @@ class VideoRenderer:
             raise PermanentError(f"job {job.id} is an {payload.kind} job, not a video job")
         source = self._source_picture(job, payload)
         sampling = _sampling(payload)
-        template = load_template(self.store, job.tenant, payload.workflow or _DEFAULT_WORKFLOW)
+        name = payload.workflow or _DEFAULT_WORKFLOW
+        template = load_template(self.store, job.tenant, name, self.farm.tenant_nodes)
         with tempfile.TemporaryDirectory(prefix="video-") as name:
             folder = Path(name)
             chain = SegmentChain(

@@ -86,6 +86,7 @@ def test_an_image_without_a_bucket_at_the_tenants_resolution_is_named(
     studio = StudioResource(
         max_upload_size_bytes=1,
         max_dataset_images=1,
+        max_image_pixels=1,
         min_image_side_px=1,
         default_training_preset="sd15-face",
         generation_linger_seconds=1,

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -12,7 +11,7 @@ from influencerai_dagster.domain.training import BaseModelFamily
 from influencerai_dagster.engines.comfyui.runs import RenderedFile, RenderResult
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
 from influencerai_dagster.stages.comfyui_jobs import filename_prefix, single_file
-from influencerai_dagster.stages.lora_files import place_lora, refuse_foreign_loras
+from influencerai_dagster.stages.lora_files import place_lora
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import lora_manifest
 from influencerai_dagster_tests.hostile_names import HOSTILE_NAMES
@@ -82,18 +81,6 @@ def test_every_claim_renders_under_a_prefix_of_its_own(engine: Engine) -> None:
     job = claimed(engine)
     prefixes = {filename_prefix(replace(job, lease_token=token)) for token in (1, 2, 3)}
     assert prefixes == {f"demo/2026-11-23/{job.id}-{token}" for token in (1, 2, 3)}
-
-
-@pytest.mark.parametrize("input_name", ["lora_name", "any_other_name"])
-def test_a_template_that_names_a_lora_file_of_the_server_is_refused(input_name: str) -> None:
-    foreign = frozenset({"victim/secret.safetensors"})
-
-    def workflow(value: str) -> dict[str, Any]:
-        return {"7": {"class_type": "CreateHookLora", "inputs": {input_name: value, "x": ["1", 0]}}}
-
-    refuse_foreign_loras(workflow("demo/mine.safetensors"), foreign)
-    with pytest.raises(PermanentError, match=f"node 7 .CreateHookLora. .*{input_name}"):
-        refuse_foreign_loras(workflow("victim/secret.safetensors"), foreign)
 
 
 @pytest.mark.parametrize(

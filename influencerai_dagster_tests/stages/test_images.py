@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from influencerai_dagster.catalog import ledger
@@ -14,7 +15,7 @@ from influencerai_dagster.domain.manifests.outputs import OutputManifest
 from influencerai_dagster.domain.sampling import ImageSampling
 from influencerai_dagster.domain.training import BaseModelFamily
 from influencerai_dagster.engines.comfyui.templates import shipped_template
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.stages.images import FAMILY_DEFAULTS, ImageRenderer
 from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -229,8 +230,33 @@ def test_a_workflow_with_a_node_that_the_server_lacks_is_refused_with_the_nodes_
     nodes = own_nodes()
     nodes["99"] = {"class_type": "TheirFancyUpscaler", "inputs": {}}
     put_workflow(renderer.store, "demo", "mine", nodes)
+    renderer.farm = replace(renderer.farm, tenant_nodes=frozenset({"TheirFancyUpscaler"}))
     text = refused(renderer, comfyui.url, claimed(engine, workflow="mine"))
     assert "node 99: the server has no node class 'TheirFancyUpscaler'" in text
+
+
+def test_a_workflow_that_is_too_large_is_not_even_read(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    renderer.store.put_latest("workflows/demo/large.json", b" " * (1024**2 + 1))
+    text = refused(renderer, comfyui.url, claimed(engine, workflow="large"))
+    assert "workflows/demo/large.json has 1048577 bytes; at most 1048576 are read" in text
+
+
+def test_a_job_that_is_cancelled_while_it_is_prepared_reaches_no_server(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    add_lora(engine, renderer.store)
+    job = claimed(engine, loras=(LoraReference(dataset="bella"),))
+    renderer.farm.interrupt(job.id)
+    with pytest.raises(TransientError, match="was stopped before its next render began"):
+        renderer.render(job, comfyui.url)
+    assert prompt_id(job.id, 1) not in comfyui.stats()["prompts"]
+
+
+def test_a_job_with_thousands_of_loras_is_refused_when_it_is_submitted(engine: Engine) -> None:
+    with pytest.raises(ValidationError, match="at most 16"):
+        submit(engine, "bella", loras=(LoraReference(dataset="bella"),) * 10_000)
 
 
 def test_a_workflow_that_loads_a_lora_of_its_own_is_refused(

@@ -351,6 +351,19 @@ def _post(comfyui: ComfyUISimulator, prompt: str) -> None:
         client.submit(workflow, prompt_id=prompt, client_id="foreign")
 
 
+def test_the_queue_of_a_server_counts_as_waiting_and_not_as_render_time(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
+) -> None:
+    comfyui.faults(seconds_per_step=0.3)
+    for number in range(6):
+        _post(comfyui, f"foreign-{number}-{uuid4()}")
+    submit(engine, "bella")
+    (job,) = drained(renderer).jobs
+    assert job.output is not None
+    assert job.seconds == job.output.render_seconds
+    assert job.wait_seconds > 0.5
+
+
 def lose_worker(engine: Engine, job: ledger.Job) -> None:
     """The worker of a job died: its lease ran out, and the backoff after that is over."""
     run_out_leases(engine, job)

@@ -93,7 +93,7 @@ def _cancel_pending(session: Session, wanted: list[ColumnElement[bool]]) -> list
     statement = (
         update(JobRow)
         .where(*wanted, JobRow.status == JobStatus.PENDING)
-        .values(status=JobStatus.CANCELLED, finished_at=func.now())
+        .values(status=JobStatus.CANCELLED, finished_at=func.now(), error=None, error_class=None)
         .returning(JobRow.id)
     )
     cancelled = list(session.scalars(statement, execution_options=_FRESH))

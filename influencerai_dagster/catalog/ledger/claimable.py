@@ -70,6 +70,8 @@ def claim_statement(*, has_tenant: bool, has_day: bool) -> Any:  # noqa: ANN401 
             lease_expires_at=func.now() + bindparam("lease", type_=Interval),
             dagster_run_id=bindparam("run_id"),
             started_at=func.coalesce(JobRow.started_at, func.now()),
+            error=None,  # that of the attempt before would be read as one of this
+            error_class=None,
         )
         .returning(JobRow)
     )

@@ -148,7 +148,7 @@ def cancel(session: Session, tenant: str, job_id: UUID) -> Job:
     """
     row = _locked(session, job_id, tenant=check_part(tenant, "tenant"))
     if row.status in _OPEN:
-        _end(row, JobStatus.CANCELLED)
+        _end(row, JobStatus.CANCELLED, error=None, error_class=None)
         notify_cancelled(session)
         session.flush()
         fail_dependents(session, [job_id])

@@ -4,7 +4,7 @@ Titles and node ids mean nothing here: a tenant's own template may number and na
 likes. How the nodes are filled lives in templates.py.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -28,6 +28,12 @@ def as_link(value: Any) -> Link | None:  # noqa: ANN401 - any input value
         case [str() as node_id, int() as slot] if not isinstance(slot, bool):
             return node_id, slot
     return None
+
+
+def links_of(inputs: Any) -> set[str]:  # noqa: ANN401 - any JSON
+    """Return the ids of the nodes that inputs are linked to; none if it is no object."""
+    values = inputs.values() if isinstance(inputs, dict) else ()
+    return {link[0] for value in values if (link := as_link(value))}
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,17 @@ class Graph:
         return VideoNodes(
             sampler, conditioning, image, self._model_loader(sampler), next(iter(guidance), None)
         )
+
+    def upstream_of(self, node_ids: Iterable[str]) -> set[str]:
+        """Return these nodes and all that they take inputs from."""
+        needed: set[str] = set()
+        waiting = list(node_ids)
+        while waiting:
+            node_id = waiting.pop()
+            if node_id in self._nodes and node_id not in needed:
+                needed.add(node_id)
+                waiting.extend(links_of(self._nodes[node_id]["inputs"]))
+        return needed
 
     @property
     def is_video(self) -> bool:

@@ -21,9 +21,8 @@ from influencerai_dagster.errors import TransientError
 _ANNOUNCEMENT = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
 _PREVIEW_WITH_METADATA = 4
 _HEADER = struct.Struct(">II")
-_MAX_MESSAGE_BYTES = 16 * 1024**2
+_MAX_MESSAGE_BYTES = 8 * 1024**2
 """A preview has some 100 kB; what is larger ends the socket, and history tells of the run."""
-_MAX_WAITING_MESSAGES = 4
 _CLOSE_SECONDS = 1.0
 # Loading a checkpoint can keep the server's event loop from answering a ping for a while.
 _PONG_SECONDS = 60.0
@@ -116,7 +115,6 @@ class ProgressSocket:
                     self._url,
                     additional_headers=headers,
                     max_size=_MAX_MESSAGE_BYTES,
-                    max_queue=_MAX_WAITING_MESSAGES,
                     close_timeout=_CLOSE_SECONDS,
                     ping_timeout=_PONG_SECONDS,
                     proxy=None,

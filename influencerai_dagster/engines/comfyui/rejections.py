@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from influencerai_dagster.engines.comfyui.choices import describe_choices
 from influencerai_dagster.engines.comfyui.values import Answer
-
-_SHOWN_CHOICES = 5
 
 
 class _Error(Answer):
@@ -43,7 +42,7 @@ class PromptAnswer(Answer):
     def describe(self) -> str:
         """Return every problem: node class, input, details, received value, a few choices."""
         problems = [
-            f"node {node_id} ({node.class_type}): {_describe(error)}"
+            f"node {node_id} ({node.class_type}): {_describe(node.class_type, error)}"
             for node_id, node in self.node_errors.items()
             for error in node.errors
         ]
@@ -54,7 +53,7 @@ class PromptAnswer(Answer):
         return "; ".join(problems)
 
 
-def _describe(error: _Error) -> str:
+def _describe(node_class: str, error: _Error) -> str:
     info = error.extra_info
     parts = [error.message]
     if info.get("input_name"):
@@ -63,10 +62,15 @@ def _describe(error: _Error) -> str:
         parts.append(f"received {str(info['received_value'])[:100]!r}")
     choices = _choices(info.get("input_config"))
     if choices:
-        parts.append(f"choices are {_shortened(choices)}")
-    elif error.details and error.details != info.get("input_name"):
+        parts.append(describe_choices(node_class, info.get("received_value", ""), choices))
+    elif error.details not in {"", info.get("input_name")} and not _is_list_of_files(error):
         parts.append(error.details[:300])
     return ", ".join(parts)
+
+
+def _is_list_of_files(error: _Error) -> bool:
+    """Tell whether the details list all choices, among them files of other tenants."""
+    return error.type == "value_not_in_list" and "list of length" not in error.details
 
 
 def _choices(config: Any) -> list[Any]:  # noqa: ANN401 - raw JSON of either schema style
@@ -77,9 +81,3 @@ def _choices(config: Any) -> list[Any]:  # noqa: ANN401 - raw JSON of either sch
             return choices
         case _:
             return []
-
-
-def _shortened(choices: list[Any]) -> str:
-    shown = ", ".join(str(choice) for choice in choices[:_SHOWN_CHOICES])
-    more = len(choices) - _SHOWN_CHOICES
-    return f"{shown} and {more} more" if more > 0 else shown

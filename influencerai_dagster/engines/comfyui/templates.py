@@ -8,13 +8,14 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, NoReturn
 
 from influencerai_dagster.domain.sampling import ImageSampling, VideoSampling
+from influencerai_dagster.engines.comfyui import template_checks
 from influencerai_dagster.engines.comfyui.graph import Graph
 from influencerai_dagster.engines.comfyui.lora_chain import insert_loras
 from influencerai_dagster.engines.comfyui.values import Workflow
@@ -22,8 +23,6 @@ from influencerai_dagster.errors import PermanentError
 
 MAX_TEMPLATE_BYTES = 1024**2
 _PREFIX_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-_FILE_READERS = ("Load", "LoraLoader")
-"""What ComfyUI's classes begin with that read a file of the server by its name."""
 
 
 @dataclass(frozen=True)
@@ -64,27 +63,28 @@ def shipped_template(name: str) -> WorkflowTemplate:
     return replace(parse_template(name, content), is_shipped=True)
 
 
-def parse_template(name: str, content: str | bytes) -> WorkflowTemplate:
+def parse_template(
+    name: str, content: str | bytes, extra_nodes: Collection[str] = ()
+) -> WorkflowTemplate:
     """Read a template that a tenant brought.
 
-    It may hold nodes of any class that the server has, but no LoRA and no picture that the job did
-    not name: on a shared server these may be another tenant's.
+    Args:
+        name: the template's, for error texts.
+        content: a workflow in ComfyUI's API format.
+        extra_nodes: node classes that it may use beside `TENANT_NODES`.
 
     Raises:
-        PermanentError: it is no workflow in API format, or a node that a parameter goes into is
-            missing; the text names the node class and the reason.
+        PermanentError: it is no workflow in API format, a node that a parameter goes into is
+            missing, it uses a class that tenants may not use, or it would not give one output; the
+            text names the node class and the reason.
     """
     nodes = _api_format(name, _load(name, content))
     graph = Graph(name, nodes)
-    allowed_images = [graph.video_nodes().image] if graph.is_video else []
     if not graph.is_video:
         graph.image_nodes()
-    for node_id, node in nodes.items():
-        if node["class_type"].startswith(_FILE_READERS) and node_id not in allowed_images:
-            what = f"{node['class_type']} {node_id}"
-            _refuse(name, f"take {what} out: LoRAs and pictures come from the job")
-    if not any("filename_prefix" in node["inputs"] for node in nodes.values()):
-        _refuse(name, "a SaveImage node is missing: without it no file comes back")
+    problem = next(template_checks.problems(nodes, graph, extra_nodes), None)
+    if problem is not None:
+        _refuse(name, problem)
     return WorkflowTemplate(name, nodes)
 
 
@@ -179,6 +179,8 @@ def _api_format(name: str, workflow: Any) -> dict[str, Any]:  # noqa: ANN401 - a
         _refuse(
             name, "it is in the format of ComfyUI's editor; export it there with 'Export (API)'"
         )
+    if len(workflow) > template_checks.MAX_NODES:
+        _refuse(name, f"it has {len(workflow)} nodes; at most {template_checks.MAX_NODES} are used")
     for node_id, node in workflow.items():
         match node:
             case {"class_type": str(), "inputs": dict()}:

@@ -5,9 +5,11 @@ while running, and values of the wrong type, which it coerces (comfyui/PROTOCOL.
 """
 
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from influencerai_dagster.engines.comfyui.graph import as_link
+from influencerai_dagster.engines.comfyui.choices import describe_choices
+from influencerai_dagster.engines.comfyui.graph import as_link, links_of
 from influencerai_dagster.engines.comfyui.object_info import (
     COMBO,
     InputSpec,
@@ -17,7 +19,6 @@ from influencerai_dagster.engines.comfyui.object_info import (
 from influencerai_dagster.engines.comfyui.values import Workflow
 from influencerai_dagster.errors import PermanentError
 
-_SHOWN_CHOICES = 5
 _SHOWN_PROBLEMS = 20
 _LITERAL_TYPES: dict[str, tuple[type, ...]] = {
     "INT": (int,),
@@ -70,9 +71,7 @@ def _problems(workflow: Workflow, object_info: ObjectInfo) -> Iterator[str]:
 def _links(workflow: Workflow, node_id: str) -> set[str]:
     """Return the nodes that a node takes inputs from."""
     node = workflow.get(node_id)
-    inputs = node.get("inputs") if isinstance(node, dict) else None
-    values = inputs.values() if isinstance(inputs, dict) else ()
-    return {link[0] for value in values if (link := as_link(value))}
+    return links_of(node.get("inputs")) if isinstance(node, dict) else set()
 
 
 def _upstream(workflow: Workflow, start: list[str]) -> set[str]:
@@ -87,12 +86,13 @@ def _upstream(workflow: Workflow, start: list[str]) -> set[str]:
 
 
 def _cycles(workflow: Workflow, needed: set[str]) -> Iterator[str]:
-    """Name the nodes that feed themselves: what is left after taking away all that can run."""
-    left = needed & workflow.keys()
-    while ready := {item for item in left if not _links(workflow, item) & left}:
-        left -= ready
-    if left:
-        yield f"nodes {', '.join(sorted(left))} wait for their own result (a cycle)"
+    """Name nodes that feed each other in a circle."""
+    nodes = needed & workflow.keys()
+    try:
+        TopologicalSorter({item: _links(workflow, item) for item in nodes}).prepare()
+    except CycleError as error:
+        cycle = sorted(set(error.args[1]))
+        yield f"nodes {', '.join(cycle)} wait for their own result (a cycle)"
 
 
 def _node_problems(
@@ -107,7 +107,7 @@ def _node_problems(
         if name in inputs:
             link = as_link(inputs[name])
             if link is None:
-                problem = _literal_problem(spec, inputs[name])
+                problem = _literal_problem(node_class.name, spec, inputs[name])
             else:
                 problem = _link_problem(spec, link, workflow, classes)
             if problem:
@@ -137,11 +137,12 @@ def _fits(given: str, wanted: str) -> bool:
     return bool(set(given.split(",")) & set(wanted.split(",")))
 
 
-def _literal_problem(spec: InputSpec, value: Any) -> str | None:  # noqa: ANN401 - any JSON
+def _literal_problem(node_class: str, spec: InputSpec, value: Any) -> str | None:  # noqa: ANN401 - any JSON
     if spec.type in _LINK_TYPES:
         return f"needs a link to a node that gives {spec.type}, not {str(value)[:80]!r}"
     if spec.choices is not None and not spec.is_upload and value not in spec.choices:
-        return f"is {str(value)[:100]!r}, but may be {_shortened(spec.choices)}"
+        choices = describe_choices(node_class, value, spec.choices)
+        return f"is {str(value)[:100]!r}, but {choices}"
     allowed = _LITERAL_TYPES.get(spec.type)
     is_wrong_bool = isinstance(value, bool) and allowed != (bool,)
     if allowed is not None and (is_wrong_bool or not isinstance(value, allowed)):
@@ -157,11 +158,3 @@ def _range_problem(spec: InputSpec, value: float) -> str | None:
     if spec.maximum is not None and value > spec.maximum:
         return f"is {value}, but at most {spec.maximum}"
     return None
-
-
-def _shortened(choices: tuple[Any, ...]) -> str:
-    if not choices:
-        return "nothing: the server has no such file"
-    shown = ", ".join(str(choice) for choice in choices[:_SHOWN_CHOICES])
-    more = len(choices) - _SHOWN_CHOICES
-    return f"one of {shown} and {more} more" if more > 0 else f"one of {shown}"

@@ -84,6 +84,7 @@ class RunWatch:
         self._is_bystander = self._is_adopted = is_bystander
         self._progress = ProgressTeller(workflow, on_progress) if on_progress else None
         self._next_check = time.monotonic() + silence_seconds
+        self._ran_at_last_look = self._was_heard = False
         self._failed_checks = 0
         self._num_prompts = 0
         self._idle_head: str | None = None
@@ -168,6 +169,7 @@ class RunWatch:
             case _ if news.prompt_id != self._prompt_id:
                 return time.monotonic() >= self._next_check
         self._note_start()
+        self._was_heard = True
         self._next_check = time.monotonic() + self._silence_seconds
         if isinstance(news, NodeProgress | PreviewImage) and self._progress is not None:
             self._progress.tell(news)
@@ -194,8 +196,11 @@ class RunWatch:
                 "Submit it again."
             )
         self._check_worker(found)
-        is_deaf = was_silent and found.is_running(self._prompt_id) and self._started is None
-        if found.is_running(self._prompt_id):
+        is_running = found.is_running(self._prompt_id)
+        # It may have begun this moment: deaf is who heard nothing for a silence while it ran.
+        is_deaf = was_silent and is_running and self._ran_at_last_look and not self._was_heard
+        self._ran_at_last_look = is_running
+        if is_running:
             self._note_start()
         if is_deaf and not self._is_bystander:
             self._reconnect()

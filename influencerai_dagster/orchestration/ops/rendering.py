@@ -173,5 +173,5 @@ def _log(context: dg.OpExecutionContext, job: FinishedJob) -> None:
     else:
         context.log.info(
             f"job {job.job_id} is {job.output.file.object_key} "
-            f"(waited {job.wait_seconds:.1f} s, took {job.seconds:.1f} s)"
+            f"(waited {job.wait_seconds:.1f} s, rendered in {job.seconds:.1f} s)"
         )

@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 from sqlalchemy import Engine
 
 from influencerai_dagster.domain.manifests.captions import CaptionSource
@@ -30,11 +31,13 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
         urls: COMFYUI_URL, with commas; by name, because it may hold passwords.
         lora_dir: COMFYUI_LORA_DIR, "" if it is not set.
         timeout_seconds: COMFYUI_TIMEOUT.
+        tenant_nodes: COMFYUI_TENANT_NODES.
     """
 
     urls: str
     lora_dir: str
     timeout_seconds: float
+    tenant_nodes: list[str] = Field(default_factory=list)
 
     @property
     def addresses(self) -> list[str]:
@@ -47,6 +50,7 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
             fleet=Fleet(self.addresses, stuck_seconds=self.timeout_seconds + _GRACE_SECONDS),
             lora_dir=Path(self.lora_dir) if self.lora_dir else None,
             timeout_seconds=self.timeout_seconds,
+            tenant_nodes=frozenset(self.tenant_nodes),
         )
 
 

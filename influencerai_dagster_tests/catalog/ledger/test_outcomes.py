@@ -225,6 +225,22 @@ def test_a_pending_job_that_is_cancelled_is_never_claimed(engine: Engine) -> Non
     assert claim_all(engine) == []
 
 
+def test_an_error_of_an_earlier_attempt_is_not_shown_while_the_job_runs_again_or_is_cancelled(
+    engine: Engine,
+) -> None:
+    submitted = submit_one(engine)
+    waiting = _fail(engine, claim_one(engine), TransientError("lost prompt"))
+    assert (waiting.error, waiting.error_class) == ("lost prompt", "TransientError")
+    end_backoff(engine)
+    again = claim_one(engine)
+    running = job_now(engine, submitted)
+    assert (running.error, running.error_class) == (None, None)
+    _fail(engine, again, TransientError("lost again"))
+    with transaction(engine) as session:
+        cancelled = ledger.cancel(session, submitted.tenant, submitted.id)
+    assert (cancelled.status, cancelled.error) == (JobStatus.CANCELLED, None)
+
+
 def test_the_worker_of_a_cancelled_job_learns_it_and_can_write_nothing(engine: Engine) -> None:
     submit_one(engine)
     job = claim_one(engine)

@@ -205,7 +205,7 @@ def test_a_run_with_more_files_than_are_fetched_fails_with_the_reason(
 
 def test_a_message_of_the_progress_socket_that_is_too_large_ends_the_socket() -> None:
     def send(connection: ServerConnection) -> None:
-        connection.send(bytes(17 * MIB))
+        connection.send(bytes(9 * MIB))
 
     with serve(send, "127.0.0.1", 0, compression=None) as websocket:
         threading.Thread(target=websocket.serve_forever, daemon=True).start()

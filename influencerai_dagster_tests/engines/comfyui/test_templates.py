@@ -277,23 +277,3 @@ def test_a_missing_node_is_named_with_the_reason(
             del own[node_id]
     with pytest.raises(PermanentError, match=problem):
         _parse(own)
-
-
-@pytest.mark.parametrize(
-    "node",
-    [
-        {"class_type": "LoadImage", "inputs": {"image": "other-tenant/x.png [output]"}},
-        {"class_type": "LoadLatent", "inputs": {"latent": "x"}},
-        {"class_type": "LoraLoader", "inputs": {"lora_name": "other-tenant/x.safetensors"}},
-        {"class_type": "LoraLoaderModelOnly", "inputs": {"lora_name": "x.safetensors"}},
-    ],
-    ids=lambda node: str(node["class_type"]),
-)
-@pytest.mark.parametrize("name", ["sd15_text_to_image", "svd_image_to_video"])
-def test_an_own_template_cannot_read_files_that_the_job_does_not_name(
-    name: str, node: dict[str, Any]
-) -> None:
-    own = _copy_of(name)
-    own["66"] = node
-    with pytest.raises(PermanentError, match=f"take {node['class_type']} 66 out"):
-        _parse(own)

@@ -1,5 +1,6 @@
 """Checking workflows before they are sent, against recorded and made-up node classes."""
 
+import time
 from typing import Any
 
 import httpx
@@ -28,6 +29,7 @@ def object_info() -> ObjectInfo:
         body |= recorded_body(name)
     body["CLIPTextEncode"] = _simple("CONDITIONING", text="STRING", clip="CLIP")
     body["EmptyLatentImage"] = _simple("LATENT", width="INT", height="INT")
+    body["CLIPSetLastLayer"] = _simple("CLIP", clip="CLIP", stop_at_clip_layer="INT")
     body["VAEDecode"] = _simple("IMAGE", samples="LATENT", vae="VAE")
     body["Any"] = _simple("*", value="*")
     body["Old"] = {"input": {"required": {"x": ["BOOLEAN"], "y": "odd"}}, "output": [["a", "b"]]}
@@ -138,8 +140,27 @@ def test_a_cycle_is_named(object_info: ObjectInfo) -> None:
         },
     }  # fmt: skip
     workflow["5"]["inputs"]["model"] = ["8", 0]
-    with pytest.raises(PermanentError, match="nodes 5, 6, 7, 8 wait for their own result"):
+    with pytest.raises(PermanentError, match="nodes 8 wait for their own result"):
         validate_workflow(workflow, object_info)
+
+
+def test_a_long_chain_is_checked_in_time_that_grows_with_its_length(
+    object_info: ObjectInfo,
+) -> None:
+    def seconds(length: int) -> float:
+        workflow, last = _workflow(), ["1", 1]
+        for number in range(length):
+            inputs = {"clip": last, "stop_at_clip_layer": -1}
+            workflow[f"c{number}"] = {"class_type": "CLIPSetLastLayer", "inputs": inputs}
+            last = [f"c{number}", 0]
+        workflow["2"]["inputs"]["clip"] = last
+        started = time.process_time()
+        validate_workflow(workflow, object_info)
+        return time.process_time() - started
+
+    seconds(10)
+    # Twenty times the nodes took four hundred times as long.
+    assert seconds(10_000) < 80 * max(seconds(500), 0.002)
 
 
 def test_wildcards_and_odd_specs_of_custom_nodes_are_left_to_the_server(

@@ -1,0 +1,89 @@
+"""When a run is deaf to its news, and when it has only just begun."""
+
+import time
+from collections.abc import Sequence
+
+import httpx
+import pytest
+
+from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.comfyui.progress import RenderProgress
+from influencerai_dagster.engines.comfyui.progress_socket import News, NodeProgress, RunEnded
+from influencerai_dagster.engines.comfyui.waiting import RunWatch
+
+PROMPT = "prompt"
+RUNNING = {"queue_running": [[0, PROMPT]], "queue_pending": []}
+PENDING = {"queue_running": [[0, "other"]], "queue_pending": [[1, PROMPT]]}
+ENDED = {
+    PROMPT: {"outputs": {}, "status": {"status_str": "success", "completed": True, "messages": []}}
+}
+PROGRESS = NodeProgress(PROMPT, "5", 1, 2)
+
+
+class ScriptedNews:
+    """A socket that tells what a script has, one entry for each time that it is asked."""
+
+    def __init__(self, script: list[News | None]) -> None:
+        self.client_id = "me"
+        self._script = script
+
+    def receive(self, timeout_seconds: float) -> News | None:
+        news = self._script.pop(0)
+        if news is None:
+            time.sleep(max(timeout_seconds, 0))
+        return news
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("news", "queues", "num_sockets"),
+    [
+        pytest.param(
+            [None, None, PROGRESS, RunEnded(PROMPT)], [PENDING, RUNNING], 1, id="it has just begun"
+        ),
+        pytest.param(
+            [PROGRESS, None, None, PROGRESS, RunEnded(PROMPT)],
+            [RUNNING, RUNNING],
+            1,
+            id="it was heard before, and loads a model",
+        ),
+        pytest.param(
+            [None, None, PROGRESS, RunEnded(PROMPT)], [RUNNING, RUNNING], 2, id="it runs unheard"
+        ),
+    ],
+)
+def test_a_socket_is_replaced_only_if_nothing_is_heard_while_the_prompt_runs(
+    news: Sequence[News | None], queues: Sequence[dict[str, object]], num_sockets: int
+) -> None:
+    left, script = list(queues), list(news)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/queue":
+            return httpx.Response(200, json=left.pop(0))
+        return httpx.Response(200, json={} if script else ENDED)
+
+    opened: list[ScriptedNews] = []
+    told: list[RenderProgress] = []
+
+    def open_news(_: bool) -> ScriptedNews:  # noqa: FBT001 - RunWatch's signature
+        opened.append(ScriptedNews(script))
+        return opened[-1]
+
+    with (
+        ComfyUIClient("http://x.test", transport=httpx.MockTransport(answer)) as client,
+        RunWatch(
+            client,
+            {"5": {"class_type": "KSampler", "inputs": {}}},
+            prompt_id=PROMPT,
+            open_news=open_news,
+            timeout_seconds=30,
+            silence_seconds=0.01,
+            is_bystander=False,
+            on_progress=told.append,
+        ) as watch,
+    ):
+        assert watch.wait().prompt_id == PROMPT
+    assert len(opened) == num_sockets
+    assert told

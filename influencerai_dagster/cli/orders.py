@@ -7,11 +7,12 @@ from typing import Any
 from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.api.wake import wake_run
 from influencerai_dagster.catalog.ledger import Job
-from influencerai_dagster.cli.common import engine, server_settings, settings
+from influencerai_dagster.cli.common import engine, server_settings, settings, store
 from influencerai_dagster.cli.output import next_step
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.errors import InfluencerAIError, TransientError
+from influencerai_dagster.stages.job_checks import JobChecks
 from influencerai_dagster.stages.submission import submit
 
 
@@ -25,13 +26,15 @@ def order(
     kind: JobKind, day: DayKey, jobs: Sequence[Mapping[str, Any]], *, key_prefix: str | None
 ) -> list[Job]:
     """Put jobs into the ledger; see stages/submission.py."""
+    config = settings()
     return submit(
         engine(),
         kind,
         day,
         jobs,
         key_prefix=key_prefix,
-        max_pending=settings().max_pending_jobs_per_tenant,
+        max_pending=config.max_pending_jobs_per_tenant,
+        checks=JobChecks(store(), config.comfyui_url, config.comfyui_tenant_nodes),
     )
 
 

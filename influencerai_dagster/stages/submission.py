@@ -23,6 +23,7 @@ from influencerai_dagster.domain.jobs import (
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.domain.names import field_problems, shown_value
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.stages.job_checks import JobChecks
 
 _PAYLOADS: dict[JobKind, type[ImageJobPayload] | type[VideoJobPayload]] = {
     JobKind.IMAGE: ImageJobPayload,
@@ -40,6 +41,7 @@ def submit(
     *,
     key_prefix: str | None,
     max_pending: int | None,
+    checks: JobChecks | None = None,
 ) -> list[Job]:
     """Put jobs of one kind into the ledger: all of them or none.
 
@@ -52,12 +54,14 @@ def submit(
         key_prefix: a job without a key gets `<key_prefix>/<place in the list>`; None leaves it
             without one, a job of its own at every call.
         max_pending: how many pending jobs the tenant may have with these; None for no limit.
+        checks: tells whether there is what the jobs ask for; None leaves that to the render.
 
     Returns:
         The job of every entry, in their order.
 
     Raises:
-        PermanentError: a field is unknown or bad, the text names job and field; or the ledger
+        PermanentError: a field is unknown or bad, or asks for a workflow, base model, sampler or
+            scheduler that is nowhere; the text names job and field; or the ledger
             refused them (see catalog/ledger/submission.py); nothing was submitted.
         TooManyPendingJobsError: the limit would be passed; nothing was submitted.
         TransientError: the catalog is away.
@@ -66,6 +70,8 @@ def submit(
         _request(kind, index, job, None if key_prefix is None else f"{key_prefix}/{index}")
         for index, job in enumerate(jobs)
     ]
+    if checks is not None:
+        checks.check(day.tenant, [request.payload for request in requests])
     with transaction(engine) as session:
         return ledger.submit(session, day.tenant, day.day, requests, max_pending=max_pending)
 

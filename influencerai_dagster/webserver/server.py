@@ -4,6 +4,7 @@ Dagster has no public way to put a middleware before its application; what is ta
 `dagster._core` here is what its own command takes.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ _POOL_RECYCLE_SECONDS = 3600
 _POOL_MAX_OVERFLOW = 20
 _LIVE_DATA_POLL_MS = 2000
 _STOP_SECONDS = 5
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _NOTEBOOKS = {"/notebook", "/dagit/notebook"}
 """Would read a file of the code server by its path and show it as a page of ours; we have none."""
 
@@ -84,6 +86,7 @@ def serve(settings: Settings, workspace: Path) -> None:
         raise PermanentError(
             f"{workspace.absolute()} is missing: name workspace.yaml by --workspace."
         )
+    logging.basicConfig(format=_LOG_FORMAT)
     replace_dead_connections()
     with dg.DagsterInstance.get() as instance:
         instance.optimize_for_webserver(

@@ -165,14 +165,22 @@ def test_the_same_content_is_not_trained_twice(trained: Studio) -> None:
 
 def test_a_failed_job_stops_neither_the_others_nor_the_run(trained: Studio) -> None:
     good = {"prompt": "bella", "loras": [{"dataset": "bella"}]}
-    bad = {**good, "workflow": "no_such_workflow"}
+    bad = {**good, "base_model": "sd_xl_base_1.0.safetensors"}
 
     assert jobs(trained, [bad, good]).success
 
     by_status = {job.status: job for job in all_jobs(trained)}
-    assert "no_such_workflow" in str(by_status[JobStatus.FAILED].error)
+    assert "fits base models of sd15" in str(by_status[JobStatus.FAILED].error)
     assert by_status[JobStatus.COMPLETED].result is not None
     assert metadata(trained, "generated_images", DAY)["failed"] == 1
+
+
+def test_a_run_that_brings_a_job_for_an_unknown_workflow_fails_at_once(studio: Studio) -> None:
+    result = jobs(studio, [{"prompt": "bella"}, {"prompt": "bella", "workflow": "no_such"}])
+
+    assert not result.success
+    assert "jobs[1] cannot be used: workflow: workflow 'no_such' is neither" in failure_text(result)
+    assert all_jobs(studio) == []
 
 
 def test_a_run_whose_jobs_are_done_already_tells_them(trained: Studio) -> None:

@@ -1,5 +1,6 @@
 """Two tenants in a catalog of their own, and one simulated ComfyUI for the folder's tests."""
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,6 +79,21 @@ def second_comfyui(comfyui_simulator: ComfyUISimulator) -> Iterator[ComfyUISimul
     yield simulator
     simulator.stop()
     (root / "models").unlink()
+
+
+@pytest.fixture
+def bare(comfyui_simulator: ComfyUISimulator) -> Iterator[ComfyUISimulator]:
+    """Another server, which shares the LoRAs of the first and has one base model alone."""
+    root = comfyui_simulator.root / "bare"
+    models = root / "models"
+    models.mkdir(parents=True)
+    (models / "loras").symlink_to(comfyui_simulator.models_dir / "loras")
+    name = "v1-5-pruned-emaonly.safetensors"
+    write_simulated_base_model(models / "checkpoints" / name, BASE_MODELS[name])
+    simulator = ComfyUISimulator(root, {"seconds_per_step": 0.001}, ())
+    yield simulator
+    simulator.stop()
+    shutil.rmtree(root)
 
 
 @pytest.fixture

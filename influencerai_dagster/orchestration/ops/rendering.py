@@ -29,6 +29,7 @@ from influencerai_dagster.orchestration.resources.studio import StudioResource
 from influencerai_dagster.orchestration.run_config import RunConfig
 from influencerai_dagster.stages.drains import DrainRules, FinishedJob
 from influencerai_dagster.stages.images import ImageRenderer
+from influencerai_dagster.stages.job_checks import JobChecks
 from influencerai_dagster.stages.job_work import Renderer
 from influencerai_dagster.stages.rendering import drain
 from influencerai_dagster.stages.submission import submit
@@ -63,7 +64,8 @@ def render_images(
 ) -> dg.Output[DayManifest]:
     """Render the pending pictures of one tenant-day through ComfyUI."""
     renderer = ImageRenderer(catalog.engine, object_store.store, comfyui.farm())
-    return _run(context, JobKind.IMAGE, renderer, object_store, catalog, studio)
+    checks = comfyui.job_checks(object_store.store)
+    return _run(context, JobKind.IMAGE, renderer, checks, catalog, studio)
 
 
 @dg.op(
@@ -81,14 +83,15 @@ def render_videos(
 ) -> dg.Output[DayManifest]:
     """Render the pending clips of one tenant-day through ComfyUI and ffmpeg."""
     renderer = VideoRenderer(catalog.engine, object_store.store, comfyui.farm())
-    return _run(context, JobKind.VIDEO, renderer, object_store, catalog, studio)
+    checks = comfyui.job_checks(object_store.store)
+    return _run(context, JobKind.VIDEO, renderer, checks, catalog, studio)
 
 
 def _run(
     context: dg.OpExecutionContext,
     kind: JobKind,
     renderer: Renderer,
-    object_store: ObjectStoreResource,
+    checks: JobChecks,
     catalog: CatalogResource,
     studio: StudioResource,
 ) -> dg.Output[DayManifest]:
@@ -102,6 +105,7 @@ def _run(
             # A retried run asks with the id of the run that it repeats: its jobs are the same jobs.
             key_prefix=context.run.root_run_id or context.run_id,
             max_pending=studio.max_pending_jobs_per_tenant,
+            checks=checks,
         )
         own_ids = {job.id for job in own_jobs}
         started = last_end = time.monotonic()
@@ -132,7 +136,7 @@ def _run(
         return dg.Output(
             manifest,
             metadata=rendering_metadata(
-                object_store.store,
+                checks.store,
                 manifest,
                 report,
                 rows,

@@ -14,9 +14,11 @@ from influencerai_dagster.engines.openrouter.captioner import OpenRouterCaptione
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.stages.captions import Captioner
+from influencerai_dagster.stages.job_checks import JobChecks
 from influencerai_dagster.stages.llm_answers import KeptAnswers
 from influencerai_dagster.stages.loras import Trainer
 from influencerai_dagster.stages.render_farm import RenderFarm
+from influencerai_dagster.storage.object_store import ObjectStore
 
 _GRACE_SECONDS = 30.0
 """A render over its time limit is interrupted, which takes up to 15 s to act."""
@@ -43,6 +45,10 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
     def addresses(self) -> list[str]:
         """The address of every server."""
         return [url.strip().rstrip("/") for url in self.urls.split(",") if url.strip()]
+
+    def job_checks(self, store: ObjectStore) -> JobChecks:
+        """Return what submitted jobs are compared with."""
+        return JobChecks(store, self.addresses, frozenset(self.tenant_nodes))
 
     def farm(self) -> RenderFarm:
         """Return the servers as the stages take them."""

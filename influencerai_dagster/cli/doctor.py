@@ -29,6 +29,8 @@ from influencerai_dagster.storage.errors import translated_errors
 
 MAX_CLOCK_SKEW_SECONDS = 60
 """S3 refuses a request that is signed 15 minutes off; a minute shows that nobody sets the clock."""
+_RUNS_MINUTES = 15
+_MANY_LOST_RUNS = 3
 _TRAINERS = ("train_network.py", "sdxl_train_network.py", "flux_train_network.py")
 
 _FIELDS = (
@@ -68,6 +70,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "backups", lambda: backups(settings)
     yield "disk", lambda: _disk(settings.training_dir)
     yield "Dagster", lambda: _dagster(settings)
+    yield "Dagster's runs", lambda: _runs(settings)
 
 
 def _server_version(url: str) -> str:
@@ -161,9 +164,27 @@ def _disk(path: Path) -> str:
 
 
 def _dagster(settings: Settings) -> str:
-    url, credentials = settings.dagster_url, settings.dagster_credentials
-    with closing(DagsterGraphQL(url, CODE_LOCATION, credentials=credentials)) as dagster:
+    with closing(_client(settings)) as dagster:
         problem = dagster.location_problem()
     if problem:
         raise PermanentError(problem)
     return f"{url} has code location {CODE_LOCATION} loaded"
+
+
+def _client(settings: Settings) -> DagsterGraphQL:
+    return DagsterGraphQL(
+        settings.dagster_url, CODE_LOCATION, credentials=settings.dagster_credentials
+    )
+
+
+def _runs(settings: Settings) -> str:
+    minutes = _RUNS_MINUTES
+    with closing(_client(settings)) as dagster:
+        lost = dagster.lost_runs(after=time.time() - 60 * minutes)
+    if len(lost) < _MANY_LOST_RUNS:
+        return f"{len(lost)} of the newest runs of {minutes} minutes failed before they began"
+    raise PermanentError(
+        f"the newest {len(lost)} runs failed before they began, the last is {lost[0]}: the code "
+        "server starts no runs. Its log (data/logs/code-server.log) says why; end its process, and "
+        "the stack starts it again"
+    )

@@ -1,4 +1,4 @@
-"""Measures a PNG that was just made, without decoding its pixels.
+"""Measures a PNG that was just made, and tells whether there is anything in it.
 
 Uploads, which may be anything, are measured in images.py.
 """
@@ -7,6 +7,9 @@ import io
 
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.decoding import BROKEN_IMAGE
+
+_MAX_PIXELS = 64_000_000
+"""An upscaled 8K image has half as many; decoded, such a one takes 200 MB."""
 
 
 def png_size(data: bytes) -> tuple[int, int]:
@@ -24,3 +27,22 @@ def png_size(data: bytes) -> tuple[int, int]:
     except BROKEN_IMAGE as error:
         raise PermanentError(f"a picture of {len(data)} bytes is no whole PNG: {error}") from error
     return size
+
+
+def is_one_colour(data: bytes) -> bool:
+    """Tell whether every pixel of a PNG is the same; it was measured by `png_size` before.
+
+    Raises:
+        PermanentError: it does not decode, or has more pixels than ComfyUI makes.
+    """
+    from PIL.PngImagePlugin import PngImageFile  # noqa: PLC0415 - as above
+
+    try:
+        image = PngImageFile(io.BytesIO(data))
+        if image.width * image.height > _MAX_PIXELS:
+            raise PermanentError(
+                f"an image of {image.width}×{image.height} px has more than {_MAX_PIXELS} pixels"
+            )
+        return image.convert("RGB").getcolors(1) is not None  # None: there are more than one
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PermanentError(f"an image of {len(data)} bytes does not decode: {error}") from error

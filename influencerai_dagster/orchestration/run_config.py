@@ -72,7 +72,8 @@ def without_run_config(resource: object) -> object:
         with own.yield_for_execution(context) as value:
             yield value
 
-    return dg.resource(config_schema={}, description=resource.__doc__)(initialize)
+    first_line = (resource.__doc__ or "").partition("\n")[0]
+    return dg.resource(config_schema={}, description=first_line)(initialize)
 
 
 # A second process per step costs seconds of CPU; one run drains many jobs instead.

@@ -27,6 +27,8 @@ _JOB_TAGS = {
 """The tags of each job's definition, as its runs have them."""
 
 
+_LAST_START = 1_000_000
+"""A run's place among the queued ones of its tenant is a small number: run_coordinator.py."""
 _FAILS_FOR_GOOD = {"dagster/max_retries": "0", "dagster/failure_reason": "UNKNOWN"}
 
 
@@ -44,6 +46,7 @@ def refusal(job_name: str, tags: Mapping[str, str], limits: TagLimits) -> str | 
         "dagster/max_runtime": limits.max_runtime_seconds,
         "dagster/max_runtime_seconds": limits.max_runtime_seconds,
         "dagster/max_retries": limits.max_retries,
+        "start_tag": _LAST_START,
     }
     for name, value in tags.items():
         if _JOB_TAGS.get(job_name, {}).get(name) == value:

@@ -113,6 +113,7 @@ class Settings(BaseModel):
     min_image_side_px: PositiveInt = 256
     dataset_settle_seconds: Annotated[int, Field(ge=0)] = 30
     dataset_rights: Literal["block", "warn"] = "warn"
+    dataset_captions: Literal["block", "warn"] = "block"
     enable_auto_captions: bool = False
     auto_captioner: Literal["blip", "wd14", "openrouter"] = "blip"
 

@@ -6,7 +6,7 @@ are in lora_files.py.
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from influencerai_dagster.errors import (
     ObjectNotFoundError,
     PermanentError,
 )
+from influencerai_dagster.media.pngs import is_one_colour
 from influencerai_dagster.stages.lora_files import refuse_foreign_loras
 from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -172,13 +173,35 @@ def load_template(
         ) from error
 
 
-def single_file(result: RenderResult, suffix: str) -> bytes:
-    """Return the one file with this suffix; PermanentError names what the render gave."""
-    files = [item for item in result.files if item.file_name.lower().endswith(suffix)]
+def single_image(result: RenderResult) -> bytes:
+    """Return the one PNG that a render gave.
+
+    Raises:
+        PermanentError: it gave none or several, the text names what it gave; or the image is of
+            one colour.
+    """
+    files = [item for item in result.files if item.file_name.lower().endswith(".png")]
     if len(files) != 1:
         found = ", ".join(item.file_name for item in result.files) or "nothing"
-        raise PermanentError(f"the workflow should give one {suffix} file, but gave {found}")
+        raise PermanentError(f"the workflow should give one .png file, but gave {found}")
+    refuse_one_colour([files[0].content])
     return files[0].content
+
+
+def refuse_one_colour(images: Sequence[bytes]) -> None:
+    """Refuse what ComfyUI makes of numbers that became NaN, and reports as a success.
+
+    Raises:
+        PermanentError: in every image all pixels are the same.
+    """
+    if images and all(is_one_colour(image) for image in images):
+        what = "the image has" if len(images) == 1 else f"all {len(images)} frames have"
+        raise PermanentError(
+            f"{what} one colour only, though ComfyUI reported success: its numbers became NaN. "
+            "Likely causes: a LoRA with NaN in it or with a strength far too high (render without "
+            "LoRAs to see); a VAE that overflows in 16 bit (start ComfyUI with --fp32-vae, or use "
+            "a VAE that was fixed for fp16); a cfg far too high."
+        )
 
 
 def store_output(store: ObjectStore, output: OutputManifest, job: ClaimedJob) -> StoredFile:

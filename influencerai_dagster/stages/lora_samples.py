@@ -16,7 +16,7 @@ from influencerai_dagster.domain.object_paths import lora_samples_key
 from influencerai_dagster.domain.sampling import ImageSampling, LoraUse
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.media.contact_sheets import grid
-from influencerai_dagster.stages.comfyui_jobs import single_file
+from influencerai_dagster.stages.comfyui_jobs import single_image
 from influencerai_dagster.stages.images import FAMILY_DEFAULTS
 from influencerai_dagster.stages.lora_files import place_lora
 from influencerai_dagster.stages.render_farm import RenderFarm
@@ -71,7 +71,7 @@ def render_samples(
                 timeout_seconds=farm.timeout_seconds,
                 is_new=True,
             )
-            pictures.append(single_file(result, ".png"))
+            pictures.append(single_image(result))
             on_progress(len(pictures), len(plan))
     samples = tuple(
         _store(store, lora, picture, spec) for picture, spec in zip(pictures, plan, strict=True)

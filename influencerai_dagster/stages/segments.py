@@ -37,7 +37,11 @@ from influencerai_dagster.media.frame_archives import (
     pixels_sha256,
     unpack_frames,
 )
-from influencerai_dagster.stages.comfyui_jobs import filename_prefix, render_workflow
+from influencerai_dagster.stages.comfyui_jobs import (
+    filename_prefix,
+    refuse_one_colour,
+    render_workflow,
+)
 from influencerai_dagster.stages.manifests import load_latest
 from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -184,6 +188,7 @@ class SegmentChain:
             return [path]
         given = [item for item in result.files if item.file_name.lower().endswith(".png")]
         self._check_frames(len(given), result)
+        refuse_one_colour([item.content for item in given])
         files = []
         for index, item in enumerate(sorted(given, key=lambda item: item.file_name)):
             files.append(self._frame_path(segment, index))

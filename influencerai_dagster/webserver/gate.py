@@ -64,7 +64,11 @@ class Gate:
             await send(message)
 
         refusal = self._refusal(HTTPConnection(scope))
-        await (refusal or self._app)(scope, receive, send_with_headers)
+        if refusal is not None and scope["type"] == "websocket":
+            # 403, whatever it is refused for: uvicorn logs any other answer as an error of ours.
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await (refusal or self._app)(scope, receive, send_with_headers)
 
     def _refusal(self, request: HTTPConnection) -> PlainTextResponse | None:
         if request.scope["path"] == HEALTH_PATH:

@@ -1,16 +1,22 @@
 """LoRA files reach ComfyUI's folder whole, once, and only below their tenant's name."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from sqlalchemy import Engine
 
 from influencerai_dagster.domain.manifests.loras import LoraManifest
 from influencerai_dagster.domain.training import BaseModelFamily
 from influencerai_dagster.engines.comfyui.runs import RenderedFile, RenderResult
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
-from influencerai_dagster.stages.comfyui_jobs import filename_prefix, single_file
+from influencerai_dagster.stages.comfyui_jobs import (
+    filename_prefix,
+    refuse_one_colour,
+    single_image,
+)
 from influencerai_dagster.stages.lora_files import place_lora
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import lora_manifest
@@ -94,4 +100,50 @@ def test_a_workflow_that_does_not_give_one_picture_is_told_what_it_gave(
     files = tuple(RenderedFile(name, b"x") for name in names)
     result = RenderResult(prompt_id="p", files=files, seconds=1, was_found=False)
     with pytest.raises(PermanentError, match=f"one .png file, but gave {found}$"):
-        single_file(result, ".png")
+        single_image(result)
+
+
+def png(*colours: tuple[int, ...], mode: str = "RGB") -> bytes:
+    """An image of some pixels."""
+    image = Image.new(mode, (len(colours), 8))
+    for x, colour in enumerate(colours):
+        image.paste(colour, (x, 0, x + 1, 8))
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+BLACK, GREY, ALMOST_BLACK = (0, 0, 0), (127, 127, 127), (0, 0, 1)
+
+
+@pytest.mark.parametrize("colour", [BLACK, GREY], ids=["black", "grey"])
+def test_an_image_of_one_colour_is_no_success_whatever_comfyui_says(
+    colour: tuple[int, ...],
+) -> None:
+    file = RenderedFile("a.png", png(colour, colour))
+    result = RenderResult(prompt_id="p", files=(file,), seconds=1, was_found=False)
+    with pytest.raises(PermanentError, match=r"one colour only.*NaN.*--fp32-vae"):
+        single_image(result)
+
+
+def test_an_image_with_one_other_pixel_is_taken() -> None:
+    file = RenderedFile("a.png", png(BLACK, ALMOST_BLACK))
+    result = RenderResult(prompt_id="p", files=(file,), seconds=1, was_found=False)
+    assert single_image(result) == file.content
+
+
+def test_transparency_does_not_make_a_black_image_a_success() -> None:
+    with pytest.raises(PermanentError, match="one colour only"):
+        refuse_one_colour([png((0, 0, 0, 255), (0, 0, 0, 0), mode="RGBA")])
+
+
+def test_a_video_may_fade_to_black_but_not_be_black() -> None:
+    refuse_one_colour([png(BLACK, GREY), png(BLACK, BLACK)])
+    with pytest.raises(PermanentError, match="all 2 frames have one colour only"):
+        refuse_one_colour([png(BLACK), png(GREY)])
+
+
+@pytest.mark.parametrize("content", [b"", b"x", png(BLACK)[:-20]], ids=["empty", "text", "cut"])
+def test_an_image_that_does_not_decode_is_a_clear_error(content: bytes) -> None:
+    with pytest.raises(PermanentError, match="does not decode"):
+        refuse_one_colour([content])

@@ -15,7 +15,7 @@ from influencerai_dagster.webserver.authorities import own_authorities
 from influencerai_dagster.webserver.gate import Gate
 
 PASSED = "passed"
-OPENED = 101
+OPENED, CLOSED = "websocket.accept", "websocket.close"
 USER, PASSWORD = "operator", "pässword: with a colon"
 BASIC = BasicAuth(USER, PASSWORD)
 FORWARD = ForwardAuth("x-forwarded-user", (ip_network("10.1.0.0/16"), ip_network("fd00::/8")))
@@ -59,8 +59,8 @@ def ask(
     return asyncio.run(answer())
 
 
-def open_socket(headers: dict[str, str], *authenticators: Authenticator) -> int:
-    """Open a WebSocket; the status of the answer."""
+def open_socket(headers: dict[str, str], *authenticators: Authenticator) -> str:
+    """Open a WebSocket; what it is answered."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -78,7 +78,7 @@ def open_socket(headers: dict[str, str], *authenticators: Authenticator) -> int:
         "extensions": {"websocket.http.response": {}},
     }
     asyncio.run(gate(*authenticators)(scope, receive, send))
-    return OPENED if sent[0]["type"] == "websocket.accept" else int(sent[0]["status"])
+    return str(sent[0]["type"])
 
 
 @pytest.mark.parametrize(
@@ -248,21 +248,21 @@ def test_a_websocket_of_our_page_or_of_a_program_opens(headers: dict[str, str]) 
 
 
 @pytest.mark.parametrize(
-    ("headers", "status"),
+    "headers",
     [
-        ({"Origin": "http://evil.example"}, 403),
-        ({"Origin": "null"}, 403),
-        ({"Sec-Fetch-Site": "same-site"}, 403),
-        (LINK, 403),
-        ({"Host": "evil.example:3000", "Origin": "http://evil.example:3000"}, 400),
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "same-site"},
+        LINK,
+        {"Host": "evil.example:3000", "Origin": "http://evil.example:3000"},
     ],
 )
-def test_a_websocket_of_another_page_does_not(headers: dict[str, str], status: int) -> None:
-    assert open_socket(headers) == status
+def test_a_websocket_of_another_page_does_not(headers: dict[str, str]) -> None:
+    assert open_socket(headers) == CLOSED
 
 
 def test_a_websocket_needs_the_password_too() -> None:
-    assert open_socket({}, BASIC) == 401
+    assert open_socket({}, BASIC) == CLOSED
 
 
 def test_user_and_password_let_in() -> None:

@@ -168,7 +168,7 @@ def _dagster(settings: Settings) -> str:
         problem = dagster.location_problem()
     if problem:
         raise PermanentError(problem)
-    return f"{url} has code location {CODE_LOCATION} loaded"
+    return f"{settings.dagster_url} has code location {CODE_LOCATION} loaded"
 
 
 def _client(settings: Settings) -> DagsterGraphQL:

@@ -78,6 +78,7 @@ from influencerai_dagster.orchestration.sensors.dataset_uploads import dataset_u
 from influencerai_dagster.orchestration.sensors.pending_jobs import pending_jobs_sensor
 from influencerai_dagster.orchestration.sensors.stale_runs import stale_runs_sensor
 from influencerai_dagster.orchestration.sensors.storage_pauses import storage_pause_sensor
+from influencerai_dagster.program_environment import ignore_postgres_variables
 from influencerai_dagster.settings import Settings, load_settings
 
 
@@ -262,4 +263,6 @@ def build_definitions(
     )
 
 
+# Otherwise libpq would look there for more than a URL says.
+ignore_postgres_variables()
 defs = build_definitions(load_settings())

@@ -25,6 +25,7 @@ from influencerai_dagster.api.dagster_queries import (
     RUNS,
 )
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.http_clients import client_options
 
 CODE_LOCATION = "influencerai"
 """The name of our code location in workspace.yaml."""
@@ -88,7 +89,7 @@ class DagsterGraphQL:
     ) -> None:
         self._url = f"{url.rstrip('/')}/graphql"
         self.repository = {"repositoryLocationName": location, "repositoryName": REPOSITORY}
-        self._http = httpx.Client(timeout=timeout_seconds, auth=credentials)
+        self._http = httpx.Client(timeout=timeout_seconds, auth=credentials, **client_options(url))
 
     def close(self) -> None:
         """Close the connections."""

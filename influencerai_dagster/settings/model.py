@@ -25,7 +25,6 @@ from influencerai_dagster.settings.fields import (
     BackupTargetText,
     BucketName,
     DagsterDatabaseUrl,
-    DagsterUrl,
     DatabaseUrl,
     Duration,
     DurationOrZero,
@@ -148,7 +147,7 @@ class Settings(BaseModel):
     retention_dry_run: bool = True
 
     # Dagster's web server
-    dagster_url: DagsterUrl = "http://127.0.0.1:3000"
+    dagster_url: HttpUrl = "http://127.0.0.1:3000"
     dagster_webserver_host: str = "127.0.0.1"
     dagster_webserver_port: Port = 3000
     dagster_webserver_allowed_hosts: HostList = ()

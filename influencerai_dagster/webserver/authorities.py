@@ -53,7 +53,7 @@ def own_authorities(settings: Settings) -> frozenset[Authority]:
     port = settings.dagster_webserver_port
     found = {
         *(Authority.parse(f"{name}:{port}") for name in _OWN_NAMES),
-        Authority.parse(urlsplit(settings.dagster_url).netloc.rpartition("@")[2]),
+        Authority.of_url(settings.dagster_url),
         *map(Authority.parse, settings.dagster_webserver_allowed_hosts),
     }
     return frozenset(item for item in found if item is not None)

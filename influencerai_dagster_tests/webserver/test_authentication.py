@@ -14,7 +14,7 @@ ANN = {"user": USER, "password": PASSWORD}
 
 def settings(**own: Any) -> Settings:
     prefixed = {f"dagster_webserver_{name}": value for name, value in own.items()}
-    return load_settings(_env_file=None, **prefixed)
+    return load_settings((), **prefixed)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])

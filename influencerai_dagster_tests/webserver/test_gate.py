@@ -34,7 +34,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 def gate(*authenticators: Authenticator) -> Gate:
     settings = load_settings(
-        _env_file=None,
+        (),
         dagster_url="https://dagster.example.com/",
         dagster_webserver_port=3000,
         dagster_webserver_allowed_hosts="gpu1.lan:8443, [fd00::1]:3000",

@@ -15,6 +15,7 @@ from influencerai_dagster.domain.jobs import prompt_id
 from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
 from influencerai_dagster.domain.object_paths import output_key, workflow_key
 from influencerai_dagster.engines.comfyui.choices import did_you_mean
+from influencerai_dagster.engines.comfyui.rejections import UnfitServerError
 from influencerai_dagster.engines.comfyui.runs import RenderResult
 from influencerai_dagster.engines.comfyui.server import Server
 from influencerai_dagster.engines.comfyui.templates import (
@@ -32,7 +33,7 @@ from influencerai_dagster.errors import (
 )
 from influencerai_dagster.media.pngs import is_one_colour
 from influencerai_dagster.stages.lora_files import refuse_foreign_loras
-from influencerai_dagster.stages.render_farm import RenderFarm
+from influencerai_dagster.stages.render_farm import OtherServerError, RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -68,8 +69,9 @@ def render_workflow(
         segment: which part of a long clip it is, 0 for the first and for every other job.
 
     Raises:
-        PermanentError: the workflow does not validate, names a LoRA file that is not the job's, or
-            a node failed for good.
+        OtherServerError: this server cannot run the workflow, but another one can, or may.
+        PermanentError: no server can run it, it names a LoRA file that is not the job's, or a node
+            failed for good.
         TransientError: the server failed in passing or the render took too long.
     """
     newest = job.lease_token - 1
@@ -79,19 +81,52 @@ def render_workflow(
             return earlier
     farm.check_wanted(job.id)
     target = farm.fleet[server]
-    target.check(workflow)
-    if lora_names is not None:
-        on_server = target.client.models("loras")
-        refuse_foreign_loras(workflow, on_server=on_server, own=lora_names)
-    return _run(
-        farm,
-        target,
-        job,
-        workflow,
-        prompt_id(job.id, job.lease_token, segment),
-        is_new=True,
-        is_front=job.is_front and segment == 0,
-    )
+    try:
+        target.check(workflow)
+        if lora_names is not None:
+            on_server = target.client.models("loras")
+            refuse_foreign_loras(workflow, on_server=on_server, own=lora_names)
+        return _run(
+            farm,
+            target,
+            job,
+            workflow,
+            prompt_id(job.id, job.lease_token, segment),
+            is_new=True,
+            is_front=job.is_front and segment == 0,
+        )
+    except UnfitServerError as error:
+        raise _elsewhere(farm, job, target, workflow, error) from error
+
+
+def _elsewhere(
+    farm: RenderFarm,
+    job: ClaimedJob,
+    target: Server,
+    workflow: dict[str, Any],
+    error: UnfitServerError,
+) -> InfluencerAIError:
+    """Return what a job gets that its server cannot run, by what the other servers can."""
+    farm.note_unfit(target.url, job.need)
+    refused = [target.url]
+    for other in farm.fleet:
+        if other is target:
+            continue
+        if job.need in farm.unfit_needs().get(other.url, ()):
+            refused.append(other.url)
+            continue
+        try:
+            other.check(workflow)
+        except UnfitServerError:
+            farm.note_unfit(other.url, job.need)
+            refused.append(other.url)
+            continue
+        except InfluencerAIError as problem:
+            return OtherServerError(f"{error} {other.url} may be able to, but: {problem}")
+        return OtherServerError(f"{error} It goes to {other.url}, which has what it needs.")
+    if len(refused) == 1:
+        return PermanentError(str(error))
+    return PermanentError(f"none of {', '.join(refused)} can render this: {error}")
 
 
 def _run(

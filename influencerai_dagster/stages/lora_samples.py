@@ -55,7 +55,7 @@ def render_samples(
     ]
     pictures: list[bytes] = []
     with farm.fleet as fleet:
-        server = fleet.least_loaded()
+        server = None
         for prompt, seed, strength in plan:
             attempt_id = str(uuid.uuid4())
             workflow = fill_image_workflow(
@@ -63,7 +63,7 @@ def render_samples(
                 _sampling(lora, lora_name, prompt, seed, strength),
                 filename_prefix=f"{lora.tenant}/samples/{lora.lora_id}-{attempt_id}",
             )
-            server.check(workflow)
+            server = server or fleet.least_loaded_for(workflow)
             result = fleet.run(
                 server.url,
                 workflow,

@@ -30,6 +30,7 @@ from influencerai_dagster.orchestration.checks.captions import (
     every_image_has_a_caption,
 )
 from influencerai_dagster.orchestration.checks.datasets import (
+    dataset_captions_check,
     dataset_has_images,
     dataset_rights_check,
     every_image_can_be_trained,
@@ -223,6 +224,7 @@ def build_definitions(
         asset_checks=[
             dataset_has_images,
             every_image_can_be_trained,
+            dataset_captions_check(is_blocking=settings.dataset_captions == "block"),
             dataset_rights_check(is_blocking=settings.dataset_rights == "block"),
             every_image_has_a_caption,
             captioner_refused_no_image,

@@ -6,12 +6,13 @@ Knows nothing of what the files hold.
 import errno
 import os
 import pwd
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-OWNER_ONLY = 0o600
+_READ = 0o044
 _REMEDIES = {
     errno.ENOSPC: "its disk is full: make space and try again",
     errno.EDQUOT: "your quota on its disk is used up: make space and try again",
@@ -79,6 +80,16 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def give_readers_of(folder: Path, *items: Path) -> None:
+    """Let everybody read these files and folders who can read a folder, whatever our umask is."""
+    readers = folder.stat().st_mode & _READ
+    for item in items:
+        with suppress(PermissionError):  # of another user, who has decided
+            mode = stat.S_IMODE(item.stat().st_mode)
+            enter = readers >> 2 if item.is_dir() else 0  # r becomes x
+            item.chmod(mode | readers | enter)
 
 
 def explained(error: OSError) -> str:

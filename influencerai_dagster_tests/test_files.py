@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from influencerai_dagster.files import explained, write_new, write_whole
+from influencerai_dagster.files import explained, give_readers_of, write_new, write_whole
 
 
 def write_with_a_limit(path: Path, num_bytes: int, limit: int) -> str:
@@ -52,6 +52,21 @@ def test_of_two_who_write_a_new_file_the_second_changes_nothing(tmp_path: Path) 
     assert write_new(tmp_path / "secrets", b"first")
     assert not write_new(tmp_path / "secrets", b"second")
     assert [item.read_bytes() for item in tmp_path.iterdir()] == [b"first"]
+
+
+@pytest.mark.parametrize(
+    ("folder_mode", "file_mode", "inner_mode"),
+    [(0o755, 0o644, 0o755), (0o750, 0o640, 0o750), (0o700, 0o600, 0o700)],
+)
+def test_a_file_has_the_readers_of_its_folder_whatever_the_umask_is(
+    tmp_path: Path, folder_mode: int, file_mode: int, inner_mode: int
+) -> None:
+    tmp_path.chmod(folder_mode)
+    (tmp_path / "demo").mkdir(mode=0o700)
+    write_whole(tmp_path / "demo" / "lora", b"weights")
+    give_readers_of(tmp_path, tmp_path / "demo", tmp_path / "demo" / "lora")
+    assert stat.S_IMODE((tmp_path / "demo").stat().st_mode) == inner_mode
+    assert stat.S_IMODE((tmp_path / "demo" / "lora").stat().st_mode) == file_mode
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ version in the lock file.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
 
@@ -13,14 +14,17 @@ import httpx
 
 from influencerai_dagster.api.dagster_queries import (
     ADD_PARTITION,
+    ENDED_RUNS,
     EVENTS,
     LAUNCH,
     LOCATIONS,
+    LOG_LINES,
     MATERIALIZATION,
     RUN,
     RUNS,
 )
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.http_clients import client_options
 
 CODE_LOCATION = "influencerai"
 """The name of our code location in workspace.yaml."""
@@ -28,6 +32,7 @@ REPOSITORY = "__repository__"
 ALIVE = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 """Statuses of a run that has not ended."""
 EVENTS_PER_PAGE = 1000
+_LOOKED_AT = 100
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class DagsterGraphQL:
     def __init__(self, url: str, location: str, *, timeout_seconds: float = 30.0) -> None:
         self._url = f"{url.rstrip('/')}/graphql"
         self.repository = {"repositoryLocationName": location, "repositoryName": REPOSITORY}
-        self._http = httpx.Client(timeout=timeout_seconds)
+        self._http = httpx.Client(timeout=timeout_seconds, **client_options(url))
 
     def close(self) -> None:
         """Close the connections."""
@@ -169,6 +174,24 @@ class DagsterGraphQL:
         found = self.ask(RUNS, variables)["runsOrError"].get("results", [])
         return [self.run(item["runId"]) for item in found]
 
+    def lost_runs(self, *, after: float) -> list[str]:
+        """Return the ids of the newest runs in a row that failed before they began.
+
+        Args:
+            after: only runs that changed since then, in seconds since 1970.
+        """
+        filters = {"statuses": ["SUCCESS", "FAILURE", "CANCELED"], "updatedAfter": after}
+        answer = self.ask(ENDED_RUNS, {"filter": filters, "limit": _LOOKED_AT})["runsOrError"]
+        if "results" not in answer:
+            raise PermanentError(f"Dagster does not tell its runs: {_reason(answer)}")
+        ended = sorted(answer["results"], key=lambda run: run["endTime"] or 0.0, reverse=True)
+        # The API gives a run that never began the time of its end as that of its start.
+        lost = takewhile(
+            lambda run: run["status"] == "FAILURE" and run["startTime"] in {None, run["endTime"]},
+            ended,
+        )
+        return [str(run["runId"]) for run in lost]
+
     def live_run(self, job_name: str, partition_key: str) -> str | None:
         """Return the id of a run of the job and partition that has not ended, or None.
 
@@ -181,16 +204,28 @@ class DagsterGraphQL:
             raise PermanentError(f"Dagster does not tell its runs: {_reason(answer)}")
         return next((str(item["runId"]) for item in answer["results"]), None)
 
+    def log_lines(self, run_id: str, cursor: str | None = None) -> tuple[list[str], str | None]:
+        """Return what a run's code has logged since a cursor, and the cursor of its end."""
+        events, end = self._events(LOG_LINES, run_id, cursor)
+        return [event["message"] for event in events], end
+
     def _failures(self, run_id: str) -> list[str]:
         """Read a failed run's events to their end: what failed is told last."""
+        return _reasons(self._events(EVENTS, run_id)[0])
+
+    def _events(
+        self, query: str, run_id: str, cursor: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
         events: list[dict[str, Any]] = []
-        variables: dict[str, Any] = {"runId": run_id, "cursor": None, "limit": EVENTS_PER_PAGE}
+        variables: dict[str, Any] = {"runId": run_id, "cursor": cursor, "limit": EVENTS_PER_PAGE}
         while True:
-            page = self.ask(EVENTS, variables)["runOrError"]["eventConnection"]
+            page = self.ask(query, variables)["runOrError"].get("eventConnection")
+            if page is None:  # the run is gone
+                return events, variables["cursor"]
             events += [event for event in page["events"] if event]
-            if not page["hasMore"]:
-                return _reasons(events)
             variables["cursor"] = page["cursor"]
+            if not page["hasMore"]:
+                return events, variables["cursor"]
 
     def ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         """Return the data that answers a query of dagster_queries.py.

@@ -12,6 +12,14 @@ mutation Launch($params: ExecutionParams!) {
     ... on PythonError { message }
   }
 }"""
+ENDED_RUNS = """
+query EndedRuns($filter: RunsFilter!, $limit: Int!) {
+  runsOrError(filter: $filter, limit: $limit) {
+    __typename
+    ... on Runs { results { runId status startTime endTime } }
+    ... on PythonError { message }
+  }
+}"""
 ADD_PARTITION = """
 mutation AddPartition($repository: RepositorySelector!, $set: String!, $key: String!) {
   addDynamicPartition(
@@ -46,6 +54,16 @@ query Events($runId: ID!, $cursor: String, $limit: Int!) {
           failureMetadata { description }
         }
       }
+    }
+  } }
+}"""
+LOG_LINES = """
+query LogLines($runId: ID!, $cursor: String, $limit: Int!) {
+  runOrError(runId: $runId) { ... on Run {
+    eventConnection(afterCursor: $cursor, limit: $limit) {
+      cursor
+      hasMore
+      events { ... on LogMessageEvent { message } }
     }
   } }
 }"""

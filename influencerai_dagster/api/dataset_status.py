@@ -100,9 +100,12 @@ class _DatasetStages:
         if not files:
             advice = f"`influencerai dataset upload FOLDER --tenant {self._key.tenant}`"
             return Stage("uploads", StageState.WAITING, f"no file is uploaded: {advice}")
-        newest = max(item.last_modified for item in files)
+        now = datetime.now(UTC)
+        # A time in the future is that of a camera or of a server's clock: it says nothing.
+        past = [item.last_modified for item in files if item.last_modified <= now]
+        newest = max(past, default=datetime.min.replace(tzinfo=UTC))
         size = sum(item.size_bytes for item in files) / _MIB
-        quiet = (datetime.now(UTC) - newest).total_seconds()
+        quiet = (now - newest).total_seconds()
         text = f"{len(files)} files, {size:,.1f} MiB"
         if quiet < self._settle_seconds:
             text += f"; quiet for {max(0, quiet):.0f} of {self._settle_seconds:g} s"

@@ -30,9 +30,10 @@ from influencerai_dagster.domain.manifests.dataset import DatasetManifest
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.stages.dataset_names import dataset_keys, require_dataset
 from influencerai_dagster.stages.manifests import load_latest
-from influencerai_dagster.stages.uploads import files_to_upload, upload_folder
+from influencerai_dagster.stages.uploads import files_to_upload, unpaired_captions, upload_folder
 
 dataset_app = typer.Typer(help="Photos of an influencer.", no_args_is_help=True)
+_MAX_NAMED = 20
 _FIELDS = (
     Field("dataset"),
     Field("is_validated", "validated"),
@@ -55,17 +56,25 @@ def upload_dataset(
     folder: Path,
     tenant: TenantName,
     dataset: Annotated[str, typer.Option(help="The dataset; the folder's name by default.")] = "",
+    skip_unpaired: Annotated[  # noqa: FBT002 - typer's flag
+        bool, typer.Option("--skip-unpaired", help="Leave out caption files of no image.")
+    ] = False,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Upload the photos and captions of a folder; run it again to go on where it stopped."""
     key = DatasetKey(tenant, dataset or folder.resolve().name)
     with transaction(engine()) as session:
         tenants.require_tenant(session, tenant)
-    total = len(files_to_upload(folder))
+    unpaired = unpaired_captions(store(), key, folder)
+    if unpaired and not skip_unpaired:
+        raise PermanentError(_unpaired_text(folder, unpaired))
+    total = len(files_to_upload(folder)) - len(unpaired)
     columns = (TextColumn("upload"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=notes) as progress:
         bar = progress.add_task("upload", total=total)
-        sent = upload_folder(store(), key, folder, lambda _path, _sent: progress.advance(bar))
+        sent = upload_folder(
+            store(), key, folder, lambda _path, _sent: progress.advance(bar), skip=unpaired
+        )
     print_result(
         {"dataset": str(key), "files_sent": sent, "files_there_already": total - sent},
         f"{sent} files sent to dataset {key}, {total - sent} were there already",
@@ -141,3 +150,17 @@ def _document(key: DatasetKey, record: Dataset | None, lora: Lora | None) -> Doc
         "updated_at": record and record.updated_at,
         "lora_id": lora and lora.lora_id,
     }
+
+
+def _unpaired_text(folder: Path, unpaired: dict[str, str]) -> str:
+    named = [f"  {name}: {why}" for name, why in list(unpaired.items())[:_MAX_NAMED]]
+    if len(unpaired) > _MAX_NAMED:
+        named.append(f"  and {len(unpaired) - _MAX_NAMED} more")
+    return "\n".join(
+        [
+            f"{len(unpaired)} caption files of {folder} belong to no image; nothing was sent:",
+            *named,
+            "Give each the name of its image (img001.txt for img001.jpg). Or upload without them, "
+            "with --skip-unpaired: those images then get captions as if nobody had written one.",
+        ]
+    )

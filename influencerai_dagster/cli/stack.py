@@ -1,11 +1,13 @@
 """`influencerai up | demo | doctor | migrate`: the stack on this machine, and how it is."""
 
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
-from rich.table import Column, Table
+from rich.table import Table
 
 from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.catalog.migrate import upgrade
@@ -19,14 +21,17 @@ from influencerai_dagster.settings import Settings, load_settings
 
 _DEMO_PATIENCE = {"dataset_settle_seconds": "2", "generation_linger_seconds": "2"}
 """The samples and the jobs come in one go: nothing comes after a quiet moment."""
-_KIB = 1024
 
 
 def up() -> None:
     """Start the stack on this machine and keep it running."""
     stack = _stack(load_settings())
-    console.print("starting PostgreSQL, S3, the engines and Dagster …")
-    run_stack(stack, lambda: _greet(stack), announce=console.print)
+
+    def tell() -> None:
+        _greet(stack)
+        console.print("Ctrl-C stops it")
+
+    run_stack(stack, tell, announce=_announce, show_start=_show_start)
 
 
 def demo(
@@ -39,7 +44,6 @@ def demo(
     for name, seconds in _DEMO_PATIENCE.items():
         if name not in stack.settings.model_fields_set:
             stack.environment[name.upper()] = seconds
-    console.print("starting PostgreSQL, S3, the engines and Dagster …")
 
     def run() -> None:
         _greet(stack)
@@ -56,7 +60,7 @@ def demo(
         if not exit_:
             console.print("Everything keeps running; Ctrl-C stops it.")
 
-    run_stack(stack, run, announce=console.print, stays_up=not exit_)
+    run_stack(stack, run, announce=_announce, show_start=_show_start, stays_up=not exit_)
 
 
 def doctor(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
@@ -69,6 +73,23 @@ def migrate() -> None:
     """Bring the catalog's tables to this version."""
     upgrade(server_settings().database_url)
     console.print("the catalog is at the newest migration")
+
+
+def _announce(line: str) -> None:
+    console.print(line, markup=False, highlight=False)
+
+
+@contextmanager
+def _show_start() -> Iterator[Callable[[str], None]]:
+    """Show a line that changes with the services that start, then how long that took."""
+    began = time.monotonic()
+    with console.status("starting") as status:
+        yield lambda text: status.update(f"starting the stack: {text}, {_since(began)}")
+    console.print(f"[green]✓[/] PostgreSQL, S3, the engines and Dagster run ({_since(began)})")
+
+
+def _since(began: float) -> str:
+    return f"{time.monotonic() - began:.0f} s"
 
 
 def _stack(own: Settings) -> Stack:
@@ -104,16 +125,21 @@ def _greet(stack: Stack) -> None:
 
 
 def _show(results: list[StageResult], stack: Stack) -> None:
-    table = Table("asset", Column("object key", overflow="fold"), "size", "seconds")
+    table = Table("stage", "made", "seconds")
     for result in results:
         seconds = "kept" if result.seconds is None else f"{result.seconds:.1f}"
-        size = f"{result.size_bytes / _KIB:,.0f} KiB"
-        table.add_row(result.asset, result.object_key, size, seconds)
+        table.add_row(result.asset, result.made, seconds)
     console.print(table)
     total = sum(result.seconds or 0 for result in results)
-    console.print(f"pipeline     {total:.1f} s")
-    console.print(f"lineage      {stack.dagster_url}/asset-groups")
+    console.print(f"pipeline     {total:.1f} s", highlight=False)
+    console.print(f"lineage      {stack.dagster_url}/asset-groups", highlight=False)
     for result in results:
         partition = quote(result.partition_key, safe="")
         link = f"{stack.dagster_url}/assets/{result.asset}?view=partitions&partition={partition}"
-        console.print(f"  {result.asset:17}{link}", soft_wrap=True)
+        console.print(f"  {result.asset:17}{link}", soft_wrap=True, highlight=False)
+    console.print("Look at what was made:")
+    bucket = stack.settings.data_dir / "assets"
+    for output in (output for result in results for output in result.outputs):
+        path = bucket / output.object_key
+        console.print(f"  {output.prompt}", markup=False, highlight=False)
+        console.print(f"    {path}", style=f"link {path.resolve().as_uri()}", soft_wrap=True)

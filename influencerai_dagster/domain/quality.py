@@ -26,6 +26,8 @@ class RejectReason(StrEnum):
     TOO_MANY_IMAGES = "beyond the limit of images"
     EXACT_DUPLICATE = "exact duplicate"
     NEAR_DUPLICATE = "near duplicate"
+    CAPTION_UNPAIRED = "caption of no image"
+    CAPTION_NOT_USED = "caption of a rejected upload"
     RIGHTS_INVALID = "rights.json not understood"
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from rich.markup import escape
 from sqlalchemy import Engine
 
 from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
 from influencerai_dagster.catalog import ledger, tenants
 from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.domain.jobs import JobKind, JobStatus
+from influencerai_dagster.domain.jobs import ImageJobPayload, JobKind, JobStatus
 from influencerai_dagster.domain.keys import DatasetKey, DayKey, today
 from influencerai_dagster.domain.object_paths import uploads_prefix
 from influencerai_dagster.errors import PermanentError, TransientError
@@ -37,12 +38,21 @@ _POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
+class Output:
+    """An image or a video that a person wants to open."""
+
+    prompt: str
+    object_key: str
+
+
+@dataclass(frozen=True)
 class StageResult:
     """What the demo saw of one asset.
 
     Attributes:
         partition_key: of the asset.
         seconds: since the stage before was done; None if an earlier demo made it.
+        outputs: the images or videos; empty for other assets.
     """
 
     asset: str
@@ -51,6 +61,7 @@ class StageResult:
     object_key: str
     size_bytes: int
     seconds: float | None
+    outputs: tuple[Output, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class Demo:
     Attributes:
         samples: the folder of photos to upload.
         announce: prints a line.
-        show: shows what is waited for, until the next call.
+        show: shows which stage is being made and how far it is, until the next call.
         time_limit_seconds: give up after so long.
     """
 
@@ -85,25 +96,32 @@ class Demo:
         # Unchanged photos are the same content: what was made of them stays, whenever it was made.
         not_before = started if num_sent else 0.0
         dataset_key = str(DatasetKey(TENANT, INFLUENCER))
-        watched: list[tuple[str, str, Callable[[], _Seen | None]]] = [
-            (asset, dataset_key, partial(self._seen_asset, asset, not_before))
+        told = partial(self._newest_log_line, _LogEnd(), dataset_key, started)
+        stages = [
+            _Stage(asset, dataset_key, partial(self._seen_asset, asset, not_before), told)
             for asset in ("dataset", "captions", "lora_weights", "lora_samples")
         ]
-        watched.append(("generated_images", str(day), partial(self._seen_jobs, jobs[:-1])))
-        watched.append(("generated_videos", str(day), partial(self._seen_jobs, jobs[-1:])))
+        for asset, ordered in (("generated_images", jobs[:-1]), ("generated_videos", jobs[-1:])):
+            look, progress = partial(self._seen_jobs, ordered), partial(self._progress, ordered)
+            stages.append(_Stage(asset, str(day), look, progress))
         results: list[StageResult] = []
         previous = started
-        for asset, partition_key, look in watched:
-            seen = self._wait(asset, look, day, started)
+        for number, stage in enumerate(stages, start=1):
+            seen = self._wait(stage, f"{number} of {len(stages)}", day, started)
             seconds = max(0.0, seen.at - previous) if seen.at > started else None
-            results.append(
-                StageResult(
-                    asset, partition_key, seen.made, seen.object_key, seen.size_bytes, seconds
-                )
+            result = StageResult(
+                asset=stage.asset,
+                partition_key=stage.partition_key,
+                made=seen.made,
+                object_key=seen.object_key,
+                size_bytes=seen.size_bytes,
+                seconds=seconds,
+                outputs=seen.outputs,
             )
+            results.append(result)
             previous = max(previous, seen.at)
             took = "from an earlier run" if seconds is None else f"{seconds:.1f} s"
-            self.announce(f"[green]✓[/] {asset}: {seen.made} ({took})")
+            self.announce(f"[green]✓[/] {stage.asset}: {seen.made} ({took})")
         self._wait_for_runs(day, started)
         return results
 
@@ -130,7 +148,7 @@ class Demo:
         pictures = self._submit(JobKind.IMAGE, day, orders, f"{prefix}/pictures")
         clip = {"source_job_id": pictures[0].id}
         clips = self._submit(JobKind.VIDEO, day, [clip], f"{prefix}/clips")
-        self.announce(f"{len(pictures)} pictures and {len(clips)} clip ordered for {day}")
+        self.announce(f"{len(pictures)} images and {len(clips)} video submitted for {day}")
         return num_sent, pictures + clips
 
     def _submit(
@@ -148,18 +166,18 @@ class Demo:
             ]
             if not alive:
                 return
-            self.show(f"{alive[0].job_name} lingers for more jobs")
+            self.show(f"{alive[0].job_name} waits for more jobs before it ends")
             time.sleep(_POLL_SECONDS)
 
-    def _wait(
-        self, asset: str, look: Callable[[], "_Seen | None"], day: DayKey, started: float
-    ) -> "_Seen":
+    def _wait(self, stage: "_Stage", number: str, day: DayKey, started: float) -> "_Seen":
         """Look until the stage is there, a run failed, or the time is over."""
+        began = time.time()
         while time.time() - started < self.time_limit_seconds:
-            seen = look()
+            seen = stage.look()
             if seen is not None:
                 return seen
-            self.show(f"{asset} … {time.time() - started:.0f} s")
+            line = f"stage {number}: {stage.asset}, {time.time() - began:.0f} s"
+            self.show(f"{line}  [dim]{escape(stage.progress())}[/]")
             for key in (str(DatasetKey(TENANT, INFLUENCER)), str(day)):
                 for run in self.dagster.runs(key, created_after=started):
                     if run.status == "FAILURE":
@@ -167,9 +185,29 @@ class Demo:
                         raise PermanentError(f"{run.job_name} run {run.run_id} failed:\n{reasons}")
             time.sleep(_POLL_SECONDS)
         raise TransientError(
-            f"{asset} was not made within {self.time_limit_seconds:.0f} s: look at the runs and "
-            "the sensors' ticks in the Dagster UI"
+            f"{stage.asset} was not made within {self.time_limit_seconds:.0f} s: look at the runs "
+            "and the sensors' ticks in the Dagster UI"
         )
+
+    def _newest_log_line(self, end: "_LogEnd", partition_key: str, started: float) -> str:
+        """Return what the newest run of a partition logged last: a training tells its steps."""
+        runs = self.dagster.runs(partition_key, created_after=started)
+        if not runs:
+            return "waits until the uploads have been quiet for a moment"
+        if end.run_id != runs[0].run_id:
+            end.run_id, end.cursor, end.line = runs[0].run_id, None, "its run starts"
+        lines, end.cursor = self.dagster.log_lines(end.run_id, end.cursor)
+        end.line = lines[-1] if lines else end.line
+        return end.line
+
+    def _progress(self, jobs: list[ledger.Job]) -> str:
+        """Return how far the jobs are, by ComfyUI's own progress."""
+        with transaction(self.engine) as session:
+            current = [ledger.get_job(session, TENANT, job.id) for job in jobs]
+        num_done = sum(job.status is JobStatus.COMPLETED for job in current)
+        running = [job.progress or 0.0 for job in current if job.status is JobStatus.RUNNING]
+        share = f", {100 * max(running):.0f} % of the next" if running else ""
+        return f"{num_done} of {len(jobs)} done{share}"
 
     def _seen_asset(self, asset: str, not_before: float) -> "_Seen | None":
         found = self.dagster.materialization(asset, str(DatasetKey(TENANT, INFLUENCER)))
@@ -198,6 +236,9 @@ class Demo:
             made=f"{len(done)} {first['width_px']}×{first['height_px']}",
             object_key=str(first["object_key"]),
             size_bytes=int(first["size_bytes"]),
+            outputs=tuple(
+                Output(_prompt(job), str((job.result or {})["object_key"])) for job in done
+            ),
         )
 
 
@@ -209,6 +250,30 @@ class _Seen:
     made: str
     object_key: str
     size_bytes: int
+    outputs: tuple[Output, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """An asset that is waited for: how to see it, and how to tell its progress."""
+
+    asset: str
+    partition_key: str
+    look: Callable[[], _Seen | None]
+    progress: Callable[[], str]
+
+
+@dataclass
+class _LogEnd:
+    """How far the log of the newest run was read."""
+
+    run_id: str = ""
+    cursor: str | None = None
+    line: str = ""
+
+
+def _prompt(job: ledger.Job) -> str:
+    return job.payload.prompt if isinstance(job.payload, ImageJobPayload) else "the first, moving"
 
 
 def _describe(asset: str, facts: Mapping[str, str | int]) -> str:

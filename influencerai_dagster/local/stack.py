@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.environment import remove_stack_env, write_stack_env
@@ -25,6 +25,7 @@ def run_stack(
     on_ready: Callable[[], None],
     *,
     announce: Callable[[str], None],
+    show_start: Callable[[], AbstractContextManager[Callable[[str], None]]] | None = None,
     stays_up: bool = True,
 ) -> None:
     """Run the stack until Ctrl-C, SIGTERM or SIGHUP, then stop all of it.
@@ -35,7 +36,8 @@ def run_stack(
         stack: what to run.
         on_ready: called once when everything is ready, while crashed processes are started again;
             its error stops the stack and is raised, Ctrl-C stops it too.
-        announce: gets a line about each crash.
+        announce: gets a line about each crash, and about the stop.
+        show_start: surrounds the start; the block's function gets which services are starting.
         stays_up: False stops the stack when on_ready returns.
 
     Raises:
@@ -48,7 +50,8 @@ def run_stack(
     watcher = threading.Thread(target=supervisor.watch, name="supervisor")
     with _signals_as_interrupt(), _private_files(), suppress(KeyboardInterrupt):
         try:
-            _start(stack, supervisor)
+            with show_start() if show_start else nullcontext(_show_nothing) as show:
+                _start(stack, supervisor, show)
             watcher.start()
             on_ready()
             if stays_up:
@@ -56,16 +59,23 @@ def run_stack(
         finally:
             _ignore_signals()  # a second Ctrl-C must not leave half of it running
             supervisor.stopping.set()
+            if supervisor.has_started:
+                announce("stopping everything: jobs that are not done go on with the next start")
             if watcher.ident is not None:
                 watcher.join()
             if supervisor.has_started:  # else it may be that of the stack that runs here
                 remove_stack_env(stack.settings)
             supervisor.stop()
+            if supervisor.has_started:
+                announce("stopped")
 
 
-def _start(stack: Stack, supervisor: Supervisor) -> None:
+def _show_nothing(_line: str) -> None: ...
+
+
+def _start(stack: Stack, supervisor: Supervisor, show: Callable[[str], None]) -> None:
     try:
-        supervisor.start()
+        supervisor.start(show)
     except TransientError as error:
         if stack.problem is None:
             raise

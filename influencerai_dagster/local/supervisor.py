@@ -47,6 +47,9 @@ _ROTATE_SECONDS = 2.0
 def _nothing() -> None: ...
 
 
+def _show_nothing(_line: str) -> None: ...
+
+
 def _always() -> bool:
     return True
 
@@ -148,8 +151,11 @@ class Supervisor:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self) -> None:
+    def start(self, show: Callable[[str], None] = _show_nothing) -> None:
         """Start everything and return when all of it is ready, or `stopping` was set.
+
+        Args:
+            show: gets which services are being started, again and again.
 
         Raises:
             PermanentError: a port is taken or a stack runs in this folder (nothing was started);
@@ -173,6 +179,8 @@ class Supervisor:
                 if self._is_ready(child):
                     ready.add(name)
                     del starting[name]
+            number = f"{len(ready)} of {len(self._services)} ready"
+            show(f"{number}, starting {', '.join(starting)}" if starting else number)
             self.stopping.wait(POLL_SECONDS)
 
     def watch(self) -> None:

@@ -111,11 +111,6 @@ def parse_http_url(value: Any) -> Any:  # noqa: ANN401 - as above
     return _http_url(value, may_have="") if isinstance(value, str) else value
 
 
-def parse_dagster_url(value: Any) -> Any:  # noqa: ANN401 - as above
-    """Return the address of Dagster's web server, which may have user and password."""
-    return _http_url(value, may_have="@") if isinstance(value, str) else value
-
-
 def parse_urls(value: Any) -> Any:  # noqa: ANN401 - as above
     """Return addresses of ComfyUI, which may have user and password, or ?token=…."""
     if not isinstance(value, str):
@@ -232,7 +227,6 @@ DurationOrZero = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=
 Duration = Annotated[DurationOrZero, Field(gt=timedelta(0))]
 FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 HttpUrl = Annotated[str, BeforeValidator(parse_http_url)]
-DagsterUrl = Annotated[str, BeforeValidator(parse_dagster_url)]
 UrlList = Annotated[tuple[str, ...], BeforeValidator(parse_urls)]
 NameList = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
 NodeClasses = Annotated[tuple[str, ...], BeforeValidator(parse_node_classes)]

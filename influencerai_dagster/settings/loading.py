@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.program_environment import ignore_postgres_variables
 from influencerai_dagster.settings.env_file import read_env_file
 from influencerai_dagster.settings.model import Settings
 from influencerai_dagster.settings.texts import is_secret, set_by_kubernetes
@@ -48,13 +49,6 @@ def load_settings(env_files: Sequence[Path] = (ENV_FILE,), /, **overrides: Any) 
         raise PermanentError(text) from None
 
 
-def bypass_proxies_on_loopback() -> None:
-    """Tell every HTTP library of this process that this machine's own servers need no proxy."""
-    for name in ("NO_PROXY", "no_proxy"):
-        hosts = [os.environ.get(name, ""), "127.0.0.1", "localhost"]
-        os.environ[name] = ",".join(filter(None, hosts))
-
-
 def process_environment() -> dict[str, str]:
     """Return the environment and `.env` as a child process gets them; the former wins.
 
@@ -73,7 +67,12 @@ def as_variables(settings: Settings) -> dict[str, str]:
 
 
 def for_dagster(settings: Settings) -> Settings:
-    """Let Dagster's EnvVar, which reads this process's environment, find what was understood."""
+    """Let what reads this process's environment by itself find what the settings say.
+
+    Dagster's EnvVar finds keys and URLs as they were understood, libpq finds nothing that would
+    change where a URL leads.
+    """
+    ignore_postgres_variables()
     os.environ.update(as_variables(settings))
     return settings
 

@@ -25,7 +25,6 @@ from influencerai_dagster.settings.fields import (
     BackupTargetText,
     BucketName,
     DagsterDatabaseUrl,
-    DagsterUrl,
     DatabaseUrl,
     Duration,
     DurationOrZero,
@@ -111,6 +110,7 @@ class Settings(BaseModel):
     min_image_side_px: PositiveInt = 256
     dataset_settle_seconds: Annotated[int, Field(ge=0)] = 30
     dataset_rights: Literal["block", "warn"] = "warn"
+    dataset_captions: Literal["block", "warn"] = "block"
     enable_auto_captions: bool = False
     auto_captioner: Literal["blip", "wd14", "openrouter"] = "blip"
 
@@ -147,7 +147,7 @@ class Settings(BaseModel):
     # The stack on one machine
     data_dir: AbsolutePath = Path("data")
     dagster_webserver_port: Port = 3000
-    dagster_url: DagsterUrl = "http://127.0.0.1:3000"
+    dagster_url: HttpUrl = "http://127.0.0.1:3000"
     local_postgres_port: Port = 5433
     local_s3_port: Port = 9000
     local_comfyui_port: Port = 8188

@@ -1,6 +1,7 @@
 """`influencerai dataset | lora | tenant remove` through a real web server."""
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from influencerai_dagster_tests.catalog.samples import (
     submit_one,
 )
 from influencerai_dagster_tests.cli.conftest import CommandLine
+from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.dagster_server import job_origin, queued_instance, running_webserver
 
 KEY = "demo/bella"
@@ -123,6 +125,18 @@ def test_uploads_that_are_not_quiet_yet_are_told_with_their_time(demo: CommandLi
     state, text = status(demo)["uploads"]
     assert state == "running"
     assert "of 600 s" in text
+
+
+def test_an_upload_of_a_time_in_the_future_is_not_waited_for(
+    demo: CommandLine, s3_server: S3Server, instance: dg.DagsterInstance
+) -> None:
+    folder = s3_server.root_dir / demo.store.bucket / UPLOADS
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(b"image")
+    os.utime(folder / "a.jpg", (1_924_905_600, 1_924_905_600))  # 2030
+    assert status(demo)["uploads"][0] == "done"
+    validate(demo, instance)
+    assert status(demo)["dataset"][0] == "done"
 
 
 def test_a_check_that_did_not_pass_is_told_as_what_holds_a_dataset(

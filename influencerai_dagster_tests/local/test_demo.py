@@ -58,6 +58,9 @@ class Story(DagsterGraphQL):
             self.work()
         return Materialization(self.made_at[asset], FACTS)
 
+    def log_lines(self, run_id: str, cursor: str | None = None) -> tuple[list[str], str | None]:
+        return ([f"{run_id}: step 7 of 20"] if cursor is None else []), "the end"
+
     def runs(self, partition_key: str, *, created_after: float) -> list[Run]:
         assert partition_key.startswith("demo/")
         assert created_after > 0
@@ -75,14 +78,18 @@ def engine(database_url: str) -> Iterator[Engine]:
 def demo(engine: Engine, object_store: ObjectStore, tmp_path: Path) -> Callable[..., Demo]:
     (tmp_path / "a.jpg").write_bytes(b"a photo")
 
-    def make(story: Story, time_limit_seconds: float = 20.0) -> Demo:
+    def make(
+        story: Story,
+        time_limit_seconds: float = 20.0,
+        show: Callable[[str], None] = lambda _line: None,
+    ) -> Demo:
         return Demo(
             engine=engine,
             store=object_store,
             dagster=story,
             samples=tmp_path,
             announce=lambda _line: None,
-            show=lambda _line: None,
+            show=show,
             time_limit_seconds=time_limit_seconds,
         )
 
@@ -113,6 +120,24 @@ def test_every_stage_is_told_with_its_key_and_time(
     assert results[2].object_key == "loras/demo/1.safetensors"
     assert results[4].made.startswith(f"{len(PROMPTS)} ")
     assert results[5].object_key.endswith("/output.mp4")
+    assert [item.prompt for item in results[4].outputs] == [f"bella, {text}" for text in PROMPTS]
+    assert [item.object_key[-11:] for item in results[5].outputs] == ["/output.mp4"]
+
+
+def test_what_is_waited_for_is_shown_with_its_progress(demo: Callable[..., Demo]) -> None:
+    training = story_of(time.time() + 60)
+    training.made_at = dict.fromkeys(ASSETS[:2], time.time() + 60)
+    training.runs_seen = [Run("run-1", "train_lora_job", "STARTED", ())]
+    lines: list[str] = []
+    with pytest.raises(TransientError):
+        demo(training, time_limit_seconds=1.2, show=lines.append).run()
+    assert lines[0].startswith("stage 3 of 6: lora_weights, 0 s")
+    assert all("run-1: step 7 of 20" in line for line in lines)
+    rendering = story_of(time.time() + 60)
+    lines.clear()
+    with pytest.raises(TransientError):
+        demo(rendering, time_limit_seconds=0.8, show=lines.append).run()
+    assert f"stage 5 of 6: generated_images, 0 s  [dim]0 of {len(PROMPTS)} done[/]" in lines
 
 
 def test_a_second_demo_takes_what_the_first_made_of_the_same_photos(

@@ -17,6 +17,8 @@ from influencerai_dagster.orchestration.sensors.database_backups import database
 from influencerai_dagster.settings import load_settings
 from influencerai_dagster_tests.database_server import DatabaseServer
 
+LONG_AGO = "2026-11-01T00:00:00+00:00"
+
 
 @dataclass
 class Backups:
@@ -34,8 +36,8 @@ class Backups:
             raise_on_error=False,
         )
 
-    def tick(self) -> dg.SensorResult:
-        context = dg.build_sensor_context(instance=self.instance)
+    def tick(self, cursor: str | None = LONG_AGO) -> dg.SensorResult:
+        context = dg.build_sensor_context(instance=self.instance, cursor=cursor)
         result = database_backup_sensor(context, database_backups=self.resource)
         assert isinstance(result, dg.SensorResult)
         return result
@@ -209,6 +211,20 @@ def test_a_tick_that_was_missed_is_caught_up_once(
     assert not again.run_requests
     assert again.skip_reason is not None
     assert reason in str(again.skip_reason.skip_message)
+
+
+def test_the_first_backup_of_a_new_installation_waits_a_quarter_of_an_hour(
+    dumps: Backups,
+) -> None:
+    first = dumps.tick(cursor=None)
+    assert not first.run_requests
+    assert "the first one waits until" in str(first.skip_reason)
+    assert not dumps.tick(cursor=first.cursor).run_requests
+    began = datetime.fromisoformat(str(first.cursor))
+    later = dumps.tick(cursor=(began - timedelta(minutes=16)).isoformat())
+    assert len(later.run_requests or []) == 1
+    ahead = dumps.tick(cursor=(began + timedelta(days=9)).isoformat())  # a clock was set back
+    assert datetime.fromisoformat(str(ahead.cursor)) <= datetime.now(UTC)
 
 
 def test_a_backup_that_is_too_old_turns_its_check_red_and_is_named(

@@ -219,7 +219,6 @@ def test_what_cannot_be_meant_is_refused_with_the_reason(
     [
         ("S3_ENDPOINT", "HTTPS://Minio:9000/\n", "https://Minio:9000"),
         ("S3_ENDPOINT", "http://[::1]:9000", "http://[::1]:9000"),
-        ("DAGSTER_URL", "http://user:pass@host:3000", "http://user:pass@host:3000"),
         ("COMFYUI_URL", "http://host:8188/?token=abc", ("http://host:8188?token=abc",)),
         ("BACKUP_TARGET", "S3://my-backups/a/b/", "s3://my-backups/a/b"),
         ("BACKUP_TARGET", " s3://my-backups\n", "s3://my-backups"),

@@ -32,6 +32,7 @@ from influencerai_dagster.backup.objects.rclone_log import (
     parsed,
 )
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.http_clients import certificate_variables
 from influencerai_dagster.program_environment import AWS, NETWORK, program_environment
 
 _GRACE_SECONDS = 10
@@ -70,7 +71,8 @@ class Rclone:
             isinstance(place, Bucket) and not place.access_key for place in (source, target.place)
         )
         groups = (*NETWORK, *AWS) if is_of_machine else NETWORK
-        self._environment = {**program_environment(*groups), **remotes}
+        environment = program_environment(*groups) | certificate_variables()
+        self._environment = {**environment, **remotes}
 
     def copy(
         self, source: str, target: str, *options: str, on_progress: Callable[[CopyProgress], None]

@@ -24,6 +24,8 @@ from influencerai_dagster.orchestration.resources.database_backups import Databa
 EVERY_SECONDS = 300
 REPORT_AGAIN_AFTER = timedelta(minutes=30)
 """Dagster keeps every outcome of a check for 30 days: one that is the same is told less often."""
+FIRST_BACKUP_AFTER = timedelta(minutes=15)
+"""A new installation has other work in its first minutes, and nothing yet that could be lost."""
 PAUSE_AFTER_FAILURE = timedelta(hours=1)
 """What failed for good would fail again every 5 minutes; the check is red meanwhile."""
 _ASSET = dg.AssetKey("database_backup")
@@ -55,8 +57,13 @@ def database_backup_sensor(
     world = _read(context.instance, database_backups, now)
     full_kind, has_incremental = database_backups.full_kind, world.has_incremental
     due = due_kind(world.backups, now, full_kind=full_kind, has_incremental=has_incremental)
+    # The cursor is the time of the first tick, in UTC.
+    first_tick = datetime.fromisoformat(context.cursor) if context.cursor else now
+    hindrance = world.hindrance
+    if not world.backups and now < first_tick + FIRST_BACKUP_AFTER:
+        hindrance = f"the first one waits until {first_tick + FIRST_BACKUP_AFTER:%H:%M} UTC"
     requests = []
-    if due is not None and world.hindrance is None:
+    if due is not None and hindrance is None:
         requests.append(dg.RunRequest(run_config=run_config(due, now)))
     checks = [
         _evaluation(
@@ -69,7 +76,8 @@ def database_backup_sensor(
     ]
     return dg.SensorResult(
         run_requests=requests,
-        skip_reason=None if requests else _skip_reason(due, world.hindrance),
+        skip_reason=None if requests else _skip_reason(due, hindrance),
+        cursor=min(first_tick, now).isoformat(),
         asset_events=[
             *_observation(world.lag),
             *(check for check in checks if _is_news(context.instance, check, now)),

@@ -30,6 +30,7 @@ from influencerai_dagster.orchestration.checks.captions import (
     every_image_has_a_caption,
 )
 from influencerai_dagster.orchestration.checks.datasets import (
+    dataset_captions_check,
     dataset_has_images,
     dataset_rights_check,
     every_image_can_be_trained,
@@ -133,6 +134,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "studio": StudioResource(
             max_upload_size_bytes=settings.max_upload_size,
             max_dataset_images=settings.max_dataset_images,
+            max_image_pixels=settings.max_image_pixels,
             min_image_side_px=settings.min_image_side_px,
             default_training_preset=settings.default_training_preset,
             generation_linger_seconds=settings.generation_linger_seconds,
@@ -222,6 +224,7 @@ def build_definitions(
         asset_checks=[
             dataset_has_images,
             every_image_can_be_trained,
+            dataset_captions_check(is_blocking=settings.dataset_captions == "block"),
             dataset_rights_check(is_blocking=settings.dataset_rights == "block"),
             every_image_has_a_caption,
             captioner_refused_no_image,

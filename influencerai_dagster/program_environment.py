@@ -1,7 +1,9 @@
 """The environment of the programs that we start: an allow-list of variables, in this one place.
 
 A program gets what any program needs, the groups that its caller names, and nothing else; its
-caller adds the secrets that this one program uses. Settings are read in settings/, not here.
+caller adds the secrets that this one program uses. The time zone of every program is UTC, whatever
+that of its caller is: names made of local time (Barman's) would not be in order. Settings are read
+in settings/, not here.
 """
 
 import os
@@ -14,6 +16,9 @@ NETWORK = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE"),
 )
 """For programs that reach other machines: proxies and certificate authorities."""
+
+AWS = ("AWS_*",)
+"""For a bucket whose access key is not set: the keys are what the machine has."""
 
 POSTGRES_CLIENT = ("PG*", "KRB5*")
 """For libpq, as its page "Environment Variables" lists them."""
@@ -32,9 +37,11 @@ MACHINE_LEARNING = (
 )
 """For kohya sd-scripts."""
 
+UTC = {"TZ": "UTC"}
+
 _EVERY_PROGRAM = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TMPDIR", "TEMP", "TMP", "XDG_*"),
-    *("LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR"),
+    *("LANG", "LANGUAGE", "LC_*"),
     *("LD_LIBRARY_PATH", "LD_PRELOAD", "NSS_WRAPPER_*", "GLIBC_TUNABLES", "OPENSSL_CONF"),
     *("PYTHON*", "VIRTUAL_ENV", "CONDA_PREFIX", "MPLCONFIGDIR"),
     "INFLUENCERAI_STACK_ID",  # the mark by which the local stack finds its processes
@@ -52,8 +59,9 @@ def program_environment(
     """
     allowed = (*_EVERY_PROGRAM, *further)
     source = os.environ if inherited is None else inherited
-    return {
+    found = {
         name: value
         for name, value in source.items()
         if any(fnmatchcase(name, pattern) for pattern in allowed)
     }
+    return found | UTC

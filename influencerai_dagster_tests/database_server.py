@@ -22,6 +22,8 @@ from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Supervisor
 
 WAIT_SECONDS = 60.0
+ODD_FOLDER = "100% of it's #1; é %(name)s"
+"""A folder's name may have whatever means something to configparser, a shell or rclone."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def wait_for(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -> 
 def running_database_server(folder: Path) -> Iterator[DatabaseServer]:
     postgres = PostgresServer(folder / "data", free_port(), f"{uuid4().hex} %'\\", is_durable=False)
     barman = BarmanServer(
-        home=folder / "backups", database_url=postgres.url(), postgres_bin_dir=programs_dir()
+        home=folder / ODD_FOLDER, database_url=postgres.url(), postgres_bin_dir=programs_dir()
     )
     environment = {
         **{name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ},

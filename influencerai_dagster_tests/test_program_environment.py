@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 import influencerai_dagster
+from influencerai_dagster.local.environment import child_environment
 from influencerai_dagster.program_environment import (
     MACHINE_LEARNING,
     NETWORK,
     POSTGRES_CLIENT,
+    UTC,
     program_environment,
 )
-from influencerai_dagster.settings import Settings
+from influencerai_dagster.settings import Settings, load_settings
 
 PACKAGE = Path(influencerai_dagster.__file__).parent
 OURS = {name.upper(): "x" for name in Settings.model_fields} | {"AWS_SECRET_ACCESS_KEY": "x"}
@@ -20,12 +22,17 @@ EVERY_GROUP = (*NETWORK, *POSTGRES_CLIENT, *MACHINE_LEARNING)
 
 
 def test_a_program_gets_what_any_program_needs() -> None:
-    needed = {"PATH": "/bin", "HOME": "/home/a", "LC_ALL": "C", "TZ": "UTC", "XDG_CACHE_HOME": "/c"}
-    assert program_environment(inherited=needed) == needed
+    needed = {"PATH": "/bin", "HOME": "/home/a", "LC_ALL": "C", "XDG_CACHE_HOME": "/c"}
+    assert program_environment(inherited=needed) == needed | UTC
+
+
+def test_every_program_runs_in_utc_whatever_the_time_zone_of_its_caller() -> None:
+    assert program_environment(inherited={"TZ": "America/New_York"}) == {"TZ": "UTC"}
+    assert child_environment(load_settings(), {"TZ": "Asia/Tokyo"})["TZ"] == "UTC"
 
 
 def test_no_group_has_a_variable_of_ours_in_it() -> None:
-    assert program_environment(*EVERY_GROUP, inherited=OURS) == {}
+    assert program_environment(*EVERY_GROUP, inherited=OURS) == UTC
 
 
 @pytest.mark.parametrize(
@@ -41,14 +48,14 @@ def test_no_group_has_a_variable_of_ours_in_it() -> None:
     ],
 )
 def test_a_group_is_only_for_those_who_ask_for_it(group: tuple[str, ...], name: str) -> None:
-    assert program_environment(*group, inherited={name: "x"}) == {name: "x"}
-    assert program_environment(inherited={name: "x"}) == {}
+    assert program_environment(*group, inherited={name: "x"}) == {name: "x"} | UTC
+    assert program_environment(inherited={name: "x"}) == UTC
 
 
 def test_further_variables_are_named_whole_or_by_their_beginning() -> None:
     found = {"WANDB_MODE": "offline", "MY_A": "1", "MY": "2", "WANDB_API_KEY": "3"}
     passed = program_environment("WANDB_MODE", "MY_*", inherited=found)
-    assert passed == {"WANDB_MODE": "offline", "MY_A": "1"}
+    assert passed == {"WANDB_MODE": "offline", "MY_A": "1"} | UTC
 
 
 def starts_of_programs() -> list[tuple[str, ast.Call]]:

@@ -6,6 +6,7 @@ version in the lock file.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx
 
 from influencerai_dagster.api.dagster_queries import (
     ADD_PARTITION,
+    ENDED_RUNS,
     EVENTS,
     LAUNCH,
     LOCATIONS,
@@ -28,6 +30,7 @@ REPOSITORY = "__repository__"
 ALIVE = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 """Statuses of a run that has not ended."""
 EVENTS_PER_PAGE = 1000
+_LOOKED_AT = 100
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class DagsterGraphQL:
 
     def __init__(self, url: str, location: str, *, timeout_seconds: float = 30.0) -> None:
         self._url = f"{url.rstrip('/')}/graphql"
-        self._repository = {"repositoryLocationName": location, "repositoryName": REPOSITORY}
+        self.repository = {"repositoryLocationName": location, "repositoryName": REPOSITORY}
         self._http = httpx.Client(timeout=timeout_seconds)
 
     def close(self) -> None:
@@ -86,8 +89,8 @@ class DagsterGraphQL:
         Raises:
             TransientError: the web server does not answer.
         """
-        wanted = self._repository["repositoryLocationName"]
-        entries = self._ask(LOCATIONS, {})["workspaceOrError"].get("locationEntries", [])
+        wanted = self.repository["repositoryLocationName"]
+        entries = self.ask(LOCATIONS, {})["workspaceOrError"].get("locationEntries", [])
         for entry in entries:
             if entry["name"] == wanted and entry["loadStatus"] == "LOADED":
                 loaded = entry["locationOrLoadError"] or {}
@@ -96,8 +99,8 @@ class DagsterGraphQL:
 
     def add_partition(self, partition_set: str, key: str) -> None:
         """Add a dynamic partition; one that is there already is fine."""
-        answer = self._ask(
-            ADD_PARTITION, {"repository": self._repository, "set": partition_set, "key": key}
+        answer = self.ask(
+            ADD_PARTITION, {"repository": self.repository, "set": partition_set, "key": key}
         )["addDynamicPartition"]
         if answer["__typename"] not in {
             "AddDynamicPartitionSuccess",
@@ -120,7 +123,7 @@ class DagsterGraphQL:
             TransientError: the web server does not answer.
         """
         params = {
-            "selector": {**self._repository, "jobName": job_name},
+            "selector": {**self.repository, "jobName": job_name},
             "runConfigData": run_config,
             "executionMetadata": {
                 "tags": [
@@ -129,7 +132,7 @@ class DagsterGraphQL:
                 ]
             },
         }
-        answer = self._ask(LAUNCH, {"params": params})["launchRun"]
+        answer = self.ask(LAUNCH, {"params": params})["launchRun"]
         if answer["__typename"] != "LaunchRunSuccess":
             raise PermanentError(
                 f"Dagster did not launch {job_name} for {partition_key}: {_reason(answer)}"
@@ -138,7 +141,7 @@ class DagsterGraphQL:
 
     def run(self, run_id: str) -> Run:
         """Return a run with what it materialized and why it failed."""
-        answer = self._ask(RUN, {"runId": run_id})["runOrError"]
+        answer = self.ask(RUN, {"runId": run_id})["runOrError"]
         if answer["__typename"] != "Run":
             raise PermanentError(f"Dagster knows no run {run_id}: {_reason(answer)}")
         return Run(
@@ -151,7 +154,7 @@ class DagsterGraphQL:
     def materialization(self, asset: str, partition_key: str) -> Materialization | None:
         """Return the newest materialization of a partition, or None."""
         variables = {"asset": {"path": [asset]}, "partition": partition_key}
-        found = self._ask(MATERIALIZATION, variables)["assetOrError"].get("assetMaterializations")
+        found = self.ask(MATERIALIZATION, variables)["assetOrError"].get("assetMaterializations")
         if not found:
             return None
         metadata: dict[str, str | int] = {}
@@ -166,8 +169,26 @@ class DagsterGraphQL:
         """Return the newest runs of a partition that were created after a time since 1970."""
         tags = [{"key": "dagster/partition", "value": partition_key}]
         variables = {"filter": {"tags": tags, "createdAfter": created_after}}
-        found = self._ask(RUNS, variables)["runsOrError"].get("results", [])
+        found = self.ask(RUNS, variables)["runsOrError"].get("results", [])
         return [self.run(item["runId"]) for item in found]
+
+    def lost_runs(self, *, after: float) -> list[str]:
+        """Return the ids of the newest runs in a row that failed before they began.
+
+        Args:
+            after: only runs that changed since then, in seconds since 1970.
+        """
+        filters = {"statuses": ["SUCCESS", "FAILURE", "CANCELED"], "updatedAfter": after}
+        answer = self.ask(ENDED_RUNS, {"filter": filters, "limit": _LOOKED_AT})["runsOrError"]
+        if "results" not in answer:
+            raise PermanentError(f"Dagster does not tell its runs: {_reason(answer)}")
+        ended = sorted(answer["results"], key=lambda run: run["endTime"] or 0.0, reverse=True)
+        # The API gives a run that never began the time of its end as that of its start.
+        lost = takewhile(
+            lambda run: run["status"] == "FAILURE" and run["startTime"] in {None, run["endTime"]},
+            ended,
+        )
+        return [str(run["runId"]) for run in lost]
 
     def live_run(self, job_name: str, partition_key: str) -> str | None:
         """Return the id of a run of the job and partition that has not ended, or None.
@@ -176,7 +197,7 @@ class DagsterGraphQL:
         """
         tags = [{"key": "dagster/partition", "value": partition_key}]
         filters = {"pipelineName": job_name, "tags": tags, "statuses": ALIVE}
-        answer = self._ask(RUNS, {"filter": filters})["runsOrError"]
+        answer = self.ask(RUNS, {"filter": filters})["runsOrError"]
         if "results" not in answer:
             raise PermanentError(f"Dagster does not tell its runs: {_reason(answer)}")
         return next((str(item["runId"]) for item in answer["results"]), None)
@@ -186,13 +207,19 @@ class DagsterGraphQL:
         events: list[dict[str, Any]] = []
         variables: dict[str, Any] = {"runId": run_id, "cursor": None, "limit": EVENTS_PER_PAGE}
         while True:
-            page = self._ask(EVENTS, variables)["runOrError"]["eventConnection"]
+            page = self.ask(EVENTS, variables)["runOrError"]["eventConnection"]
             events += [event for event in page["events"] if event]
             if not page["hasMore"]:
                 return _reasons(events)
             variables["cursor"] = page["cursor"]
 
-    def _ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """Return the data that answers a query of dagster_queries.py.
+
+        Raises:
+            TransientError: the web server does not answer.
+            PermanentError: Dagster refused the query.
+        """
         try:
             response = self._http.post(self._url, json={"query": query, "variables": variables})
             answer = response.json()

@@ -12,6 +12,14 @@ mutation Launch($params: ExecutionParams!) {
     ... on PythonError { message }
   }
 }"""
+ENDED_RUNS = """
+query EndedRuns($filter: RunsFilter!, $limit: Int!) {
+  runsOrError(filter: $filter, limit: $limit) {
+    __typename
+    ... on Runs { results { runId status startTime endTime } }
+    ... on PythonError { message }
+  }
+}"""
 ADD_PARTITION = """
 mutation AddPartition($repository: RepositorySelector!, $set: String!, $key: String!) {
   addDynamicPartition(
@@ -78,4 +86,58 @@ query Locations {
     loadStatus
     locationOrLoadError { __typename ... on PythonError { message } }
   } } }
+}"""
+LIST_RUNS = """
+query ListRuns($filter: RunsFilter!, $limit: Int!) {
+  runsOrError(filter: $filter, limit: $limit) {
+    __typename
+    ... on Runs { results {
+      runId jobName status creationTime startTime endTime
+      assetSelection { path }
+      tags { key value }
+    } }
+    ... on InvalidPipelineRunsFilterError { message }
+    ... on PythonError { message }
+  }
+}"""
+RUN_MESSAGES = """
+query RunMessages($runId: ID!, $cursor: String, $limit: Int!) {
+  runOrError(runId: $runId) { ... on Run {
+    eventConnection(afterCursor: $cursor, limit: $limit) {
+      cursor
+      hasMore
+      events { ... on LogMessageEvent { message } }
+    }
+  } }
+}"""
+CHECKS = """
+query Checks($asset: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $asset) { ... on AssetNode {
+    assetChecksOrError { ... on AssetChecks { checks { name blocking } } }
+  } }
+}"""
+CHECK_EXECUTION = """
+query CheckExecution($asset: AssetKeyInput!, $check: String!, $partition: String!) {
+  assetCheckExecutions(
+    assetKey: $asset, checkName: $check, limit: 1, partition: $partition
+  ) { evaluation { success severity description } }
+}"""
+PARTITIONS = """
+query Partitions($asset: AssetKeyInput!, $cursor: String, $limit: Int!) {
+  assetNodeOrError(assetKey: $asset) { ... on AssetNode {
+    partitionKeyConnection(limit: $limit, ascending: true, cursor: $cursor) {
+      results cursor hasMore
+    }
+  } }
+}"""
+DELETE_PARTITIONS = """
+mutation DeletePartitions($repository: RepositorySelector!, $set: String!, $keys: [String!]!) {
+  deleteDynamicPartitions(
+    repositorySelector: $repository, partitionsDefName: $set, partitionKeys: $keys
+  ) {
+    __typename
+    ... on UnauthorizedError { message }
+    ... on UnsupportedOperationError { message }
+    ... on PythonError { message }
+  }
 }"""

@@ -16,7 +16,10 @@ from influencerai_dagster.catalog.sweeps import HEARTBEATS, Sweep, begin_sweep
 from influencerai_dagster.domain.run_health import STALE_SECONDS, Heartbeat
 
 TRAINING_ON_SHARED_GPU = "train_lora "
-"""How the activity of a training begins that has the GPU for itself (GPU_SHARED)."""
+"""How the activity of a training begins that has ComfyUI's GPU for itself (GPU_SHARED)."""
+TRAINING = "training "
+"""How the activity of any other training begins. A run of `train_lora_job` that waits, or renders
+the samples of its LoRA, does not train."""
 
 
 def first_beat(session: Session, run_id: str, *, activity: str, host: str) -> None:

@@ -1,20 +1,54 @@
 """`influencerai dataset`: the photos of an influencer."""
 
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from influencerai_dagster.catalog import tenants
+from influencerai_dagster.api.dataset_status import StageState, dataset_status
+from influencerai_dagster.catalog import datasets, loras, tenants
 from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.cli.common import engine, settings, store
+from influencerai_dagster.catalog.records import Dataset, Lora
+from influencerai_dagster.cli.common import engine, server_settings, settings, store
 from influencerai_dagster.cli.options import TenantName
-from influencerai_dagster.cli.output import JsonOption, next_step, notes, print_result
+from influencerai_dagster.cli.orders import dagster
+from influencerai_dagster.cli.output import (
+    Document,
+    Field,
+    JsonOption,
+    next_step,
+    notes,
+    print_document,
+    print_result,
+    print_rows,
+)
 from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.stages.uploads import files_to_upload, upload_folder
+from influencerai_dagster.domain.manifests.dataset import DatasetManifest
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.stages.dataset_names import dataset_keys, require_dataset
+from influencerai_dagster.stages.manifests import load_latest
+from influencerai_dagster.stages.uploads import files_to_upload, unpaired_captions, upload_folder
 
 dataset_app = typer.Typer(help="Photos of an influencer.", no_args_is_help=True)
+_MAX_NAMED = 20
+_FIELDS = (
+    Field("dataset"),
+    Field("is_validated", "validated"),
+    Field("num_images", "images", is_number=True),
+    Field("num_rejected", "rejected", is_number=True),
+    Field("updated_at", "validated at (UTC)"),
+    Field("lora_id", "newest LoRA"),
+)
+_STATUS_FIELDS = (
+    Field("stage"),
+    Field("state"),
+    Field("at", "at (UTC)"),
+    Field("text", "what there is, or what it waits for", is_wide=True),
+    Field("run_id", "run", is_id=True),
+)
 
 
 @dataset_app.command("upload")
@@ -22,17 +56,25 @@ def upload_dataset(
     folder: Path,
     tenant: TenantName,
     dataset: Annotated[str, typer.Option(help="The dataset; the folder's name by default.")] = "",
+    skip_unpaired: Annotated[  # noqa: FBT002 - typer's flag
+        bool, typer.Option("--skip-unpaired", help="Leave out caption files of no image.")
+    ] = False,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Upload the photos and captions of a folder; run it again to go on where it stopped."""
     key = DatasetKey(tenant, dataset or folder.resolve().name)
     with transaction(engine()) as session:
         tenants.require_tenant(session, tenant)
-    total = len(files_to_upload(folder))
+    unpaired = unpaired_captions(store(), key, folder)
+    if unpaired and not skip_unpaired:
+        raise PermanentError(_unpaired_text(folder, unpaired))
+    total = len(files_to_upload(folder)) - len(unpaired)
     columns = (TextColumn("upload"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=notes) as progress:
         bar = progress.add_task("upload", total=total)
-        sent = upload_folder(store(), key, folder, lambda _path, _sent: progress.advance(bar))
+        sent = upload_folder(
+            store(), key, folder, lambda _path, _sent: progress.advance(bar), skip=unpaired
+        )
     print_result(
         {"dataset": str(key), "files_sent": sent, "files_there_already": total - sent},
         f"{sent} files sent to dataset {key}, {total - sent} were there already",
@@ -42,4 +84,83 @@ def upload_dataset(
         f"dataset, captions and LoRA are made by themselves, {settings().dataset_settle_seconds} s "
         f"after the last upload: `influencerai dataset status {key.dataset} --tenant {tenant}`, or "
         f"{settings().dagster_url}/assets/dataset?view=partitions&partition={tenant}%2F{key.dataset}"
+    )
+
+
+@dataset_app.command("list")
+def list_datasets(tenant: TenantName, as_json: JsonOption = False) -> None:  # noqa: FBT002
+    """List the datasets of a tenant with what is known of their newest version."""
+    keys = dataset_keys(engine(), store(), tenant)
+    with transaction(engine()) as session:
+        validated = {item.key: item for item in datasets.list_datasets(session, tenant)}
+        newest = {key: loras.newest_lora(session, tenant, key.dataset) for key in keys}
+    rows = [_document(key, validated.get(key), newest[key]) for key in keys]
+    print_rows(rows, _FIELDS, as_json=as_json)
+
+
+@dataset_app.command("show")
+def show_dataset(name: str, tenant: TenantName, as_json: JsonOption = False) -> None:  # noqa: FBT002
+    """Show the newest version of a dataset, with the uploads that were rejected and why."""
+    key = DatasetKey(tenant, name)
+    require_dataset(engine(), store(), key)
+    with transaction(engine()) as session:
+        record = datasets.get_dataset(session, tenant, name)
+        lora = loras.newest_lora(session, tenant, name)
+    if record is None:
+        raise PermanentError(
+            f"dataset {key} is uploaded, but not validated yet: `influencerai dataset status "
+            f"{name} --tenant {tenant}` says how far it is"
+        )
+    manifest = load_latest(store(), record.manifest_key, DatasetManifest)
+    document = dict(_document(key, record, lora))
+    document["rights"] = None if manifest.rights is None else manifest.rights.model_dump()
+    document["rejected"] = [item.model_dump(mode="json") for item in manifest.rejected]
+    print_document(document, as_json=as_json)
+
+
+@dataset_app.command("status")
+def show_status(name: str, tenant: TenantName, as_json: JsonOption = False) -> None:  # noqa: FBT002
+    """Show how far a dataset is on its way to a LoRA, stage by stage, and what holds it."""
+    config = server_settings()
+    with closing(dagster()) as client:
+        stages = dataset_status(
+            engine(),
+            store(),
+            client,
+            DatasetKey(tenant, name),
+            settle_seconds=config.dataset_settle_seconds,
+        )
+    rows = [asdict(stage) | {"state": stage.state.value} for stage in stages]
+    print_rows(rows, _STATUS_FIELDS, as_json=as_json)
+    held_by = next((stage for stage in stages if stage.state is not StageState.DONE), None)
+    if held_by is None:
+        next_step(f"`influencerai generate --tenant {tenant} --lora {name} --prompt …`")
+    elif held_by.run_id is not None:
+        next_step(f"{config.dagster_url}/runs/{held_by.run_id}")
+
+
+def _document(key: DatasetKey, record: Dataset | None, lora: Lora | None) -> Document:
+    return {
+        "tenant": key.tenant,
+        "dataset": key.dataset,
+        "is_validated": record is not None,
+        "version": record and record.version,
+        "num_images": record and record.num_images,
+        "num_rejected": record and record.num_rejected,
+        "updated_at": record and record.updated_at,
+        "lora_id": lora and lora.lora_id,
+    }
+
+
+def _unpaired_text(folder: Path, unpaired: dict[str, str]) -> str:
+    named = [f"  {name}: {why}" for name, why in list(unpaired.items())[:_MAX_NAMED]]
+    if len(unpaired) > _MAX_NAMED:
+        named.append(f"  and {len(unpaired) - _MAX_NAMED} more")
+    return "\n".join(
+        [
+            f"{len(unpaired)} caption files of {folder} belong to no image; nothing was sent:",
+            *named,
+            "Give each the name of its image (img001.txt for img001.jpg). Or upload without them, "
+            "with --skip-unpaired: those images then get captions as if nobody had written one.",
+        ]
     )

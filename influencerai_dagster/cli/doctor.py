@@ -29,6 +29,8 @@ from influencerai_dagster.storage.errors import translated_errors
 
 MAX_CLOCK_SKEW_SECONDS = 60
 """S3 refuses a request that is signed 15 minutes off; a minute shows that nobody sets the clock."""
+_RUNS_MINUTES = 15
+_MANY_LOST_RUNS = 3
 _TRAINERS = ("train_network.py", "sdxl_train_network.py", "flux_train_network.py")
 
 _FIELDS = (
@@ -68,6 +70,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "backups", lambda: backups(settings)
     yield "disk", lambda: _disk(settings.training_dir)
     yield "Dagster", lambda: _dagster(settings.dagster_url)
+    yield "Dagster's runs", lambda: _runs(settings.dagster_url)
 
 
 def _server_version(url: str) -> str:
@@ -166,3 +169,16 @@ def _dagster(url: str) -> str:
     if problem:
         raise PermanentError(problem)
     return f"{url} has code location {CODE_LOCATION} loaded"
+
+
+def _runs(url: str) -> str:
+    minutes = _RUNS_MINUTES
+    with closing(DagsterGraphQL(url, CODE_LOCATION)) as dagster:
+        lost = dagster.lost_runs(after=time.time() - 60 * minutes)
+    if len(lost) < _MANY_LOST_RUNS:
+        return f"{len(lost)} of the newest runs of {minutes} minutes failed before they began"
+    raise PermanentError(
+        f"the newest {len(lost)} runs failed before they began, the last is {lost[0]}: the code "
+        "server starts no runs. Its log (data/logs/code-server.log) says why; end its process, and "
+        "the stack starts it again"
+    )

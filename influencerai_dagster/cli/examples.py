@@ -23,12 +23,23 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "tenant set-weight": ("tenant set-weight acme 0.5",),
     "tenant list": ("tenant list", "tenant list --json"),
     "tenant show": ("tenant show acme",),
+    "tenant remove": ("tenant remove acme --dry-run", "tenant remove acme --yes"),
     "influencer add": (
         'influencer add nova --tenant acme --trigger-phrase "nova woman" --class-caption "woman"',
     ),
     "influencer list": ("influencer list --tenant acme",),
     "influencer show": ("influencer show nova --tenant acme",),
     "dataset upload": ("dataset upload ~/photos/nova --tenant acme",),
+    "dataset list": ("dataset list --tenant acme",),
+    "dataset show": ("dataset show nova --tenant acme --json",),
+    "dataset status": ("dataset status nova --tenant acme",),
+    "lora list": ("lora list --tenant acme --dataset nova",),
+    "lora show": ("lora show nova-20261123-1 --tenant acme",),
+    "lora train": (
+        "lora train nova --tenant acme",
+        "lora train nova --tenant acme --config sdxl-face --overrides '{\"max_train_steps\": 300}'",
+        "lora train nova --tenant acme --retrain",
+    ),
     "lora config": (
         "lora config quick --tenant acme --overrides '{\"max_train_steps\": 800}' --default",
     ),
@@ -45,6 +56,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "jobs cancel": (
         "jobs cancel 92ff33aa-68e1-4f63-9292-afaff94898db --tenant demo",
         "jobs cancel --all --tenant demo --day 2026-11-23",
+    ),
+    "jobs retry": (
+        "jobs retry 92ff33aa-68e1-4f63-9292-afaff94898db --tenant demo",
+        "jobs retry --day 2026-11-23 --tenant demo",
+    ),
+    "jobs download": (
+        "jobs download 92ff33aa-68e1-4f63-9292-afaff94898db --tenant demo",
+        "jobs download --day 2026-11-23 --tenant demo --to images-of-monday.zip",
     ),
     "jobs watch": ("jobs watch", "jobs watch --tenant demo --once"),
     "retention report": ("retention report",),

@@ -1,14 +1,16 @@
 """The command group of `influencerai`: commands are imported when they are called.
 
 So `influencerai --help` and every command start without the modules of the others (SQLAlchemy,
-Alembic, backups). Here our errors become words and exit codes too.
+Alembic, backups). Here our errors, and what the operating system refuses, become words and exit
+codes too.
 """
 
+import errno
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,6 +20,7 @@ from typer.main import get_command, get_group
 
 from influencerai_dagster.cli.examples import EXAMPLES
 from influencerai_dagster.errors import InfluencerAIError, UnknownNameError
+from influencerai_dagster.files import explained
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,17 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except InfluencerAIError as error:
             hint = error.operator_hint if isinstance(error, UnknownNameError) else ""
-            text = f"{error}. {hint}" if hint else str(error)
-            shown = Console(stderr=True, soft_wrap=True)
-            shown.print(f"[bold red]error:[/] {escape(text)}", highlight=False)
-            sys.exit(1)
+            _end(f"{error}. {hint}" if hint else str(error))
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # whoever read our output has gone: click ends quietly
+            _end(explained(error))
+
+
+def _end(text: str) -> NoReturn:
+    shown = Console(stderr=True, soft_wrap=True)
+    shown.print(f"[bold red]error:[/] {escape(text)}", highlight=False)
+    sys.exit(1)
 
 
 def _app_of(function: Any) -> typer.Typer:  # noqa: ANN401 - any function that typer reads

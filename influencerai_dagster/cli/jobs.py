@@ -12,6 +12,7 @@ from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import engine, settings, store
+from influencerai_dagster.cli.job_files import download, retry
 from influencerai_dagster.cli.options import (
     DayOption,
     TenantName,
@@ -41,6 +42,8 @@ from influencerai_dagster.stages.job_documents import job_document
 
 jobs_app = typer.Typer(help="Generation jobs.", no_args_is_help=True)
 jobs_app.command("watch")(watch_jobs)
+jobs_app.command("retry")(retry)
+jobs_app.command("download")(download)
 _FIELDS = (
     Field("job_id", "job", is_id=True),
     Field("kind"),

@@ -1,16 +1,22 @@
 """`influencerai tenant`: who everything belongs to."""
 
+from contextlib import closing
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from influencerai_dagster.api.tenant_removal import TenantRemoval
 from influencerai_dagster.catalog import legal_holds, tenants
 from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.cli.common import engine, settings
+from influencerai_dagster.cli.common import engine, settings, store
+from influencerai_dagster.cli.options import YesOption
+from influencerai_dagster.cli.orders import dagster
 from influencerai_dagster.cli.output import (
     Document,
     Field,
     JsonOption,
+    notes,
     print_document,
     print_result,
     print_rows,
@@ -73,6 +79,43 @@ def show_tenant(name: str, as_json: JsonOption = False) -> None:  # noqa: FBT002
     with transaction(engine()) as session:
         tenants.require_tenant(session, name)
     print_document(next(item for item in _documents() if item["tenant"] == name), as_json=as_json)
+
+
+@tenant_app.command("remove")
+def remove(
+    name: str,
+    yes: YesOption = False,  # noqa: FBT002 - typer's flag
+    dry_run: Annotated[  # noqa: FBT002 - typer's flag
+        bool, typer.Option("--dry-run", help="Only say what would be deleted.")
+    ] = False,
+    as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
+) -> None:
+    """Delete a tenant with all that it has: rows, objects and partitions.
+
+    It asks first. A legal hold, jobs that have not ended and runs of Dagster that are alive forbid
+    it. Backups keep what they have for the recovery window. Run it again if it was stopped.
+    """
+    with closing(dagster()) as client:
+        removal = TenantRemoval(engine(), store(), client, name)
+        contents = removal.contents()
+        document = asdict(contents)
+        if not (as_json and (yes or dry_run)):
+            _show_contents(document)
+        if not dry_run:
+            if not yes:
+                typer.confirm(f"Delete all of this of tenant {name}?", abort=True, err=True)
+            removal.remove(contents)
+    verb = "would be" if dry_run else "is"
+    print_result(
+        document | {"is_dry_run": dry_run}, f"tenant {name} {verb} deleted", as_json=as_json
+    )
+
+
+def _show_contents(document: Document) -> None:
+    for name in ("rows", "objects", "partitions"):
+        listed = ", ".join(f"{number:,} of {what}" for what, number in document[name].items())
+        notes.print(f"{name}: {listed or 'none'}", highlight=False)
+    notes.print(f"bytes: {document['size_bytes']:,}", highlight=False)
 
 
 def _documents() -> list[Document]:

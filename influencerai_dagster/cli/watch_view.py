@@ -130,7 +130,7 @@ def _full(pause: StoragePause, free: Freeable | None) -> Text:
 
 def _gpu(snapshot: Snapshot) -> Text:
     """Say who has the GPU: a training is worth a line, and everything is when the GPU is shared."""
-    held = ", ".join(f"{item.activity} for {_age(item.seconds)}" for item in snapshot.trainings)
+    held = ", ".join(f"{item.dataset} for {_age(item.seconds)}" for item in snapshot.trainings)
     if not snapshot.is_gpu_shared:
         return Text(f"\ntraining: {held}\n" if held else "")
     if not held:
@@ -139,7 +139,9 @@ def _gpu(snapshot: Snapshot) -> Text:
         item.pending - item.waiting_for_lora - item.waiting_for_picture - item.in_backoff
         for item in snapshot.tenants
     )
-    return Text(f"\nGPU (shared): {held}; {num_ready} renders wait for the GPU\n", "yellow")
+    return Text(
+        f"\nGPU (shared): training {held}; {num_ready} renders wait for the GPU\n", "yellow"
+    )
 
 
 def _tenants(tenants: Sequence[TenantStatistics], *, is_wide: bool) -> Table:

@@ -1,10 +1,11 @@
 """What a backup is, and the rules: which one a moment needs, what is too old, how long it is kept.
 
-How backups are taken and listed is in backup/; nothing here reads a clock.
+How backups are taken and listed is in backup/, what may be deleted in backup_pruning.py; nothing
+here reads a clock.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from influencerai_dagster.domain.base import Value
@@ -12,6 +13,7 @@ from influencerai_dagster.domain.wal import (
     DEFAULT_SEGMENT_BYTES,
     Timeline,
     position_of_lsn,
+    segment_number,
     timeline_of,
 )
 
@@ -24,6 +26,8 @@ MAX_WAL_LAG_SECONDS = 300.0
 SAFETY_MARGIN = timedelta(days=1)
 """A restore, a drill and a late schedule take hours, in which the oldest moment of the recovery
 window must stay whole."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_NEWEST_TIMELINE = 2**32
 
 
 class BackupKind(StrEnum):
@@ -49,7 +53,8 @@ class BackupInfo(Value):
     """One backup of the database server.
 
     Attributes:
-        backup_id: Barman's, like "20261120T020000"; sorts by time.
+        backup_id: Barman's, like "20261120T020000": a name. It was local time once, and clocks are
+            set back: what came first is told by `place`.
         begin: when it began, UTC; None while Barman has not asked the server yet.
         end: when it was consistent, UTC: it restores to this moment and every later one.
         size_bytes: what it takes on disk, without its WAL.
@@ -73,6 +78,21 @@ class BackupInfo(Value):
     segment_bytes: int = DEFAULT_SEGMENT_BYTES
     parent_backup_id: str | None = None
     error: str | None = None
+
+    @property
+    def place(self) -> tuple[int, int, datetime]:
+        """Its place among the backups of a server: by the WAL, which no clock moves.
+
+        Dumps, and backups that did not come far enough to have one, are in the order of their
+        times.
+        """
+        moment = self.end or self.begin or _NEVER
+        if self.end_wal is not None and self.end_lsn is not None:
+            return timeline_of(self.end_wal), position_of_lsn(self.end_lsn), moment
+        if self.begin_wal is not None:
+            segment = segment_number(self.begin_wal, self.segment_bytes) or 0
+            return timeline_of(self.begin_wal), segment * self.segment_bytes, moment
+        return _NEWEST_TIMELINE, 0, moment
 
     @property
     def is_whole(self) -> bool:
@@ -115,13 +135,15 @@ def newest_whole(
     """Return the newest backup that can be restored, of one kind or of any."""
     return max(
         (backup for backup in backups if backup.is_whole and kind in {None, backup.kind}),
-        key=lambda backup: backup.backup_id,
+        key=lambda backup: backup.place,
         default=None,
     )
 
 
 def backup_for(backups: Iterable[BackupInfo], target_time: datetime) -> BackupInfo | None:
     """Return the backup to restore for a moment: the newest that was whole by then.
+
+    A moment that the clock showed twice, because it was set back, is the later one.
 
     Args:
         backups: in any order.
@@ -164,8 +186,8 @@ def too_old(
     has_incremental: bool = True,
 ) -> list[str]:
     """Name every objective that is missed; the arguments are those of `due_kind`."""
-    ages = _ages(backups, now)
-    problems = []
+    listed = list(backups)
+    ages, problems = _ages(listed, now), []
     objectives: list[tuple[BackupKind | None, timedelta, str]] = [
         (full_kind, FULL_EVERY, f"{full_kind} backup")
     ]
@@ -173,7 +195,9 @@ def too_old(
         objectives.append((None, ANY_EVERY, "backup of any kind"))
     for kind, every, words in objectives:
         age = ages(kind)
-        if age is None:
+        if age is None and newest_whole(listed, kind) is not None:
+            problems.append(f"the {words} is of a time to come: was the clock set back?")
+        elif age is None:
             problems.append(f"there is no {words}")
         elif age > every + GRACE:
             problems.append(f"the newest {words} is {_hours(age)} old, allowed are {_hours(every)}")
@@ -195,7 +219,8 @@ def wal_problem(lag: WalLag) -> str | None:
 def _ages(
     backups: Iterable[BackupInfo], now: datetime
 ) -> Callable[[BackupKind | None], timedelta | None]:
-    listed = list(backups)
+    # One of a time to come tells nothing: the clock was set back since.
+    listed = [backup for backup in backups if backup.end is None or backup.end <= now + GRACE]
 
     def age(kind: BackupKind | None) -> timedelta | None:
         newest = newest_whole(listed, kind)

@@ -13,6 +13,8 @@ from influencerai_dagster.domain.plain_text import text_problem
 from influencerai_dagster.errors import PermanentError
 
 DATASETS_PREFIX = "datasets/"
+TENANT_STAGES = ("datasets", "loras", "images", "videos", "workflows")
+"""What the keys of tenants' objects begin with."""
 ACCESS_CHECKS_PREFIX = "doctor/"
 MAX_FILE_NAME_LENGTH = 200
 _VERSION = re.compile(r"[0-9a-f]{16,64}", re.ASCII)
@@ -21,6 +23,12 @@ _VERSION = re.compile(r"[0-9a-f]{16,64}", re.ASCII)
 def tenant_datasets_prefix(tenant: str) -> str:
     """Return the prefix below which all datasets of a tenant are."""
     return f"{DATASETS_PREFIX}{check_part(tenant, 'tenant')}/"
+
+
+def tenant_prefixes(tenant: str) -> tuple[str, ...]:
+    """Return all prefixes that a tenant's objects are below."""
+    name = check_part(tenant, "tenant")
+    return tuple(f"{stage}/{name}/" for stage in TENANT_STAGES)
 
 
 def dataset_prefix(key: DatasetKey) -> str:

@@ -26,6 +26,8 @@ class RejectReason(StrEnum):
     TOO_MANY_IMAGES = "beyond the limit of images"
     EXACT_DUPLICATE = "exact duplicate"
     NEAR_DUPLICATE = "near duplicate"
+    CAPTION_UNPAIRED = "caption of no image"
+    CAPTION_NOT_USED = "caption of a rejected upload"
     RIGHTS_INVALID = "rights.json not understood"
 
 
@@ -36,7 +38,7 @@ class DatasetRules(Value):
         max_upload_size_bytes: MAX_UPLOAD_SIZE.
         max_images: MAX_DATASET_IMAGES; uploads beyond it, in name order, are rejected.
         min_side_px: the shorter side of an image must have at least so many pixels.
-        max_pixels: an image with more is not decoded at all (decompression bombs).
+        max_pixels: MAX_IMAGE_PIXELS; an image with more is not decoded at all.
         near_duplicate_bits: two perceptual hashes (64 bits) that differ in at most so many are one
             picture.
     """
@@ -44,5 +46,5 @@ class DatasetRules(Value):
     max_upload_size_bytes: Annotated[int, Field(gt=0)] = 100 * 1000**2
     max_images: Annotated[int, Field(gt=0)] = 5000
     min_side_px: Annotated[int, Field(gt=0)] = 256
-    max_pixels: Annotated[int, Field(gt=0)] = 100_000_000
+    max_pixels: Annotated[int, Field(gt=0)] = 40_000_000
     near_duplicate_bits: Annotated[int, Field(ge=0, le=32)] = 2

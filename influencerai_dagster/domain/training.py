@@ -8,7 +8,7 @@ import math
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from influencerai_dagster.domain.base import Value
 from influencerai_dagster.domain.fingerprints import fingerprint
@@ -24,6 +24,43 @@ class BaseModelFamily(StrEnum):
     SD15 = "sd15"
     SDXL = "sdxl"
     FLUX = "flux"
+
+
+LearningRate = Annotated[float, Field(gt=0, le=1)]  # Prodigy and D-Adaptation start from 1
+
+_OPTIMIZERS = (
+    *("AdamW", "AdamW8bit", "PagedAdamW", "PagedAdamW8bit", "PagedAdamW32bit"),
+    *("Lion", "Lion8bit", "PagedLion8bit", "SGDNesterov", "SGDNesterov8bit", "Adafactor"),
+    *("Prodigy", "DAdaptation", "DAdaptAdamPreprint", "DAdaptAdaGrad", "DAdaptAdam"),
+    *("DAdaptAdan", "DAdaptAdanIP", "DAdaptLion", "DAdaptSGD"),
+    *("AdamWScheduleFree", "RAdamScheduleFree", "SGDScheduleFree"),
+)
+
+
+def _known_optimizer(value: str) -> str:
+    """Return the name as sd-scripts writes it, which reads it in any case."""
+    for name in _OPTIMIZERS:
+        if name.lower() == value.lower():
+            return name
+    raise ValueError(f'"{value}" is no optimizer of sd-scripts; use {", ".join(_OPTIMIZERS)}')
+
+
+OptimizerType = Annotated[str, AfterValidator(_known_optimizer)]
+"""The optimizers that sd-scripts names itself (`get_optimizer` in its library/train_util.py).
+
+Of any other name it imports the module and calls the class: a program of whoever writes the config.
+"""
+
+LrScheduler = Literal[
+    "constant",
+    "constant_with_warmup",
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "inverse_sqrt",
+]
+"""Those that need no further option (`get_scheduler_fix`, as above)."""
 
 
 class LoraConfig(Value):
@@ -43,12 +80,12 @@ class LoraConfig(Value):
     resolution: Annotated[int, Field(ge=MIN_RESOLUTION, le=4096)] = 512
     network_dim: Annotated[int, Field(ge=1, le=512)] = 32
     network_alpha: Annotated[float, Field(gt=0, le=512)] = 16
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
-    unet_lr: Annotated[float, Field(gt=0, lt=1)] | None = None
-    text_encoder_lr: Annotated[float, Field(gt=0, lt=1)] | None = None
+    learning_rate: LearningRate = 1e-4
+    unet_lr: LearningRate | None = None
+    text_encoder_lr: LearningRate | None = None
     network_train_unet_only: bool = False
-    optimizer_type: str = "AdamW8bit"
-    lr_scheduler: str = "constant"
+    optimizer_type: OptimizerType = "AdamW8bit"
+    lr_scheduler: LrScheduler = "constant"
     train_batch_size: Annotated[int, Field(ge=1, le=64)] = 1
     num_repeats: Annotated[int, Field(ge=1, le=1000)] = 10
     max_train_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 1500
@@ -68,6 +105,17 @@ class LoraConfig(Value):
         Pydantic's ValidationError names a bad one.
         """
         return LoraConfig.model_validate({**self.model_dump(), **changes})
+
+    def rates(self) -> dict[str, float]:
+        """Return the learning rates that count, by their options.
+
+        `learning_rate` counts only for a part that has no rate of its own.
+        """
+        parts = [("unet_lr", self.unet_lr)]
+        if not self.network_train_unet_only:
+            parts.append(("text_encoder_lr", self.text_encoder_lr))
+        own = {name: rate for name, rate in parts if rate is not None}
+        return own if len(own) == len(parts) else {"learning_rate": self.learning_rate, **own}
 
     def version(self) -> str:
         """Return the content hash of all parameters."""

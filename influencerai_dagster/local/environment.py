@@ -6,7 +6,6 @@ forgotten one cannot point production at a laptop; the command line asks for it 
 """
 
 import json
-import os
 import re
 import secrets
 import sys
@@ -14,16 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from influencerai_dagster.files import write_new, write_whole
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
+from influencerai_dagster.local.processes import LOOPBACK
 from influencerai_dagster.local.simulators import sd_scripts
+from influencerai_dagster.program_environment import UTC
 from influencerai_dagster.settings import ENV_FILE, Settings, as_variables, load_settings
 
-LOOPBACK = "127.0.0.1"
 S3_ACCESS_KEY = "influencerai"
 STACK_ENV_FILE = "stack.env"
 _SECRETS_FILE = "stack-secrets.json"
-_OWNER_ONLY = 0o600
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def load_secrets(data_dir: Path) -> StackSecrets:
     if not path.exists():
         data_dir.mkdir(parents=True, exist_ok=True)
         names = ("postgres_password", "s3_secret", "jwt_secret")
-        _write_private(path, json.dumps({name: secrets.token_urlsafe(32) for name in names}))
+        # Unless another start was quicker: its secrets are the ones.
+        write_new(path, json.dumps({name: secrets.token_urlsafe(32) for name in names}).encode())
     return StackSecrets(**json.loads(path.read_text()))
 
 
@@ -142,6 +143,7 @@ def child_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[
         **inherited,
         **as_variables(settings),
         **stack_environment(settings),
+        **UTC,
         "PYTHONUNBUFFERED": "1",
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
@@ -152,7 +154,7 @@ def write_stack_env(settings: Settings) -> Path:
     """Write the running stack's variables where other commands find them."""
     path = settings.data_dir.resolve() / STACK_ENV_FILE
     lines = [f"{name}={_quoted(value)}" for name, value in stack_environment(settings).items()]
-    _write_private(path, "\n".join([*lines, ""]))
+    write_whole(path, "\n".join([*lines, ""]).encode())
     return path
 
 
@@ -175,10 +177,3 @@ def _quoted(value: str) -> str:
     if "'" not in value:
         return f"'{value}'"
     return '"' + re.sub(r'(["\\\\$`])', r"\\\1", value) + '"'
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from influencerai_dagster.backup.objects.rclone import rclone_program
+from influencerai_dagster.local.probes import responds
 from influencerai_dagster.local.supervisor import Service
 
 # How long a file that was dropped into the folder may stay unseen. 0 looks safest, and makes the
 # server a hundred times slower: it then reads every folder again for each part of a path.
 DIRECTORY_CACHE = "1s"
+_ALIVE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class ObjectStoreServer:
                 "RCLONE_AUTH_KEY": f'"{self.access_key},{self.secret_key}"',
             },
             prepare=self._make_buckets,
-            is_ready=self._is_ready,
+            is_ready=lambda: responds(self.endpoint_url, 1),  # 400: not signed, which is an answer
+            is_alive=lambda: responds(self.endpoint_url, _ALIVE_SECONDS),
             port=self.port,
             port_setting=port_setting,
             stops_last=True,
@@ -76,10 +77,3 @@ class ObjectStoreServer:
     def _make_buckets(self) -> None:
         for bucket in self.buckets or ():
             (self.root_dir / bucket).mkdir(parents=True, exist_ok=True)
-
-    def _is_ready(self) -> bool:
-        try:
-            httpx.get(self.endpoint_url, timeout=1)  # 400: not signed, which is an answer
-        except httpx.TransportError:
-            return False
-        return True

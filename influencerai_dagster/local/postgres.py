@@ -18,13 +18,17 @@ from urllib.parse import quote
 import psutil
 
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.files import user_name
 from influencerai_dagster.local.processes import as_user
 from influencerai_dagster.local.supervisor import Service
 from influencerai_dagster.program_environment import program_environment
 
 SUPERUSER = "influencerai"
 USER_UNDER_ROOT = "nobody"  # PostgreSQL refuses to run as root
-_TRAVERSE = 0o001
+PASS_THROUGH = 0o001
+"""What others may do with the folders above."""
+_ACCEPTS, _REJECTS = 0, 1  # what pg_isready ends with; a server that recovers rejects
+_ASK_SECONDS = 10
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # a long path of the data directory would not fit in one
@@ -77,7 +81,8 @@ class PostgresServer:
             command=[_program("postgres"), "-D", str(self.data_dir.resolve()), *options],
             environment=environment,
             prepare=self._prepare,
-            is_ready=self._is_ready,
+            is_ready=lambda: self._ask() == _ACCEPTS,
+            is_alive=lambda: self._ask() in {_ACCEPTS, _REJECTS},
             port=self.port,
             port_setting=port_setting,
             stops_last=True,
@@ -86,10 +91,11 @@ class PostgresServer:
             user=_user(),
         )
 
-    def _is_ready(self) -> bool:
-        ready = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        done = subprocess.run(ready, env=program_environment(), check=False)  # noqa: S603 - from the wheel
-        return done.returncode == 0
+    def _ask(self) -> int:
+        # With a name: without one libpq asks for that of our user, who may have none.
+        ask = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ask += ["-U", SUPERUSER, "-d", "postgres", "-t", str(_ASK_SECONDS)]
+        return subprocess.run(ask, env=program_environment(), check=False).returncode  # noqa: S603 - from the wheel
 
     def _prepare(self) -> None:
         if not (self.data_dir / "PG_VERSION").exists():
@@ -98,6 +104,7 @@ class PostgresServer:
 
     def _create(self) -> None:
         """Run initdb beside the final place, so that a half-made directory is never used."""
+        _check_user_has_name(self.data_dir)
         parent = self.data_dir.resolve().parent
         parent.mkdir(parents=True, exist_ok=True)
         draft = parent / f"{self.data_dir.name}.new"
@@ -148,12 +155,24 @@ def _user() -> str | None:
     return USER_UNDER_ROOT if os.geteuid() == 0 else None
 
 
+def _check_user_has_name(data_dir: Path) -> None:
+    """Say clearly what initdb refuses."""
+    uid = os.geteuid()
+    if user_name(uid) != str(uid):
+        return
+    raise PermanentError(
+        f"PostgreSQL cannot be set up in {data_dir} by user {uid}, who has no name on this "
+        f"machine. Give it one (`echo 'influencerai:x:{uid}:{os.getegid()}::/tmp:/bin/sh' | sudo "
+        "tee -a /etc/passwd`), or make the first start as a user who has a name"
+    )
+
+
 def _open_way_to(path: Path) -> None:
     """Let others pass through (not read) the folders above; only root gets here."""
     for folder in path.parents:
         mode = folder.stat().st_mode
-        if not mode & _TRAVERSE:
-            folder.chmod(mode | _TRAVERSE)
+        if not mode & PASS_THROUGH:
+            folder.chmod(mode | PASS_THROUGH)
 
 
 def _remove_stale_lock(lock: Path, data_dir: Path) -> None:

@@ -1,10 +1,10 @@
-"""Whether something is there on this machine: one question, no waiting."""
+"""Whether something on this machine is there and answers: one question each."""
 
 import socket
 
 import httpx
 
-from influencerai_dagster.local.environment import LOOPBACK
+from influencerai_dagster.local.processes import LOOPBACK
 
 _PROBE_SECONDS = 2.0
 
@@ -15,6 +15,30 @@ def answers(url: str) -> bool:
         return httpx.get(url, timeout=_PROBE_SECONDS, trust_env=False).is_success
     except httpx.TransportError:
         return False
+
+
+def responds(url: str, timeout_seconds: float) -> bool:
+    """Tell whether an HTTP server says anything at all."""
+    try:
+        httpx.get(url, timeout=timeout_seconds, trust_env=False)
+    except httpx.TransportError:
+        return False
+    return True
+
+
+def serves_dagster(port: int, *, timeout_seconds: float = _PROBE_SECONDS) -> bool:
+    """Tell whether a code server of Dagster answers, by the health check of gRPC."""
+    import grpc  # noqa: PLC0415 - slow, and of use to the supervisor alone
+    from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415 - as above
+
+    options = [("grpc.enable_http_proxy", 0)]
+    with grpc.insecure_channel(f"{LOOPBACK}:{port}", options=options) as channel:
+        request = health_pb2.HealthCheckRequest(service="DagsterApi")
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout_seconds)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def listens(port: int) -> bool:

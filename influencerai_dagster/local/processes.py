@@ -13,14 +13,16 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from pydantic import ValidationError
 
 from influencerai_dagster.domain.base import Value
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.files import write_whole
 
+LOOPBACK = "127.0.0.1"
 STACK_ID = "INFLUENCERAI_STACK_ID"  # in the environment of every process that belongs to a stack
 STOP_SECONDS = 5.0
 KILL_SECONDS = 3.0
@@ -122,27 +124,45 @@ def is_running(process: psutil.Process) -> bool:
         return False
 
 
-def stop_groups(
-    children: Sequence[tuple["subprocess.Popen[bytes]", signal.Signals, float]],
-) -> None:
-    """End children that each lead a process group, all at once.
+class Ending(NamedTuple):
+    """A child that leads a process group, and how it is ended.
+
+    Attributes:
+        number: the signal that asks it to end.
+        seconds: how long it has for that.
+        is_group: whether its group is killed with it.
+    """
+
+    process: "subprocess.Popen[bytes]"
+    number: signal.Signals
+    seconds: float
+    is_group: bool
+
+
+def stop_groups(children: Sequence[Ending]) -> None:
+    """End children, all at once.
 
     A child's id is its own until we have waited for it, so a signal never hits a stranger.
-
-    Args:
-        children: each with the signal that asks it to end, and the seconds it has for that.
     """
-    running = [child for child in children if child[0].poll() is None]
-    for process, number, _ in running:
+    running = [child for child in children if child.process.poll() is None]
+    for process, number, _, _ in running:
         process.send_signal(number)
     started = time.monotonic()
-    for process, _, seconds in running:
+    for process, _, seconds, is_group in running:
         try:
             process.wait(max(0.0, started + seconds - time.monotonic()))
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            kill(process, is_group=is_group)
             with suppress(subprocess.TimeoutExpired):  # hangs in the kernel, on a dead disk
                 process.wait(KILL_SECONDS)
+
+
+def kill(process: "subprocess.Popen[bytes]", *, is_group: bool) -> None:
+    """Kill a child that has not been waited for, or the whole process group that it leads."""
+    if is_group:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 def write_record(path: Path, stack_id: str, pids: Sequence[int]) -> None:
@@ -151,10 +171,8 @@ def write_record(path: Path, stack_id: str, pids: Sequence[int]) -> None:
     for pid in (os.getpid(), *pids):
         with suppress(psutil.NoSuchProcess):
             started[pid] = psutil.Process(pid).create_time()
-    draft = path.with_suffix(".new")
     record = _Record(stack_id=stack_id, supervisor_pid=os.getpid(), started=started)
-    draft.write_text(record.model_dump_json())
-    draft.replace(path)
+    write_whole(path, record.model_dump_json().encode())
 
 
 def clean_leftovers(path: Path) -> int:

@@ -11,26 +11,34 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from sqlalchemy import Engine
+
 from influencerai_dagster.api.dagster_graphql import CODE_LOCATION
+from influencerai_dagster.catalog.engine import create_catalog_engine
 from influencerai_dagster.domain.sampling import VideoSampling
 from influencerai_dagster.domain.training import PRESETS, BaseModelFamily
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.files import write_whole
 from influencerai_dagster.local.backups import wal_receiver
+from influencerai_dagster.local.dagster_heartbeats import is_daemon_alive
 from influencerai_dagster.local.environment import (
-    LOOPBACK,
     Simulated,
     child_environment,
     postgres_server,
     s3_server,
 )
-from influencerai_dagster.local.probes import answers, listens
+from influencerai_dagster.local.probes import answers, responds, serves_dagster
+from influencerai_dagster.local.processes import LOOPBACK
 from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
-from influencerai_dagster.local.supervisor import Service
+from influencerai_dagster.local.supervisor import ALIVE_SECONDS, Service
 from influencerai_dagster.program_environment import program_environment
 from influencerai_dagster.settings import Settings, process_environment
 
 PROJECT_DIR = Path(__file__).parents[2]
 DEFINITIONS_MODULE = "influencerai_dagster.definitions"
+_DAGSTER_PROCESS = (sys.executable, "-m", "influencerai_dagster.orchestration.dagster_process")
+_ANSWER_SECONDS = 30.0
+"""How long a service may take for an answer to the question whether it is alive."""
 
 LocationProblem = Callable[[str], str | None]
 
@@ -48,6 +56,7 @@ class Stack:
         *,
         location_problem: LocationProblem,
         definitions_module: str = DEFINITIONS_MODULE,
+        alive_seconds: float = ALIVE_SECONDS,
     ) -> None:
         """Make the list; nothing is written or started.
 
@@ -56,11 +65,13 @@ class Stack:
             location_problem: asks the web server at a URL why the code location is not loaded;
                 None if it is. Raises TransientError while it does not answer.
             definitions_module: what the code server loads.
+            alive_seconds: how long the code server may give no answer.
         """
         self.settings = settings
         self.simulated = Simulated.of(settings)
         self._location_problem = location_problem
         self._definitions_module = definitions_module
+        self._alive_seconds = alive_seconds
         self.problem: str | None = None
         self._data_dir = settings.data_dir.resolve()
         self._models_dir = self._data_dir / "models"
@@ -104,11 +115,15 @@ class Stack:
                 environment=environment,
                 prepare=self._write_models,
                 is_ready=lambda: answers(f"http://{LOOPBACK}:{port}/system_stats"),
+                is_alive=lambda: responds(
+                    f"http://{LOOPBACK}:{port}/system_stats", _ANSWER_SECONDS
+                ),
                 port=port,
                 port_setting="LOCAL_COMFYUI_PORT",
             )
         if self.simulated.openrouter:
             openrouter_port = self.settings.local_openrouter_port
+            models_url = f"http://{LOOPBACK}:{openrouter_port}/api/v1/models"
             yield Service(
                 name="openrouter",
                 command=[
@@ -116,7 +131,8 @@ class Stack:
                     f"--port={openrouter_port}",
                 ],
                 environment=environment,
-                is_ready=lambda: answers(f"http://{LOOPBACK}:{openrouter_port}/api/v1/models"),
+                is_ready=lambda: answers(models_url),
+                is_alive=lambda: responds(models_url, _ANSWER_SECONDS),
                 port=openrouter_port,
                 port_setting="LOCAL_OPENROUTER_PORT",
             )
@@ -127,16 +143,20 @@ class Stack:
         yield Service(
             name="code-server",
             command=[
-                *(sys.executable, "-m", "dagster", "code-server", "start"),
+                *(*_DAGSTER_PROCESS, "dagster", "api", "grpc"),
                 *("--host", LOOPBACK, "--port", str(code_port)),
                 *("--location-name", CODE_LOCATION, "--module-name", self._definitions_module),
                 "--use-python-environment-entry-point",  # runs use this Python, whatever PATH says
             ],
             environment=self.environment,
             prepare=self._write_models,
-            is_ready=lambda: listens(code_port),
+            is_ready=lambda: serves_dagster(code_port),
+            is_alive=lambda: serves_dagster(code_port, timeout_seconds=_ANSWER_SECONDS),
+            alive_seconds=self._alive_seconds,
+            leaves_children=True,
             port=code_port,
             port_setting="LOCAL_CODE_SERVER_PORT",
+            stop_seconds=1.0,  # it would wait for its runs, who are asked to end when it is gone
             start_seconds=120,
         )
         yield Service(
@@ -160,14 +180,21 @@ class Stack:
             environment=self.environment,
             needs=["dagster-storage", "code-server"],
             is_ready=self._is_location_loaded,
+            is_alive=lambda: responds(f"{self.dagster_url}/server_info", _ANSWER_SECONDS),
             port=self.settings.dagster_webserver_port,
             port_setting="DAGSTER_WEBSERVER_PORT",
             start_seconds=120,
         )
         yield Service(
             name="daemon",
-            command=[_script("dagster-daemon"), "run", "-w", workspace],
+            # Quiet: it would tell every few seconds of each sensor that it had nothing to do.
+            command=[
+                *(*_DAGSTER_PROCESS, "dagster-daemon", "run", "-w", workspace),
+                *("--log-level", "warning"),
+            ],
             environment=self.environment,
+            is_alive=self._is_daemon_alive,
+            alive_seconds=300,
             needs=[
                 *("dagster-storage", "code-server", "object-store"),
                 *(service.name for service in self._simulators()),
@@ -202,10 +229,17 @@ class Stack:
                 shutil.rmtree(folder)
         home = Path(self.environment["DAGSTER_HOME"])
         home.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(_project_file("dagster.yaml"), home / "dagster.yaml")
+        write_whole(home / "dagster.yaml", _project_file("dagster.yaml").read_bytes())
         for name in ("DATABASE_URL", "DAGSTER_DATABASE_URL"):
             migrate.ensure_database(self.environment[name])
         migrate.upgrade(self.environment["DATABASE_URL"])
+
+    @cached_property
+    def _dagster_database(self) -> Engine:
+        return create_catalog_engine(self.environment["DAGSTER_DATABASE_URL"])
+
+    def _is_daemon_alive(self) -> bool:
+        return is_daemon_alive(self._dagster_database)
 
     def _is_location_loaded(self) -> bool:
         try:

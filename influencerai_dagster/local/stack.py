@@ -3,6 +3,7 @@
 Which processes there are is in services.py, how they are kept running in supervisor.py.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,10 +11,12 @@ from contextlib import contextmanager, suppress
 
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.environment import remove_stack_env, write_stack_env
+from influencerai_dagster.local.private_folder import make_private
 from influencerai_dagster.local.services import Stack
 from influencerai_dagster.local.supervisor import Supervisor
 
 __all__ = ["Stack", "run_stack"]
+_OWNER_ONLY = 0o077
 _END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -40,9 +43,10 @@ def run_stack(
         TransientError: a process was not ready in time.
     """
     data_dir = stack.settings.data_dir.resolve()
+    make_private(data_dir)
     supervisor = Supervisor(stack.services(), data_dir=data_dir, announce=announce)
     watcher = threading.Thread(target=supervisor.watch, name="supervisor")
-    with _signals_as_interrupt(), suppress(KeyboardInterrupt):
+    with _signals_as_interrupt(), _private_files(), suppress(KeyboardInterrupt):
         try:
             _start(stack, supervisor)
             watcher.start()
@@ -79,6 +83,16 @@ def _signals_as_interrupt() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _private_files() -> Iterator[None]:
+    """Let everything that the stack makes be readable by its owner alone."""
+    before = os.umask(_OWNER_ONLY)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _ignore_signals() -> None:

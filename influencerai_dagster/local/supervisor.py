@@ -1,7 +1,8 @@
 """Runs the processes of one machine's stack: in order, until ready, again after a crash, and down.
 
 A service starts when those that it needs are ready; each has its own process group and its log in
-`<data_dir>/logs/<name>.log`. Nothing here knows what the services are: that is `stack.py`.
+`<data_dir>/logs/<name>.log`. One that ends, or does not answer for too long, is started again.
+Nothing here knows what the services are: that is `services.py`.
 
 Why own code: supervisord and circus know no readiness, honcho no restart, and none of them finds
 what a killed predecessor left behind.
@@ -18,12 +19,18 @@ from pathlib import Path
 from typing import Self
 
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
+from influencerai_dagster.files import explained
+from influencerai_dagster.local.folder_lock import FolderLock
+from influencerai_dagster.local.liveness import Liveness
+from influencerai_dagster.local.logs import MAX_LOG_BYTES, Logs
 from influencerai_dagster.local.processes import (
     STACK_ID,
+    Ending,
     as_user,
     check_port,
     clean_leftovers,
     end,
+    kill,
     marked_processes,
     stop_groups,
     write_record,
@@ -32,8 +39,9 @@ from influencerai_dagster.local.processes import (
 POLL_SECONDS = 0.1
 STEADY_SECONDS = 60.0  # who ran that long starts with the shortest backoff again
 BACKOFF_SECONDS = (0.5, 2.0, 5.0, 15.0, 30.0)
-LOG_TAIL_LINES = 8
-MAX_LOG_BYTES = 20 * 1000**2
+ALIVE_SECONDS = 120.0  # whoever does not answer for so long is ended
+ASK_SECONDS = 5.0
+_ROTATE_SECONDS = 2.0
 
 
 def _nothing() -> None: ...
@@ -53,6 +61,11 @@ class Service:
         environment: the complete environment; the supervisor adds only its mark.
         needs: names of the services that must be ready before.
         is_ready: asked again and again after the start, must not block for long.
+        is_alive: asked again and again while it runs, in a thread of its own: it may block. Also
+            true where it cannot be told. None asks nothing.
+        alive_seconds: how long it may give no answer before it is ended and started again.
+        leaves_children: what it started goes on when it ends, until the stack stops: Dagster's
+            runs, which work for hours.
         is_task: ends by itself, and is ready when it ended with exit code 0.
         prepare: runs before every start.
         port: loopback port that it takes; None if none.
@@ -69,6 +82,9 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     needs: Sequence[str] = ()
     is_ready: Callable[[], bool] = _always
+    is_alive: Callable[[], bool] | None = None
+    alive_seconds: float = ALIVE_SECONDS
+    leaves_children: bool = False
     is_task: bool = False
     prepare: Callable[[], None] = _nothing
     port: int | None = None
@@ -87,6 +103,7 @@ class _Child:
     started: float
     crashes: int = 0
     restart_at: float | None = None
+    kill_at: float | None = None
 
 
 class Supervisor:
@@ -103,12 +120,24 @@ class Supervisor:
         *,
         data_dir: Path,
         announce: Callable[[str], None],
+        ask_seconds: float = ASK_SECONDS,
+        max_log_bytes: int = MAX_LOG_BYTES,
     ) -> None:
+        """Make it; nothing is written or started.
+
+        Args:
+            services: what to run.
+            data_dir: belongs to this supervisor alone while it runs.
+            announce: gets a line about every crash and restart.
+            ask_seconds: between two questions to a service whether it is alive.
+            max_log_bytes: of a log before it begins anew.
+        """
         self.stopping = threading.Event()
         self._services = services
-        self._logs_dir = data_dir / "logs"
+        self._lock = FolderLock(data_dir)
+        self._logs = Logs(data_dir / "logs", announce, max_bytes=max_log_bytes)
         self._record = data_dir / "stack-processes.json"
-        self._announce = announce
+        self._liveness = Liveness(self.stopping, every_seconds=ask_seconds)
         self._children: dict[str, _Child] = {}
         self._stack_id = secrets.token_hex(16)
         self.has_started = False
@@ -126,12 +155,13 @@ class Supervisor:
             PermanentError: a port is taken or a stack runs in this folder (nothing was started);
                 or a process ended before it was ready (the others run until `stop`).
             TransientError: a process was not ready in time; as above.
+            OSError: a file or folder cannot be made.
         """
-        self._logs_dir.mkdir(parents=True, exist_ok=True)
+        self._lock.take()
+        self._logs.prepare()
         clean_leftovers(self._record)
         for service in self._services:
-            if service.port is not None:
-                check_port(service.port, service=service.name, setting=service.port_setting)
+            _check_port(service)
         waiting = {service.name: service for service in self._services}
         starting: dict[str, _Child] = {}
         ready: set[str] = set()
@@ -146,11 +176,23 @@ class Supervisor:
             self.stopping.wait(POLL_SECONDS)
 
     def watch(self) -> None:
-        """Start again what crashes, until `stopping` is set."""
+        """Start again what crashes or falls silent, until `stopping` is set."""
+        for child in self._children.values():
+            service = child.service
+            if service.is_alive is not None:
+                self._liveness.watch(service.name, service.is_alive, service.alive_seconds)
+        rotate_at = time.monotonic()
         while not self.stopping.wait(POLL_SECONDS):
+            for name, seconds in self._liveness.silent():
+                self._end_silent(self._children[name], seconds)
             for child in list(self._children.values()):
-                if child.process.poll() is not None and not child.service.is_task:
+                if child.process.poll() is None:
+                    self._kill_if_late(child)
+                elif not child.service.is_task:
                     self._revive(child)
+            if time.monotonic() >= rotate_at:
+                self._logs.rotate()
+                rotate_at = time.monotonic() + _ROTATE_SECONDS
 
     def stop(self) -> None:
         """End every process; what does not end in time is killed."""
@@ -164,11 +206,12 @@ class Supervisor:
         self._children.clear()
         if self.has_started:
             self._record.unlink(missing_ok=True)
+        self._lock.release()
 
     def _launch(self, service: Service) -> _Child:
         service.prepare()
         self.has_started = True
-        with self._log_of(service).open("ab") as log:
+        with self._logs.path(service.name).open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - the commands are our own
                 service.command,
                 env={**service.environment, STACK_ID: self._stack_id},
@@ -189,13 +232,31 @@ class Supervisor:
         if code is not None:
             if service.is_task and code == 0:
                 return True
-            raise PermanentError(f"{service.name} ended with code {code}.\n{self._tail(service)}")
+            _check_port(service)  # taken since the first look: then that is why it ended
+            tail = self._logs.tail(service.name)
+            raise PermanentError(f"{service.name} ended with code {code}.\n{tail}")
         if not service.is_task and service.is_ready():
             return True
         if time.monotonic() - child.started > service.start_seconds:
             limit = f"{service.start_seconds:g} s"
-            raise TransientError(f"{service.name} was not ready in {limit}.\n{self._tail(service)}")
+            tail = self._logs.tail(service.name)
+            raise TransientError(f"{service.name} was not ready in {limit}.\n{tail}")
         return False
+
+    def _end_silent(self, child: _Child, seconds: float) -> None:
+        """Begin to end a process that does not answer; `_kill_if_late` sees to its end."""
+        if child.kill_at is not None or child.process.poll() is not None:
+            return
+        self._logs.note(
+            f"{child.service.name} has not answered for {seconds:.0f} s and is ended "
+            f"(log: {self._logs.path(child.service.name)})"
+        )
+        child.process.send_signal(child.service.stop_signal)
+        child.kill_at = time.monotonic() + child.service.stop_seconds
+
+    def _kill_if_late(self, child: _Child) -> None:
+        if child.kill_at is not None and time.monotonic() >= child.kill_at:
+            kill(child.process, is_group=not child.service.leaves_children)
 
     def _revive(self, child: _Child) -> None:
         now = time.monotonic()
@@ -204,34 +265,36 @@ class Supervisor:
             child.crashes = 1 if steady else child.crashes + 1
             delay = BACKOFF_SECONDS[min(child.crashes, len(BACKOFF_SECONDS)) - 1]
             child.restart_at = now + delay
-            self._announce(
+            self._logs.note(
                 f"{child.service.name} ended with code {child.process.returncode}; "
-                f"starting it again in {delay:g} s (log: {self._log_of(child.service)})"
+                f"starting it again in {delay:g} s (log: {self._logs.path(child.service.name)})"
             )
         elif now >= child.restart_at:
-            end(marked_processes(self._stack_id, group=child.process.pid))
+            if not child.service.leaves_children:
+                end(marked_processes(self._stack_id, group=child.process.pid))
             try:
                 self._launch(child.service).crashes = child.crashes
+                self._liveness.started_again(child.service.name, child.service.start_seconds)
             except (InfluencerAIError, OSError) as error:
-                self._announce(f"{child.service.name} cannot be started: {error}")
+                why = explained(error) if isinstance(error, OSError) else error
+                self._logs.note(f"{child.service.name} cannot be started: {why}")
                 child.restart_at = now + BACKOFF_SECONDS[-1]
 
-    def _log_of(self, service: Service) -> Path:
-        path = self._logs_dir / f"{service.name}.log"
-        if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
-            path.replace(path.with_suffix(".log.old"))
-        return path
 
-    def _tail(self, service: Service) -> str:
-        path = self._logs_dir / f"{service.name}.log"
-        lines = path.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-        return "\n".join([f"The end of its log {path}:", *(f"  {line}" for line in lines)])
+def _check_port(service: Service) -> None:
+    if service.port is not None:
+        check_port(service.port, service=service.name, setting=service.port_setting)
 
 
 def _stop(children: Sequence[_Child]) -> None:
     stop_groups(
         [
-            (child.process, child.service.stop_signal, child.service.stop_seconds)
+            Ending(
+                child.process,
+                child.service.stop_signal,
+                child.service.stop_seconds,
+                is_group=not child.service.leaves_children,
+            )
             for child in children
         ]
     )

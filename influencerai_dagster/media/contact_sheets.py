@@ -34,7 +34,7 @@ def contact_sheet(
     """
     cells: list[tuple[str, Image.Image]] = []
     for label, picture in images:
-        cells.append((label, _thumbnail(picture, thumb_px)))
+        cells.append((label, thumbnail(picture, thumb_px)))
         if len(cells) == MAX_THUMBNAILS:
             break
     num_rows = max(1, -(-len(cells) // columns))
@@ -43,10 +43,10 @@ def contact_sheet(
         "RGB", (columns * step_x + _MARGIN_PX, num_rows * step_y + _MARGIN_PX), _PAPER
     )
     draw = ImageDraw.Draw(sheet)
-    for index, (label, thumbnail) in enumerate(cells):
+    for index, (label, cell) in enumerate(cells):
         left = _MARGIN_PX + index % columns * step_x
         top = _MARGIN_PX + index // columns * step_y
-        sheet.paste(thumbnail, (left, top))
+        sheet.paste(cell, (left, top))
         _write(draw, label, left, top + thumb_px, thumb_px)
     return _jpeg(sheet, _QUALITIES[0])
 
@@ -84,8 +84,8 @@ def grid(
         top = _LABEL_PX + row * step_y
         _write(draw, label, _MARGIN_PX, top, width_px - 2 * _MARGIN_PX)
         for column in range(len(column_labels)):
-            thumbnail = _thumbnail(images[row * len(column_labels) + column], thumb_px)
-            sheet.paste(thumbnail, (_MARGIN_PX + column * step_x, top + _LABEL_PX))
+            cell = thumbnail(images[row * len(column_labels) + column], thumb_px)
+            sheet.paste(cell, (_MARGIN_PX + column * step_x, top + _LABEL_PX))
     return _jpeg(sheet, _QUALITIES[0])
 
 
@@ -96,13 +96,14 @@ def data_uri(jpeg: bytes) -> str:
     """
     if len(jpeg) <= _max_bytes():
         return _encode(jpeg, "jpeg")
-    picture = upright_rgb(jpeg)
-    while True:
-        for quality in _QUALITIES:
-            smaller = _jpeg(picture, quality)
-            if len(smaller) <= _max_bytes():
-                return _encode(smaller, "jpeg")
-        picture = picture.reduce(2)
+    with upright_rgb(jpeg) as image:
+        picture = image
+        while True:
+            for quality in _QUALITIES:
+                smaller = _jpeg(picture, quality)
+                if len(smaller) <= _max_bytes():
+                    return _encode(smaller, "jpeg")
+            picture = picture.reduce(2)
 
 
 def png_data_uri(png: bytes) -> str:
@@ -124,18 +125,19 @@ def _encode(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _thumbnail(picture: Picture, side_px: int) -> Image.Image:
+def thumbnail(picture: Picture, side_px: int) -> Image.Image:
+    """Return a square with a small image in its middle; grey if there is none to show."""
     cell = Image.new("RGB", (side_px, side_px), _ABSENT)
     if picture is None:
         return cell
     if isinstance(picture, bytes):
         try:
-            image = upright_rgb(picture, scale_to_px=side_px)
+            with upright_rgb(picture, scale_to_px=side_px) as image:
+                small = ImageOps.contain(image, (side_px, side_px))
         except PermanentError:
             return cell  # a sheet shows what can be shown
     else:
-        image = picture.convert("RGB")
-    small = ImageOps.contain(image, (side_px, side_px))
+        small = ImageOps.contain(picture.convert("RGB"), (side_px, side_px))
     cell.paste(small, ((side_px - small.width) // 2, (side_px - small.height) // 2))
     return cell
 

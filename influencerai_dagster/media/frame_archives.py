@@ -54,5 +54,7 @@ def frame_name(index: int) -> str:
 
 def pixels_sha256(picture: bytes) -> str:
     """Return the hash of what is seen: ComfyUI writes the names of each render into a PNG."""
-    image = upright_rgb(picture)
-    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+    with upright_rgb(picture) as image:
+        digest = hashlib.sha256(f"{image.size}".encode())
+        digest.update(image.tobytes())
+    return digest.hexdigest()

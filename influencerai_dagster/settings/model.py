@@ -107,9 +107,11 @@ class Settings(BaseModel):
     # Datasets and captions
     max_upload_size: SizeBytes = 100 * 1000**2
     max_dataset_images: PositiveInt = 5000
+    max_image_pixels: PositiveInt = 40_000_000
     min_image_side_px: PositiveInt = 256
     dataset_settle_seconds: Annotated[int, Field(ge=0)] = 30
     dataset_rights: Literal["block", "warn"] = "warn"
+    dataset_captions: Literal["block", "warn"] = "block"
     enable_auto_captions: bool = False
     auto_captioner: Literal["blip", "wd14", "openrouter"] = "blip"
 

@@ -22,9 +22,11 @@ from influencerai_dagster.domain.manifests.dataset import DatasetImage, DatasetM
 from influencerai_dagster.domain.plain_text import text_problem
 from influencerai_dagster.domain.refused_images import RefusedImage
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.media.images import normalised_image
-from influencerai_dagster.stages.datasets import copy_name, read_caption, read_image
+from influencerai_dagster.stages.datasets import copy_name, read_caption, write_copy
 from influencerai_dagster.storage.object_store import ObjectStore
+
+CAPTIONED_SIDE_PX = 2048
+"""What a captioner is shown at most; models see 384 to 1024 px."""
 
 
 class Captioner(Protocol):
@@ -141,7 +143,7 @@ def _describe(
         folder = Path(name)
 
         def copy(item: tuple[str, DatasetImage]) -> None:
-            (folder / item[0]).write_bytes(normalised_image(read_image(store, item[1])))
+            write_copy(store, item[1], folder / item[0], max_side_px=CAPTIONED_SIDE_PX)
 
         for _ in store.map(copy, copies.items()):
             pass

@@ -1,13 +1,15 @@
 """Stage `dataset`: uploads → a validated dataset. Uploads are only read, never changed or deleted.
 
-One image is in memory per worker, however many a dataset has. Rules are in domain/quality.py, the
-measuring in media/images.py.
+However many uploads a dataset has and however many datasets are scanned on one machine, the memory
+for their bytes and their pixels is limited. Rules are in domain/quality.py, the measuring in
+media/images.py.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
+from PIL import Image
 from pydantic import ValidationError
 
 from influencerai_dagster.domain.fingerprints import fingerprint, sha256_hex
@@ -26,22 +28,32 @@ from influencerai_dagster.domain.object_paths import (
     uploads_prefix,
 )
 from influencerai_dagster.domain.quality import DatasetRules, RejectReason
+from influencerai_dagster.domain.sidecars import is_about_all, is_caption_file, pair_captions
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.media.images import MeasuredImage, Reject, measure_upload, near_duplicates
+from influencerai_dagster.media.contact_sheets import thumbnail
+from influencerai_dagster.media.images import (
+    MeasuredImage,
+    Reject,
+    measure_upload,
+    near_duplicates,
+    normalised_image,
+)
+from influencerai_dagster.media.memory_budget import MemoryBudget
 from influencerai_dagster.stages.manifests import publish
 from influencerai_dagster.storage.contents import ObjectInfo
 from influencerai_dagster.storage.object_store import ObjectStore
 
-CAPTION_SUFFIX = ".txt"
+READING = MemoryBudget("reading", 512 * 1024**2)
+"""Bytes of uploads in memory; who holds some may go on to decode them, never the reverse."""
 MAX_SIDECAR_SIZE_BYTES = 64 * 1024
 MAX_RIGHTS_SIZE_BYTES = 64 * 1024
 _RIGHTS_FILE = "rights.json"
-_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
+_COPY_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".png"}
 
 
 @dataclass(frozen=True)
 class _Upload:
-    """One listed upload and the sidecar caption beside it."""
+    """One listed upload and the caption file that belongs to it."""
 
     file_name: str
     info: ObjectInfo
@@ -87,6 +99,7 @@ def scan_dataset(
     accepted, duplicates = _without_duplicates(measured, rules)
     rights, rights_problem = _read_rights(store, key, listed)
     rejected += duplicates + rights_problem
+    rejected += _unused_captions([upload for upload, _ in accepted], uploads)
     return DatasetManifest.build(
         key,
         images=tuple(store.map(lambda item: _dataset_image(store, *item), accepted)),
@@ -135,7 +148,25 @@ def copy_name(index: int, image: DatasetImage) -> str:
     Numbered, so that two uploads with one stem (a.jpg, a.png) keep a caption each, and with the
     ending of its format, which an upload need not have.
     """
-    return f"img{index:05d}{_SUFFIXES[image.format]}"
+    return f"img{index:05d}{_COPY_SUFFIXES[image.format]}"
+
+
+def write_copy(
+    store: ObjectStore, image: DatasetImage, path: Path, *, max_side_px: int | None = None
+) -> None:
+    """Write an accepted upload to a file as training receives it (`normalised_image`).
+
+    Raises:
+        PermanentError: it was replaced or removed since the scan.
+    """
+    with READING.hold(image.size_bytes):
+        path.write_bytes(normalised_image(read_image(store, image), max_side_px=max_side_px))
+
+
+def image_thumbnail(store: ObjectStore, image: DatasetImage, side_px: int) -> Image.Image:
+    """Return a small square picture of an upload, whatever it holds now."""
+    with READING.hold(image.size_bytes):
+        return thumbnail(store.get(image.object_key), side_px)
 
 
 def uploads_by_dataset(infos: Iterable[ObjectInfo]) -> dict[DatasetKey, list[ObjectInfo]]:
@@ -160,16 +191,29 @@ def _reject(file_name: str, reason: RejectReason, detail: str) -> RejectedUpload
 def _sort_out(
     listed: list[ObjectInfo], prefix: str, rules: DatasetRules
 ) -> tuple[list[_Upload], list[RejectedUpload]]:
-    """Tell images from sidecars and reject by name, size and number without reading a byte."""
-    by_name = {info.key.removeprefix(prefix): info for info in listed}
+    """Tell images from captions and reject by name, size and number without reading a byte."""
+    by_name: dict[str, ObjectInfo] = {}
     uploads: list[_Upload] = []
     rejected: list[RejectedUpload] = []
-    for name, info in sorted(by_name.items()):
-        if name == _RIGHTS_FILE or name.endswith(CAPTION_SUFFIX) or not name:
-            continue
+    for info in sorted(listed, key=lambda item: item.key):
+        name = info.key.removeprefix(prefix)
         problem = file_name_problem(name)
-        if problem is not None:
+        if problem is None:
+            by_name[name] = info
+        elif name:
             rejected.append(_reject(name, RejectReason.NAME_NOT_ALLOWED, problem))
+    captions = [name for name in by_name if is_caption_file(name)]
+    images = [
+        name for name in by_name if name.lower() != _RIGHTS_FILE and not is_caption_file(name)
+    ]
+    pairing = pair_captions(images, captions)
+    rejected += [
+        _reject(name, RejectReason.CAPTION_UNPAIRED, why) for name, why in pairing.unpaired.items()
+    ]
+    for name in images:
+        info = by_name[name]
+        if is_about_all(name):
+            rejected.append(_reject(name, RejectReason.NOT_AN_IMAGE, "is a text about the folder"))
         elif info.size_bytes > rules.max_upload_size_bytes:
             detail = f"{info.size_bytes} bytes; MAX_UPLOAD_SIZE is {rules.max_upload_size_bytes}"
             rejected.append(_reject(name, RejectReason.TOO_LARGE, detail))
@@ -177,13 +221,28 @@ def _sort_out(
             detail = f"MAX_DATASET_IMAGES is {rules.max_images}"
             rejected.append(_reject(name, RejectReason.TOO_MANY_IMAGES, detail))
         else:
-            sidecar = by_name.get(PurePosixPath(name).stem + CAPTION_SUFFIX)
-            uploads.append(_Upload(name, info, sidecar))
+            caption = pairing.caption_of.get(name)
+            uploads.append(_Upload(name, info, by_name[caption] if caption else None))
     return uploads, rejected
 
 
+def _unused_captions(accepted: list[_Upload], uploads: list[_Upload]) -> list[RejectedUpload]:
+    """Name the captions of uploads that were rejected, unless an accepted one shares them."""
+    used = {upload.sidecar.key for upload in accepted if upload.sidecar is not None}
+    unused = {
+        upload.sidecar.key: upload.file_name
+        for upload in uploads
+        if upload.sidecar is not None and upload.sidecar.key not in used
+    }
+    return [
+        _reject(PurePosixPath(key).name, RejectReason.CAPTION_NOT_USED, f"it is of {image}")
+        for key, image in unused.items()
+    ]
+
+
 def _measure(store: ObjectStore, upload: _Upload, rules: DatasetRules) -> MeasuredImage | Reject:
-    return measure_upload(store.get(upload.info), rules)
+    with READING.hold(upload.info.size_bytes):
+        return measure_upload(store.get(upload.info), rules)
 
 
 def _without_duplicates(
@@ -231,7 +290,11 @@ def _dataset_image(store: ObjectStore, upload: _Upload, image: MeasuredImage) ->
 def _read_rights(
     store: ObjectStore, key: DatasetKey, listed: list[ObjectInfo]
 ) -> tuple[Rights | None, list[RejectedUpload]]:
-    found = [info for info in listed if info.key == rights_key(key)]
+    # The usual name first, then one that differs in case, as Windows and Macs write it.
+    found = sorted(
+        (info for info in listed if info.key.lower() == rights_key(key).lower()),
+        key=lambda info: (info.key != rights_key(key), info.key),
+    )
     if not found:
         return None, []
     if found[0].size_bytes > MAX_RIGHTS_SIZE_BYTES:

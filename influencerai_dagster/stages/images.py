@@ -4,7 +4,6 @@ Draining the ledger lives in stages/rendering.py, talking to ComfyUI in stages/c
 """
 
 import threading
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -32,7 +31,7 @@ from influencerai_dagster.engines.comfyui.templates import (
 )
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.pngs import png_size
-from influencerai_dagster.media.safetensors_files import base_model_family
+from influencerai_dagster.stages.base_models import find_family, has_base_model
 from influencerai_dagster.stages.comfyui_jobs import (
     filename_prefix,
     load_template,
@@ -43,7 +42,6 @@ from influencerai_dagster.stages.comfyui_jobs import (
 from influencerai_dagster.stages.lora_files import check_lora_applies, place_lora
 from influencerai_dagster.stages.manifests import load_latest
 from influencerai_dagster.stages.patience import PatientStore
-from influencerai_dagster.stages.recipes import find_base_model
 from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.stages.storage_pauses import report_full
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -78,6 +76,10 @@ FAMILY_DEFAULTS = {
 }  # fmt: skip
 
 
+_BY_FAMILY = ("workflow", "width_px", "height_px", "steps", "cfg")
+"""What a job has to name whose base model is of a family that nothing tells."""
+
+
 @dataclass
 class ImageRenderer:
     """Renders image jobs; one instance serves all threads of a drain."""
@@ -104,7 +106,7 @@ class ImageRenderer:
         if not isinstance(payload, ImageJobPayload):
             raise PermanentError(f"job {job.id} is a {payload.kind} job, not an image job")
         loras = self._resolve(job.tenant, payload.loras)
-        sampling, template = self._plan(job, payload, loras)
+        sampling, template = self._plan(job, payload, loras, server)
         workflow = fill_image_workflow(template, sampling, filename_prefix=filename_prefix(job))
         names = frozenset(lora.lora_name for lora in sampling.loras)
         rendered = render_workflow(
@@ -166,11 +168,14 @@ class ImageRenderer:
         job: ClaimedJob,
         payload: ImageJobPayload,
         loras: list[tuple[LoraReference, LoraManifest]],
+        server: str,
     ) -> tuple[ImageSampling, WorkflowTemplate]:
         """Fill what the job left open from its LoRA, its family's defaults and the template."""
         config = loras[0][1].config if loras else None
-        named = self._family_of(payload.base_model)
+        named = self._family_of(payload, server)
         family = config.base_model_family if config else named or BaseModelFamily.SD15
+        if payload.base_model and not config and named is None:
+            self._refuse_to_guess(payload, payload.base_model, server)
         if named not in {None, family}:
             raise PermanentError(
                 f"LoRA {loras[0][1].lora_id} fits base models of {family}, but the job asks for "
@@ -197,16 +202,25 @@ class ImageRenderer:
         name = payload.workflow or defaults.workflow
         return sampling, load_template(self.store, job.tenant, name, self.farm.tenant_nodes)
 
-    def _family_of(self, base_model: str | None) -> BaseModelFamily | None:
-        """Tell the family of a base model that a job names; None if nothing here tells it."""
+    def _family_of(self, payload: ImageJobPayload, server: str) -> BaseModelFamily | None:
+        """Tell the family of the base model that a job names; None if nothing tells it."""
         for family, defaults in FAMILY_DEFAULTS.items():
-            if base_model == defaults.base_model:
+            if payload.base_model == defaults.base_model:
                 return family
-        if base_model is None or self.farm.lora_dir is None:
+        if payload.base_model is None:
             return None
-        with suppress(PermanentError):  # not in this folder, or without the names that tell
-            return base_model_family(find_base_model(self.farm.lora_dir.parent, base_model))
-        return None
+        return find_family(self.farm, server, payload.base_model)
+
+    def _refuse_to_guess(self, payload: ImageJobPayload, base_model: str, server: str) -> None:
+        """Refuse a job that leaves open what only the family of its base model can tell."""
+        is_open = [name for name in _BY_FAMILY if getattr(payload, name) is None]
+        if is_open and has_base_model(self.farm.fleet[server].client, base_model):
+            where = self.farm.lora_dir.parent if self.farm.lora_dir else "COMFYUI_LORA_DIR/.."
+            raise PermanentError(
+                f"nothing tells which family base model {base_model} belongs to ("
+                f"{', '.join(FAMILY_DEFAULTS)}), and so how it renders: the server has no metadata "
+                f"of it, and it is not in {where}. Name {', '.join(is_open)} in the job."
+            )
 
     def _use(self, job_id: UUID, reference: LoraReference, lora: LoraManifest) -> LoraUse:
         """Place a LoRA's file once for all jobs of this drain."""

@@ -15,6 +15,7 @@ from influencerai_dagster.domain.manifests.loras import LoraManifest
 from influencerai_dagster.domain.manifests.outputs import StoredFile
 from influencerai_dagster.domain.object_paths import lora_key
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.files import give_readers_of
 from influencerai_dagster.media.lora_fit import lora_fit
 from influencerai_dagster.media.safetensors_files import (
     SafetensorsHeader,
@@ -50,6 +51,8 @@ def place_lora(store: ObjectStore, lora: LoraManifest, lora_dir: Path | None) ->
     if not path.is_file() or file_sha256(path) != lora.weights_sha256:
         path.parent.mkdir(parents=True, exist_ok=True)
         store.download(lora.weights_key, path, expected=weights)
+        # ComfyUI may be another user, and the stack's own files are for its owner alone.
+        give_readers_of(lora_dir, path.parent, path)
     check_lora_fits(read_header(path), lora.base_model_family)
     return name
 

@@ -24,12 +24,11 @@ from influencerai_dagster.domain.object_paths import lora_key
 from influencerai_dagster.domain.training import BaseModelFamily, TrainingStep
 from influencerai_dagster.engines.kohya.training import Training, TrainingResult, train
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
-from influencerai_dagster.media.images import normalised_image
 from influencerai_dagster.media.safetensors_files import (
     check_lora_fits,
     read_header,
 )
-from influencerai_dagster.stages.datasets import copy_name, read_image
+from influencerai_dagster.stages.datasets import copy_name, write_copy
 from influencerai_dagster.stages.manifests import load_latest, publish
 from influencerai_dagster.stages.patience import patiently
 from influencerai_dagster.stages.recipes import Recipe
@@ -167,7 +166,7 @@ def _private_copy(store: ObjectStore, recipe: Recipe, image_dir: Path) -> None:
 
     def copy(item: tuple[int, DatasetImage]) -> None:
         path = image_dir / copy_name(*item)
-        path.write_bytes(normalised_image(read_image(store, item[1])))
+        write_copy(store, item[1], path)
         path.with_suffix(".txt").write_text(texts[item[1].file_name] + "\n", encoding="utf-8")
 
     for _ in store.map(copy, list(enumerate(recipe.images, start=1))):

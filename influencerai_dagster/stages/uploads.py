@@ -4,17 +4,25 @@ The pipeline itself never writes below `images/`; this acts for the person who o
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from influencerai_dagster.domain.keys import DatasetKey
 from influencerai_dagster.domain.object_paths import file_name_problem, upload_key, uploads_prefix
+from influencerai_dagster.domain.sidecars import is_caption_file, pair_captions
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.object_store import ObjectStore
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
 
 def upload_folder(
-    store: ObjectStore, key: DatasetKey, folder: Path, on_file: Callable[[Path, bool], None]
+    store: ObjectStore,
+    key: DatasetKey,
+    folder: Path,
+    on_file: Callable[[Path, bool], None],
+    *,
+    skip: Collection[str] = (),
 ) -> int:
     """Upload the files of a folder, in parallel; those already there are left out.
 
@@ -25,6 +33,7 @@ def upload_folder(
         store: the bucket of assets.
         key: the dataset.
         folder: its files are uploaded, its folders are not.
+        skip: names of files that are left out.
         on_file: called with every file and whether it was sent (False: it was there already).
 
     Returns:
@@ -34,7 +43,7 @@ def upload_folder(
         PermanentError: the folder has no files or one whose name is not allowed; nothing was sent.
         TransientError: S3 did not answer; what was sent stays.
     """
-    files = files_to_upload(folder)
+    files = [path for path in files_to_upload(folder) if path.name not in skip]
     there = {info.key: info.etag for info in store.list(uploads_prefix(key))}
 
     def send(path: Path) -> bool:
@@ -50,6 +59,26 @@ def upload_folder(
         on_file(path, was_sent)
         sent += was_sent
     return sent
+
+
+def unpaired_captions(store: ObjectStore, key: DatasetKey, folder: Path) -> dict[str, str]:
+    """Return the caption files of a folder that would belong to no image, with the reason.
+
+    Images that were uploaded before count. If every image of the folder has a caption, nothing is
+    lost by the others, and none is returned: the dataset's check would pass as well.
+
+    Raises:
+        PermanentError: as `files_to_upload`.
+    """
+    prefix = uploads_prefix(key)
+    ours = {path.name for path in files_to_upload(folder)}
+    names = ours | {info.key.removeprefix(prefix) for info in store.list(prefix)}
+    captions = {name for name in names if is_caption_file(name)}
+    pairing = pair_captions(names - captions, captions)
+    images = {name for name in names if name.lower().endswith(IMAGE_SUFFIXES)}
+    if images <= set(pairing.caption_of):
+        return {}
+    return {name: why for name, why in pairing.unpaired.items() if name in ours}
 
 
 def files_to_upload(folder: Path) -> list[Path]:

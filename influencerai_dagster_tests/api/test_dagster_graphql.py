@@ -200,6 +200,26 @@ def test_a_run_that_is_not_there_is_named(dagster: DagsterGraphQL) -> None:
         dagster.run(run_id)
 
 
+def test_runs_that_failed_before_they_began_are_told_until_one_that_began(
+    dagster: DagsterGraphQL, instance: dg.DagsterInstance
+) -> None:
+    ended = [_end_run(instance, has_begun=has_begun) for has_begun in (False, True, False, False)]
+    assert dagster.lost_runs(after=time.time() - 60) == [ended[3], ended[2]]
+    assert dagster.lost_runs(after=time.time() + 60) == []
+
+
+def _end_run(instance: dg.DagsterInstance, *, has_begun: bool) -> str:
+    run = dg.DagsterRun(job_name="generate_images_job", status=dg.DagsterRunStatus.STARTING)
+    instance.add_run(run)
+    if has_begun:
+        event = dg.DagsterEvent("PIPELINE_START", "generate_images_job")
+        instance.report_dagster_event(event, run.run_id)
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    instance.report_run_failed(found)
+    return run.run_id
+
+
 def test_runs_are_those_of_the_partition_since_the_time(
     dagster: DagsterGraphQL, instance: dg.DagsterInstance
 ) -> None:

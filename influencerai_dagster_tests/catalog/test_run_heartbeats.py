@@ -148,6 +148,7 @@ def test_a_silent_run_is_as_old_as_its_last_beat(engine: Engine, run_id: str) ->
     [
         ("train_lora demo/bella", "train_lora demo/bella"),
         ("train_lora_job demo/bella", None),
+        ("training demo/bella", None),
         ("generate_images_job demo/2026-11-23", None),
     ],
 )

@@ -22,10 +22,11 @@ _CACHED = (common.settings, common.server_settings, common.engine, common.store)
 
 @dataclass
 class Answer:
-    """What a command did."""
+    """What a command did; `text` is all that it printed, `out` only what goes into a pipe."""
 
     exit_code: int
     text: str
+    out: str = ""
 
     def __contains__(self, text: str) -> bool:
         """Whether the output has these words, however the terminal broke its lines."""
@@ -46,7 +47,7 @@ class CommandLine:
         result = CliRunner().invoke(app, [str(item) for item in arguments], input=stdin)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        return Answer(result.exit_code, result.output)
+        return Answer(result.exit_code, result.output, result.stdout)
 
 
 def forget() -> None:

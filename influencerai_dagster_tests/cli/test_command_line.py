@@ -210,7 +210,7 @@ def test_a_list_on_a_narrow_terminal_has_whole_ids(demo: CommandLine) -> None:
 
 def test_a_list_is_one_json_document_with_times_in_utc(demo: CommandLine) -> None:
     job = submit_one(demo.engine)
-    (found,) = json.loads(demo("jobs", "list", "--tenant", "demo", "--json").text)
+    (found,) = json.loads(demo("jobs", "list", "--tenant", "demo", "--json").out)
     assert found["job_id"] == str(job.id)
     assert found["submitted_at"] == job.created_at.isoformat().replace("+00:00", "Z")
-    assert json.loads(demo("tenant", "list", "--json").text)[0]["tenant"] == "demo"
+    assert json.loads(demo("tenant", "list", "--json").out)[0]["tenant"] == "demo"

@@ -170,6 +170,29 @@ def test_a_folder_can_become_a_dataset_of_another_name(demo: CommandLine, photos
     assert demo.store.head("datasets/demo/winter/images/a.jpg") is not None
 
 
+def test_captions_that_belong_to_no_image_are_said_before_anything_is_sent(
+    demo: CommandLine, photos: Path
+) -> None:
+    (photos / "holiday.txt").write_text("bella at the beach")
+    command = ("dataset", "upload", photos, "--tenant", "demo")
+    answer = demo(*command)
+    assert answer.exit_code == 1
+    for words in ("1 caption files", "holiday.txt: no image has its name", "--skip-unpaired"):
+        assert words in answer
+    assert list(demo.store.list("")) == []
+    assert "3 files sent to dataset demo/bella" in demo(*command, "--skip-unpaired")
+    assert demo.store.head("datasets/demo/bella/images/holiday.txt") is None
+
+
+def test_captions_may_come_after_their_images(demo: CommandLine, photos: Path) -> None:
+    demo("dataset", "upload", photos, "--tenant", "demo")
+    texts = photos.parent / "texts"
+    texts.mkdir()
+    (texts / "B.TXT").write_text("bella at the beach")
+    answer = demo("dataset", "upload", texts, "--tenant", "demo", "--dataset", "bella")
+    assert "1 files sent to dataset demo/bella" in answer
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [

@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.domain.backups import BackupKind
 from influencerai_dagster.local.postgres import programs_dir
@@ -16,7 +17,7 @@ from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.dagster_server import running_webserver
 from influencerai_dagster_tests.database_server import DatabaseServer, execute
 
-PARTS = 12
+PARTS = 13
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,7 @@ def test_a_system_that_is_well_has_every_part_ok(
     assert answer.exit_code == 0
     assert found["PostgreSQL: catalog"][1].endswith(f"migration {migrate.head_revision()}")
     assert "write, read, presigned link and delete work" in found["S3"][1]
+    assert found["Dagster's runs"][1].startswith("0 of the newest runs")
     assert list(cli.store.list("")) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == []
 
@@ -99,6 +101,7 @@ def test_a_system_where_nothing_is_set_up_says_of_every_part_what_to_do(cli: Com
         "backup programs": "pg_basebackup was not found",
         "backups": "Connection refused",
         "Dagster": "`make up` starts the local stack",
+        "Dagster's runs": "`make up` starts the local stack",
     }
     assert {part: words for part, words in says.items() if words not in found[part][1]} == {}
 
@@ -186,3 +189,14 @@ def test_models_that_are_not_there_are_named(cli: CommandLine, tmp_path: Path) -
     cli.environment.setenv("KOHYA_DIR", str(Path(sd_scripts.__file__).parent))
     cli.environment.setenv("KOHYA_MODELS_DIR", str(tmp_path / "nothing"))
     assert f"KOHYA_MODELS_DIR={tmp_path}/nothing is no folder" in cli("doctor")
+
+
+def test_runs_that_are_lost_before_they_begin_are_told(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, dagster_url: str
+) -> None:
+    cli.environment.setenv("DAGSTER_URL", dagster_url)
+    monkeypatch.setattr(DagsterGraphQL, "lost_runs", lambda *_, **__: ["run-3", "run-2", "run-1"])
+    state, text = rows(cli("doctor"))["Dagster's runs"]
+    assert state == "wrong"
+    assert "the newest 3 runs failed before they began, the last is run-3" in text
+    assert "code-server.log" in text

@@ -74,7 +74,7 @@ def jobs(cli: CommandLine, comfyui: ComfyUISimulator) -> CommandLine:
 def training(cli: CommandLine) -> Iterator[None]:
     """A training whose run is alive."""
     with transaction(cli.engine) as session:
-        session.add(RunHeartbeatRow(run_id="r", activity="train_lora_job demo/bella", host="h"))
+        session.add(RunHeartbeatRow(run_id="r", activity="train_lora demo/bella", host="h"))
     yield
     with transaction(cli.engine) as session:
         session.execute(text("DELETE FROM run_heartbeats"))
@@ -109,12 +109,10 @@ def test_an_unknown_tenant_is_refused(jobs: CommandLine) -> None:
 
 def test_a_training_on_the_shared_gpu_is_named_with_what_waits_for_it(jobs: CommandLine) -> None:
     with training(jobs):
-        assert "training: train_lora_job demo/bella for " in jobs("jobs", "watch")
+        assert "training: demo/bella for " in jobs("jobs", "watch")
         jobs.environment.setenv("GPU_SHARED", "true")
         answer = jobs("jobs", "watch")
-    assert re.search(
-        r"train_lora_job demo/bella for \d+ s; 1 renders wait for the GPU", answer.text
-    )
+    assert re.search(r"training demo/bella for \d+ s; 1 renders wait for the GPU", answer.text)
     assert "GPU (shared): free for renders" in jobs("jobs", "watch")
 
 
@@ -212,7 +210,7 @@ def drawn(
         tenants=[statistics(f"{number:02}-{'t' * 60}") for number in range(num_tenants)],
         running=[job] * num_running,
         failures=[FailedJob(JOB_ID, "demo", JobKind.IMAGE, "because " * 100, datetime.now(UTC))],
-        trainings=[Training("train_lora_job demo/bella", 4000)],
+        trainings=[Training("demo/bella", 4000)],
         servers=[ServerState("http://gpu1:8188", is_up=True, running=1, pending=20)],
         is_gpu_shared=True,
     )

@@ -15,6 +15,7 @@ from influencerai_dagster.domain.backups import (
     too_old,
     wal_problem,
 )
+from influencerai_dagster.domain.wal import segment_name
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 FULL, INCREMENTAL, DUMP = BackupKind.FULL, BackupKind.INCREMENTAL, BackupKind.DUMP
@@ -80,6 +81,47 @@ def test_a_moment_is_restored_from_the_newest_backup_that_was_whole_by_then() ->
     assert backup_for(listed, NOW - timedelta(hours=5)) == full
     assert backup_for(listed, NOW - timedelta(hours=11)) is None
     assert newest_whole(listed, FULL) == full
+
+
+def test_the_order_of_backups_is_that_of_their_wal_and_no_clock_or_id_changes_it() -> None:
+    first = in_wal("20261130T142740", 4, hours_ago=2.0)
+    later = in_wal("20261130T100131", 9, hours_ago=3.0)  # the clock was set back by more than that
+    after_restore = in_wal("20261130T090000", 2, timeline=2, hours_ago=4.0)
+    assert newest_whole([later, first]) == later
+    assert newest_whole([after_restore, later, first]) == after_restore
+    assert backup_for([first, later], NOW - timedelta(hours=1)) == later  # shown twice: the later
+    assert backup_for([first, later], NOW - timedelta(hours=2.5)) == later
+
+
+def in_wal(
+    backup_id: str,
+    segment: int,
+    *,
+    hours_ago: float,
+    timeline: int = 1,
+    kind: BackupKind = FULL,
+    parent: str | None = None,
+) -> BackupInfo:
+    """A backup that took one segment of WAL."""
+    return BackupInfo(
+        backup_id=backup_id,
+        kind=INCREMENTAL if parent else kind,
+        status=BackupStatus.DONE,
+        end=NOW - timedelta(hours=hours_ago),
+        begin_wal=segment_name(timeline, segment),
+        end_wal=segment_name(timeline, segment),
+        end_lsn=f"0/{segment * 16 + 1:X}00000",
+        parent_backup_id=parent,
+    )
+
+
+def test_a_backup_of_a_time_to_come_is_no_reason_to_take_none() -> None:
+    ahead = [backup(FULL, -48), backup(INCREMENTAL, -47)]
+    assert due_kind(ahead, NOW) is FULL
+    assert "was the clock set back?" in " ".join(too_old(ahead, NOW))
+    assert too_old([*ahead, backup(FULL, 1)], NOW) == []
+    assert due_kind([*ahead, backup(FULL, 1)], NOW) is None
+    assert due_kind([backup(FULL, -0.1)], NOW) is None  # clocks of two machines differ a little
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,45 @@ def test_an_override_that_kohya_would_refuse_is_refused(changes: dict[str, objec
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer_type": "os.path.Join"}, "is no optimizer of sd-scripts; use AdamW, AdamW8bit"),
+        ({"optimizer_type": "RAdam"}, "is no optimizer"),
+        ({"optimizer_type": ""}, "is no optimizer"),
+        ({"lr_scheduler": "torch.optim.lr_scheduler.StepLR"}, "'constant'"),
+        ({"lr_scheduler": "piecewise_constant"}, "'constant'"),
+        ({"mixed_precision": "fp8"}, "'bf16'"),
+    ],
+)
+def test_what_kohya_would_import_by_name_is_one_of_a_list(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        PRESETS["sd15-face"].override(changes)
+
+
+def test_an_optimizer_is_known_in_any_case() -> None:
+    preset = PRESETS["sd15-face"]
+    assert preset.override({"optimizer_type": "adamw8BIT"}) == preset
+
+
+@pytest.mark.parametrize(
+    ("changes", "rates"),
+    [
+        ({}, {"unet_lr": 1e-4, "text_encoder_lr": 5e-5}),
+        ({"network_train_unet_only": True}, {"unet_lr": 1e-4}),
+        ({"text_encoder_lr": None}, {"learning_rate": 1e-4, "unet_lr": 1e-4}),
+        ({"unet_lr": None, "text_encoder_lr": None}, {"learning_rate": 1e-4}),
+        ({"unet_lr": None, "network_train_unet_only": True}, {"learning_rate": 1e-4}),
+    ],
+)
+def test_the_rates_that_count_are_named_by_their_options(
+    changes: dict[str, object], rates: dict[str, float]
+) -> None:
+    assert PRESETS["sd15-face"].override(changes).rates() == rates
+
+
+@pytest.mark.parametrize(
     ("size", "resolution", "bucket"),
     [
         pytest.param((512, 512), 512, (512, 512), id="square"),

@@ -4,6 +4,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg2
@@ -105,6 +106,40 @@ def test_does_not_take_the_data_from_a_server_that_runs(
         server.service(os.environ).prepare()
     assert supervisor.stopping.is_set() is False
     assert query(server.url(), "SELECT 1") == "1"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_a_user_without_a_name_sees_that_the_server_is_ready(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nameless = partial(subprocess.run, user=12345, group=12345, extra_groups=[])
+    monkeypatch.setattr(subprocess, "run", nameless)
+    service = postgres_server.service({})
+    assert service.is_ready()
+    assert service.is_alive is not None
+    assert service.is_alive()
+
+
+def test_a_user_without_a_name_is_told_what_to_do_at_the_first_start(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(PermanentError, match=r"user 12345, who has no name .*/etc/passwd"):
+        server.service({}).prepare()
+
+
+def test_a_server_that_is_frozen_does_not_answer(
+    server: PostgresServer, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del supervisor
+    monkeypatch.setattr("influencerai_dagster.local.postgres._ASK_SECONDS", 1)
+    is_alive = server.service({}).is_alive
+    assert is_alive is not None
+    assert is_alive()
+    os.kill(postmaster_pid(server), signal.SIGSTOP)
+    assert not is_alive()
+    os.kill(postmaster_pid(server), signal.SIGCONT)
+    assert is_alive()
 
 
 def test_the_data_directory_is_closed_to_others(

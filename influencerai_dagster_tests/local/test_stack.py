@@ -17,9 +17,12 @@ import psutil
 import psycopg2
 import pytest
 
+from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, REPOSITORY
+from influencerai_dagster.api.dagster_queries import LAUNCH
 from influencerai_dagster.local.environment import stack_environment
 from influencerai_dagster.local.processes import free_port, is_running
 from influencerai_dagster.local.services import Stack
+from influencerai_dagster.media.safetensors_files import read_header
 from influencerai_dagster.settings import Settings, load_settings
 
 START_SECONDS = 90.0
@@ -33,7 +36,23 @@ PORTS = (
     "local_code_server_port",
 )
 # The real definitions have tests of their own: these load quickly.
-DEFINITIONS = "import dagster as dg\n\n@dg.op\ndef wait(): ...\n\n@dg.job\ndef stub_job(): wait()\n"
+DEFINITIONS = """
+import time
+from pathlib import Path
+
+import dagster as dg
+
+@dg.op(config_schema={"path": str})
+def wait(context):
+    while not Path(context.op_config["path"]).exists():
+        time.sleep(0.1)
+
+@dg.job
+def stub_job():
+    wait()
+
+defs = dg.Definitions(jobs=[stub_job])
+"""
 PROGRAM = """
 from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
 from influencerai_dagster.local.stack import Stack, run_stack
@@ -42,7 +61,12 @@ from influencerai_dagster.settings import load_settings
 def problem(url):
     return DagsterGraphQL(url, "influencerai").location_problem()
 
-stack = Stack(load_settings(), location_problem=problem, definitions_module="stub_definitions")
+stack = Stack(
+    load_settings(),
+    location_problem=problem,
+    definitions_module="stub_definitions",
+    alive_seconds=15.0,
+)
 run_stack(stack, lambda: print("ready", flush=True), announce=lambda line: print(line, flush=True))
 print("down", flush=True)
 """
@@ -107,9 +131,9 @@ def stack(servers_dir: Path) -> Iterator[Running]:
         process.stdout.close()
 
 
-def ask(stack: Running, query: str) -> Any:
+def ask(stack: Running, query: str, **variables: Any) -> Any:
     url = f"http://127.0.0.1:{stack.settings.dagster_webserver_port}/graphql"
-    return httpx.post(url, json={"query": query}).json()["data"]
+    return httpx.post(url, json={"query": query, "variables": variables}, timeout=30).json()["data"]
 
 
 def test_the_web_server_has_the_code_location(stack: Running) -> None:
@@ -170,6 +194,68 @@ def test_other_commands_find_it(stack: Running) -> None:
     assert f"S3_ENDPOINT='http://127.0.0.1:{stack.settings.local_s3_port}'" in text
 
 
+def test_what_it_writes_is_for_its_owner_alone(stack: Running) -> None:
+    folder = stack.settings.data_dir
+    assert folder.stat().st_mode & 0o076 == 0
+    closed = [path for path in folder.iterdir() if path.stat().st_mode & 0o077 == 0]
+    assert {path.name for path in closed} == {path.name for path in folder.iterdir()}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (folder / "logs").iterdir())
+
+
+def code_server(stack: Running) -> psutil.Process | None:
+    """The newest code server; one that waits for its parent is none."""
+    found = [
+        process
+        for process in psutil.Process(stack.process.pid).children()
+        if is_running(process) and "api" in process.cmdline()
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def launch(stack: Running, go_on: Path) -> str:
+    """Launch a run that ends when a file is there, as soon as the code server takes it."""
+    params = {
+        "selector": {
+            "repositoryLocationName": CODE_LOCATION,
+            "repositoryName": REPOSITORY,
+            "jobName": "stub_job",
+        },
+        "runConfigData": {"ops": {"wait": {"config": {"path": str(go_on)}}}},
+    }
+    launched: list[str] = []
+
+    def try_it() -> bool:
+        answer = ask(stack, LAUNCH, params=params)["launchRun"]
+        launched.extend([answer["run"]["runId"]] if "run" in answer else [])
+        return bool(launched)
+
+    wait_for(try_it, START_SECONDS)
+    return launched[0]
+
+
+def run_status(stack: Running, run_id: str) -> str:
+    found = ask(stack, f'{{ runOrError(runId: "{run_id}") {{ ... on Run {{ status }} }} }}')
+    return str(found["runOrError"]["status"])
+
+
+def test_a_frozen_code_server_comes_back_by_itself_and_its_run_goes_on(
+    stack: Running, tmp_path: Path
+) -> None:
+    frozen = code_server(stack)
+    assert frozen is not None
+    first = launch(stack, tmp_path / "go-on")
+    wait_for(lambda: run_status(stack, first) == "STARTED", START_SECONDS)
+    frozen.suspend()
+    wait_for(lambda: code_server(stack) not in {frozen, None}, START_SECONDS)
+    assert any("code-server has not answered for" in line for line in stack.lines)
+    written = (stack.settings.data_dir / "logs" / "supervisor.log").read_text()
+    assert "code-server has not answered for" in written
+    (tmp_path / "go-on").touch()
+    second = launch(stack, tmp_path / "go-on")
+    for run_id in (first, second):
+        wait_for(lambda: run_status(stack, run_id) == "SUCCESS", START_SECONDS)  # noqa: B023 - called at once
+
+
 def test_a_second_one_in_the_same_folder_is_refused_and_harms_nothing(stack: Running) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
@@ -199,9 +285,36 @@ def test_sigterm_ends_all_of_it(stack: Running) -> None:
     stack.process.send_signal(signal.SIGTERM)
     assert stack.process.wait(STOP_SECONDS) == 0
     wait_for(lambda: not any(is_running(child) for child in stack.children), 2)
-    wait_for(lambda: stack.lines == ["ready", "down"], 2)
+    wait_for(lambda: stack.lines[-1] == "down", 2)
     assert not (stack.settings.data_dir / "stack.env").exists()
     assert not (stack.settings.data_dir / "stack-processes.json").exists()
+
+
+def test_a_first_start_that_is_cut_short_leaves_no_half_model(tmp_path: Path) -> None:
+    program = f"""
+import resource
+from influencerai_dagster.local.services import Stack
+from influencerai_dagster.settings import load_settings
+stack = Stack(load_settings(data_dir={str(tmp_path)!r}), location_problem=lambda _: None)
+(comfyui,) = [service for service in stack.services() if service.name == "comfyui"]
+resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_BYTES, MOST_BYTES))
+comfyui.prepare()
+"""
+    models = tmp_path / "models" / "checkpoints"
+    cut = subprocess.run(
+        [sys.executable, "-c", program.replace("MOST_BYTES", str(2**21))],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+    )
+    assert b"File too large" in cut.stderr
+    assert not list(models.glob("sd_xl*"))
+    subprocess.run(
+        [sys.executable, "-c", program.replace("MOST_BYTES", str(2**30))], cwd=tmp_path, check=True
+    )
+    for model in models.glob("*.safetensors"):
+        read_header(model)
+    assert list(models.glob("sd_xl*"))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -8,14 +9,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.local import supervisor
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service, Supervisor
 
@@ -54,8 +58,9 @@ def said() -> list[str]:
 def run(tmp_path: Path, said: list[str]) -> Iterator[Callable[..., Supervisor]]:
     started: list[Supervisor] = []
 
-    def start(*services: Service) -> Supervisor:
-        started.append(Supervisor(services, data_dir=tmp_path, announce=said.append))
+    def start(*services: Service, **options: Any) -> Supervisor:
+        options = {"data_dir": tmp_path, "announce": said.append, "ask_seconds": 0.05, **options}
+        started.append(Supervisor(services, **options))
         started[-1].start()
         return started[-1]
 
@@ -105,15 +110,25 @@ def test_output_goes_to_a_log_of_its_own(run: Callable[..., Supervisor], tmp_pat
     assert (tmp_path / "logs/talker.log").read_text() == "hello\ntrouble\n"
 
 
-def test_a_log_that_has_grown_is_put_aside(
-    run: Callable[..., Supervisor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "MAX_LOG_BYTES", 10)
+def test_a_log_that_has_grown_is_put_aside(run: Callable[..., Supervisor], tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/talker.log").write_text("many old lines\n")
-    run(shell("talker", "echo new", is_task=True))
+    run(shell("talker", "echo new", is_task=True), max_log_bytes=10)
     assert (tmp_path / "logs/talker.log").read_text() == "new\n"
     assert (tmp_path / "logs/talker.log.old").read_text() == "many old lines\n"
+
+
+def test_a_log_that_grows_while_its_process_runs_is_put_aside(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    log, go_on = tmp_path / "logs/talker.log", tmp_path / "go-on"
+    script = f"echo many old lines; until test -e {go_on}; do sleep 0.05; done; echo new"
+    one = run(shell("talker", f"{script}; exec sleep 60"), max_log_bytes=10)
+    with watched(one):
+        wait_for(lambda: log.with_suffix(".log.old").exists() and log.stat().st_size == 0)
+        go_on.touch()
+        wait_for(lambda: log.read_text() == "new\n")
+    assert log.with_suffix(".log.old").read_text() == "many old lines\n"
 
 
 def test_a_process_that_ends_at_once_is_named_with_the_end_of_its_log(
@@ -163,15 +178,17 @@ def test_what_crashes_is_started_again_and_said_in_one_line(
         os.kill(first, signal.SIGKILL)
         wait_for(lambda: pid_in(pid) != first)
     assert is_alive(pid_in(pid))
-    assert said == [
-        f"web ended with code -9; starting it again in 0.5 s (log: {tmp_path / 'logs' / 'web.log'})"
-    ]
+    (line,) = said
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d web ended with code -9; starting it again in 0.5 s .*", line
+    )
+    assert f"(log: {tmp_path / 'logs' / 'web.log'})" in line
 
 
 def test_what_keeps_crashing_is_started_ever_more_rarely(
     run: Callable[..., Supervisor], said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "BACKOFF_SECONDS", (0.01, 0.02, 0.04))
+    monkeypatch.setattr("influencerai_dagster.local.supervisor.BACKOFF_SECONDS", (0.01, 0.02, 0.04))
     with watched(run(shell("web", "sleep 0.2; exit 1"))):
         wait_for(lambda: len(said) >= 4)
     delays = [line.split("again in ")[1].split(" s")[0] for line in said[:4]]
@@ -202,7 +219,7 @@ def test_a_restart_that_fails_is_tried_later_and_leaves_the_others_alone(
     (tmp_path / "broken").touch()
     with watched(one):
         os.kill(pid_in(pid), signal.SIGKILL)
-        wait_for(lambda: "web cannot be started: no disk" in said)
+        wait_for(lambda: any("web cannot be started: no disk" in line for line in said))
         assert not one.stopping.is_set()
 
 
@@ -314,6 +331,139 @@ def test_a_record_that_cannot_be_read_is_no_obstacle(
     run(shell("web", "exec sleep 60"))
 
 
-def test_nothing_is_left_on_disk_but_logs(run: Callable[..., Supervisor], tmp_path: Path) -> None:
+def test_nothing_is_left_on_disk_but_logs_and_the_lock(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
     run(shell("web", "exec sleep 60")).stop()
-    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "stack.lock"]
+
+
+def test_of_several_that_start_at_the_same_moment_one_gets_the_folder(tmp_path: Path) -> None:
+    barrier = threading.Barrier(4, timeout=DEADLINE_SECONDS)
+
+    def start(_: int) -> Supervisor | str:
+        service = shell("web", "exec sleep 60", prepare=lambda: time.sleep(0.1))
+        one = Supervisor([service], data_dir=tmp_path, announce=print)
+        barrier.wait()
+        try:
+            one.start()
+        except PermanentError as error:
+            one.stop()
+            return str(error)
+        return one
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(start, range(4)))
+    (winner,) = [item for item in outcomes if isinstance(item, Supervisor)]
+    refusals = [item for item in outcomes if isinstance(item, str)]
+    assert len(refusals) == 3
+    assert all("already" in text for text in refusals)
+    assert (tmp_path / "stack-processes.json").exists(), "a loser removed the winner's record"
+    winner.stop()
+
+
+def test_a_port_that_was_taken_after_the_first_look_is_named_with_its_setting(
+    run: Callable[..., Supervisor],
+) -> None:
+    port = free_port()
+    with socket.socket() as taken:
+
+        def take() -> None:
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+
+        web = shell("web", "exit 1", port=port, port_setting="WEB_PORT", prepare=take)
+        web = replace(web, is_ready=lambda: False)
+        with pytest.raises(PermanentError, match=rf"Port {port} of web .* set WEB_PORT"):
+            run(web)
+
+
+def beating(name: str, folder: Path, **options: Any) -> Service:
+    """A service that shows that it lives, unless it is frozen."""
+    pid, beat = folder / f"{name}-pid", folder / f"{name}-beat"
+    script = f"echo $$ > {pid}; while :; do touch {beat}; sleep 0.02; done"
+
+    def is_alive() -> bool:
+        return beat.exists() and time.time() - beat.stat().st_mtime < 0.5
+
+    return shell(name, script, is_alive=is_alive, alive_seconds=1.0, stop_seconds=0.1, **options)
+
+
+def test_a_frozen_service_is_ended_and_started_again(
+    run: Callable[..., Supervisor], tmp_path: Path, said: list[str]
+) -> None:
+    one = run(beating("web", tmp_path))
+    frozen = pid_in(tmp_path / "web-pid")
+    with watched(one):
+        os.kill(frozen, signal.SIGSTOP)
+        wait_for(lambda: pid_in(tmp_path / "web-pid") != frozen)
+    assert any("web has not answered for 1 s and is ended" in line for line in said)
+    assert not is_alive(frozen)
+
+
+def test_a_service_that_answers_is_let_be(
+    run: Callable[..., Supervisor], tmp_path: Path, said: list[str]
+) -> None:
+    one = run(beating("web", tmp_path), beating("other", tmp_path))
+    steady, other = pid_in(tmp_path / "web-pid"), pid_in(tmp_path / "other-pid")
+    with watched(one):
+        os.kill(other, signal.SIGSTOP)
+        wait_for(lambda: pid_in(tmp_path / "other-pid") != other)
+    assert pid_in(tmp_path / "web-pid") == steady
+    assert not any(" web " in line for line in said)
+
+
+def test_a_question_that_hangs_holds_up_no_other_service(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    hangs = threading.Event()
+    stuck = shell("stuck", "exec sleep 60", is_alive=hangs.wait, alive_seconds=60.0)
+    one = run(stuck, beating("web", tmp_path))
+    frozen = pid_in(tmp_path / "web-pid")
+    with watched(one):
+        os.kill(frozen, signal.SIGSTOP)
+        wait_for(lambda: pid_in(tmp_path / "web-pid") != frozen)
+    hangs.set()
+
+
+def test_what_a_service_leaves_on_purpose_goes_on_until_the_stack_stops(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    pid, run_pid = tmp_path / "pid", tmp_path / "run"
+    script = f"echo $$ > {pid}; test -e {run_pid} || {{ sleep 60 & echo $! > {run_pid}; }}; wait; "
+    one = run(shell("code-server", f"{script} exec sleep 60", leaves_children=True))
+    first, dagster_run = pid_in(pid), pid_in(run_pid)
+    with watched(one):
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: pid_in(pid) != first)
+    assert is_alive(dagster_run)
+    one.stop()
+    assert not is_alive(dagster_run)
+
+
+def test_what_is_left_on_purpose_is_asked_to_end_and_not_killed(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    run_pid, said_why = tmp_path / "run", tmp_path / "why"
+    dagster_run = f"trap 'echo stopped > {said_why}; exit' TERM; echo $$ > {run_pid}; "
+    dagster_run += "while :; do sleep 0.05; done"
+    script = f"sh -c {shlex.quote(dagster_run)} & trap '' TERM; while :; do sleep 0.05; done"
+    one = run(shell("code-server", script, leaves_children=True, stop_seconds=0.1))
+    pid_in(run_pid)
+    one.stop()
+    assert said_why.read_text() == "stopped\n"
+
+
+def test_crashes_are_written_down_with_their_time(
+    run: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    one = run(shell("web", f"echo $$ > {pid}; exec sleep 60"))
+    with watched(one):
+        os.kill(pid_in(pid), signal.SIGKILL)
+        log = tmp_path / "logs/supervisor.log"
+        wait_for(lambda: log.exists() and log.read_text())
+    (line,) = log.read_text().splitlines()
+    stamp, _, text = line.partition(" ")
+    assert datetime.fromisoformat(stamp).tzinfo is not None
+    assert text.startswith("web ended with code -9; starting it again in 0.5 s")

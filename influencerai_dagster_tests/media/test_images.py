@@ -5,8 +5,11 @@ import io
 import struct
 import time
 import zlib
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageDraw, ImageFilter
 
 from influencerai_dagster.domain.quality import DatasetRules, RejectReason
@@ -21,6 +24,11 @@ from influencerai_dagster.media.images import (
 )
 
 RULES = DatasetRules(min_side_px=64)
+WEBP_BOMB = (  # 10,000 × 10,000 pixels of one colour
+    b"RIFF\x1e\0\0\0WEBPVP8L\x11\0\0\0\x2f"
+    + struct.pack("<I", 9_999 | 9_999 << 14)
+    + b"\x07\x10\xfd\x8f\xfe\x07\x22\xa2\xff\x01\0\0\0"
+)
 FORMATS = ["JPEG", "PNG", "WEBP"]
 each_format = pytest.mark.parametrize("image_format", FORMATS)
 
@@ -42,6 +50,11 @@ def saved(image: Image.Image, image_format: str = "JPEG", **options: object) -> 
     output = io.BytesIO()
     image.save(output, image_format, **options)
     return output.getvalue()
+
+
+def standing(data: bytes) -> Image.Image:
+    with upright_rgb(data) as image:
+        return image.copy()
 
 
 def measured(data: bytes, rules: DatasetRules = RULES) -> MeasuredImage:
@@ -108,7 +121,7 @@ def test_size_and_hash_are_those_of_the_upright_image(image_format: str, orienta
     assert (result.width_px, result.height_px) == (480, 320)
     upright = measured(saved(drawn(), "PNG")).perceptual_hash
     assert distance(result.perceptual_hash, upright) <= RULES.near_duplicate_bits
-    assert upright_rgb(data).size == (480, 320)
+    assert standing(data).size == (480, 320)
 
 
 @each_format
@@ -132,17 +145,17 @@ def test_the_same_picture_at_another_size_or_quality_is_near(image_format: str) 
     ],
     ids=["grey", "palette", "cmyk", "black and white", "transparent", "16 bit"],
 )
-def test_every_colour_mode_becomes_upright_rgb(image: Image.Image) -> None:
+def test_every_colour_mode_becomes_upright(image: Image.Image) -> None:
     data = saved(image, "JPEG" if image.mode == "CMYK" else "PNG")
     assert measured(data).width_px == 480
-    normalised = upright_rgb(normalised_image(data))
+    normalised = standing(normalised_image(data))
     assert normalised.mode == "RGB"
     assert len(set(normalised.convert("L").resize((16, 16)).tobytes())) > 8, "the picture is lost"
 
 
 def test_transparency_is_laid_on_white() -> None:
     clear = Image.new("RGBA", (100, 100), (0, 0, 0, 0))
-    assert upright_rgb(saved(clear, "PNG")).getpixel((50, 50)) == (255, 255, 255)
+    assert standing(saved(clear, "PNG")).getpixel((50, 50)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize(
@@ -203,20 +216,79 @@ def test_a_truncated_lossless_file_is_unreadable(image_format: str) -> None:
 def test_a_zip_bomb_is_refused_before_its_pixels_are_decoded() -> None:
     began = time.process_time()
     assert (
-        rejected(png_header(60_000, 60_000)).detail == "60000×60000 pixels, allowed are 100000000"
+        rejected(png_header(60_000, 60_000)).detail
+        == "60000×60000 pixels; MAX_IMAGE_PIXELS is 40000000: scale it down"
     )
     assert time.process_time() - began < 1
 
 
-def test_an_image_up_to_our_limit_is_measured_though_pillow_would_warn() -> None:
-    rules = DatasetRules(min_side_px=64, max_pixels=95_000_000)
-    data = saved(Image.new("L", (9_400, 10_000)), "PNG")
+def test_an_image_up_to_a_larger_limit_is_measured() -> None:
+    rules = DatasetRules(min_side_px=64, max_pixels=80_000_000)
+    data = saved(Image.new("L", (9_400, 8_000)), "PNG")
     assert measured(data, rules).width_px == 9_400
 
 
 def test_a_file_over_the_size_limit_is_refused_unread() -> None:
     result = rejected(b"x" * 11, DatasetRules(max_upload_size_bytes=10))
     assert result == Reject(RejectReason.TOO_LARGE, "11 bytes, allowed are 10")
+
+
+def test_an_image_that_would_need_more_memory_than_any_may_have_is_a_named_reject() -> None:
+    rules = DatasetRules(max_pixels=10**9)
+    result = rejected(png_header(20_000, 20_000), rules)
+    assert result.reason is RejectReason.TOO_MANY_PIXELS
+    assert result.detail == (
+        "20000×20000 pixels of PNG need 5340 MiB to decode; 1024 MiB are allowed"
+    )
+
+
+def test_a_webp_bomb_of_38_bytes_is_refused_before_its_canvas_is_made() -> None:
+    assert len(WEBP_BOMB) == 38
+    began = time.process_time()
+    assert rejected(WEBP_BOMB).detail.startswith("10000×10000 pixels; MAX_IMAGE_PIXELS is")
+    with pytest.raises(PermanentError, match="10000×10000 pixels of WEBP need"):
+        normalised_image(WEBP_BOMB)
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("kind", ["tEXt", "zTXt", "iTXt", "iCCP"])
+def test_large_texts_and_absurd_profiles_do_not_cost_the_picture(kind: str) -> None:
+    png = saved(drawn(), "PNG")
+    head = {"iTXt": b"workflow\0\1\0\0\0", "tEXt": b"workflow\0"}.get(kind, b"workflow\0\0")
+    body = b"x" * 3_000_000
+    body = head + (body if kind == "tEXt" else zlib.compress(body))
+    chunk = struct.pack(">I", len(body)) + kind.encode() + body
+    chunk += struct.pack(">I", zlib.crc32(kind.encode() + body))
+    data = png[:33] + chunk + png[33:]
+    assert measured(data).width_px == 480
+    assert standing(normalised_image(data)).tobytes() == drawn().tobytes()
+
+
+SMALL_FILES = [
+    saved(drawn(size=(64, 64)), "JPEG"),
+    saved(drawn(size=(64, 64)), "JPEG", progressive=True, exif=exif_with(6)),
+    saved(drawn(size=(64, 64)), "PNG"),
+    saved(drawn(size=(64, 64)).quantize(16), "PNG", transparency=3),
+    saved(drawn(size=(64, 64)), "WEBP", lossless=True),
+    saved(drawn(size=(64, 64)), "WEBP", exif=exif_with(3)),
+]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow says of EXIF that it is corrupt
+@settings(max_examples=300)
+@given(st.sampled_from(SMALL_FILES), st.data())
+def test_a_file_with_any_damage_is_measured_or_a_named_reject(
+    original: bytes, data: st.DataObject
+) -> None:
+    places = st.integers(0, len(original) - 1)
+    damaged = bytearray(original)
+    for place, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=6)):
+        damaged[place] = value
+    cut = bytes(damaged[: data.draw(st.integers(0, len(original)))])
+    result = measure_upload(cut, RULES)
+    assert isinstance(result, MeasuredImage) or result.detail
+    with suppress(PermanentError):
+        normalised_image(cut)
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
@@ -237,21 +309,22 @@ def test_what_training_receives_has_no_exif_and_stands_upright(image_format: str
     normalised = normalised_image(data)
     assert b"SecretCamera" not in normalised
     with Image.open(io.BytesIO(normalised)) as image:
-        assert (image.format, image.size, image.mode) == (image_format, (480, 320), "RGB")
+        stored = "JPEG" if image_format == "JPEG" else "PNG"
+        assert (image.format, image.size, image.mode) == (stored, (480, 320), "RGB")
         assert dict(image.getexif()) == {}
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
 def test_lossless_formats_keep_every_pixel(image_format: str) -> None:
     data = saved(drawn(), image_format, lossless=True)
-    assert upright_rgb(normalised_image(data)).tobytes() == drawn().tobytes()
+    assert standing(normalised_image(data)).tobytes() == drawn().tobytes()
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow says so, which is right
 def test_broken_exif_and_colour_profiles_do_not_cost_the_picture() -> None:
     data = saved(drawn(), exif=b"Exif\0\0MM\0\x2a\xff\xff\xff\xff", icc_profile=b"no profile")
     assert measured(data).width_px == 480
-    assert upright_rgb(normalised_image(data)).size == (480, 320)
+    assert standing(normalised_image(data)).size == (480, 320)
 
 
 def test_an_embedded_colour_profile_is_applied_and_dropped() -> None:

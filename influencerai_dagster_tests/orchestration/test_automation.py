@@ -1,5 +1,6 @@
 """When `lora_weights` is trained by itself: its condition, on partitions of two tenants."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +14,27 @@ LORA = dg.AssetKey("lora_weights")
 BELLA, ANNA = "demo/bella", "other/anna"
 
 
-def stage(asset: str, check: str, version: str, *, passed: bool) -> list[Any]:
-    """An asset of the pipeline that makes nothing, with its blocking check."""
+DATASET_CHECKS = {"dataset_has_images": True, "captions_pair_with_images": True}
+
+
+def stage(asset: str, version: str, checks: Mapping[str, bool]) -> list[Any]:
+    """An asset of the pipeline that makes nothing, with its blocking checks, passed or not."""
 
     @dg.asset(name=asset, partitions_def=dataset_partitions)
     def made() -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(data_version=dg.DataVersion(version))
 
+    return [made, *(blocking_check(asset, name, passed=checks[name]) for name in checks)]
+
+
+def blocking_check(asset: str, name: str, *, passed: bool) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        name=check, asset=dg.AssetKey(asset), blocking=True, partitions_def=dataset_partitions
+        name=name, asset=dg.AssetKey(asset), blocking=True, partitions_def=dataset_partitions
     )
     def checked() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=passed)
 
-    return [made, checked]
+    return checked
 
 
 @dataclass
@@ -50,12 +58,15 @@ class Automation:
 
     def scan(self, partition: str, version: str) -> None:
         """Make the dataset."""
-        self._materialize(stage("dataset", "dataset_has_images", version, passed=True), partition)
+        self._materialize(stage("dataset", version, DATASET_CHECKS), partition)
 
-    def build(self, partition: str, version: str, *, passed: bool = True) -> None:
+    def build(
+        self, partition: str, version: str, *, passed: bool = True, is_paired: bool = True
+    ) -> None:
         """Do what a run of build_dataset_job does; `passed` is the check of the captions."""
-        dataset = stage("dataset", "dataset_has_images", version, passed=True)
-        captions = stage("captions", "every_image_has_a_caption", version, passed=passed)
+        checks = DATASET_CHECKS | {"captions_pair_with_images": is_paired}
+        dataset = stage("dataset", version, checks)
+        captions = stage("captions", version, {"every_image_has_a_caption": passed})
         self._materialize(dataset + captions, partition)
 
     def _materialize(self, definitions: list[Any], partition: str) -> None:
@@ -182,6 +193,16 @@ def test_captions_that_nobody_checked_stop_the_training(automation: Automation) 
         dg.AssetMaterialization("captions", partition=BELLA, tags={"dagster/data_version": "v2"})
     )
     assert automation.tick() == set()
+
+
+def test_captions_that_belong_to_no_image_stop_the_training_until_they_do(
+    automation: Automation,
+) -> None:
+    automation.tick()
+    automation.build(BELLA, "v1", is_paired=False)
+    assert automation.tick() == set()
+    automation.build(BELLA, "v2")
+    assert automation.tick() == {BELLA}
 
 
 def test_a_check_that_does_not_block_stops_nothing(automation: Automation) -> None:

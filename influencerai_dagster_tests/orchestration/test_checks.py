@@ -28,6 +28,7 @@ from influencerai_dagster.orchestration.checks.captions import (
     every_image_has_a_caption,
 )
 from influencerai_dagster.orchestration.checks.datasets import (
+    dataset_captions_check,
     dataset_has_images,
     dataset_rights_check,
     every_image_can_be_trained,
@@ -86,6 +87,7 @@ def test_an_image_without_a_bucket_at_the_tenants_resolution_is_named(
     studio = StudioResource(
         max_upload_size_bytes=1,
         max_dataset_images=1,
+        max_image_pixels=1,
         min_image_side_px=1,
         default_training_preset="sd15-face",
         generation_linger_seconds=1,
@@ -103,6 +105,45 @@ def test_an_image_without_a_bucket_at_the_tenants_resolution_is_named(
     with transaction(catalog.engine) as session:
         put_lora_config(session, "demo", "large", preset="sdxl-face", overrides={}, is_default=True)
     assert run(every_image_can_be_trained, odd, catalog=catalog, studio=studio).passed
+
+
+UNPAIRED = RejectedUpload(
+    file_name="notes.txt", reason=RejectReason.CAPTION_UNPAIRED, detail="no image has its name"
+)
+
+
+def test_a_caption_of_no_image_holds_a_dataset_in_which_an_image_has_none() -> None:
+    manifest = dataset_manifest().model_copy(update={"rejected": (UNPAIRED, REJECTED)})
+    result = run(dataset_captions_check(is_blocking=True), manifest)
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "1 caption files belong to no image" in str(result.description)
+    for words in (
+        "notes.txt (no image has its name)",
+        "No training starts by itself",
+        "img001.txt for img001.jpg",
+        "below datasets/demo/bella/images/ in the bucket",
+        "DATASET_CAPTIONS=warn",
+    ):
+        assert words in str(result.description)
+    assert values(result)["unpaired_captions"] == ["notes.txt (no image has its name)"]
+    warned = run(dataset_captions_check(is_blocking=False), manifest)
+    assert (warned.passed, warned.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "No training starts" not in str(warned.description)
+
+
+def test_a_caption_of_no_image_loses_nothing_where_every_image_has_its_own() -> None:
+    manifest = dataset_manifest()
+    captioned = tuple(
+        image.model_copy(update={"caption_object_key": "a.txt"}) for image in manifest.images
+    )
+    whole = manifest.model_copy(update={"rejected": (UNPAIRED,), "images": captioned})
+    result = run(dataset_captions_check(is_blocking=True), whole)
+    assert result.passed
+    assert "1 caption files belong to no image" in str(result.description)
+
+
+def test_a_dataset_without_any_caption_file_passes() -> None:
+    assert run(dataset_captions_check(is_blocking=True), dataset_manifest()).passed
 
 
 def test_recorded_rights_pass_and_are_shown() -> None:

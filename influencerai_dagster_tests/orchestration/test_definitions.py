@@ -37,6 +37,7 @@ ASSETS = {
 
 CHECKS = {
     "dataset:dataset_has_images": True,
+    "dataset:captions_pair_with_images": True,
     "dataset:dataset_rights_are_recorded": False,
     "dataset:every_image_can_be_trained": False,
     "captions:every_image_has_a_caption": True,
@@ -136,16 +137,23 @@ def test_the_checks_and_which_of_them_block() -> None:
     assert found == CHECKS
 
 
-@pytest.mark.parametrize("rights", ["block", "warn"])
-def test_the_setting_dataset_rights_decides_whether_their_absence_blocks(rights: str) -> None:
-    location = build_definitions(load_settings(dataset_rights=rights))
+@pytest.mark.parametrize("action", ["block", "warn"])
+@pytest.mark.parametrize(
+    ("setting", "check"),
+    [
+        ("dataset_rights", "dataset_rights_are_recorded"),
+        ("dataset_captions", "captions_pair_with_images"),
+    ],
+)
+def test_a_setting_decides_whether_a_check_blocks(setting: str, check: str, action: str) -> None:
+    location = build_definitions(load_settings(**{setting: action}))
     blocking = {
         spec.name: spec.blocking
         for definition in location.asset_checks or []
         if isinstance(definition, dg.AssetChecksDefinition)
         for spec in definition.check_specs
     }
-    assert blocking["dataset_rights_are_recorded"] is (rights == "block")
+    assert blocking[check] is (action == "block")
 
 
 def test_every_job_has_its_assets(jobs: dict[str, dg.JobDefinition]) -> None:

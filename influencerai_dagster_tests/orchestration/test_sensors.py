@@ -192,12 +192,14 @@ def test_a_dataset_that_disappeared_asks_for_nothing_and_is_new_when_it_is_back(
 
 
 def test_a_listing_that_fails_raises_and_keeps_the_cursor(
-    object_store_resource: ObjectStoreResource, catalog: CatalogResource
+    instance: dg.DagsterInstance,
+    object_store_resource: ObjectStoreResource,
+    catalog: CatalogResource,
 ) -> None:
     gone = ObjectStoreResource(s3=object_store_resource.s3, bucket="no-such-bucket")
     resources = {"object_store": gone, "catalog": catalog}
     before = '{"seen":{"demo/bella":"1"}}'
-    with dg.build_sensor_context(cursor=before, resources=resources) as context:
+    with dg.build_sensor_context(instance, cursor=before, resources=resources) as context:
         with pytest.raises(PermanentError, match="no-such-bucket"):
             dataset_upload_sensor(settle_seconds=0)(context)
         assert context.cursor == before
@@ -341,6 +343,53 @@ def test_the_cursor_keeps_only_datasets_that_are_there(
     assert json.loads(str(uploads.cursor))["settling"] == {}
 
 
+def end_run(
+    instance: dg.DagsterInstance, job_name: str, partition: str, *, has_begun: bool = False
+) -> None:
+    """Add a run that failed, before it began or after."""
+    run = dg.DagsterRun(
+        job_name=job_name,
+        status=dg.DagsterRunStatus.STARTING,
+        tags={"dagster/partition": partition},
+    )
+    instance.add_run(run)
+    if has_begun:
+        instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", job_name), run.run_id)
+    started = instance.get_run_by_id(run.run_id)
+    assert started is not None
+    instance.report_run_failed(started)
+
+
+def test_a_dataset_whose_run_was_lost_before_it_began_is_asked_for_again(
+    uploads: Uploads,
+    instance: dg.DagsterInstance,
+    object_store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    upload(object_store, "demo/bella")
+    assert uploads.requested() == ["demo/bella"]
+    end_run(instance, "build_dataset_job", "demo/bella")
+    assert uploads.requested() == []
+    later = time.time() + 6
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert uploads.requested() == ["demo/bella"]
+    assert len(set(uploads.run_keys)) == 2
+
+
+def test_a_dataset_whose_run_failed_after_it_began_is_not_asked_for_again(
+    uploads: Uploads,
+    instance: dg.DagsterInstance,
+    object_store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    upload(object_store, "demo/bella")
+    assert uploads.requested() == ["demo/bella"]
+    end_run(instance, "build_dataset_job", "demo/bella", has_begun=True)
+    later = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert uploads.requested() == []
+
+
 class Jobs:
     """The job ledger and the sensor that looks at it."""
 
@@ -395,6 +444,29 @@ def test_many_jobs_of_one_day_are_one_run_with_its_partition_added(jobs: Jobs) -
     assert (request.job_name, request.partition_key) == IMAGES
     (added,) = result.dynamic_partitions_requests or []
     assert (added.partitions_def_name, list(added.partition_keys)) == ("content_days", [IMAGES[1]])
+
+
+def test_a_day_whose_runs_are_lost_before_they_begin_gets_the_next_one_after_a_pause(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.submit()
+    for _ in range(2):
+        end_run(jobs.instance, *IMAGES)
+    result = jobs.tick()
+    assert isinstance(result, dg.SkipReason)
+    assert "1 tenant-days wait for a moment: their last runs failed before they began" in str(
+        result.skip_message
+    )
+    later = time.time() + 11
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert jobs.requested() == [IMAGES]
+
+
+def test_a_day_whose_runs_failed_after_they_began_gets_the_next_one_at_once(jobs: Jobs) -> None:
+    jobs.submit()
+    for _ in range(5):
+        end_run(jobs.instance, *IMAGES, has_begun=True)
+    assert jobs.requested() == [IMAGES]
 
 
 def test_two_tenants_and_two_days_are_a_run_each(jobs: Jobs) -> None:
@@ -549,7 +621,6 @@ def test_renders_that_wait_for_a_training_on_the_same_gpu_say_so(jobs: Jobs) -> 
     ("job_name", "partition", "status"),
     [
         pytest.param(*IMAGES, "SUCCESS", id="run that ended"),
-        pytest.param(*IMAGES, "FAILURE", id="run that failed"),
         pytest.param(*IMAGES, "CANCELED", id="run that was stopped"),
         pytest.param(*VIDEOS, "STARTED", id="run of the other kind"),
         pytest.param(IMAGES[0], "other/2026-11-23", "STARTED", id="run of another tenant"),

@@ -1,6 +1,7 @@
 """Uploads become a dataset; what cannot be used is rejected by name and stays where it is."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -84,7 +85,6 @@ def test_accepted_images_are_listed_by_name_with_what_was_measured(
 
 HOSTILE_FILES: dict[str, tuple[Callable[[], bytes], RejectReason]] = {
     "zip bomb": (zip_bomb_png, RejectReason.TOO_MANY_PIXELS),
-    "text bomb": (text_bomb_png, RejectReason.UNREADABLE),
     "truncated jpeg": (lambda: photo(1)[: len(photo(1)) // 2], RejectReason.UNREADABLE),
     "truncated png": (lambda: photo(1, "PNG")[:-40], RejectReason.UNREADABLE),
     "text named png": (lambda: NO_IMAGE, RejectReason.NOT_AN_IMAGE),
@@ -106,6 +106,13 @@ def test_a_hostile_file_is_a_named_reject_and_the_others_go_on(
     assert manifest.rejected[0].detail
     assert [image.file_name for image in manifest.images] == ["good.jpg"]
     assert contents(object_store) == before, "a scan writes nothing and loses nothing"
+
+
+def test_a_picture_whose_text_inflates_to_a_bomb_is_taken_without_the_text(
+    object_store: ObjectStore,
+) -> None:
+    upload(object_store, bomb_png=text_bomb_png())
+    assert [image.file_name for image in scan(object_store).images] == ["bomb.png"]
 
 
 def test_an_upload_that_is_too_large_is_rejected_without_being_read(s3_server: S3Server) -> None:
@@ -174,7 +181,11 @@ def test_a_dataset_of_rejects_only_has_no_images_but_all_reasons(object_store: O
     upload(object_store, a_png=NO_IMAGE, b_png=NO_IMAGE, a_txt=b"bella, smiling")
     manifest = scan(object_store)
     assert manifest.images == ()
-    assert set(reasons(manifest)) == {"a.png", "b.png"}
+    assert reasons(manifest) == {
+        "a.png": RejectReason.NOT_AN_IMAGE,
+        "b.png": RejectReason.NOT_AN_IMAGE,
+        "a.txt": RejectReason.CAPTION_NOT_USED,
+    }
 
 
 def test_exact_and_near_duplicates_are_rejected_in_favour_of_the_first_name(
@@ -228,6 +239,48 @@ def test_a_sidecar_belongs_to_the_image_of_the_same_stem(
     assert image.file_name == names[sidecar]
     assert image.caption_object_key == UPLOADS + sidecar
     assert image.caption_sha256 == sha256_hex(b"bella, smiling")
+
+
+def test_every_text_of_a_real_folder_is_used_or_named(object_store: ObjectStore) -> None:
+    pairs = {
+        "img001.JPG": "img001.txt",
+        "img002.jpg": "img002.TXT",
+        "img003.jpg": "img003.jpg.txt",
+        "img004.jpg": "img004.caption",
+        "IMG_005.JPG": "img_005.txt",
+        "photo.final.v2.jpg": "photo.final.v2.txt",
+        "img 007 (1)+a#b%20&é'.jpg": "img 007 (1)+a#b%20&é'.txt",
+    }
+    for seed, (image, caption) in enumerate(pairs.items()):
+        put(object_store, image, photo(seed))
+        put(object_store, caption, f"caption of {image}".encode())
+    put(object_store, "selfie😀.jpg", photo(99))
+    for name in ("captions.txt", "metadata.jsonl", "README.txt", "Thumbs.db", "desktop.ini"):
+        put(object_store, name, b"notes of the photographer")
+    put(object_store, "Rights.json", RIGHTS)
+    manifest = scan(object_store)
+    assert {image.file_name: image.caption_object_key for image in manifest.images} == {
+        **{image: UPLOADS + caption for image, caption in pairs.items()},
+        "selfie😀.jpg": None,
+    }
+    assert reasons(manifest) == {
+        "captions.txt": RejectReason.CAPTION_UNPAIRED,
+        "metadata.jsonl": RejectReason.CAPTION_UNPAIRED,
+        "README.txt": RejectReason.NOT_AN_IMAGE,
+        "Thumbs.db": RejectReason.NOT_AN_IMAGE,
+        "desktop.ini": RejectReason.NOT_AN_IMAGE,
+    }
+    assert manifest.rights is not None
+
+
+def test_a_caption_file_of_a_mac_is_of_the_same_name_in_another_composition(
+    s3_server: S3Server,
+) -> None:
+    store = ListedStore(s3_server.store(), {UPLOADS + "cafe\u0301.txt": UPLOADS + "other.txt"})
+    put(store, "caf\u00e9.jpg", photo(1))
+    put(store, "other.txt", b"bella, at home")
+    (image,) = scan(store).images
+    assert image.caption_object_key == UPLOADS + "cafe\u0301.txt"
 
 
 def test_an_image_without_a_sidecar_has_no_caption(object_store: ObjectStore) -> None:
@@ -394,6 +447,23 @@ class CountingStore(ObjectStore):
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         yield from super().list(prefix)
         yield from (info(key) for key in self._extra)
+
+
+class ListedStore(ObjectStore):
+    """A real store that shows objects under other keys, which its server would not tell apart."""
+
+    def __init__(self, store: ObjectStore, shown: dict[str, str]) -> None:
+        super().__init__(store.client, store.bucket)
+        self._shown = shown
+
+    def get(self, wanted: str | ObjectInfo) -> bytes:
+        key = wanted.key if isinstance(wanted, ObjectInfo) else wanted
+        return super().get(self._shown.get(key, key))
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        names = {key: shown for shown, key in self._shown.items()}
+        for found in super().list(prefix):
+            yield replace(found, key=names.get(found.key, found.key))
 
 
 class LiveBytes(bytes):

@@ -3,10 +3,13 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
+from safetensors.numpy import save_file
 from sqlalchemy import Engine
 
 from influencerai_dagster.catalog import ledger
@@ -107,6 +110,36 @@ def test_a_lora_on_another_base_model_of_its_family_is_fine(
     output, _ = renderer.render(job, comfyui.url)
     assert isinstance(output.sampling, ImageSampling)
     assert output.sampling.base_model == base_model
+
+
+@pytest.fixture
+def unknown_model(comfyui: ComfyUISimulator) -> Iterator[Path]:
+    """A checkpoint whose tensors say nothing, and that no folder of ours has."""
+    path = comfyui.models_dir / "checkpoints" / "nobody-knows.safetensors"
+    save_file({"weight": np.zeros(1)}, path)
+    yield path
+    path.unlink()
+
+
+def test_a_family_that_only_the_server_tells_is_asked_for(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator, unknown_model: Path
+) -> None:
+    told = {"modelspec.architecture": "stable-diffusion-xl-v1-base"}
+    save_file({"weight": np.zeros(1)}, unknown_model, metadata=told)
+    output, _ = renderer.render(claimed(engine, base_model=unknown_model.name), comfyui.url)
+    assert output.workflow_name == FAMILY_DEFAULTS[XL].workflow
+
+
+def test_a_family_that_nothing_tells_is_not_guessed(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator, unknown_model: Path
+) -> None:
+    name = unknown_model.name
+    text = refused(renderer, comfyui.url, claimed(engine, base_model=name, steps=None))
+    assert f"nothing tells which family base model {name} belongs to (sd15, sdxl, flux)" in text
+    assert text.endswith("Name workflow, steps, cfg in the job.")
+    job = claimed(engine, base_model=name, workflow="sd15_text_to_image", steps=2, cfg=7.0)
+    output, _ = renderer.render(job, comfyui.url)
+    assert output.workflow_name == "sd15_text_to_image"
 
 
 def test_loras_of_two_families_in_one_job_are_refused(

@@ -386,7 +386,7 @@ def test_a_base_model_is_found_in_the_folders_that_comfyui_has(tmp_path: Path, f
         pytest.param("../secret.safetensors", id="parent folder"),
         pytest.param("checkpoints/../../secret.safetensors", id="up and down"),
         pytest.param("/etc/passwd", id="absolute"),
-        pytest.param("link.safetensors", id="link out of the folder"),
+        pytest.param("checkpoints/..", id="parent at the end"),
         pytest.param("nul\0.safetensors", id="nul"),
         pytest.param("n" * 255, id="255 characters"),
         pytest.param("é" * 255, id="510 bytes"),
@@ -398,9 +398,28 @@ def test_a_base_model_outside_of_the_models_folder_is_not_found(tmp_path: Path, 
     (tmp_path / "secret.safetensors").touch()
     models_dir = tmp_path / "models"
     (models_dir / "checkpoints").mkdir(parents=True)
-    (models_dir / "link.safetensors").symlink_to(tmp_path / "secret.safetensors")
     with pytest.raises(PermanentError, match="was not found; looked for"):
         find_base_model(models_dir, name)
+
+
+def test_a_base_model_on_another_disk_is_found_behind_a_linked_file_or_folder(
+    tmp_path: Path,
+) -> None:
+    big = tmp_path / "big disk"
+    (big / "sdxl").mkdir(parents=True)
+    (big / "base.safetensors").touch()
+    (big / "sdxl" / "xl.safetensors").touch()
+    by_file, by_folder = tmp_path / "by file", tmp_path / "by folder"
+    (by_file / "checkpoints").mkdir(parents=True)
+    by_folder.mkdir()
+    (by_file / "checkpoints" / "base.safetensors").symlink_to(big / "base.safetensors")
+    (by_folder / "checkpoints").symlink_to(big)
+    for models_dir, name in (
+        (by_file, "base.safetensors"),
+        (by_folder, "base.safetensors"),
+        (by_folder, "sdxl/xl.safetensors"),
+    ):
+        assert find_base_model(models_dir, name) == models_dir / "checkpoints" / name
 
 
 def test_the_lora_of_another_tenant_is_not_the_result_of_this_ones_recipe(

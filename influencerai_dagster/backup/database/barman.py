@@ -3,9 +3,11 @@
 Which backup is taken when is in databases.py. Source: docs.pgbarman.org, release 3.19.
 """
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ from influencerai_dagster.backup.database.wal_archive import (
     read_wal_archive,
 )
 from influencerai_dagster.backup.database.wal_switch import archive_all, begin_segment
-from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
+from influencerai_dagster.domain.backup_pruning import deletable, obsolete, robbed_by_deletion
+from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus, newest_whole
 from influencerai_dagster.errors import (
     InfluencerAIError,
     InsufficientStorageError,
@@ -38,6 +41,8 @@ _CONNECTING = {"receive wal running", "replication slot"}
 """What Barman misses while a receiver that has just been started is not connected yet."""
 _CONNECT_SECONDS = 10.0
 _POLL_SECONDS = 0.2
+_NAMING = timedelta(minutes=1)
+"""How long it may take from our look at the clock to Barman's."""
 
 
 class BarmanServer(BarmanSettings):
@@ -60,8 +65,15 @@ class BarmanServer(BarmanSettings):
         self.remove_unfinished()
         self.check_space()
         refuse_left_timeline(self.database_url, self.folder)
-        before = {backup.backup_id for backup in self.list_backups()}
-        options = ["--incremental", "latest-full"] if kind is BackupKind.INCREMENTAL else []
+        listed = self.list_backups()
+        self._check_name_is_free(listed)
+        before = {backup.backup_id for backup in listed}
+        options = []
+        if kind is BackupKind.INCREMENTAL:
+            parent = newest_whole(listed, BackupKind.FULL)  # Barman's "latest-full" is by name
+            if parent is None:
+                raise PermanentError("There is no full backup for an incremental one to stand on")
+            options = ["--incremental", parent.backup_id]
         try:
             answer = self._take(options)
             self.switch_wal()  # with it comes the last segment that the backup needs
@@ -79,15 +91,29 @@ class BarmanServer(BarmanSettings):
 
     def list_backups(self) -> list[BackupInfo]:
         """Return all backups, also broken ones, oldest first."""
-        return sorted(read_backups(self.folder), key=lambda backup: backup.backup_id)
+        return sorted(read_backups(self.folder), key=lambda backup: backup.place)
 
     def obsolete_backups(self) -> list[str]:
-        """Return the ids of those that no moment of the recovery window needs, by Barman's rule."""
-        rows: list[dict[str, Any]] = self._run("list-backups", self.name).get(self.name) or []
-        return [row["backup_id"] for row in rows if row.get("retention_status") == "OBSOLETE"]
+        """Return the ids of those that no moment of the recovery window needs, oldest first.
+
+        One whose deletion would take WAL from another is left out until the other is gone.
+        """
+        backups, window = self.list_backups(), timedelta(days=self.retention_days)
+        return [*deletable(backups, obsolete(backups, window, datetime.now(UTC)))]
 
     def delete(self, backup_id: str) -> None:
-        """Delete a backup, the incremental ones on it, and the WAL that only they needed."""
+        """Delete a backup, the incremental ones on it, and the WAL that only they needed.
+
+        Raises:
+            PermanentError: it would take WAL from another one, or is not there.
+        """
+        robbed = robbed_by_deletion(self.list_backups(), backup_id)
+        if robbed:
+            raise PermanentError(
+                f"Backup {backup_id} is not deleted: Barman would remove WAL that backup "
+                f"{robbed[0].backup_id} needs, because their names are not in the order in which "
+                "they were taken. It can be deleted once that one is gone"
+            )
         self._run("delete", self.name, backup_id)
 
     def remove_unfinished(self) -> list[str]:
@@ -103,7 +129,11 @@ class BarmanServer(BarmanSettings):
         ]
         for backup_id in unfinished:
             end_orphans(self.folder / "base" / backup_id, self.config_path)
-            self.delete(backup_id)
+            if robbed_by_deletion(self.list_backups(), backup_id):
+                # Only its name stays, until it can be deleted without loss.
+                shutil.rmtree(self.data_dir(backup_id), ignore_errors=True)
+            else:
+                self.delete(backup_id)
         return unfinished
 
     def check(self) -> dict[str, str]:
@@ -203,6 +233,24 @@ class BarmanServer(BarmanSettings):
             environment=self.environment,
             **({} if stop_seconds is None else {"stop_seconds": stop_seconds}),
         )
+
+    def _check_name_is_free(self, backups: Sequence[BackupInfo]) -> None:
+        """Refuse to begin where Barman would name the backup, by its clock, as one that is there.
+
+        It would write into that one.
+
+        Raises:
+            TransientError: the clock was set back, and there is a backup of this minute.
+        """
+        now = datetime.now(UTC)
+        first, last = (f"{moment:%Y%m%dT%H%M%S}" for moment in (now, now + _NAMING))
+        for backup in backups:
+            if first <= backup.backup_id <= last:
+                raise TransientError(
+                    f"There is a backup {backup.backup_id} already, and it is {now:%H:%M:%S} UTC: "
+                    "the clock was set back, or that name is of another time zone. Try again in "
+                    "two minutes"
+                )
 
     def _begin_archive(self) -> None:
         """Have the first segment archived: until then Barman refuses, as if no WAL came."""

@@ -40,6 +40,9 @@ create_slot = auto
 compression = gzip
 retention_policy = RECOVERY WINDOW OF {retention_days} DAYS
 wal_retention_policy = main
+; A backup never removes WAL. Else one whose id sorts before all others, because ids were local time
+; or the clock was set back, is "the first backup", and what came before it is removed.
+worm_mode = on
 immediate_checkpoint = true
 parallel_jobs = 2
 """
@@ -56,7 +59,7 @@ def config_text(
 ) -> str:
     """Return a configuration of one server."""
     text = _CONFIG.format(
-        user=_user_name(),
+        user=_escaped(_user_name()),
         home=_escaped(home),
         name=name,
         conninfo=_escaped(conninfo),
@@ -66,6 +69,18 @@ def config_text(
     if postgres_bin_dir is not None:
         text += f"path_prefix = {_escaped(postgres_bin_dir.resolve())}\n"
     return text
+
+
+def _escaped(value: str | Path) -> str:
+    """Return a value as Barman reads it: through configparser, whose own sign is %, and twice."""
+    text = str(value)
+    if any(character < " " for character in text):
+        raise PermanentError(
+            f"{text.splitlines()[0]}… has a line end or another control character, with which "
+            "Barman cannot be configured: choose another BACKUP_HOME or BACKUP_POSTGRES_BIN_DIR, "
+            "or correct the database URL"
+        )
+    return text.replace("%", "%%%%")
 
 
 def read_backups(folder: Path) -> Iterator[BackupInfo]:
@@ -113,10 +128,6 @@ def _backup_info(backup_id: str, fields: dict[str, str]) -> BackupInfo:
         segment_bytes=int(known("xlog_segment_size") or DEFAULT_SEGMENT_BYTES),
         error=known("error"),
     )
-
-
-def _escaped(value: object) -> str:
-    return str(value).replace("%", "%%")  # configparser's own sign
 
 
 def _user_name() -> str:

@@ -14,6 +14,7 @@ from influencerai_dagster.backup.database.barman_files import (
     segment_bytes,
 )
 from influencerai_dagster.errors import InsufficientStorageError
+from influencerai_dagster.files import write_whole
 from influencerai_dagster.program_environment import POSTGRES_CLIENT, program_environment
 
 _MB = 1000**2
@@ -83,12 +84,9 @@ class BarmanSettings:
             postgres_bin_dir=self.postgres_bin_dir,
         )
         if not self.config_path.exists() or self.config_path.read_text() != text:
-            draft = self.config_path.with_suffix(f".{os.getpid()}")
             try:
-                draft.write_text(text)
-                draft.replace(self.config_path)
+                write_whole(self.config_path, text.encode())
             except OSError:
-                draft.unlink(missing_ok=True)
                 self.check_space()
                 raise
         return self.config_path

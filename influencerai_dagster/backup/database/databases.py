@@ -6,12 +6,12 @@ domain/backups.py.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.wal_lag import postgres_cursor
-from influencerai_dagster.domain.backups import BackupInfo, BackupKind, newest_whole
+from influencerai_dagster.domain.backups import GRACE, BackupInfo, BackupKind, newest_whole
 from influencerai_dagster.errors import PermanentError, TransientError
 
 FIRST_WITH_INCREMENTAL = 17
@@ -77,7 +77,9 @@ def take_backup(
     """
     wanted = None if kind is BackupKind.INCREMENTAL else kind
     newest = newest_whole(backups.list_backups(), wanted)
-    if unless_after and newest and newest.end and newest.end >= unless_after:
+    # One of a time to come is older than it says: the clock was set back since.
+    latest = datetime.now(UTC) + GRACE
+    if unless_after and newest and newest.end and unless_after <= newest.end <= latest:
         return TakenBackup(newest, f"{newest.backup_id} was taken in the meantime")
     if kind is not BackupKind.INCREMENTAL or not isinstance(backups, BarmanServer):
         say(f"taking a {kind} backup")

@@ -14,7 +14,12 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import IO
 
-from influencerai_dagster.backup.objects.places import BackupTarget, Place, remote_environment
+from influencerai_dagster.backup.objects.places import (
+    BackupTarget,
+    Bucket,
+    Place,
+    remote_environment,
+)
 from influencerai_dagster.backup.objects.rclone_log import (
     DIRECTORY_NOT_FOUND,
     CopyProgress,
@@ -27,7 +32,7 @@ from influencerai_dagster.backup.objects.rclone_log import (
     parsed,
 )
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.program_environment import NETWORK, program_environment
+from influencerai_dagster.program_environment import AWS, NETWORK, program_environment
 
 _GRACE_SECONDS = 10
 _SHA256_CHARS = 64
@@ -61,7 +66,11 @@ class Rclone:
     def __init__(self, source: Place, target: BackupTarget) -> None:
         self._program = str(rclone_program())
         remotes = remote_environment(source, target, self._obscure)
-        self._environment = {**program_environment(*NETWORK), **remotes}
+        is_of_machine = any(
+            isinstance(place, Bucket) and not place.access_key for place in (source, target.place)
+        )
+        groups = (*NETWORK, *AWS) if is_of_machine else NETWORK
+        self._environment = {**program_environment(*groups), **remotes}
 
     def copy(
         self, source: str, target: str, *options: str, on_progress: Callable[[CopyProgress], None]

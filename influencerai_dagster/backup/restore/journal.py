@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from influencerai_dagster.domain.base import Value
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.files import write_whole
 
 
 class JournalState(Value):
@@ -103,9 +104,7 @@ class Journal:
     def _write(self) -> None:
         """Write the file: whole, or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(".new")
-        draft.write_text(self._state.model_dump_json(indent=2))
-        draft.replace(self.path)
+        write_whole(self.path, self._state.model_dump_json(indent=2).encode())
 
     def remove(self) -> None:
         """Forget the restore: it has ended, or begins anew."""

@@ -21,6 +21,7 @@ from influencerai_dagster.backup.restore.source import Source
 from influencerai_dagster.backup.restore.target import Recovered, Restored, Say, sound_databases
 from influencerai_dagster.domain.backups import BackupKind
 from influencerai_dagster.domain.database_urls import database_name, libpq_parameters
+from influencerai_dagster.files import write_whole
 
 _DUMP, _LOAD = "dump databases", "load databases"
 
@@ -140,7 +141,7 @@ class ServerTarget:
                     migrated_from=found.migrated_from,
                     restored_to=restored.restored_to,
                 )
-                self._record.write_text(record.model_dump_json())
+                write_whole(self._record, record.model_dump_json().encode())
         self._scratch.clear()  # its space; the dump is whole
         return Recovered.model_validate_json(self._record.read_bytes())
 

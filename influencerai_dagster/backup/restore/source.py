@@ -100,6 +100,8 @@ def random_moment(backups: Backups, now: datetime) -> datetime | None:
     backup = newest_whole(backups.list_backups(), BackupKind.FULL)
     if backup is None or backup.end is None or not isinstance(backups, BarmanServer):
         return None
+    if backup.end > now:
+        return None  # the clock was set back since
     newest = min(backups.archive_status().received_at or now, now)
     reach = max(timedelta(0), newest - backup.end)
     return backup.end + reach * random.random()  # noqa: S311 - no secret

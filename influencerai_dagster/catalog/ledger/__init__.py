@@ -44,6 +44,7 @@ from influencerai_dagster.catalog.ledger.queries import (
     gpu_debts,
     list_jobs,
     media_asset_of_job,
+    media_assets,
     outputs_of_day,
 )
 from influencerai_dagster.catalog.ledger.scheduling import (
@@ -85,6 +86,7 @@ __all__ = [
     "is_drained_by_another",
     "list_jobs",
     "media_asset_of_job",
+    "media_assets",
     "num_drains_with_more",
     "outputs_of_day",
     "poll",

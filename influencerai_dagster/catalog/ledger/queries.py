@@ -128,3 +128,33 @@ def media_asset_of_job(session: Session, tenant: str, job_id: UUID) -> MediaAsse
         execution_options=_FRESH,
     ).one_or_none()
     return None if row is None else MediaAsset.of(row)
+
+
+def media_assets(
+    session: Session,
+    tenant: str,
+    *,
+    job_ids: Collection[UUID] | None = None,
+    day: date | None = None,
+    kind: JobKind | None = None,
+) -> list[MediaAsset]:
+    """Return the outputs of jobs that retention has not deleted, in order of submission.
+
+    Args:
+        job_ids: only of these jobs; None for all.
+        day: only of jobs of this day.
+        kind: only images, or only videos.
+    """
+    statement = (
+        select(MediaAssetRow)
+        .join(JobRow, JobRow.id == MediaAssetRow.job_id)
+        .where(JobRow.tenant_id == check_part(tenant, "tenant"), MediaAssetRow.deleted_at.is_(None))
+        .order_by(JobRow.number)
+    )
+    if job_ids is not None:
+        statement = statement.where(JobRow.id.in_(job_ids))
+    if day is not None:
+        statement = statement.where(JobRow.day == day)
+    if kind is not None:
+        statement = statement.where(JobRow.kind == kind)
+    return [MediaAsset.of(row) for row in session.scalars(statement)]

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from influencerai_dagster.catalog.run_heartbeats import TRAINING, TRAINING_ON_SHARED_GPU
 from influencerai_dagster.domain.jobs import JobKind
 
 _TENANTS = text("""
@@ -86,7 +87,8 @@ SELECT id, tenant_id AS tenant, kind, error, finished_at
 _TRAININGS = text("""
 SELECT activity, extract(epoch FROM now() - started_at) AS seconds
   FROM run_heartbeats
- WHERE starts_with(activity, 'train_lora') AND beat_at >= now() - interval '1 min'
+ WHERE (starts_with(activity, :shared) OR starts_with(activity, :own))
+   AND beat_at >= now() - interval '1 min'
  ORDER BY started_at
 """)
 
@@ -156,9 +158,9 @@ class FailedJob:
 
 @dataclass(frozen=True)
 class Training:
-    """A training whose Dagster run is alive; `activity` names it."""
+    """A training whose Dagster run is alive; `dataset` is its "tenant/dataset"."""
 
-    activity: str
+    dataset: str
     seconds: float
 
 
@@ -209,4 +211,6 @@ def newest_failures(session: Session, tenant: str | None = None, *, limit: int) 
 
 def trainings(session: Session) -> list[Training]:
     """Return the trainings whose runs gave a sign of life within the last minute."""
-    return [Training(row.activity, float(row.seconds)) for row in session.execute(_TRAININGS)]
+    beginnings = {"shared": TRAINING_ON_SHARED_GPU, "own": TRAINING}
+    rows = session.execute(_TRAININGS, beginnings)
+    return [Training(row.activity.partition(" ")[2], float(row.seconds)) for row in rows]

@@ -9,6 +9,7 @@ PermanentError when it refuses what was asked.
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -43,6 +44,7 @@ _HISTORY = TypeAdapter(dict[str, HistoryAnswer])
 _QUEUE = TypeAdapter(QueueAnswer)
 _UPLOAD = TypeAdapter(UploadAnswer)
 _NAMES = TypeAdapter(tuple[str, ...])
+_METADATA = TypeAdapter(dict[str, str])
 _UPLOAD_NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")
 _CANCEL_TIMEOUT_SECONDS = 5.0
 _BAD_REQUEST, _NOT_FOUND = 400, 404
@@ -107,6 +109,14 @@ class ComfyUIClient:
         """Return the files of a models folder ("checkpoints", "loras"), as loaders take them."""
         path = f"/models/{quote(folder, safe='')}"
         return self.connection.parse(self.connection.send("GET", path), _NAMES)
+
+    def model_metadata(self, folder: str, name: str) -> Mapping[str, str]:
+        """Return what a safetensors file says of itself; {} if it says nothing, or is not there."""
+        path = f"/view_metadata/{quote(folder, safe='')}"
+        answer = self.connection.send("GET", path, accept=(404,), params={"filename": name})
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return {}
+        return self.connection.parse(answer, _METADATA)
 
     def submit(
         self, workflow: Workflow, *, prompt_id: str, client_id: str, is_front: bool = False

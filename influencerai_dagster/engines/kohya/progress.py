@@ -1,8 +1,9 @@
 r"""Reads kohya's progress bar from what it prints to stderr.
 
-The bar is tqdm's, with \r between updates and two updates a step; log text may follow on the same
-line, the time left starts as `?`, the loss may be `nan`, and other bars appear.
-FACTS.md, "Progress".
+The bar is tqdm's, with \r between updates. A step is drawn twice: when it is done, still with the
+loss of the step before, and when its own loss is known; a fast one is drawn only the second time.
+Log text may follow on the same line, the time left starts as `?`, the loss may be `nan`, and other
+bars appear. FACTS.md, "Progress".
 """
 
 import re
@@ -19,32 +20,49 @@ _MAX_PARTIAL_LENGTH = 10_000
 
 
 class ProgressReader:
-    """Turns chunks of stderr into steps; a step is reported once, and again when its loss comes."""
+    """Turns chunks of stderr into steps, each with its own loss."""
 
     def __init__(self) -> None:
         self._partial = ""
-        self._last: tuple[str, ...] | None = None
+        self._drawn: TrainingStep | None = None
+        self._is_told = False
 
     def feed(self, text: str) -> list[TrainingStep]:
-        """Return the steps that this chunk adds; bars may be cut anywhere between chunks."""
+        """Return the steps that are known now; bars may be cut anywhere between chunks."""
         text = self._partial + text
-        steps = [step for match in _BAR.finditer(text) if (step := self._new_step(match))]
-        # After the last line end a bar may have begun; a whole bar that is seen twice is no news.
-        self._partial = _LINE_END.split(text)[-1][-_MAX_PARTIAL_LENGTH:]
+        steps, end = [], 0
+        for match in _BAR.finditer(text):
+            steps += self._draw(_step(match))
+            end = match.end()
+        # After the last bar or line end another bar may have begun.
+        self._partial = _LINE_END.split(text[end:])[-1][-_MAX_PARTIAL_LENGTH:]
         return steps
 
-    def _new_step(self, match: re.Match[str]) -> TrainingStep | None:
-        loss = _LOSS.search(match["rest"])
-        seen = (match["step"], loss[1] if loss else "")
-        if seen == self._last:
-            return None
-        self._last = seen
-        return TrainingStep(
-            step=int(match["step"]),
-            total_steps=int(match["total"]),
-            loss=_number(loss[1]) if loss else None,
-            eta_seconds=_seconds(match["eta"]),
-        )
+    def end(self) -> list[TrainingStep]:
+        """Return the last step if it was drawn once only; for a program that has ended well."""
+        found = [] if self._drawn is None or self._is_told else [self._drawn]
+        self._drawn = None
+        return found
+
+    def _draw(self, step: TrainingStep) -> list[TrainingStep]:
+        """Take in a bar; return the steps whose loss it makes known."""
+        before, self._drawn = self._drawn, step
+        if before is None or before.step != step.step:
+            was_told, self._is_told = self._is_told, False
+            return [] if before is None or was_told else [before]
+        is_news = not self._is_told or repr(before.loss) != repr(step.loss)  # nan is not nan
+        self._is_told = True
+        return [step] if is_news else []
+
+
+def _step(match: re.Match[str]) -> TrainingStep:
+    loss = _LOSS.search(match["rest"])
+    return TrainingStep(
+        step=int(match["step"]),
+        total_steps=int(match["total"]),
+        loss=_number(loss[1]) if loss else None,
+        eta_seconds=_seconds(match["eta"]),
+    )
 
 
 def _number(text: str) -> float | None:

@@ -102,6 +102,7 @@ def train(
     )
     watch.look_for_samples()
     metadata = _proved(training, finished, started_at)
+    watch.end()
     return TrainingResult(
         weights_path=training.weights_path,
         steps=training.config.max_train_steps,
@@ -158,7 +159,13 @@ class _Watch:
     _samples: set[Path] = field(default_factory=set)
 
     def read(self, stderr: str) -> None:
-        for step in self._reader.feed(stderr):
+        self._follow(self._reader.feed(stderr))
+
+    def end(self) -> None:
+        self._follow(self._reader.end())
+
+    def _follow(self, steps: list[TrainingStep]) -> None:
+        for step in steps:
             self.on_step(step)
             if step.loss is None:
                 continue
@@ -176,7 +183,8 @@ class _Watch:
 
     def _nan_text(self, step: TrainingStep) -> str:
         config = self.training.config
-        advice = f"lower learning_rate (now {config.learning_rate:g})"
+        rates = (f"{name} (now {rate:g})" for name, rate in config.rates().items())
+        advice = f"lower {' and '.join(rates)}"
         if config.mixed_precision == "fp16":
             advice += ", or train with mixed_precision bf16 instead of fp16"
         return (

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from influencerai_dagster.domain.training import BaseModelFamily
+from influencerai_dagster.files import write_whole
 from influencerai_dagster.local.simulators.sd_scripts.simulation.weights import safetensors_bytes
 
 _UNET = "model.diffusion_model"
@@ -60,4 +61,4 @@ def write_simulated_base_model(path: Path, family: BaseModelFamily | Literal["sv
         end += size
         header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(safetensors_bytes(header, bytes(end)))
+    write_whole(path, safetensors_bytes(header, bytes(end)))

@@ -26,7 +26,7 @@ from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
-from influencerai_dagster.stages.datasets import publish_dataset, scan_dataset
+from influencerai_dagster.stages.datasets import image_thumbnail, publish_dataset, scan_dataset
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _SHEET_IMAGES = 24
@@ -75,19 +75,17 @@ def dataset(
 
 def _metadata(store: ObjectStore, manifest: DatasetManifest) -> Metadata:
     shown = manifest.images[:_SHEET_IMAGES]
-    facts: Metadata = {
-        "images": len(manifest.images),
+    facts: Metadata = {}
+    if manifest.rejected:
+        facts["rejects"] = table([item.model_dump(mode="json") for item in manifest.rejected])
+    facts |= {
         "rejected": len(manifest.rejected),
+        "images": len(manifest.images),
         "rights": manifest.rights.subject if manifest.rights else "not recorded",
-        "rejects": table([item.model_dump(mode="json") for item in manifest.rejected]),
     }
     if shown:
-        pictures = (
-            (image.file_name, data)
-            for image, data in zip(
-                shown, store.map(lambda image: store.get(image.object_key), shown), strict=True
-            )
-        )
+        thumbnails = store.map(lambda image: image_thumbnail(store, image, THUMB_PX), shown)
+        pictures = zip((image.file_name for image in shown), thumbnails, strict=True)
         sizes = Counter(_bucket(image.width_px, image.height_px) for image in manifest.images)
         facts["contact_sheet"] = picture(
             contact_sheet(pictures, SHEET_COLUMNS, THUMB_PX), "accepted images"

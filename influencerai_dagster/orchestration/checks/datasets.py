@@ -5,6 +5,8 @@ import dagster as dg
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.lora_configs import resolve_lora_config
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest
+from influencerai_dagster.domain.object_paths import uploads_prefix
+from influencerai_dagster.domain.quality import RejectReason
 from influencerai_dagster.orchestration.metadata import MAX_ROWS
 from influencerai_dagster.orchestration.partitions import dataset_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
@@ -47,6 +49,52 @@ def every_image_can_be_trained(
             else f"{len(dataset.images)} images at {config.resolution} px"
         ),
         metadata={"left_out": reasons[:MAX_ROWS]},
+    )
+
+
+def dataset_captions_check(*, is_blocking: bool) -> dg.AssetChecksDefinition:
+    """Return the check of caption files; the setting DATASET_CAPTIONS says whether it blocks."""
+
+    @dg.asset_check(
+        name="captions_pair_with_images",
+        asset="dataset",
+        blocking=is_blocking,
+        partitions_def=dataset_partitions,
+    )
+    def check(dataset: DatasetManifest) -> dg.AssetCheckResult:
+        """No image is without a caption while a caption file belongs to no image."""
+        unpaired = [
+            f"{item.file_name} ({item.detail})"
+            for item in dataset.rejected
+            if item.reason is RejectReason.CAPTION_UNPAIRED
+        ]
+        bare = [image.file_name for image in dataset.images if image.caption_object_key is None]
+        passed = not (unpaired and bare)
+        return dg.AssetCheckResult(
+            passed=passed,
+            severity=dg.AssetCheckSeverity.ERROR if is_blocking else dg.AssetCheckSeverity.WARN,
+            description=(
+                f"{len(dataset.images) - len(bare)} of {len(dataset.images)} images have a caption "
+                f"file, {len(unpaired)} caption files belong to no image"
+                if passed
+                else _unpaired_text(dataset, unpaired, bare, is_blocking=is_blocking)
+            ),
+            metadata={"unpaired_captions": unpaired[:MAX_ROWS], "without_caption": bare[:MAX_ROWS]},
+        )
+
+    return check
+
+
+def _unpaired_text(
+    dataset: DatasetManifest, unpaired: list[str], bare: list[str], *, is_blocking: bool
+) -> str:
+    held = "No training starts by itself. " if is_blocking else ""
+    return (
+        f"{len(unpaired)} caption files belong to no image, and {len(bare)} of "
+        f"{len(dataset.images)} images have no caption file: {'; '.join(unpaired[:MAX_NAMED])}. "
+        f"{held}Upload each under the name of its image (img001.txt for img001.jpg) and delete it "
+        f"under the old name below {uploads_prefix(dataset.key)} in the bucket. To go on without "
+        "them, delete them, or set DATASET_CAPTIONS=warn and build the dataset again."
     )
 
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.lora_configs import resolve_lora_config
-from influencerai_dagster.catalog.run_heartbeats import TRAINING_ON_SHARED_GPU
+from influencerai_dagster.catalog.run_heartbeats import TRAINING, TRAINING_ON_SHARED_GPU
 from influencerai_dagster.domain.keys import DatasetKey
 from influencerai_dagster.domain.manifests.captions import CaptionsManifest
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest
@@ -82,7 +82,7 @@ def train_lora(
         else:
             context.log.info(_plan(lora_config, len(recipe.images)))
             progress = _Progress(context)
-            with _shared_gpu(context, key, catalog, kohya, comfyui):
+            with _gpu(context, key, catalog, kohya, comfyui):
                 manifest = run_training(
                     catalog.engine,
                     object_store.store,
@@ -127,16 +127,17 @@ def render_lora_samples(
 
 
 @contextmanager
-def _shared_gpu(
+def _gpu(
     context: dg.OpExecutionContext,
     key: DatasetKey,
     catalog: CatalogResource,
     kohya: KohyaResource,
     comfyui: ComfyUIResource,
 ) -> Iterator[None]:
-    """Have the GPU for the block, where it is one with ComfyUI's, and tell who has it."""
+    """Tell for the block that a training has the GPU, which ComfyUI gives up if it is its own."""
     if not kohya.is_gpu_shared:
-        yield
+        with catalog.doing(f"{TRAINING}{key}"):
+            yield
         return
     with catalog.doing(f"{TRAINING_ON_SHARED_GPU}{key}"):
         free_comfyui_memory(

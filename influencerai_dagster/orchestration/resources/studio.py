@@ -16,6 +16,7 @@ class StudioResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagst
 
     max_upload_size_bytes: int
     max_dataset_images: int
+    max_image_pixels: int
     min_image_side_px: int
     default_training_preset: str
     generation_linger_seconds: float
@@ -27,5 +28,6 @@ class StudioResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagst
         return DatasetRules(
             max_upload_size_bytes=self.max_upload_size_bytes,
             max_images=self.max_dataset_images,
+            max_pixels=self.max_image_pixels,
             min_side_px=self.min_image_side_px,
         )

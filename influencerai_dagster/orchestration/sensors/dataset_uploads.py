@@ -7,7 +7,7 @@ looks like an empty one, and the cursor stays.
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -16,11 +16,13 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.tenants import list_tenants
 from influencerai_dagster.domain.keys import DatasetKey, tenant_of_partition
 from influencerai_dagster.domain.object_paths import tenant_datasets_prefix
+from influencerai_dagster.domain.run_backoff import EndedRun, lost_names, startable
 from influencerai_dagster.domain.uploads import Sighting, UploadDecision, decide, share_out
 from influencerai_dagster.orchestration.jobs import ALIVE, build_dataset_job
 from influencerai_dagster.orchestration.partitions import dataset_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.orchestration.run_history import ended_runs, waits_for_lost_runs
 from influencerai_dagster.stages.datasets import uploads_by_dataset, uploads_fingerprint
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -50,14 +52,24 @@ def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
         with transaction(catalog.engine) as session:
             tenants = [tenant.id for tenant in list_tenants(session)]
         cursor: dict[str, Any] = json.loads(context.cursor) if context.cursor else {}
-        seen: dict[str, str] = cursor.get("seen", {})
+        ended = ended_runs(context.instance, [build_dataset_job.name])
+        alive = _alive_partitions(context.instance)
+        seen = _scanned(cursor.get("seen", {}), ended, alive)
         sightings = {name: Sighting(*item) for name, item in cursor.get("settling", {}).items()}
         listed = list_uploads(object_store.store, tenants)
         decision = decide(listed, seen, sightings, now=time.time(), settle_seconds=settle_seconds)
-        alive = _num_alive(context.instance)
-        chosen = share_out(decision.ready, alive, max_alive=MAX_RUNS_ALIVE)
+        named = {_run_name(str(key)): key for key in decision.ready}
+        free = [named[name] for name in startable(named, ended, time.time())]
+        chosen = share_out(free, _by_tenant(alive), max_alive=MAX_RUNS_ALIVE)
         requested = {str(key): decision.ready[key] for key in chosen}
-        return _report(listed, seen, decision, requested, num_batches=cursor.get("num_batches", 0))
+        return _report(
+            listed,
+            seen,
+            decision,
+            requested,
+            num_batches=cursor.get("num_batches", 0),
+            skip_reason=_skip_reason(listed, decision, num_free=len(free)),
+        )
 
     return dataset_upload_sensor
 
@@ -77,11 +89,30 @@ def list_uploads(store: ObjectStore, tenants: Iterable[str]) -> dict[DatasetKey,
     return listed
 
 
-def _num_alive(instance: dg.DagsterInstance) -> Counter[str]:
-    """Count the runs that build a dataset, queued or in progress, by tenant."""
+def _alive_partitions(instance: dg.DagsterInstance) -> list[str]:
+    """Return what the runs build that are queued or in progress."""
     alive = dg.RunsFilter(job_name=build_dataset_job.name, statuses=ALIVE)
-    keys = (run.tags.get(_PARTITION_TAG, "") for run in instance.get_runs(alive))
-    return Counter(filter(None, map(tenant_of_partition, keys)))
+    return [run.tags.get(_PARTITION_TAG, "") for run in instance.get_runs(alive)]
+
+
+def _by_tenant(partitions: Iterable[str]) -> Counter[str]:
+    return Counter(filter(None, map(tenant_of_partition, partitions)))
+
+
+def _scanned(
+    asked: Mapping[str, str], ended: Sequence[EndedRun], alive: Collection[str]
+) -> dict[str, str]:
+    """Leave out the datasets whose run was lost before it began: they are asked for again."""
+    lost = lost_names(ended)
+    return {
+        name: fingerprint
+        for name, fingerprint in asked.items()
+        if _run_name(name) not in lost or name in alive
+    }
+
+
+def _run_name(partition: str) -> tuple[str, str]:
+    return (build_dataset_job.name, partition)
 
 
 def _report(
@@ -91,6 +122,7 @@ def _report(
     requested: dict[str, str],
     *,
     num_batches: int,
+    skip_reason: str,
 ) -> dg.SensorResult:
     # A dataset whose uploads are all gone leaves the cursor, so that it is new when it comes back.
     kept = {str(key): seen[str(key)] for key in listed if str(key) in seen}
@@ -107,7 +139,7 @@ def _report(
             dg.RunRequest(run_key=f"{partition}@{fingerprint}#{number}", partition_key=partition)
             for partition, fingerprint in requested.items()
         ],
-        skip_reason=None if requested else _skip_reason(listed, decision),
+        skip_reason=None if requested else skip_reason,
         dynamic_partitions_requests=(
             [dataset_partitions.build_add_request(list(requested))] if requested else []
         ),
@@ -115,7 +147,9 @@ def _report(
     )
 
 
-def _skip_reason(listed: dict[DatasetKey, str], decision: UploadDecision) -> str:
+def _skip_reason(listed: dict[DatasetKey, str], decision: UploadDecision, *, num_free: int) -> str:
+    if decision.ready and num_free == 0:
+        return waits_for_lost_runs(len(decision.ready), "datasets")
     if decision.ready:
         return f"{len(decision.ready)} datasets wait until one of {MAX_RUNS_ALIVE} runs has ended"
     waiting = ", ".join(map(str, decision.settling[:10]))

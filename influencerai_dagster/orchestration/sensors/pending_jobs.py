@@ -1,5 +1,6 @@
 """`pending_jobs_sensor`: jobs that can be claimed → one run per tenant-day and kind."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
@@ -9,6 +10,7 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.run_heartbeats import gpu_holder
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.domain.run_backoff import startable
 from influencerai_dagster.orchestration.jobs import (
     ALIVE,
     generate_images_job,
@@ -17,6 +19,7 @@ from influencerai_dagster.orchestration.jobs import (
 from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.run_coordinator import PRIORITY_TAG, priority_of
+from influencerai_dagster.orchestration.run_history import ended_runs, waits_for_lost_runs
 
 MAX_RUNS_ALIVE = 50
 """Of a kind. A short queue keeps its order: who had least of the GPUs comes first."""
@@ -57,9 +60,12 @@ def pending_jobs_sensor(
     if pause is not None:
         return dg.SkipReason(f"jobs wait, the object store is full: {pause.error}")
     served = _served(context.instance) if wanted else []
-    chosen = choose(wanted, served, debts)
-    if not chosen:
+    unserved = choose(wanted, served, debts)
+    if not unserved:
         return dg.SkipReason(_skip_reason(wanted, served, training))
+    chosen = _startable(context.instance, unserved)
+    if not chosen:
+        return dg.SkipReason(waits_for_lost_runs(len(unserved), "tenant-days"))
     days = sorted({str(day) for _, day in chosen})
     return dg.SensorResult(
         run_requests=[
@@ -96,6 +102,15 @@ def choose(
             places[kind] -= 1
             chosen.append((kind, day))
     return chosen
+
+
+def _startable(
+    instance: dg.DagsterInstance, unserved: Sequence[tuple[JobKind, DayKey]]
+) -> list[tuple[JobKind, DayKey]]:
+    """Leave out what lately lost its runs before they began."""
+    ended = ended_runs(instance, _JOBS.values())
+    by_run = {(_JOBS[kind], str(day)): (kind, day) for kind, day in unserved}
+    return [by_run[name] for name in startable(by_run, ended, time.time())]
 
 
 def _served(instance: dg.DagsterInstance) -> list[Served]:

@@ -164,7 +164,13 @@ def test_failures_are_told_newest_first_with_their_reason(engine: Engine) -> Non
 def test_trainings_are_those_whose_runs_are_alive(engine: Engine) -> None:
     with transaction(engine) as session:
         session.execute(text("DELETE FROM run_heartbeats"))
-        activities = ("train_lora_job demo/bella", "render_images demo", "train_lora_job old")
+        activities = (
+            "train_lora demo/bella",
+            "training demo/nova",
+            "train_lora_job demo/renders its samples",
+            "lora_samples demo/bella",
+            "training old",
+        )
         for activity in activities:
             session.add(RunHeartbeatRow(run_id=activity, activity=activity, host="h"))
         session.flush()
@@ -175,7 +181,7 @@ def test_trainings_are_those_whose_runs_are_alive(engine: Engine) -> None:
         )
         found = statistics.trainings(session)
         session.execute(text("DELETE FROM run_heartbeats"))
-    assert [item.activity for item in found] == ["train_lora_job demo/bella"]
+    assert {item.dataset for item in found} == {"demo/bella", "demo/nova"}
 
 
 _MANY_JOBS = """

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 
@@ -32,6 +33,35 @@ def test_bars_of_sampling_and_log_text_on_the_same_line_do_not_confuse() -> None
         5: 1.13,
         6: 1.13,
     }
+
+
+@pytest.mark.parametrize("run", ["good", "good_full"])
+def test_every_step_is_told_once_with_its_own_loss(run: str) -> None:
+    text = (RECORDED / f"{run}.stderr.raw").read_bytes().decode()
+    last_drawn = dict(re.findall(r" (\d+)/\d+ \[[^\]]*avr_loss=([\d.]+)", text))
+    told = [(str(step.step), str(step.loss)) for step in steps_of(run) if step.step]
+    assert told == list(last_drawn.items())
+
+
+BAR = "\rsteps:  50%|█████     | {}/9 [00:01<00:01, 9.9it/s, avr_loss={}]"
+
+
+@pytest.mark.parametrize(
+    ("bars", "told"),
+    [
+        ([(1, 0.5), (1, 0.4), (2, 0.4), (2, 0.3)], [(1, 0.4), (2, 0.3)]),
+        ([(1, 0.4), (1, 0.4), (1, 0.4), (2, 0.4), (2, 0.4)], [(1, 0.4), (2, 0.4)]),
+        ([(1, 0.4), (2, 0.3), (3, 0.2), (3, 0.1)], [(1, 0.4), (2, 0.3), (3, 0.1)]),
+        ([(1, 0.5), (1, 0.5), (1, 0.4), (2, 0.4)], [(1, 0.5), (1, 0.4)]),
+    ],
+    ids=["slow", "the loss stays", "fast", "drawn again before its loss is known"],
+)
+def test_a_step_is_told_when_its_loss_is_known(
+    bars: list[tuple[int, float]], told: list[tuple[int, float]]
+) -> None:
+    reader = ProgressReader()
+    steps = [step for bar in bars for step in reader.feed(BAR.format(*bar))]
+    assert [(step.step, step.loss) for step in steps] == told
 
 
 @pytest.mark.parametrize("run", ["good", "good_full", "nan_loss", "sigkill_child"])
@@ -73,7 +103,10 @@ def test_the_time_left_is_unknown_at_first() -> None:
     ],
 )
 def test_a_bar_is_read(bar: str, expected: TrainingStep) -> None:
-    assert ProgressReader().feed(bar) == [expected]
+    reader = ProgressReader()
+    assert reader.feed(bar) == []  # its loss may be that of the step before
+    assert reader.end() == [expected]
+    assert reader.end() == []
 
 
 @pytest.mark.parametrize(

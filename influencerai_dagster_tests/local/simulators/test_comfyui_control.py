@@ -164,7 +164,7 @@ def test_an_interrupt_without_client_id_is_told_to_every_socket(comfyui: ComfyUI
 
 
 def test_an_interrupt_waits_for_a_loading_model(comfyui: ComfyUISimulator) -> None:
-    comfyui.faults(load_seconds=0.3)
+    comfyui.faults(load_seconds=1.0)
     running = start_long_run(comfyui)
     interrupt(comfyui, prompt_id=running)
     kind, data = finished(comfyui, running)["status"]["messages"][-1]

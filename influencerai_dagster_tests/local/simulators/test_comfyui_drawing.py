@@ -4,10 +4,13 @@ import time
 from itertools import pairwise
 
 import pytest
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageStat
 
+from influencerai_dagster.local.samples import BELLA_DIR
+from influencerai_dagster.local.simulators.comfyui.descriptions import looks_in
 from influencerai_dagster.local.simulators.comfyui.drawing import Portrait, draw_portrait
 from influencerai_dagster.local.simulators.comfyui.motion import move
+from influencerai_dagster.local.simulators.comfyui.places import draw_place
 from influencerai_dagster.local.simulators.comfyui.traits import (
     Influence,
     influenced_person,
@@ -53,9 +56,63 @@ def test_a_lora_of_strength_zero_changes_nobody() -> None:
     assert influenced_person(3, BEACH, (Influence(7, 0.0),)) == influenced_person(3, BEACH, ())
 
 
-def test_words_of_the_prompt_choose_place_and_clothes() -> None:
-    setting = setting_of(1, BEACH)
-    assert (setting.place, setting.outfit) == ("beach", (206, 62, 64))
+CAPTIONS = (BELLA_DIR / "bella-01.txt").read_text()
+
+
+def test_a_lora_shows_the_person_that_its_captions_describe() -> None:
+    for number in range(20):
+        person = influenced_person(3, BEACH, (Influence(number, 1.0, CAPTIONS),))
+        assert (person.hair, person.hair_style) == ((143, 66, 38), "long")
+        assert person.eyes == (79, 154, 99)
+        assert person.has_freckles
+        assert not person.has_glasses
+
+
+@pytest.mark.parametrize(
+    ("text", "looks"),
+    [
+        ("a woman with short black hair", {"hair": (38, 30, 34), "hair_style": "short"}),
+        ("two auburn hair buns", {"hair": (143, 66, 38), "hair_style": "bun"}),
+        ("blue eyes, dark skin", {"eyes": (58, 108, 160), "skin": (112, 74, 52)}),
+        ("reading glasses", {"has_glasses": True}),
+        ("a black dress, a red car, blue sky", {}),
+        ("", {}),
+    ],
+)
+def test_words_that_describe_a_look_are_read(text: str, looks: dict[str, object]) -> None:
+    assert looks_in(text) == looks
+
+
+@pytest.mark.parametrize(
+    ("prompt", "place", "time_of_day"),
+    [
+        ("at the beach at sunset", "beach", "sunset"),
+        ("in a cafe by night", "indoors", "night"),
+        ("in a night street with neon lights", "city", "night"),
+        ("in a garden on a sunny day", "forest", "day"),
+        ("on a mountain at dawn", "mountain", "sunset"),
+    ],
+)
+def test_words_of_the_prompt_choose_place_and_time(
+    prompt: str, place: str, time_of_day: str
+) -> None:
+    for seed in range(5):
+        setting = setting_of(seed, prompt)
+        assert (setting.place, setting.time) == (place, time_of_day)
+
+
+def test_words_of_the_prompt_choose_clothes() -> None:
+    assert setting_of(1, BEACH).outfit == (206, 62, 64)
+
+
+@pytest.mark.parametrize("prompt", ["at the beach", "in a street", "in a park", "on a mountain"])
+def test_a_night_is_darker_than_a_day(prompt: str) -> None:
+    day, night = (
+        draw_place((64, 64), setting_of(1, f"{prompt} {time}"), 1) for time in ("day", "night")
+    )
+    assert (
+        ImageStat.Stat(night.convert("L")).mean[0] < ImageStat.Stat(day.convert("L")).mean[0] * 0.75
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The simulated sd-scripts against what the real one was recorded to do."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -183,6 +184,24 @@ def test_the_same_seed_gives_the_same_losses_and_weights(run: Run, tmp_path: Pat
 
     assert outcome("a", 1) == outcome("b", 1)
     assert outcome("a", 1)[1] != outcome("c", 2)[1]
+
+
+def test_the_loss_moves_as_kohyas_does_to_its_last_bar(run: Run) -> None:
+    """The same mean in every bar: a step begins with the loss that the one before ended with."""
+
+    def drawn(stderr: str) -> list[tuple[str, str]]:
+        return re.findall(r" (\d+)/\d+ \[[^\]]*avr_loss=([\d.]+)", stderr)
+
+    recorded = (RECORDED / "good_full.stderr.raw").read_text(encoding="utf-8")
+    for bars in (drawn(recorded), drawn(run(max_train_steps=60).stderr)):
+        steps = dict(bars)  # the last bar of each step
+        assert bars[-1] == bars[-2]
+        for (step, loss), (before, loss_before) in zip(bars[1:], bars, strict=False):
+            if step != before:
+                assert loss == loss_before
+        losses = [float(loss) for loss in steps.values()]
+        jumps = [abs(after - loss) for loss, after in itertools.pairwise(losses)]
+        assert jumps[-1] <= max(jumps[:-1])
 
 
 def test_samples_say_simulated_in_their_pixels(run: Run, tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
+from influencerai_dagster.local.simulators.comfyui.descriptions import Rgb
 from influencerai_dagster.local.simulators.comfyui.marks import add_marks
 from influencerai_dagster.local.simulators.comfyui.places import draw_place
 from influencerai_dagster.local.simulators.comfyui.traits import (
     Influence,
     Person,
-    Rgb,
     Setting,
     influenced_person,
     mix,

@@ -4,8 +4,10 @@ Files are really opened: a corrupt one fails here, as it does in ComfyUI, and no
 """
 
 import hashlib
+import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,8 +96,17 @@ def _apply_lora(context: NodeContext, model: Model, lora_name: str, strength: fl
         return model
     with path.open("rb") as file:
         digest = hashlib.sha256(file.read(_LORA_BYTES)).digest()
-    influence = Influence(int.from_bytes(digest[:8]), strength)
+    influence = Influence(int.from_bytes(digest[:8]), strength, _captions(metadata))
     return replace(model, influences=(*model.influences, influence))
+
+
+def _captions(metadata: dict[str, Any]) -> str:
+    """Return the words of a LoRA's captions, the most frequent first, as kohya records them."""
+    folders = json.loads(metadata.get("ss_tag_frequency", "{}"))
+    counts = Counter[str]()
+    for tags in folders.values():
+        counts.update(tags)
+    return ", ".join(tag for tag, _ in counts.most_common())
 
 
 def _load_lora(

@@ -1,18 +1,24 @@
 """Who is in the picture and where: plain values from seed, prompt text and LoRAs; no pixels here.
 
-Without a LoRA every seed shows somebody else. A LoRA pulls face, hair and eyes towards one person,
-the more the higher its strength; clothes and place still follow the prompt and the seed.
+Without a LoRA every seed shows another person. A LoRA pulls face, hair and eyes towards the person
+that the captions of its training describe, the more the higher its strength; clothes, place and
+time of day follow the prompt and the seed.
 """
 
 import hashlib
 import random
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
-Rgb = tuple[int, int, int]
-HairStyle = Literal["long", "bob", "bun", "curly", "short"]
-Place = Literal["studio", "beach", "forest", "city", "night", "sunset"]
+from influencerai_dagster.local.simulators.comfyui.descriptions import (
+    HairStyle,
+    Place,
+    Rgb,
+    TimeOfDay,
+    looks_in,
+    place_in,
+    time_in,
+)
 
 _SKINS: tuple[Rgb, ...] = (
     (255, 224, 196),
@@ -47,34 +53,24 @@ _COLOURS: dict[str, Rgb] = {
     "beige": (222, 202, 172),
     "grey": (140, 144, 152),
 }
-_HAIR_WORDS: dict[str, Rgb] = {
-    "black": (38, 30, 34),
-    "brown": (104, 64, 42),
-    "blonde": (230, 190, 112),
-    "blond": (230, 190, 112),
-    "red": (164, 62, 38),
-    "pink": (230, 140, 170),
-    "blue": (88, 112, 184),
-    "silver": (200, 202, 210),
-}
-_PLACES: dict[Place, tuple[str, ...]] = {
-    "beach": ("beach", "sea", "ocean", "island", "summer"),
-    "forest": ("forest", "park", "nature", "garden", "mountain", "hiking", "trees"),
-    "city": ("city", "street", "urban", "cafe", "café", "office", "rooftop"),
-    "night": ("night", "club", "stars", "neon", "concert"),
-    "sunset": ("sunset", "sunrise", "golden", "evening"),
-    "studio": ("studio", "portrait", "plain", "indoor"),
-}
 _STYLES: tuple[HairStyle, ...] = ("long", "bob", "bun", "curly", "short")
+_PLACES: tuple[Place, ...] = ("studio", "beach", "forest", "mountain", "city", "indoors")
+_TIMES: tuple[TimeOfDay, ...] = ("day", "day", "sunset", "night")
 _TAKES_OVER = 0.4
 
 
 @dataclass(frozen=True)
 class Influence:
-    """A LoRA applied to a model: the person it was trained on, as a number, and its strength."""
+    """A LoRA applied to a model: the person that it was trained on, and its strength.
+
+    Attributes:
+        person: a number that chooses what the captions do not tell.
+        captions: the words that it was trained with.
+    """
 
     person: int
     strength: float
+    captions: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +97,7 @@ class Setting:
     """
 
     place: Place
+    time: TimeOfDay
     outfit: Rgb
     accent: Rgb
     backdrop: Rgb
@@ -125,14 +122,14 @@ def person_of(number: int) -> Person:
 
 
 def influenced_person(number: int, prompt: str, influences: tuple[Influence, ...]) -> Person:
-    """Pull the person of a number towards each LoRA's person; words about hair come last."""
+    """Pull the person of a number towards each LoRA's person; words of the prompt come last."""
     person = person_of(number)
     for influence in influences:
-        person = _pull(person, person_of(influence.person), influence.strength)
-    colour = re.search(rf"\b({'|'.join(_HAIR_WORDS)})[\w -]{{0,12}} hair", prompt.lower())
-    if colour is None:
-        return person
-    return Person(**{**person.__dict__, "hair": _HAIR_WORDS[colour[1]]})
+        looks = looks_in(influence.captions)
+        if looks:  # captions would tell them
+            looks = {"has_glasses": False, "has_freckles": False} | looks
+        person = _pull(person, replace(person_of(influence.person), **looks), influence.strength)
+    return replace(person, **looks_in(prompt))
 
 
 def _pull(start: Person, goal: Person, strength: float) -> Person:
@@ -154,13 +151,13 @@ def setting_of(seed: int, prompt: str) -> Setting:
     """Choose clothes, place and pose from words of the prompt, else from seed and prompt."""
     digest = hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()
     chance = random.Random(digest)  # noqa: S311 - looks, no secret
-    words = set(re.findall(r"[^\W\d_]+", prompt.lower()))
-    named = [place for place, hints in _PLACES.items() if words & set(hints)]
     garment = "dress|shirt|jacket|coat|sweater|top|hoodie|t-shirt|blouse|outfit|suit|bikini"
     worn = re.search(rf"\b({'|'.join(_COLOURS)})[\w -]{{0,12}} ({garment})", prompt.lower())
     colours = list(_COLOURS.values())
+    place, time = chance.choice(_PLACES), chance.choice(_TIMES)
     return Setting(
-        place=named[0] if named else chance.choice(list(_PLACES)),
+        place=place_in(prompt) or place,
+        time=time_in(prompt) or time,
         outfit=_COLOURS[worn[1]] if worn else chance.choice(colours),
         accent=chance.choice(colours),
         backdrop=chance.choice(colours),

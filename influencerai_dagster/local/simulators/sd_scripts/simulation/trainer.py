@@ -36,7 +36,13 @@ from influencerai_dagster.local.simulators.sd_scripts.simulation.weights import 
 )
 
 _NOT_SIMULATED = ("resume", "config_file", "save_state", "train_data_dir", "network_weights")
-_OPTIMIZERS = {"adamw", "adamw8bit", "adafactor", "lion", "lion8bit", "prodigy", "sgdnesterov"}
+_OPTIMIZERS = {
+    *("adamw", "adamw8bit", "pagedadamw", "pagedadamw8bit", "pagedadamw32bit"),
+    *("lion", "lion8bit", "pagedlion8bit", "sgdnesterov", "sgdnesterov8bit", "adafactor"),
+    *("prodigy", "dadaptation", "dadaptadampreprint", "dadaptadagrad", "dadaptadam"),
+    *("dadaptadan", "dadaptadanip", "dadaptlion", "dadaptsgd"),
+    *("adamwschedulefree", "radamschedulefree", "sgdschedulefree"),
+}
 _NAN_STEP = 2
 
 
@@ -77,7 +83,7 @@ class Trainer:
         for step in range(1, args.max_train_steps + 1):
             self._step(step, dataset, bar)
         self._save(dataset, args.max_train_steps, is_last=True)
-        bar.show(args.max_train_steps, self._average())
+        bar.show(args.max_train_steps, self._average(dataset))
         bar.close()
         self._console.log("INFO", "model saved.", "train_network.py:1729")
         return 0
@@ -135,13 +141,13 @@ class Trainer:
                 "CUDA out of memory. Tried to allocate 72.00 MiB. GPU 0 has a total capacity of"
                 " 15.99 GiB of which 0 bytes is free."
             )
-        bar.show(step, self._average())
+        bar.show(step, self._average(dataset))
         self._losses.append(self._loss(step))
         if args.sample_every_n_steps and step % args.sample_every_n_steps == 0:
             draw_samples(args, self._console, step)
         if args.save_every_n_steps and step % args.save_every_n_steps == 0:
             self._save(dataset, step, is_last=False)
-        bar.show(step, self._average(self._batches(dataset)))
+        bar.show(step, self._average(dataset))
         if self._fault == "sigkill":
             os.kill(os.getpid(), signal.SIGKILL)
         if self._fault == "hang":
@@ -153,12 +159,10 @@ class Trainer:
         progress = step / self._args.max_train_steps
         return 0.08 + 0.12 * math.exp(-3 * progress) + self._random.gauss(0, 0.004)
 
-    def _average(self, num_batches: int | None = None) -> float | None:
-        """Return the mean of the last epoch's losses, as kohya's loss recorder does."""
-        if not self._losses:
-            return None
-        recent = self._losses[-num_batches:] if num_batches else self._losses
-        return sum(recent) / len(recent)
+    def _average(self, dataset: Dataset) -> float | None:
+        """Return the mean over as many losses as an epoch has, as kohya's loss recorder does."""
+        recent = self._losses[-self._batches(dataset) :]
+        return sum(recent) / len(recent) if recent else None
 
     def _batches(self, dataset: Dataset) -> int:
         return math.ceil(dataset.num_train_images / dataset.batch_size)

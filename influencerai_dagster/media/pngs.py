@@ -6,10 +6,7 @@ Uploads, which may be anything, are measured in images.py.
 import io
 
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.media.decoding import BROKEN_IMAGE
-
-_MAX_PIXELS = 64_000_000
-"""An upscaled 8K image has half as many; decoded, such a one takes 200 MB."""
+from influencerai_dagster.media.decoding import BROKEN_IMAGE, decoded
 
 
 def png_size(data: bytes) -> tuple[int, int]:
@@ -30,19 +27,15 @@ def png_size(data: bytes) -> tuple[int, int]:
 
 
 def is_one_colour(data: bytes) -> bool:
-    """Tell whether every pixel of a PNG is the same; it was measured by `png_size` before.
+    """Tell whether every pixel of a PNG is the same, whatever its transparency.
 
     Raises:
-        PermanentError: it does not decode, or has more pixels than ComfyUI makes.
+        PermanentError: it does not decode.
+        TransientError: the machine has too little memory for it now.
     """
-    from PIL.PngImagePlugin import PngImageFile  # noqa: PLC0415 - as above
-
     try:
-        image = PngImageFile(io.BytesIO(data))
-        if image.width * image.height > _MAX_PIXELS:
-            raise PermanentError(
-                f"an image of {image.width}×{image.height} px has more than {_MAX_PIXELS} pixels"
-            )
-        return image.convert("RGB").getcolors(1) is not None  # None: there are more than one
-    except (OSError, SyntaxError, ValueError) as error:
+        with decoded(data, "RGB") as found:
+            # None says that there are more colours than one.
+            return found.image.convert("RGB").getcolors(1) is not None
+    except BROKEN_IMAGE as error:
         raise PermanentError(f"an image of {len(data)} bytes does not decode: {error}") from error

@@ -42,6 +42,14 @@ _MAX_EARLIER_CLAIMS = 5
 """So many are asked for: what an older one rendered, ComfyUI's history has long dropped."""
 
 
+ONE_COLOUR = (
+    "one colour only, though ComfyUI reported success: its numbers became NaN. Likely causes: a "
+    "LoRA with NaN in it or with a strength far too high (render without LoRAs to see); a VAE that "
+    "overflows in 16 bit (start ComfyUI with --fp32-vae, or use a VAE that was fixed for fp16); a "
+    "cfg far too high."
+)
+
+
 @dataclass(frozen=True)
 class Rendered:
     """A finished render and the server that made it; `url` has no credentials."""
@@ -231,12 +239,7 @@ def refuse_one_colour(images: Sequence[bytes]) -> None:
     """
     if images and all(is_one_colour(image) for image in images):
         what = "the image has" if len(images) == 1 else f"all {len(images)} frames have"
-        raise PermanentError(
-            f"{what} one colour only, though ComfyUI reported success: its numbers became NaN. "
-            "Likely causes: a LoRA with NaN in it or with a strength far too high (render without "
-            "LoRAs to see); a VAE that overflows in 16 bit (start ComfyUI with --fp32-vae, or use "
-            "a VAE that was fixed for fp16); a cfg far too high."
-        )
+        raise PermanentError(f"{what} {ONE_COLOUR}")
 
 
 def store_output(store: ObjectStore, output: OutputManifest, job: ClaimedJob) -> StoredFile:

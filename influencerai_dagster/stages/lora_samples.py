@@ -18,7 +18,7 @@ from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, 
 from influencerai_dagster.media.contact_sheets import grid
 from influencerai_dagster.stages.comfyui_jobs import single_image
 from influencerai_dagster.stages.images import FAMILY_DEFAULTS
-from influencerai_dagster.stages.lora_files import place_lora
+from influencerai_dagster.stages.lora_files import check_lora_applies, place_lora
 from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -48,6 +48,8 @@ def render_samples(
         TransientError: ComfyUI or S3 failed in passing; run again.
     """
     lora_name = place_lora(store, lora, farm.lora_dir)
+    if farm.lora_dir is not None:
+        check_lora_applies(farm.lora_dir, lora_name, lora.config.base_model)
     plan = [
         (prompt, seed, strength)
         for prompt, seed in zip(PROMPTS, SEEDS, strict=True)

@@ -25,8 +25,8 @@ AWAY = "http://127.0.0.1:9"
 def two(
     engine: Engine, object_store: ObjectStore, comfyui: ComfyUISimulator, bare: ComfyUISimulator
 ) -> Iterator[ImageRenderer]:
-    """A renderer of a server that has one base model, and one that has all."""
-    farm = new_farm(bare, comfyui.url)
+    """A renderer of a server that has all base models, and one that has one."""
+    farm = new_farm(comfyui, bare.url)
     yield ImageRenderer(engine, object_store, farm)
     farm.fleet.close()
 
@@ -88,7 +88,9 @@ def test_a_file_that_is_damaged_everywhere_fails_the_job(
 ) -> None:
     for server in (comfyui, bare):
         (server.models_dir / "checkpoints" / "cut.safetensors").write_bytes(b"\x08\0\0\0")
-    (job,) = submit(engine, "a", base_model="cut.safetensors")
+    (job,) = submit(
+        engine, "a", base_model="cut.safetensors", workflow="sd15_text_to_image", cfg=7.0
+    )
     drained(two)
     (comfyui.models_dir / "checkpoints" / "cut.safetensors").unlink()
     now = status(engine, job)
@@ -103,7 +105,6 @@ def test_a_server_without_the_folder_of_loras_gets_no_job_that_needs_one(
     (bare.models_dir / "loras").unlink()
     (bare.models_dir / "loras").mkdir()
     jobs = submit(engine, "a", "b", "c", loras=({"dataset": "bella"},))
-    two.farm = new_farm(comfyui, bare.url)
     report = drained(two)
     assert servers_of(report) == {comfyui.url}
     assert {status(engine, job).status for job in jobs} == {JobStatus.COMPLETED}
@@ -129,6 +130,6 @@ def test_a_file_that_is_placed_later_is_found(
             "CheckpointLoaderSimple", "ckpt_name"
         )
         shutil.copy(comfyui.models_dir / "checkpoints" / XL, bare.models_dir / "checkpoints" / late)
-        (job,) = submit(engine, "a", base_model=late)
+        (job,) = submit(engine, "a", base_model=late, workflow="sd15_text_to_image", cfg=7.0)
         drained(two)
     assert status(engine, job).status is JobStatus.COMPLETED

@@ -11,7 +11,7 @@ BACKUPS = (
     *("database_backup", "database_restore", "object_backup", "object_restore", "restore_drill"),
 )
 NAMES = (
-    *("dataset_scan", "dataset_scan_memory", "definitions_import", "sensor_tick"),
+    *("dataset_scan", "dataset_scan_memory", "image_memory", "definitions_import", "sensor_tick"),
     *("generation_short", "generation_long", "generation_fairness", "generation_memory"),
     *("generation_latency", "generation_cold"),
     *BACKUPS,

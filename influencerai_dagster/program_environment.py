@@ -17,11 +17,19 @@ NETWORK = (
 )
 """For programs that reach other machines: proxies and certificate authorities."""
 
-AWS = ("AWS_*",)
-"""For a bucket whose access key is not set: the keys are what the machine has."""
+AWS = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ROLE_*"),
+    *("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"),
+    *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_*", "AWS_EC2_METADATA_*", "AWS_STS_*"),
+)
+"""For a bucket without keys of its own: profiles and roles, as the SDKs of AWS find them."""
 
-POSTGRES_CLIENT = ("PG*", "KRB5*")
-"""For libpq, as its page "Environment Variables" lists them."""
+POSTGRES_CLIENT = (
+    *("PGPASSWORD", "PGPASSFILE", "PGSSL*", "PGCHANNELBINDING", "PGREQUIREAUTH", "PGREQUIRESSL"),
+    *("PGGSS*", "PGKRB*", "KRB5*"),
+)
+"""For libpq: how to prove who we are, and to whom. Its other variables change where a connection
+leads and how it behaves (PGHOSTADDR, PGSERVICE, PGOPTIONS, PGCLIENTENCODING): URLs say that."""
 
 MACHINE_LEARNING = (
     # GPUs: NVIDIA, AMD, Intel.
@@ -65,3 +73,18 @@ def program_environment(
         if any(fnmatchcase(name, pattern) for pattern in allowed)
     }
     return found | UTC
+
+
+def without_postgres_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what would change libpq's connections behind their URLs."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("PG") or any(fnmatchcase(name, item) for item in POSTGRES_CLIENT)
+    }
+
+
+def ignore_postgres_variables() -> None:
+    """Let libpq, which reads the environment of this process itself, find the URLs alone."""
+    for name in os.environ.keys() - without_postgres_variables(os.environ).keys():
+        del os.environ[name]

@@ -109,7 +109,7 @@ def running_database_server(folder: Path) -> Iterator[DatabaseServer]:
 
 @pytest.fixture(scope="session")
 def database_server(servers_dir: Path) -> Iterator[DatabaseServer]:
-    with running_database_server(servers_dir / "databases") as server:
+    with running_database_server(servers_dir / "100% databases") as server:  # Barman's own sign
         yield server
 
 

@@ -1,6 +1,7 @@
 """What programs that we start get of our environment."""
 
 import ast
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from influencerai_dagster.program_environment import (
     NETWORK,
     POSTGRES_CLIENT,
     UTC,
+    ignore_postgres_variables,
     program_environment,
+    without_postgres_variables,
 )
 from influencerai_dagster.settings import Settings, load_settings
 
@@ -56,6 +59,20 @@ def test_further_variables_are_named_whole_or_by_their_beginning() -> None:
     found = {"WANDB_MODE": "offline", "MY_A": "1", "MY": "2", "WANDB_API_KEY": "3"}
     passed = program_environment("WANDB_MODE", "MY_*", inherited=found)
     assert passed == {"WANDB_MODE": "offline", "MY_A": "1"} | UTC
+
+
+def test_programs_of_postgresql_get_who_we_are_but_no_other_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = {"PGPASSWORD": "x", "PGPASSFILE": "x", "PGSSLMODE": "require", "PGSSLROOTCERT": "x"}
+    changing = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGOPTIONS", "PGCLIENTENCODING", "PGTZ")
+    given = kept | dict.fromkeys(changing, "x")
+    assert program_environment(*POSTGRES_CLIENT, inherited=given) == kept | UTC
+    assert without_postgres_variables({"PATH": "/bin", **given}) == {"PATH": "/bin", **kept}
+    for name in changing:
+        monkeypatch.setenv(name, "x")
+    ignore_postgres_variables()
+    assert not set(changing) & os.environ.keys()
 
 
 def starts_of_programs() -> list[tuple[str, ast.Call]]:

@@ -24,6 +24,7 @@ from influencerai_dagster.api.dagster_queries import (
     RUNS,
 )
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.http_clients import client_options
 
 CODE_LOCATION = "influencerai"
 """The name of our code location in workspace.yaml."""
@@ -78,7 +79,7 @@ class DagsterGraphQL:
     def __init__(self, url: str, location: str, *, timeout_seconds: float = 30.0) -> None:
         self._url = f"{url.rstrip('/')}/graphql"
         self.repository = {"repositoryLocationName": location, "repositoryName": REPOSITORY}
-        self._http = httpx.Client(timeout=timeout_seconds)
+        self._http = httpx.Client(timeout=timeout_seconds, **client_options(url))
 
     def close(self) -> None:
         """Close the connections."""

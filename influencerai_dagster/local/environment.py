@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from influencerai_dagster.files import write_new, write_whole
+from influencerai_dagster.http_clients import without_proxy_on_loopback
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.processes import LOOPBACK
 from influencerai_dagster.local.simulators import sd_scripts
-from influencerai_dagster.program_environment import UTC
+from influencerai_dagster.program_environment import UTC, without_postgres_variables
 from influencerai_dagster.settings import ENV_FILE, Settings, as_variables, load_settings
 
 S3_ACCESS_KEY = "influencerai"
@@ -94,8 +95,9 @@ def stack_environment(settings: Settings) -> dict[str, str]:
     )
     environment = {
         "DATA_DIR": str(data_dir),
-        "DATABASE_URL": postgres.url("influencerai"),
-        "DAGSTER_DATABASE_URL": postgres.url("dagster"),
+        # It has no TLS, whatever PGSSLMODE says.
+        "DATABASE_URL": f"{postgres.url('influencerai')}?sslmode=disable",
+        "DAGSTER_DATABASE_URL": f"{postgres.url('dagster')}?sslmode=disable",
         "DAGSTER_HOME": str(data_dir / "dagster_home"),
         "DAGSTER_URL": f"http://{LOOPBACK}:{settings.dagster_webserver_port}",
         "DAGSTER_WEBSERVER_PORT": str(settings.dagster_webserver_port),
@@ -138,15 +140,13 @@ def child_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[
         settings: of the stack.
         inherited: of this process.
     """
-    no_proxy = ",".join(filter(None, [inherited.get("NO_PROXY"), LOOPBACK, "localhost"]))
     return {
-        **inherited,
+        **without_postgres_variables(inherited),
         **as_variables(settings),
         **stack_environment(settings),
         **UTC,
         "PYTHONUNBUFFERED": "1",
-        "NO_PROXY": no_proxy,
-        "no_proxy": no_proxy,
+        **without_proxy_on_loopback(inherited),
     }
 
 

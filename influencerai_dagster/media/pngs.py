@@ -7,9 +7,7 @@ import io
 
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.decoding import BROKEN_IMAGE
-
-_MAX_PIXELS = 64_000_000
-"""An upscaled 8K image has half as many; decoded, such a one takes 200 MB."""
+from influencerai_dagster.media.images import upright_rgb
 
 
 def png_size(data: bytes) -> tuple[int, int]:
@@ -33,16 +31,8 @@ def is_one_colour(data: bytes) -> bool:
     """Tell whether every pixel of a PNG is the same; it was measured by `png_size` before.
 
     Raises:
-        PermanentError: it does not decode, or has more pixels than ComfyUI makes.
+        PermanentError: it does not decode, or needs more memory than any image may have.
+        TransientError: the machine has too little memory for it now.
     """
-    from PIL.PngImagePlugin import PngImageFile  # noqa: PLC0415 - as above
-
-    try:
-        image = PngImageFile(io.BytesIO(data))
-        if image.width * image.height > _MAX_PIXELS:
-            raise PermanentError(
-                f"an image of {image.width}×{image.height} px has more than {_MAX_PIXELS} pixels"
-            )
-        return image.convert("RGB").getcolors(1) is not None  # None: there are more than one
-    except (OSError, SyntaxError, ValueError) as error:
-        raise PermanentError(f"an image of {len(data)} bytes does not decode: {error}") from error
+    with upright_rgb(data) as image:
+        return image.getcolors(1) is not None  # None: there are more than one

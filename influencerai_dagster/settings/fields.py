@@ -111,11 +111,6 @@ def parse_http_url(value: Any) -> Any:  # noqa: ANN401 - as above
     return _http_url(value, may_have="") if isinstance(value, str) else value
 
 
-def parse_dagster_url(value: Any) -> Any:  # noqa: ANN401 - as above
-    """Return the address of Dagster's web server, which may have user and password."""
-    return _http_url(value, may_have="@") if isinstance(value, str) else value
-
-
 def parse_urls(value: Any) -> Any:  # noqa: ANN401 - as above
     """Return addresses of ComfyUI, which may have user and password, or ?token=…."""
     if not isinstance(value, str):
@@ -149,10 +144,6 @@ def parse_names(value: Any) -> Any:  # noqa: ANN401 - as above
     return names
 
 
-def _database_url(value: str) -> str:
-    return canonical_database_url(value)
-
-
 def _dagster_database_url(value: str) -> str:
     """Refuse what Dagster, which reads the variable itself, would not read as libpq does."""
     from sqlalchemy import make_url  # noqa: PLC0415 - takes 0.2 s to import
@@ -181,7 +172,7 @@ def _dagster_database_url(value: str) -> str:
 
 def _path(text: str) -> Path:
     variable = _VARIABLE.search(text)
-    if variable is not None:
+    if variable is not None and not Path(text[: variable.end()]).exists():
         name = variable[0].strip("/")
         raise ValueError(f"has {name}, which no shell has replaced: write the whole path")
     if _SCHEME.match(text):
@@ -232,7 +223,6 @@ DurationOrZero = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=
 Duration = Annotated[DurationOrZero, Field(gt=timedelta(0))]
 FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 HttpUrl = Annotated[str, BeforeValidator(parse_http_url)]
-DagsterUrl = Annotated[str, BeforeValidator(parse_dagster_url)]
 UrlList = Annotated[tuple[str, ...], BeforeValidator(parse_urls)]
 NameList = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
 NodeClasses = Annotated[tuple[str, ...], BeforeValidator(parse_node_classes)]
@@ -245,6 +235,6 @@ BucketName = Annotated[str, BeforeValidator(parse_bucket)]
 Secret = Annotated[SecretStr, _secret(without_invisible)]
 ApiKey = Annotated[SecretStr, _secret(only_ascii)]
 KeyId = Annotated[str, _secret(only_ascii)]
-DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+DatabaseUrl = Annotated[str, AfterValidator(canonical_database_url)]
 DagsterDatabaseUrl = Annotated[str, AfterValidator(_dagster_database_url)]
 TimeZone = Annotated[str, BeforeValidator(_check_time_zone)]

@@ -25,7 +25,6 @@ from influencerai_dagster.settings.fields import (
     BackupTargetText,
     BucketName,
     DagsterDatabaseUrl,
-    DagsterUrl,
     DatabaseUrl,
     Duration,
     DurationOrZero,
@@ -148,7 +147,7 @@ class Settings(BaseModel):
     # The stack on one machine
     data_dir: AbsolutePath = Path("data")
     dagster_webserver_port: Port = 3000
-    dagster_url: DagsterUrl = "http://127.0.0.1:3000"
+    dagster_url: HttpUrl = "http://127.0.0.1:3000"
     local_postgres_port: Port = 5433
     local_s3_port: Port = 9000
     local_comfyui_port: Port = 8188

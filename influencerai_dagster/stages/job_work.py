@@ -84,6 +84,9 @@ class JobWorker:
         except InfluencerAIError as error:
             problem = str(error)
             self._end_attempt(job, error, is_rendered=made is not None)
+        except MemoryError as error:
+            problem = f"the worker had too little free memory: {error}".rstrip(": ")
+            self._end_attempt(job, TransientError(problem), is_rendered=made is not None)
         except Exception as error:  # noqa: BLE001 - one job must not end the run of all the others
             problem = f"{type(error).__name__}: {error}"
             self._fail(job, PermanentError(problem))

@@ -7,6 +7,7 @@ import httpx
 
 from influencerai_dagster.domain.object_paths import access_check_key
 from influencerai_dagster.errors import InfluencerAIError
+from influencerai_dagster.http_clients import client_options
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _LINK_SECONDS = 60
@@ -43,7 +44,8 @@ def _link_problem(store: ObjectStore, key: str, data: bytes) -> str | None:
     url = store.presign_get(key, expires_seconds=_LINK_SECONDS)
     advice = "check S3_ENDPOINT, S3_REGION, S3_FORCE_PATH_STYLE and this machine's clock"
     try:
-        response = httpx.get(url, timeout=10)
+        with httpx.Client(timeout=10, **client_options(url)) as client:
+            response = client.get(url)
     except httpx.HTTPError as error:
         return f"{url.split('?')[0]} did not answer: {error}; {advice}"
     if response.status_code != httpx.codes.OK or response.content != data:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from influencerai_dagster.domain.database_urls import in_database
 from influencerai_dagster.local import environment
 from influencerai_dagster.local.environment import (
     child_environment,
@@ -42,7 +43,7 @@ def test_a_process_gets_the_whole_environment(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path / "elsewhere", local_s3_port=9100)
     made = child_environment(settings, {"PATH": "/bin", "NO_PROXY": "intranet"})
     assert made["PATH"] == "/bin"
-    assert made["NO_PROXY"] == "intranet,127.0.0.1,localhost"
+    assert made["NO_PROXY"] == made["no_proxy"] == "intranet,127.0.0.1,localhost,::1"
     assert made["S3_ENDPOINT"] == "http://127.0.0.1:9100"
     assert made["TRAINING_DIR"] == str(tmp_path / "elsewhere/training")
     assert made["PYTHONUNBUFFERED"] == "1"
@@ -51,7 +52,7 @@ def test_a_process_gets_the_whole_environment(tmp_path: Path) -> None:
 def test_two_databases_are_on_the_same_server() -> None:
     made = stack_environment(load_settings(local_postgres_port=5555))
     catalog, dagster = made["DATABASE_URL"], made["DAGSTER_DATABASE_URL"]
-    assert catalog.removesuffix("/influencerai") == dagster.removesuffix("/dagster")
+    assert in_database(catalog, "dagster") == dagster
     assert "@127.0.0.1:5555/" in catalog
 
 

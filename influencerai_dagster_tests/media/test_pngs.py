@@ -6,7 +6,24 @@ import pytest
 from PIL import Image
 
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.media.pngs import png_size
+from influencerai_dagster.media.pngs import is_one_colour, png_size
+from influencerai_dagster_tests.stages.photos import zip_bomb_png
+
+
+def _one_colour(size: tuple[int, int]) -> bytes:
+    output = io.BytesIO()
+    Image.new("L", size).save(output, "PNG")
+    return output.getvalue()
+
+
+def test_a_png_of_one_colour_is_told_from_a_picture() -> None:
+    assert is_one_colour(_one_colour((64, 64)))
+    assert not is_one_colour(_encoded())
+
+
+def test_a_png_that_needs_more_memory_than_any_image_may_have_is_refused_undecoded() -> None:
+    with pytest.raises(PermanentError, match="50000×50000 pixels of PNG need"):
+        is_one_colour(zip_bomb_png())
 
 
 def _encoded(image_format: str = "PNG") -> bytes:

@@ -219,7 +219,6 @@ def test_what_cannot_be_meant_is_refused_with_the_reason(
     [
         ("S3_ENDPOINT", "HTTPS://Minio:9000/\n", "https://Minio:9000"),
         ("S3_ENDPOINT", "http://[::1]:9000", "http://[::1]:9000"),
-        ("DAGSTER_URL", "http://user:pass@host:3000", "http://user:pass@host:3000"),
         ("COMFYUI_URL", "http://host:8188/?token=abc", ("http://host:8188?token=abc",)),
         ("BACKUP_TARGET", "S3://my-backups/a/b/", "s3://my-backups/a/b"),
         ("BACKUP_TARGET", " s3://my-backups\n", "s3://my-backups"),
@@ -272,16 +271,24 @@ def test_a_folder_is_absolute_wherever_a_process_goes(
     assert settings.data_dir == tmp_path / "data"
 
 
+def test_a_folder_whose_name_looks_like_a_variable_stays_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "$HOME").mkdir()
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "$HOME" / "data"))
+    assert load_settings().data_dir == tmp_path / "$HOME" / "data"
+
+
 def test_a_port_that_kubernetes_sets_for_a_service_is_left_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("DAGSTER_WEBSERVER_PORT", "LOCAL_POSTGRES_PORT"):
+    for name in ("DAGSTER_WEBSERVER_PORT", "LOCAL_POSTGRES_PORT", "DAGSTER_CODE_SERVER_PORT"):
         monkeypatch.setenv(name, "tcp://10.0.0.1:80")
     settings = load_settings()
     assert (settings.dagster_webserver_port, settings.local_postgres_port) == (3000, 5433)
     assert settings.model_fields_set == set()
     load_settings()
-    assert caplog.text.count("enableServiceLinks: false") == 2
+    assert caplog.text.count("enableServiceLinks: false") == 3
 
 
 @pytest.mark.parametrize(

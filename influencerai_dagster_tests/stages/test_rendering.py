@@ -201,6 +201,26 @@ def test_a_passing_failure_sends_the_job_back_to_wait(
     assert status(engine, job).error is None
 
 
+class OutOfMemory(ImageRenderer):
+    """A worker whose machine has no memory left when it looks at what was rendered."""
+
+    def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
+        super().render(job, server)
+        raise MemoryError
+
+
+def test_a_lack_of_memory_is_a_passing_failure_of_the_job(
+    engine: Engine, renderer: ImageRenderer
+) -> None:
+    (job,) = submit(engine, "large")
+    (failed,) = drained(OutOfMemory(renderer.engine, renderer.store, renderer.farm)).failed
+    assert failed.error == "the worker had too little free memory"
+    now = status(engine, job)
+    assert (now.status, now.error_class) == (JobStatus.PENDING, "TransientError")
+    end_backoff(engine)
+    assert len(drained(renderer).completed) == 1
+
+
 def test_a_job_fails_after_its_third_passing_failure(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:

@@ -82,7 +82,7 @@ class _BoundedBackend(httpcore.SyncBackend):
 class BoundedTransport(httpx.BaseTransport):
     """A pool of connections whose requests keep to `deadline`; safe between threads."""
 
-    def __init__(self, ssl_context: ssl.SSLContext, *, keepalive_expiry: float) -> None:
+    def __init__(self, ssl_context: ssl.SSLContext | None, *, keepalive_expiry: float) -> None:
         self._pool = httpcore.ConnectionPool(
             ssl_context=ssl_context,
             max_connections=100,

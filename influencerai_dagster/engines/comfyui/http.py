@@ -4,9 +4,7 @@ What is asked lives in client.py. Proxies of the environment are not used: Comfy
 directly.
 """
 
-import ssl
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import httpx
@@ -14,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from influencerai_dagster.engines.comfyui.bounded_transport import BoundedTransport, deadline
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.http_clients import ssl_context
 
 MAX_BODY_BYTES = 104_857_600
 """Largest body that ComfyUI takes for /upload/image and /prompt (recorded/sizes)."""
@@ -51,17 +50,11 @@ class AnswerTooLargeError(TransientError):
     """An answer has more bytes than are read; a file that a node saved does not get smaller."""
 
 
-@lru_cache
-def _certificates() -> ssl.SSLContext:
-    """Load them once: that takes longer than a request, and each server has two connections."""
-    return httpx.create_ssl_context(trust_env=False)
-
-
 class HttpConnection:
     """A pool of connections to one server, safe between threads.
 
     Attributes:
-        url: the address without credentials, for texts and manifests.
+        url: the address without credentials and query, for texts and manifests.
     """
 
     def __init__(
@@ -88,13 +81,15 @@ class HttpConnection:
         self.url = str(bare).rstrip("/")
         self.limits = limits
         self._timeout_seconds = timeout_seconds
+        self._query = address.params  # hosted servers hand out ?token=…, asked for every time
         self._client = httpx.Client(
             base_url=self.url,
             auth=self._auth,
+            params=self._query,
             headers={"Accept-Encoding": "identity"},
             timeout=timeout_seconds,
             transport=transport
-            or BoundedTransport(_certificates(), keepalive_expiry=_IDLE_SECONDS),
+            or BoundedTransport(ssl_context(self.url), keepalive_expiry=_IDLE_SECONDS),
             trust_env=False,
         )
 
@@ -104,7 +99,8 @@ class HttpConnection:
 
     def websocket_address(self, client_id: str) -> tuple[str, dict[str, str]]:
         """Return the ws:// address of the progress socket and the headers to open it with."""
-        url = f"ws{self.url.removeprefix('http')}/ws?clientId={client_id}"
+        query = self._query.set("clientId", client_id)
+        url = f"ws{self.url.removeprefix('http')}/ws?{query}"
         headers: dict[str, str] = {}
         if self._auth is not None:
             request = next(self._auth.sync_auth_flow(httpx.Request("GET", self.url)))
@@ -180,7 +176,7 @@ class HttpConnection:
         """Read a whole answer in bounded memory: a compressed one could have any size."""
         response = self._client.send(request, stream=True)
         try:
-            what = f"{request.method} {self.url}{request.url.path}"
+            what = f"{request.method} {request.url.copy_with(query=None)}"
             encoding = response.headers.get("Content-Encoding", "identity")
             if encoding != "identity":
                 raise TransientError(
@@ -211,9 +207,10 @@ class HttpConnection:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
+            what = f"{response.request.method} {response.request.url.copy_with(query=None)}"
             raise TransientError(
-                f"{response.request.method} {response.request.url}: the answer is not what ComfyUI "
-                f"sends ({place}: {first['msg']}): {_text(response)!r}. Is this a ComfyUI server?"
+                f"{what}: the answer is not what ComfyUI sends ({place}: {first['msg']}): "
+                f"{_text(response)!r}. Is this a ComfyUI server?"
             ) from error
 
 

@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 
 from influencerai_dagster.engines.comfyui.http import HttpConnection
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster.http_clients import ssl_context
 
 _ANNOUNCEMENT = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
 _PREVIEW_WITH_METADATA = 4
@@ -107,17 +108,19 @@ class ProgressSocket:
     def __init__(self, connection: HttpConnection) -> None:
         """Open the socket; TransientError if the server is away or refuses it."""
         self.client_id = str(uuid4())
-        self._url, headers = connection.websocket_address(self.client_id)
+        address, headers = connection.websocket_address(self.client_id)
+        self._url = address.partition("?")[0]  # for texts: a token may follow
         self._open = ExitStack()
         try:
             self._socket = self._open.enter_context(
                 connect(
-                    self._url,
+                    address,
                     additional_headers=headers,
                     max_size=_MAX_MESSAGE_BYTES,
                     close_timeout=_CLOSE_SECONDS,
                     ping_timeout=_PONG_SECONDS,
                     proxy=None,
+                    ssl=ssl_context(address),
                 )
             )
             # Previews name their prompt only if this is the first message.

@@ -5,8 +5,6 @@ ever. So a request runs in an event loop of its own, which has a deadline for al
 """
 
 import asyncio
-import ipaddress
-import ssl
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import httpx
 
 from influencerai_dagster.engines.openrouter.failures import MaybePaidError
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.http_clients import client_options
 
 MAX_ANSWER_BYTES = 8 * 1024**2
 _CONNECT_SECONDS = 20.0
@@ -38,7 +37,7 @@ class OpenRouterConnection:
         """Make it; nothing is sent yet.
 
         Raises:
-            PermanentError: the key or the URL cannot be one; the text names the setting.
+            PermanentError: the key cannot be one; the text names the setting.
         """
         self.url = base_url.rstrip("/")
         self._headers = {
@@ -47,14 +46,6 @@ class OpenRouterConnection:
             "Accept-Encoding": "identity",  # a few bytes cannot become gigabytes
         }
         self._timeout_seconds = timeout_seconds
-        try:
-            # Also a proxy of the environment may be no URL: it is not to blame for our own address.
-            self._is_near = _is_loopback(httpx.URL(self.url).host)
-        except httpx.InvalidURL as error:
-            raise PermanentError(f"OPENROUTER_BASE_URL cannot be used: {error}") from error
-        self._certificates: ssl.SSLContext | bool = False
-        if self.url.startswith("https"):  # loaded once: that takes longer than a request
-            self._certificates = httpx.create_ssl_context(trust_env=not self._is_near)
 
     def send(self, method: str, path: str, *, what: str, json: object = None) -> HttpAnswer:
         """Send a request and return its answer, whatever its status is.
@@ -62,7 +53,8 @@ class OpenRouterConnection:
         Raises:
             TransientError: OpenRouter is not reached; nothing was sent.
             MaybePaidError: it was sent, and its answer is lost, late or too large.
-            PermanentError: OPENROUTER_BASE_URL or a proxy of the environment cannot be used.
+            PermanentError: OPENROUTER_BASE_URL, or the proxy or the certificates that the
+                environment names, cannot be used.
         """
         try:
             return asyncio.run(self._exchange(method, f"{self.url}{path}", json))
@@ -85,7 +77,11 @@ class OpenRouterConnection:
         connect_seconds = min(_CONNECT_SECONDS, self._timeout_seconds / 2)
         async with (
             asyncio.timeout(self._timeout_seconds),
-            self._client(httpx.Timeout(None, connect=connect_seconds)) as client,
+            httpx.AsyncClient(
+                headers=self._headers,
+                timeout=httpx.Timeout(None, connect=connect_seconds),
+                **client_options(self.url),
+            ) as client,
             client.stream(method, url, json=json) as response,
         ):
             body = bytearray()
@@ -95,20 +91,6 @@ class OpenRouterConnection:
                     raise httpx.DecodingError(f"it is larger than {MAX_ANSWER_BYTES} bytes")
             text = body.decode("utf-8", errors="replace")
             return HttpAnswer(response.status_code, response.headers, text)
-
-    def _client(self, timeout: httpx.Timeout) -> httpx.AsyncClient:
-        try:
-            return httpx.AsyncClient(
-                headers=self._headers,
-                timeout=timeout,
-                verify=self._certificates,
-                trust_env=not self._is_near,
-            )
-        except (ValueError, ImportError, httpx.InvalidURL) as error:
-            raise PermanentError(
-                "OpenRouter cannot be asked: a proxy of the environment (HTTP_PROXY, HTTPS_PROXY, "
-                f"ALL_PROXY, NO_PROXY) cannot be used: {error}"
-            ) from error
 
 
 def checked_key(api_key: str) -> str:
@@ -129,10 +111,3 @@ def checked_key(api_key: str) -> str:
                 "openrouter.ai/settings/keys"
             )
     return key
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -348,7 +348,7 @@ def test_what_is_no_key_is_refused_by_the_name_of_its_setting(
 def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:7890/")
     client = OpenRouterClient(api_key=KEY, base_url="https://openrouter.invalid/api/v1")
-    with pytest.raises(PermanentError, match="proxy of the environment"):
+    with pytest.raises(PermanentError, match="environment names the proxy"):
         client.complete([text_message("user", "Hello.")], model="m", max_tokens=5)
 
 

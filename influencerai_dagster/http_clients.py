@@ -1,0 +1,162 @@
+"""How HTTP servers are reached: proxies and certificate authorities, decided in this one place.
+
+This machine's own servers are reached directly, whatever the environment says. Others are reached
+as it says: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY in either case, with networks
+(10.0.0.0/8, fd00::/8) in the last one. httpx is told the outcome: what it reads by itself ends a
+client for a proxy or a network that it does not know, also where that one is not needed.
+Certificates are checked with SSL_CERT_FILE, SSL_CERT_DIR, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE.
+"""
+
+import ipaddress
+import os
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from influencerai_dagster.errors import PermanentError
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR")
+
+
+def client_options(url: str) -> dict[str, Any]:
+    """Return how httpx's client for one server is made: `httpx.Client(**client_options(url))`.
+
+    Raises:
+        PermanentError: the proxy or the certificates that the environment names cannot be used.
+    """
+    return {"proxy": proxy_for(url), "verify": ssl_context(url) or False, "trust_env": False}
+
+
+def is_direct(url: str) -> bool:
+    """Tell whether a server is reached without a proxy, because of where it is."""
+    host = urlsplit(url).hostname or ""
+    return _is_loopback(host) or _is_excepted(host, urlsplit(url).port)
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy for a server, None if it is reached directly.
+
+    Raises:
+        PermanentError: it is of a kind that httpx does not speak.
+    """
+    parts = urlsplit(url)
+    proxies = {} if is_direct(url) else getproxies()
+    found = proxies.get(parts.scheme) or proxies.get("all")
+    if not found:
+        return None
+    proxy = found if "://" in found else f"http://{found}"
+    if urlsplit(proxy).scheme not in {"http", "https"} or not urlsplit(proxy).hostname:
+        raise PermanentError(
+            f"{parts.scheme}://{parts.hostname} cannot be reached: the environment names the proxy "
+            f"{proxy.rpartition('@')[2]!r} for it (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY), and only "
+            "http:// and https:// proxies are spoken to. Name one of those, or put the host into "
+            "NO_PROXY"
+        )
+    return proxy
+
+
+def ssl_context(url: str) -> ssl.SSLContext | None:
+    """Return the certificate authorities to check a server with; None where there is no TLS.
+
+    Raises:
+        PermanentError: the environment names a file that cannot be used.
+    """
+    if urlsplit(url).scheme not in {"https", "wss"}:
+        return None
+    name, path = _ca_variable()
+    try:
+        return _ssl_context(path)
+    except OSError as error:  # ssl.SSLError too
+        raise PermanentError(
+            f"{name}={path} cannot be used as certificate authorities: {error.strerror or error}. "
+            "Name a file of certificates in PEM form"
+        ) from error
+
+
+def certificate_variables() -> dict[str, str]:
+    """Return what tells a program of another language of these certificate authorities."""
+    _, path = _ca_variable()
+    if path is None:
+        return {}
+    return {"SSL_CERT_DIR" if path.is_dir() else "SSL_CERT_FILE": str(path)}
+
+
+def ca_bundle() -> str | None:
+    """Return the file or folder of the certificate authorities, None for those of a library."""
+    _, path = _ca_variable()
+    return None if path is None else str(path)
+
+
+def without_proxy_on_loopback(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return NO_PROXY and no_proxy with this machine added, for libraries that read them.
+
+    What each of them names stays in it: programs differ in which of the two they prefer. One that
+    is not set gets what the other one names, which it would hide otherwise.
+    """
+    names = ("NO_PROXY", "no_proxy")
+    given = [environment.get(name, "").strip() for name in names]
+    return {
+        name: _with_loopback(own or other)
+        for name, own, other in zip(names, given, reversed(given), strict=True)
+    }
+
+
+def _with_loopback(hosts: str) -> str:
+    listed = [host.strip() for host in hosts.split(",") if host.strip()]
+    if "*" in listed:
+        return "*"  # alone: with others beside it some programs take it for a host
+    return ",".join([*listed, *(host for host in _LOOPBACK if host not in listed)])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_excepted(host: str, port: int | None) -> bool:
+    proxies = getproxies()
+    listed = [item.strip() for item in proxies.get("no", "").split(",") if item.strip()]
+    if "*" in listed or _is_in_a_network(host, listed):
+        return True
+    address = host if port is None else f"{host}:{port}"
+    return bool(proxy_bypass(address, proxies))
+
+
+def _is_in_a_network(host: str, listed: list[str]) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    for item in listed:
+        network = item.replace("[", "").replace("]", "")
+        with suppress(ValueError):  # a name
+            if address in ipaddress.ip_network(network, strict=False):
+                return True
+    return False
+
+
+def _ca_variable() -> tuple[str, Path | None]:
+    for name in _CA_VARIABLES:
+        if os.environ.get(name):
+            return name, Path(os.environ[name])
+    return "", None
+
+
+@lru_cache
+def _ssl_context(path: Path | None) -> ssl.SSLContext:
+    """Load them once: that takes longer than a request."""
+    if path is None:
+        return httpx.create_ssl_context(trust_env=False)
+    if path.is_dir():
+        return ssl.create_default_context(capath=path)
+    return ssl.create_default_context(cafile=path)

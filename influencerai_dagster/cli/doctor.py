@@ -15,7 +15,7 @@ import httpx
 from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.cli.common import store
+from influencerai_dagster.cli.common import server_settings, store, store_with
 from influencerai_dagster.cli.doctor_backups import backups, programs
 from influencerai_dagster.cli.doctor_engines import (
     comfyui,
@@ -30,6 +30,7 @@ from influencerai_dagster.engines.ffmpeg.program import find_program
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.program_environment import program_environment
 from influencerai_dagster.settings import Settings
+from influencerai_dagster.storage.abilities import ask_abilities, other_address_style
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.errors import translated_errors
 
@@ -64,6 +65,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "PostgreSQL: catalog", lambda: _catalog(settings.database_url)
     yield "PostgreSQL: Dagster", lambda: _server_version(settings.dagster_database_url)
     yield "S3", _s3
+    yield "S3: what it can", _s3_abilities
     yield "clock", _clock
     for url in settings.comfyui_url:
         shown = httpx.URL(url).copy_with(userinfo=b"", query=None)
@@ -105,6 +107,16 @@ def _s3() -> str:
     if problems:
         raise PermanentError("\n".join(problems))
     return f"bucket {store().bucket}: write, read, presigned link and delete work"
+
+
+def _s3_abilities() -> str:
+    is_path_style = server_settings().s3_force_path_style
+    other = store_with(path_style=not is_path_style)
+    try:
+        style = other_address_style(store(), other, is_path_style=is_path_style)
+    finally:
+        other.client.close()
+    return "\n".join([*ask_abilities(store()).consequences(), style])
 
 
 def _clock() -> str:

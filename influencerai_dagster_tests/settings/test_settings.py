@@ -269,6 +269,14 @@ def test_a_folder_is_absolute_wherever_a_process_goes(
     assert settings.data_dir == tmp_path / "data"
 
 
+def test_a_folder_whose_name_looks_like_a_variable_stays_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "$HOME").mkdir()
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "$HOME" / "data"))
+    assert load_settings().data_dir == tmp_path / "$HOME" / "data"
+
+
 def test_a_port_that_kubernetes_sets_for_a_service_is_left_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

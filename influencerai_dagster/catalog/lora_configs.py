@@ -86,6 +86,22 @@ def resolve_lora_config(
     return _combined(row.preset, {**row.overrides, **changes}, what)
 
 
+def all_configs(session: Session) -> dict[str, LoraConfig]:
+    """Return the configurations of every tenant, by "tenant/name".
+
+    Raises:
+        PermanentError: one has an override that cannot be used.
+    """
+    rows = session.scalars(select(LoraConfigRow).order_by(LoraConfigRow.tenant_id))
+    names = {f"{row.tenant_id}/{row.name}": row for row in rows}
+    return {name: _combined(row.preset, row.overrides, name) for name, row in names.items()}
+
+
+def resolve_preset(name: str) -> LoraConfig:
+    """Return a preset; PermanentError if there is none of that name."""
+    return _combined(name, {}, "DEFAULT_TRAINING_PRESET")
+
+
 def known_configs(session: Session, tenant: str) -> list[str]:
     """Return the names that a training may be started with: the tenant's own and the presets."""
     own = session.scalars(select(LoraConfigRow.name).where(LoraConfigRow.tenant_id == tenant))

@@ -15,15 +15,22 @@ import httpx
 from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.cli.common import store
+from influencerai_dagster.cli.common import server_settings, store, store_with
 from influencerai_dagster.cli.doctor_backups import backups, programs
+from influencerai_dagster.cli.doctor_engines import (
+    comfyui,
+    kohya,
+    lora_dir,
+    openrouter,
+    training_models,
+)
 from influencerai_dagster.cli.output import Field, print_rows
 from influencerai_dagster.domain.object_paths import ACCESS_CHECKS_PREFIX
-from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.ffmpeg.program import find_program
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.program_environment import program_environment
 from influencerai_dagster.settings import Settings
+from influencerai_dagster.storage.abilities import ask_abilities, other_address_style
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.errors import translated_errors
 
@@ -31,7 +38,6 @@ MAX_CLOCK_SKEW_SECONDS = 60
 """S3 refuses a request that is signed 15 minutes off; a minute shows that nobody sets the clock."""
 _RUNS_MINUTES = 15
 _MANY_LOST_RUNS = 3
-_TRAINERS = ("train_network.py", "sdxl_train_network.py", "flux_train_network.py")
 
 _FIELDS = (
     Field("part"),
@@ -59,12 +65,19 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "PostgreSQL: catalog", lambda: _catalog(settings.database_url)
     yield "PostgreSQL: Dagster", lambda: _server_version(settings.dagster_database_url)
     yield "S3", _s3
+    yield "S3: what it can", _s3_abilities
     yield "clock", _clock
     for url in settings.comfyui_url:
         shown = httpx.URL(url).copy_with(userinfo=b"", query=None)
-        yield f"ComfyUI {shown}", partial(_comfyui, url)
-    yield "ComfyUI's LoRA folder", lambda: _lora_dir(settings.comfyui_lora_dir)
-    yield "kohya sd-scripts", lambda: _kohya(settings)
+        yield f"ComfyUI {shown}", partial(comfyui, url)
+    yield (
+        "ComfyUI's LoRA folder",
+        lambda: lora_dir(settings.comfyui_lora_dir, settings.comfyui_url),
+    )
+    yield "kohya sd-scripts", lambda: kohya(settings)
+    yield "models for training", lambda: training_models(settings)
+    if settings.enable_auto_captions and settings.auto_captioner == "openrouter":
+        yield "OpenRouter", lambda: openrouter(settings)
     yield "ffmpeg", _ffmpeg
     yield "backup programs", lambda: programs(settings)
     yield "backups", lambda: backups(settings)
@@ -96,6 +109,16 @@ def _s3() -> str:
     return f"bucket {store().bucket}: write, read, presigned link and delete work"
 
 
+def _s3_abilities() -> str:
+    is_path_style = server_settings().s3_force_path_style
+    other = store_with(path_style=not is_path_style)
+    try:
+        style = other_address_style(store(), other, is_path_style=is_path_style)
+    finally:
+        other.client.close()
+    return "\n".join([*ask_abilities(store()).consequences(), style])
+
+
 def _clock() -> str:
     with translated_errors("list", store().bucket, ""):
         answer = store().client.list_objects_v2(
@@ -108,43 +131,6 @@ def _clock() -> str:
     if skew > MAX_CLOCK_SKEW_SECONDS:
         raise PermanentError(f"this clock and S3's differ by {skew:.0f} s: set it (NTP)")
     return f"within {max(1, round(skew))} s of S3's"
-
-
-def _comfyui(url: str) -> str:
-    with ComfyUIClient(url, timeout_seconds=10) as client:
-        stats = client.system_stats()
-        checkpoints = client.models("checkpoints")
-    if not checkpoints:
-        raise PermanentError("it has no checkpoint: put a base model into models/checkpoints")
-    free_gib = stats.vram_free_bytes / 1024**3
-    return f"{stats.comfyui_version}, {len(checkpoints)} checkpoints, {free_gib:.1f} GiB VRAM free"
-
-
-def _lora_dir(path: Path | None) -> str:
-    if path is None:
-        raise PermanentError("COMFYUI_LORA_DIR is not set: name ComfyUI's models/loras folder")
-    probe = path / f".doctor-{time.time_ns()}"
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise PermanentError(f"{path} cannot be written to: {error.strerror}") from error
-    return str(path)
-
-
-def _kohya(settings: Settings) -> str:
-    folder = settings.kohya_dir
-    if folder is None:
-        raise PermanentError("KOHYA_DIR is not set: name a checkout of kohya-ss/sd-scripts")
-    missing = [name for name in _TRAINERS if not (folder / name).is_file()]
-    if missing:
-        raise PermanentError(f"{folder} has no {', '.join(missing)}: it is no sd-scripts checkout")
-    if settings.kohya_models_dir is None or not settings.kohya_models_dir.is_dir():
-        raise PermanentError(
-            f"KOHYA_MODELS_DIR={settings.kohya_models_dir} is no folder: name the one with the "
-            "base models"
-        )
-    return str(folder)
 
 
 def _ffmpeg() -> str:

@@ -13,7 +13,7 @@ from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraph
 from influencerai_dagster.catalog.migrate import upgrade
 from influencerai_dagster.cli.common import console, engine, server_settings, store
 from influencerai_dagster.cli.doctor import run_checks
-from influencerai_dagster.cli.output import JsonOption
+from influencerai_dagster.cli.output import JsonOption, next_step
 from influencerai_dagster.local.demo import Demo, StageResult
 from influencerai_dagster.local.samples import BELLA_DIR
 from influencerai_dagster.local.stack import Stack, run_stack
@@ -29,7 +29,11 @@ def up() -> None:
 
     def tell() -> None:
         _greet(stack)
-        console.print("Ctrl-C stops it")
+        next_step(
+            "in another terminal `influencerai tenant add NAME`, then `influencerai dataset upload "
+            "FOLDER --tenant NAME`; `influencerai status` shows what runs, `influencerai down` or "
+            "Ctrl-C stops it"
+        )
 
     run_stack(stack, tell, announce=_announce, show_start=_show_start)
 

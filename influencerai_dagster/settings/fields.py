@@ -144,10 +144,6 @@ def parse_names(value: Any) -> Any:  # noqa: ANN401 - as above
     return names
 
 
-def _database_url(value: str) -> str:
-    return canonical_database_url(value)
-
-
 def _dagster_database_url(value: str) -> str:
     """Refuse what Dagster, which reads the variable itself, would not read as libpq does."""
     from sqlalchemy import make_url  # noqa: PLC0415 - takes 0.2 s to import
@@ -176,7 +172,7 @@ def _dagster_database_url(value: str) -> str:
 
 def _path(text: str) -> Path:
     variable = _VARIABLE.search(text)
-    if variable is not None:
+    if variable is not None and not Path(text[: variable.end()]).exists():
         name = variable[0].strip("/")
         raise ValueError(f"has {name}, which no shell has replaced: write the whole path")
     if _SCHEME.match(text):
@@ -239,6 +235,6 @@ BucketName = Annotated[str, BeforeValidator(parse_bucket)]
 Secret = Annotated[SecretStr, _secret(without_invisible)]
 ApiKey = Annotated[SecretStr, _secret(only_ascii)]
 KeyId = Annotated[str, _secret(only_ascii)]
-DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+DatabaseUrl = Annotated[str, AfterValidator(canonical_database_url)]
 DagsterDatabaseUrl = Annotated[str, AfterValidator(_dagster_database_url)]
 TimeZone = Annotated[str, BeforeValidator(_check_time_zone)]

@@ -44,7 +44,10 @@ def load_settings(env_files: Sequence[Path] = (ENV_FILE,), /, **overrides: Any) 
     try:
         return Settings.model_validate({**texts, **given})
     except ValidationError as error:
-        lines = [f"  {_shown(item)}: {item['msg']}" for item in error.errors()]
+        lines = [
+            f"  {_shown(item)}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors()
+        ]
         text = "The environment has settings that cannot be used:\n" + "\n".join(lines)
         raise PermanentError(text) from None
 
@@ -90,17 +93,16 @@ def _as_text(value: object) -> str:
 def _known(found: Mapping[str, str], path: Path | None) -> Iterator[tuple[str, str]]:
     """Yield the settings among variables; say once what is left out for what reason."""
     for name, text in found.items():
-        upper = name.upper()
-        if upper.lower() not in Settings.model_fields:
-            if path is not None and name not in _DAGSTERS_OWN:
-                _note_unknown(name, path)
-        elif set_by_kubernetes(name, text):
+        is_setting = name.lower() in Settings.model_fields
+        if set_by_kubernetes(name, text) and (is_setting or name in _DAGSTERS_OWN):
             _note(
-                f"{name}={text} is not used: Kubernetes sets it for a Service of that name. "
-                "`enableServiceLinks: false` in the pod keeps such variables away"
+                f"{name}={text} comes from Kubernetes, for a Service of that name, and is no port. "
+                "Set it in the pod, or keep such variables away with `enableServiceLinks: false`"
             )
-        elif text.strip():
-            yield upper, text
+        elif is_setting and text.strip():
+            yield name.upper(), text
+        elif not is_setting and path is not None and name not in _DAGSTERS_OWN:
+            _note_unknown(name, path)
 
 
 def _note_unknown(name: str, path: Path) -> None:

@@ -35,6 +35,13 @@ from influencerai_dagster.stages.recipes import Recipe
 from influencerai_dagster.stages.storage_pauses import report_full
 from influencerai_dagster.storage.object_store import ObjectStore
 
+FLUX_FILES = {
+    "clip_l": "text_encoders/clip_l.safetensors",
+    "t5xxl": "text_encoders/t5xxl_fp16.safetensors",
+    "ae": "vae/ae.safetensors",
+}
+"""What a FLUX training needs beside the base model, below KOHYA_MODELS_DIR."""
+
 
 @dataclass(frozen=True)
 class Trainer:
@@ -147,9 +154,9 @@ def _training(
     # FLUX has its text encoders and its autoencoder in files of their own.
     return replace(
         training,
-        clip_l_path=trainer.models_dir / "text_encoders" / "clip_l.safetensors",
-        t5xxl_path=trainer.models_dir / "text_encoders" / "t5xxl_fp16.safetensors",
-        ae_path=trainer.models_dir / "vae" / "ae.safetensors",
+        clip_l_path=trainer.models_dir / FLUX_FILES["clip_l"],
+        t5xxl_path=trainer.models_dir / FLUX_FILES["t5xxl"],
+        ae_path=trainer.models_dir / FLUX_FILES["ae"],
     )
 
 

@@ -9,15 +9,17 @@ import pytest
 from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.domain.backups import BackupKind
+from influencerai_dagster.domain.training import PRESETS
 from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.simulators import sd_scripts
+from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
 from influencerai_dagster_tests.cli.conftest import Answer, CommandLine
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.dagster_server import running_webserver
 from influencerai_dagster_tests.database_server import DatabaseServer, execute
 
-PARTS = 13
+PARTS = 14
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +49,15 @@ def test_a_system_that_is_well_has_every_part_ok(
     tmp_path: Path,
 ) -> None:
     database_server.barman.backup(BackupKind.FULL)
+    preset = PRESETS["sd15-face"]
+    base_model = tmp_path / "checkpoints" / preset.base_model
+    write_simulated_base_model(base_model, preset.base_model_family)
     for name, value in {
         "BACKUP_DATABASE_URL": database_server.postgres.url(),
         "BACKUP_HOME": database_server.barman.home,
         "BACKUP_POSTGRES_BIN_DIR": programs_dir(),
         "COMFYUI_URL": comfyui.url,
-        "COMFYUI_LORA_DIR": tmp_path,
+        "COMFYUI_LORA_DIR": comfyui.models_dir / "loras",
         "KOHYA_DIR": Path(sd_scripts.__file__).parent,
         "KOHYA_MODELS_DIR": tmp_path,
         "DAGSTER_URL": dagster_url,
@@ -69,7 +74,7 @@ def test_a_system_that_is_well_has_every_part_ok(
     assert "write, read, presigned link and delete work" in found["S3"][1]
     assert found["Dagster's runs"][1].startswith("0 of the newest runs")
     assert list(cli.store.list("")) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == []
+    assert list((comfyui.models_dir / "loras").iterdir()) == []
 
 
 def test_a_system_where_nothing_is_set_up_says_of_every_part_what_to_do(cli: CommandLine) -> None:
@@ -98,6 +103,7 @@ def test_a_system_where_nothing_is_set_up_says_of_every_part_what_to_do(cli: Com
         f"ComfyUI {nowhere}": nowhere.removeprefix("http://"),
         "ComfyUI's LoRA folder": "COMFYUI_LORA_DIR is not set: name ComfyUI's models/loras folder",
         "kohya sd-scripts": "KOHYA_DIR is not set: name a checkout of kohya-ss/sd-scripts",
+        "models for training": "KOHYA_MODELS_DIR= is no folder",
         "backup programs": "pg_basebackup was not found",
         "backups": "Connection refused",
         "Dagster": "`make up` starts the local stack",
@@ -128,7 +134,7 @@ def test_a_system_that_is_set_up_badly_says_of_every_part_what_to_do(
         "PostgreSQL: catalog": "run `influencerai migrate`",
         "S3": "S3_SECRET",
         "ComfyUI's LoRA folder": "a file cannot be written to: Not a directory",
-        "kohya sd-scripts": "has no train_network.py, sdxl_train_network.py",
+        "kohya sd-scripts": "has no train_network.py: set KOHYA_DIR",
         "Dagster": "does not answer",
     }
     assert {part: words for part, words in says.items() if words not in found[part][1]} == {}

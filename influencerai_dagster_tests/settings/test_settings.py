@@ -271,16 +271,24 @@ def test_a_folder_is_absolute_wherever_a_process_goes(
     assert settings.data_dir == tmp_path / "data"
 
 
+def test_a_folder_whose_name_looks_like_a_variable_stays_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "$HOME").mkdir()
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "$HOME" / "data"))
+    assert load_settings().data_dir == tmp_path / "$HOME" / "data"
+
+
 def test_a_port_that_kubernetes_sets_for_a_service_is_left_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("DAGSTER_WEBSERVER_PORT", "LOCAL_POSTGRES_PORT"):
+    for name in ("DAGSTER_WEBSERVER_PORT", "LOCAL_POSTGRES_PORT", "DAGSTER_CODE_SERVER_PORT"):
         monkeypatch.setenv(name, "tcp://10.0.0.1:80")
     settings = load_settings()
     assert (settings.dagster_webserver_port, settings.local_postgres_port) == (3000, 5433)
     assert settings.model_fields_set == set()
     load_settings()
-    assert caplog.text.count("enableServiceLinks: false") == 2
+    assert caplog.text.count("enableServiceLinks: false") == 3
 
 
 @pytest.mark.parametrize(

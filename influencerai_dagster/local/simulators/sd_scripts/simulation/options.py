@@ -26,7 +26,7 @@ _TYPES: dict[str, Any] = {
 def parser(trainer: str) -> argparse.ArgumentParser:
     """Return the parser of one trainer: a bad option ends the program with exit code 2."""
     table = json.loads(Path(__file__).with_name("options.json").read_text(encoding="utf-8"))
-    made = argparse.ArgumentParser(prog=f"{trainer}.py")
+    made = argparse.ArgumentParser(prog=f"{trainer}.py", description="SIMULATED")
     for name, option in {**table["common"], **table[trainer]}.items():
         if not option:
             made.add_argument(name, action="store_true")

@@ -1,0 +1,151 @@
+"""What `influencerai doctor` says of ComfyUI, sd-scripts and OpenRouter: tried, not assumed."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.catalog.lora_configs import all_configs, resolve_preset
+from influencerai_dagster.domain.training import BaseModelFamily, LoraConfig
+from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.kohya.installation import missing_tokenizers, try_installation
+from influencerai_dagster.engines.openrouter.client import OpenRouterClient
+from influencerai_dagster.errors import InfluencerAIError, PermanentError
+from influencerai_dagster.media.safetensors_files import base_model_family
+from influencerai_dagster.settings import Settings
+from influencerai_dagster.stages.loras import FLUX_FILES
+from influencerai_dagster.stages.recipes import find_base_model
+
+TIMEOUT_SECONDS = 10.0
+LORA_SEEN_SECONDS = 5.0
+"""A shared disk may show a new file so much later on another machine."""
+_POLL_SECONDS = 0.2
+_GIB = 1024**3
+
+
+def comfyui(url: str) -> str:
+    """Say what a server is, and what it computes on."""
+    with ComfyUIClient(url, timeout_seconds=TIMEOUT_SECONDS) as client:
+        stats = client.system_stats()
+        checkpoints = client.models("checkpoints")
+    if not checkpoints:
+        raise PermanentError("it has no checkpoint: put a base model into models/checkpoints")
+    memory = f"{stats.vram_free_bytes / _GIB:.1f} GiB VRAM free"
+    if all(device.type == "cpu" for device in stats.devices):
+        free_gib = stats.system.ram_free_bytes / _GIB
+        memory = f"no GPU: it renders on the CPU, with {free_gib:.1f} GiB of memory free"
+    return f"{stats.comfyui_version}, {len(checkpoints)} checkpoints, {memory}"
+
+
+def lora_dir(path: Path | None, urls: tuple[str, ...]) -> str:
+    """Write a file there, and ask every server that answers whether it sees it."""
+    if path is None:
+        raise PermanentError("COMFYUI_LORA_DIR is not set: name ComfyUI's models/loras folder")
+    probe = path / f"doctor-{time.time_ns()}.safetensors"
+    try:
+        probe.touch()
+        blind, silent = _who_does_not_see(probe.name, urls)
+    except OSError as error:
+        raise PermanentError(f"{path} cannot be written to: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+    if blind:
+        raise PermanentError(
+            f"{path} is not the models/loras folder of {', '.join(blind)}: a file that was written "
+            "there is not in its list. Set COMFYUI_LORA_DIR to the folder that ComfyUI reads, as "
+            "this machine sees it, or add it to ComfyUI's extra_model_paths.yaml"
+        )
+    return f"{path}; not asked: {', '.join(silent)}" if silent else f"{path}, every server sees it"
+
+
+def _who_does_not_see(name: str, urls: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Return the servers that do not list a LoRA, and those that do not answer."""
+    blind, silent = [], []
+    deadline = time.monotonic() + LORA_SEEN_SECONDS
+    for url in urls:
+        with ComfyUIClient(url, timeout_seconds=TIMEOUT_SECONDS) as client:
+            try:
+                while name not in client.models("loras"):
+                    if time.monotonic() > deadline:
+                        blind.append(client.url)
+                        break
+                    time.sleep(_POLL_SECONDS)
+            except InfluencerAIError:  # its own line says why
+                silent.append(client.url)
+    return blind, silent
+
+
+def kohya(settings: Settings) -> str:
+    """Start the trainer of each family that is in use, and say what it would train on."""
+    folder = settings.kohya_dir
+    if folder is None:
+        raise PermanentError("KOHYA_DIR is not set: name a checkout of kohya-ss/sd-scripts")
+    python = settings.kohya_python or Path(sys.executable)
+    families = {config.base_model_family for config in _configs(settings).values()}
+    found = {
+        try_installation(folder, python, family, extra_variables=settings.kohya_extra_variables)
+        for family in sorted(families)
+    }
+    return f"{folder}: {'; '.join(sorted(found))}"
+
+
+def training_models(settings: Settings) -> str:
+    """Look for the base model and the tokenizers of every configuration that is in use."""
+    models_dir = settings.kohya_models_dir
+    if models_dir is None or not models_dir.is_dir():
+        raise PermanentError(
+            f"KOHYA_MODELS_DIR={models_dir or ''} is no folder: name the one with the base models"
+        )
+    configs = _configs(settings)
+    problems = [
+        f"{name}: {problem}"
+        for name, config in configs.items()
+        for problem in _problems(config, models_dir, settings.kohya_tokenizer_cache_dir)
+    ]
+    if problems:
+        raise PermanentError("\n".join(problems))
+    return ", ".join(sorted({config.base_model for config in configs.values()}))
+
+
+def _problems(config: LoraConfig, models_dir: Path, tokenizers_dir: Path | None) -> Iterator[str]:
+    family = config.base_model_family
+    try:
+        found = base_model_family(find_base_model(models_dir, config.base_model))
+        if found is not family:
+            yield f"base model {config.base_model} is {found}, but the configuration says {family}"
+    except PermanentError as error:
+        yield str(error)
+    if family is BaseModelFamily.FLUX:
+        for file in FLUX_FILES.values():
+            if not (models_dir / file).is_file():
+                yield f"{models_dir / file} is missing, which FLUX needs"
+    if tokenizers_dir is not None:
+        for path in missing_tokenizers(tokenizers_dir, family):
+            yield (
+                f"{path} is missing: train once with internet access, or copy it, or unset "
+                "KOHYA_TOKENIZER_CACHE_DIR"
+            )
+
+
+def _configs(settings: Settings) -> Mapping[str, LoraConfig]:
+    """Return what is trained with, by name: the default preset, and what tenants have set."""
+    default = settings.default_training_preset
+    configs = {default: resolve_preset(default)}
+    with suppress(InfluencerAIError):  # PostgreSQL has a line of its own
+        engine = create_catalog_engine(settings.database_url)
+        with transaction(engine) as session:
+            configs |= all_configs(session)
+        engine.dispose()
+    return configs
+
+
+def openrouter(settings: Settings) -> str:
+    """Ask OpenRouter whether it takes the key, which costs nothing."""
+    secret = settings.openrouter_api_key
+    key = secret.get_secret_value() if secret else ""
+    url = settings.openrouter_base_url
+    OpenRouterClient(api_key=key, base_url=url, timeout_seconds=TIMEOUT_SECONDS).check()
+    return f"{url} takes the key; captions by {settings.openrouter_caption_model}"

@@ -21,7 +21,6 @@ from influencerai_dagster.domain.manifests.dataset import DatasetManifest
 from influencerai_dagster.domain.manifests.loras import LoraManifest, LoraSamplesManifest
 from influencerai_dagster.domain.training import LoraConfig, TrainingStep, epochs_planned
 from influencerai_dagster.media.contact_sheets import contact_sheet
-from influencerai_dagster.media.plots import loss_curve_png
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata, picture
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
@@ -188,10 +187,6 @@ def _lora_metadata(manifest: LoraManifest, recipe: Recipe) -> Metadata:
         "is_simulated": manifest.is_simulated,
         "config": dg.MetadataValue.json(manifest.config.model_dump(mode="json")),
     }
-    if manifest.final_loss is not None:
-        facts["final_loss"] = manifest.final_loss
-    if manifest.loss_curve:
-        facts["loss_curve"] = picture(loss_curve_png(manifest.loss_curve), "loss by step")
     return facts
 
 

@@ -20,7 +20,7 @@ ENV_FILE = Path(".env")
 _SHOWN_LENGTH = 200
 _OWN_PREFIXES = ("BACKUP_", "COMFYUI_", "KOHYA_", "OPENROUTER_", "S3_")
 _DAGSTERS_OWN = {"DAGSTER_CODE_SERVER_HOST", "DAGSTER_CODE_SERVER_PORT", "DAGSTER_HOME"}
-_CLOSE, _CLOSE_WITH_PREFIX = 0.8, 0.5  # 1 is the same name
+_CLOSE, _CLOSE_WITH_PREFIX = 0.75, 0.5  # 1 is the same name
 _logger = logging.getLogger(__name__)
 
 

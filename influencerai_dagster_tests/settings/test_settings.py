@@ -294,6 +294,7 @@ def test_a_port_that_kubernetes_sets_for_a_service_is_left_out(
     [
         ("BACKUP_TARGTE", "did you mean BACKUP_TARGET?"),
         ("COMFY_URL", "did you mean COMFYUI_URL?"),
+        ("POTR", "did you mean PORT?"),
         ("S3_PUBLIC_HOST", "S3_PUBLIC_HOST is not a setting"),
     ],
 )

@@ -176,7 +176,13 @@ def _left_out(recipe: Recipe) -> str:
 
 
 def _lora_metadata(manifest: LoraManifest, recipe: Recipe) -> Metadata:
-    facts: Metadata = {"left_out_of_training": _left_out(recipe)} if recipe.left_out else {}
+    facts: Metadata = {}
+    if manifest.loss_curve:
+        facts["loss_curve"] = picture(loss_curve_png(manifest.loss_curve), "loss by step")
+    if manifest.final_loss is not None:
+        facts["final_loss"] = manifest.final_loss
+    if recipe.left_out:
+        facts["left_out_of_training"] = _left_out(recipe)
     facts |= {
         "lora_id": manifest.lora_id,
         "weights_key": manifest.weights_key,

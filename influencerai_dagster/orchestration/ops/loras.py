@@ -21,6 +21,7 @@ from influencerai_dagster.domain.manifests.dataset import DatasetManifest
 from influencerai_dagster.domain.manifests.loras import LoraManifest, LoraSamplesManifest
 from influencerai_dagster.domain.training import LoraConfig, TrainingStep, epochs_planned
 from influencerai_dagster.media.contact_sheets import contact_sheet
+from influencerai_dagster.media.plots import loss_curve_png
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata, picture
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition

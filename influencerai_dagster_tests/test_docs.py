@@ -5,6 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from influencerai_dagster.cli import (
+    datasets,
+    doctor,
+    influencers,
+    jobs,
+    loras,
+    retention,
+    stack_control,
+    tenants,
+)
+from influencerai_dagster.cli.output import Field
 from influencerai_dagster.definitions import defs
 from influencerai_dagster.domain.jobs import (
     ImageJobPayload,
@@ -15,6 +26,7 @@ from influencerai_dagster.domain.jobs import (
 )
 from influencerai_dagster.orchestration.partitions import content_day_partitions, dataset_partitions
 from influencerai_dagster.settings import Settings
+from influencerai_dagster_tests.cli.command_tree import leaves, options_of
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("benchmarks", "deploy", "docs")
@@ -60,6 +72,33 @@ def test_jobs_names_every_field_and_status() -> None:
     fields |= JobRequest.model_fields.keys() - {"payload"}
     named = code_words(ROOT / "docs" / "jobs.md")
     assert (fields | {status.value for status in JobStatus}) - named == set()
+
+
+def test_cli_names_every_command_with_its_options_and_no_other() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    documented = {}
+    for line in re.findall(r"^\| (`[a-z].*) \|$", text, re.MULTILINE):
+        cells = line.split(" | ")
+        if len(cells) == 3:
+            name = " ".join(word for word in cells[0].strip("`").split() if word.islower())
+            options = set(re.findall(r"`(--[a-z-]+)`", cells[2]))
+            documented[name] = options ^ {"--json"}  # a row names it where there is none
+    assert documented == {path: options_of(command) for path, command in leaves().items()}
+
+
+def test_cli_names_every_field_of_a_list() -> None:
+    named = code_words(ROOT / "docs" / "cli.md")
+    modules = (datasets, doctor, influencers, jobs, loras, retention, stack_control, tenants)
+    fields = {
+        field.name
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, tuple)
+        for field in value
+        if isinstance(field, Field)
+    }
+    assert "job_id" in fields
+    assert fields - named == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -71,6 +71,7 @@ def list_runs(
     dagster: DagsterGraphQL,
     *,
     partition_key: str | None = None,
+    job_name: str | None = None,
     is_alive: bool = False,
     limit: int = 20,
 ) -> list[RunSummary]:
@@ -79,12 +80,15 @@ def list_runs(
     Args:
         dagster: the web server.
         partition_key: only of this partition.
+        job_name: only of this Dagster job.
         is_alive: only those that have not ended.
         limit: at most so many.
     """
     wanted: dict[str, object] = {}
     if partition_key is not None:
         wanted["tags"] = [{"key": _PARTITION_TAG, "value": partition_key}]
+    if job_name is not None:
+        wanted["pipelineName"] = job_name
     if is_alive:
         wanted["statuses"] = ALIVE
     answer = dagster.ask(LIST_RUNS, {"filter": wanted, "limit": limit})["runsOrError"]

@@ -19,7 +19,25 @@ COMMANDS = {
     "doctor": LazyCommand(
         "Check every part of the system and say what is wrong and what to do.", "stack", "doctor"
     ),
+    "status": LazyCommand(
+        "Show services, queue, runs, last backups and disk on one screen.", "status", "status"
+    ),
+    "logs": LazyCommand(
+        "Print the log of a service of the stack; also of one that has ended.",
+        *("stack_control", "logs"),
+    ),
+    "open": LazyCommand(
+        "Open Dagster's UI, or the file of a job, in the browser; prints the address too.",
+        *("stack_control", "open_page"),
+    ),
+    "down": LazyCommand(
+        "Stop the stack of this folder from another terminal; its data stays.",
+        *("stack_control", "down"),
+    ),
     "migrate": LazyCommand("Bring the catalog's tables to this version.", "stack", "migrate"),
+    "webserver": LazyCommand(
+        "Serve the Dagster UI and GraphQL, as `up` does it too.", "stack", "webserver"
+    ),
     "generate": LazyCommand(
         "Render images of one prompt, and videos of them, and wait for them.",
         "generate",

@@ -14,7 +14,6 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.records import Dataset, Lora
 from influencerai_dagster.cli.common import engine, server_settings, settings, store
 from influencerai_dagster.cli.options import TenantName
-from influencerai_dagster.cli.orders import dagster
 from influencerai_dagster.cli.output import (
     Document,
     Field,
@@ -25,6 +24,7 @@ from influencerai_dagster.cli.output import (
     print_result,
     print_rows,
 )
+from influencerai_dagster.cli.web_server import dagster
 from influencerai_dagster.domain.keys import DatasetKey
 from influencerai_dagster.domain.manifests.dataset import DatasetManifest
 from influencerai_dagster.errors import PermanentError

@@ -17,8 +17,9 @@ from influencerai_dagster.catalog.loras import newest_lora
 from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import engine, store
 from influencerai_dagster.cli.options import DayOption, TenantName, day_key, read_text
-from influencerai_dagster.cli.orders import dagster, order, wake
+from influencerai_dagster.cli.orders import order, wake
 from influencerai_dagster.cli.output import Field, JsonOption, next_step, notes, print_rows
+from influencerai_dagster.cli.web_server import dagster
 from influencerai_dagster.domain.jobs import JobKind, JobStatus
 from influencerai_dagster.domain.keys import DatasetKey, DayKey
 from influencerai_dagster.domain.platforms import VideoPreset

@@ -12,7 +12,6 @@ from influencerai_dagster.catalog.records import Lora
 from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.options import TenantName, parse_json
-from influencerai_dagster.cli.orders import dagster
 from influencerai_dagster.cli.output import (
     Document,
     Field,
@@ -22,6 +21,7 @@ from influencerai_dagster.cli.output import (
     print_result,
     print_rows,
 )
+from influencerai_dagster.cli.web_server import dagster
 from influencerai_dagster.domain.keys import DatasetKey
 from influencerai_dagster.domain.manifests.loras import LoraManifest
 from influencerai_dagster.stages.dataset_names import require_dataset

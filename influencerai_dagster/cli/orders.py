@@ -4,21 +4,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.api.wake import wake_run
 from influencerai_dagster.catalog.ledger import Job
-from influencerai_dagster.cli.common import engine, server_settings, settings, store
+from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.output import next_step
+from influencerai_dagster.cli.web_server import dagster
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 from influencerai_dagster.stages.job_checks import JobChecks
 from influencerai_dagster.stages.submission import submit
-
-
-def dagster() -> DagsterGraphQL:
-    """Return a client of the Dagster web server."""
-    return DagsterGraphQL(server_settings().dagster_url, CODE_LOCATION)
 
 
 def order(

@@ -11,7 +11,6 @@ from influencerai_dagster.catalog import legal_holds, tenants
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.options import YesOption
-from influencerai_dagster.cli.orders import dagster
 from influencerai_dagster.cli.output import (
     Document,
     Field,
@@ -21,6 +20,7 @@ from influencerai_dagster.cli.output import (
     print_result,
     print_rows,
 )
+from influencerai_dagster.cli.web_server import dagster
 
 tenant_app = typer.Typer(help="Tenants: who everything belongs to.", no_args_is_help=True)
 

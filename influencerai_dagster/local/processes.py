@@ -24,6 +24,8 @@ from influencerai_dagster.files import write_whole
 
 LOOPBACK = "127.0.0.1"
 STACK_ID = "INFLUENCERAI_STACK_ID"  # in the environment of every process that belongs to a stack
+RECORD_FILE = "stack-processes.json"
+"""In a stack's folder: which processes it started."""
 STOP_SECONDS = 5.0
 KILL_SECONDS = 3.0
 _POLL_SECONDS = 0.02
@@ -173,6 +175,15 @@ def write_record(path: Path, stack_id: str, pids: Sequence[int]) -> None:
             started[pid] = psutil.Process(pid).create_time()
     record = _Record(stack_id=stack_id, supervisor_pid=os.getpid(), started=started)
     write_whole(path, record.model_dump_json().encode())
+
+
+def supervisor_process(path: Path) -> psutil.Process | None:
+    """Return the supervisor that wrote a record, or None if it does not run."""
+    try:
+        record = _Record.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    return _same_process(record.supervisor_pid, record.started.get(record.supervisor_pid, 0.0))
 
 
 def clean_leftovers(path: Path) -> int:

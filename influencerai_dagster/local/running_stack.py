@@ -1,4 +1,4 @@
-"""Which stack the command line means, and what to say when it is not running.
+"""Which stack the command line means: what to say when it does not run, and how it is stopped.
 
 How its settings are found is in environment.py.
 """
@@ -8,9 +8,15 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.environment import STACK_ENV_FILE
 from influencerai_dagster.local.probes import listens
-from influencerai_dagster.local.processes import STACK_ID
+from influencerai_dagster.local.processes import (
+    RECORD_FILE,
+    STACK_ID,
+    clean_leftovers,
+    supervisor_process,
+)
 from influencerai_dagster.settings import Settings, load_settings
 
 _PROJECT_DIR = Path(__file__).parents[2]
@@ -42,6 +48,35 @@ def why_no_stack(settings: Settings) -> str | None:
         f"starting, wait: {data_dir / 'logs' / 'postgres.log'} says what it does"
         f"{_other_stacks(data_dir)}"
     )
+
+
+def stop_stack(data_dir: Path, *, timeout_seconds: float) -> int | None:
+    """Stop the stack of a folder, and wait until it has ended.
+
+    What a killed supervisor left running is ended too.
+
+    Returns:
+        The process id of its supervisor; None if no stack ran.
+
+    Raises:
+        TransientError: it has not ended in time; it goes on to end.
+    """
+    record = data_dir / RECORD_FILE
+    supervisor = supervisor_process(record)
+    if supervisor is None:
+        clean_leftovers(record)
+        return None
+    try:
+        supervisor.terminate()
+        supervisor.wait(timeout_seconds)
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.TimeoutExpired:
+        raise TransientError(
+            f"The stack in {data_dir} (process {supervisor.pid}) was asked to stop and has not "
+            f"ended in {timeout_seconds:g} s: wait, or see {data_dir / 'logs'}"
+        ) from None
+    return supervisor.pid
 
 
 def _how_to_start() -> str:

@@ -24,6 +24,7 @@ from influencerai_dagster.local.folder_lock import FolderLock
 from influencerai_dagster.local.liveness import Liveness
 from influencerai_dagster.local.logs import MAX_LOG_BYTES, Logs
 from influencerai_dagster.local.processes import (
+    RECORD_FILE,
     STACK_ID,
     Ending,
     as_user,
@@ -139,7 +140,7 @@ class Supervisor:
         self._services = services
         self._lock = FolderLock(data_dir)
         self._logs = Logs(data_dir / "logs", announce, max_bytes=max_log_bytes)
-        self._record = data_dir / "stack-processes.json"
+        self._record = data_dir / RECORD_FILE
         self._liveness = Liveness(self.stopping, every_seconds=ask_seconds)
         self._children: dict[str, _Child] = {}
         self._stack_id = secrets.token_hex(16)

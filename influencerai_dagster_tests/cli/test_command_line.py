@@ -214,3 +214,33 @@ def test_a_list_is_one_json_document_with_times_in_utc(demo: CommandLine) -> Non
     assert found["job_id"] == str(job.id)
     assert found["submitted_at"] == job.created_at.isoformat().replace("+00:00", "Z")
     assert json.loads(demo("tenant", "list", "--json").out)[0]["tenant"] == "demo"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "tenant list",
+        "tenant show demo",
+        "influencer list --tenant demo",
+        "dataset list --tenant demo",
+        "lora list --tenant demo",
+        "jobs list --tenant demo",
+        "jobs watch",
+        "retention report",
+        "backup list",
+        "logs",
+        "open --no-browser",
+        "tenant add third",
+        "influencer add nova --tenant demo",
+        "lora config quick --tenant demo",
+        "retention days 3 --tenant demo",
+        "retention hold --tenant demo",
+        "jobs cancel --all --tenant demo",
+        "down",
+    ],
+)
+def test_a_command_prints_one_json_document(demo: CommandLine, command: str) -> None:
+    demo.environment.setenv("COMFYUI_URL", f"http://127.0.0.1:{free_port()}")
+    answer = demo(*command.split(), "--json")
+    assert answer.exit_code == 0, answer.text
+    assert json.loads(answer.out) is not None

@@ -1,9 +1,11 @@
 """`influencerai generate` through a real web server; the test itself does the work of the run."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import dagster as dg
@@ -95,8 +97,9 @@ def rendering(cli: CommandLine) -> Iterator[None]:
 
     def render() -> None:
         while not stop.wait(0.02):
-            for job in claim_all(cli.engine):
-                complete_job(cli.engine, job)
+            for kind in JobKind:
+                for job in claim_all(cli.engine, kind=kind):
+                    complete_job(cli.engine, job)
 
     thread = threading.Thread(target=render)
     thread.start()
@@ -128,6 +131,41 @@ def test_pictures_are_ordered_waited_for_and_listed(
     assert {job.payload.prompt for job in jobs if job.payload.kind == JobKind.IMAGE} == {
         "bella [at] the beach"
     }
+
+
+def test_a_video_is_made_of_the_image(generate: CommandLine, tmp_path: Path) -> None:
+    srt = tmp_path / "words.srt"
+    srt.write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
+    options = ("--video", "--platform", "tiktok", "--seconds", "3", "--motion", "60")
+    with rendering(generate):
+        answer = generate(*command(*options, "--subtitles", str(srt), "--json"))
+
+    assert answer.exit_code == 0, answer.text
+    image, video = json.loads(answer.out)
+    assert (image["kind"], video["kind"], video["status"]) == ("image", "video", "completed")
+    asked = video["payload"]
+    assert asked["source_job_id"] == image["job_id"]
+    assert (asked["preset"], asked["duration_seconds"], asked["motion_bucket_id"]) == (
+        *("tiktok", 3.0, 60),
+    )
+    assert "hello" in asked["subtitles_srt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        pytest.param(("--seconds", "3"), "add --video", id="no video"),
+        pytest.param(("--video", "--seconds", "9999"), "takes at most 900 s", id="too long"),
+        pytest.param(("--video", "--subtitles", "no.srt"), "There is no file no.srt", id="no file"),
+    ],
+)
+def test_a_video_that_cannot_be_is_refused_before_an_image_is_rendered(
+    generate: CommandLine, options: tuple[str, ...], says: str
+) -> None:
+    answer = generate(*command(*options))
+    assert answer.exit_code == 1
+    assert says in answer
+    assert all_jobs(generate) == []
 
 
 def test_pictures_that_failed_are_listed_with_their_reason(

@@ -8,10 +8,10 @@ ARGS ?=
 N ?= 300
 SEED ?=
 
-.PHONY: help demo up doctor test chaos check format lock bench clean
+.PHONY: help demo up doctor test chaos s3-matrix check format lock bench clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.installed ## photos to LoRA, pictures and a clip, on this machine (ARGS=--exit stops at the end)
 	@$(BIN)/influencerai demo $(ARGS)
@@ -27,6 +27,9 @@ test: $(VENV)/.installed ## all tests
 
 chaos: $(VENV)/.installed ## jobs while everything breaks (N=5000 is the long form; SEED=… replays a run)
 	@$(BIN)/python -m influencerai_dagster_tests.chaos --jobs $(N) $(if $(SEED),--seed $(SEED))
+
+s3-matrix: $(VENV)/.installed ## ask every S3 server that can be had, into docs/s3-servers.md (ARGS="MinIO moto" asks some)
+	@$(BIN)/python -m influencerai_dagster_tests.s3_matrix $(ARGS)
 
 check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff format --check .

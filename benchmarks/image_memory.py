@@ -34,6 +34,7 @@ _FORMATS: Sequence[tuple[str, str, dict[str, object]]] = (
     ("png", "RGBA", {}),
     ("jpg", "RGB", {"progressive": True, "subsampling": 0}),
 )
+_SMALL_FILES = f"{len(_FORMATS)} small files of 40 Mpx"
 
 
 def run() -> Sequence[Comparison]:
@@ -48,7 +49,7 @@ def run() -> Sequence[Comparison]:
                 copies[key].append(_peak_mib(_scan_and_copy, server, key, processes))
     return [
         Comparison(
-            name=f"memory of {NUM_PROCESSES} processes that {what} {len(_FORMATS)} files of 40 Mpx",
+            name=f"memory of {NUM_PROCESSES} processes that {what} {_SMALL_FILES}",
             baseline_name="of one process, one such file",
             unit="MiB",
             measured=peaks[_ALL],

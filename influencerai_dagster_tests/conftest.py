@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from influencerai_dagster.storage.object_store import ObjectStore
 
 MINIO = os.environ.get("MINIO_BIN") or shutil.which("minio")
+GIVEN_S3 = os.environ.get("TEST_S3_SERVER", "").split()
+"""Name, address, key and secret of the one server that `any_s3` is to be: of `make s3-matrix`."""
 SERVERS_PREFIX = "influencerai-tests-"
 TEMPLATE_DATABASE = "migrated_template"
 
@@ -242,9 +244,12 @@ def minio_server(servers_dir: Path) -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture(params=["rclone", "minio"])
+@pytest.fixture(params=[GIVEN_S3[0]] if GIVEN_S3 else ["rclone", "minio"])
 def any_s3(request: pytest.FixtureRequest) -> S3Server:
     """Each S3 server that there is, one after the other."""
+    if GIVEN_S3:
+        name, url, access_key, secret_key = GIVEN_S3
+        return S3Server(name, url, access_key, secret_key, Path())
     server: S3Server = request.getfixturevalue(
         "s3_server" if request.param == "rclone" else "minio_server"
     )

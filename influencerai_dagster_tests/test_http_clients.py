@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
+from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
+from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.http import AnswerLimits, HttpConnection
 from influencerai_dagster.engines.comfyui.progress_socket import ProgressSocket
@@ -261,6 +263,16 @@ def test_a_token_in_the_url_is_sent_with_every_request_and_shown_in_no_text(
         assert comfyui.url == secure_server.url
     assert secure_server.asked == ["/system_stats?token=abc"]
     assert "abc" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_rclone_takes_the_private_authority(
+    monkeypatch: pytest.MonkeyPatch, secure_server: SecureServer, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setenv(name, str(secure_server.ca_file))
+    bucket = Bucket("bucket", endpoint_url=secure_server.url, access_key="k", secret_key="s")  # noqa: S106 - of this test
+    assert list(Rclone(bucket, BackupTarget(tmp_path)).list("source:")) == []
+    assert secure_server.asked[0].startswith("/bucket?")
 
 
 def test_without_its_authority_a_server_is_not_trusted(secure_server: SecureServer) -> None:

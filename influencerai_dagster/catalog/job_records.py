@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import TypeAdapter
 
 from influencerai_dagster.catalog.job_models import JobRow, MediaAssetRow
-from influencerai_dagster.domain.jobs import JobKind, JobPayload, JobStatus
+from influencerai_dagster.domain.jobs import JobKind, JobPayload, JobStatus, Need
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.domain.manifests.outputs import StoredFile
 
@@ -124,6 +124,12 @@ class ClaimedJob(Job):
 
     lease_token: int
     is_front: bool = False
+
+    @property
+    def need(self) -> Need:
+        """What it wants a server to have."""
+        payload = self.payload
+        return Need(payload.base_model or "", payload.workflow or "", self.lora_datasets)
 
     @property
     def wait_seconds(self) -> float:

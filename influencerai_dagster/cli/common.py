@@ -44,13 +44,18 @@ def engine() -> Engine:
 @cache
 def store() -> ObjectStore:
     """Return the bucket of assets."""
+    return store_with(path_style=server_settings().s3_force_path_style)
+
+
+def store_with(*, path_style: bool) -> ObjectStore:
+    """Return the bucket of assets under addresses of this style."""
     config = server_settings()
     client = make_s3_client(
         endpoint_url=config.s3_endpoint,
         access_key=config.s3_key,
         secret_key=config.s3_secret.get_secret_value(),
         region=config.s3_region,
-        path_style=config.s3_force_path_style,
+        path_style=path_style,
         checksum_mode=config.s3_checksum_mode,
     )
     return ObjectStore(client, config.s3_bucket, disk=config.s3_disk)

@@ -15,7 +15,7 @@ import httpx
 from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.cli.common import store
+from influencerai_dagster.cli.common import server_settings, store, store_with
 from influencerai_dagster.cli.doctor_backups import backups, programs
 from influencerai_dagster.cli.doctor_engines import (
     comfyui,
@@ -30,6 +30,7 @@ from influencerai_dagster.engines.ffmpeg.program import find_program
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.program_environment import program_environment
 from influencerai_dagster.settings import Settings
+from influencerai_dagster.storage.abilities import ask_abilities, other_address_style
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.errors import translated_errors
 
@@ -64,6 +65,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "PostgreSQL: catalog", lambda: _catalog(settings.database_url)
     yield "PostgreSQL: Dagster", lambda: _server_version(settings.dagster_database_url)
     yield "S3", _s3
+    yield "S3: what it can", _s3_abilities
     yield "clock", _clock
     for url in settings.comfyui_url:
         shown = httpx.URL(url).copy_with(userinfo=b"", query=None)
@@ -80,8 +82,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "backup programs", lambda: programs(settings)
     yield "backups", lambda: backups(settings)
     yield "disk", lambda: _disk(settings.training_dir)
-    yield "Dagster", lambda: _dagster(settings.dagster_url)
-    yield "Dagster's runs", lambda: _runs(settings.dagster_url)
+    yield "Dagster", lambda: _dagster(settings)
+    yield "Dagster's runs", lambda: _runs(settings)
 
 
 def _server_version(url: str) -> str:
@@ -105,6 +107,16 @@ def _s3() -> str:
     if problems:
         raise PermanentError("\n".join(problems))
     return f"bucket {store().bucket}: write, read, presigned link and delete work"
+
+
+def _s3_abilities() -> str:
+    is_path_style = server_settings().s3_force_path_style
+    other = store_with(path_style=not is_path_style)
+    try:
+        style = other_address_style(store(), other, is_path_style=is_path_style)
+    finally:
+        other.client.close()
+    return "\n".join([*ask_abilities(store()).consequences(), style])
 
 
 def _clock() -> str:
@@ -137,17 +149,23 @@ def _disk(path: Path) -> str:
     return f"{free_gib:.0f} GiB free at {existing}"
 
 
-def _dagster(url: str) -> str:
-    with closing(DagsterGraphQL(url, CODE_LOCATION)) as dagster:
+def _dagster(settings: Settings) -> str:
+    with closing(_client(settings)) as dagster:
         problem = dagster.location_problem()
     if problem:
         raise PermanentError(problem)
-    return f"{url} has code location {CODE_LOCATION} loaded"
+    return f"{settings.dagster_url} has code location {CODE_LOCATION} loaded"
 
 
-def _runs(url: str) -> str:
+def _client(settings: Settings) -> DagsterGraphQL:
+    return DagsterGraphQL(
+        settings.dagster_url, CODE_LOCATION, credentials=settings.dagster_credentials
+    )
+
+
+def _runs(settings: Settings) -> str:
     minutes = _RUNS_MINUTES
-    with closing(DagsterGraphQL(url, CODE_LOCATION)) as dagster:
+    with closing(_client(settings)) as dagster:
         lost = dagster.lost_runs(after=time.time() - 60 * minutes)
     if len(lost) < _MANY_LOST_RUNS:
         return f"{len(lost)} of the newest runs of {minutes} minutes failed before they began"

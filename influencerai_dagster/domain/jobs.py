@@ -6,7 +6,7 @@ A generation job is one picture or one clip; a Dagster run drains many of them.
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 from uuid import UUID, uuid5
 
 from pydantic import Field, field_validator, model_validator
@@ -193,6 +193,14 @@ class JobRequest(Value):
     payload: JobPayload
     idempotency_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     priority: Annotated[int, Field(ge=0, le=9)] = 5
+
+
+class Need(NamedTuple):
+    """What a job wants a server to have, as far as its row tells: empty is "the default"."""
+
+    base_model: str
+    workflow: str
+    lora_datasets: tuple[str, ...]
 
 
 def prompt_id(job_id: UUID, claim: int, segment: int = 0) -> str:

@@ -10,7 +10,7 @@ from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.images import upright_rgb
 
 MAX_THUMBNAILS = 60
-MAX_DATA_URI_BYTES = 150_000
+MAX_DATA_URI_BYTES = 300_000
 _LABEL_PX = 18
 _FONT_PX = 12
 _MARGIN_PX = 4
@@ -23,31 +23,37 @@ Picture = bytes | Image.Image | None
 
 
 def contact_sheet(
-    images: Iterable[tuple[str, bytes | Image.Image]], columns: int, thumb_px: int
+    images: Iterable[tuple[str | tuple[str, ...], bytes | Image.Image]],
+    columns: int,
+    thumb_px: int,
 ) -> bytes:
     """Lay out thumbnails with their labels, row by row, as JPEG.
 
     Args:
         images: (label, image) pairs; read one by one, and never more than MAX_THUMBNAILS of them.
+            A label may be several lines.
         columns: thumbnails in a row.
         thumb_px: side of a thumbnail.
     """
-    cells: list[tuple[str, Image.Image]] = []
+    cells: list[tuple[tuple[str, ...], Image.Image]] = []
     for label, picture in images:
-        cells.append((label, thumbnail(picture, thumb_px)))
+        lines = (label,) if isinstance(label, str) else label
+        cells.append((lines, thumbnail(picture, thumb_px)))
         if len(cells) == MAX_THUMBNAILS:
             break
     num_rows = max(1, -(-len(cells) // columns))
-    step_x, step_y = thumb_px + _MARGIN_PX, thumb_px + _LABEL_PX + _MARGIN_PX
+    num_lines = max((len(lines) for lines, _ in cells), default=1)
+    step_x, step_y = thumb_px + _MARGIN_PX, thumb_px + num_lines * _LABEL_PX + _MARGIN_PX
     sheet = Image.new(
         "RGB", (columns * step_x + _MARGIN_PX, num_rows * step_y + _MARGIN_PX), _PAPER
     )
     draw = ImageDraw.Draw(sheet)
-    for index, (label, cell) in enumerate(cells):
+    for index, (lines, cell) in enumerate(cells):
         left = _MARGIN_PX + index % columns * step_x
         top = _MARGIN_PX + index // columns * step_y
         sheet.paste(cell, (left, top))
-        _write(draw, label, left, top + thumb_px, thumb_px)
+        for number, line in enumerate(lines):
+            _write(draw, line, left, top + thumb_px + number * _LABEL_PX, thumb_px)
     return _jpeg(sheet, _QUALITIES[0])
 
 

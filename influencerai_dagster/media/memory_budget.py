@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import PermanentError, TransientError
 
 _MIB = 1024**2
 _POLL_SECONDS = 0.005
@@ -56,16 +56,30 @@ class MemoryBudget:
 
         Args:
             size_bytes: more than the whole budget counts as all of it.
+
+        Raises:
+            TransientError: the locks cannot be written; the text says where.
+            PermanentError: their folder belongs to another user.
         """
         wanted = min(max(1, math.ceil(size_bytes / self._slot_bytes)), self._num_slots)
-        folder = self._open_folder()
         with ExitStack() as held:
-            with _locked(folder / "gate"):
-                while wanted:
-                    wanted -= self._take(folder, wanted, held)
-                    if wanted:
-                        time.sleep(_POLL_SECONDS)
+            try:
+                self._wait_for(wanted, held)
+            except OSError as error:
+                raise TransientError(
+                    f"the locks of the memory for {self._purpose} cannot be written: "
+                    f"{error.strerror} at {error.filename}. Make room there, or set TMPDIR to a "
+                    "folder that can be written."
+                ) from error
             yield
+
+    def _wait_for(self, wanted: int, held: ExitStack) -> None:
+        folder = self._open_folder()
+        with _locked(folder / "gate"):
+            while wanted:
+                wanted -= self._take(folder, wanted, held)
+                if wanted:
+                    time.sleep(_POLL_SECONDS)
 
     def _take(self, folder: Path, wanted: int, held: ExitStack) -> int:
         """Lock up to `wanted` slots that are free now; return how many."""

@@ -6,8 +6,7 @@ Uploads, which may be anything, are measured in images.py.
 import io
 
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.media.decoding import BROKEN_IMAGE
-from influencerai_dagster.media.images import upright_rgb
+from influencerai_dagster.media.decoding import BROKEN_IMAGE, decoded
 
 
 def png_size(data: bytes) -> tuple[int, int]:
@@ -28,11 +27,15 @@ def png_size(data: bytes) -> tuple[int, int]:
 
 
 def is_one_colour(data: bytes) -> bool:
-    """Tell whether every pixel of a PNG is the same; it was measured by `png_size` before.
+    """Tell whether every pixel of a PNG is the same, whatever its transparency.
 
     Raises:
-        PermanentError: it does not decode, or needs more memory than any image may have.
+        PermanentError: it does not decode.
         TransientError: the machine has too little memory for it now.
     """
-    with upright_rgb(data) as image:
-        return image.getcolors(1) is not None  # None: there are more than one
+    try:
+        with decoded(data, "RGB") as found:
+            # None says that there are more colours than one.
+            return found.image.convert("RGB").getcolors(1) is not None
+    except BROKEN_IMAGE as error:
+        raise PermanentError(f"an image of {len(data)} bytes does not decode: {error}") from error

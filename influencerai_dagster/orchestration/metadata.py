@@ -11,8 +11,9 @@ Metadata = dict[str, Any]
 """Metadata by label; Dagster turns plain values into metadata values."""
 
 OWNER = "team:studio"
-SHEET_COLUMNS = 6
-THUMB_PX = 160
+SHEET_COLUMNS = 3
+THUMB_PX = 320
+"""As wide as the UI's dialog, and large enough to judge an image."""
 MAX_ROWS = 200
 """The event log keeps every table: all rows are in the manifest."""
 _JPEG = b"\xff\xd8"

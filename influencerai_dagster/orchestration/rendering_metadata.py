@@ -6,6 +6,7 @@ A run shows what it rendered itself, and the jobs of its own run config whoever 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from textwrap import shorten
 from uuid import UUID
 
 from influencerai_dagster.catalog.ledger import Job
@@ -24,7 +25,8 @@ from influencerai_dagster.orchestration.metadata import (
 from influencerai_dagster.stages.drains import DrainReport, FinishedJob
 from influencerai_dagster.storage.object_store import ObjectStore
 
-_SHEET_OUTPUTS = 24
+_SHEET_OUTPUTS = 12
+_PROMPT_LENGTH = 120
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class JobFacts:
 
     job_id: UUID
     status: JobStatus
+    prompt: str
     object_key: str
     error: str
     attempt: int | None
@@ -58,6 +61,7 @@ class JobFacts:
         return cls(
             job_id=job.job_id,
             status=ended if row is None else row.status,
+            prompt=_prompt(job.output.sampling if job.output else row and row.payload),
             object_key="" if job.output is None else job.output.file.object_key,
             error=job.error or "",
             attempt=job.attempt,
@@ -72,6 +76,7 @@ class JobFacts:
         return cls(
             job_id=job.id,
             status=job.status,
+            prompt=_prompt(job.payload),
             object_key=str((job.result or {}).get("object_key", "")),
             error=job.error or "",
             attempt=job.attempt,
@@ -85,12 +90,13 @@ class JobFacts:
         return {
             "job_id": str(self.job_id),
             "status": self.status.value,  # Dagster stores a member of an enum as one of its own
+            "prompt": shorten(self.prompt, _PROMPT_LENGTH, placeholder=" …"),
             "error": self.error,
+            "seconds": "" if self.seconds is None else round(self.seconds, 2),
+            "wait_seconds": "" if self.wait_seconds is None else round(self.wait_seconds, 2),
             "object_key": self.object_key,
             "attempt": "" if self.attempt is None else self.attempt,
             "server": self.server,
-            "seconds": "" if self.seconds is None else round(self.seconds, 2),
-            "wait_seconds": "" if self.wait_seconds is None else round(self.wait_seconds, 2),
         }
 
 
@@ -166,5 +172,11 @@ def _still(output: OutputManifest) -> StoredFile:
     return output.poster or output.file
 
 
-def _label(output: OutputManifest) -> str:
-    return str(output.job_id)[:8]
+def _label(output: OutputManifest) -> tuple[str, ...]:
+    sampling = output.sampling
+    return _prompt(sampling), f"seed {sampling.seed}, job {str(output.job_id)[:8]}"
+
+
+def _prompt(source: object) -> str:
+    """Return the prompt of a job's payload or of its sampling; a video has none."""
+    return str(getattr(source, "prompt", ""))

@@ -31,14 +31,22 @@ def find_family(farm: RenderFarm, server: str, base_model: str) -> BaseModelFami
     if farm.lora_dir is not None:
         with suppress(PermanentError):  # not in this folder, or without the names that tell
             return base_model_family(find_base_model(farm.lora_dir.parent, base_model))
-    client = farm.fleet[server].client
+    others = [url for url in farm.fleet.usable() if url != server]
+    for url in (server, *others):  # a name is one model wherever it is, and not all may have it
+        told = _family_by_metadata(farm.fleet[url].client, base_model)
+        if told is not None:
+            return told
+    _log.warning("nothing tells the family of base model %s on %s", base_model, server)
+    return None
+
+
+def _family_by_metadata(client: ComfyUIClient, base_model: str) -> BaseModelFamily | None:
     with suppress(InfluencerAIError):  # old servers do not tell
         for folder in _FOLDERS:
             told = client.model_metadata(folder, base_model).get("modelspec.architecture", "")
             for beginning, family in _ARCHITECTURES.items():
                 if told.startswith(beginning):
                     return family
-    _log.warning("nothing tells the family of base model %s on %s", base_model, server)
     return None
 
 

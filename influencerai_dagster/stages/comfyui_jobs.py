@@ -15,6 +15,7 @@ from influencerai_dagster.domain.jobs import prompt_id
 from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
 from influencerai_dagster.domain.object_paths import output_key, workflow_key
 from influencerai_dagster.engines.comfyui.choices import did_you_mean
+from influencerai_dagster.engines.comfyui.rejections import UnfitServerError
 from influencerai_dagster.engines.comfyui.runs import RenderResult
 from influencerai_dagster.engines.comfyui.server import Server
 from influencerai_dagster.engines.comfyui.templates import (
@@ -32,13 +33,21 @@ from influencerai_dagster.errors import (
 )
 from influencerai_dagster.media.pngs import is_one_colour
 from influencerai_dagster.stages.lora_files import refuse_foreign_loras
-from influencerai_dagster.stages.render_farm import RenderFarm
+from influencerai_dagster.stages.render_farm import OtherServerError, RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
 
 _MAX_EARLIER_CLAIMS = 5
 """So many are asked for: what an older one rendered, ComfyUI's history has long dropped."""
+
+
+ONE_COLOUR = (
+    "one colour only, though ComfyUI reported success: its numbers became NaN. Likely causes: a "
+    "LoRA with NaN in it or with a strength far too high (render without LoRAs to see); a VAE that "
+    "overflows in 16 bit (start ComfyUI with --fp32-vae, or use a VAE that was fixed for fp16); a "
+    "cfg far too high."
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,9 @@ def render_workflow(
         segment: which part of a long clip it is, 0 for the first and for every other job.
 
     Raises:
-        PermanentError: the workflow does not validate, names a LoRA file that is not the job's, or
-            a node failed for good.
+        OtherServerError: this server cannot run the workflow, but another one can, or may.
+        PermanentError: no server can run it, it names a LoRA file that is not the job's, or a node
+            failed for good.
         TransientError: the server failed in passing or the render took too long.
     """
     newest = job.lease_token - 1
@@ -79,19 +89,52 @@ def render_workflow(
             return earlier
     farm.check_wanted(job.id)
     target = farm.fleet[server]
-    target.check(workflow)
-    if lora_names is not None:
-        on_server = target.client.models("loras")
-        refuse_foreign_loras(workflow, on_server=on_server, own=lora_names)
-    return _run(
-        farm,
-        target,
-        job,
-        workflow,
-        prompt_id(job.id, job.lease_token, segment),
-        is_new=True,
-        is_front=job.is_front and segment == 0,
-    )
+    try:
+        target.check(workflow)
+        if lora_names is not None:
+            on_server = target.client.models("loras")
+            refuse_foreign_loras(workflow, on_server=on_server, own=lora_names)
+        return _run(
+            farm,
+            target,
+            job,
+            workflow,
+            prompt_id(job.id, job.lease_token, segment),
+            is_new=True,
+            is_front=job.is_front and segment == 0,
+        )
+    except UnfitServerError as error:
+        raise _elsewhere(farm, job, target, workflow, error) from error
+
+
+def _elsewhere(
+    farm: RenderFarm,
+    job: ClaimedJob,
+    target: Server,
+    workflow: dict[str, Any],
+    error: UnfitServerError,
+) -> InfluencerAIError:
+    """Return what a job gets that its server cannot run, by what the other servers can."""
+    farm.note_unfit(target.url, job.need)
+    refused = [target.url]
+    for other in farm.fleet:
+        if other is target:
+            continue
+        if job.need in farm.unfit_needs().get(other.url, ()):
+            refused.append(other.url)
+            continue
+        try:
+            other.check(workflow)
+        except UnfitServerError:
+            farm.note_unfit(other.url, job.need)
+            refused.append(other.url)
+            continue
+        except InfluencerAIError as problem:
+            return OtherServerError(f"{error} {other.url} may be able to, but: {problem}")
+        return OtherServerError(f"{error} It goes to {other.url}, which has what it needs.")
+    if len(refused) == 1:
+        return PermanentError(str(error))
+    return PermanentError(f"none of {', '.join(refused)} can render this: {error}")
 
 
 def _run(
@@ -196,12 +239,7 @@ def refuse_one_colour(images: Sequence[bytes]) -> None:
     """
     if images and all(is_one_colour(image) for image in images):
         what = "the image has" if len(images) == 1 else f"all {len(images)} frames have"
-        raise PermanentError(
-            f"{what} one colour only, though ComfyUI reported success: its numbers became NaN. "
-            "Likely causes: a LoRA with NaN in it or with a strength far too high (render without "
-            "LoRAs to see); a VAE that overflows in 16 bit (start ComfyUI with --fp32-vae, or use "
-            "a VAE that was fixed for fp16); a cfg far too high."
-        )
+        raise PermanentError(f"{what} {ONE_COLOUR}")
 
 
 def store_output(store: ObjectStore, output: OutputManifest, job: ClaimedJob) -> StoredFile:

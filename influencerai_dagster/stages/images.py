@@ -39,7 +39,7 @@ from influencerai_dagster.stages.comfyui_jobs import (
     single_image,
     store_output,
 )
-from influencerai_dagster.stages.lora_files import place_lora
+from influencerai_dagster.stages.lora_files import check_lora_applies, place_lora
 from influencerai_dagster.stages.manifests import load_latest
 from influencerai_dagster.stages.patience import PatientStore
 from influencerai_dagster.stages.render_farm import RenderFarm
@@ -196,6 +196,9 @@ class ImageRenderer:
             base_model=payload.base_model or (config.base_model if config else defaults.base_model),
             loras=tuple(self._use(job.id, reference, lora) for reference, lora in loras),
         )
+        if self.farm.lora_dir is not None:
+            for use in sampling.loras:
+                check_lora_applies(self.farm.lora_dir, use.lora_name, sampling.base_model)
         name = payload.workflow or defaults.workflow
         return sampling, load_template(self.store, job.tenant, name, self.farm.tenant_nodes)
 

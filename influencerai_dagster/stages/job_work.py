@@ -22,7 +22,7 @@ from influencerai_dagster.engines.comfyui.waiting import NeverStartedError
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 from influencerai_dagster.stages.drains import FinishedJob
 from influencerai_dagster.stages.patience import patiently
-from influencerai_dagster.stages.render_farm import RenderFarm
+from influencerai_dagster.stages.render_farm import OtherServerError, RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _AVOID_SECONDS = 5.0
@@ -77,6 +77,9 @@ class JobWorker:
             output = made
         except LeaseLostError as error:
             problem = str(error)  # another worker has the job: nothing of it is ours to write
+        except OtherServerError as error:
+            problem = str(error)
+            self._return(job, error)
         except NeverStartedError as error:
             problem = str(error)
             self._avoided[server] = time.monotonic() + _AVOID_SECONDS
@@ -112,7 +115,7 @@ class JobWorker:
 
         self._write(write)
 
-    def _return(self, job: ClaimedJob, reason: NeverStartedError) -> None:
+    def _return(self, job: ClaimedJob, reason: TransientError) -> None:
         """Give a job back that never began; one that never begins anywhere fails in the end."""
         self._returns[job.id] += 1
         if self._returns[job.id] > _MAX_RETURNS:
@@ -121,7 +124,7 @@ class JobWorker:
         with suppress(InfluencerAIError):  # as in _fail
             self._write(lambda: self._release(job, reason))
 
-    def _release(self, job: ClaimedJob, reason: NeverStartedError | None) -> bool:
+    def _release(self, job: ClaimedJob, reason: TransientError | None) -> bool:
         used = self.renderer.farm.used_seconds(job.id)
         with transaction(self.engine) as session:
             return ledger.release(session, job.id, job.lease_token, gpu_seconds=used, reason=reason)

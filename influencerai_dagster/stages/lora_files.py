@@ -3,9 +3,11 @@
 What is rendered with them lives in stages/images.py, stages/videos.py and stages/lora_samples.py.
 """
 
+import logging
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,12 +16,17 @@ from influencerai_dagster.domain.manifests.outputs import StoredFile
 from influencerai_dagster.domain.object_paths import lora_key
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.files import give_readers_of
+from influencerai_dagster.media.lora_fit import lora_fit
 from influencerai_dagster.media.safetensors_files import (
+    SafetensorsHeader,
     check_lora_fits,
     file_sha256,
     read_header,
 )
+from influencerai_dagster.stages.recipes import find_base_model
 from influencerai_dagster.storage.object_store import ObjectStore
+
+_log = logging.getLogger(__name__)
 
 _TRAINED = re.compile(r"-[0-9a-f]{12}$")
 """How the id of a LoRA ends that was trained here (stages/loras.py)."""
@@ -48,6 +55,48 @@ def place_lora(store: ObjectStore, lora: LoraManifest, lora_dir: Path | None) ->
         give_readers_of(lora_dir, path.parent, path)
     check_lora_fits(read_header(path), lora.base_model_family)
     return name
+
+
+def check_lora_applies(lora_dir: Path, lora_name: str, base_model: str) -> None:
+    """Refuse a LoRA of which ComfyUI would leave out the most, and call that a success.
+
+    Where the base model's file cannot be read here (another machine, another format), nothing is
+    known and nothing is said. What is left out of one that mostly fits is logged.
+
+    Args:
+        lora_dir: ComfyUI's models/loras folder; base models are beside it.
+        lora_name: as `place_lora` returned it.
+        base_model: its file name.
+
+    Raises:
+        PermanentError: most of it does not fit; the text has the numbers.
+    """
+    try:
+        base = _header(find_base_model(lora_dir.parent, base_model))
+    except PermanentError:
+        return
+    fit = lora_fit(_header(lora_dir / lora_name), base)
+    if fit is None or not fit.num_left_out:
+        return
+    found = (
+        f"LoRA {lora_name} does not fit base model {base_model}: of its {fit.num_modules} modules "
+        f"{fit.num_missing} are not in the base model, and {fit.num_misshapen} have another shape "
+        "there. ComfyUI leaves these out"
+    )
+    if 2 * fit.num_left_out <= fit.num_modules:
+        _log.warning("%s.", found)
+        return
+    raise PermanentError(f"{found}. Choose the base model that it was trained on, or another LoRA.")
+
+
+def _header(path: Path) -> SafetensorsHeader:
+    stat = path.stat()
+    return _cached_header(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=32)
+def _cached_header(path: Path, _modified_ns: int, _size_bytes: int) -> SafetensorsHeader:
+    return read_header(path)
 
 
 def refuse_foreign_loras(

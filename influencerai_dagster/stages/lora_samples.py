@@ -18,7 +18,7 @@ from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, 
 from influencerai_dagster.media.contact_sheets import grid
 from influencerai_dagster.stages.comfyui_jobs import single_image
 from influencerai_dagster.stages.images import FAMILY_DEFAULTS
-from influencerai_dagster.stages.lora_files import place_lora
+from influencerai_dagster.stages.lora_files import check_lora_applies, place_lora
 from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -48,6 +48,8 @@ def render_samples(
         TransientError: ComfyUI or S3 failed in passing; run again.
     """
     lora_name = place_lora(store, lora, farm.lora_dir)
+    if farm.lora_dir is not None:
+        check_lora_applies(farm.lora_dir, lora_name, lora.config.base_model)
     plan = [
         (prompt, seed, strength)
         for prompt, seed in zip(PROMPTS, SEEDS, strict=True)
@@ -55,7 +57,7 @@ def render_samples(
     ]
     pictures: list[bytes] = []
     with farm.fleet as fleet:
-        server = fleet.least_loaded()
+        server = None
         for prompt, seed, strength in plan:
             attempt_id = str(uuid.uuid4())
             workflow = fill_image_workflow(
@@ -63,7 +65,7 @@ def render_samples(
                 _sampling(lora, lora_name, prompt, seed, strength),
                 filename_prefix=f"{lora.tenant}/samples/{lora.lora_id}-{attempt_id}",
             )
-            server.check(workflow)
+            server = server or fleet.least_loaded_for(workflow)
             result = fleet.run(
                 server.url,
                 workflow,

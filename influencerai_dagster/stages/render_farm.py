@@ -9,11 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+from influencerai_dagster.domain.jobs import Need
 from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.engines.comfyui.progress import RenderProgress
 from influencerai_dagster.errors import TransientError
 
 _ALMOST_DONE = 0.99
+_UNFIT_SECONDS = 60.0
+
+
+class OtherServerError(TransientError):
+    """The server that a job was sent to cannot render it, but another one can, or may."""
 
 
 @dataclass
@@ -58,6 +64,7 @@ class RenderFarm:
         stopping: set when this process should wait for nothing any more.
         renders: by job, for the one render that each has at a time.
         stopped: jobs that were interrupted and must begin no further render.
+        unfit: until when (time.monotonic()) a server gets no job of a need that it cannot serve.
     """
 
     fleet: Fleet
@@ -67,6 +74,7 @@ class RenderFarm:
     stopping: threading.Event = field(default_factory=threading.Event)
     renders: dict[UUID, LiveRender] = field(default_factory=dict)
     stopped: set[UUID] = field(default_factory=set)
+    unfit: dict[tuple[str, Need], float] = field(default_factory=dict)
 
     def begin(self, job_id: UUID, url: str, prompt_id: str) -> LiveRender:
         """Note that a job's prompt is about to be sent to a server.
@@ -78,6 +86,16 @@ class RenderFarm:
         render = self.renders[job_id] = LiveRender(url, prompt_id, spent, queued)
         self.check_wanted(job_id)
         return render
+
+    def note_unfit(self, url: str, need: Need) -> None:
+        """Send no job of this need to a server for a while: a file may be placed there."""
+        self.unfit[url, need] = time.monotonic() + _UNFIT_SECONDS
+
+    def unfit_needs(self) -> dict[str, frozenset[Need]]:
+        """Return what each server cannot serve now, as far as this process found out."""
+        now = time.monotonic()
+        left = [key for key, until in list(self.unfit.items()) if until > now]
+        return {url: frozenset(need for at, need in left if at == url) for url, _ in left}
 
     def check_wanted(self, job_id: UUID) -> None:
         """Give up a job that was stopped while it was prepared; raises TransientError."""

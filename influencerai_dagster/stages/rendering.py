@@ -173,6 +173,7 @@ class _Draining:
                         session,
                         self._place,
                         servers,
+                        unfit=self._farm.unfit_needs(),
                         lease_seconds=self._rules.lease_seconds,
                         limit=limit,
                     )

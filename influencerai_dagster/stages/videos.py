@@ -20,10 +20,10 @@ from influencerai_dagster.domain.manifests.outputs import OutputManifest, Stored
 from influencerai_dagster.domain.object_paths import output_key
 from influencerai_dagster.domain.sampling import AspectRatio, VideoSampling
 from influencerai_dagster.engines.ffmpeg.encoding import clip_to_mp4, frames_to_mp4, poster_frame
-from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, measure, verify
+from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, is_one_colour, measure, verify
 from influencerai_dagster.engines.ffmpeg.program import TIMEOUT_SECONDS
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.stages.comfyui_jobs import load_template, store_output
+from influencerai_dagster.stages.comfyui_jobs import ONE_COLOUR, load_template, store_output
 from influencerai_dagster.stages.patience import PatientStore
 from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.stages.segments import Footage, SegmentChain
@@ -119,6 +119,8 @@ class VideoRenderer:
         poster = folder / "poster.jpg"
         video_format, fps = payload.video_format, payload.fps
         if footage.clip is not None:
+            if is_one_colour(footage.clip):
+                raise PermanentError(f"the workflow's video has {ONE_COLOUR}")
             given_seconds = measure(footage.clip).facts.duration_seconds
         else:
             given_seconds = len(footage.frames) / fps

@@ -7,6 +7,7 @@ Follows "Error responses" of the Amazon S3 API reference; codes with XMinio are 
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -76,14 +77,30 @@ _CONNECTION_ERRORS = (
 _CREDENTIALS_ERRORS = (NoCredentialsError, PartialCredentialsError)
 
 
+@dataclass(frozen=True)
+class StoreSettings:
+    """The names of the settings of a store, for the advice in its errors."""
+
+    bucket: str = "S3_BUCKET"
+    key: str = "S3_KEY"
+    secret: str = "S3_SECRET"  # noqa: S105 - the name of a setting
+    endpoint: str = "S3_ENDPOINT"
+
+
+ASSETS = StoreSettings()
+
+
 @contextmanager
-def translated_errors(operation: str, bucket: str, key: str) -> Iterator[None]:
+def translated_errors(
+    operation: str, bucket: str, key: str, settings: StoreSettings = ASSETS
+) -> Iterator[None]:
     """Raise our errors for those of boto3 and of the local disk that the block lets out.
 
     Args:
         operation: what is being done, for the text: "put", "get", "list".
         bucket: for the text.
         key: object key, or the prefix of a listing.
+        settings: of the store.
 
     Raises:
         ObjectNotFoundError: no such key.
@@ -95,13 +112,15 @@ def translated_errors(operation: str, bucket: str, key: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise client_error(error, what, bucket) from error
+        raise client_error(error, what, bucket, settings) from error
     except _CONNECTION_ERRORS as error:
         raise TransientError(
-            f"{what} failed on the way: {error}; check that S3_ENDPOINT answers"
+            f"{what} failed on the way: {error}; check that {settings.endpoint} answers"
         ) from error
     except _CREDENTIALS_ERRORS as error:
-        raise PermanentError(f"{what}: {error}; set S3_KEY and S3_SECRET") from error
+        raise PermanentError(
+            f"{what}: {error}; set {settings.key} and {settings.secret}"
+        ) from error
     except BotoCoreError as error:
         raise PermanentError(f"{what} cannot be asked for: {error}") from error
     except OSError as error:
@@ -114,7 +133,9 @@ def translated_errors(operation: str, bucket: str, key: str) -> Iterator[None]:
         raise PermanentError(f"{what}: the local file cannot be used: {error}") from error
 
 
-def client_error(error: ClientError, what: str, bucket: str) -> InfluencerAIError:
+def client_error(
+    error: ClientError, what: str, bucket: str, settings: StoreSettings = ASSETS
+) -> InfluencerAIError:
     """Choose our error for an answer of the server; `what` begins its text."""
     code = error_code(error)
     status = status_code(error)
@@ -129,7 +150,7 @@ def client_error(error: ClientError, what: str, bucket: str) -> InfluencerAIErro
         (
             code == "NoSuchBucket",
             PermanentError,
-            f"create the bucket {bucket!r} or set S3_BUCKET to one that exists",
+            f"create the bucket {bucket!r} or set {settings.bucket} to one that exists",
         ),
         (
             code in _NOT_FOUND_CODES,
@@ -144,7 +165,8 @@ def client_error(error: ClientError, what: str, bucket: str) -> InfluencerAIErro
         (
             code in _DENIED_CODES,
             PermanentError,
-            "check S3_KEY and S3_SECRET, and that they may read, write, list and delete",
+            f"check {settings.key} and {settings.secret}, and that they may read, write, list and "
+            "delete",
         ),
         (
             code in _FOLDER_CODES,

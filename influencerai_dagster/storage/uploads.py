@@ -23,7 +23,7 @@ MULTIPART_THRESHOLD_BYTES = 32 * 1024**2
 _PART_BYTES = 8 * 1024**2
 _MAX_PARTS = 10_000  # a limit of S3
 _PART_WORKERS = 4  # × _PART_BYTES is the memory of one upload
-_EXISTS = {304, 412}
+REFUSED_TO_OVERWRITE = {304, 412}
 """412 is S3's answer to If-None-Match; S3Mock answers 304 where parts are put together."""
 _NOT_IMPLEMENTED = 501
 
@@ -56,7 +56,7 @@ def upload(
     try:
         return send(condition={"IfNoneMatch": "*"})
     except ClientError as error:
-        if status_code(error) in _EXISTS:
+        if status_code(error) in REFUSED_TO_OVERWRITE:
             raise ObjectExistsError(key) from error
         if status_code(error) != _NOT_IMPLEMENTED:
             raise

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.media.memory_budget import MemoryBudget
 
 Holder = Callable[[int], tuple[multiprocessing.context.SpawnProcess, Connection]]
@@ -115,6 +115,15 @@ def test_a_large_request_is_not_passed_by_small_ones(tmp_path: Path) -> None:
     large.join()
     small.join()
     assert order == ["large", "small"]
+
+
+def test_locks_that_cannot_be_written_say_nothing_of_the_image(tmp_path: Path) -> None:
+    (tmp_path / "full").write_bytes(b"")
+    with (
+        pytest.raises(TransientError, match=r"memory for test cannot be written.*set TMPDIR"),
+        budget(tmp_path / "full").hold(1),
+    ):
+        pass
 
 
 def test_the_folder_of_another_user_is_refused(

@@ -103,6 +103,8 @@ def test_the_table_has_where_and_how_long_each_job_was_rendered(
     assert (row["status"], row["error"]) == ("completed", "")
     assert (row["wait_seconds"], row["seconds"]) == (1.24, 2.35)
     assert row["server"].startswith("http://")
+    assert list(row)[:5] == ["job_id", "status", "prompt", "error", "seconds"]
+    assert row["prompt"]
     assert {type(value) for value in row.values()} <= {str, int, float}
 
 

@@ -20,7 +20,9 @@ from influencerai_dagster.domain.sampling import ImageSampling
 from influencerai_dagster.domain.training import BaseModelFamily
 from influencerai_dagster.engines.comfyui.templates import shipped_template
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.local.simulators.sd_scripts.simulation.weights import safetensors_bytes
 from influencerai_dagster.stages.images import FAMILY_DEFAULTS, ImageRenderer
+from influencerai_dagster.stages.lora_samples import render_samples
 from influencerai_dagster.stages.render_farm import RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import claim_one, end_backoff, run_out_leases
@@ -212,6 +214,47 @@ def test_a_base_model_outside_of_comfyuis_folders_is_refused_with_a_clear_text(
     text = refused(renderer, comfyui.url, claimed(engine, base_model=name))
     assert "the workflow cannot run on this ComfyUI" in text
     assert "ckpt_name" in text
+
+
+@pytest.fixture
+def small_model(comfyui: ComfyUISimulator) -> Iterator[str]:
+    """A base model of SD 1.5's family that lacks the blocks which the tests' LoRA is for."""
+    unet = "model.diffusion_model"
+    shapes = {f"{unet}.out.{number}.weight": [4, 4] for number in range(100)}
+    shapes[f"{unet}.input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight"] = [320, 768]
+    header: dict[str, Any] = {}
+    end = 0
+    for name, shape in shapes.items():
+        start, end = end, end + 2 * shape[0] * shape[1]
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
+    path = comfyui.models_dir / "checkpoints" / "small-sd.safetensors"
+    path.write_bytes(safetensors_bytes(header, bytes(end)))
+    yield path.name
+    path.unlink()
+
+
+def test_a_lora_of_which_most_would_be_left_out_is_refused_with_the_numbers(
+    engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator, small_model: str
+) -> None:
+    add_lora(engine, renderer.store)
+    job = claimed(engine, loras=(LoraReference(dataset="bella"),), base_model=small_model)
+    text = refused(renderer, comfyui.url, job)
+    assert f"LoRA demo/lora1.safetensors does not fit base model {small_model}" in text
+    assert "of its 2 modules 2 are not in the base model" in text
+
+
+def test_samples_of_a_lora_that_does_not_apply_are_not_rendered(
+    engine: Engine, renderer: ImageRenderer, small_model: str
+) -> None:
+    lora = add_lora(engine, renderer.store)
+    config = lora.config.model_copy(update={"base_model": small_model})
+    with pytest.raises(PermanentError, match="of its 2 modules 2 are not in the base model"):
+        render_samples(
+            renderer.store,
+            renderer.farm,
+            lora.model_copy(update={"config": config}),
+            lambda *_: None,
+        )
 
 
 def put_workflow(store: ObjectStore, tenant: str, name: str, nodes: dict[str, Any]) -> None:

@@ -354,12 +354,12 @@ def test_a_drain_that_is_stopped_gives_its_jobs_back_and_interrupts_only_its_pro
     assert len(drained(renderer, owner="run-2").completed) == 2, "and nothing is lost"
 
 
-def _post(comfyui: ComfyUISimulator, prompt: str) -> None:
+def _post(comfyui: ComfyUISimulator, prompt: str, steps: int = 1) -> None:
     """Queue a prompt of somebody else."""
     sampling = ImageSampling(
         prompt="foreign",
         seed=1,
-        steps=1,
+        steps=steps,
         width_px=64,
         height_px=64,
         base_model="v1-5-pruned-emaonly.safetensors",
@@ -375,8 +375,7 @@ def test_the_queue_of_a_server_counts_as_waiting_and_not_as_render_time(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(seconds_per_step=0.3)
-    for number in range(6):
-        _post(comfyui, f"foreign-{number}-{uuid4()}")
+    _post(comfyui, f"foreign-{uuid4()}", steps=10)
     submit(engine, "bella")
     (job,) = drained(renderer).jobs
     assert job.output is not None

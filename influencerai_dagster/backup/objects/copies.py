@@ -10,13 +10,18 @@ An object that is missing at the source stays here until the recovery window has
 was first seen. How they come back is in missing.py, how rclone is run in rclone.py.
 """
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from influencerai_dagster.backup.objects.connection import (
+    check_answers,
+    keys_without_first_part,
+)
 from influencerai_dagster.backup.objects.history import OBJECTS, ObjectHistory
 from influencerai_dagster.backup.objects.places import OFF_SITE_FOLDER, BackupTarget, Place
 from influencerai_dagster.backup.objects.rclone import Rclone
@@ -90,6 +95,7 @@ def copy_objects(
     """
     started, now = time.monotonic(), now or datetime.now(UTC)
     _check_is_there(source)
+    check_answers(source, target)
     rclone = Rclone(source, target)
     history = ObjectHistory(rclone, folder)
     result = rclone.copy(
@@ -102,6 +108,8 @@ def copy_objects(
     )
     found = result.found
     _compare_encrypted(rclone, result, f"target:{folder}" if target.encryption_key else None)
+    _refuse_empty_parts(rclone, result, folder, keys_without_first_part(source))
+    _check_both_are_kept(rclone, result, folder)
     _check_all_is_there(rclone, result)
     # An empty bucket is an accident; the backup of an accident is kept.
     missing, pruned = history.note_missing(
@@ -186,6 +194,41 @@ def _compare_encrypted(rclone: Rclone, result: CopyResult, path: str | None) -> 
         return
     for key in rclone.differing_from_encrypted("source:", path, keys):
         result.failures[key] = "its encrypted copy is not what the source has"
+
+
+def _refuse_empty_parts(
+    rclone: Rclone, result: CopyResult, folder: str, left_out: Collection[str]
+) -> None:
+    """Count keys like "a//b" and "/a" as failures: rclone gives them other names, or leaves them.
+
+    What it wrote under another name is removed, or it would come back as an object of that name.
+    """
+    source = result.found.at_source
+    odd = {key for key in source if "//" in key} | {*left_out}
+    for key in odd:
+        result.failures[key] = "its key has an empty part, which a backup cannot keep: rename it"
+        result.copied.pop(key, None)
+    renamed = {re.sub("/+", "/", key).lstrip("/") for key in odd}
+    if strays := renamed - source.keys():
+        rclone.delete(f"target:{folder}", strays)
+
+
+def _check_both_are_kept(rclone: Rclone, result: CopyResult, folder: str) -> None:
+    """Count as failures what the target took and does not have: "a/b" beside an object "a"."""
+    at_source = result.found.at_source.keys()
+    everywhere = at_source | result.found.only_at_target
+    beside = set[str]()
+    for key in everywhere:
+        if parents := {str(path) for path in PurePosixPath(key).parents} & everywhere:
+            beside |= {key, *parents}
+    if not beside:
+        return
+    kept = {item.key for item in rclone.list(f"target:{folder}")}
+    for key in (beside & at_source) - kept:
+        result.failures.setdefault(
+            key, "the backup target cannot keep an object and a folder of the same name: rename one"
+        )
+        result.copied.pop(key, None)
 
 
 def _check_all_is_there(rclone: Rclone, result: CopyResult) -> None:

@@ -6,6 +6,7 @@ What is there with wrong bytes is repaired in proof/object_repair.py; copying th
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from influencerai_dagster.backup.objects.connection import check_answers
 from influencerai_dagster.backup.objects.history import OBJECTS, ObjectHistory
 from influencerai_dagster.backup.objects.places import BackupTarget, Place
 from influencerai_dagster.backup.objects.rclone import Rclone
@@ -45,6 +46,7 @@ def restore_objects(
         folder: at the target.
         on_progress: called every few seconds.
     """
+    check_answers(into, target)
     rclone = Rclone(into, target)
     done, wanted = CopyResult(), set(keys or ())
     if keys is None:

@@ -8,7 +8,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -31,6 +31,7 @@ from influencerai_dagster.backup.objects.rclone_log import (
     note,
     parsed,
 )
+from influencerai_dagster.backup.objects.rclone_names import plain_key, shown_name
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.http_clients import certificate_variables
 from influencerai_dagster.program_environment import AWS, NETWORK, program_environment
@@ -42,6 +43,7 @@ _OPTIONS = (
     "--use-json-log",
     "--contimeout=10s",
     "--low-level-retries=3",
+    "--no-unicode-normalization",  # two keys that look alike are two objects
     "--retries=1",  # the next backup goes on; Dagster retries what failed as a whole
 )
 _COPY_OPTIONS = (
@@ -49,7 +51,6 @@ _COPY_OPTIONS = (
     "--stats=5s",
     "--stats-log-level=NOTICE",
     "--fast-list",  # every job has a folder of its own: one by one they are as many requests
-    "--no-unicode-normalization",  # two keys that look alike are two objects
     "--no-update-dir-modtime",
     "--combined=-",
     "--dest-after=-",
@@ -59,6 +60,8 @@ _COPY_OPTIONS = (
 
 class Rclone:
     """rclone with the remotes `source:` and `target:`; each method is one run of the program.
+
+    It is given keys and gives keys back; rclone's own names for them stay in here.
 
     Every method raises InsufficientStorageError, PermanentError (denied, no such bucket) or
     TransientError with rclone's own words.
@@ -115,7 +118,7 @@ class Rclone:
     ) -> CopyResult:
         """Copy these objects, but none that the target has; "--ignore-times" overwrites them."""
         with tempfile.NamedTemporaryFile("w") as listed:
-            listed.write("\n".join(keys))
+            listed.write(_lines(keys))
             listed.flush()
             options = (f"--files-from-raw={listed.name}", option, "--no-traverse")
             return self.copy(source, target, *options, on_progress=on_progress)
@@ -132,7 +135,7 @@ class Rclone:
                     item = line.strip().rstrip(",")
                     if item.startswith("{"):
                         found = json.loads(item)
-                        yield ListedObject(found["Path"], found["Size"])
+                        yield ListedObject(plain_key(found["Path"]), found["Size"])
             is_new = process.returncode == DIRECTORY_NOT_FOUND and path.startswith("target:")
             if process.returncode and not is_new:
                 errors.seek(0)
@@ -141,19 +144,19 @@ class Rclone:
     def folders(self, path: str) -> Sequence[str]:
         """Return the names of the folders right below a path; none if the path is not there."""
         found = self._output("lsf", path, "--dirs-only", missing="")
-        return [name.rstrip("/") for name in found.splitlines()]
+        return [name.rstrip("/") for name in found.split("\n") if name]
 
     def read(self, path: str) -> str | None:
         """Return the text of a small object, or None if there is none."""
         # `cat` of a missing file says nothing and gives nothing.
-        return self._output("cat", path, missing="") or None
+        return self._output("cat", shown_name(path), missing="") or None
 
     def sha256(self, path: str, keys: Collection[str]) -> Mapping[str, str]:
         """Return the hashes of these objects, by their keys, without those that cannot be read."""
         command = ("hashsum", "SHA256", path, "--download", "--files-from-raw=-")
-        done = self._run(command, "\n".join(keys))
-        lines = (line.partition("  ") for line in done.stdout.splitlines())
-        found = {key: sha256 for sha256, _, key in lines if len(sha256) == _SHA256_CHARS}
+        done = self._run(command, _lines(keys))
+        lines = (line.partition("  ") for line in done.stdout.split("\n"))
+        found = {plain_key(key): sha256 for sha256, _, key in lines if len(sha256) == _SHA256_CHARS}
         # One that cannot be read has ERROR for its hash, which is no reason to give up the others.
         if done.returncode not in {0, DIRECTORY_NOT_FOUND} and not done.stdout:
             raise failure(command, done.returncode, messages(done.stderr))
@@ -165,7 +168,7 @@ class Rclone:
 
     def delete(self, path: str, keys: Collection[str]) -> None:
         """Remove objects below a path; those that are not there are fine."""
-        self._output("delete", path, "--files-from-raw=-", given="\n".join(keys))
+        self._output("delete", path, "--files-from-raw=-", given=_lines(keys))
 
     def purge(self, path: str) -> None:
         """Remove all that is below a path."""
@@ -177,8 +180,8 @@ class Rclone:
         """Return which of these objects differ from their encrypted copies, by their hashes."""
         with tempfile.NamedTemporaryFile("r") as differing:
             command = ["cryptcheck", source, target, "--one-way", "--files-from-raw=-"]
-            done = self._run([*command, f"--differ={differing.name}"], "\n".join(keys))
-            found = differing.read().splitlines()
+            done = self._run([*command, f"--differ={differing.name}"], _lines(keys))
+            found = [plain_key(line) for line in differing.read().split("\n") if line]
             if done.returncode and not found:
                 raise failure(command, done.returncode, messages(done.stderr))
             return found
@@ -239,6 +242,10 @@ class Rclone:
             check=True,
         )
         return done.stdout.strip()
+
+
+def _lines(keys: Iterable[str]) -> str:
+    return "\n".join(map(shown_name, keys))
 
 
 def rclone_program() -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from influencerai_dagster.backup.objects.rclone_names import plain_key
 from influencerai_dagster.errors import (
     InfluencerAIError,
     InsufficientStorageError,
@@ -37,7 +38,10 @@ _NO_SPACE = (
     "storagefull",
     "insufficientstorage",
 )
-_DENIED = ("accessdenied", "signaturedoesnotmatch", "invalidaccesskeyid", "nosuchbucket")
+_DENIED = (
+    *("accessdenied", "signaturedoesnotmatch", "invalidaccesskeyid", "nosuchbucket"),
+    "is a file not a directory",  # of a bucket: it was denied to look at it
+)
 
 
 @dataclass(frozen=True)
@@ -105,22 +109,22 @@ def note(
     result: CopyResult, event: Mapping[str, Any], on_progress: Callable[[CopyProgress], None]
 ) -> None:
     """Take in one line of the log."""
-    key, message = event.get("object"), str(event.get("msg", "")).strip()
+    name, message = event.get("object"), str(event.get("msg", "")).strip()
     if "stats" in event:
         on_progress(_progress(event["stats"]))
     elif event.get("level") in {"error", "critical"}:
-        if key and not str(event.get("objectType")).endswith(_PLACES):
-            result.failures[_PARTIAL.sub("", key)] = message
+        if name and not str(event.get("objectType")).endswith(_PLACES):
+            result.failures[plain_key(_PARTIAL.sub("", name))] = message
         elif not message.startswith(_SUMMARIES):
             result.problems.append(message)
-    elif key and message.startswith(_LEFT_OUT):
-        result.failures[key] = message
-    elif key and message.startswith(_COPIED):
-        result.copied[key] = int(event.get("size", 0))
+    elif name and message.startswith(_LEFT_OUT):
+        result.failures[plain_key(name)] = message
+    elif name and message.startswith(_COPIED):
+        result.copied[plain_key(name)] = int(event.get("size", 0))
 
 
 def comparison(report: Iterable[str]) -> Comparison:
-    """Read what a copy reports of each key; a line end within one is shown as another character.
+    """Read what a copy reports of each key.
 
     Args:
         report: lines "+ key" of --combined, and "size;key" of --dest-after, in any order.
@@ -136,10 +140,10 @@ def comparison(report: Iterable[str]) -> Comparison:
                 "space in the folder for temporary files (TMPDIR) and try again"
             )
         if line[1:2] == " ":
-            marked[line[0]].add(line[2:].rstrip("\n"))
+            marked[line[0]].add(plain_key(line[2:].rstrip("\n")))
         else:
             size, _, key = line.rstrip("\n").partition(";")
-            sizes[key] = int(size)
+            sizes[plain_key(key)] = int(size)
     only_at_source, differing = frozenset(marked["+"]), frozenset(marked["*"])
     at_source = marked["="] | only_at_source | differing
     return Comparison(

@@ -1,6 +1,7 @@
 """Which jobs can be claimed right now, and the statement that claims them, as SQL."""
 
-from functools import cache
+from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -9,8 +10,10 @@ from sqlalchemy import (
     Integer,
     Interval,
     bindparam,
+    false,
     func,
     literal,
+    not_,
     or_,
     select,
     update,
@@ -19,7 +22,7 @@ from sqlalchemy.orm import aliased
 
 from influencerai_dagster.catalog.job_models import JobRow
 from influencerai_dagster.catalog.models import LoraRow
-from influencerai_dagster.domain.jobs import JobKind, JobStatus
+from influencerai_dagster.domain.jobs import JobKind, JobStatus, Need
 
 
 def is_claimable(kind: JobKind | BindParameter[Any]) -> ColumnElement[bool]:
@@ -43,14 +46,35 @@ def is_claimable(kind: JobKind | BindParameter[Any]) -> ColumnElement[bool]:
     )
 
 
-@cache
-def claim_statement(*, has_tenant: bool, has_day: bool) -> Any:  # noqa: ANN401 - ReturningUpdate[JobRow] is not a public name of SQLAlchemy
+def serves_other_needs(needs: Collection[Need]) -> ColumnElement[bool]:
+    """Return the condition that a job's need is none of these."""
+    base_model = func.coalesce(JobRow.payload["base_model"].astext, "")
+    workflow = func.coalesce(JobRow.payload["workflow"].astext, "")
+    return not_(
+        or_(
+            *(
+                (base_model == need.base_model)
+                & (workflow == need.workflow)
+                & (JobRow.lora_datasets == list(need.lora_datasets))
+                for need in needs
+            ),
+            false(),
+        )
+    )
+
+
+@lru_cache
+def claim_statement(
+    *, has_tenant: bool, has_day: bool, unfit: frozenset[Need] = frozenset()
+) -> Any:  # noqa: ANN401 - ReturningUpdate[JobRow] is not a public name of SQLAlchemy
     """Return the statement of `claim_rows`; built once, which costs more than to execute it."""
     wanted = [is_claimable(bindparam("of_kind"))]
     if has_tenant:
         wanted.append(JobRow.tenant_id == bindparam("of_tenant"))
     if has_day:
         wanted.append(JobRow.day == bindparam("of_day"))
+    if unfit:
+        wanted.append(serves_other_needs(unfit))
     taken = (
         select(JobRow.id)
         .where(*wanted)

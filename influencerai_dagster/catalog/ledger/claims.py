@@ -17,7 +17,7 @@ from influencerai_dagster.catalog.ledger.outcomes import fail_dependents, readab
 from influencerai_dagster.catalog.ledger.shares import settle
 from influencerai_dagster.catalog.ledger.signals import notify_work
 from influencerai_dagster.catalog.sweeps import LEASES, begin_sweep
-from influencerai_dagster.domain.jobs import JobKind, JobStatus, retry_delay_seconds
+from influencerai_dagster.domain.jobs import JobKind, JobStatus, Need, retry_delay_seconds
 from influencerai_dagster.domain.keys import DayKey
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 
@@ -92,10 +92,15 @@ def claim_rows(
     tenant: str | None,
     day: date | None,
     dagster_run_id: str | None,
+    unfit: frozenset[Need] = frozenset(),
 ) -> list[JobRow]:
-    """Do what `claim` does, in one round trip to the server, and return the rows."""
+    """Do what `claim` does, in one round trip to the server, and return the rows.
+
+    Args:
+        unfit: jobs of these needs are left alone.
+    """
     rows = session.scalars(
-        claim_statement(has_tenant=tenant is not None, has_day=day is not None),
+        claim_statement(has_tenant=tenant is not None, has_day=day is not None, unfit=unfit),
         {
             "of_kind": kind,
             "of_tenant": tenant,

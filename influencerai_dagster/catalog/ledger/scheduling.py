@@ -4,9 +4,10 @@ The rule is domain/fairness.py; here it gets its facts and its decisions are wri
 time decides (an advisory lock that ends with the transaction), so two drains never take one slot.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -15,15 +16,15 @@ from sqlalchemy.orm import Session
 
 from influencerai_dagster.catalog.job_models import JobRow
 from influencerai_dagster.catalog.job_records import ClaimedJob
-from influencerai_dagster.catalog.ledger.claimable import is_claimable
+from influencerai_dagster.catalog.ledger.claimable import is_claimable, serves_other_needs
 from influencerai_dagster.catalog.ledger.claims import claim_rows
 from influencerai_dagster.catalog.ledger.drains import Drain, is_live, poll
 from influencerai_dagster.catalog.ledger.shares import charge, mean_column
 from influencerai_dagster.catalog.models import TenantRow
 from influencerai_dagster.catalog.scheduling_models import DrainRow, GpuShareRow
 from influencerai_dagster.domain import fairness
-from influencerai_dagster.domain.fairness import Contender, ServerLoad, Share
-from influencerai_dagster.domain.jobs import JobKind, JobStatus
+from influencerai_dagster.domain.fairness import Contender, ServerLoad, Share, Slot
+from influencerai_dagster.domain.jobs import JobKind, JobStatus, Need
 
 # A worker that is frozen in its claim must not keep all others from theirs for long.
 _LOCK = text(
@@ -59,6 +60,7 @@ def claim_fairly(
     *,
     lease_seconds: float,
     limit: int,
+    unfit: Mapping[str, frozenset[Need]] = MappingProxyType({}),
 ) -> list[ClaimedJob]:
     """Take the jobs that a drain may start now, each with its server, and charge its tenant.
 
@@ -66,6 +68,8 @@ def claim_fairly(
         servers: the usable servers' addresses without credentials → prompts in their own queues.
         lease_seconds: how long the claims hold without a heartbeat.
         limit: at most so many.
+        unfit: what a server cannot serve; a server of which that is all that the drain has counts
+            as none for it, and what its others do is not held up by it.
 
     Returns:
         The jobs, first those that come first; empty if there are none or it is not their turn.
@@ -75,11 +79,11 @@ def claim_fairly(
     loads = _server_loads(session, servers)
     shares, now = _shares(session, drain)
     me = Contender(drain.owner, shares[drain.tenant], min(num_wanted, limit))
-    slots = fairness.allot(me, _others(session, drain, shares), loads, now)[:limit]
-    rows = _claim(session, drain, lease_seconds, len(slots)) if slots else []
-    names = [_affinity(row.tenant_id, row.lora_datasets, row.payload) for row in rows]
+    fit = [load for load in loads if _has_need(session, drain, unfit.get(load.url))]
+    slots = fairness.allot(me, _others(session, drain, shares), fit, now)[:limit]
     jobs = []
-    for row, slot in zip(rows, fairness.assign(slots, names, loads), strict=True):
+    claim = partial(_claim, session, drain, lease_seconds)
+    for row, slot in _claim_slots(claim, slots, loads, unfit):
         row.server = slot.url
         row.progress = 0.0
         row.charged_seconds = me.share.render_seconds
@@ -87,8 +91,42 @@ def claim_fairly(
     if jobs:
         session.flush()
         charge(session, me.share, now, len(jobs))
-    poll(session, drain, num_wanted - len(jobs))
+    # What only some servers can serve must not keep others from the rest.
+    poll(session, drain, num_wanted - len(jobs) if len(fit) == len(loads) else 0)
     return jobs
+
+
+def _has_need(session: Session, drain: Drain, unfit: frozenset[Need] | None) -> bool:
+    """Tell whether a drain has a job for a server that cannot serve some needs."""
+    if not unfit:
+        return True
+    statement = _claimable().where(serves_other_needs(unfit))
+    return session.scalar(select(statement.exists()), _of(drain)) or False
+
+
+def _claim_slots(
+    claim: Callable[..., list[JobRow]],
+    slots: Sequence[Slot],
+    loads: Sequence[ServerLoad],
+    unfit: Mapping[str, frozenset[Need]],
+) -> list[tuple[JobRow, Slot]]:
+    """Claim a job for each slot that its server can serve."""
+    if not any(unfit.get(slot.url) for slot in slots):
+        rows = claim(len(slots)) if slots else []
+        names = [_affinity(row.tenant_id, row.lora_datasets, row.payload) for row in rows]
+        return list(zip(rows, fairness.assign(slots, names, loads), strict=True))
+    by_url: dict[str, list[Slot]] = {}
+    for slot in slots:
+        by_url.setdefault(slot.url, []).append(slot)
+    return [
+        pair
+        for url, places in by_url.items()
+        for pair in zip(
+            claim(len(places), unfit.get(url, frozenset())),
+            places,
+            strict=False,  # there may be fewer jobs for it
+        )
+    ]
 
 
 def _of(drain: Drain) -> dict[str, Any]:
@@ -113,7 +151,13 @@ def _count_claimable() -> Any:  # noqa: ANN401 - as above
     return select(func.count()).select_from(_claimable().limit(_MAX_COUNTED).subquery())
 
 
-def _claim(session: Session, drain: Drain, lease_seconds: float, limit: int) -> list[JobRow]:
+def _claim(
+    session: Session,
+    drain: Drain,
+    lease_seconds: float,
+    limit: int,
+    unfit: frozenset[Need] = frozenset(),
+) -> list[JobRow]:
     return claim_rows(
         session,
         kind=drain.kind,
@@ -123,6 +167,7 @@ def _claim(session: Session, drain: Drain, lease_seconds: float, limit: int) -> 
         tenant=drain.tenant,
         day=drain.day,
         dagster_run_id=drain.owner,
+        unfit=unfit,
     )
 
 

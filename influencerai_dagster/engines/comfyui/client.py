@@ -23,7 +23,7 @@ from influencerai_dagster.engines.comfyui.http import (
     HttpConnection,
 )
 from influencerai_dagster.engines.comfyui.object_info import NodeClassAnswer, ObjectInfo
-from influencerai_dagster.engines.comfyui.rejections import PromptAnswer
+from influencerai_dagster.engines.comfyui.rejections import PromptAnswer, UnfitServerError
 from influencerai_dagster.engines.comfyui.values import (
     HistoryAnswer,
     HistoryEntry,
@@ -129,8 +129,8 @@ class ComfyUIClient:
             is_front: it goes before those that wait; the running one is not stopped.
 
         Raises:
-            PermanentError: the workflow does not validate there; nothing is queued, also when the
-                server would have run it in part.
+            UnfitServerError: the workflow does not validate there; nothing is queued, also when
+                the server would have run it in part.
             TransientError: it may have been queued all the same: ask history and queue, or cancel.
         """
         body: dict[str, Any] = {
@@ -144,10 +144,10 @@ class ComfyUIClient:
         answer = self.connection.parse(response, _PROMPT)
         what = f"ComfyUI at {self.url} refused workflow {prompt_id}"
         if response.status_code == _BAD_REQUEST:
-            raise PermanentError(f"{what}: {answer.describe()}")
+            raise UnfitServerError(f"{what}: {answer.describe()}")
         if answer.node_errors:
             self.cancel(prompt_id)
-            raise PermanentError(
+            raise UnfitServerError(
                 f"{what} in part and would have left outputs out: {answer.describe()}"
             )
         if answer.prompt_id != prompt_id:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
+from influencerai_dagster.engines.comfyui.rejections import UnfitServerError
 from influencerai_dagster.engines.comfyui.runs import RenderResult, run_workflow
 from influencerai_dagster.engines.comfyui.server import (
     HUNG_SECONDS,
@@ -103,6 +104,25 @@ class Fleet:
             found = "; ".join(f"{state.url}: {state.problem}" for state in self.states())
             raise TransientError(f"no ComfyUI server of COMFYUI_URL can be used: {found}")
         return self[min(usable, key=lambda url: usable[url])]
+
+    def least_loaded_for(self, workflow: Workflow) -> Server:
+        """Return the usable server with the shortest queue of those that can run a workflow.
+
+        Raises:
+            UnfitServerError: none of them can; the text is that of the last that was asked.
+            TransientError: none can be used; the text says why for each.
+        """
+        self.least_loaded()
+        usable = self.usable()
+        problem: UnfitServerError | None = None
+        for url in sorted(usable, key=lambda url: usable[url]):
+            try:
+                self[url].check(workflow)
+            except UnfitServerError as error:
+                problem = error
+                continue
+            return self[url]
+        raise problem or TransientError("no ComfyUI server can be used at this moment; try again")
 
     def find(self, prompt_id: str) -> tuple[Server, HistoryEntry | QueueState] | None:
         """Look for a prompt on every server that answers."""

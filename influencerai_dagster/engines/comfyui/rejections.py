@@ -10,6 +10,11 @@ from pydantic import BeforeValidator, Field
 
 from influencerai_dagster.engines.comfyui.choices import describe_choices
 from influencerai_dagster.engines.comfyui.values import Answer
+from influencerai_dagster.errors import PermanentError
+
+
+class UnfitServerError(PermanentError):
+    """This server cannot run a workflow; another one may have the files and nodes for it."""
 
 
 class _Error(Answer):

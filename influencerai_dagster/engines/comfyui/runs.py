@@ -15,6 +15,8 @@ from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.news_hub import NewsHub
 from influencerai_dagster.engines.comfyui.progress import RenderProgress
 from influencerai_dagster.engines.comfyui.progress_socket import NewsSource, ProgressSocket
+from influencerai_dagster.engines.comfyui.rejections import UnfitServerError
+from influencerai_dagster.engines.comfyui.tenant_nodes import BASE_MODEL_LOADERS
 from influencerai_dagster.engines.comfyui.values import (
     HistoryEntry,
     OutputFile,
@@ -30,6 +32,8 @@ from influencerai_dagster.errors import (
     PermanentError,
     TransientError,
 )
+
+_FILE_LOADERS = BASE_MODEL_LOADERS | {"LoraLoader"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ def run_workflow(
         is_front: it goes before the prompts that wait on the server.
 
     Raises:
-        PermanentError: the workflow was refused, or a node failed for a reason that stays.
+        UnfitServerError: the server refused the workflow, or could not load a file of it.
+        PermanentError: a node failed for a reason that stays.
         TransientError: the server is away, restarted, lost the prompt or its file, or stopped
             executing; the run was interrupted, ran out of memory or out of time. Submit it again
             with another prompt_id and filename_prefix. As NeverStartedError, none of it ran.
@@ -197,4 +202,8 @@ def _error(url: str, entry: HistoryEntry, failure: RunFailure) -> InfluencerAIEr
         return InsufficientStorageError(f"{text}. Make space on the server's disk.")
     if failure.exception_type.endswith("OutOfMemoryError"):
         return TransientError(f"{text}. Try again, or ask for a smaller picture.")
+    if failure.node_class in _FILE_LOADERS:
+        return UnfitServerError(
+            f"{text}. The file is there, but damaged or of another kind: look at it on that server."
+        )
     return PermanentError(text)

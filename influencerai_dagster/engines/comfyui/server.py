@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.news_hub import NewsHub
 from influencerai_dagster.engines.comfyui.object_info import ObjectInfo
+from influencerai_dagster.engines.comfyui.rejections import UnfitServerError
 from influencerai_dagster.engines.comfyui.validation import validate_workflow
 from influencerai_dagster.engines.comfyui.values import (
     HistoryEntry,
@@ -20,7 +21,7 @@ from influencerai_dagster.engines.comfyui.values import (
     Workflow,
 )
 from influencerai_dagster.engines.comfyui.waiting import locate
-from influencerai_dagster.errors import InfluencerAIError, PermanentError
+from influencerai_dagster.errors import InfluencerAIError
 
 PROBE_SECONDS = 2.0
 HUNG_SECONDS = 10.0
@@ -28,6 +29,9 @@ HUNG_SECONDS = 10.0
 
 STUCK_SECONDS = 330.0
 """So long a server may execute one prompt, whoever sent it, before new ones go elsewhere."""
+
+INFO_SECONDS = 300.0
+"""So long it is believed that a server has the node classes and files that it had."""
 
 _PROBE_TIMEOUT_SECONDS = 5.0
 _AGAIN_SECONDS = 0.5
@@ -61,12 +65,20 @@ class Server:
         was_asked: set after the first look.
     """
 
-    def __init__(self, base_url: str, *, hung_seconds: float, stuck_seconds: float) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        hung_seconds: float,
+        stuck_seconds: float,
+        info_seconds: float = INFO_SECONDS,
+    ) -> None:
         self.client = ComfyUIClient(base_url)
         self.hub = NewsHub(self.client.connection, self._note_lost_socket)
         self._prober = ComfyUIClient(base_url, timeout_seconds=_PROBE_TIMEOUT_SECONDS)
         self._hung_seconds = hung_seconds
         self._stuck_seconds = stuck_seconds
+        self._info_seconds = info_seconds
         self._look = threading.Event()
         self.was_asked = threading.Event()
         self._is_closed = False
@@ -98,11 +110,12 @@ class Server:
         return self._stats or self.client.system_stats()
 
     def object_info(self, *, is_fresh: bool = False) -> ObjectInfo:
-        """Return its node classes; asked again only if `is_fresh`, or after it was away."""
+        """Return its node classes, asked anew if `is_fresh`, after a while, or it was away."""
         asked_at = time.monotonic()
         with self._asking:  # of many threads one asks; the answer may be megabytes
             known = self._object_info
-            if known is None or (is_fresh and self._object_info_at < asked_at):
+            is_old = asked_at - self._object_info_at > self._info_seconds
+            if known is None or is_old or (is_fresh and self._object_info_at < asked_at):
                 self._object_info_at = time.monotonic()
                 known = self._object_info = self.client.object_info()
         return known
@@ -111,11 +124,11 @@ class Server:
         """Validate a workflow; what its node classes lack is looked for once more, fresh.
 
         Raises:
-            PermanentError: it cannot run there.
+            UnfitServerError: it cannot run there.
         """
         try:
             validate_workflow(workflow, self.object_info())
-        except PermanentError:
+        except UnfitServerError:
             # A model file may have been placed since.
             validate_workflow(workflow, self.object_info(is_fresh=True))
 

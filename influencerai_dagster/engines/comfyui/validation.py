@@ -16,8 +16,8 @@ from influencerai_dagster.engines.comfyui.object_info import (
     NodeClass,
     ObjectInfo,
 )
+from influencerai_dagster.engines.comfyui.rejections import UnfitServerError
 from influencerai_dagster.engines.comfyui.values import Workflow
-from influencerai_dagster.errors import PermanentError
 
 _SHOWN_PROBLEMS = 20
 _LITERAL_TYPES: dict[str, tuple[type, ...]] = {
@@ -40,14 +40,14 @@ def validate_workflow(workflow: Workflow, object_info: ObjectInfo) -> None:
     Only nodes that an output needs are checked beyond their class, as the server does it.
 
     Raises:
-        PermanentError: it cannot run there; the text lists every problem with node and input.
+        UnfitServerError: it cannot run there; the text lists every problem with node and input.
     """
     problems = list(_problems(workflow, object_info))
     if problems:
         more = len(problems) - _SHOWN_PROBLEMS
         tail = f"; and {more} more" if more > 0 else ""
         shown = "; ".join(problems[:_SHOWN_PROBLEMS])
-        raise PermanentError(f"the workflow cannot run on this ComfyUI: {shown}{tail}")
+        raise UnfitServerError(f"the workflow cannot run on this ComfyUI: {shown}{tail}")
 
 
 def _problems(workflow: Workflow, object_info: ObjectInfo) -> Iterator[str]:

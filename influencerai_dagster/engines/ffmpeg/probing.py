@@ -6,6 +6,7 @@ also proves that it plays. Box layout follows ISO/IEC 14496-12 (moov before mdat
 
 import re
 import struct
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,9 @@ _STREAM = re.compile(
 )
 _FPS_TOLERANCE = 0.01
 _LENGTH_TOLERANCE_SECONDS = 0.001
+_LOOKED_AT_SIDE_PX = 32
+_ROUNDING = 2
+"""So much may the colours of a black video differ after it was compressed."""
 
 
 class VideoFacts(Value):
@@ -95,6 +99,24 @@ def measure(path: Path, formats: str = VIDEO_FORMATS, *, program: str | None = N
         num_frames=outcome.num_frames,
     )
     return Measured(facts, has_audio(outcome.log))
+
+
+def is_one_colour(path: Path, *, program: str | None = None) -> bool:
+    """Tell whether no frame of a video shows anything, as far as two frames a second tell."""
+    with tempfile.TemporaryDirectory(prefix="pixels-") as folder:
+        pixels = Path(folder) / "pixels.rgb"
+        side = f"{_LOOKED_AT_SIDE_PX}:{_LOOKED_AT_SIDE_PX}"
+        arguments = [*input_file(path), "-map", "0:v:0", "-vf", f"fps=2,scale={side}"]
+        arguments += ["-pix_fmt", "rgb24", "-f", "rawvideo", f"file:{pixels}"]
+        run(arguments, f"colours of {path.name}", program=program)
+        with pixels.open("rb") as file:
+            size = 3 * _LOOKED_AT_SIDE_PX**2
+            return all(_is_flat(frame) for frame in iter(lambda: file.read(size), b""))
+
+
+def _is_flat(frame: bytes) -> bool:
+    channels = (frame[start::3] for start in range(3))
+    return all(max(channel) - min(channel) <= _ROUNDING for channel in channels)
 
 
 def verify(

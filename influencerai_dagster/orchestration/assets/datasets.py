@@ -29,7 +29,7 @@ from influencerai_dagster.orchestration.resources.studio import StudioResource
 from influencerai_dagster.stages.datasets import image_thumbnail, publish_dataset, scan_dataset
 from influencerai_dagster.storage.object_store import ObjectStore
 
-_SHEET_IMAGES = 24
+_SHEET_IMAGES = 12
 _PROGRESS_EVERY = 250
 
 
@@ -76,20 +76,17 @@ def dataset(
 def _metadata(store: ObjectStore, manifest: DatasetManifest) -> Metadata:
     shown = manifest.images[:_SHEET_IMAGES]
     facts: Metadata = {}
-    if manifest.rejected:
-        facts["rejects"] = table([item.model_dump(mode="json") for item in manifest.rejected])
-    facts |= {
-        "rejected": len(manifest.rejected),
-        "images": len(manifest.images),
-        "rights": manifest.rights.subject if manifest.rights else "not recorded",
-    }
     if shown:
         thumbnails = store.map(lambda image: image_thumbnail(store, image, THUMB_PX), shown)
         pictures = zip((image.file_name for image in shown), thumbnails, strict=True)
+        sheet = contact_sheet(pictures, SHEET_COLUMNS, THUMB_PX)
+        facts["contact_sheet"] = picture(sheet, "accepted images")
+    facts |= {"images": len(manifest.images), "rejected": len(manifest.rejected)}
+    if manifest.rejected:
+        facts["rejects"] = table([item.model_dump(mode="json") for item in manifest.rejected])
+    facts["rights"] = manifest.rights.subject if manifest.rights else "not recorded"
+    if manifest.images:
         sizes = Counter(_bucket(image.width_px, image.height_px) for image in manifest.images)
-        facts["contact_sheet"] = picture(
-            contact_sheet(pictures, SHEET_COLUMNS, THUMB_PX), "accepted images"
-        )
         facts["resolution_buckets"] = picture(
             histogram_png(
                 dict(sorted(sizes.items())),

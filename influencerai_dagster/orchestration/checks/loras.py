@@ -31,7 +31,7 @@ def lora_weights_are_stored(
 def lora_changes_the_picture(lora_samples: LoraSamplesManifest) -> dg.AssetCheckResult:
     """The picture at full strength differs from the base model's at the same prompt and seed.
 
-    ComfyUI renders a LoRA that does not fit as a success with warnings in its own log.
+    One of which ComfyUI would leave out the most is refused before (stages/lora_files.py).
     """
     plain = {item.prompt: item.sha256 for item in lora_samples.samples if not item.strength_model}
     same = [

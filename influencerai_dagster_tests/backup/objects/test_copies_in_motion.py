@@ -222,7 +222,7 @@ def test_a_restore_into_a_bucket_that_is_not_there_says_so(
     source: Bucket, filled: ObjectStore, target: BackupTarget
 ) -> None:
     backup(source, target)
-    with pytest.raises(PermanentError, match="directory not found"):
+    with pytest.raises(PermanentError, match=r"'nosuchbucket'.*NoSuchBucket.*S3_BUCKET"):
         restore_objects(target, replace(source, name="nosuchbucket"), None)
     assert filled.get(PICTURE) == f"content of {PICTURE}".encode()
 

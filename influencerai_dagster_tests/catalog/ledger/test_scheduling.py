@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.catalog.ledger import Drain
-from influencerai_dagster.domain.jobs import JobKind, JobStatus
+from influencerai_dagster.domain.jobs import ImageJobPayload, JobKind, JobRequest, JobStatus, Need
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
@@ -23,6 +23,7 @@ from influencerai_dagster_tests.catalog.samples import (
 )
 
 SERVERS = ("http://gpu-1", "http://gpu-2")
+LARGE = JobRequest(payload=ImageJobPayload(prompt="bella", base_model="large.safetensors"))
 
 
 def a_drain(tenant: str = "demo", kind: JobKind = JobKind.IMAGE) -> Drain:
@@ -90,6 +91,30 @@ def test_a_server_that_is_not_usable_gets_nothing(engine: Engine) -> None:
     submit(engine, 10)
     assert {job.server for job in claim(engine, a_drain(), ["http://gpu-2"])} == {"http://gpu-2"}
     assert claim(engine, a_drain(), []) == []
+
+
+def test_a_server_gets_no_job_of_a_need_that_it_cannot_serve(engine: Engine) -> None:
+    large = submit_one(engine, LARGE)
+    small = submit_one(engine)
+    unfit = {SERVERS[0]: frozenset({Need("large.safetensors", "", ())})}
+    jobs = claim(engine, a_drain(), unfit=unfit)
+    assert {job.id: job.server for job in jobs} == {large.id: SERVERS[1], small.id: SERVERS[0]}
+    assert next(job for job in jobs if job.id == large.id).need in unfit[SERVERS[0]]
+
+
+def test_a_job_that_only_a_busy_server_can_serve_waits_and_keeps_nobody_from_the_other(
+    engine: Engine,
+) -> None:
+    for _ in range(10):
+        submit_one(engine, LARGE)
+    submit(engine, 4, "other")
+    poll(engine, a_drain("other"), 4)
+    unfit = {SERVERS[0]: frozenset({Need("large.safetensors", "", ())})}
+    mine = claim(engine, a_drain(), unfit=unfit)
+    assert mine
+    assert {job.server for job in mine} == {SERVERS[1]}
+    theirs = claim(engine, a_drain("other"))
+    assert [job.server for job in theirs].count(SERVERS[0]) == 2
 
 
 def test_a_tenant_that_had_more_leaves_free_slots_to_one_that_waits(engine: Engine) -> None:

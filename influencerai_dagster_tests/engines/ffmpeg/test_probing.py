@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from influencerai_dagster.domain.sampling import VideoFormat
-from influencerai_dagster.engines.ffmpeg.probing import probe, verify
+from influencerai_dagster.engines.ffmpeg.probing import is_one_colour, probe, verify
 from influencerai_dagster.engines.ffmpeg.program import run
 from influencerai_dagster.errors import PermanentError
 
@@ -125,3 +125,15 @@ def test_bytes_that_are_no_video_are_refused(tmp_path: Path, content: bytes) -> 
     path.write_bytes(content)
     with pytest.raises(PermanentError, match=r"x\.mp4"):
         probe(path)
+
+
+@pytest.mark.parametrize("colour", ["black", "gray"])
+def test_a_video_that_shows_nothing_is_told(tmp_path: Path, colour: str) -> None:
+    path = tmp_path / "x.mp4"
+    run(["-f", "lavfi", "-i", f"color={colour}:size=128x96:duration=2", *GOOD, str(path)], "making")
+    assert is_one_colour(path)
+
+
+def test_a_video_that_fades_in_from_black_shows_something(tmp_path: Path) -> None:
+    path = made(tmp_path / "x.mp4", "-vf", "fade=in:0:25", *GOOD)
+    assert not is_one_colour(path)

@@ -1,0 +1,85 @@
+"""Asks the buckets of a backup whether they answer, before rclone does.
+
+rclone says of a wrong secret that the place "is a file not a directory", and of a bucket that is
+not there nothing, but fails with every object. The server's own answer names what is wrong.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from influencerai_dagster.backup.objects.places import BackupTarget, Bucket, Place
+from influencerai_dagster.storage.client import make_s3_client
+from influencerai_dagster.storage.errors import StoreSettings, translated_errors
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_TARGET_SETTINGS = StoreSettings(
+    bucket="BACKUP_TARGET",
+    key="BACKUP_S3_KEY",
+    secret="BACKUP_S3_SECRET",  # noqa: S106 - the name of a setting
+    endpoint="BACKUP_S3_ENDPOINT",
+)
+
+
+def check_answers(source: Place, target: BackupTarget) -> None:
+    """Ask both places; folders are not looked at.
+
+    Raises:
+        PermanentError: access is denied, or a bucket is not there; the text names the setting.
+        TransientError: a server does not answer.
+    """
+    _ask(source, StoreSettings())
+    _ask(target.place, _TARGET_SETTINGS)
+
+
+def keys_without_first_part(source: Place) -> set[str]:
+    """Return the keys of a bucket that begin with a slash, of which rclone copies and says nothing.
+
+    Raises:
+        PermanentError, TransientError: as in `check_answers`.
+    """
+    if not isinstance(source, Bucket):
+        return set()
+    base = _base(source)
+    with _client(source) as client, translated_errors("list", source.name, f"{base}/"):
+        pages = client.get_paginator("list_objects_v2").paginate(
+            Bucket=source.name, Prefix=f"{base}/"
+        )
+        keys = {item["Key"] for page in pages for item in page.get("Contents", [])}
+    # Some servers take the slash away and list all that they have.
+    return {key.removeprefix(base) for key in keys if key.startswith(f"{base}/")}
+
+
+def _ask(place: Place, settings: StoreSettings) -> None:
+    if not isinstance(place, Bucket):
+        return
+    prefix = _base(place) + _NOTHING
+    with _client(place) as client, translated_errors("list", place.name, prefix, settings):
+        client.list_objects_v2(Bucket=place.name, Prefix=prefix, MaxKeys=1)
+
+
+_NOTHING = "influencerai-asks-whether-this-bucket-answers/"
+"""A prefix without objects: some servers read all that a listing could have before they answer."""
+
+
+def _base(place: Bucket) -> str:
+    """Return what is before every key: nothing, or a prefix and its slash."""
+    return f"{place.prefix.strip('/')}/".lstrip("/")
+
+
+@contextmanager
+def _client(place: Bucket) -> Iterator["S3Client"]:
+    client = make_s3_client(
+        endpoint_url=place.endpoint_url,
+        access_key=place.access_key,
+        secret_key=place.secret_key,
+        region=place.region,
+        path_style=place.is_path_style,
+        checksum_mode="when_required",
+    )
+    try:
+        yield client
+    finally:
+        client.close()

@@ -1,0 +1,1 @@
+"""`make s3-matrix`: the object store's tests and more questions, asked of many S3 servers."""

@@ -21,6 +21,7 @@ from influencerai_dagster.domain.manifests.dataset import DatasetManifest
 from influencerai_dagster.domain.manifests.loras import LoraManifest, LoraSamplesManifest
 from influencerai_dagster.domain.training import LoraConfig, TrainingStep, epochs_planned
 from influencerai_dagster.media.contact_sheets import contact_sheet
+from influencerai_dagster.media.plots import loss_curve_png
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata, picture
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
@@ -180,7 +181,13 @@ def _left_out(recipe: Recipe) -> str:
 
 
 def _lora_metadata(manifest: LoraManifest, recipe: Recipe) -> Metadata:
-    facts: Metadata = {"left_out_of_training": _left_out(recipe)} if recipe.left_out else {}
+    facts: Metadata = {}
+    if manifest.loss_curve:
+        facts["loss_curve"] = picture(loss_curve_png(manifest.loss_curve), "loss by step")
+    if manifest.final_loss is not None:
+        facts["final_loss"] = manifest.final_loss
+    if recipe.left_out:
+        facts["left_out_of_training"] = _left_out(recipe)
     facts |= {
         "lora_id": manifest.lora_id,
         "weights_key": manifest.weights_key,

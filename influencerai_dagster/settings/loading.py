@@ -12,7 +12,6 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.program_environment import ignore_postgres_variables
 from influencerai_dagster.settings.env_file import read_env_file
 from influencerai_dagster.settings.model import Settings
 from influencerai_dagster.settings.texts import is_secret, set_by_kubernetes
@@ -70,12 +69,7 @@ def as_variables(settings: Settings) -> dict[str, str]:
 
 
 def for_dagster(settings: Settings) -> Settings:
-    """Let what reads this process's environment by itself find what the settings say.
-
-    Dagster's EnvVar finds keys and URLs as they were understood, libpq finds nothing that would
-    change where a URL leads.
-    """
-    ignore_postgres_variables()
+    """Let Dagster's EnvVar, which reads this process's environment, find what was understood."""
     os.environ.update(as_variables(settings))
     return settings
 

@@ -52,10 +52,7 @@ def load_settings(env_files: Sequence[Path] = (ENV_FILE,), /, **overrides: Any) 
 
 
 def process_environment() -> dict[str, str]:
-    """Return the environment and `.env` as a child process gets them; the former wins.
-
-    Dagster's EnvVar knows the environment only.
-    """
+    """Return the environment and `.env` as a child process gets them; the former wins."""
     return read_env_file(ENV_FILE, os.environ) | os.environ
 
 
@@ -68,17 +65,11 @@ def as_variables(settings: Settings) -> dict[str, str]:
     return {name.upper(): _as_text(value) for name, value in values.items() if value is not None}
 
 
-def for_dagster(settings: Settings) -> Settings:
-    """Let Dagster's EnvVar, which reads this process's environment, find what was understood."""
-    os.environ.update(as_variables(settings))
-    return settings
-
-
 def _as_text(value: object) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, tuple):
-        return ",".join(value)
+        return ",".join(map(str, value))
     if isinstance(value, timedelta):
         return f"{value.total_seconds():.0f}s"
     return str(value)

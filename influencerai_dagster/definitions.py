@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+from pydantic import SecretStr
 
 from influencerai_dagster.domain.jobs import JobKind
 from influencerai_dagster.orchestration import jobs
@@ -64,6 +65,7 @@ from influencerai_dagster.orchestration.resources.object_store import (
 from influencerai_dagster.orchestration.resources.restore_drills import RestoreDrillResource
 from influencerai_dagster.orchestration.resources.retention import RetentionResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
+from influencerai_dagster.orchestration.run_config import executor, without_run_config
 from influencerai_dagster.orchestration.schedules.backups import database_backup_schedules
 from influencerai_dagster.orchestration.schedules.restore_drills import restore_drill_schedule
 from influencerai_dagster.orchestration.schedules.retention import (
@@ -76,18 +78,19 @@ from influencerai_dagster.orchestration.sensors.dataset_uploads import dataset_u
 from influencerai_dagster.orchestration.sensors.pending_jobs import pending_jobs_sensor
 from influencerai_dagster.orchestration.sensors.stale_runs import stale_runs_sensor
 from influencerai_dagster.orchestration.sensors.storage_pauses import storage_pause_sensor
-from influencerai_dagster.settings import Settings, for_dagster, load_settings
+from influencerai_dagster.program_environment import ignore_postgres_variables
+from influencerai_dagster.settings import Settings, load_settings
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:
-    """Return the resources that the settings describe; secrets stay names of variables."""
+    """Return the resources that the settings describe."""
     object_store = ObjectStoreResource(
         s3=PathStyleS3Resource(
             endpoint_url=settings.s3_endpoint,
             region_name=settings.s3_region,
             # Without keys boto3 looks for its own: an instance role, a profile.
-            aws_access_key_id=dg.EnvVar("S3_KEY") if settings.s3_key else None,
-            aws_secret_access_key=dg.EnvVar("S3_SECRET") if settings.s3_key else None,
+            aws_access_key_id=settings.s3_key or None,
+            aws_secret_access_key=settings.s3_secret.get_secret_value() or None,
             force_path_style=settings.s3_force_path_style,
             checksum_mode=settings.s3_checksum_mode,
         ),
@@ -98,13 +101,9 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     return {
         "object_store": object_store,
         "io_manager": manifest_io_manager,
-        "catalog": CatalogResource(database_url=dg.EnvVar("DATABASE_URL")),
+        "catalog": CatalogResource(database_url=settings.database_url),
         "comfyui": ComfyUIResource(
-            urls=(
-                dg.EnvVar("COMFYUI_URL")
-                if any(set("@?") & set(url) for url in settings.comfyui_url)  # password, token
-                else ",".join(settings.comfyui_url)
-            ),
+            urls=",".join(settings.comfyui_url),
             lora_dir=str(settings.comfyui_lora_dir or ""),
             timeout_seconds=settings.comfyui_timeout_seconds,
             tenant_nodes=list(settings.comfyui_tenant_nodes),
@@ -129,7 +128,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             days=settings.retention_days,
             is_dry_run=settings.retention_dry_run,
             recovery_window_days=settings.backup_recovery_window_days,
-            dagster_database_url=dg.EnvVar("DAGSTER_DATABASE_URL"),
+            dagster_database_url=settings.dagster_database_url,
         ),
         "studio": StudioResource(
             max_upload_size_bytes=settings.max_upload_size,
@@ -150,7 +149,7 @@ def _captioner(settings: Settings, kohya_python: str) -> CaptionerResource:
     if settings.auto_captioner == "openrouter":
         return CaptionerResource(
             kind="openrouter",
-            openrouter_api_key=dg.EnvVar("OPENROUTER_API_KEY"),
+            openrouter_api_key=_secret(settings.openrouter_api_key),
             openrouter_base_url=settings.openrouter_base_url,
             openrouter_model=settings.openrouter_caption_model,
             answers_kept_seconds=(
@@ -167,32 +166,34 @@ def _captioner(settings: Settings, kohya_python: str) -> CaptionerResource:
 
 
 def _database_backups(settings: Settings) -> DatabaseBackupResource:
-    own_url = "BACKUP_DATABASE_URL" if settings.backup_database_url else "DATABASE_URL"
     return DatabaseBackupResource(
         mode=settings.backup_database_mode,
         home=str(settings.backup_home),
-        database_url=dg.EnvVar("DATABASE_URL"),
-        dagster_database_url=dg.EnvVar("DAGSTER_DATABASE_URL"),
-        backup_database_url=dg.EnvVar(own_url),
+        database_url=settings.database_url,
+        dagster_database_url=settings.dagster_database_url,
+        backup_database_url=settings.backup_database_url or settings.database_url,
         recovery_window_days=settings.backup_recovery_window_days,
         postgres_bin_dir=str(settings.backup_postgres_bin_dir or ""),
     )
 
 
 def _object_backups(settings: Settings, object_store: ObjectStoreResource) -> ObjectBackupResource:
-    has_key = bool(settings.backup_s3_key)
     return ObjectBackupResource(
         object_store=object_store,
         target=settings.backup_target or "",
         endpoint_url=settings.backup_s3_endpoint,
-        access_key=dg.EnvVar("BACKUP_S3_KEY") if has_key else "",
-        secret_key=dg.EnvVar("BACKUP_S3_SECRET") if has_key else "",
+        access_key=settings.backup_s3_key,
+        secret_key=_secret(settings.backup_s3_secret),
         region=settings.backup_s3_region,
-        encryption_key=dg.EnvVar("BACKUP_ENCRYPTION_KEY") if settings.backup_encryption_key else "",
+        encryption_key=_secret(settings.backup_encryption_key),
         bandwidth_limit=settings.backup_bandwidth_limit,
         home=str(settings.backup_home),
         recovery_window_days=settings.backup_recovery_window_days,
     )
+
+
+def _secret(value: SecretStr | None) -> str:
+    return value.get_secret_value() if value else ""
 
 
 def build_definitions(
@@ -254,10 +255,14 @@ def build_definitions(
             database_backup_sensor,
             storage_pause_sensor,
         ],
-        resources=build_resources(settings) | dict(resources or {}),
-        # A second process per step costs seconds of CPU; one run drains many jobs instead.
-        executor=dg.in_process_executor,
+        resources={
+            key: without_run_config(resource)
+            for key, resource in {**build_resources(settings), **(resources or {})}.items()
+        },
+        executor=executor,
     )
 
 
-defs = build_definitions(for_dagster(load_settings()))
+# Otherwise libpq would look there for more than a URL says.
+ignore_postgres_variables()
+defs = build_definitions(load_settings())

@@ -1,4 +1,4 @@
-"""Dagster's own web server with our code location, in a thread, on a port of the loopback."""
+"""Our web server with our code location, in a thread, on a port of the loopback."""
 
 import socket
 import threading
@@ -24,9 +24,10 @@ from dagster._core.workspace.load_target import (
     GrpcServerTarget,
     InProcessWorkspaceLoadTarget,
 )
-from dagster_webserver.app import create_app_from_workspace_process_context
 
 from influencerai_dagster.local.processes import free_port
+from influencerai_dagster.settings import load_settings
+from influencerai_dagster.webserver.server import OperatorsWebserver
 
 LOCATION = "influencerai"
 AWAY = "code server that is away"
@@ -61,15 +62,17 @@ def running_webserver(instance: dg.DagsterInstance) -> Iterator[str]:
     with pytest.warns(UserWarning, match=f"Error loading repository location {AWAY}"):
         context = WorkspaceProcessContext(instance, CompositeTarget([ours, away]))
     with context as workspace, socket.create_server(("127.0.0.1", 0)) as listening:
-        app = create_app_from_workspace_process_context(workspace)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        port = listening.getsockname()[1]
+        app = OperatorsWebserver(workspace, load_settings(dagster_webserver_port=port))
+        config = uvicorn.Config(app.create_asgi_app(), log_level="warning", lifespan="off")
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:
             deadline = time.monotonic() + START_SECONDS
             while not server.started and time.monotonic() < deadline:
                 time.sleep(0.01)
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            yield f"http://127.0.0.1:{port}"
         finally:
             server.should_exit = True
             thread.join(timeout=START_SECONDS)

@@ -6,6 +6,7 @@ version in the lock file.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
@@ -32,6 +33,7 @@ REPOSITORY = "__repository__"
 ALIVE = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 """Statuses of a run that has not ended."""
 EVENTS_PER_PAGE = 1000
+_REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 _LOOKED_AT = 100
 
 
@@ -74,12 +76,20 @@ class DagsterGraphQL:
     Args:
         url: of the web server, `http://127.0.0.1:3000`.
         location: name of the code location in workspace.yaml.
+        credentials: user and password, where the web server asks for them.
     """
 
-    def __init__(self, url: str, location: str, *, timeout_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        location: str,
+        *,
+        credentials: tuple[str, str] | None = None,
+        timeout_seconds: float = 30.0,
+    ) -> None:
         self._url = f"{url.rstrip('/')}/graphql"
         self.repository = {"repositoryLocationName": location, "repositoryName": REPOSITORY}
-        self._http = httpx.Client(timeout=timeout_seconds, **client_options(url))
+        self._http = httpx.Client(timeout=timeout_seconds, auth=credentials, **client_options(url))
 
     def close(self) -> None:
         """Close the connections."""
@@ -236,6 +246,8 @@ class DagsterGraphQL:
         """
         try:
             response = self._http.post(self._url, json={"query": query, "variables": variables})
+            if response.status_code in _REFUSED and "json" not in response.headers["Content-Type"]:
+                raise PermanentError(f"{self._url} does not let us in: {response.text.strip()}")
             answer = response.json()
         except (httpx.HTTPError, ValueError) as error:
             raise TransientError(

@@ -35,6 +35,10 @@ COMMANDS = {
         *("stack_control", "down"),
     ),
     "migrate": LazyCommand("Bring the catalog's tables to this version.", "stack", "migrate"),
+    "webserver": LazyCommand(
+        "Serve the Dagster UI and GraphQL at DAGSTER_WEBSERVER_HOST until Ctrl-C.",
+        *("stack", "webserver"),
+    ),
     "generate": LazyCommand(
         "Render images of one prompt, and videos of them, and wait for them.",
         "generate",

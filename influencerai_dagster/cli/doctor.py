@@ -82,8 +82,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "backup programs", lambda: programs(settings)
     yield "backups", lambda: backups(settings)
     yield "disk", lambda: _disk(settings.training_dir)
-    yield "Dagster", lambda: _dagster(settings.dagster_url)
-    yield "Dagster's runs", lambda: _runs(settings.dagster_url)
+    yield "Dagster", lambda: _dagster(settings)
+    yield "Dagster's runs", lambda: _runs(settings)
 
 
 def _server_version(url: str) -> str:
@@ -149,17 +149,23 @@ def _disk(path: Path) -> str:
     return f"{free_gib:.0f} GiB free at {existing}"
 
 
-def _dagster(url: str) -> str:
-    with closing(DagsterGraphQL(url, CODE_LOCATION)) as dagster:
+def _dagster(settings: Settings) -> str:
+    with closing(_client(settings)) as dagster:
         problem = dagster.location_problem()
     if problem:
         raise PermanentError(problem)
-    return f"{url} has code location {CODE_LOCATION} loaded"
+    return f"{settings.dagster_url} has code location {CODE_LOCATION} loaded"
 
 
-def _runs(url: str) -> str:
+def _client(settings: Settings) -> DagsterGraphQL:
+    return DagsterGraphQL(
+        settings.dagster_url, CODE_LOCATION, credentials=settings.dagster_credentials
+    )
+
+
+def _runs(settings: Settings) -> str:
     minutes = _RUNS_MINUTES
-    with closing(DagsterGraphQL(url, CODE_LOCATION)) as dagster:
+    with closing(_client(settings)) as dagster:
         lost = dagster.lost_runs(after=time.time() - 60 * minutes)
     if len(lost) < _MANY_LOST_RUNS:
         return f"{len(lost)} of the newest runs of {minutes} minutes failed before they began"

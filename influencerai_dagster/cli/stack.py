@@ -1,8 +1,9 @@
-"""`influencerai up | demo | doctor | migrate`: the stack on this machine, and how it is."""
+"""`influencerai up | demo | doctor | migrate | webserver`: the stack, and how it is."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
@@ -51,7 +52,10 @@ def demo(
 
     def run() -> None:
         _greet(stack)
-        with console.status("") as status, closing(_dagster(stack.dagster_url)) as dagster:
+        with (
+            console.status("") as status,
+            closing(_dagster(stack.settings, stack.dagster_url)) as dagster,
+        ):
             results = Demo(
                 engine=engine(),
                 store=store(),
@@ -79,6 +83,17 @@ def migrate() -> None:
     console.print("the catalog is at the newest migration")
 
 
+def webserver(
+    workspace: Annotated[Path, typer.Option(help="The file that names the code server.")] = Path(
+        "workspace.yaml"
+    ),
+) -> None:
+    """Serve the Dagster UI and GraphQL at DAGSTER_WEBSERVER_HOST until Ctrl-C."""
+    from influencerai_dagster.webserver.server import serve  # noqa: PLC0415 - imports Dagster
+
+    serve(load_settings(), workspace)
+
+
 def _announce(line: str) -> None:
     console.print(line, markup=False, highlight=False)
 
@@ -97,16 +112,15 @@ def _since(began: float) -> str:
 
 
 def _stack(own: Settings) -> Stack:
-    return Stack(own, location_problem=_location_problem)
+    def location_problem(url: str) -> str | None:
+        with closing(_dagster(own, url)) as dagster:
+            return dagster.location_problem()
+
+    return Stack(own, location_problem=location_problem)
 
 
-def _location_problem(url: str) -> str | None:
-    with closing(_dagster(url)) as dagster:
-        return dagster.location_problem()
-
-
-def _dagster(url: str) -> DagsterGraphQL:
-    return DagsterGraphQL(url, CODE_LOCATION)
+def _dagster(own: Settings, url: str) -> DagsterGraphQL:
+    return DagsterGraphQL(url, CODE_LOCATION, credentials=own.dagster_credentials)
 
 
 def _greet(stack: Stack) -> None:

@@ -6,4 +6,5 @@ from influencerai_dagster.cli.common import server_settings
 
 def dagster() -> DagsterGraphQL:
     """Return a client of the Dagster web server."""
-    return DagsterGraphQL(server_settings().dagster_url, CODE_LOCATION)
+    own = server_settings()
+    return DagsterGraphQL(own.dagster_url, CODE_LOCATION, credentials=own.dagster_credentials)

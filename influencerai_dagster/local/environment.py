@@ -100,6 +100,7 @@ def stack_environment(settings: Settings) -> dict[str, str]:
         "DAGSTER_DATABASE_URL": f"{postgres.url('dagster')}?sslmode=disable",
         "DAGSTER_HOME": str(data_dir / "dagster_home"),
         "DAGSTER_URL": f"http://{LOOPBACK}:{settings.dagster_webserver_port}",
+        "DAGSTER_WEBSERVER_HOST": LOOPBACK,
         "DAGSTER_WEBSERVER_PORT": str(settings.dagster_webserver_port),
         "DAGSTER_CODE_SERVER_HOST": LOOPBACK,
         "DAGSTER_CODE_SERVER_PORT": str(settings.local_code_server_port),

@@ -147,6 +147,7 @@ class Stack:
                 *("--host", LOOPBACK, "--port", str(code_port)),
                 *("--location-name", CODE_LOCATION, "--module-name", self._definitions_module),
                 "--use-python-environment-entry-point",  # runs use this Python, whatever PATH says
+                "--max-workers=16",  # slow ticks must not keep the question waiting if it lives
             ],
             environment=self.environment,
             prepare=self._write_models,
@@ -174,13 +175,13 @@ class Stack:
         yield Service(
             name="webserver",
             command=[
-                *(_script("dagster-webserver"), "-w", workspace),
-                *("-h", LOOPBACK, "-p", str(self.settings.dagster_webserver_port)),
+                *(sys.executable, "-m", "influencerai_dagster.cli", "webserver"),
+                *("--workspace", workspace),
             ],
             environment=self.environment,
             needs=["dagster-storage", "code-server"],
             is_ready=self._is_location_loaded,
-            is_alive=lambda: responds(f"{self.dagster_url}/server_info", _ANSWER_SECONDS),
+            is_alive=lambda: responds(f"{self.dagster_url}/healthz", _ANSWER_SECONDS),
             port=self.settings.dagster_webserver_port,
             port_setting="DAGSTER_WEBSERVER_PORT",
             start_seconds=120,

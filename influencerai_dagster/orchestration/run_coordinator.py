@@ -14,6 +14,7 @@ import dagster as dg
 
 from influencerai_dagster.domain.keys import tenant_of_partition
 from influencerai_dagster.orchestration.jobs import ALIVE
+from influencerai_dagster.orchestration.run_tags import check_tags
 
 PRIORITY_TAG = "dagster/priority"
 STAGE_TAG = "stage"
@@ -51,8 +52,10 @@ class FairRunCoordinator(dg.QueuedRunCoordinator[dg.DagsterInstance]):
         """Tag the run with its tenant, stage and priority, and queue it.
 
         A run that has a priority keeps it: a retry keeps its place, and an operator may give one.
+        A run whose tags may not be set is refused with a PermanentError (run_tags.py).
         """
         run = context.dagster_run
+        check_tags(self._instance, run)
         self._instance.add_run_tags(run.run_id, queue_tags(self._instance, run))
         return super().submit_run(context)
 

@@ -8,7 +8,6 @@ from influencerai_dagster.settings.fields import parse_duration, parse_size
 from influencerai_dagster.settings.loading import (
     ENV_FILE,
     as_variables,
-    for_dagster,
     load_settings,
     process_environment,
 )
@@ -18,7 +17,6 @@ __all__ = [
     "ENV_FILE",
     "Settings",
     "as_variables",
-    "for_dagster",
     "load_settings",
     "parse_duration",
     "parse_size",

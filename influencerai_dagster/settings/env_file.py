@@ -80,10 +80,9 @@ def _meant(binding: Binding, variables: Mapping[str, str], where: str) -> str:
             return "$"  # it was \$
         default = match["default"]
         if name is None or (default is None and name not in variables):
-            found = f"${name}, which is not set" if name else f"{match[0]!r}, which is not known"
-            raise PermanentError(
-                f"{where}: {binding.key} has {found}. Put the value into single quotes if the $ "
-                "belongs to it"
+            raise PermanentError(  # without the name: it may be a part of a password
+                f"{where}: {binding.key} has a $ that begins no variable which is set. Put the "
+                "value into single quotes if the $ belongs to it"
             )
         value = variables.get(name)
         is_replaced = value is None or (match["operator"] == ":-" and not value)

@@ -7,6 +7,7 @@ and texts.py what all of them have in common.
 import re
 from datetime import timedelta
 from decimal import Decimal
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
@@ -30,6 +31,7 @@ _SHORTEST_WITHOUT_UNIT = timedelta(minutes=1)
 _LONGEST = timedelta(days=999_999)
 _LOG_LEVELS = {"warning": "warn", "critical": "error", "fatal": "error"}
 _HOST = re.compile(r"[\w.:-]+")
+_AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?", re.ASCII)
 _VARIABLE = re.compile(r"(^|/)\$\w+(/|$)|\$[{(]\w+[)}]", re.ASCII)
 _SCHEME = re.compile(r"[^/]*:")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
@@ -144,6 +146,30 @@ def parse_names(value: Any) -> Any:  # noqa: ANN401 - as above
     return names
 
 
+def parse_hosts(value: Any) -> Any:  # noqa: ANN401 - as above
+    """Return host names or addresses, each with `:port` or without."""
+    if not isinstance(value, str):
+        return value
+    hosts = tuple(host.strip() for host in value.split(",") if host.strip())
+    for host in hosts:
+        if not _AUTHORITY.fullmatch(host):
+            raise ValueError(
+                f'"{host}" is no host name; use a name or an address, with :port unless that is 80 '
+                'or 443, like "dagster.example.com"'
+            )
+    return hosts
+
+
+def parse_networks(value: Any) -> Any:  # noqa: ANN401 - as above
+    """Return addresses and networks."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError(f'{error}; use an address or a network, like "10.0.0.0/24"') from None
+
+
 def _dagster_database_url(value: str) -> str:
     """Refuse what Dagster, which reads the variable itself, would not read as libpq does."""
     from sqlalchemy import make_url  # noqa: PLC0415 - takes 0.2 s to import
@@ -224,6 +250,8 @@ Duration = Annotated[DurationOrZero, Field(gt=timedelta(0))]
 FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 HttpUrl = Annotated[str, BeforeValidator(parse_http_url)]
 UrlList = Annotated[tuple[str, ...], BeforeValidator(parse_urls)]
+HostList = Annotated[tuple[str, ...], BeforeValidator(parse_hosts)]
+NetworkList = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(parse_networks)]
 NameList = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
 NodeClasses = Annotated[tuple[str, ...], BeforeValidator(parse_node_classes)]
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -12,7 +12,6 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.program_environment import ignore_postgres_variables
 from influencerai_dagster.settings.env_file import read_env_file
 from influencerai_dagster.settings.model import Settings
 from influencerai_dagster.settings.texts import is_secret, set_by_kubernetes
@@ -21,7 +20,7 @@ ENV_FILE = Path(".env")
 _SHOWN_LENGTH = 200
 _OWN_PREFIXES = ("BACKUP_", "COMFYUI_", "KOHYA_", "OPENROUTER_", "S3_")
 _DAGSTERS_OWN = {"DAGSTER_CODE_SERVER_HOST", "DAGSTER_CODE_SERVER_PORT", "DAGSTER_HOME"}
-_CLOSE, _CLOSE_WITH_PREFIX = 0.8, 0.5  # 1 is the same name
+_CLOSE, _CLOSE_WITH_PREFIX = 0.75, 0.5  # 1 is the same name
 _logger = logging.getLogger(__name__)
 
 
@@ -53,10 +52,7 @@ def load_settings(env_files: Sequence[Path] = (ENV_FILE,), /, **overrides: Any) 
 
 
 def process_environment() -> dict[str, str]:
-    """Return the environment and `.env` as a child process gets them; the former wins.
-
-    Dagster's EnvVar knows the environment only.
-    """
+    """Return the environment and `.env` as a child process gets them; the former wins."""
     return read_env_file(ENV_FILE, os.environ) | os.environ
 
 
@@ -69,22 +65,11 @@ def as_variables(settings: Settings) -> dict[str, str]:
     return {name.upper(): _as_text(value) for name, value in values.items() if value is not None}
 
 
-def for_dagster(settings: Settings) -> Settings:
-    """Let what reads this process's environment by itself find what the settings say.
-
-    Dagster's EnvVar finds keys and URLs as they were understood, libpq finds nothing that would
-    change where a URL leads.
-    """
-    ignore_postgres_variables()
-    os.environ.update(as_variables(settings))
-    return settings
-
-
 def _as_text(value: object) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, tuple):
-        return ",".join(value)
+        return ",".join(map(str, value))
     if isinstance(value, timedelta):
         return f"{value.total_seconds():.0f}s"
     return str(value)

@@ -29,9 +29,11 @@ from influencerai_dagster.settings.fields import (
     Duration,
     DurationOrZero,
     FiniteFloat,
+    HostList,
     HttpUrl,
     KeyId,
     NameList,
+    NetworkList,
     NodeClasses,
     Port,
     PositiveInt,
@@ -144,15 +146,31 @@ class Settings(BaseModel):
     retention_days: Annotated[int, Field(ge=1, le=36500)] = 90
     retention_dry_run: bool = True
 
+    # Dagster's web server
+    dagster_url: HttpUrl = "http://127.0.0.1:3000"
+    dagster_webserver_host: str = "127.0.0.1"
+    dagster_webserver_port: Port = 3000
+    dagster_webserver_allowed_hosts: HostList = ()
+    dagster_webserver_user: Annotated[str, Field(pattern="^[^:]*$")] = ""
+    dagster_webserver_password: Secret | None = None
+    dagster_webserver_auth_header: Annotated[str, Field(pattern="^[A-Za-z0-9-]*$")] = ""
+    dagster_webserver_proxies: NetworkList = ()
+    dagster_webserver_allow_anonymous: bool = False
+
     # The stack on one machine
     data_dir: AbsolutePath = Path("data")
-    dagster_webserver_port: Port = 3000
-    dagster_url: HttpUrl = "http://127.0.0.1:3000"
     local_postgres_port: Port = 5433
     local_s3_port: Port = 9000
     local_comfyui_port: Port = 8188
     local_openrouter_port: Port = 8189
     local_code_server_port: Port = 4000
+
+    @property
+    def dagster_credentials(self) -> tuple[str, str] | None:
+        """User and password of Dagster's web server; None if it asks for none."""
+        if not (self.dagster_webserver_user and self.dagster_webserver_password):
+            return None
+        return self.dagster_webserver_user, self.dagster_webserver_password.get_secret_value()
 
     @property
     def comfyui_timeout_seconds(self) -> float:

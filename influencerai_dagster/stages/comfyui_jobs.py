@@ -115,8 +115,8 @@ def _elsewhere(
     error: UnfitServerError,
 ) -> InfluencerAIError:
     """Return what a job gets that its server cannot run, by what the other servers can."""
-    farm.note_unfit(target.url, job.need)
     refused = [target.url]
+    reason: str | None = None
     for other in farm.fleet:
         if other is target:
             continue
@@ -126,12 +126,18 @@ def _elsewhere(
         try:
             other.check(workflow)
         except UnfitServerError:
-            farm.note_unfit(other.url, job.need)
             refused.append(other.url)
             continue
         except InfluencerAIError as problem:
-            return OtherServerError(f"{error} {other.url} may be able to, but: {problem}")
-        return OtherServerError(f"{error} It goes to {other.url}, which has what it needs.")
+            reason = reason or f"{other.url} may be able to, but: {problem}"
+            continue
+        reason = f"It goes to {other.url}, which has what it needs."
+        break
+    if reason is not None:
+        for url in refused:
+            farm.note_unfit(url, job.need)
+        return OtherServerError(f"{error} {reason}")
+    # It is the job's own fault: others of the same need may be fine.
     if len(refused) == 1:
         return PermanentError(str(error))
     return PermanentError(f"none of {', '.join(refused)} can render this: {error}")

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 import dagster as dg
+import httpx
 import pytest
 
 from influencerai_dagster.api import dagster_graphql
@@ -32,11 +33,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture(scope="module")
 def url(instance: dg.DagsterInstance) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("DATABASE_URL", "S3_KEY", "S3_SECRET"):  # a launch looks whether they are set
-            patch.setenv(name, "postgresql://nobody@127.0.0.1/nothing")
-        with running_webserver(instance) as url:
-            yield url
+    with running_webserver(instance) as url:
+        yield url
 
 
 @contextmanager
@@ -278,6 +276,34 @@ def test_a_web_server_that_is_away_is_a_passing_error_that_says_how_to_start_it(
             dagster.location_problem()
         with pytest.raises(TransientError, match="DAGSTER_URL"):
             dagster.launch("generate_images_job", partition_key=DAY, run_config={})
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, "This server has to know who asks: send the user and password."),
+        (403, "A page of http://x asked for this."),
+        (400, "gpu1 is no name of this server: set DAGSTER_URL."),
+    ],
+)
+def test_a_web_server_that_does_not_let_us_in_says_why(
+    monkeypatch: pytest.MonkeyPatch, status: int, body: str
+) -> None:
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(status, text=body)
+
+    transport = httpx.MockTransport(answer)
+    client = httpx.Client
+    monkeypatch.setattr(httpx, "Client", lambda **o: client(**o, transport=transport))
+    dagster = DagsterGraphQL("http://gpu1:3000", LOCATION, credentials=("ann", "pw"))
+    with pytest.raises(PermanentError, match=f"does not let us in: {body}") as caught:
+        dagster.location_problem()
+    dagster.close()
+    assert "pw" not in str(caught.value)
+    assert sent[0].headers["Authorization"] == "Basic YW5uOnB3"
 
 
 def test_something_else_on_the_port_is_a_passing_error_too(url: str) -> None:

@@ -48,9 +48,9 @@ class Killable:
     log: Path
     _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
-    def start(self) -> None:
+    def start(self, seconds: float = 30.0) -> None:
         """Start it, again if children of the killed one were in the way, until it is ready."""
-        wait_until(self._is_up, f"{self.service.name} is up ({self.log})")
+        wait_until(self._is_up, f"{self.service.name} is up ({self.log})", seconds=seconds)
 
     def _is_up(self) -> bool:
         if self._process is None or self._process.poll() is not None:

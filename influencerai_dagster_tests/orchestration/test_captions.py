@@ -28,13 +28,13 @@ def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
 def test_a_run_pays_only_for_what_the_one_before_it_was_not_answered(
     studio: Studio, simulator: Simulator
 ) -> None:
-    studio.environment.setenv("OPENROUTER_API_KEY", "sk-test")
     settings = load_settings(
         **studio.settings.model_dump()
         | {
             "enable_auto_captions": True,
             "auto_captioner": "openrouter",
             "openrouter_base_url": simulator.base_url,
+            "openrouter_api_key": "sk-test",
         }
     )
     studio.definitions = build_definitions(settings, build_resources(settings))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -266,8 +267,29 @@ def test_no_secret_reaches_the_snapshot_that_the_web_server_reads(
     snapshot = dg.serialize_value(RepositorySnap.from_def(location.get_repository_def()))
 
     assert "planted" not in snapshot
-    for name in ("S3_KEY", "S3_SECRET", "DATABASE_URL", "OPENROUTER_API_KEY"):
-        assert name in snapshot
+
+
+def config_types(field_type: Any, path: str = "root") -> Iterator[tuple[str, Any]]:
+    """Every type in a config schema, with the path to it."""
+    yield path, field_type
+    for name, field in (getattr(field_type, "fields", None) or {}).items():
+        yield from config_types(field.config_type, f"{path}:{name}")
+    if inner := getattr(field_type, "inner_type", None):
+        yield from config_types(inner, f"{path}[]")
+
+
+def test_nothing_in_a_run_config_reads_a_variable_or_sets_a_resource() -> None:
+    for job in defs.get_repository_def().get_all_jobs():
+        types = dict(config_types(job.run_config_schema.run_config_schema_type))
+        # A scalar that may be {"env": NAME} is a union of the scalar and that.
+        unions = [path for path, found in types.items() if found.kind.name == "SCALAR_UNION"]
+        assert unions == []
+        assert {path for path in types if path.startswith("root:resources:")} > {
+            "root:resources:io_manager:config"
+        }
+        for path, found in types.items():
+            if path.startswith(("root:resources:", "root:execution:")) and path.endswith(":config"):
+                assert (path, found.fields) == (path, {})
 
 
 @pytest.fixture(scope="module")

@@ -77,6 +77,7 @@ def test_photos_become_a_lora_pictures_and_a_clip(trained: Studio) -> None:
     assert metadata(trained, "captions", DATASET)["sources"] == {"sidecar": 1, "class": 2}
     lora = metadata(trained, "lora_weights", DATASET)
     assert lora["steps"] == MAX_TRAIN_STEPS
+    assert next(iter(lora)) == "loss_curve"
     assert lora["loss_curve"].startswith("![loss by step](data:image/png;base64,")
     assert metadata(trained, "lora_samples", DATASET)["pictures"] == 6
 

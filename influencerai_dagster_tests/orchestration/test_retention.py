@@ -15,7 +15,7 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.domain.keys import DayKey, today
 from influencerai_dagster.domain.object_paths import day_manifest_key
 from influencerai_dagster.domain.retention import TenantRetention
-from influencerai_dagster.orchestration.assets.retention import RetentionConfig, apply_retention
+from influencerai_dagster.orchestration.assets.retention import apply_retention
 from influencerai_dagster.orchestration.dagster_retention import delete_leftovers, find_leftovers
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
@@ -51,7 +51,7 @@ def run(
                 "object_store": object_store_resource,
                 "retention": retention,
             },
-            run_config=dg.RunConfig({"apply_retention": RetentionConfig(**config)}),
+            run_config={"ops": {"apply_retention": {"config": config}}},
         )
         return {
             event.materialization.asset_key.to_user_string(): {

@@ -48,11 +48,14 @@ def test_a_name_is_looked_for_in_the_environment_and_in_the_lines_above(path: Pa
     assert read(path, text, USER="shell")["A"] == "/srv/shell"
 
 
-@pytest.mark.parametrize("value", ["pa${x}ss", "pa$x", '"pa$x"', "pa$$word", "${x:?}", "$(id)"])
+@pytest.mark.parametrize(
+    "value", ["pa${word}ss", "pa$word", '"pa$word"', "pa$$word", "${word:?}", "$(id)"]
+)
 def test_a_dollar_that_names_nothing_is_refused_with_its_line(path: Path, value: str) -> None:
     with pytest.raises(PermanentError, match=r"^\.env, line 3: B has .* single quotes") as caught:
         read(path, f"A=1\n\nB={value}\n")
-    assert "pa" not in str(caught.value).split(" has ")[1].split("Put")[0]
+    assert value.strip('"') not in str(caught.value)
+    assert "word" not in str(caught.value)
 
 
 def test_a_file_of_powershell_is_named(path: Path) -> None:

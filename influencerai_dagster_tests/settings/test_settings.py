@@ -6,7 +6,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from dagster import EnvVar
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -15,7 +14,6 @@ from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.settings import (
     Settings,
     as_variables,
-    for_dagster,
     load_settings,
     parse_duration,
     parse_size,
@@ -296,6 +294,7 @@ def test_a_port_that_kubernetes_sets_for_a_service_is_left_out(
     [
         ("BACKUP_TARGTE", "did you mean BACKUP_TARGET?"),
         ("COMFY_URL", "did you mean COMFYUI_URL?"),
+        ("POTR", "did you mean PORT?"),
         ("S3_PUBLIC_HOST", "S3_PUBLIC_HOST is not a setting"),
     ],
 )
@@ -309,22 +308,12 @@ def test_a_misspelt_name_in_the_file_env_is_told(
     assert "DAGSTER_HOME" not in caplog.text
 
 
-def test_dagster_finds_what_was_understood(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("S3_SECRET", "secret\n")
-    Path(".env").write_text("OPENROUTER_API_KEY=sk-or-v1\nKOHYA_DIR=kohya\n", encoding="utf-8")
-    monkeypatch.setenv("OPENROUTER_API_KEY", "")
-    monkeypatch.setenv("KOHYA_DIR", "")
-    for_dagster(load_settings())
-    assert EnvVar("S3_SECRET").get_value() == "secret"
-    assert EnvVar("OPENROUTER_API_KEY").get_value() == "sk-or-v1"
-    assert EnvVar("KOHYA_DIR").get_value() == str(Path("kohya").absolute())
-
-
 def test_settings_survive_the_way_through_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     made = load_settings(
         backup_home="b",
         jwt_expires_in="2 days",
         comfyui_url="http://a,http://b/c",
+        dagster_webserver_proxies="10.0.0.0/24,::1",
         gpu_shared=True,
         s3_secret=SecretStr("x y"),
         monthly_openrouter_budget=1.5,

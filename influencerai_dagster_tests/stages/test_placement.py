@@ -71,6 +71,17 @@ def test_a_model_that_no_server_has_fails_the_job_and_names_the_servers(
         assert part in str(now.error)
 
 
+def test_a_job_that_nobody_can_render_holds_up_no_other_of_its_tenant(
+    engine: Engine, two: ImageRenderer
+) -> None:
+    (bad,) = submit(engine, "a", sampler_name="nope")
+    (good,) = submit(engine, "b")
+    drained(two)
+    assert status(engine, bad).status is JobStatus.FAILED
+    assert status(engine, good).status is JobStatus.COMPLETED
+    assert two.farm.unfit_needs() == {}
+
+
 def test_a_damaged_file_on_one_server_is_no_failed_job(
     engine: Engine, two: ImageRenderer, comfyui: ComfyUISimulator, bare: ComfyUISimulator
 ) -> None:

@@ -94,7 +94,7 @@ def _without_text(completion: Completion, what: str) -> Exception:
     if completion.finish_reason == "length":
         text = (
             f"{what} used all its {completion.completion_tokens} tokens before it wrote a word, as "
-            "models that think do: choose another model"
+            "models that think do"
         )
         return TokensSpentError(text, completion.cost_usd or 0.0)
     if completion.completion_tokens or completion.cost_usd:

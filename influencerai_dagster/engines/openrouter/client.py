@@ -110,16 +110,21 @@ class OpenRouterClient:
         if response_format is not None:
             body["response_format"] = response_format
             body["provider"] = {"require_parameters": True}  # not one that ignores the schema
-        much = THINKING_ROOM * max_tokens
         if model in self._thinking:
-            return self._ask({**body, "max_tokens": much})
+            return self._ask_for_much(body, max_tokens)
         try:
             return self._ask({**body, "max_tokens": max_tokens})
         except TokensSpentError as error:
-            _logger.info("%s; it gets %d from now on", error, much)
+            _logger.info("%s; it gets %d times as many from now on", error, THINKING_ROOM)
             self._thinking.add(model)
-            completion = self._ask({**body, "max_tokens": much})
+            completion = self._ask_for_much(body, max_tokens)
             return replace(completion, cost_usd=(completion.cost_usd or 0.0) + error.cost_usd)
+
+    def _ask_for_much(self, body: Mapping[str, Any], max_tokens: int) -> Completion:
+        try:
+            return self._ask({**body, "max_tokens": THINKING_ROOM * max_tokens})
+        except TokensSpentError as error:
+            raise PermanentError(f"{error}: choose another model") from error
 
     def _ask(self, body: Mapping[str, Any]) -> Completion:
         what = f"OpenRouter ({body['model']})"

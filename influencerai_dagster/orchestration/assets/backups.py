@@ -6,6 +6,7 @@ Which backup is taken when is in schedules/backups.py and sensors/database_backu
 from datetime import datetime
 
 import dagster as dg
+from pydantic import AwareDatetime, Field
 
 from influencerai_dagster.backup.database.databases import TakenBackup, prune, take_backup
 from influencerai_dagster.domain.backups import BackupInfo, BackupKind, WalLag
@@ -13,23 +14,27 @@ from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, Metadata, table
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
+from influencerai_dagster.orchestration.run_config import RunConfig
 
 BACKUP_POOL = "database_backup"
 """One slot: no two backups at once, and Barman's own lock holds it for the command line too."""
 _SHOWN_BACKUPS = 40
 
 
-class DatabaseBackupConfig(dg.Config):
-    """What is asked for.
+class DatabaseBackupConfig(RunConfig):
+    """What is asked for."""
 
-    Attributes:
-        kind: full or incremental; with BACKUP_DATABASE_MODE=pg_dump both are a dump.
-        asked_at: when, ISO 8601 with time zone; a backup that ended since then is enough, and
-            nothing is taken. Empty takes one in any case.
-    """
-
-    kind: str = BackupKind.FULL.value
-    asked_at: str = ""
+    kind: BackupKind = Field(
+        BackupKind.FULL,
+        description="full or incremental; with BACKUP_DATABASE_MODE=pg_dump both are a dump.",
+    )
+    asked_at: AwareDatetime | None = Field(
+        None,
+        description=(
+            "When, ISO 8601 with time zone: a backup that ended since then is enough, and nothing "
+            "is taken. null takes one in any case."
+        ),
+    )
 
 
 def run_config(kind: BackupKind, asked_at: datetime) -> dict[str, object]:
@@ -43,6 +48,7 @@ def run_config(kind: BackupKind, asked_at: datetime) -> dict[str, object]:
     kinds={"postgres", "barman"},
     owners=[OWNER],
     pool=BACKUP_POOL,
+    config_schema=DatabaseBackupConfig.schema_for_dagster(),
     description=(
         "Both databases, the catalog and Dagster's, in one backup below `BACKUP_HOME`: full every "
         "day, incremental every 6 hours, and all WAL in between, so that any moment of the "
@@ -53,18 +59,17 @@ def run_config(kind: BackupKind, asked_at: datetime) -> dict[str, object]:
 )
 def database_backup(
     context: dg.AssetExecutionContext,
-    config: DatabaseBackupConfig,
     database_backups: DatabaseBackupResource,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg] # Dagster's own generic
     """Take a backup, then delete those that no moment of the recovery window needs."""
     backups = database_backups.backups()
     with dagster_failures(context.retry_number):
+        config = DatabaseBackupConfig.of(context)
         database_backups.check_server()
-        asked = BackupKind(config.kind)
         taken = take_backup(
             backups,
-            BackupKind.DUMP if database_backups.full_kind is BackupKind.DUMP else asked,
-            unless_after=datetime.fromisoformat(config.asked_at) if config.asked_at else None,
+            BackupKind.DUMP if database_backups.full_kind is BackupKind.DUMP else config.kind,
+            unless_after=config.asked_at,
             say=optional(context.log.info),
         )
         pruned = prune(backups, is_dry_run=False) if taken.backup else []

@@ -5,16 +5,17 @@ only what says nothing of the backup (no space, a server that is away) fails the
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 
 import dagster as dg
+from pydantic import AwareDatetime, Field
 
 from influencerai_dagster.backup.restore.drill import DrillReport, drill_history, run_drill
-from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.plots import drill_history_png
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, Metadata, picture, table
 from influencerai_dagster.orchestration.resources.restore_drills import RestoreDrillResource
+from influencerai_dagster.orchestration.run_config import RunConfig
 
 RESTORE_DRILL_POOL = "restore_drill"
 """One slot: two drills at once would measure each other."""
@@ -24,14 +25,12 @@ RPO_GOAL_SECONDS = 6 * 3600
 _SHOWN = 60
 
 
-class RestoreDrillConfig(dg.Config):
-    """What is asked for.
+class RestoreDrillConfig(RunConfig):
+    """What is asked for."""
 
-    Attributes:
-        instant: the moment to restore, ISO 8601 with time zone; empty draws one.
-    """
-
-    instant: str = ""
+    instant: AwareDatetime | None = Field(
+        None, description="The moment to restore, ISO 8601 with time zone; null draws one."
+    )
 
 
 @dg.asset(
@@ -39,6 +38,7 @@ class RestoreDrillConfig(dg.Config):
     kinds={"postgres", "barman", "rclone"},
     owners=[OWNER],
     pool=RESTORE_DRILL_POOL,
+    config_schema=RestoreDrillConfig.schema_for_dagster(),
     description=(
         "The proof that backups work: a random moment that the last full backup reaches is "
         "restored into scratch space (where there are dumps alone, the newest one), every row is "
@@ -57,13 +57,13 @@ class RestoreDrillConfig(dg.Config):
 )
 def restore_drill(
     context: dg.AssetExecutionContext,
-    config: RestoreDrillConfig,
     restore_drills: RestoreDrillResource,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg] # Dagster's own generic
     """Drill, and tell what was found."""
     with dagster_failures(context.retry_number):
+        instant = RestoreDrillConfig.of(context).instant
         drill = restore_drills.drill()
-        report = run_drill(drill, context.log.info, _instant(config.instant))
+        report = run_drill(drill, context.log.info, instant and instant.astimezone(UTC))
     for problem in report.problems:
         context.log.error(problem)
     return dg.MaterializeResult(
@@ -77,15 +77,6 @@ def restore_drill(
             )
         ],
     )
-
-
-def _instant(text: str) -> datetime | None:
-    if not text:
-        return None
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise PermanentError(f"instant {text!r} has no time zone: write it like 2026-11-20T03:00Z")
-    return instant.astimezone(UTC)
 
 
 def _summary(report: DrillReport) -> str:

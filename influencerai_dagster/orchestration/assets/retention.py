@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
+from pydantic import Field
 from sqlalchemy import Engine
 
 from influencerai_dagster.catalog.engine import transaction
@@ -29,6 +30,7 @@ from influencerai_dagster.orchestration.retention_metadata import (
     deletions_metadata,
     report_metadata,
 )
+from influencerai_dagster.orchestration.run_config import RunConfig
 from influencerai_dagster.stages.day_lists import delete_day_lists
 from influencerai_dagster.stages.llm_answers import delete_expired_answers
 from influencerai_dagster.stages.retention import delete_planned, plan_retention
@@ -41,20 +43,19 @@ _DRY_RUN = (
 )
 
 
-class RetentionConfig(dg.Config):
-    """How a run of retention differs from RETENTION_DRY_RUN.
+class RetentionConfig(RunConfig):
+    """How a run of retention differs from RETENTION_DRY_RUN."""
 
-    Attributes:
-        dry_run: true only reports, false deletes, null does as the setting says.
-    """
-
-    dry_run: bool | None = None
+    dry_run: bool | None = Field(
+        None, description="true only reports, false deletes, null does as the setting says."
+    )
 
 
 @dg.multi_asset(
     name="apply_retention",
     group_name="retention",
     can_subset=False,
+    config_schema=RetentionConfig.schema_for_dagster(),
     specs=[
         dg.AssetSpec(
             REPORT,
@@ -83,14 +84,14 @@ class RetentionConfig(dg.Config):
 )
 def apply_retention(
     context: dg.AssetExecutionContext,
-    config: RetentionConfig,
     object_store: ObjectStoreResource,
     catalog: CatalogResource,
     retention: RetentionResource,
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg] # Dagster's own generic
     """Report what may go, then delete it unless this is a dry run."""
-    is_dry_run = retention.is_dry_run if config.dry_run is None else config.dry_run
     with dagster_failures(context.retry_number):
+        config = RetentionConfig.of(context)
+        is_dry_run = retention.is_dry_run if config.dry_run is None else config.dry_run
         found = _look(context.instance, catalog.engine, object_store.store, retention)
     yield dg.MaterializeResult(
         asset_key=REPORT, metadata=report_metadata(found, is_dry_run=is_dry_run)

@@ -49,7 +49,7 @@ class ManifestIOManager(dg.ConfigurableIOManager):
                 ) from error
 
 
-@dg.io_manager(required_resource_keys={"object_store", "catalog"})
+@dg.io_manager(config_schema={}, required_resource_keys={"object_store", "catalog"})
 def manifest_io_manager(context: dg.InitResourceContext) -> ManifestIOManager:
     """Return the IO manager on the run's own object store.
 

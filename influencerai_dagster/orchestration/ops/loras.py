@@ -21,6 +21,7 @@ from influencerai_dagster.domain.manifests.dataset import DatasetManifest
 from influencerai_dagster.domain.manifests.loras import LoraManifest, LoraSamplesManifest
 from influencerai_dagster.domain.training import LoraConfig, TrainingStep, epochs_planned
 from influencerai_dagster.media.contact_sheets import contact_sheet
+from influencerai_dagster.media.plots import loss_curve_png
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata, picture
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
@@ -29,6 +30,7 @@ from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource, KohyaResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
+from influencerai_dagster.orchestration.run_config import RunConfig
 from influencerai_dagster.stages.gpu_sharing import free_comfyui_memory
 from influencerai_dagster.stages.lora_samples import render_samples
 from influencerai_dagster.stages.loras import find_trained
@@ -38,25 +40,27 @@ from influencerai_dagster.stages.recipes import Recipe, make_recipe, why_left_ou
 _LOG_EVERY_SECONDS = 10.0
 
 
-class TrainLoraConfig(dg.Config):
-    """Run config of `train_lora`.
+class TrainLoraConfig(RunConfig):
+    """Run config of `train_lora`."""
 
-    Attributes:
-        lora_config: name of one of the tenant's LoRA configs; the default one if it is not given.
-        overrides: fields of the LoRA config to change in this run, for example
-            `{"max_train_steps": 800}`.
-        retrain: train again although this recipe was trained before.
-    """
+    lora_config: str | None = Field(
+        None, description="Name of one of the tenant's LoRA configs; the default one if null."
+    )
+    overrides: dict[str, Any] = Field(
+        default_factory=dict,
+        description=(
+            'Fields of the LoRA config to change in this run: `{"max_train_steps": 800}`; null '
+            "turns off what may be off."
+        ),
+    )
+    retrain: bool = Field(
+        default=False, description="Train again although this recipe was trained before."
+    )
 
-    lora_config: str | None = None
-    overrides: dict[str, Any] = Field(default_factory=dict)
-    retrain: bool = False
 
-
-@dg.op(pool="lora_training", code_version="1")
+@dg.op(pool="lora_training", code_version="1", config_schema=TrainLoraConfig.schema_for_dagster())
 def train_lora(
     context: dg.OpExecutionContext,
-    config: TrainLoraConfig,
     dataset: DatasetManifest,
     captions: CaptionsManifest,
     object_store: ObjectStoreResource,
@@ -67,6 +71,7 @@ def train_lora(
 ) -> dg.Output[LoraManifest]:
     """Train a LoRA with kohya sd-scripts, unless this very recipe was trained before."""
     with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
+        config = TrainLoraConfig.of(context)
         key = DatasetKey.parse(context.partition_key)
         lora_config = _lora_config(config, key, catalog, studio)
         trainer = kohya.trainer()
@@ -176,7 +181,13 @@ def _left_out(recipe: Recipe) -> str:
 
 
 def _lora_metadata(manifest: LoraManifest, recipe: Recipe) -> Metadata:
-    facts: Metadata = {"left_out_of_training": _left_out(recipe)} if recipe.left_out else {}
+    facts: Metadata = {}
+    if manifest.loss_curve:
+        facts["loss_curve"] = picture(loss_curve_png(manifest.loss_curve), "loss by step")
+    if manifest.final_loss is not None:
+        facts["final_loss"] = manifest.final_loss
+    if recipe.left_out:
+        facts["left_out_of_training"] = _left_out(recipe)
     facts |= {
         "lora_id": manifest.lora_id,
         "weights_key": manifest.weights_key,

@@ -26,6 +26,7 @@ from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.studio import StudioResource
+from influencerai_dagster.orchestration.run_config import RunConfig
 from influencerai_dagster.stages.drains import DrainRules, FinishedJob
 from influencerai_dagster.stages.images import ImageRenderer
 from influencerai_dagster.stages.job_checks import JobChecks
@@ -35,22 +36,27 @@ from influencerai_dagster.stages.submission import submit
 from influencerai_dagster.stages.videos import VideoRenderer
 
 
-class GenerationConfig(dg.Config):
-    """Run config of `render_images` and `render_videos`.
+class GenerationConfig(RunConfig):
+    """Run config of `render_images` and `render_videos`."""
 
-    Attributes:
-        jobs: jobs to put into the ledger first, each a payload as docs/jobs.md describes it, with
-            `idempotency_key` and `priority` beside its fields. Without any, the run renders what is
-            pending.
-    """
+    jobs: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description=(
+            "Jobs to put into the ledger first, each a payload as docs/jobs.md describes it, with "
+            "`idempotency_key` and `priority` beside its fields. Without any, the run renders what "
+            "is pending."
+        ),
+    )
 
-    jobs: list[dict[str, Any]] = Field(default_factory=list)
 
-
-@dg.op(pool="image_generation", code_version="1", ins={"lora_weights": dg.In(dg.Nothing)})
+@dg.op(
+    pool="image_generation",
+    code_version="1",
+    ins={"lora_weights": dg.In(dg.Nothing)},
+    config_schema=GenerationConfig.schema_for_dagster(),
+)
 def render_images(
     context: dg.OpExecutionContext,
-    config: GenerationConfig,
     object_store: ObjectStoreResource,
     catalog: CatalogResource,
     comfyui: ComfyUIResource,
@@ -59,13 +65,17 @@ def render_images(
     """Render the pending pictures of one tenant-day through ComfyUI."""
     renderer = ImageRenderer(catalog.engine, object_store.store, comfyui.farm())
     checks = comfyui.job_checks(object_store.store)
-    return _run(context, config, JobKind.IMAGE, renderer, checks, catalog, studio)
+    return _run(context, JobKind.IMAGE, renderer, checks, catalog, studio)
 
 
-@dg.op(pool="video_generation", code_version="1", ins={"generated_images": dg.In(dg.Nothing)})
+@dg.op(
+    pool="video_generation",
+    code_version="1",
+    ins={"generated_images": dg.In(dg.Nothing)},
+    config_schema=GenerationConfig.schema_for_dagster(),
+)
 def render_videos(
     context: dg.OpExecutionContext,
-    config: GenerationConfig,
     object_store: ObjectStoreResource,
     catalog: CatalogResource,
     comfyui: ComfyUIResource,
@@ -74,12 +84,11 @@ def render_videos(
     """Render the pending clips of one tenant-day through ComfyUI and ffmpeg."""
     renderer = VideoRenderer(catalog.engine, object_store.store, comfyui.farm())
     checks = comfyui.job_checks(object_store.store)
-    return _run(context, config, JobKind.VIDEO, renderer, checks, catalog, studio)
+    return _run(context, JobKind.VIDEO, renderer, checks, catalog, studio)
 
 
 def _run(
     context: dg.OpExecutionContext,
-    config: GenerationConfig,
     kind: JobKind,
     renderer: Renderer,
     checks: JobChecks,
@@ -92,7 +101,7 @@ def _run(
             catalog.engine,
             kind,
             day,
-            config.jobs,
+            GenerationConfig.of(context).jobs,
             # A retried run asks with the id of the run that it repeats: its jobs are the same jobs.
             key_prefix=context.run.root_run_id or context.run_id,
             max_pending=studio.max_pending_jobs_per_tenant,

@@ -131,6 +131,10 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
             return None, CaptionSource.CLASS
         source = CaptionSource(self.kind)
         if source == CaptionSource.OPENROUTER:
+            if not self.openrouter_api_key:
+                raise PermanentError(
+                    "AUTO_CAPTIONER=openrouter needs OPENROUTER_API_KEY; it is not set"
+                )
             client = OpenRouterClient(
                 api_key=self.openrouter_api_key, base_url=self.openrouter_base_url
             )

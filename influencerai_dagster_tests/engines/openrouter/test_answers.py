@@ -26,7 +26,6 @@ from influencerai_dagster.engines.openrouter.failures import (
     MaybePaidError,
     RateLimitedError,
     RefusedInputError,
-    TokensSpentError,
 )
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.processes import free_port
@@ -156,7 +155,7 @@ def test_a_model_that_thinks_gets_more_tokens_once_and_from_then_on(server: Serv
 
 def test_a_model_that_only_thinks_is_asked_twice_and_named(server: Server) -> None:
     server.body = answer("length", content=None)
-    with pytest.raises(TokensSpentError, match=r"OpenRouter \(m\) used all its 2 tokens") as caught:
+    with pytest.raises(PermanentError, match=r"OpenRouter \(m\) used all its 2 tokens") as caught:
         server.ask()
     assert "choose another model" in str(caught.value)
     assert len(server.asked) == 2

@@ -4,13 +4,12 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TextIO
-from urllib.parse import urlparse
 
 from aiohttp import web
 
+from influencerai_dagster.local.simulators.browsers import refuse_pages
 from influencerai_dagster.local.simulators.comfyui import (
     fault_routes,
     file_routes,
@@ -23,9 +22,6 @@ from influencerai_dagster.local.simulators.comfyui.folders import Folders
 from influencerai_dagster.local.simulators.comfyui.prompt_queue import PromptQueue
 from influencerai_dagster.local.simulators.comfyui.server_state import STATE, ServerState
 from influencerai_dagster.local.simulators.comfyui.sockets import FEATURES, Sockets
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 @dataclass
@@ -66,20 +62,6 @@ class Listener:
         await self._listen(self._runner)
 
 
-@web.middleware
-async def origin_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse a foreign page's request to a server on loopback, as ComfyUI does."""
-    origin = urlparse(request.headers.get("Origin", ""))
-    host = urlparse(f"//{request.host}")
-    if origin.hostname and host.hostname in _LOOPBACK:
-        is_same = origin.hostname == host.hostname
-        if origin.port is not None and host.port is not None:
-            is_same = is_same and origin.port == host.port
-        if not is_same:
-            return web.Response(status=403)
-    return await handler(request)
-
-
 async def _static(request: web.Request) -> web.StreamResponse:
     """Answer any other GET as the web page's folder does: not found."""
     return web.FileResponse(request.app[STATE].folders.temp / "no-such-page")
@@ -87,7 +69,7 @@ async def _static(request: web.Request) -> web.StreamResponse:
 
 def build_app(state: ServerState) -> web.Application:
     """Return the application; every ComfyUI route also exists under /api."""
-    middlewares = [origin_middleware, fault_routes.fault_middleware]
+    middlewares = [refuse_pages, fault_routes.fault_middleware]
     app = web.Application(client_max_size=FEATURES["max_upload_size"], middlewares=middlewares)
     app[STATE] = state
     for module in (prompt_routes, file_routes, info_routes):

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from aiohttp import web
 
+from influencerai_dagster.local.simulators.browsers import refuse_pages
 from influencerai_dagster.local.simulators.openrouter.answers import (
     COST_PER_TOKEN_USD,
     MARK,
@@ -66,7 +67,7 @@ _STATE = web.AppKey("state", _State)
 
 def make_app(faults: Faults) -> web.Application:
     """Return the server's application."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[refuse_pages])
     app[_STATE] = _State(faults)
     app.router.add_get("/api/v1/models", _models)
     app.router.add_get("/api/v1/key", _key)

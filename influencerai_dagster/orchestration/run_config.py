@@ -1,0 +1,83 @@
+"""What can be set when a run is launched: fields of our own models, and nothing else.
+
+In a field of `dg.Config` Dagster puts the value of a variable in the place of `{"env": NAME}`, and
+every field of a `dg.ConfigurableResource` is a field of the run config. Whoever launches a run
+could read its secrets, and give it another program, server or folder. Here Dagster checks the run
+config of an op against types that it does not resolve; resources and the executor take none.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import dagster as dg
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from influencerai_dagster.domain.backups import BackupKind
+from influencerai_dagster.errors import PermanentError
+
+# Not a map, which refuses null among its values.
+_ANY_FIELDS = dg.Permissive()  # type: ignore[no-untyped-call]
+_DAGSTER_TYPES: dict[Any, Any] = {
+    str: dg.String,
+    str | None: dg.Noneable(dg.String),
+    AwareDatetime | None: dg.Noneable(dg.String),
+    BackupKind: dg.Enum("BackupKind", [dg.EnumValue(kind.value) for kind in BackupKind]),
+    bool: dg.Bool,
+    bool | None: dg.Noneable(dg.Bool),
+    dict[str, Any]: _ANY_FIELDS,
+    list[dict[str, Any]]: dg.Array(_ANY_FIELDS),
+}
+
+
+class RunConfig(BaseModel):
+    """Base class of the run config of an op or an asset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def schema_for_dagster(cls) -> dict[str, dg.Field]:
+        """Return the `config_schema` that Dagster checks a launch against."""
+        defaults = cls().model_dump(mode="json")
+        return {
+            name: dg.Field(
+                _DAGSTER_TYPES[field.annotation],
+                default_value=defaults[name],
+                description=field.description,
+            )
+            for name, field in cls.model_fields.items()
+        }
+
+    @classmethod
+    def of(cls, context: dg.OpExecutionContext | dg.AssetExecutionContext) -> Self:
+        """Return what was set for the op that runs; PermanentError names the field."""
+        is_asset = isinstance(context, dg.AssetExecutionContext)
+        op_context = context.op_execution_context if is_asset else context
+        try:
+            return cls.model_validate(op_context.op_config)
+        except ValidationError as error:
+            (first, *_) = error.errors(include_url=False)
+            raise PermanentError(
+                f"the run config of {op_context.op.name} cannot be used: "
+                f"{'.'.join(map(str, first['loc']))}: {first['msg']} (found {first['input']!r})"
+            ) from None
+
+
+def without_run_config(resource: object) -> object:
+    """Return a resource that no run config can change; it is made anew for every run and tick."""
+    if not isinstance(resource, dg.ConfigurableResource):
+        return resource  # a definition that states its own schema, or a plain object
+
+    def initialize(context: dg.InitResourceContext) -> Iterator[Any]:
+        own = resource.with_replaced_resource_context(context)
+        with own.yield_for_execution(context) as value:
+            yield value
+
+    first_line = (resource.__doc__ or "").partition("\n")[0]
+    return dg.resource(config_schema={}, description=first_line)(initialize)
+
+
+# A second process per step costs seconds of CPU; one run drains many jobs instead.
+executor = dg.in_process_executor.configured(
+    lambda _: {}, name=dg.in_process_executor.name, config_schema={}
+)
+"""Runs all steps in the run's own process, and takes no run config."""

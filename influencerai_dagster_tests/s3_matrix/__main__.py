@@ -1,6 +1,7 @@
 """`make s3-matrix`: asks every S3 server that can be had, and writes docs/s3-servers.md."""
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -28,7 +29,10 @@ Run = Callable[[Path], AbstractContextManager[S3Server]]
 
 
 def main() -> None:
-    """Run the servers that there are one after the other and write the table."""
+    """Run the servers that there are one after the other and write the table.
+
+    What others answered in an earlier run stays in it.
+    """
     parser = argparse.ArgumentParser(prog="s3-matrix", description=__doc__)
     names = [RCLONE, *(kind.name for kind in KINDS)]
     parser.add_argument("names", nargs="*", metavar="SERVER", help=f"of {', '.join(names)}")
@@ -38,14 +42,21 @@ def main() -> None:
     wanted = options.names or names
     folder: Path = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    columns: dict[str, Mapping[str, str]] = {}
+    known = folder / "answers.json"
+    columns: dict[str, dict[str, str]] = json.loads(known.read_text()) if known.exists() else {}
     for title, running in _servers(folder, wanted, is_installing=not options.no_install):
         with tempfile.TemporaryDirectory(prefix="influencerai-s3-") as data:
             try:
                 with running(Path(data)) as server:
                     print(f"{title}: asked", flush=True)  # noqa: T201 - people watch
                     found = answers(server, Path(data))
-                    columns[title] = {TESTS_ROW: _tests(server), **found}
+                    columns[server.name] = {
+                        "": title,
+                        "asked on": f"{datetime.now(UTC):%Y-%m-%d}",
+                        TESTS_ROW: _tests(server),
+                        **found,
+                    }
+                    known.write_text(json.dumps(columns))
             except Exception as error:  # noqa: BLE001 - one that does not start ends no other
                 print(f"{title} did not run: {error}", flush=True)  # noqa: T201 - as above
     _write(columns)
@@ -83,16 +94,14 @@ def _tests(server: S3Server) -> str:
 
 def _write(columns: Mapping[str, Mapping[str, str]]) -> None:
     """Put the table between its marks."""
-    head = ["", *columns]
-    asked = (TESTS_ROW, *QUESTIONS)
+    asked = ("", "asked on", TESTS_ROW, *QUESTIONS)
     rows = [[question, *(found[question] for found in columns.values())] for question in asked]
-    rows = [head, ["---"] * len(head), *rows]
+    rows.insert(1, ["---"] * (len(columns) + 1))
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     text = DOCUMENT.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    when = f"Asked on {datetime.now(UTC):%Y-%m-%d}."
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{when}\n\n{table}\n\n{END}{after}")
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}")
     print(table)  # noqa: T201 - people watch
 
 

@@ -1,7 +1,6 @@
 """`make s3-matrix`: asks every S3 server that can be had, and writes docs/s3-servers.md."""
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -42,21 +41,19 @@ def main() -> None:
     wanted = options.names or names
     folder: Path = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    known = folder / "answers.json"
-    columns: dict[str, dict[str, str]] = json.loads(known.read_text()) if known.exists() else {}
+    columns = _read()
     for title, running in _servers(folder, wanted, is_installing=not options.no_install):
         with tempfile.TemporaryDirectory(prefix="influencerai-s3-") as data:
             try:
                 with running(Path(data)) as server:
                     print(f"{title}: asked", flush=True)  # noqa: T201 - people watch
                     found = answers(server, Path(data))
-                    columns[server.name] = {
+                    columns[_name(title)] = {
                         "": title,
                         "asked on": f"{datetime.now(UTC):%Y-%m-%d}",
                         TESTS_ROW: _tests(server),
                         **found,
                     }
-                    known.write_text(json.dumps(columns))
             except Exception as error:  # noqa: BLE001 - one that does not start ends no other
                 print(f"{title} did not run: {error}", flush=True)  # noqa: T201 - as above
     _write(columns)
@@ -92,10 +89,29 @@ def _tests(server: S3Server) -> str:
     return f"{passed[1] if passed else 0} passed, {len(failed)} failed{names}"
 
 
+def _name(title: str) -> str:
+    """Return a title without its version."""
+    return title.rsplit(" ", 1)[0]
+
+
+def _read() -> dict[str, dict[str, str]]:
+    """Return the columns of the table that is there, by the names of the servers."""
+    table = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
+    lines = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line] for line in lines]
+    titles = rows[0][1:] if rows else []
+    return {
+        _name(title): {row[0]: row[number] for row in rows}
+        for number, title in enumerate(titles, start=1)
+    }
+
+
 def _write(columns: Mapping[str, Mapping[str, str]]) -> None:
     """Put the table between its marks."""
     asked = ("", "asked on", TESTS_ROW, *QUESTIONS)
-    rows = [[question, *(found[question] for found in columns.values())] for question in asked]
+    rows = [
+        [question, *(found.get(question, "") for found in columns.values())] for question in asked
+    ]
     rows.insert(1, ["---"] * (len(columns) + 1))
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     text = DOCUMENT.read_text()

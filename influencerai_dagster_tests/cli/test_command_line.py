@@ -137,13 +137,13 @@ def test_a_stack_that_was_killed_is_named_with_its_address(
 def test_a_stack_that_runs_in_another_folder_is_named(
     no_stack: CommandLine, tmp_path: Path
 ) -> None:
-    elsewhere = str(tmp_path / "elsewhere")
+    elsewhere = str(tmp_path / "else where")
     environment = {**os.environ, STACK_ID: "test", "DATA_DIR": elsewhere}
     process = subprocess.Popen(
         [sys.executable, "-c", "input()"], env=environment, stdin=subprocess.PIPE
     )
     try:
-        assert f"DATA_DIR={elsewhere}" in no_stack("tenant", "list")
+        assert f"DATA_DIR='{elsewhere}'" in no_stack("tenant", "list")
     finally:
         process.communicate()
 

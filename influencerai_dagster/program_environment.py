@@ -85,6 +85,9 @@ def without_postgres_variables(environment: Mapping[str, str]) -> dict[str, str]
 
 
 def ignore_postgres_variables() -> None:
-    """Let libpq, which reads the environment of this process itself, find the URLs alone."""
+    """Let libpq, which reads the environment of this process itself, find the URLs alone.
+
+    Called before a connection is made: libpq has no option for it.
+    """
     for name in os.environ.keys() - without_postgres_variables(os.environ).keys():
         del os.environ[name]

@@ -249,7 +249,7 @@ def any_s3(request: pytest.FixtureRequest) -> S3Server:
     """Each S3 server that there is, one after the other."""
     if GIVEN_S3:
         name, url, access_key, secret_key = GIVEN_S3
-        return S3Server(name, url, access_key, secret_key, Path())
+        return S3Server(name, url, access_key, secret_key, Path())  # where, nobody asks
     server: S3Server = request.getfixturevalue(
         "s3_server" if request.param == "rclone" else "minio_server"
     )

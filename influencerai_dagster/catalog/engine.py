@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from influencerai_dagster.domain.database_urls import libpq_parameters
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
+from influencerai_dagster.program_environment import ignore_postgres_variables
 
 # What the URL says otherwise wins.
 _CONNECT_DEFAULTS = {
@@ -76,6 +77,7 @@ def create_catalog_engine(url: str, *, application_name: str = "influencerai") -
         url: DATABASE_URL, `postgresql://…`; libpq itself reads it, and its options are kept.
         application_name: what pg_stat_activity shows.
     """
+    ignore_postgres_variables()
     engine = create_engine(
         "postgresql+psycopg2://",
         pool_pre_ping=True,

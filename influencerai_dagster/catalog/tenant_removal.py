@@ -35,10 +35,9 @@ def check_removable(session: Session, tenant: str) -> None:
     )
     if row is None:
         raise unknown_tenant(session, tenant)
-    held = select(func.count()).where(
-        MediaAssetRow.tenant_id == tenant, MediaAssetRow.is_on_hold.is_(True)
-    )
-    num_held = session.scalar(held) or 0
+    # Every row is locked: a hold that is being set on a file is waited for, and seen.
+    holds = select(MediaAssetRow.is_on_hold).where(MediaAssetRow.tenant_id == tenant)
+    num_held = sum(session.scalars(holds.with_for_update()))
     if row.is_on_hold or num_held:
         what = "all that it has" if row.is_on_hold else f"{num_held} of its images and videos"
         raise PermanentError(

@@ -36,7 +36,8 @@ COMMANDS = {
     ),
     "migrate": LazyCommand("Bring the catalog's tables to this version.", "stack", "migrate"),
     "webserver": LazyCommand(
-        "Serve the Dagster UI and GraphQL, as `up` does it too.", "stack", "webserver"
+        "Serve the Dagster UI and GraphQL at DAGSTER_WEBSERVER_HOST until Ctrl-C.",
+        *("stack", "webserver"),
     ),
     "generate": LazyCommand(
         "Render images of one prompt, and videos of them, and wait for them.",

@@ -21,7 +21,6 @@ from typer.main import get_command, get_group
 from influencerai_dagster.cli.examples import EXAMPLES
 from influencerai_dagster.errors import InfluencerAIError, UnknownNameError
 from influencerai_dagster.files import explained
-from influencerai_dagster.program_environment import ignore_postgres_variables
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,6 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - click's
         """Run the command; exit code 1 if one of our errors ends it."""
-        ignore_postgres_variables()
         try:
             return super().invoke(ctx)
         except InfluencerAIError as error:

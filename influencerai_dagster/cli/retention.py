@@ -8,6 +8,7 @@ import typer
 
 from influencerai_dagster.catalog import legal_holds
 from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.options import TenantName
 from influencerai_dagster.cli.output import (
@@ -79,6 +80,7 @@ def release(tenant: TenantName, job: JobId = None, as_json: JsonOption = False) 
 
 def _set_hold(tenant: str, job: UUID | None, *, is_on_hold: bool, as_json: bool) -> None:
     with transaction(engine()) as session:
+        require_tenant(session, tenant)
         if job is None:
             legal_holds.set_tenant_hold(session, tenant, is_on_hold=is_on_hold)
         else:

@@ -99,8 +99,7 @@ def remove(
         removal = TenantRemoval(engine(), store(), client, name)
         contents = removal.contents()
         document = asdict(contents)
-        if not (as_json and (yes or dry_run)):
-            _show_contents(document)
+        _show_contents(document)
         if not dry_run:
             if not yes:
                 typer.confirm(f"Delete all of this of tenant {name}?", abort=True, err=True)

@@ -6,6 +6,7 @@ uploads are the user's own and only ever read.
 """
 
 import re
+from urllib.parse import quote
 from uuid import UUID
 
 from influencerai_dagster.domain.keys import DatasetKey, DayKey, check_part
@@ -16,6 +17,8 @@ DATASETS_PREFIX = "datasets/"
 TENANT_STAGES = ("datasets", "loras", "images", "videos", "workflows")
 """What the keys of tenants' objects begin with."""
 ACCESS_CHECKS_PREFIX = "doctor/"
+FILES_PATH = "/files/"
+"""Where the operators' web server opens an object by its key."""
 MAX_FILE_NAME_LENGTH = 200
 _VERSION = re.compile(r"[0-9a-f]{16,64}", re.ASCII)
 
@@ -196,3 +199,8 @@ def _version(version: str) -> str:
     if _VERSION.fullmatch(version) is None:
         raise PermanentError(f"version {version[:80]!r} is not a hash of 16 to 64 hex digits")
     return version
+
+
+def file_link(object_key: str) -> str:
+    """Return the link on the operators' web server that opens an object; it does not expire."""
+    return FILES_PATH + quote(object_key)

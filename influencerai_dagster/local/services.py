@@ -147,6 +147,7 @@ class Stack:
                 *("--host", LOOPBACK, "--port", str(code_port)),
                 *("--location-name", CODE_LOCATION, "--module-name", self._definitions_module),
                 "--use-python-environment-entry-point",  # runs use this Python, whatever PATH says
+                "--max-workers=16",  # slow ticks must not keep the question waiting if it lives
             ],
             environment=self.environment,
             prepare=self._write_models,

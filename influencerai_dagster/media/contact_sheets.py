@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from influencerai_dagster.domain.plain_text import text_problem
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.images import upright_rgb
 
@@ -151,7 +152,7 @@ def thumbnail(picture: Picture, side_px: int) -> Image.Image:
 def _write(draw: ImageDraw.ImageDraw, text: str, left: int, top: int, width_px: int) -> None:
     """Write one line, shortened in its middle if it is wider than its place."""
     font = ImageFont.load_default(_FONT_PX)
-    whole = "".join(letter if letter.isprintable() else "?" for letter in text[:200])
+    whole = "".join("?" if text_problem(letter) else letter for letter in text[:200])
     line, kept = whole, len(whole)
     while kept > 1 and draw.textlength(line, font=font) > width_px:
         kept -= 1

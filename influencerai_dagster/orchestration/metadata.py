@@ -1,10 +1,11 @@
 """Metadata that a person wants to look at in the Dagster UI: pictures, tables, links."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dagster as dg
 
+from influencerai_dagster.domain.object_paths import file_link
 from influencerai_dagster.media.contact_sheets import data_uri, markdown_image, png_data_uri
 
 Metadata = dict[str, Any]
@@ -17,6 +18,7 @@ THUMB_PX = 320
 MAX_ROWS = 200
 """The event log keeps every table: all rows are in the manifest."""
 _JPEG = b"\xff\xd8"
+_MARKDOWN = frozenset("\\`*_{}[]()<>#+-.!|~&")
 
 
 def picture(data: bytes, alt: str) -> dg.MarkdownMetadataValue:
@@ -26,6 +28,17 @@ def picture(data: bytes, alt: str) -> dg.MarkdownMetadataValue:
     """
     uri = data_uri(data) if data.startswith(_JPEG) else png_data_uri(data)
     return dg.MetadataValue.md(markdown_image(uri, alt))
+
+
+def file_links(files: Iterable[tuple[str, str]]) -> dg.MarkdownMetadataValue:
+    """Return a list that opens each object in the browser: (words, object key) pairs."""
+    lines = (f"1. [{_plain(words)}]({file_link(key)})" for words, key in files)
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _plain(words: str) -> str:
+    """Return words without what Markdown would read as its own."""
+    return "".join(f"\\{letter}" if letter in _MARKDOWN else letter for letter in words)
 
 
 def table(rows: Sequence[dict[str, str | int | float]]) -> dg.TableMetadataValue | str:

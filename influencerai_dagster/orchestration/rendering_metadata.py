@@ -19,6 +19,7 @@ from influencerai_dagster.orchestration.metadata import (
     SHEET_COLUMNS,
     THUMB_PX,
     Metadata,
+    file_links,
     picture,
     table,
 )
@@ -26,6 +27,7 @@ from influencerai_dagster.stages.drains import DrainReport, FinishedJob
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _SHEET_OUTPUTS = 12
+_LINKED_OUTPUTS = 100
 _PROMPT_LENGTH = 120
 
 
@@ -125,6 +127,10 @@ def rendering_metadata(
         pictures = ((_label(output), store.read(_still(output))) for output in shown)
         sheet = contact_sheet(pictures, SHEET_COLUMNS, THUMB_PX)
         metadata["contact_sheet"] = picture(sheet, "outputs of this run")
+        metadata["files"] = file_links(
+            (", ".join(filter(None, _label(output))), output.file.object_key)
+            for output in report.completed[-_LINKED_OUTPUTS:]
+        )
     for status in (JobStatus.COMPLETED, JobStatus.FAILED):
         metadata[status.value] = sum(job.status == status for job in facts)
     metadata |= _times(report, drain_seconds)
@@ -174,7 +180,8 @@ def _still(output: OutputManifest) -> StoredFile:
 
 def _label(output: OutputManifest) -> tuple[str, ...]:
     sampling = output.sampling
-    return _prompt(sampling), f"seed {sampling.seed}, job {str(output.job_id)[:8]}"
+    prompt = shorten(_prompt(sampling), _PROMPT_LENGTH, placeholder=" …")
+    return prompt, f"seed {sampling.seed}, job {str(output.job_id)[:8]}"
 
 
 def _prompt(source: object) -> str:

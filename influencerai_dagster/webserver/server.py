@@ -24,6 +24,7 @@ from influencerai_dagster.settings import Settings
 from influencerai_dagster.webserver.authentication import authenticators
 from influencerai_dagster.webserver.authorities import own_authorities
 from influencerai_dagster.webserver.gate import HEALTH_PATH, Gate
+from influencerai_dagster.webserver.links import file_route
 from influencerai_dagster.webserver.storage_connections import replace_dead_connections
 
 # As `dagster-webserver` has them.
@@ -43,6 +44,7 @@ class OperatorsWebserver(DagsterWebserver[WorkspaceProcessContext, Any]):
     def __init__(self, context: WorkspaceProcessContext, settings: Settings) -> None:
         """Serve a workspace to whom the settings let in; PermanentError if they contradict."""
         super().__init__(context, live_data_poll_rate=_LIVE_DATA_POLL_MS)
+        self._files = file_route(settings)
         self._gate = Middleware(
             Gate,
             authorities=own_authorities(settings),
@@ -54,10 +56,10 @@ class OperatorsWebserver(DagsterWebserver[WorkspaceProcessContext, Any]):
         return [self._gate, *super().build_middleware()]
 
     def build_routes(self) -> list[BaseRoute]:
-        """Leave out what nothing here needs, and add the answer to a health probe."""
+        """Leave out what nothing here needs; add links to files, and an answer to health probes."""
         theirs: list[BaseRoute] = super().build_routes()  # type: ignore[no-untyped-call]
         kept = [route for route in theirs if getattr(route, "path", "") not in _NOTEBOOKS]
-        return [Route(HEALTH_PATH, _health), *kept]
+        return [Route(HEALTH_PATH, _health), self._files, *kept]
 
     async def graphql_http_endpoint(self, request: Request) -> Response:
         """Execute what is posted; a GET gives the page to try queries on, and executes nothing."""

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.orm import Session
 
+from influencerai_dagster.backup.database.wal_lag import postgres_cursor
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.catalog.tenants import add_tenant, list_tenants, require_tenant
 from influencerai_dagster.domain.database_urls import database_url, libpq_parameters
@@ -73,6 +74,25 @@ def test_the_options_of_the_url_are_kept(catalog_url: str) -> None:
         assert asked.get_dsn_parameters()["connect_timeout"] == "3"
         assert asked.get_dsn_parameters()["keepalives_idle"] == "30"
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("PGHOSTADDR", "192.0.2.1"), ("PGSERVICE", "nosuch"), ("PGOPTIONS", "-c nothing=1")),
+        *(("PGCLIENTENCODING", "LATIN1"), ("PGTARGETSESSIONATTRS", "standby")),
+    ],
+)
+def test_the_environment_does_not_change_where_the_url_leads(
+    catalog_url: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    engine = create_catalog_engine(catalog_url)
+    with transaction(engine) as session:
+        assert session.scalar(text("SELECT '日本'")) == "日本"
+    engine.dispose()
+    with postgres_cursor(catalog_url) as cursor:
+        cursor.execute("SELECT 1")
 
 
 def test_of_several_servers_the_one_that_answers_is_used(

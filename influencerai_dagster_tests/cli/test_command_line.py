@@ -180,6 +180,7 @@ def demo(cli: CommandLine) -> CommandLine:
         "jobs watch --once --tenant demoo",
         "retention days 3 --tenant demoo",
         "retention hold --tenant demoo",
+        "retention hold --tenant demoo --job 92ff33aa-68e1-4f63-9292-afaff94898db",
         "lora config quick --tenant demoo",
         "generate --tenant demoo --prompt x",
     ],

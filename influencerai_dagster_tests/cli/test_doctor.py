@@ -19,7 +19,7 @@ from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.dagster_server import running_webserver
 from influencerai_dagster_tests.database_server import DatabaseServer, execute
 
-PARTS = 14
+PARTS = 15
 
 
 @pytest.fixture(scope="module")

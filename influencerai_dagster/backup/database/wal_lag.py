@@ -14,6 +14,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class
 from influencerai_dagster.domain.backups import WalLag
 from influencerai_dagster.domain.database_urls import libpq_parameters
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster.program_environment import ignore_postgres_variables
 
 _CONNECT_SECONDS = 10
 # The receiver tells every 10 s how far it is; what it wrote counts, its flushed position moves only
@@ -65,6 +66,7 @@ def postgres_cursor(database_url: str) -> Iterator[Cursor]:
     Raises:
         TransientError: it does not answer, or refuses; the text has no password.
     """
+    ignore_postgres_variables()
     parameters: dict[str, Any] = {**libpq_parameters(database_url)}
     parameters.setdefault("connect_timeout", _CONNECT_SECONDS)
     try:

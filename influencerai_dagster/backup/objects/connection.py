@@ -6,9 +6,11 @@ not there nothing, but fails with every object. The server's own answer names wh
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from influencerai_dagster.backup.objects.places import BackupTarget, Bucket, Place
+from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.errors import StoreSettings, translated_errors
 
@@ -38,18 +40,26 @@ def keys_without_first_part(source: Place) -> set[str]:
     """Return the keys of a bucket that begin with a slash, of which rclone copies and says nothing.
 
     Raises:
-        PermanentError, TransientError: as in `check_answers`.
+        TransientError: as in `check_answers`, which comes first.
     """
     if not isinstance(source, Bucket):
         return set()
-    base = _base(source)
-    with _client(source) as client, translated_errors("list", source.name, f"{base}/"):
-        pages = client.get_paginator("list_objects_v2").paginate(
-            Bucket=source.name, Prefix=f"{base}/"
-        )
-        keys = {item["Key"] for page in pages for item in page.get("Contents", [])}
-    # Some servers take the slash away and list all that they have.
-    return {key.removeprefix(base) for key in keys if key.startswith(f"{base}/")}
+    base, keys = _base(source), set[str]()
+    first = f"{base}/"
+    try:
+        with _client(source) as client, translated_errors("list", source.name, first):
+            # One level, since some servers take the slash away and list all that they have.
+            ask = partial(client.get_paginator("list_objects_v2").paginate, Bucket=source.name)
+            for page in ask(Prefix=first, Delimiter="/"):
+                keys |= {item["Key"] for item in page.get("Contents", [])}
+                folders = [item["Prefix"] for item in page.get("CommonPrefixes", [])]
+                for folder in folders:
+                    if folder.startswith(first):
+                        below = (inner.get("Contents", []) for inner in ask(Prefix=folder))
+                        keys |= {item["Key"] for items in below for item in items}
+    except PermanentError:
+        return set()  # a server that refuses such a prefix has no such keys
+    return {key.removeprefix(base) for key in keys if key.startswith(first)}
 
 
 def _ask(place: Place, settings: StoreSettings) -> None:

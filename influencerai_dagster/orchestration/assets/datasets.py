@@ -76,14 +76,14 @@ def dataset(
 def _metadata(store: ObjectStore, manifest: DatasetManifest) -> Metadata:
     shown = manifest.images[:_SHEET_IMAGES]
     facts: Metadata = {}
+    if manifest.rejected:
+        facts["rejects"] = table([item.model_dump(mode="json") for item in manifest.rejected])
     if shown:
         thumbnails = store.map(lambda image: image_thumbnail(store, image, THUMB_PX), shown)
         pictures = zip((image.file_name for image in shown), thumbnails, strict=True)
         sheet = contact_sheet(pictures, SHEET_COLUMNS, THUMB_PX)
         facts["contact_sheet"] = picture(sheet, "accepted images")
     facts |= {"images": len(manifest.images), "rejected": len(manifest.rejected)}
-    if manifest.rejected:
-        facts["rejects"] = table([item.model_dump(mode="json") for item in manifest.rejected])
     facts["rights"] = manifest.rights.subject if manifest.rights else "not recorded"
     if manifest.images:
         sizes = Counter(_bucket(image.width_px, image.height_px) for image in manifest.images)

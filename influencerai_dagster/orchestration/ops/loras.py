@@ -23,7 +23,7 @@ from influencerai_dagster.domain.training import LoraConfig, TrainingStep, epoch
 from influencerai_dagster.media.contact_sheets import contact_sheet
 from influencerai_dagster.media.plots import loss_curve_png
 from influencerai_dagster.orchestration.failures import dagster_failures
-from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata, picture
+from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata, file_links, picture
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
@@ -122,9 +122,18 @@ def render_lora_samples(
         return dg.Output(
             manifest,
             metadata={
+                "grid": picture(sheet, "prompts by strength"),
+                "files": file_links(
+                    [
+                        ("the grid", manifest.grid_key),
+                        *(
+                            (f"{item.prompt}, strength {item.strength_model:g}", item.object_key)
+                            for item in manifest.samples
+                        ),
+                    ]
+                ),
                 "lora_id": manifest.lora_id,
                 "pictures": len(manifest.samples),
-                "grid": picture(sheet, "prompts by strength"),
             },
             data_version=dg.DataVersion(manifest.version),
         )

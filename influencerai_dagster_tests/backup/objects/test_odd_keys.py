@@ -129,3 +129,14 @@ def test_a_source_that_cannot_be_used_is_told_by_its_setting(
             BackupTarget(tmp_path / "backup"),
             recovery_window=WINDOW,
         )
+
+
+def test_where_no_key_is_set_the_keys_of_the_machine_reach_rclone(
+    source: Bucket, object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    object_store.put_latest("x", b"1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", source.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", source.secret_key)
+    of_machine = replace(source, access_key="", secret_key="")
+    target = BackupTarget(tmp_path / "backup")
+    assert copy_objects(of_machine, target, recovery_window=WINDOW).copied == {"x": 1}

@@ -31,10 +31,13 @@ def refuse_overlap(rclone: Rclone, source: Place, target: BackupTarget, folder: 
     Raises:
         PermanentError: one lies in the other; nothing was copied.
     """
-    if isinstance(source, Path):
-        is_apart = not isinstance(target.place, Path) or _are_apart(source, target.place, folder)
-    else:
-        is_apart = not _is_found(rclone, source, target.place)
+    home = source if isinstance(source, Path) else source.disk
+    is_apart = True
+    if home is not None and isinstance(target.place, Path):
+        not_copied = home / OFF_SITE_FOLDER if isinstance(source, Path) else None
+        is_apart = _are_apart(home, target.place, folder, not_copied)
+    if isinstance(source, Bucket):
+        is_apart = is_apart and not _is_found(rclone, source, target.place)
     if not is_apart:
         raise PermanentError(
             f"{target.place} cannot be the backup target of {source}: one lies in the other, and "
@@ -43,11 +46,11 @@ def refuse_overlap(rclone: Rclone, source: Place, target: BackupTarget, folder: 
         )
 
 
-def _are_apart(source: Path, place: Path, folder: str) -> bool:
-    home, there = source.resolve(), place.resolve()
-    if there.is_relative_to(home / OFF_SITE_FOLDER):
-        return True  # it is not copied
-    return not (there.is_relative_to(home) or home.is_relative_to(there / folder))
+def _are_apart(source: Path, place: Path, folder: str, not_copied: Path | None) -> bool:
+    source, place = source.resolve(), place.resolve()
+    if not_copied is not None and place.is_relative_to(not_copied.resolve()):
+        return True
+    return not (place.is_relative_to(source) or source.is_relative_to(place / folder))
 
 
 def _is_found(rclone: Rclone, source: Bucket, place: Place) -> bool:

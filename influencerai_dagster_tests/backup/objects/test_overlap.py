@@ -44,10 +44,10 @@ def test_the_folder_of_an_s3_server_is_not_backed_up_into_itself(s3_server: S3Se
     store = s3_server.store()
     store.put_latest("images/a.png", b"1")
     disk = s3_server.root_dir / store.bucket
-    for folder in ("", "images", "new/deep"):
-        target = BackupTarget(disk / folder)
+    source = replace(bucket_of(s3_server, store), disk=disk)
+    for folder in ("", "images", "new/deep", "off-site"):
         with pytest.raises(PermanentError, match="one lies in the other"):
-            copy_objects(bucket_of(s3_server, store), target, recovery_window=WINDOW)
+            copy_objects(source, BackupTarget(disk / folder), recovery_window=WINDOW)
     assert [path.name for path in disk.rglob("*") if path.is_file()] == ["a.png"]
 
 

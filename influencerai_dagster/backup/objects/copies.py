@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from influencerai_dagster.backup.objects.connection import (
     check_answers,
@@ -111,9 +111,7 @@ def copy_objects(
     )
     found = result.found
     _compare_encrypted(rclone, result, f"target:{folder}" if target.encryption_key else None)
-    _refuse_empty_parts(rclone, result, folder, keys_without_first_part(source))
-    _check_both_are_kept(rclone, result, folder)
-    _check_all_is_there(rclone, result)
+    _check_copy(rclone, result, folder, left_out=keys_without_first_part(source))
     # An empty bucket is an accident; the backup of an accident is kept.
     missing, pruned = history.note_missing(
         found.only_at_target, recovery_window, now, may_prune=bool(found.at_source)
@@ -199,6 +197,15 @@ def _compare_encrypted(rclone: Rclone, result: CopyResult, path: str | None) -> 
         result.failures[key] = "its encrypted copy is not what the source has"
 
 
+def _check_copy(
+    rclone: Rclone, result: CopyResult, folder: str, *, left_out: Collection[str]
+) -> None:
+    """Count as failures what rclone did not fail at, and what a restore would not bring back."""
+    _refuse_empty_parts(rclone, result, folder, left_out)
+    _check_both_are_kept(rclone, result, folder)
+    _check_all_is_there(rclone, result)
+
+
 def _refuse_empty_parts(
     rclone: Rclone, result: CopyResult, folder: str, left_out: Collection[str]
 ) -> None:
@@ -222,7 +229,8 @@ def _check_both_are_kept(rclone: Rclone, result: CopyResult, folder: str) -> Non
     everywhere = at_source | result.found.only_at_target
     beside = set[str]()
     for key in everywhere:
-        if parents := {str(path) for path in PurePosixPath(key).parents} & everywhere:
+        parents = everywhere.intersection(key[: slash.start()] for slash in re.finditer("/", key))
+        if parents:
             beside |= {key, *parents}
     if not beside:
         return

@@ -101,7 +101,9 @@ def test_the_address_of_a_file_is_printed_where_there_is_no_browser(cli: Command
     assert "say whose job it is" in cli("open", str(job.id))
 
 
-def test_a_stack_is_stopped_from_another_terminal(cli: CommandLine, tmp_path: Path) -> None:
+def test_a_stack_that_starts_is_told_of_and_is_stopped_from_another_terminal(
+    cli: CommandLine, tmp_path: Path
+) -> None:
     cli.environment.setenv("DATA_DIR", str(tmp_path))
     process = subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, tmp_path], stdout=subprocess.PIPE, text=True
@@ -109,6 +111,8 @@ def test_a_stack_is_stopped_from_another_terminal(cli: CommandLine, tmp_path: Pa
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+        cli.environment.delenv("DATABASE_URL")
+        assert f"(process {process.pid}) is just starting" in cli("tenant", "list")
         answer = cli("down")
         assert answer.exit_code == 0
         assert f"the stack in {tmp_path} is stopped" in answer

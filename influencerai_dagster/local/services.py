@@ -5,7 +5,6 @@ How processes are kept running is in supervisor.py, their variables are in envir
 
 import shutil
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -258,10 +257,6 @@ def _pool_limits(settings: Settings) -> dict[str, int]:
         "video_generation": settings.queue_concurrency_video_gen,
         "lora_training": settings.queue_concurrency_lora_training,
     }
-
-
-def _script(name: str) -> str:
-    return str(Path(sysconfig.get_path("scripts")) / name)
 
 
 def _project_file(name: str) -> Path:

@@ -65,12 +65,13 @@ def logs(
         problem = f"There is no log of {service!r} in {folder}"
         raise unknown_name(problem, service, found, plural="logs")
     path = found[service]
-    text = path.read_text(encoding="utf-8", errors="replace")
-    for line in text.splitlines()[-lines:] if lines else []:
+    data = path.read_bytes()
+    shown = data.splitlines()[-lines:] if lines else []
+    for line in shown:
         _print_line(line)
     if follow:
         with suppress(KeyboardInterrupt):
-            _follow(path, len(text.encode("utf-8", errors="replace")))
+            _follow(path, len(data))
 
 
 def open_page(
@@ -113,23 +114,24 @@ def _open(url: str) -> bool:
     return browser.open(url)
 
 
-def _print_line(line: str) -> None:
-    console.print(line, soft_wrap=True, highlight=False, markup=False)
+def _print_line(line: bytes) -> None:
+    text = line.decode("utf-8", errors="replace")
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def _follow(path: Path, position: int) -> None:
     """Print what is appended to a log; one that was emptied is read from its beginning."""
-    rest = ""
+    rest = b""
     while True:
         size = path.stat().st_size if path.exists() else 0
         if size < position:
-            position = 0
+            position, rest = 0, b""
         if size > position:
             with path.open("rb") as file:
                 file.seek(position)
                 data = file.read()
             position += len(data)
-            *whole, rest = (rest + data.decode("utf-8", errors="replace")).split("\n")
+            *whole, rest = (rest + data).split(b"\n")
             for line in whole:
                 _print_line(line)
         time.sleep(_POLL_SECONDS)

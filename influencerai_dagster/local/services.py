@@ -85,6 +85,11 @@ class Stack:
         """Where the UI is."""
         return f"http://{LOOPBACK}:{self.settings.dagster_webserver_port}"
 
+    @property
+    def bucket_dir(self) -> Path:
+        """Where the objects of the bucket are, as files."""
+        return Path(self.environment["S3_DISK"])
+
     def services(self) -> list[Service]:
         """Return all processes; those that take longest to start come first."""
         return [*self._dagster(), *self._simulators(), *self._servers()]

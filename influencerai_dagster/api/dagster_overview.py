@@ -17,7 +17,6 @@ from influencerai_dagster.api.dagster_queries import (
     DELETE_PARTITIONS,
     LIST_RUNS,
     PARTITIONS,
-    RUN_MESSAGES,
 )
 from influencerai_dagster.errors import PermanentError
 
@@ -118,18 +117,8 @@ def _time(seconds: object) -> datetime | None:
 
 def training_step(dagster: DagsterGraphQL, run_id: str) -> str | None:
     """Return how far a training says that it is, "step 300 of 1500 (20 %), …"; None before that."""
-    newest = None
-    variables: dict[str, object] = {"runId": run_id, "cursor": None, "limit": EVENTS_PER_PAGE}
-    while True:
-        page = dagster.ask(RUN_MESSAGES, variables)["runOrError"].get("eventConnection")
-        if page is None:
-            return newest
-        for event in page["events"]:
-            found = _STEP.search((event or {}).get("message", ""))
-            newest = found[0] if found else newest
-        if not page["hasMore"]:
-            return newest
-        variables["cursor"] = page["cursor"]
+    lines, _ = dagster.log_lines(run_id)
+    return next((found[0] for line in reversed(lines) if (found := _STEP.search(line))), None)
 
 
 def failed_checks(dagster: DagsterGraphQL, asset: str, partition_key: str) -> list[FailedCheck]:

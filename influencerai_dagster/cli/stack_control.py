@@ -9,10 +9,8 @@ from uuid import UUID
 
 import typer
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.tenants import require_tenant
-from influencerai_dagster.cli.common import engine, server_settings, settings, store
+from influencerai_dagster.cli.common import server_settings, settings
+from influencerai_dagster.cli.job_files import file_link
 from influencerai_dagster.cli.output import (
     Field,
     JsonOption,
@@ -85,22 +83,11 @@ def open_page(
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Open Dagster's UI, or the file of a job, in the browser; prints the address too."""
-    url = server_settings().dagster_url if job_id is None else _file_url(job_id, tenant)
+    if job_id is not None and not tenant:
+        raise PermanentError("say whose job it is: --tenant NAME")
+    url = server_settings().dagster_url if job_id is None else file_link(tenant, job_id)
     is_opened = browser and _open(url)
     print_result({"url": url, "is_opened": is_opened}, url, as_json=as_json)
-
-
-def _file_url(job_id: UUID, tenant: str) -> str:
-    if not tenant:
-        raise PermanentError("say whose job it is: --tenant NAME")
-    with transaction(engine()) as session:
-        require_tenant(session, tenant)
-        job = ledger.get_job(session, tenant, job_id)
-        asset = ledger.media_asset_of_job(session, tenant, job_id)
-    if asset is None:
-        raise PermanentError(f"job {job_id} is {job.status}: it has no file to open")
-    seconds = settings().s3_presign_seconds
-    return store().presign_get(asset.object_key, expires_seconds=seconds)
 
 
 def _open(url: str) -> bool:

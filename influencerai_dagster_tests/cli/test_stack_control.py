@@ -113,7 +113,7 @@ def test_the_address_of_a_file_is_printed_where_there_is_no_browser(cli: Command
         add_tenant(session, "demo")
     submit_one(cli.engine)
     job = claim_one(cli.engine)
-    assert "is running: it has no file to open" in cli("open", str(job.id), "--tenant", "demo")
+    assert "is running: it has no file to link to" in cli("open", str(job.id), "--tenant", "demo")
     complete_job(cli.engine, job)
     found = json.loads(cli("open", str(job.id), "--tenant", "demo", "--json").out)
     assert f"images/demo/{job.id}/output.png?" in found["url"]

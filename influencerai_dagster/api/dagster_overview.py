@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from influencerai_dagster.api.dagster_graphql import ALIVE, EVENTS_PER_PAGE, DagsterGraphQL
+from influencerai_dagster.api.dagster_graphql import (
+    ALIVE,
+    EVENTS_PER_PAGE,
+    PARTITION_TAG,
+    DagsterGraphQL,
+)
 from influencerai_dagster.api.dagster_queries import (
     CHECK_EXECUTION,
     CHECKS,
@@ -20,7 +25,6 @@ from influencerai_dagster.api.dagster_queries import (
 )
 from influencerai_dagster.errors import PermanentError
 
-_PARTITION_TAG = "dagster/partition"
 _ASSETS_OF_JOBS = {
     "build_dataset_job": ("dataset", "captions"),
     "train_lora_job": ("lora_weights", "lora_samples"),
@@ -85,7 +89,7 @@ def list_runs(
     """
     wanted: dict[str, object] = {}
     if partition_key is not None:
-        wanted["tags"] = [{"key": _PARTITION_TAG, "value": partition_key}]
+        wanted["tags"] = [{"key": PARTITION_TAG, "value": partition_key}]
     if job_name is not None:
         wanted["pipelineName"] = job_name
     if is_alive:
@@ -103,7 +107,7 @@ def _summary(item: Mapping[str, Any]) -> RunSummary:
         run_id=str(item["runId"]),
         job_name=job_name,
         status=str(item["status"]),
-        partition_key=next((tag["value"] for tag in tags if tag["key"] == _PARTITION_TAG), None),
+        partition_key=next((tag["value"] for tag in tags if tag["key"] == PARTITION_TAG), None),
         assets=tuple(key["path"][-1] for key in selection) or _ASSETS_OF_JOBS.get(job_name, ()),
         created_at=_time(item["creationTime"]) or datetime.now(UTC),
         started_at=_time(item["startTime"]),

@@ -15,7 +15,7 @@ import httpx
 from influencerai_dagster.api.dagster_graphql import CODE_LOCATION
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.cli.common import server_settings, store, store_with
+from influencerai_dagster.cli.common import server_settings, store
 from influencerai_dagster.cli.doctor_backups import backups, programs
 from influencerai_dagster.cli.doctor_engines import (
     comfyui,
@@ -34,6 +34,7 @@ from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.abilities import ask_abilities, other_address_style
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.errors import translated_errors
+from influencerai_dagster.storage.wiring import assets_store
 
 MAX_CLOCK_SKEW_SECONDS = 60
 """S3 refuses a request that is signed 15 minutes off; a minute shows that nobody sets the clock."""
@@ -112,7 +113,7 @@ def _s3() -> str:
 
 def _s3_abilities() -> str:
     is_path_style = server_settings().s3_force_path_style
-    other = store_with(path_style=not is_path_style)
+    other = assets_store(server_settings(), path_style=not is_path_style)
     try:
         style = other_address_style(store(), other, is_path_style=is_path_style)
     finally:

@@ -92,7 +92,7 @@ class Stack:
 
     def services(self) -> list[Service]:
         """Return all processes; those that take longest to start come first."""
-        return [*self._dagster(), *self._simulators(), *self._servers()]
+        return [self._code_server(), *self._dagster(), *self._simulators(), *self._servers()]
 
     def _servers(self) -> Iterator[Service]:
         inherited = program_environment(inherited=process_environment())
@@ -141,10 +141,9 @@ class Stack:
                 port_setting="LOCAL_OPENROUTER_PORT",
             )
 
-    def _dagster(self) -> Iterator[Service]:
+    def _code_server(self) -> Service:
         code_port = self.settings.local_code_server_port
-        workspace = str(_project_file("workspace.yaml"))
-        yield Service(
+        return Service(
             name="code-server",
             command=[
                 *(*_DAGSTER_PROCESS, "dagster", "api", "grpc"),
@@ -164,6 +163,9 @@ class Stack:
             stop_seconds=1.0,  # it would wait for its runs, who are asked to end when it is gone
             start_seconds=120,
         )
+
+    def _dagster(self) -> Iterator[Service]:
+        workspace = str(_project_file("workspace.yaml"))
         yield Service(
             name="dagster-storage",
             command=[

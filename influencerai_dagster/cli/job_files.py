@@ -22,7 +22,6 @@ from influencerai_dagster.stages.downloads import download_files, download_zip
 from influencerai_dagster.stages.job_documents import job_document
 from influencerai_dagster.stages.job_retries import retry_jobs
 
-_MAX_RETRIES = 1000
 _FIELDS = (
     Field("job_id", "new job", is_id=True),
     Field("kind"),
@@ -53,7 +52,7 @@ def retry(
                 day=parse_day(day),
                 kind=kind,
                 status=JobStatus.FAILED,
-                limit=_MAX_RETRIES,
+                limit=None,
             )
             job_ids = [job.id for job in failed]
     today = day_key(tenant, "")

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
@@ -15,6 +16,7 @@ from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
     claim_one,
+    image_request,
     job_now,
     manifest_key_of,
     output_of,
@@ -78,6 +80,16 @@ def test_all_failed_jobs_of_a_day_are_submitted_again(jobs: CommandLine) -> None
     answer = jobs("jobs", "retry", "--day", f"{DAY}", "--tenant", "demo")
     assert f"retry/{failed.id}" in answer
     assert str(waiting.id) not in answer
+
+
+def test_no_failed_job_of_a_day_is_left_out_however_many_there_are(jobs: CommandLine) -> None:
+    with transaction(jobs.engine) as session:
+        ledger.submit(session, "demo", DAY, [image_request() for _ in range(1001)])
+        session.execute(
+            text("UPDATE jobs SET status = 'failed', error = 'no', finished_at = now()")
+        )
+    answer = jobs("jobs", "retry", "--day", f"{DAY}", "--tenant", "demo", "--json")
+    assert len(json.loads(answer.out)) == 1001
 
 
 def test_a_job_that_did_not_fail_is_not_submitted_again(jobs: CommandLine) -> None:

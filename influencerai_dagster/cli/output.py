@@ -16,8 +16,8 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Column, Table
 
-console = Console()
-notes = Console(stderr=True)
+console = Console(soft_wrap=not sys.stdout.isatty())
+notes = Console(stderr=True, soft_wrap=not sys.stderr.isatty())
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document, for programs (docs/cli.md).")

@@ -11,6 +11,7 @@ import typer
 
 from influencerai_dagster.cli.common import server_settings, settings
 from influencerai_dagster.cli.job_files import file_link
+from influencerai_dagster.cli.options import job_id as parse_job_id
 from influencerai_dagster.cli.output import (
     Field,
     JsonOption,
@@ -74,7 +75,8 @@ def logs(
 
 def open_page(
     job_id: Annotated[
-        UUID | None, typer.Argument(metavar="[JOB]", help="Its file; without it the UI.")
+        UUID | None,
+        typer.Argument(metavar="[JOB]", parser=parse_job_id, help="Its file; without it the UI."),
     ] = None,
     tenant: Annotated[str, typer.Option(help="Whose job it is.")] = "",
     browser: Annotated[  # noqa: FBT002 - typer's flag

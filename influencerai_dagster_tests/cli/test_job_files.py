@@ -125,7 +125,7 @@ def test_files_of_a_day_are_saved_once_and_go_on_where_they_stopped(
     command = ("jobs", "download", "--day", f"{DAY}", "--tenant", "demo", "--to", tmp_path / "a/b")
     assert "2 files saved" in jobs(*command)
     (tmp_path / "a" / "b" / f"{second.id}.png").unlink()
-    assert "1 files saved" in jobs(*command)
+    assert "1 file saved" in jobs(*command)
     assert (tmp_path / "a" / "b" / f"{first.id}.png").read_bytes() == b"one"
     assert (tmp_path / "a" / "b" / f"{second.id}.png").read_bytes() == b"two"
     assert len(list((tmp_path / "a" / "b").iterdir())) == 2

@@ -149,7 +149,8 @@ def _render(
 def _report(tenant: str, jobs: Sequence[Job], *, as_json: bool) -> None:
     """Print the jobs and what to do next; PermanentError if one of them made nothing."""
     print_rows([job_document(job) for job in jobs], _FIELDS, as_json=as_json)
-    done = next((job for job in jobs if job.status is JobStatus.COMPLETED), None)
+    # Of an image and its video, the video is what was asked for.
+    done = next((job for job in reversed(jobs) if job.status is JobStatus.COMPLETED), None)
     if done is not None:
         next_step(
             f"`influencerai open {done.id} --tenant {tenant}` shows it, `influencerai jobs "

@@ -31,6 +31,7 @@ BROKEN_IMAGE = (
 _ORIENTATION_TAG = 0x0112
 _BYTES_PER_PIXEL = 14  # three images at a time, and masks
 _WEBP_BYTES_PER_PIXEL = 24  # libwebp keeps two canvases and copies until the image is loaded
+_PROGRESSIVE = {0xC2, 0xCA}  # start of a frame with Huffman codes, or with arithmetic ones
 _JPEG_BYTES_PER_SAMPLE = 2  # coefficients of the whole image, unless one scan has them all
 
 
@@ -170,7 +171,7 @@ def _first_scan_samples(data: bytes) -> int | None:
         marker, size = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
         if marker == 0xDA:  # noqa: PLR2004 - start of scan
             return data[at + 4] if at + 4 < len(data) else None
-        if marker == 0xC2:  # noqa: PLR2004 - start of a progressive frame
+        if marker in _PROGRESSIVE:
             return None
         at += 2 + size
     return None

@@ -14,7 +14,8 @@ def without_texts(data: bytes) -> bytes:
     Tools write whole workflows into a picture, and Pillow fails the picture for a large one. What
     is no whole chain of chunks is returned as it is: the decoder says what is wrong with it.
     """
-    kept: list[bytes] = [SIGNATURE]
+    view = memoryview(data)  # most have nothing to take out: no byte of those is copied
+    kept: list[bytes | memoryview] = [SIGNATURE]
     is_changed, at = False, len(SIGNATURE)
     while at + 12 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
@@ -22,7 +23,7 @@ def without_texts(data: bytes) -> bytes:
         if kind in _TEXTS or (kind == b"iCCP" and _is_absurd_profile(data[at + 8 : end - 4])):
             is_changed = True
         else:
-            kept.append(data[at:end])
+            kept.append(view[at:end])
         at = end
     return b"".join(kept) if is_changed else data
 

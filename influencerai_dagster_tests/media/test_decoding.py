@@ -5,7 +5,7 @@ import multiprocessing
 import resource
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 
 from influencerai_dagster.domain.quality import DatasetRules
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster.media import decoding
 from influencerai_dagster.media.decoding import DECODING
 from influencerai_dagster.media.images import measure_upload, normalised_image
 from influencerai_dagster.media.memory_budget import MemoryBudget
@@ -119,6 +120,19 @@ def test_no_image_takes_more_memory_than_it_was_charged_for(
 ) -> None:
     charged, peak = process.submit(charge_and_peak, file_of(kind), work).result()
     assert peak <= charged + 4 * MIB
+
+
+def test_a_progressive_file_of_arithmetic_coding_is_charged_as_any_progressive_one() -> None:
+    huffman = file_of("JPEG, progressive, turned, with a profile")
+    arithmetic = huffman.replace(b"\xff\xc2", b"\xff\xca", 1)
+    charges = []
+    for data in (huffman, arithmetic):
+        budget = Charged("test", 1024**3)
+        with pytest.MonkeyPatch.context() as patch, suppress(OSError):
+            patch.setattr(decoding, "DECODING", budget)
+            measure_upload(data, RULES)
+        charges.append(budget.most_bytes)
+    assert charges[0] == charges[1] > 6 * WIDTH_PX * HEIGHT_PX
 
 
 def told_under_a_limit(data: bytes) -> list[str]:

@@ -2,22 +2,40 @@
 
 Standard output has the result and nothing else; what happens meanwhile and what comes next goes to
 standard error. In a pipe nothing is cut or wrapped: a header, then a line for each row, with tabs.
+
+Prompts, file names and answers of servers are texts of others: none of them commands the terminal.
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from pydantic_core import to_json, to_jsonable_python
-from rich.console import Console, JustifyMethod
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Column, Table
 
-console = Console()
-notes = Console(stderr=True)
+from influencerai_dagster.domain.plain_text import harmless
+
+
+class Terminal(Console):
+    """A console on which a text can do nothing but be read: rich itself prints escape codes."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Yield what is printed; only rich's own control codes are left."""
+        for segment in super().render(renderable, options):
+            is_own = bool(segment.control)
+            yield segment if is_own else Segment(harmless(segment.text), segment.style)
+
+
+console = Terminal()
+notes = Terminal(stderr=True)
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document, for programs (docs/cli.md).")
@@ -124,7 +142,7 @@ def _cell(value: Any) -> str:  # noqa: ANN401 - any value of a document
     """Return a value for a pipe, as JSON has it: numbers without commas, whole times."""
     plain = to_jsonable_python(value)
     text = "" if plain is None else plain if isinstance(plain, str) else to_json(plain).decode()
-    return " ".join(text.split())
+    return harmless(" ".join(text.split()))
 
 
 def _write(line: str) -> None:

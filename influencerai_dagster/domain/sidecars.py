@@ -73,8 +73,8 @@ def pair_captions(images: Collection[str], captions: Collection[str]) -> Pairing
                 caption_of |= dict.fromkeys(found, caption)
     image_of = _images_by_name(caption_of)
     for caption in set(captions) - set(caption_of.values()) - set(unpaired):
-        image = image_of.get(_NAMES[-1](_without_suffix(caption)))
-        why = f"{image} has {caption_of[image]}" if image else "no image has its name"
+        named = image_of.get(_NAMES[-1](_without_suffix(caption)))
+        why = f"{named} has {caption_of[named]}" if named else "no image has its name"
         unpaired[caption] = why
     return Pairing(caption_of, dict(sorted(unpaired.items())))
 

@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from influencerai_dagster.cli.examples import EXAMPLES
-from influencerai_dagster.cli.output import Terminal
+from influencerai_dagster.cli.terminal import Terminal
 from influencerai_dagster.errors import InfluencerAIError, UnknownNameError
 from influencerai_dagster.files import explained
 

@@ -2,40 +2,25 @@
 
 Standard output has the result and nothing else; what happens meanwhile and what comes next goes to
 standard error. In a pipe nothing is cut or wrapped: a header, then a line for each row, with tabs.
-
-Prompts, file names and answers of servers are texts of others: none of them commands the terminal.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from pydantic_core import to_json, to_jsonable_python
-from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType
+from rich.console import JustifyMethod
 from rich.markup import escape
-from rich.segment import Segment
 from rich.table import Column, Table
 
+from influencerai_dagster.cli.terminal import Terminal as Console
 from influencerai_dagster.domain.plain_text import harmless
 
-
-class Terminal(Console):
-    """A console on which a text can do nothing but be read: rich itself prints escape codes."""
-
-    def render(
-        self, renderable: RenderableType, options: ConsoleOptions | None = None
-    ) -> Iterable[Segment]:
-        """Yield what is printed; only rich's own control codes are left."""
-        for segment in super().render(renderable, options):
-            is_own = bool(segment.control)
-            yield segment if is_own else Segment(harmless(segment.text), segment.style)
-
-
-console = Terminal()
-notes = Terminal(stderr=True)
+console = Console()
+notes = Console(stderr=True)
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document, for programs (docs/cli.md).")

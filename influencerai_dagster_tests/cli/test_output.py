@@ -7,7 +7,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from influencerai_dagster.cli.output import Field, Terminal, print_rows
+from influencerai_dagster.cli.output import Field, print_rows
+from influencerai_dagster.cli.terminal import Terminal
 
 # The clipboard, the window's title, colours by one C1 code, a line over another, direction.
 HOSTILE = "\x1b]52;c;cm0=\x07 \x1b]0;title\x1b\\ \x9b31m \x1b[2K \r \x08 \u202eexe \x7f \ud800"

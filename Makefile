@@ -59,9 +59,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1024)}'); [ "$$free" -ge $(NEEDED_MB) ] || { echo "only $$free MB are free in $(CURDIR), but the installation takes $(NEEDED_MB) MB: make space, or clone to another disk"; exit 1; }
 	@echo "step 1 of 3: making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
-	@total=$$(grep -cE '^[a-z0-9].*==' requirements.lock); echo "step 2 of 3: downloading $$total packages (about 320 MB the first time) and installing them: one to three minutes"; \
+	@total=$$(grep -cE '^[a-z0-9].*==' requirements.lock); if [ -t 1 ]; then tty=1; else tty=0; fi; echo "step 2 of 3: downloading $$total packages (about 320 MB the first time) and installing them: one to three minutes"; \
 	    $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps --requirement requirements.lock | \
-	    awk -v total=$$total -v tty=$$([ -t 1 ] && echo 1 || echo 0) "$$PIP_PROGRESS"
+	    awk -v total=$$total -v tty=$$tty "$$PIP_PROGRESS"
 	@echo "step 3 of 3: installing this project"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -28,12 +28,21 @@ from influencerai_dagster.cli.output import (
     print_result,
     print_rows,
 )
-from influencerai_dagster.domain.backups import BackupInfo, BackupKind, newest_whole
+from influencerai_dagster.domain.backups import (
+    FIRST_BACKUP_AFTER,
+    BackupInfo,
+    BackupKind,
+    newest_whole,
+)
 from influencerai_dagster.domain.names import unknown_name
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.settings import Settings
 
 backup_app = typer.Typer(help="Backups of the databases and the objects.", no_args_is_help=True)
+HOW_TO_HAVE_A_BACKUP = (
+    "`influencerai backup now` takes one at once; by itself the first one comes "
+    f"{FIRST_BACKUP_AFTER.seconds // 60} minutes after the first start"
+)
 _MIB = 1024**2
 _FIELDS = (
     Field("backup_id", "backup"),

@@ -9,7 +9,7 @@ from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.barman_program import script
 from influencerai_dagster.backup.database.databases import FIRST_WITH_INCREMENTAL
 from influencerai_dagster.backup.database.wal_lag import postgres_cursor, read_wal_lag
-from influencerai_dagster.cli.backup import database_backups
+from influencerai_dagster.cli.backup import HOW_TO_HAVE_A_BACKUP, database_backups
 from influencerai_dagster.domain.backups import BackupKind, too_old, wal_problem
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.program_environment import program_environment
@@ -50,8 +50,7 @@ def backups(settings: Settings) -> str:
     problems = too_old(listed, now, full_kind=full_kind, has_incremental=has_incremental)
     if problems:
         raise PermanentError(
-            f"{'; '.join(problems)}. `influencerai backup now` takes one; see database_backup in "
-            "the Dagster UI"
+            f"{'; '.join(problems)}: {HOW_TO_HAVE_A_BACKUP}. See database_backup in the Dagster UI"
         )
     note = "" if settings.backup_target else "; all on this disk: set BACKUP_TARGET"
     return f"{len(listed)} in {settings.backup_home.resolve()}{note}"

@@ -12,7 +12,7 @@ from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.ledger import MediaAsset
 from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import engine, settings, store
-from influencerai_dagster.cli.options import TenantName, day_key
+from influencerai_dagster.cli.options import JobIds, TenantName, day_key
 from influencerai_dagster.cli.orders import wake
 from influencerai_dagster.cli.output import Field, JsonOption, notes, print_result, print_rows
 from influencerai_dagster.domain.jobs import JobKind, JobStatus
@@ -30,7 +30,6 @@ _FIELDS = (
     Field("idempotency_key", "key", is_wide=True),
 )
 
-JobIds = Annotated[list[UUID] | None, typer.Argument(metavar="JOB…")]
 OnlyDay = Annotated[str, typer.Option(help="All of this day, YYYY-MM-DD.")]
 OnlyKind = Annotated[JobKind | None, typer.Option(help="With --day: only of this kind.")]
 
@@ -91,7 +90,7 @@ def download(  # noqa: PLR0917 - typer calls it by name
     print_result(
         {"to": str(to.absolute()), "num_files": len(assets), "num_downloaded": number}
         | {"size_bytes": size, "job_ids": [asset.job_id for asset in assets]},
-        f"{number} files saved to {to.absolute()}"
+        f"{number} {'file' if number == 1 else 'files'} saved to {to.absolute()}"
         + (f", {len(assets) - number} were there already" if number < len(assets) else ""),
         as_json=as_json,
     )

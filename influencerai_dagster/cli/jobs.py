@@ -15,6 +15,8 @@ from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.job_files import download, retry
 from influencerai_dagster.cli.options import (
     DayOption,
+    JobId,
+    JobIds,
     TenantName,
     YesOption,
     day_key,
@@ -75,7 +77,7 @@ def list_jobs(  # noqa: PLR0917 - typer calls it by name
 
 
 @jobs_app.command("show")
-def show_job(job_id: UUID, tenant: TenantName, as_json: JsonOption = False) -> None:  # noqa: FBT002
+def show_job(job_id: JobId, tenant: TenantName, as_json: JsonOption = False) -> None:  # noqa: FBT002
     """Show a job: what it asks for, how far it is, what it made or why it failed."""
     with transaction(engine()) as session:
         require_tenant(session, tenant)
@@ -84,7 +86,7 @@ def show_job(job_id: UUID, tenant: TenantName, as_json: JsonOption = False) -> N
 
 
 @jobs_app.command("link")
-def link_to_output(job_id: UUID, tenant: TenantName, as_json: JsonOption = False) -> None:  # noqa: FBT002
+def link_to_output(job_id: JobId, tenant: TenantName, as_json: JsonOption = False) -> None:  # noqa: FBT002
     """Print a link to a finished job's file; it works for S3_PRESIGN_SECONDS."""
     with transaction(engine()) as session:
         require_tenant(session, tenant)
@@ -130,7 +132,7 @@ def submit_jobs(  # noqa: PLR0917 - typer calls it by name
 @jobs_app.command("cancel")
 def cancel_jobs(  # noqa: PLR0917 - typer calls it by name
     tenant: TenantName,
-    job_ids: Annotated[list[UUID] | None, typer.Argument(metavar="JOB…")] = None,
+    job_ids: JobIds = None,
     all_: Annotated[  # noqa: FBT002 - typer's flag
         bool, typer.Option("--all", help="All jobs of the tenant that have not ended.")
     ] = False,

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -13,6 +14,21 @@ from influencerai_dagster.errors import PermanentError
 TenantName = Annotated[str, typer.Option("--tenant", help="The tenant.")]
 DayOption = Annotated[str, typer.Option(help="YYYY-MM-DD in UTC; today by default.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def job_id(text: str) -> UUID:
+    """Return the job id that a command line has."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"'{text}' is not a whole job id: those have 36 characters, "
+            "and `influencerai jobs list` shows them"
+        ) from None
+
+
+JobId = Annotated[UUID, typer.Argument(metavar="JOB_ID", parser=job_id)]
+JobIds = Annotated[list[UUID] | None, typer.Argument(metavar="JOB…", parser=job_id)]
 
 
 def day_key(tenant: str, day: str) -> DayKey:

@@ -16,11 +16,11 @@ from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Column, Table
 
-from influencerai_dagster.cli.terminal import Terminal as Console
+from influencerai_dagster.cli.terminal import Terminal
 from influencerai_dagster.domain.plain_text import harmless
 
-console = Console()
-notes = Console(stderr=True)
+console = Terminal(soft_wrap=not sys.stdout.isatty())
+notes = Terminal(stderr=True, soft_wrap=not sys.stderr.isatty())
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document, for programs (docs/cli.md).")

@@ -10,7 +10,7 @@ from influencerai_dagster.catalog import legal_holds
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import engine, settings, store
-from influencerai_dagster.cli.options import TenantName
+from influencerai_dagster.cli.options import TenantName, job_id
 from influencerai_dagster.cli.output import (
     Field,
     JsonOption,
@@ -22,7 +22,9 @@ from influencerai_dagster.stages.retention import RetentionRules, plan_retention
 
 retention_app = typer.Typer(help="What is deleted when, and legal holds.", no_args_is_help=True)
 
-JobId = Annotated[UUID | None, typer.Option("--job", help="Only its picture or clip.")]
+JobId = Annotated[
+    UUID | None, typer.Option("--job", parser=job_id, help="Only its picture or clip.")
+]
 _FIELDS = (
     Field("tenant"),
     Field("fate"),

@@ -20,6 +20,10 @@ from influencerai_dagster.local.samples import BELLA_DIR
 from influencerai_dagster.local.stack import Stack, run_stack
 from influencerai_dagster.settings import Settings, load_settings
 
+LINEAGE_GROUPS = ("datasets", "loras", "generation")
+"""The asset groups of the pipeline. Dagster's lineage shows a group closed, unless its address
+names it; the other groups have no edge to these."""
+
 _DEMO_PATIENCE = {"dataset_settle_seconds": "2", "generation_linger_seconds": "2"}
 """The samples and the jobs come in one go: nothing comes after a quiet moment."""
 
@@ -142,6 +146,12 @@ def _greet(stack: Stack) -> None:
         console.print(f"simulated    {', '.join(simulated)}")
 
 
+def lineage_url(dagster_url: str) -> str:
+    """Return the address of the lineage with the pipeline's groups open."""
+    groups = ",".join(f"global@global:{group}" for group in LINEAGE_GROUPS)
+    return f"{dagster_url}/asset-groups?expanded={groups}"
+
+
 def _show(results: list[StageResult], stack: Stack) -> None:
     table = Table("stage", "made", "seconds")
     for result in results:
@@ -150,7 +160,9 @@ def _show(results: list[StageResult], stack: Stack) -> None:
     console.print(table)
     total = sum(result.seconds or 0 for result in results)
     console.print(f"pipeline     {total:.1f} s", highlight=False)
-    console.print(f"lineage      {stack.dagster_url}/asset-groups", highlight=False)
+    console.print(f"lineage      {lineage_url(stack.dagster_url)}", soft_wrap=True, highlight=False)
+    trainings = f"{stack.dagster_url}/runs?q[0]=tag:stage=loras"
+    console.print(f"trainings    {trainings}", markup=False, soft_wrap=True, highlight=False)
     for result in results:
         partition = quote(result.partition_key, safe="")
         link = f"{stack.dagster_url}/assets/{result.asset}?view=partitions&partition={partition}"

@@ -13,6 +13,7 @@ from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import engine, server_settings, settings, store
+from influencerai_dagster.cli.options import job_id as parse_job_id
 from influencerai_dagster.cli.output import (
     Field,
     JsonOption,
@@ -75,7 +76,8 @@ def logs(
 
 def open_page(
     job_id: Annotated[
-        UUID | None, typer.Argument(metavar="[JOB]", help="Its file; without it the UI.")
+        UUID | None,
+        typer.Argument(metavar="[JOB]", parser=parse_job_id, help="Its file; without it the UI."),
     ] = None,
     tenant: Annotated[str, typer.Option(help="Whose job it is.")] = "",
     browser: Annotated[  # noqa: FBT002 - typer's flag

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from influencerai_dagster.api.dagster_overview import list_runs
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.cli.backup import database_backups
+from influencerai_dagster.cli.backup import HOW_TO_HAVE_A_BACKUP, database_backups
 from influencerai_dagster.cli.common import engine, server_settings, store
 from influencerai_dagster.cli.output import Field, JsonOption, print_rows
 from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ServerProbes
@@ -112,7 +112,7 @@ def _runs() -> str:
 def _database_backup(config: Settings) -> str:
     newest = newest_whole(database_backups(config).list_backups())
     if newest is None or newest.end is None:
-        raise PermanentError("there is none yet: `influencerai backup now`")
+        raise PermanentError(f"there is none yet: {HOW_TO_HAVE_A_BACKUP}")
     return f"{newest.backup_id}, {_ago(newest.end)}"
 
 

@@ -20,6 +20,8 @@ from influencerai_dagster.domain.wal import (
 FULL_EVERY = timedelta(hours=24)
 ANY_EVERY = timedelta(hours=6)
 """The objective for what would be lost if the WAL were lost too (RPO)."""
+FIRST_BACKUP_AFTER = timedelta(minutes=15)
+"""A new installation has other work in its first minutes, and nothing yet that could be lost."""
 GRACE = timedelta(hours=1)
 """A backup takes its time, and may wait for a slot: only after this it counts as too old."""
 MAX_WAL_LAG_SECONDS = 300.0

@@ -3,6 +3,7 @@
 How its settings are found is in environment.py.
 """
 
+import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -95,5 +96,5 @@ def _other_stacks(data_dir: Path) -> str:
     others = sorted(found - {str(data_dir)})
     if not others:
         return ""
-    listed = " or ".join(f"DATA_DIR={folder}" for folder in others)
+    listed = " or ".join(f"DATA_DIR={shlex.quote(folder)}" for folder in others)
     return f". Stacks that run elsewhere: for one of them set {listed}"

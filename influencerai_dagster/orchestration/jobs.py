@@ -21,7 +21,10 @@ build_dataset_job = dg.define_asset_job(
 train_lora_job = dg.define_asset_job(
     "train_lora_job",
     selection=dg.AssetSelection.assets("lora_weights", "lora_samples"),
-    description="Train the LoRA of one dataset and render its sample pictures.",
+    description=(
+        "Train the LoRA of one dataset and render its sample pictures. Only trainings that a "
+        "person launched are runs of this job; all are at Runs with the filter tag:stage=loras."
+    ),
     tags={"dagster/max_runtime": 14 * _HOUR, "stage": "loras"},
 )
 generate_images_job = dg.define_asset_job(

@@ -137,13 +137,13 @@ def test_a_stack_that_was_killed_is_named_with_its_address(
 def test_a_stack_that_runs_in_another_folder_is_named(
     no_stack: CommandLine, tmp_path: Path
 ) -> None:
-    elsewhere = str(tmp_path / "elsewhere")
+    elsewhere = str(tmp_path / "else where")
     environment = {**os.environ, STACK_ID: "test", "DATA_DIR": elsewhere}
     process = subprocess.Popen(
         [sys.executable, "-c", "input()"], env=environment, stdin=subprocess.PIPE
     )
     try:
-        assert f"DATA_DIR={elsewhere}" in no_stack("tenant", "list")
+        assert f"DATA_DIR='{elsewhere}'" in no_stack("tenant", "list")
     finally:
         process.communicate()
 
@@ -245,3 +245,21 @@ def test_a_command_prints_one_json_document(demo: CommandLine, command: str) -> 
     answer = demo(*command.split(), "--json")
     assert answer.exit_code == 0, answer.text
     assert json.loads(answer.out) is not None
+
+
+def test_a_note_in_a_pipe_is_one_line_however_long_it_is() -> None:
+    program = "from influencerai_dagster.cli.output import notes; notes.print('word ' * 60)"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stderr
+    assert told.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["show", "link", "cancel", "retry", "download"],
+)
+def test_the_short_id_of_a_contact_sheet_is_told_to_be_no_whole_one(
+    cli: CommandLine, command: str
+) -> None:
+    answer = cli("jobs", command, "432d35d1", "--tenant", "demo")
+    assert answer.exit_code == 2
+    assert "'432d35d1' is not a whole job id" in answer

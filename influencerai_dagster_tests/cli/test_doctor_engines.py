@@ -18,10 +18,11 @@ from influencerai_dagster.cli.doctor_engines import (
     openrouter,
     training_models,
 )
-from influencerai_dagster.domain.training import PRESETS
+from influencerai_dagster.domain.training import PRESETS, BaseModelFamily
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.values import SystemStats
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.engines.kohya.installation import try_installation
+from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.simulators import sd_scripts
 from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
@@ -99,6 +100,18 @@ def test_a_package_that_the_interpreter_lacks_is_named(models_dir: Path, tmp_pat
     folder = trainer_that(tmp_path / "sd-scripts", "import no_such_torch")
     with pytest.raises(PermanentError, match=r"No module named 'no_such_torch'\. Install"):
         kohya(settings(models_dir, kohya_dir=folder))
+
+
+def test_a_trainer_that_takes_too_long_to_start_is_told_from_one_that_cannot(
+    tmp_path: Path,
+) -> None:
+    folder = trainer_that(tmp_path / "sd-scripts", "import time; time.sleep(600)")
+    with pytest.raises(TransientError) as caught:
+        try_installation(folder, Path(sys.executable), BaseModelFamily.SD15, time_limit_seconds=0.5)
+    text = str(caught.value)
+    assert "did not start train_network.py within" in text
+    assert "try again when less runs" in text
+    assert "/log" not in text, "a log that was deleted is named"
 
 
 def test_a_folder_that_is_no_checkout_is_named(models_dir: Path, tmp_path: Path) -> None:

@@ -213,6 +213,17 @@ def test_a_tick_that_was_missed_is_caught_up_once(
     assert reason in str(again.skip_reason.skip_message)
 
 
+def is_fresh(result: dg.SensorResult) -> bool:
+    """Tell how a tick reported the check of the backups' age."""
+    (check,) = [
+        item
+        for item in result.asset_events
+        if isinstance(item, dg.AssetCheckEvaluation)
+        and item.check_name == "no_database_backup_is_too_old"
+    ]
+    return check.passed
+
+
 def test_the_first_backup_of_a_new_installation_waits_a_quarter_of_an_hour(
     dumps: Backups,
 ) -> None:
@@ -223,6 +234,7 @@ def test_the_first_backup_of_a_new_installation_waits_a_quarter_of_an_hour(
     began = datetime.fromisoformat(str(first.cursor))
     later = dumps.tick(cursor=(began - timedelta(minutes=16)).isoformat())
     assert len(later.run_requests or []) == 1
+    assert [is_fresh(result) for result in (first, later)] == [True, False]
     ahead = dumps.tick(cursor=(began + timedelta(days=9)).isoformat())  # a clock was set back
     assert datetime.fromisoformat(str(ahead.cursor)) <= datetime.now(UTC)
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
 import pytest
@@ -13,6 +14,7 @@ import pytest
 # What the web server and the daemon are sent of a code location.
 from dagster._core.remote_representation.external_data import RepositorySnap
 
+from influencerai_dagster.cli.stack import lineage_url
 from influencerai_dagster.definitions import build_definitions, build_resources, defs
 from influencerai_dagster.settings import load_settings
 
@@ -117,6 +119,15 @@ def test_the_lineage_is_the_pipeline(specs: dict[str, dg.AssetSpec]) -> None:
         for name, spec in specs.items()
     }
     assert found == ASSETS
+
+
+def test_the_lineage_that_the_demo_links_to_has_every_group_of_the_pipeline_open(
+    specs: dict[str, dg.AssetSpec],
+) -> None:
+    link = parse_qs(urlsplit(lineage_url("http://127.0.0.1:3000")).query)
+    shown = {group.removeprefix("global@global:") for group in link["expanded"][0].split(",")}
+    pipeline = {spec.group_name for spec in specs.values() if spec.partitions_def}
+    assert shown == pipeline
 
 
 @pytest.mark.parametrize("asset", ASSETS)

@@ -9,7 +9,7 @@ from influencerai_dagster.engines.kohya.causes import real_cause
 from influencerai_dagster.engines.kohya.checks import check_program
 from influencerai_dagster.engines.kohya.command import TRAINER_SCRIPTS, program_path
 from influencerai_dagster.engines.kohya.process import run_program
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import PermanentError, TransientError
 
 TIME_LIMIT_SECONDS = 120.0
 """Of each program that is started; importing PyTorch takes some seconds, more on a cold disk."""
@@ -47,13 +47,20 @@ def try_installation(
     def output(arguments: list[str], what: str) -> str:
         with TemporaryDirectory() as folder:
             log_path = Path(folder) / "log"
-            finished = run_program(
-                [program_path(python), *arguments],
-                cwd=sd_scripts_dir,
-                log_path=log_path,
-                extra_variables=extra_variables,
-                time_limit_seconds=time_limit_seconds,
-            )
+            try:
+                finished = run_program(
+                    [program_path(python), *arguments],
+                    cwd=sd_scripts_dir,
+                    log_path=log_path,
+                    extra_variables=extra_variables,
+                    time_limit_seconds=time_limit_seconds,
+                )
+            except TransientError as error:  # its text names the log, which is gone by then
+                raise TransientError(
+                    f"{python} did not start {what} within {time_limit_seconds:.0f} s, which says "
+                    "nothing about a training. Importing PyTorch takes so long on a machine that "
+                    "is busy or reads from a slow disk: try again when less runs"
+                ) from error
             if finished.exit_code == 0:
                 return log_path.read_text(encoding="utf-8", errors="replace")
             cause = real_cause(finished.stderr)

@@ -9,7 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from influencerai_dagster.domain.backups import BackupInfo, BackupKind, WalLag, due_kind
+from influencerai_dagster.domain.backups import (
+    FIRST_BACKUP_AFTER,
+    BackupInfo,
+    BackupKind,
+    WalLag,
+    due_kind,
+)
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.orchestration.assets.backups import lag_metadata, run_config
 from influencerai_dagster.orchestration.checks.backups import (
@@ -24,8 +30,6 @@ from influencerai_dagster.orchestration.resources.database_backups import Databa
 EVERY_SECONDS = 300
 REPORT_AGAIN_AFTER = timedelta(minutes=30)
 """Dagster keeps every outcome of a check for 30 days: one that is the same is told less often."""
-FIRST_BACKUP_AFTER = timedelta(minutes=15)
-"""A new installation has other work in its first minutes, and nothing yet that could be lost."""
 PAUSE_AFTER_FAILURE = timedelta(hours=1)
 """What failed for good would fail again every 5 minutes; the check is red meanwhile."""
 _ASSET = dg.AssetKey("database_backup")
@@ -59,17 +63,16 @@ def database_backup_sensor(
     due = due_kind(world.backups, now, full_kind=full_kind, has_incremental=has_incremental)
     # The cursor is the time of the first tick, in UTC.
     first_tick = datetime.fromisoformat(context.cursor) if context.cursor else now
+    fresh = freshness(world.backups, now, full_kind, has_incremental=has_incremental)
     hindrance = world.hindrance
     if not world.backups and now < first_tick + FIRST_BACKUP_AFTER:
         hindrance = f"the first one waits until {first_tick + FIRST_BACKUP_AFTER:%H:%M} UTC"
+        fresh = (True, f"there is no backup yet: {hindrance}")
     requests = []
     if due is not None and hindrance is None:
         requests.append(dg.RunRequest(run_config=run_config(due, now)))
     checks = [
-        _evaluation(
-            FRESHNESS_CHECK,
-            *freshness(world.backups, now, full_kind, has_incremental=has_incremental),
-        ),
+        _evaluation(FRESHNESS_CHECK, *fresh),
         _evaluation(
             WAL_CHECK, *((False, world.lag_error) if world.lag_error else reception(world.lag))
         ),

@@ -94,7 +94,9 @@ def create_catalog_engine(url: str, *, application_name: str = "influencerai") -
 
 
 def _set_up_transaction(connection: Connection) -> None:
-    if connection.get_isolation_level() != "AUTOCOMMIT":
+    driver = connection.connection.dbapi_connection
+    # The driver knows; `get_isolation_level` would ask the server in every transaction.
+    if driver is not None and not driver.autocommit:
         connection.exec_driver_sql(_SAID_IN_EVERY_TRANSACTION)
 
 

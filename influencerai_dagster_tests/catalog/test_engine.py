@@ -57,6 +57,22 @@ def test_times_are_utc_whatever_the_server_thinks(engine: Engine) -> None:
     assert tenant.created_at.utcoffset() == timedelta(0)
 
 
+def test_a_transaction_asks_the_server_for_nothing_but_its_work(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every claim of a job would pay for a question about the connection itself."""
+    engine = connect()
+
+    def fail(_: object) -> str:
+        raise AssertionError("the server was asked for the isolation level")
+
+    with transaction(engine) as session:
+        list_tenants(session)  # SQLAlchemy asks once, when it connects first
+    monkeypatch.setattr(engine.dialect, "get_isolation_level", fail)
+    with transaction(engine) as session:
+        assert session.execute(text("SHOW timezone")).scalar_one() == "UTC"
+
+
 def test_connections_carry_the_name_of_their_program(connect: Connect) -> None:
     with transaction(connect()) as session:
         assert session.scalar(text("SHOW application_name")) == "influencerai-test"

@@ -5,6 +5,7 @@ Follows openrouter.ai/docs/api-reference/chat-completion.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,9 +120,10 @@ def _cost(usage: Mapping[str, Any]) -> float | None:
 
 def _number(value: object) -> float | None:
     try:
-        return float(str(value))
+        number = float(str(value))
     except ValueError:
         return None
+    return number if math.isfinite(number) else None  # JSON of Python's has NaN and Infinity
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

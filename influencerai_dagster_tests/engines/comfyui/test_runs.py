@@ -273,8 +273,9 @@ def test_a_file_that_is_lost_after_the_run_is_transient(
 def test_a_submission_whose_answer_is_lost_leaves_no_prompt_behind(
     slow: ComfyUISimulator, client: ComfyUIClient
 ) -> None:
-    slow.faults(drop_answers_next=1, http_path="/prompt")
-    run = BackgroundRun(client)
+    # It would end by itself after minutes, however late it is cancelled.
+    slow.faults(drop_answers_next=1, http_path="/prompt", seconds_per_step=0.5)
+    run = BackgroundRun(client, steps=200)
     with pytest.raises(TransientError, match="/prompt"):
         run.result()
     _wait_for(

@@ -5,6 +5,7 @@ The simulator speaks as OpenRouter's documentation does; these are what its user
 
 import gzip
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -113,6 +114,10 @@ WITH_COMMENTS = (
         pytest.param({**GOOD, "usage": None}, id="usage null"),
         pytest.param({**GOOD, "id": None, "model": None}, id="id null"),
         pytest.param({**GOOD, "usage": {"prompt_tokens": None, "cost": "?"}}, id="tokens null"),
+        pytest.param(
+            {**GOOD, "usage": {"prompt_tokens": math.nan, "completion_tokens": math.inf}},
+            id="tokens that are no number",
+        ),
         pytest.param({**GOOD, "error": None}, id="error null"),
         pytest.param(answer(content=[{"type": "text", "text": "a woman"}]), id="parts"),
         pytest.param(

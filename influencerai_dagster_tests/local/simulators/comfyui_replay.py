@@ -20,7 +20,7 @@ from influencerai_dagster_tests.comfyui_server import ComfyUISimulator, start_co
 
 T = TypeVar("T")
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 _PROSE = {"tooltip", "description", "traceback", "current_outputs", "executed", "timestamp"}
 _OUTPUT_TOOLTIPS = "output_tooltips"
 

@@ -115,6 +115,7 @@ def test_deleting_and_clearing_never_touch_the_running_prompt(comfyui: ComfyUISi
 
 
 def test_a_targeted_interrupt_ends_the_run_at_its_next_step(comfyui: ComfyUISimulator) -> None:
+    comfyui.faults(seconds_per_step=0.5)  # 40 steps, as recorded, outlast every request below
     with listening(comfyui, "a") as socket:
         receive(socket)
         prompt_id = post(comfyui, text_to_image(steps=40, seed=100), client_id="a")
@@ -164,9 +165,11 @@ def test_an_interrupt_without_client_id_is_told_to_every_socket(comfyui: ComfyUI
 
 
 def test_an_interrupt_waits_for_a_loading_model(comfyui: ComfyUISimulator) -> None:
-    comfyui.faults(load_seconds=1.0)
+    comfyui.faults(load_seconds=600)
     running = start_long_run(comfyui)
     interrupt(comfyui, prompt_id=running)
+    assert queue_ids(comfyui, "queue_running") == [running]
+    comfyui.faults(load_seconds=0)
     kind, data = finished(comfyui, running)["status"]["messages"][-1]
     recorded = recording("runs/interrupt_during_model_load")["status"]["messages"][-1]
     assert (kind, data["node_id"], data["executed"]) == (

@@ -20,7 +20,7 @@ class Faults:
 
     Attributes:
         seconds_per_step: how long one sampler step takes.
-        load_seconds: how long a checkpoint takes to load.
+        load_seconds: how long a checkpoint takes to load; a change counts for one that loads, too.
         fail_rate: 0 to 1, the share of prompts that fail, chosen by a hash of their prompt_id.
         fail_next: how many of the next prompts fail.
         fail_node: class of the node that fails.

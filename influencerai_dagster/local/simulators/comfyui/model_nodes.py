@@ -21,6 +21,7 @@ from influencerai_dagster.local.simulators.comfyui.safetensors_header import (
 from influencerai_dagster.local.simulators.comfyui.traits import Influence
 
 _LORA_BYTES = 1 << 20
+_LOOK_SECONDS = 0.02
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,9 @@ def _model_path(context: NodeContext, folder: str, name: str) -> Path:
 
 def _load(context: NodeContext, folder: str, name: str) -> Model:
     path = _model_path(context, folder, name)
-    time.sleep(context.faults.load_seconds)
+    began = time.monotonic()
+    while time.monotonic() < began + context.faults.load_seconds:  # which may change meanwhile
+        time.sleep(_LOOK_SECONDS)
     metadata, tensors = read_header(path)
     return Model(name, _family_of_model(name, metadata, tensors))
 

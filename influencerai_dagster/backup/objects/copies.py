@@ -16,13 +16,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from influencerai_dagster.backup.objects.connection import (
     check_answers,
     keys_without_first_part,
 )
 from influencerai_dagster.backup.objects.history import OBJECTS, ObjectHistory
+from influencerai_dagster.backup.objects.overlap import refuse_overlap
 from influencerai_dagster.backup.objects.places import OFF_SITE_FOLDER, BackupTarget, Place
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.objects.rclone_log import CopyProgress, CopyResult
@@ -88,7 +89,8 @@ def copy_objects(
         on_progress: called every few seconds.
 
     Raises:
-        PermanentError: access denied, or the source or the target is not there.
+        PermanentError: access denied, the source or the target is not there, or one lies in the
+            other.
         InsufficientStorageError: the target is too full for our own notes; an object that does not
             fit is one of the failures.
         TransientError: a server was away; what was copied stays.
@@ -97,6 +99,7 @@ def copy_objects(
     _check_is_there(source)
     check_answers(source, target)
     rclone = Rclone(source, target)
+    refuse_overlap(rclone, source, target, folder)
     history = ObjectHistory(rclone, folder)
     result = rclone.copy(
         "source:",
@@ -108,9 +111,7 @@ def copy_objects(
     )
     found = result.found
     _compare_encrypted(rclone, result, f"target:{folder}" if target.encryption_key else None)
-    _refuse_empty_parts(rclone, result, folder, keys_without_first_part(source))
-    _check_both_are_kept(rclone, result, folder)
-    _check_all_is_there(rclone, result)
+    _check_copy(rclone, result, folder, left_out=keys_without_first_part(source))
     # An empty bucket is an accident; the backup of an accident is kept.
     missing, pruned = history.note_missing(
         found.only_at_target, recovery_window, now, may_prune=bool(found.at_source)
@@ -196,6 +197,15 @@ def _compare_encrypted(rclone: Rclone, result: CopyResult, path: str | None) -> 
         result.failures[key] = "its encrypted copy is not what the source has"
 
 
+def _check_copy(
+    rclone: Rclone, result: CopyResult, folder: str, *, left_out: Collection[str]
+) -> None:
+    """Count as failures what rclone did not fail at, and what a restore would not bring back."""
+    _refuse_empty_parts(rclone, result, folder, left_out)
+    _check_both_are_kept(rclone, result, folder)
+    _check_all_is_there(rclone, result)
+
+
 def _refuse_empty_parts(
     rclone: Rclone, result: CopyResult, folder: str, left_out: Collection[str]
 ) -> None:
@@ -219,7 +229,8 @@ def _check_both_are_kept(rclone: Rclone, result: CopyResult, folder: str) -> Non
     everywhere = at_source | result.found.only_at_target
     beside = set[str]()
     for key in everywhere:
-        if parents := {str(path) for path in PurePosixPath(key).parents} & everywhere:
+        parents = everywhere.intersection(key[: slash.start()] for slash in re.finditer("/", key))
+        if parents:
             beside |= {key, *parents}
     if not beside:
         return

@@ -74,8 +74,7 @@ def run_workflow(
 ) -> RenderResult:
     """Render a workflow, or fetch what an earlier submission of this prompt_id made or is making.
 
-    Whatever ends this early (an error, a signal, the time limit) deletes or interrupts this prompt
-    on the server, and no other.
+    Whatever ends this early deletes or interrupts this prompt on the server, and no other.
 
     Args:
         client: the server to render on.

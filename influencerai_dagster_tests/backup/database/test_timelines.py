@@ -19,6 +19,9 @@ from influencerai_dagster_tests.backup.backed_up import LINK
 from influencerai_dagster_tests.backup.database.timeline_story import Story, revision_before, told
 from influencerai_dagster_tests.conftest import running
 
+# The first test waits for the whole story: four starts of a server, three backups, four restores.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="module")
 def story(servers_dir: Path) -> Story:

@@ -49,18 +49,27 @@ def proxy_for(url: str) -> str | None:
     """
     parts = urlsplit(url)
     proxies = {} if is_direct(url) else getproxies()
-    found = proxies.get(parts.scheme) or proxies.get("all")
+    found = (proxies.get(parts.scheme) or proxies.get("all") or "").strip()
     if not found:
         return None
     proxy = found if "://" in found else f"http://{found}"
-    if urlsplit(proxy).scheme not in {"http", "https"} or not urlsplit(proxy).hostname:
+    if not _is_proxy(proxy):
         raise PermanentError(
             f"{parts.scheme}://{parts.hostname} cannot be reached: the environment names the proxy "
             f"{proxy.rpartition('@')[2]!r} for it (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY), and only "
-            "http:// and https:// proxies are spoken to. Name one of those, or put the host into "
-            "NO_PROXY"
+            "http://host:port and https://host:port are spoken to. Name one of those, or put the "
+            "host into NO_PROXY"
         )
     return proxy
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        httpx.URL(url)
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except (ValueError, httpx.InvalidURL):
+        return False
 
 
 def ssl_context(url: str) -> ssl.SSLContext | None:

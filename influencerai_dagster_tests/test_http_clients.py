@@ -107,7 +107,16 @@ def test_no_variable_of_a_desktop_ends_a_client_of_this_machine(
         client.check()
 
 
-@pytest.mark.parametrize("proxy", ["socks://127.0.0.1:7890/", "socks5h://u:hunter2@h:1080"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "socks://127.0.0.1:7890/",
+        "socks5h://u:hunter2@h:1080",
+        "http://u:hunter2@[::1",
+        "http://u:hunter2@proxy:99999",
+        "http://proxy:port",
+    ],
+)
 def test_a_proxy_that_cannot_be_spoken_to_is_named_where_the_outside_is_called(
     monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:

@@ -4,6 +4,7 @@ Follows https://docs.dagster.io/api/graphql; test_dagster_graphql.py is its cont
 version in the lock file.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -105,8 +106,12 @@ class DagsterGraphQL:
         entries = self.ask(LOCATIONS, {})["workspaceOrError"].get("locationEntries", [])
         for entry in entries:
             if entry["name"] == wanted and entry["loadStatus"] == "LOADED":
-                loaded = entry["locationOrLoadError"] or {}
-                return loaded.get("message")
+                message = (entry["locationOrLoadError"] or {}).get("message")
+                return message and (
+                    f"the code server does not answer, or cannot load {wanted!r}: "
+                    f"{_plain(message)}. Its log, code-server.log, says why; a local stack "
+                    "starts it again when it has ended, or is silent for too long"
+                )
         return f"code location {wanted!r} is not loaded; found {[item['name'] for item in entries]}"
 
     def add_partition(self, partition_set: str, key: str) -> None:
@@ -261,7 +266,12 @@ class DagsterGraphQL:
 
 def _reason(answer: dict[str, Any]) -> str:
     errors = [item["message"] for item in answer.get("errors", [])]
-    return "; ".join(errors) or answer.get("message") or answer["__typename"]
+    return "; ".join(errors) or _plain(answer.get("message") or "") or answer["__typename"]
+
+
+def _plain(message: str) -> str:
+    """Return Dagster's text without the class of the exception."""
+    return re.sub(r"^([a-z_]+\.)+[A-Za-z]+: ", "", message.strip())
 
 
 def _reasons(events: list[dict[str, Any]]) -> list[str]:

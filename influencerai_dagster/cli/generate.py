@@ -141,7 +141,8 @@ def _render(
 
 
 def _next_step(tenant: str, jobs: Sequence[Job]) -> None:
-    done = next((job for job in jobs if job.status is JobStatus.COMPLETED), None)
+    # Of an image and its video, the video is what was asked for.
+    done = next((job for job in reversed(jobs) if job.status is JobStatus.COMPLETED), None)
     if done is not None:
         next_step(
             f"`influencerai open {done.id} --tenant {tenant}` shows it, `influencerai jobs "

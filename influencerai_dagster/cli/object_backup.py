@@ -24,6 +24,7 @@ def assets_bucket(config: Settings) -> Bucket:
         secret_key=config.s3_secret.get_secret_value(),
         region=config.s3_region,
         is_path_style=config.s3_force_path_style,
+        disk=config.s3_disk,
     )
 
 

@@ -55,6 +55,8 @@ def libpq_parameters(url: str) -> dict[str, str]:
         parameters = dict(psycopg2.extensions.parse_dsn(plain))
     except psycopg2.Error as error:
         raise ValueError(_why_refused(str(error))) from None
+    except UnicodeDecodeError:
+        raise ValueError(f"has a % that is not one of UTF-8 (ü is %C3%BC): {_ENCODED}") from None
     if search_path:
         options = f"{parameters.get('options', '')} -csearch_path={search_path}"
         parameters["options"] = options.strip()

@@ -23,6 +23,7 @@ _DOLLAR = re.compile(
     r"|\{(?P<braced>[a-z_]\w*)(?:(?P<operator>:?-)(?P<default>[^${}]*))?\}|(?P<other>[${(]))",
     re.ASCII | re.IGNORECASE,
 )
+_NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -42,7 +43,8 @@ def read_env_file(path: Path, environment: Mapping[str, str]) -> dict[str, str]:
         original = binding.original.string
         blank_lines = original[: len(original) - len(original.lstrip())].count("\n")
         where = f"{path}, line {binding.original.line + blank_lines}"
-        if binding.error:
+        has_name = binding.key is None or _NAME.fullmatch(binding.key)
+        if binding.error or not has_name:
             raise PermanentError(
                 f"{where} cannot be read. Write NAME=value, and close a quote that was opened"
             )

@@ -34,6 +34,7 @@ _HOST = re.compile(r"[\w.:-]+")
 _AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?", re.ASCII)
 _VARIABLE = re.compile(r"(^|/)\$\w+(/|$)|\$[{(]\w+[)}]", re.ASCII)
 _SCHEME = re.compile(r"[^/]*:")
+_LIKE_A_FOLDER = re.compile(r"~|\.{0,2}/|\.{1,2}$")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
 
 
@@ -83,7 +84,10 @@ def parse_program(value: Any) -> Any:  # noqa: ANN401 - as above
 
 
 def parse_backup_target(value: Any) -> Any:  # noqa: ANN401 - as above
-    """Return `s3://bucket/prefix` or an absolute folder as text."""
+    """Return `s3://bucket/prefix` or an absolute folder as text.
+
+    A folder has to look like one, so that an address with a typing error does not become one.
+    """
     if not isinstance(value, str):
         return value
     scheme, mark, rest = value.partition("://")
@@ -95,7 +99,13 @@ def parse_backup_target(value: Any) -> Any:  # noqa: ANN401 - as above
             "is neither a folder nor s3://bucket/prefix; the address of an S3 server that is not "
             "AWS (R2, Google, Backblaze, MinIO) is BACKUP_S3_ENDPOINT"
         )
-    return str(parse_path(value))
+    folder = str(parse_path(value))
+    if not _LIKE_A_FOLDER.match(value):
+        raise ValueError(
+            "is neither a folder (/mnt/backup, ~/backup) nor s3://bucket/prefix; if it is meant as "
+            f"a folder, write ./{value}"
+        )
+    return folder
 
 
 def parse_bucket(value: Any) -> Any:  # noqa: ANN401 - as above
@@ -235,7 +245,7 @@ def _http_url(text: str, *, may_have: str) -> str:
 def _check_time_zone(value: str) -> str:
     try:
         ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of names, a name too long
         raise ValueError('is no time zone; use a name like "Europe/Berlin" or "UTC"') from None
     return value
 

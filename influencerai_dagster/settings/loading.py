@@ -77,7 +77,8 @@ def _as_text(value: object) -> str:
 
 def _known(found: Mapping[str, str], path: Path | None) -> Iterator[tuple[str, str]]:
     """Yield the settings among variables; say once what is left out for what reason."""
-    for name, text in found.items():
+    # One in capitals wins over one that differs in case: it comes later.
+    for name, text in sorted(found.items(), key=lambda item: (item[0].isupper(), item[0])):
         is_setting = name.lower() in Settings.model_fields
         if set_by_kubernetes(name, text) and (is_setting or name in _DAGSTERS_OWN):
             _note(
@@ -85,6 +86,8 @@ def _known(found: Mapping[str, str], path: Path | None) -> Iterator[tuple[str, s
                 "Set it in the pod, or keep such variables away with `enableServiceLinks: false`"
             )
         elif is_setting and text.strip():
+            if name != name.upper() and found.get(name.upper(), text) != text:
+                _note(f"{name} changes nothing: {name.upper()} is set too. Remove one")
             yield name.upper(), text
         elif not is_setting and path is not None and name not in _DAGSTERS_OWN:
             _note_unknown(name, path)

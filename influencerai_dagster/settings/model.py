@@ -132,7 +132,7 @@ class Settings(BaseModel):
     backup_database_url: DatabaseUrl | None = None
     backup_home: AbsolutePath = Path("data/backups")
     backup_postgres_bin_dir: AbsolutePath | None = None
-    backup_recovery_window_days: PositiveInt = 30
+    backup_recovery_window_days: Annotated[int, Field(ge=1, le=36500)] = 30
     backup_time_zone: TimeZone = "UTC"
     backup_target: BackupTargetText | None = None
     backup_s3_endpoint: HttpUrl | None = None

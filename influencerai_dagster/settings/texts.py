@@ -51,6 +51,8 @@ def cleaned(name: str, text: str) -> str:
             "an env file. Remove them"
         )
     _refuse(text, {"Cc", "Cs", "Zl", "Zp"}, "a control character")
+    for end in {text[:1], text[-1:]}:  # within, an emoji may have some
+        without_invisible(end)
     return text
 
 

@@ -136,7 +136,7 @@ def _elsewhere(
     if reason is not None:
         for url in refused:
             farm.note_unfit(url, job.need)
-        return OtherServerError(f"{error} {reason}")
+        return OtherServerError(f"{str(error).rstrip('.')}. {reason}")
     # It is the job's own fault: others of the same need may be fine.
     if len(refused) == 1:
         return PermanentError(str(error))

@@ -63,6 +63,8 @@ def test_a_location_that_does_not_load_says_why(url: str) -> None:
     with client(url, AWAY) as dagster:
         problem = dagster.location_problem()
     assert "Could not reach user code server" in str(problem)
+    assert "code-server.log" in str(problem)
+    assert "dagster._core" not in str(problem)
 
 
 def test_a_location_that_is_not_in_the_workspace_says_which_are(url: str) -> None:

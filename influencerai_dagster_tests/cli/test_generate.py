@@ -143,6 +143,7 @@ def test_a_video_is_made_of_the_image(generate: CommandLine, tmp_path: Path) -> 
     assert answer.exit_code == 0, answer.text
     image, video = json.loads(answer.out)
     assert (image["kind"], video["kind"], video["status"]) == ("image", "video", "completed")
+    assert f"open {video['job_id']}" in answer
     asked = video["payload"]
     assert asked["source_job_id"] == image["job_id"]
     assert (asked["preset"], asked["duration_seconds"], asked["motion_bucket_id"]) == (

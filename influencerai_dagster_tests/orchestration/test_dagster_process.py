@@ -1,15 +1,26 @@
 """A program of Dagster as a process of its own: what it prints, and when it ends."""
 
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+import yaml  # type: ignore[import-untyped] # its stubs are not in the lock file
 
 MODULE = "influencerai_dagster.orchestration.dagster_process"
 
 
-def python(program: str) -> "subprocess.CompletedProcess[str]":
+def python(
+    program: str, variables: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | dict(variables or {}),
     )
 
 
@@ -70,3 +81,44 @@ process.main()
     text = done.stdout + done.stderr
     assert text.count("a sensor failed") == 1
     assert text.count("Retrying failed database connection") == 1
+
+
+def time_limits(variables: Mapping[str, str] | None = None) -> dict[str, int]:
+    """Return how long Dagster waits for a code server in a process that was started so."""
+    done = python(
+        f"""
+import json, sys
+from unittest.mock import Mock
+import {MODULE} as process
+
+def program():
+    from dagster._grpc import client, utils
+    print(json.dumps({{
+        "start a run": client.DEFAULT_GRPC_TIMEOUT,
+        "sensor": client.DEFAULT_SENSOR_GRPC_TIMEOUT,
+        "schedule": client.DEFAULT_SCHEDULE_GRPC_TIMEOUT,
+        "load": client.DEFAULT_REPOSITORY_GRPC_TIMEOUT,
+        "shut down": utils.default_grpc_server_shutdown_grace_period(),
+    }}))
+
+process.entry_points = lambda **_: [Mock(load=lambda: program)]
+sys.argv = ["process", "dagster-daemon"]
+process.main()
+""",
+        variables,
+    )
+    found: dict[str, int] = json.loads(done.stdout)
+    return found
+
+
+def test_a_start_is_waited_for_until_the_run_has_started_or_failed() -> None:
+    dagster_yaml = Path(__file__).parents[2] / "dagster.yaml"
+    monitoring = yaml.safe_load(dagster_yaml.read_text(encoding="utf-8"))["run_monitoring"]
+    longest = monitoring["start_timeout_seconds"] + monitoring["poll_interval_seconds"]
+    limits = time_limits()
+    assert limits.pop("start a run") > longest
+    assert limits == {"sensor": 60, "schedule": 60, "load": 180, "shut down": 60}
+
+
+def test_a_time_limit_of_the_environment_wins() -> None:
+    assert time_limits({"DAGSTER_GRPC_TIMEOUT_SECONDS": "300"})["start a run"] == 300

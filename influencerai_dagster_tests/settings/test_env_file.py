@@ -70,6 +70,15 @@ def test_a_line_of_another_encoding_is_named(path: Path) -> None:
         read_env_file(path, {})
 
 
+@pytest.mark.parametrize(
+    "line", ["S3_KEY\N{FULLWIDTH EQUALS SIGN}x", "\u200bS3_KEY=x", "$env:S3_KEY=x"]
+)
+def test_a_line_whose_name_cannot_be_one_is_named(path: Path, line: str) -> None:
+    path.write_text(f"A=1\n{line}\n", encoding="utf-8")
+    with pytest.raises(PermanentError, match=r"^\.env, line 2 cannot be read. Write NAME=value"):
+        read_env_file(path, {})
+
+
 def test_a_quote_that_is_not_closed_is_named(path: Path) -> None:
     with pytest.raises(PermanentError, match=r"^\.env, line 2 cannot be read"):
         read(path, 'A=1\nB="x\nC=2\n')

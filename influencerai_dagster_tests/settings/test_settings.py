@@ -187,6 +187,20 @@ def test_a_setting_cannot_be_changed_after_the_start() -> None:
         ("BACKUP_TARGET", "https://account.r2.cloudflarestorage.com/b", "BACKUP_S3_ENDPOINT"),
         ("BACKUP_TARGET", "b2:my-backups", "is not a folder of this machine"),
         ("BACKUP_TARGET", '"s3://my-backups"', "has quotes around it"),
+        ("BACKUP_TARGET", "s3\N{FULLWIDTH COLON}//my-backups", "is neither a folder"),
+        ("BACKUP_TARGET", "s3//my-backups", "write ./s3//my-backups"),
+        ("BACKUP_TARGET", "\\\\nas\\backups", "is neither a folder"),
+        ("BACKUP_TARGET", '"/mnt/backups', "is neither a folder"),
+        ("BACKUP_TARGET", "\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}/mnt", "is neither a"),
+        ("BACKUP_TARGET", "%USERPROFILE%/backups", "is neither a folder"),
+        ("BACKUP_TARGET", "\N{FULLWIDTH TILDE}/backups", "is neither a folder"),
+        ("BACKUP_TARGET", "$HOME/backups", "has $HOME, which no shell has replaced"),
+        ("BACKUP_TARGET", "/mnt/backups\u200b", "an invisible character (U+200B"),
+        ("S3_REGION", "\ufeffus-east-1", "an invisible character (U+FEFF"),
+        ("BACKUP_TIME_ZONE", "Europe", "is no time zone"),
+        ("BACKUP_TIME_ZONE", "x" * 300, "is no time zone"),
+        ("BACKUP_RECOVERY_WINDOW_DAYS", "99999999999", "less than or equal to 36500"),
+        ("DATABASE_URL", "postgresql://u:p%FFss@h/db", "has a % that is not one of UTF-8"),
         ("BACKUP_TARGET", "s3://", "names no bucket"),
         ("BACKUP_TARGET", "s3://minio:9000/bucket", "names no bucket"),
         ("BACKUP_HOME", "$HOME/backups", "has $HOME, which no shell has replaced"),
@@ -221,6 +235,7 @@ def test_what_cannot_be_meant_is_refused_with_the_reason(
         ("BACKUP_TARGET", "S3://my-backups/a/b/", "s3://my-backups/a/b"),
         ("BACKUP_TARGET", " s3://my-backups\n", "s3://my-backups"),
         ("BACKUP_TARGET", "/mnt/100% of us/ö", "/mnt/100% of us/ö"),
+        ("BACKUP_TARGET", "/mnt/\N{MAN}\u200d\N{WOMAN}", "/mnt/\N{MAN}\u200d\N{WOMAN}"),
         ("BACKUP_HOME", "/srv/a$b/c", Path("/srv/a$b/c")),
         ("KOHYA_PYTHON", "python3.10", Path("python3.10")),
         ("KOHYA_PYTHON", "/opt/venv/bin/python", Path("/opt/venv/bin/python")),
@@ -275,6 +290,29 @@ def test_a_folder_whose_name_looks_like_a_variable_stays_what_it_is(
     (tmp_path / "$HOME").mkdir()
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "$HOME" / "data"))
     assert load_settings().data_dir == tmp_path / "$HOME" / "data"
+
+
+def test_a_name_in_capitals_wins_over_one_of_another_case(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PORT", "3002")
+    monkeypatch.setenv("port", "3003")
+    monkeypatch.setenv("backup_target", "/late/in/the/environment")
+    Path(".env").write_text("port=3004\nPORT=3005\nport=3006\n", encoding="utf-8")
+    settings = load_settings()
+    assert (settings.port, settings.backup_target) == (3002, "/late/in/the/environment")
+    assert "port changes nothing: PORT is set too" in caplog.text
+    monkeypatch.delenv("PORT")
+    monkeypatch.delenv("port")
+    assert load_settings().port == 3005
+
+
+@pytest.mark.parametrize("folder", ["./b", "../b", ".", "..", "~/b"])
+def test_a_backup_target_may_be_a_folder_beside_others(
+    monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.setenv("BACKUP_TARGET", folder)
+    assert load_settings().backup_target == str(Path(folder).expanduser().absolute())
 
 
 def test_a_port_that_kubernetes_sets_for_a_service_is_left_out(

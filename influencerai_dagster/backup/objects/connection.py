@@ -44,10 +44,10 @@ def keys_without_first_part(source: Place) -> set[str]:
     """
     if not isinstance(source, Bucket):
         return set()
-    base, keys = _base(source), set[str]()
+    base, keys = base_of(source), set[str]()
     first = f"{base}/"
     try:
-        with _client(source) as client, translated_errors("list", source.name, first):
+        with client_of(source) as client, translated_errors("list", source.name, first):
             # One level, since some servers take the slash away and list all that they have.
             ask = partial(client.get_paginator("list_objects_v2").paginate, Bucket=source.name)
             for page in ask(Prefix=first, Delimiter="/"):
@@ -65,8 +65,8 @@ def keys_without_first_part(source: Place) -> set[str]:
 def _ask(place: Place, settings: StoreSettings) -> None:
     if not isinstance(place, Bucket):
         return
-    prefix = _base(place) + _NOTHING
-    with _client(place) as client, translated_errors("list", place.name, prefix, settings):
+    prefix = base_of(place) + _NOTHING
+    with client_of(place) as client, translated_errors("list", place.name, prefix, settings):
         client.list_objects_v2(Bucket=place.name, Prefix=prefix, MaxKeys=1)
 
 
@@ -74,13 +74,14 @@ _NOTHING = "influencerai-asks-whether-this-bucket-answers/"
 """A prefix without objects: some servers read all that a listing could have before they answer."""
 
 
-def _base(place: Bucket) -> str:
+def base_of(place: Bucket) -> str:
     """Return what is before every key: nothing, or a prefix and its slash."""
     return f"{place.prefix.strip('/')}/".lstrip("/")
 
 
 @contextmanager
-def _client(place: Bucket) -> Iterator["S3Client"]:
+def client_of(place: Bucket) -> Iterator["S3Client"]:
+    """Return a client of the bucket's server for the block."""
     client = make_s3_client(
         endpoint_url=place.endpoint_url,
         access_key=place.access_key,

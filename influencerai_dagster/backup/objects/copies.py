@@ -23,6 +23,7 @@ from influencerai_dagster.backup.objects.connection import (
     keys_without_first_part,
 )
 from influencerai_dagster.backup.objects.history import OBJECTS, ObjectHistory
+from influencerai_dagster.backup.objects.overlap import refuse_overlap
 from influencerai_dagster.backup.objects.places import OFF_SITE_FOLDER, BackupTarget, Place
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.objects.rclone_log import CopyProgress, CopyResult
@@ -88,7 +89,8 @@ def copy_objects(
         on_progress: called every few seconds.
 
     Raises:
-        PermanentError: access denied, or the source or the target is not there.
+        PermanentError: access denied, the source or the target is not there, or one lies in the
+            other.
         InsufficientStorageError: the target is too full for our own notes; an object that does not
             fit is one of the failures.
         TransientError: a server was away; what was copied stays.
@@ -97,6 +99,7 @@ def copy_objects(
     _check_is_there(source)
     check_answers(source, target)
     rclone = Rclone(source, target)
+    refuse_overlap(rclone, source, target, folder)
     history = ObjectHistory(rclone, folder)
     result = rclone.copy(
         "source:",

@@ -18,6 +18,7 @@ class Bucket:
 
     Attributes:
         endpoint_url: None is AWS itself.
+        disk: the folder in which its server keeps it, if that is on this machine.
         access_key: empty leaves both keys to what the machine has: an instance role, a profile.
     """
 
@@ -28,6 +29,7 @@ class Bucket:
     region: str = "us-east-1"
     is_path_style: bool = True
     prefix: str = ""
+    disk: Path | None = None
 
     def __str__(self) -> str:
         where = f" at {self.endpoint_url}" if self.endpoint_url else ""

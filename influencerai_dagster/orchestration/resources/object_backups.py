@@ -49,6 +49,7 @@ class ObjectBackupResource(dg.ConfigurableResource):  # type: ignore[type-arg] #
             secret_key=s3.aws_secret_access_key or "",
             region=s3.region_name or "us-east-1",
             is_path_style=s3.force_path_style,
+            disk=Path(self.object_store.disk) if self.object_store.disk else None,
         )
 
     def backup_target(self) -> BackupTarget:

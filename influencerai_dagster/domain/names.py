@@ -17,7 +17,6 @@ from influencerai_dagster.errors import UnknownNameError
 _SHOWN_NAMES = 20
 _SHOWN_LENGTH = 80
 _COMPARED_LENGTH = 255
-"""Comparing takes time by the square of it."""
 _JSON_KINDS = {
     dict: "an object",
     list: "a list",
@@ -50,24 +49,24 @@ def suggestion(name: str, known: Iterable[str], *, plural: str) -> str:
     names = sorted(set(known))
     if not names:
         return f"There are no {plural} yet"
-    near = near_name(name, names)
-    meant = f"Did you mean {near!r}? " if near else ""
+    near = nearest(name, names)
+    meant = f"Did you mean {near!r}? " if near is not None else ""
     listed = ", ".join(names[:_SHOWN_NAMES])
     more = len(names) - _SHOWN_NAMES
     return f"{meant}The {plural} are {listed}" + (f" and {more} more" if more > 0 else "")
 
 
-def near_name(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Return the known name that may have been meant, in whatever case; None if none is near.
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the known name that was probably meant, whatever its case; None if none is close.
 
     Args:
-        name: as somebody wrote it; of a long one the beginning is compared.
+        name: what was written.
         known: the names that there are.
-        cutoff: how much alike they must be; 1 is the same name.
+        cutoff: how close it has to be, 0 to 1.
     """
     by_folded = {item.casefold(): item for item in known}
-    near = get_close_matches(name[:_COMPARED_LENGTH].casefold(), by_folded, n=1, cutoff=cutoff)
-    return by_folded[near[0]] if near else None
+    close = get_close_matches(name[:_COMPARED_LENGTH].casefold(), by_folded, n=1, cutoff=cutoff)
+    return by_folded[close[0]] if close else None
 
 
 def json_kind(value: object) -> str:

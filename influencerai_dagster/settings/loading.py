@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from influencerai_dagster.domain.names import near_name
+from influencerai_dagster.domain.names import nearest
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.settings.env_file import read_env_file
 from influencerai_dagster.settings.model import Settings
@@ -20,7 +20,7 @@ ENV_FILE = Path(".env")
 _SHOWN_LENGTH = 200
 _OWN_PREFIXES = ("BACKUP_", "COMFYUI_", "KOHYA_", "OPENROUTER_", "S3_")
 _DAGSTERS_OWN = {"DAGSTER_CODE_SERVER_HOST", "DAGSTER_CODE_SERVER_PORT", "DAGSTER_HOME"}
-_CLOSE, _CLOSE_WITH_PREFIX = 0.75, 0.5  # as in near_name
+_CLOSE, _CLOSE_WITH_PREFIX = 0.75, 0.5  # as in nearest
 _logger = logging.getLogger(__name__)
 
 
@@ -96,7 +96,7 @@ def _known(found: Mapping[str, str], path: Path | None) -> Iterator[tuple[str, s
 def _note_unknown(name: str, path: Path) -> None:
     is_like_ours = name.startswith(_OWN_PREFIXES)
     cutoff = _CLOSE_WITH_PREFIX if is_like_ours else _CLOSE
-    near = near_name(name, Settings.model_fields, cutoff=cutoff)
+    near = nearest(name, Settings.model_fields, cutoff=cutoff)
     if near or is_like_ours:
         hint = f": did you mean {near.upper()}?" if near else ""
         _note(f"{path}: {name} is not a setting and changes nothing{hint}")

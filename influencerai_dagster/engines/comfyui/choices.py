@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from influencerai_dagster.domain.names import near_name
+from influencerai_dagster.domain.names import nearest
 from influencerai_dagster.engines.comfyui.tenant_nodes import BASE_MODEL_LOADERS
 
 _SHOWN_CHOICES = 5
@@ -30,5 +30,5 @@ def describe_choices(node_class: str, value: Any, choices: Sequence[Any]) -> str
 
 def did_you_mean(value: str, names: Sequence[str]) -> str:
     """Return ". Did you mean …?" if one of the names is close to a value, otherwise ""."""
-    near = near_name(value, names)
-    return f". Did you mean {near}?" if near else ""
+    meant = nearest(value, names)
+    return "" if meant is None else f". Did you mean {meant}?"

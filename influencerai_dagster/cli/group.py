@@ -13,12 +13,12 @@ from importlib import import_module
 from typing import Any, ClassVar, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from influencerai_dagster.cli.examples import EXAMPLES
+from influencerai_dagster.cli.terminal import Terminal
 from influencerai_dagster.errors import InfluencerAIError, UnknownNameError
 from influencerai_dagster.files import explained
 
@@ -89,7 +89,7 @@ class Commands(TyperGroup):
 
 
 def _end(text: str) -> NoReturn:
-    shown = Console(stderr=True, soft_wrap=True)
+    shown = Terminal(stderr=True, soft_wrap=True)
     shown.print(f"[bold red]error:[/] {escape(text)}", highlight=False)
     sys.exit(1)
 

@@ -12,12 +12,15 @@ from typing import Annotated, Any
 
 import typer
 from pydantic_core import to_json, to_jsonable_python
-from rich.console import Console, JustifyMethod
+from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Column, Table
 
-console = Console(soft_wrap=not sys.stdout.isatty())
-notes = Console(stderr=True, soft_wrap=not sys.stderr.isatty())
+from influencerai_dagster.cli.terminal import Terminal
+from influencerai_dagster.domain.plain_text import harmless
+
+console = Terminal(soft_wrap=not sys.stdout.isatty())
+notes = Terminal(stderr=True, soft_wrap=not sys.stderr.isatty())
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document, for programs (docs/cli.md).")
@@ -124,7 +127,7 @@ def _cell(value: Any) -> str:  # noqa: ANN401 - any value of a document
     """Return a value for a pipe, as JSON has it: numbers without commas, whole times."""
     plain = to_jsonable_python(value)
     text = "" if plain is None else plain if isinstance(plain, str) else to_json(plain).decode()
-    return " ".join(text.split())
+    return harmless(" ".join(text.split()))
 
 
 def _write(line: str) -> None:

@@ -16,6 +16,7 @@ from influencerai_dagster.errors import UnknownNameError
 
 _SHOWN_NAMES = 20
 _SHOWN_LENGTH = 80
+_COMPARED_LENGTH = 255
 _JSON_KINDS = {
     dict: "an object",
     list: "a list",
@@ -48,11 +49,24 @@ def suggestion(name: str, known: Iterable[str], *, plural: str) -> str:
     names = sorted(set(known))
     if not names:
         return f"There are no {plural} yet"
-    near = get_close_matches(name, names, n=1)
-    meant = f"Did you mean {near[0]!r}? " if near else ""
+    near = nearest(name, names)
+    meant = f"Did you mean {near!r}? " if near is not None else ""
     listed = ", ".join(names[:_SHOWN_NAMES])
     more = len(names) - _SHOWN_NAMES
     return f"{meant}The {plural} are {listed}" + (f" and {more} more" if more > 0 else "")
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the known name that was probably meant, whatever its case; None if none is close.
+
+    Args:
+        name: what was written.
+        known: the names that there are.
+        cutoff: how close it has to be, 0 to 1.
+    """
+    by_folded = {item.casefold(): item for item in known}
+    close = get_close_matches(name[:_COMPARED_LENGTH].casefold(), by_folded, n=1, cutoff=cutoff)
+    return by_folded[close[0]] if close else None
 
 
 def json_kind(value: object) -> str:

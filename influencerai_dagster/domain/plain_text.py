@@ -30,6 +30,16 @@ def text_problem(text: str) -> str | None:
     return None
 
 
+def harmless(text: str) -> str:
+    """Return a text of any lines with every other harmful character as U+FFFD."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character in "\n\t" or _harm(character) is None else "\ufffd"
+        for character in text
+    )
+
+
 def _harm(character: str) -> str | None:
     if character in _BIDI_CONTROLS:
         return "a control character of text direction"

@@ -71,9 +71,21 @@ def pair_captions(images: Collection[str], captions: Collection[str]) -> Pairing
                 unpaired[caption] = f"it could be of {' or of '.join(found)}"
             elif caption not in unpaired:
                 caption_of |= dict.fromkeys(found, caption)
+    image_of = _images_by_name(caption_of)
     for caption in set(captions) - set(caption_of.values()) - set(unpaired):
-        unpaired[caption] = _why_unused(caption, caption_of)
+        named = image_of.get(_NAMES[-1](_without_suffix(caption)))
+        why = f"{named} has {caption_of[named]}" if named else "no image has its name"
+        unpaired[caption] = why
     return Pairing(caption_of, dict(sorted(unpaired.items())))
+
+
+def _images_by_name(images: Collection[str]) -> dict[str, str]:
+    """Return the first image of every name, with its ending and without."""
+    found: dict[str, str] = {}
+    for image in images:
+        for name in (image, PurePosixPath(image).stem):
+            found.setdefault(_NAMES[-1](name), image)
+    return found
 
 
 def _best(image: str, normal: Callable[[str], str], by_name: dict[str, list[str]]) -> list[str]:
@@ -83,15 +95,6 @@ def _best(image: str, normal: Callable[[str], str], by_name: dict[str, list[str]
             if found := by_name.get(normal(stem) + suffix):
                 return found
     return []
-
-
-def _why_unused(caption: str, caption_of: dict[str, str]) -> str:
-    alike = _NAMES[-1]
-    name = alike(_without_suffix(caption))
-    for image, other in caption_of.items():
-        if name in {alike(image), alike(PurePosixPath(image).stem)}:
-            return f"{image} has {other}"
-    return "no image has its name"
 
 
 def _suffix(caption: str) -> str:

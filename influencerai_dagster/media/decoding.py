@@ -18,6 +18,7 @@ from PIL.ImageFile import ImageFile
 
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.media.formats import format_in_words
+from influencerai_dagster.media.jpeg_segments import check_header, check_scans, is_one_scan
 from influencerai_dagster.media.memory_budget import MemoryBudget
 from influencerai_dagster.media.png_chunks import SIGNATURE as PNG_SIGNATURE
 from influencerai_dagster.media.png_chunks import without_texts
@@ -31,7 +32,6 @@ BROKEN_IMAGE = (
 _ORIENTATION_TAG = 0x0112
 _BYTES_PER_PIXEL = 14  # three images at a time, and masks
 _WEBP_BYTES_PER_PIXEL = 24  # libwebp keeps two canvases and copies until the image is loaded
-_PROGRESSIVE = {0xC2, 0xCA}  # start of a frame with Huffman codes, or with arithmetic ones
 _JPEG_BYTES_PER_SAMPLE = 2  # coefficients of the whole image, unless one scan has them all
 
 
@@ -133,6 +133,7 @@ def _open(data: bytes) -> ImageFile:
     from PIL.WebPImagePlugin import WebPImageFile  # noqa: PLC0415 - as above
 
     if data.startswith(b"\xff\xd8\xff"):
+        check_header(data)
         return JpegImageFile(io.BytesIO(data))
     if data.startswith(PNG_SIGNATURE):
         return PngImageFile(io.BytesIO(without_texts(data)))
@@ -159,19 +160,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 def _coefficient_bytes(data: bytes, image: ImageFile) -> int:
     """Return what the decoder keeps of each pixel until the last scan of a JPEG was read."""
     num_samples = len(image.getbands())
-    if image.format != "JPEG" or _first_scan_samples(data) == num_samples:
+    if image.format != "JPEG" or is_one_scan(data, num_samples):
         return 0
+    check_scans(data)
     return _JPEG_BYTES_PER_SAMPLE * num_samples
-
-
-def _first_scan_samples(data: bytes) -> int | None:
-    """Return how many samples a baseline JPEG's first scan has; None for a progressive one."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:  # noqa: PLR2004 - a marker
-        marker, size = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
-        if marker == 0xDA:  # noqa: PLR2004 - start of scan
-            return data[at + 4] if at + 4 < len(data) else None
-        if marker in _PROGRESSIVE:
-            return None
-        at += 2 + size
-    return None

@@ -102,7 +102,7 @@ class MemoryBudget:
         parent = self._folder or Path(tempfile.gettempdir())
         folder = parent / f"influencerai-memory-{user}-{self._purpose}"
         folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.stat().st_uid != user:
+        if folder.lstat().st_uid != user:  # also of a link that another user left there
             raise PermanentError(
                 f"{folder} keeps the locks of the memory for {self._purpose}, but it belongs to "
                 "another user of this machine. Remove it, or set TMPDIR to a folder of your own."

@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from influencerai_dagster.domain.backups import BackupKind
+from influencerai_dagster.domain.names import shown_value
 from influencerai_dagster.errors import PermanentError
 
 # Not a map, which refuses null among its values.
@@ -58,7 +59,8 @@ class RunConfig(BaseModel):
             (first, *_) = error.errors(include_url=False)
             raise PermanentError(
                 f"the run config of {op_context.op.name} cannot be used: "
-                f"{'.'.join(map(str, first['loc']))}: {first['msg']} (found {first['input']!r})"
+                f"{'.'.join(map(str, first['loc']))}: {first['msg']} "
+                f"(found {shown_value(first['input'])})"
             ) from None
 
 

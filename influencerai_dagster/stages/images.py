@@ -88,6 +88,7 @@ class ImageRenderer:
     store: ObjectStore
     farm: RenderFarm
     _placed: dict[str, str] = field(default_factory=dict)
+    _families: dict[str, BaseModelFamily] = field(default_factory=dict)
     _manifests: dict[str, LoraManifest] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -209,7 +210,12 @@ class ImageRenderer:
                 return family
         if payload.base_model is None:
             return None
-        return find_family(self.farm, server, payload.base_model)
+        known = self._families.get(payload.base_model)
+        if known is None:
+            known = find_family(self.farm, server, payload.base_model)
+        if known is not None:  # of another one a server may tell later
+            self._families[payload.base_model] = known
+        return known
 
     def _refuse_to_guess(self, payload: ImageJobPayload, base_model: str, server: str) -> None:
         """Refuse a job that leaves open what only the family of its base model can tell."""

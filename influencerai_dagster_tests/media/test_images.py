@@ -264,6 +264,62 @@ def test_large_texts_and_absurd_profiles_do_not_cost_the_picture(kind: str) -> N
     assert standing(normalised_image(data)).tobytes() == drawn().tobytes()
 
 
+def jpeg_with(segment: bytes, number: int) -> bytes:
+    jpeg = saved(drawn())
+    return jpeg[:2] + segment * number + jpeg[2:]
+
+
+def png_with(chunk: bytes, number: int) -> bytes:
+    png = saved(drawn(), "PNG")
+    return png[:33] + chunk * number + png[33:]
+
+
+def repeated_scans(number: int) -> bytes:
+    """A progressive JPEG whose last scan is there so often, and each costs all of its pixels."""
+    jpeg = saved(drawn(), progressive=True)
+    last = jpeg.rindex(b"\xff\xda")
+    return jpeg[:last] + jpeg[last:-2] * number + jpeg[-2:]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        pytest.param(jpeg_with(b"\xff\xfe\0\2", 200_000), "1000 segments", id="comments"),
+        pytest.param(jpeg_with(b"\xff\xe1\0\x09Exif\0\0A", 50_000), "1000 segments", id="EXIF"),
+        pytest.param(jpeg_with(b"\xff\xd0", 200_000), "1000 segments", id="restarts"),
+        pytest.param(
+            jpeg_with(b"\xff\xfe\0\2" + b"junk" * 100, 500),
+            "65536 bytes between",
+            id="bytes of no segment",
+        ),
+        pytest.param(b"\xff\xd8\xff" + b"\xff" * 200_000, "65536 bytes between", id="fill bytes"),
+        pytest.param(repeated_scans(5000), "scans; at most 100", id="scans"),
+        pytest.param(png_with(b"\0\0\0\0abCd\0\0\0\0", 200_000), "100000 chunks", id="chunks"),
+    ],
+)
+def test_a_file_of_countless_parts_is_refused_before_a_decoder_goes_through_them(
+    data: bytes, problem: str
+) -> None:
+    began = time.process_time()
+    found = rejected(data)
+    assert (found.reason, problem in found.detail) == (RejectReason.UNREADABLE, True), found
+    assert time.process_time() - began < 0.5
+
+
+def test_a_progressive_photo_with_a_long_header_is_measured() -> None:
+    extended_xmp = b"\xff\xe1\xff\xffhttp://ns.adobe.com/xmp/extension/\0" + b"x" * 65_498
+    photo = saved(drawn(), progressive=True)
+    assert measured(photo[:2] + 300 * extended_xmp + photo[2:]).width_px == 480
+
+
+def test_of_many_colour_profiles_of_a_png_one_is_unpacked() -> None:
+    body = b"iCCP" + b"x\0\0" + zlib.compress(b"\0" * 1_000_000)
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    began = time.process_time()
+    assert measured(png_with(chunk, 500)).width_px == 480
+    assert time.process_time() - began < 1.0
+
+
 SMALL_FILES = [
     saved(drawn(size=(64, 64)), "JPEG"),
     saved(drawn(size=(64, 64)), "JPEG", progressive=True, exif=exif_with(6)),

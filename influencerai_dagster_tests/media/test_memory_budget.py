@@ -135,3 +135,17 @@ def test_the_folder_of_another_user_is_refused(
         budget(tmp_path).hold(1),
     ):
         pass
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a link to another user")
+def test_a_link_that_another_user_left_is_not_followed(tmp_path: Path) -> None:
+    own, link = tmp_path / "own", tmp_path / f"influencerai-memory-{os.getuid()}-test"
+    own.mkdir()
+    link.symlink_to(own)
+    os.lchown(link, 54321, 54321)
+    with (
+        pytest.raises(PermanentError, match="belongs to another user"),
+        budget(tmp_path).hold(1),
+    ):
+        pass
+    assert list(own.iterdir()) == []

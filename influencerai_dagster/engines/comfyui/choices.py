@@ -4,11 +4,11 @@ A list of files is told only for base models, which all tenants share: others (L
 images) have the names of other tenants in them.
 """
 
-import difflib
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from influencerai_dagster.domain.names import nearest
 from influencerai_dagster.engines.comfyui.tenant_nodes import BASE_MODEL_LOADERS
 
 _SHOWN_CHOICES = 5
@@ -30,6 +30,5 @@ def describe_choices(node_class: str, value: Any, choices: Sequence[Any]) -> str
 
 def did_you_mean(value: str, names: Sequence[str]) -> str:
     """Return ". Did you mean …?" if one of the names is close to a value, otherwise ""."""
-    known = {name.casefold(): name for name in names}
-    close = difflib.get_close_matches(value[:255].casefold(), known, n=1)
-    return f". Did you mean {known[close[0]]}?" if close else ""
+    meant = nearest(value, names)
+    return "" if meant is None else f". Did you mean {meant}?"

@@ -4,10 +4,10 @@ Refused here, before anything renders: nodes that a tenant may not use, and temp
 give no output, or more than one. How templates are read and filled lives in templates.py.
 """
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from influencerai_dagster.domain.names import nearest
 from influencerai_dagster.engines.comfyui.graph import Graph
 from influencerai_dagster.engines.comfyui.tenant_nodes import (
     IMAGE_SAVERS,
@@ -40,9 +40,8 @@ def problems(nodes: Mapping[str, Any], graph: Graph, extra_nodes: Collection[str
 
 
 def _not_allowed(name: str, node_id: str, extra_nodes: Collection[str]) -> str:
-    known = {item.casefold(): item for item in (*TENANT_NODES, *extra_nodes)}
-    close = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.8)
-    hint = f" Did you mean {known[close[0]]}?" if close else ""
+    meant = nearest(name, (*TENANT_NODES, *extra_nodes), cutoff=0.8)
+    hint = "" if meant is None else f" Did you mean {meant}?"
     return (
         f"take {name[:80]} {node_id[:40]} out: on a server that tenants share, a workflow may use "
         "nodes of ComfyUI itself that read and write no files (LoRAs and pictures come from the "

@@ -22,6 +22,7 @@ from influencerai_dagster.engines.comfyui.values import Workflow
 from influencerai_dagster.errors import PermanentError
 
 MAX_TEMPLATE_BYTES = 1024**2
+_MAX_DEPTH = 20  # a link is at depth 4
 _PREFIX_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -161,11 +162,23 @@ def _load(name: str, content: str | bytes) -> Any:  # noqa: ANN401 - any JSON
         _refuse(name, f"it has {len(content)} bytes; at most {MAX_TEMPLATE_BYTES} are read")
     try:
         text = content if isinstance(content, str) else content.decode()
-        return json.loads(text, parse_constant=_no_constant)
+        workflow = json.loads(text, parse_constant=_no_constant)
     except RecursionError:
         _refuse(name, "it is nested too deeply")
     except ValueError as error:
         _refuse(name, f"it is not JSON in UTF-8 ({error})")
+    level = [workflow]
+    for _ in range(_MAX_DEPTH):
+        level = [item for value in level for item in _items(value)]
+    if level:
+        _refuse(name, f"it is nested too deeply: at most {_MAX_DEPTH} levels are read")
+    return workflow
+
+
+def _items(value: Any) -> Collection[Any]:  # noqa: ANN401 - any JSON
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _no_constant(text: str) -> NoReturn:

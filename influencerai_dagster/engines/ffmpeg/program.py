@@ -25,9 +25,12 @@ THREADS = 2
 VIDEO_FORMATS = "mov,matroska"
 IMAGE_FORMATS = "image2,png_pipe,jpeg_pipe,webp_pipe"
 TIMEOUT_SECONDS = 600.0
+MAX_FRAME_PIXELS = 40_000_000
+"""A file of a few bytes may announce frames of gigabytes; 8K video has 33 million pixels."""
 _LOG_BYTES = 64 * 1024
 _NAMES_OF_FORMATS = {VIDEO_FORMATS: "MP4, MOV or WebM", IMAGE_FORMATS: "PNG, JPEG or WEBP"}
 _OTHER_FORMAT = re.compile("Format not on whitelist '(.*)'")
+_TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) exceeds specified max pixel count")
 # What ffmpeg ends with after it has told the cause.
 _EMPTY_LINES = ("Conversion failed!", "Exiting normally", "Error opening output files")
 
@@ -64,6 +67,8 @@ def find_program() -> str:
 def input_file(path: Path | str, formats: str = VIDEO_FORMATS) -> list[str]:
     """Return the arguments that open a file of foreign bytes, and no other file through it.
 
+    Frames of more than `MAX_FRAME_PIXELS` are refused before their memory is taken.
+
     ffmpeg goes by the content of a file, not by its name: a DASH or HLS playlist, a concat script
     or an SDP named clip.mp4 would make it read other files of this machine.
 
@@ -72,7 +77,8 @@ def input_file(path: Path | str, formats: str = VIDEO_FORMATS) -> list[str]:
         formats: ffmpeg's names of the containers that it may be.
     """
     # "file:" keeps a name from being read as a protocol.
-    return ["-format_whitelist", formats, "-protocol_whitelist", "file", "-i", f"file:{path}"]
+    limits = ["-format_whitelist", formats, "-protocol_whitelist", "file"]
+    return [*limits, "-max_pixels", str(MAX_FRAME_PIXELS), "-i", f"file:{path}"]
 
 
 def run(
@@ -165,6 +171,12 @@ def _failure(
         return PermanentError(
             f"{what}: its content is no {named} file, whatever its name says. Let the workflow "
             "save one."
+        )
+    large = _TOO_LARGE.search(log)
+    if large is not None:
+        return PermanentError(
+            f"{what}: its frames have {large[1]}×{large[2]} pixels, and at most "
+            f"{MAX_FRAME_PIXELS} are decoded. Let the workflow save smaller ones."
         )
     if passed_timeout_seconds is not None:
         return TransientError(f"{what}: ffmpeg was stopped after {passed_timeout_seconds:g} s")

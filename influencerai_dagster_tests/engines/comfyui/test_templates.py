@@ -231,6 +231,7 @@ def test_a_template_for_the_other_kind_is_refused() -> None:
         pytest.param("", "not JSON", id="empty"),
         pytest.param('{"1": NaN}', "NaN is not a number", id="NaN"),
         pytest.param("[" * 100_000, "nested too deeply", id="deep"),
+        pytest.param('{"1":' * 600 + "1" + "}" * 600, "at most 20 levels", id="copied deep"),
         pytest.param(" " * (MAX_TEMPLATE_BYTES + 1), "at most 1048576", id="large"),
         pytest.param("[]", "not an object", id="list"),
         pytest.param("{}", "not an object", id="no node"),

@@ -112,3 +112,11 @@ def test_real_frames_are_read_from_a_folder_whose_name_is_a_pattern(
         [content.getvalue()], input_fps=1, video_format=SMALL, output=tmp_path / "out.mp4"
     )
     assert probe(tmp_path / "out.mp4").num_frames == 30
+
+
+def test_frames_of_gigabytes_are_refused_before_their_memory_is_taken(tmp_path: Path) -> None:
+    video = tmp_path / "large.mov"
+    source = ["-f", "lavfi", "-i", "color=size=10000x5000:rate=1", "-frames:v", "1"]
+    run([*source, "-c:v", "mjpeg", str(video)], "a large video")
+    with pytest.raises(PermanentError, match="10000×5000 pixels, and at most 40000000"):
+        probe(video)

@@ -1,0 +1,24 @@
+"""The console of the command line, which no text of others can command.
+
+Prompts, file names and answers of servers may hold escape codes:
+docs/decisions/0031-no-text-of-others-commands-a-terminal.md.
+"""
+
+from collections.abc import Iterable
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from influencerai_dagster.domain.plain_text import harmless
+
+
+class Terminal(Console):
+    """A console on which a text can do nothing but be read: rich itself prints escape codes."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Yield what is printed; only rich's own control codes are left."""
+        for segment in super().render(renderable, options):
+            is_own = bool(segment.control)
+            yield segment if is_own else Segment(harmless(segment.text), segment.style)

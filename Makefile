@@ -59,9 +59,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1024)}'); [ "$$free" -ge $(NEEDED_MB) ] || { echo "only $$free MB are free in $(CURDIR), but the installation takes $(NEEDED_MB) MB: make space, or clone to another disk"; exit 1; }
 	@echo "step 1 of 3: making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
-	@total=$$(grep -cE '^[a-z0-9].*==' requirements.lock); if [ -t 1 ]; then tty=1; else tty=0; fi; echo "step 2 of 3: downloading $$total packages (about 320 MB the first time) and installing them: one to three minutes"; \
+	@total=$$(grep -cE '^[a-z0-9].*==' requirements.lock); echo "step 2 of 3: downloading $$total packages (about 320 MB the first time) and installing them: one to three minutes"; \
 	    $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps --requirement requirements.lock | \
-	    awk -v total=$$total -v tty=$$tty "$$PIP_PROGRESS"
+	    $(SHELL) -c "$$PIP_PROGRESS" progress $$total
 	@echo "step 3 of 3: installing this project"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -70,7 +70,14 @@ NEEDED_MB := 2000
 
 # One line of pip's many: which package of how many.
 define PIP_PROGRESS
-/^Collecting / { number++; if (tty) printf "\r\033[K  %d of %d: %s", number, total, $$2; else if (number % 40 == 0) printf "  %d of %d\n", number, total; fflush() }
-/^Installing collected/ { printf "%s  all are there, installing them\n", (tty ? "\r\033[K" : ""); fflush() }
+number=0
+while read -r word name _; do
+  case "$$word $$name" in
+    "Collecting "*) number=$$((number + 1))
+      if [ -t 1 ]; then printf '\r\033[K  %d of %d: %s' $$number $$1 "$$name"
+      elif [ $$((number % 40)) -eq 0 ]; then printf '  %d of %d\n' $$number $$1; fi ;;
+    "Installing collected") [ ! -t 1 ] || printf '\r\033[K'; echo "  all are there, installing them" ;;
+  esac
+done
 endef
 export PIP_PROGRESS

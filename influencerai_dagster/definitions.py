@@ -222,24 +222,7 @@ def build_definitions(
             restore_drill,
             apply_retention,
         ],
-        asset_checks=[
-            dataset_has_images,
-            every_image_can_be_trained,
-            dataset_captions_check(is_blocking=settings.dataset_captions == "block"),
-            dataset_rights_check(is_blocking=settings.dataset_rights == "block"),
-            every_image_has_a_caption,
-            captioner_refused_no_image,
-            lora_weights_are_stored,
-            lora_changes_the_picture,
-            outputs_stored_check("generated_images"),
-            jobs_completed_check("generated_images", JobKind.IMAGE),
-            outputs_stored_check("generated_videos"),
-            jobs_completed_check("generated_videos", JobKind.VIDEO),
-            every_clip_fits_its_platform,
-            no_database_backup_is_too_old,
-            wal_is_received,
-            object_store_has_space,
-        ],
+        asset_checks=_asset_checks(settings),
         jobs=jobs.ALL_JOBS,
         schedules=[
             *database_backup_schedules(settings.backup_time_zone),
@@ -261,6 +244,27 @@ def build_definitions(
         },
         executor=executor,
     )
+
+
+def _asset_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
+    return [
+        dataset_has_images,
+        every_image_can_be_trained,
+        dataset_captions_check(is_blocking=settings.dataset_captions == "block"),
+        dataset_rights_check(is_blocking=settings.dataset_rights == "block"),
+        every_image_has_a_caption,
+        captioner_refused_no_image,
+        lora_weights_are_stored,
+        lora_changes_the_picture,
+        outputs_stored_check("generated_images"),
+        jobs_completed_check("generated_images", JobKind.IMAGE),
+        outputs_stored_check("generated_videos"),
+        jobs_completed_check("generated_videos", JobKind.VIDEO),
+        every_clip_fits_its_platform,
+        no_database_backup_is_too_old,
+        wal_is_received,
+        object_store_has_space,
+    ]
 
 
 # Otherwise libpq would look there for more than a URL says.

@@ -38,7 +38,15 @@ def client_options(url: str) -> dict[str, Any]:
 def is_direct(url: str) -> bool:
     """Tell whether a server is reached without a proxy, because of where it is."""
     host = urlsplit(url).hostname or ""
-    return _is_loopback(host) or _is_excepted(host, urlsplit(url).port)
+    return is_loopback(host) or _is_excepted(host, urlsplit(url).port)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address is this machine's own."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def proxy_for(url: str) -> str | None:
@@ -123,13 +131,6 @@ def _with_loopback(hosts: str) -> str:
     if "*" in listed:
         return "*"  # alone: with others beside it some programs take it for a host
     return ",".join([*listed, *(host for host in _LOOPBACK if host not in listed)])
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_excepted(host: str, port: int | None) -> bool:

@@ -31,6 +31,8 @@ from influencerai_dagster.http_clients import client_options
 CODE_LOCATION = "influencerai"
 """The name of our code location in workspace.yaml."""
 REPOSITORY = "__repository__"
+PARTITION_TAG = "dagster/partition"
+"""The tag in which Dagster gives a run its partition key."""
 ALIVE = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 """Statuses of a run that has not ended."""
 EVENTS_PER_PAGE = 1000
@@ -145,7 +147,7 @@ class DagsterGraphQL:
             "executionMetadata": {
                 "tags": [
                     {"key": key, "value": value}
-                    for key, value in {**tags, "dagster/partition": partition_key}.items()
+                    for key, value in {**tags, PARTITION_TAG: partition_key}.items()
                 ]
             },
         }
@@ -184,7 +186,7 @@ class DagsterGraphQL:
 
     def runs(self, partition_key: str, *, created_after: float) -> list[Run]:
         """Return the newest runs of a partition that were created after a time since 1970."""
-        tags = [{"key": "dagster/partition", "value": partition_key}]
+        tags = [{"key": PARTITION_TAG, "value": partition_key}]
         variables = {"filter": {"tags": tags, "createdAfter": created_after}}
         found = self.ask(RUNS, variables)["runsOrError"].get("results", [])
         return [self.run(item["runId"]) for item in found]
@@ -212,7 +214,7 @@ class DagsterGraphQL:
 
         One that waits in the queue counts.
         """
-        tags = [{"key": "dagster/partition", "value": partition_key}]
+        tags = [{"key": PARTITION_TAG, "value": partition_key}]
         filters = {"pipelineName": job_name, "tags": tags, "statuses": ALIVE}
         answer = self.ask(RUNS, {"filter": filters})["runsOrError"]
         if "results" not in answer:

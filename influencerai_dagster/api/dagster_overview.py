@@ -10,18 +10,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from influencerai_dagster.api.dagster_graphql import ALIVE, EVENTS_PER_PAGE, DagsterGraphQL
+from influencerai_dagster.api.dagster_graphql import (
+    ALIVE,
+    EVENTS_PER_PAGE,
+    PARTITION_TAG,
+    DagsterGraphQL,
+)
 from influencerai_dagster.api.dagster_queries import (
     CHECK_EXECUTION,
     CHECKS,
     DELETE_PARTITIONS,
     LIST_RUNS,
     PARTITIONS,
-    RUN_MESSAGES,
 )
 from influencerai_dagster.errors import PermanentError
 
-_PARTITION_TAG = "dagster/partition"
 _ASSETS_OF_JOBS = {
     "build_dataset_job": ("dataset", "captions"),
     "train_lora_job": ("lora_weights", "lora_samples"),
@@ -86,7 +89,7 @@ def list_runs(
     """
     wanted: dict[str, object] = {}
     if partition_key is not None:
-        wanted["tags"] = [{"key": _PARTITION_TAG, "value": partition_key}]
+        wanted["tags"] = [{"key": PARTITION_TAG, "value": partition_key}]
     if job_name is not None:
         wanted["pipelineName"] = job_name
     if is_alive:
@@ -104,7 +107,7 @@ def _summary(item: Mapping[str, Any]) -> RunSummary:
         run_id=str(item["runId"]),
         job_name=job_name,
         status=str(item["status"]),
-        partition_key=next((tag["value"] for tag in tags if tag["key"] == _PARTITION_TAG), None),
+        partition_key=next((tag["value"] for tag in tags if tag["key"] == PARTITION_TAG), None),
         assets=tuple(key["path"][-1] for key in selection) or _ASSETS_OF_JOBS.get(job_name, ()),
         created_at=_time(item["creationTime"]) or datetime.now(UTC),
         started_at=_time(item["startTime"]),
@@ -118,18 +121,8 @@ def _time(seconds: object) -> datetime | None:
 
 def training_step(dagster: DagsterGraphQL, run_id: str) -> str | None:
     """Return how far a training says that it is, "step 300 of 1500 (20 %), …"; None before that."""
-    newest = None
-    variables: dict[str, object] = {"runId": run_id, "cursor": None, "limit": EVENTS_PER_PAGE}
-    while True:
-        page = dagster.ask(RUN_MESSAGES, variables)["runOrError"].get("eventConnection")
-        if page is None:
-            return newest
-        for event in page["events"]:
-            found = _STEP.search((event or {}).get("message", ""))
-            newest = found[0] if found else newest
-        if not page["hasMore"]:
-            return newest
-        variables["cursor"] = page["cursor"]
+    lines, _ = dagster.log_lines(run_id)
+    return next((found[0] for line in reversed(lines) if (found := _STEP.search(line))), None)
 
 
 def failed_checks(dagster: DagsterGraphQL, asset: str, partition_key: str) -> list[FailedCheck]:

@@ -110,16 +110,6 @@ query ListRuns($filter: RunsFilter!, $limit: Int!) {
     ... on PythonError { message }
   }
 }"""
-RUN_MESSAGES = """
-query RunMessages($runId: ID!, $cursor: String, $limit: Int!) {
-  runOrError(runId: $runId) { ... on Run {
-    eventConnection(afterCursor: $cursor, limit: $limit) {
-      cursor
-      hasMore
-      events { ... on LogMessageEvent { message } }
-    }
-  } }
-}"""
 CHECKS = """
 query Checks($asset: AssetKeyInput!) {
   assetNodeOrError(assetKey: $asset) { ... on AssetNode {

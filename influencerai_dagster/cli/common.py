@@ -10,8 +10,8 @@ from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.environment import running_stack_settings
 from influencerai_dagster.local.running_stack import why_no_stack
 from influencerai_dagster.settings import Settings
-from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.storage.wiring import assets_store
 
 __all__ = ["console", "engine", "server_settings", "settings", "store"]
 
@@ -44,18 +44,4 @@ def engine() -> Engine:
 @cache
 def store() -> ObjectStore:
     """Return the bucket of assets."""
-    return store_with(path_style=server_settings().s3_force_path_style)
-
-
-def store_with(*, path_style: bool) -> ObjectStore:
-    """Return the bucket of assets under addresses of this style."""
-    config = server_settings()
-    client = make_s3_client(
-        endpoint_url=config.s3_endpoint,
-        access_key=config.s3_key,
-        secret_key=config.s3_secret.get_secret_value(),
-        region=config.s3_region,
-        path_style=path_style,
-        checksum_mode=config.s3_checksum_mode,
-    )
-    return ObjectStore(client, config.s3_bucket, disk=config.s3_disk)
+    return assets_store(server_settings())

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import httpx
 
-from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
+from influencerai_dagster.api.dagster_graphql import CODE_LOCATION
 from influencerai_dagster.catalog import migrate
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.cli.common import server_settings, store, store_with
+from influencerai_dagster.cli.common import server_settings, store
 from influencerai_dagster.cli.doctor_backups import backups, programs
 from influencerai_dagster.cli.doctor_engines import (
     comfyui,
@@ -25,6 +25,7 @@ from influencerai_dagster.cli.doctor_engines import (
     training_models,
 )
 from influencerai_dagster.cli.output import Field, print_rows
+from influencerai_dagster.cli.web_server import dagster
 from influencerai_dagster.domain.object_paths import ACCESS_CHECKS_PREFIX
 from influencerai_dagster.engines.ffmpeg.program import find_program
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
@@ -33,6 +34,7 @@ from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.abilities import ask_abilities, other_address_style
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.errors import translated_errors
+from influencerai_dagster.storage.wiring import assets_store
 
 MAX_CLOCK_SKEW_SECONDS = 60
 """S3 refuses a request that is signed 15 minutes off; a minute shows that nobody sets the clock."""
@@ -111,7 +113,7 @@ def _s3() -> str:
 
 def _s3_abilities() -> str:
     is_path_style = server_settings().s3_force_path_style
-    other = store_with(path_style=not is_path_style)
+    other = assets_store(server_settings(), path_style=not is_path_style)
     try:
         style = other_address_style(store(), other, is_path_style=is_path_style)
     finally:
@@ -150,27 +152,22 @@ def _disk(path: Path) -> str:
 
 
 def _dagster(settings: Settings) -> str:
-    with closing(_client(settings)) as dagster:
-        problem = dagster.location_problem()
+    with closing(dagster()) as client:
+        problem = client.location_problem()
     if problem:
         raise PermanentError(problem)
     return f"{settings.dagster_url} has code location {CODE_LOCATION} loaded"
 
 
-def _client(settings: Settings) -> DagsterGraphQL:
-    return DagsterGraphQL(
-        settings.dagster_url, CODE_LOCATION, credentials=settings.dagster_credentials
-    )
-
-
 def _runs(settings: Settings) -> str:
     minutes = _RUNS_MINUTES
-    with closing(_client(settings)) as dagster:
-        lost = dagster.lost_runs(after=time.time() - 60 * minutes)
+    with closing(dagster()) as client:
+        lost = client.lost_runs(after=time.time() - 60 * minutes)
     if len(lost) < _MANY_LOST_RUNS:
         return f"{len(lost)} of the newest runs of {minutes} minutes failed before they began"
+    log = settings.data_dir / "logs" / "code-server.log"
     raise PermanentError(
         f"the newest {len(lost)} runs failed before they began, the last is {lost[0]}: the code "
-        "server starts no runs. Its log (data/logs/code-server.log) says why; end its process, and "
-        "the stack starts it again"
+        f"server starts no runs. Its log ({log}, where the stack runs on this machine) says why; "
+        "end its process, and it is started again"
     )

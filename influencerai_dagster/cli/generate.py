@@ -81,9 +81,7 @@ def generate(  # noqa: PLR0917 - typer calls it by name
     """Render images of one prompt, and videos of them, and wait for them."""
     if not video and (seconds is not None or subtitles is not None):
         raise PermanentError("--seconds and --subtitles are of a video: add --video")
-    key = day_key(tenant, day)
     _require_lora(tenant, lora)
-    prefix = idempotency_key or f"generate/{uuid4().hex}"
     image = {
         "prompt": prompt,
         "negative_prompt": negative_prompt,
@@ -98,21 +96,8 @@ def generate(  # noqa: PLR0917 - typer calls it by name
         "subtitles_srt": None if subtitles is None else read_text(subtitles),
         "priority": priority,
     }
-    if video:
-        check_job(JobKind.VIDEO, {**movie, "source_job_id": uuid4()})
-    ordered = _render(JobKind.IMAGE, key, images, prefix)
-    made = [job.id for job in ordered if job.status is JobStatus.COMPLETED]
-    if video and made:
-        videos = [
-            {**movie, "source_job_id": job_id, "idempotency_key": f"{prefix}/video/{job_id}"}
-            for job_id in made
-        ]
-        ordered += _render(JobKind.VIDEO, key, videos, prefix)
-    print_rows([job_document(job) for job in ordered], _FIELDS, as_json=as_json)
-    _next_step(tenant, ordered)
-    failed = sum(job.status is not JobStatus.COMPLETED for job in ordered)
-    if failed:
-        raise PermanentError(f"{failed} of {len(ordered)} jobs made nothing: see above")
+    jobs = _render_all(day_key(tenant, day), images, movie if video else None, idempotency_key)
+    _report(tenant, jobs, as_json=as_json)
 
 
 def _require_lora(tenant: str, dataset: str) -> None:
@@ -125,6 +110,27 @@ def _require_lora(tenant: str, dataset: str) -> None:
         f"dataset {dataset!r} of tenant {tenant!r} has no LoRA yet: `influencerai dataset status "
         f"{dataset} --tenant {tenant}` says how far it is and what holds it"
     )
+
+
+def _render_all(
+    key: DayKey,
+    images: Sequence[Mapping[str, Any]],
+    movie: Mapping[str, Any] | None,
+    idempotency_key: str,
+) -> list[Job]:
+    """Render images, and of each that was made a video, unless `movie` is None."""
+    prefix = idempotency_key or f"generate/{uuid4().hex}"
+    if movie is not None:
+        check_job(JobKind.VIDEO, {**movie, "source_job_id": uuid4()})
+    ordered = _render(JobKind.IMAGE, key, images, prefix)
+    made = [job.id for job in ordered if job.status is JobStatus.COMPLETED]
+    if movie is None or not made:
+        return ordered
+    videos = [
+        {**movie, "source_job_id": job_id, "idempotency_key": f"{prefix}/video/{job_id}"}
+        for job_id in made
+    ]
+    return ordered + _render(JobKind.VIDEO, key, videos, prefix)
 
 
 def _render(
@@ -140,7 +146,9 @@ def _render(
         return _watch(client, run_id, key.tenant, {job.id for job in ordered})
 
 
-def _next_step(tenant: str, jobs: Sequence[Job]) -> None:
+def _report(tenant: str, jobs: Sequence[Job], *, as_json: bool) -> None:
+    """Print the jobs and what to do next; PermanentError if one of them made nothing."""
+    print_rows([job_document(job) for job in jobs], _FIELDS, as_json=as_json)
     # Of an image and its video, the video is what was asked for.
     done = next((job for job in reversed(jobs) if job.status is JobStatus.COMPLETED), None)
     if done is not None:
@@ -148,6 +156,9 @@ def _next_step(tenant: str, jobs: Sequence[Job]) -> None:
             f"`influencerai open {done.id} --tenant {tenant}` shows it, `influencerai jobs "
             f"download {done.id} --tenant {tenant}` saves it"
         )
+    failed = sum(job.status is not JobStatus.COMPLETED for job in jobs)
+    if failed:
+        raise PermanentError(f"{failed} of {len(jobs)} jobs made nothing: see above")
 
 
 def _watch(client: DagsterGraphQL, run_id: str, tenant: str, job_ids: set[UUID]) -> list[Job]:

@@ -1,4 +1,4 @@
-"""`influencerai jobs retry | download`: failed jobs again, and files of completed ones."""
+"""`influencerai jobs retry | download`: failed jobs again; files of completed ones, and links."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,6 @@ from influencerai_dagster.stages.downloads import download_files, download_zip
 from influencerai_dagster.stages.job_documents import job_document
 from influencerai_dagster.stages.job_retries import retry_jobs
 
-_MAX_RETRIES = 1000
 _FIELDS = (
     Field("job_id", "new job", is_id=True),
     Field("kind"),
@@ -52,7 +51,7 @@ def retry(
                 day=parse_day(day),
                 kind=kind,
                 status=JobStatus.FAILED,
-                limit=_MAX_RETRIES,
+                limit=None,
             )
             job_ids = [job.id for job in failed]
     today = day_key(tenant, "")
@@ -94,6 +93,21 @@ def download(  # noqa: PLR0917 - typer calls it by name
         + (f", {len(assets) - number} were there already" if number < len(assets) else ""),
         as_json=as_json,
     )
+
+
+def file_link(tenant: str, job_id: UUID) -> str:
+    """Return a link to the file of a job; it works for S3_PRESIGN_SECONDS.
+
+    Raises:
+        PermanentError: the job or its file is not there.
+    """
+    with transaction(engine()) as session:
+        require_tenant(session, tenant)
+        job = ledger.get_job(session, tenant, job_id)
+        asset = ledger.media_asset_of_job(session, tenant, job_id)
+    if asset is None:
+        raise PermanentError(f"job {job_id} is {job.status}: it has no file to link to")
+    return store().presign_get(asset.object_key, expires_seconds=settings().s3_presign_seconds)
 
 
 def _assets(

@@ -11,8 +11,8 @@ from rich.markup import escape
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.catalog.tenants import require_tenant
-from influencerai_dagster.cli.common import engine, settings, store
-from influencerai_dagster.cli.job_files import download, retry
+from influencerai_dagster.cli.common import engine, settings
+from influencerai_dagster.cli.job_files import download, file_link, retry
 from influencerai_dagster.cli.options import (
     DayOption,
     JobId,
@@ -88,14 +88,7 @@ def show_job(job_id: JobId, tenant: TenantName, as_json: JsonOption = False) -> 
 @jobs_app.command("link")
 def link_to_output(job_id: JobId, tenant: TenantName, as_json: JsonOption = False) -> None:  # noqa: FBT002
     """Print a link to a finished job's file; it works for S3_PRESIGN_SECONDS."""
-    with transaction(engine()) as session:
-        require_tenant(session, tenant)
-        asset = ledger.media_asset_of_job(session, tenant, job_id)
-        job = ledger.get_job(session, tenant, job_id)
-    if asset is None:
-        raise PermanentError(f"job {job_id} is {job.status}: it has no file to link to")
-    seconds = settings().s3_presign_seconds
-    link = store().presign_get(asset.object_key, expires_seconds=seconds)
+    link, seconds = file_link(tenant, job_id), settings().s3_presign_seconds
     print_result(
         {"job_id": job_id, "url": link, "expires_in_seconds": seconds}, link, as_json=as_json
     )

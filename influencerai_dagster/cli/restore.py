@@ -36,8 +36,7 @@ from influencerai_dagster.cli.output import JsonOption, console, notes, print_js
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.stopped_stack import with_object_store
 from influencerai_dagster.settings import Settings
-from influencerai_dagster.storage.client import make_s3_client
-from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.storage.wiring import assets_store
 
 _BARMAN = "barman"
 """Where the target has the files of BACKUP_HOME."""
@@ -164,17 +163,7 @@ def fetch(
 
 
 def _assets(config: Settings) -> Assets:
-    client = make_s3_client(
-        endpoint_url=config.s3_endpoint,
-        access_key=config.s3_key,
-        secret_key=config.s3_secret.get_secret_value(),
-        region=config.s3_region,
-        path_style=config.s3_force_path_style,
-        checksum_mode=config.s3_checksum_mode,
-    )
-    return Assets(
-        ObjectStore(client, config.s3_bucket), assets_bucket(config), backup_target(config)
-    )
+    return Assets(assets_store(config), assets_bucket(config), backup_target(config))
 
 
 def _target(config: Settings, into: str, scratch: Path | None) -> DataDirTarget | ServerTarget:

@@ -168,8 +168,7 @@ def _show(results: list[StageResult], stack: Stack) -> None:
         link = f"{stack.dagster_url}/assets/{result.asset}?view=partitions&partition={partition}"
         console.print(f"  {result.asset:17}{link}", soft_wrap=True, highlight=False)
     console.print("Look at what was made:")
-    bucket = stack.settings.data_dir / "assets"
     for output in (output for result in results for output in result.outputs):
-        path = bucket / output.object_key
+        path = stack.bucket_dir / output.object_key
         console.print(f"  {output.prompt}", markup=False, highlight=False)
         console.print(f"    {path}", style=f"link {path.resolve().as_uri()}", soft_wrap=True)

@@ -9,10 +9,8 @@ from uuid import UUID
 
 import typer
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.tenants import require_tenant
-from influencerai_dagster.cli.common import engine, server_settings, settings, store
+from influencerai_dagster.cli.common import server_settings, settings
+from influencerai_dagster.cli.job_files import file_link
 from influencerai_dagster.cli.options import job_id as parse_job_id
 from influencerai_dagster.cli.output import (
     Field,
@@ -66,12 +64,13 @@ def logs(
         problem = f"There is no log of {service!r} in {folder}"
         raise unknown_name(problem, service, found, plural="logs")
     path = found[service]
-    text = path.read_text(encoding="utf-8", errors="replace")
-    for line in text.splitlines()[-lines:] if lines else []:
+    data = path.read_bytes()
+    shown = data.splitlines()[-lines:] if lines else []
+    for line in shown:
         _print_line(line)
     if follow:
         with suppress(KeyboardInterrupt):
-            _follow(path, len(text.encode("utf-8", errors="replace")))
+            _follow(path, len(data))
 
 
 def open_page(
@@ -86,22 +85,11 @@ def open_page(
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Open Dagster's UI, or the file of a job, in the browser; prints the address too."""
-    url = server_settings().dagster_url if job_id is None else _file_url(job_id, tenant)
+    if job_id is not None and not tenant:
+        raise PermanentError("say whose job it is: --tenant NAME")
+    url = server_settings().dagster_url if job_id is None else file_link(tenant, job_id)
     is_opened = browser and _open(url)
     print_result({"url": url, "is_opened": is_opened}, url, as_json=as_json)
-
-
-def _file_url(job_id: UUID, tenant: str) -> str:
-    if not tenant:
-        raise PermanentError("say whose job it is: --tenant NAME")
-    with transaction(engine()) as session:
-        require_tenant(session, tenant)
-        job = ledger.get_job(session, tenant, job_id)
-        asset = ledger.media_asset_of_job(session, tenant, job_id)
-    if asset is None:
-        raise PermanentError(f"job {job_id} is {job.status}: it has no file to open")
-    seconds = settings().s3_presign_seconds
-    return store().presign_get(asset.object_key, expires_seconds=seconds)
 
 
 def _open(url: str) -> bool:
@@ -115,23 +103,24 @@ def _open(url: str) -> bool:
     return browser.open(url)
 
 
-def _print_line(line: str) -> None:
-    console.print(line, soft_wrap=True, highlight=False, markup=False)
+def _print_line(line: bytes) -> None:
+    text = line.decode("utf-8", errors="replace")
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def _follow(path: Path, position: int) -> None:
     """Print what is appended to a log; one that was emptied is read from its beginning."""
-    rest = ""
+    rest = b""
     while True:
         size = path.stat().st_size if path.exists() else 0
         if size < position:
-            position = 0
+            position, rest = 0, b""
         if size > position:
             with path.open("rb") as file:
                 file.seek(position)
                 data = file.read()
             position += len(data)
-            *whole, rest = (rest + data.decode("utf-8", errors="replace")).split("\n")
+            *whole, rest = (rest + data).split(b"\n")
             for line in whole:
                 _print_line(line)
         time.sleep(_POLL_SECONDS)

@@ -4,6 +4,7 @@ import socket
 
 import httpx
 
+from influencerai_dagster.http_clients import client_options
 from influencerai_dagster.local.processes import LOOPBACK
 
 _PROBE_SECONDS = 2.0
@@ -12,7 +13,7 @@ _PROBE_SECONDS = 2.0
 def answers(url: str) -> bool:
     """Tell whether a URL answers with success."""
     try:
-        return httpx.get(url, timeout=_PROBE_SECONDS, trust_env=False).is_success
+        return _get(url, _PROBE_SECONDS).is_success
     except httpx.TransportError:
         return False
 
@@ -20,10 +21,14 @@ def answers(url: str) -> bool:
 def responds(url: str, timeout_seconds: float) -> bool:
     """Tell whether an HTTP server says anything at all."""
     try:
-        httpx.get(url, timeout=timeout_seconds, trust_env=False)
+        _get(url, timeout_seconds)
     except httpx.TransportError:
         return False
     return True
+
+
+def _get(url: str, timeout_seconds: float) -> httpx.Response:
+    return httpx.get(url, timeout=timeout_seconds, **client_options(url))
 
 
 def serves_dagster(port: int, *, timeout_seconds: float = _PROBE_SECONDS) -> bool:

@@ -36,6 +36,12 @@ def why_no_stack(settings: Settings) -> str | None:
     data_dir = settings.data_dir.resolve()
     env_file = data_dir / STACK_ENV_FILE
     if not env_file.exists():
+        supervisor = supervisor_process(data_dir / RECORD_FILE)
+        if supervisor is not None:
+            return (
+                f"The stack in {data_dir} (process {supervisor.pid}) is just starting: try again "
+                "when its terminal shows the address of the Dagster UI"
+            )
         return (
             f"No stack runs in {data_dir} (there is no {STACK_ENV_FILE}), and DATABASE_URL names "
             f"no other server. {_how_to_start()}{_other_stacks(data_dir)}"

@@ -5,7 +5,6 @@ How processes are kept running is in supervisor.py, their variables are in envir
 
 import shutil
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -86,9 +85,14 @@ class Stack:
         """Where the UI is."""
         return f"http://{LOOPBACK}:{self.settings.dagster_webserver_port}"
 
+    @property
+    def bucket_dir(self) -> Path:
+        """Where the objects of the bucket are, as files."""
+        return Path(self.environment["S3_DISK"])
+
     def services(self) -> list[Service]:
         """Return all processes; those that take longest to start come first."""
-        return [*self._dagster(), *self._simulators(), *self._servers()]
+        return [self._code_server(), *self._dagster(), *self._simulators(), *self._servers()]
 
     def _servers(self) -> Iterator[Service]:
         inherited = program_environment(inherited=process_environment())
@@ -137,10 +141,9 @@ class Stack:
                 port_setting="LOCAL_OPENROUTER_PORT",
             )
 
-    def _dagster(self) -> Iterator[Service]:
+    def _code_server(self) -> Service:
         code_port = self.settings.local_code_server_port
-        workspace = str(_project_file("workspace.yaml"))
-        yield Service(
+        return Service(
             name="code-server",
             command=[
                 *(*_DAGSTER_PROCESS, "dagster", "api", "grpc"),
@@ -160,6 +163,9 @@ class Stack:
             stop_seconds=1.0,  # it would wait for its runs, who are asked to end when it is gone
             start_seconds=120,
         )
+
+    def _dagster(self) -> Iterator[Service]:
+        workspace = str(_project_file("workspace.yaml"))
         yield Service(
             name="dagster-storage",
             command=[
@@ -258,10 +264,6 @@ def _pool_limits(settings: Settings) -> dict[str, int]:
         "video_generation": settings.queue_concurrency_video_gen,
         "lora_training": settings.queue_concurrency_lora_training,
     }
-
-
-def _script(name: str) -> str:
-    return str(Path(sysconfig.get_path("scripts")) / name)
 
 
 def _project_file(name: str) -> Path:

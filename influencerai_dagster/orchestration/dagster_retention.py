@@ -18,6 +18,7 @@ from influencerai_dagster.domain.retention import DayPartitions, TenantRetention
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.orchestration.jobs import ALIVE
 from influencerai_dagster.orchestration.partitions import (
+    PARTITION_TAG,
     content_day_partitions,
     dataset_partitions,
 )
@@ -25,7 +26,6 @@ from influencerai_dagster.orchestration.partitions import (
 KEEP_RUNS = timedelta(days=30)
 _MAX_RUNS = 5000
 """In one go: the next day's run takes the next ones."""
-_PARTITION_TAG = "dagster/partition"
 _DAYS, _DATASETS = str(content_day_partitions.name), str(dataset_partitions.name)
 _ENDED = [status for status in dg.DagsterRunStatus if status not in ALIVE]
 
@@ -101,7 +101,7 @@ def _delete_day(instance: dg.DagsterInstance, key: str) -> bool:
 
 
 def _has_run_alive(instance: dg.DagsterInstance, key: str) -> bool:
-    alive = dg.RunsFilter(statuses=ALIVE, tags={_PARTITION_TAG: key})
+    alive = dg.RunsFilter(statuses=ALIVE, tags={PARTITION_TAG: key})
     return bool(instance.get_runs(alive, limit=1))
 
 

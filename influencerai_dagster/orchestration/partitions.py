@@ -5,6 +5,9 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+PARTITION_TAG = "dagster/partition"
+"""The tag in which Dagster gives a run its partition key."""
+
 dataset_partitions = dg.DynamicPartitionsDefinition(name="datasets")
 """One partition per `<tenant>/<dataset>`, added by the upload sensor."""
 

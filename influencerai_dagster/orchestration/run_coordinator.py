@@ -14,6 +14,7 @@ import dagster as dg
 
 from influencerai_dagster.domain.keys import tenant_of_partition
 from influencerai_dagster.orchestration.jobs import ALIVE
+from influencerai_dagster.orchestration.partitions import PARTITION_TAG
 from influencerai_dagster.orchestration.run_tags import check_tags
 
 PRIORITY_TAG = "dagster/priority"
@@ -21,7 +22,6 @@ STAGE_TAG = "stage"
 TENANT_TAG = "tenant"
 START_TAG = "start_tag"
 """When the run may start, in runs of its tenant: the virtual time of fair queueing."""
-_PARTITION_TAG = "dagster/partition"
 
 BAND_WIDTH = 1_000_000
 BANDS = {"images": 3, "videos": 3, "backups": 2, "retention": 2, "loras": 1, "datasets": 0}
@@ -87,7 +87,7 @@ def _facts(run: dg.DagsterRun) -> dict[str, str]:
     names = {key.to_user_string() for key in run.asset_selection or ()}
     stages = [stage for asset, stage in _STAGE_OF_ASSET.items() if asset in names]
     stage = run.tags.get(STAGE_TAG) or max(stages, key=BANDS.__getitem__, default=None)
-    tenant = tenant_of_partition(run.tags.get(_PARTITION_TAG, ""))
+    tenant = tenant_of_partition(run.tags.get(PARTITION_TAG, ""))
     return {name: value for name, value in ((STAGE_TAG, stage), (TENANT_TAG, tenant)) if value}
 
 

@@ -18,9 +18,9 @@ from influencerai_dagster.catalog import run_heartbeats
 from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.domain.run_health import BEAT_SECONDS
 from influencerai_dagster.errors import InfluencerAIError
+from influencerai_dagster.orchestration.partitions import PARTITION_TAG
 
 _JOIN_SECONDS = 2.0
-_PARTITION_TAG = "dagster/partition"
 _log = logging.getLogger(__name__)
 
 
@@ -107,7 +107,7 @@ def describe(run: dg.DagsterRun) -> str:
     """Return what a run does, for people: "generate_images_job demo/2026-11-23"."""
     assets = sorted(key.to_user_string() for key in run.asset_selection or ())
     name = run.job_name if not run.job_name.startswith("__") else ", ".join(assets) or "checks"
-    return f"{name} {run.tags.get(_PARTITION_TAG, '')}".rstrip()
+    return f"{name} {run.tags.get(PARTITION_TAG, '')}".rstrip()
 
 
 def _host() -> str:

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from influencerai_dagster.domain.run_backoff import EndedRun
+from influencerai_dagster.orchestration.partitions import PARTITION_TAG
 
 _LOOKED_BACK = timedelta(minutes=30)
 _MOST = 200
-_PARTITION_TAG = "dagster/partition"
 _ENDED = [
     dg.DagsterRunStatus.SUCCESS,
     dg.DagsterRunStatus.FAILURE,
@@ -44,4 +44,4 @@ def _ended_run(record: dg.RunRecord) -> EndedRun:
     run = record.dagster_run
     is_lost = run.status is dg.DagsterRunStatus.FAILURE and record.start_time is None
     ended_at = record.end_time or record.update_timestamp.timestamp()
-    return EndedRun((run.job_name, run.tags.get(_PARTITION_TAG)), ended_at, is_lost)
+    return EndedRun((run.job_name, run.tags.get(PARTITION_TAG)), ended_at, is_lost)

@@ -4,13 +4,13 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
+from influencerai_dagster.domain.names import nearest
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.settings.env_file import read_env_file
 from influencerai_dagster.settings.model import Settings
@@ -20,7 +20,7 @@ ENV_FILE = Path(".env")
 _SHOWN_LENGTH = 200
 _OWN_PREFIXES = ("BACKUP_", "COMFYUI_", "KOHYA_", "OPENROUTER_", "S3_")
 _DAGSTERS_OWN = {"DAGSTER_CODE_SERVER_HOST", "DAGSTER_CODE_SERVER_PORT", "DAGSTER_HOME"}
-_CLOSE, _CLOSE_WITH_PREFIX = 0.75, 0.5  # 1 is the same name
+_CLOSE, _CLOSE_WITH_PREFIX = 0.75, 0.5  # as in nearest
 _logger = logging.getLogger(__name__)
 
 
@@ -95,11 +95,10 @@ def _known(found: Mapping[str, str], path: Path | None) -> Iterator[tuple[str, s
 
 def _note_unknown(name: str, path: Path) -> None:
     is_like_ours = name.startswith(_OWN_PREFIXES)
-    known = [field.upper() for field in Settings.model_fields]
     cutoff = _CLOSE_WITH_PREFIX if is_like_ours else _CLOSE
-    close = get_close_matches(name.upper(), known, n=1, cutoff=cutoff)
-    if close or is_like_ours:
-        hint = f": did you mean {close[0]}?" if close else ""
+    near = nearest(name, Settings.model_fields, cutoff=cutoff)
+    if near or is_like_ours:
+        hint = f": did you mean {near.upper()}?" if near else ""
         _note(f"{path}: {name} is not a setting and changes nothing{hint}")
 
 

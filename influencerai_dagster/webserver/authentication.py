@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from starlette.requests import HTTPConnection
 
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.http_clients import is_loopback
 from influencerai_dagster.settings import Settings
 
 
@@ -87,17 +88,11 @@ def authenticators(settings: Settings) -> tuple[Authenticator, ...]:
         )
     if header:
         found.append(ForwardAuth(header.lower(), proxies))
-    if not found and not settings.dagster_webserver_allow_anonymous and not _is_local(settings):
+    host = settings.dagster_webserver_host
+    if not found and not settings.dagster_webserver_allow_anonymous and not is_loopback(host):
         raise PermanentError(
-            f"DAGSTER_WEBSERVER_HOST={settings.dagster_webserver_host} lets other machines in, and "
+            f"DAGSTER_WEBSERVER_HOST={host} lets other machines in, and "
             "nothing asks them who they are: set DAGSTER_WEBSERVER_USER and "
             "DAGSTER_WEBSERVER_PASSWORD (docs/security.md has other ways)."
         )
     return tuple(found)
-
-
-def _is_local(settings: Settings) -> bool:
-    try:
-        return ip_address(settings.dagster_webserver_host).is_loopback
-    except ValueError:
-        return settings.dagster_webserver_host == "localhost"

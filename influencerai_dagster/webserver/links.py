@@ -14,15 +14,14 @@ from starlette.routing import Route
 from influencerai_dagster.domain.object_paths import FILES_PATH
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 from influencerai_dagster.settings import Settings
-from influencerai_dagster.storage.client import make_s3_client
-from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.storage.wiring import assets_store
 
 _NOT_FOUND, _UNAVAILABLE = 404, 503
 
 
 def file_route(settings: Settings) -> Route:
     """Return the route; it connects to S3 when it is first asked."""
-    connect = cache(partial(_object_store, settings))
+    connect = cache(partial(assets_store, settings))
 
     def link(key: str) -> str | None:
         store = connect()
@@ -43,15 +42,3 @@ def file_route(settings: Settings) -> Route:
         return RedirectResponse(url, headers={"Cache-Control": "no-store"})
 
     return Route(f"{FILES_PATH}{{key:path}}", redirect, methods=["GET"])
-
-
-def _object_store(settings: Settings) -> ObjectStore:
-    client = make_s3_client(
-        endpoint_url=settings.s3_endpoint,
-        access_key=settings.s3_key,
-        secret_key=settings.s3_secret.get_secret_value(),
-        region=settings.s3_region,
-        path_style=settings.s3_force_path_style,
-        checksum_mode=settings.s3_checksum_mode,
-    )
-    return ObjectStore(client, settings.s3_bucket)

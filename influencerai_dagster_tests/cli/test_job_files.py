@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from influencerai_dagster.catalog import ledger
 from influencerai_dagster.catalog.engine import transaction
@@ -15,6 +16,7 @@ from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
     claim_one,
+    image_request,
     job_now,
     manifest_key_of,
     output_of,
@@ -80,6 +82,16 @@ def test_all_failed_jobs_of_a_day_are_submitted_again(jobs: CommandLine) -> None
     assert str(waiting.id) not in answer
 
 
+def test_no_failed_job_of_a_day_is_left_out_however_many_there_are(jobs: CommandLine) -> None:
+    with transaction(jobs.engine) as session:
+        ledger.submit(session, "demo", DAY, [image_request() for _ in range(1001)])
+        session.execute(
+            text("UPDATE jobs SET status = 'failed', error = 'no', finished_at = now()")
+        )
+    answer = jobs("jobs", "retry", "--day", f"{DAY}", "--tenant", "demo", "--json")
+    assert len(json.loads(answer.out)) == 1001
+
+
 def test_a_job_that_did_not_fail_is_not_submitted_again(jobs: CommandLine) -> None:
     failed, waiting = failed_job(jobs), submit_one(jobs.engine)
     answer = jobs("jobs", "retry", str(failed.id), str(waiting.id), "--tenant", "demo")
@@ -113,7 +125,7 @@ def test_files_of_a_day_are_saved_once_and_go_on_where_they_stopped(
     command = ("jobs", "download", "--day", f"{DAY}", "--tenant", "demo", "--to", tmp_path / "a/b")
     assert "2 files saved" in jobs(*command)
     (tmp_path / "a" / "b" / f"{second.id}.png").unlink()
-    assert "1 files saved" in jobs(*command)
+    assert "1 file saved" in jobs(*command)
     assert (tmp_path / "a" / "b" / f"{first.id}.png").read_bytes() == b"one"
     assert (tmp_path / "a" / "b" / f"{second.id}.png").read_bytes() == b"two"
     assert len(list((tmp_path / "a" / "b").iterdir())) == 2

@@ -15,6 +15,7 @@ from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.catalog.samples import claim_one, complete_job, submit_one
 from influencerai_dagster_tests.cli.conftest import CommandLine
 
+NOT_UTF8 = "\N{REPLACEMENT CHARACTER}"
 SUPERVISOR = """
 import signal, sys
 from pathlib import Path
@@ -69,6 +70,25 @@ def test_a_log_is_followed_also_when_it_begins_anew(tmp_path: Path) -> None:
         process.communicate()
 
 
+@pytest.mark.usefixtures("logs")
+def test_a_line_is_printed_once_whatever_bytes_a_program_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "webserver.log"
+    path.write_bytes(b"step 1 \xff\xfe\xfd\r\nstep 2\r\n")
+    command = [sys.executable, "-m", "influencerai_dagster.cli", "logs", "webserver", "--follow"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"step 1 {NOT_UTF8 * 3}\n".encode()
+        assert process.stdout.readline() == b"step 2\n"
+        with path.open("ab") as log:
+            log.write(b"step 3\n")
+        assert process.stdout.readline() == b"step 3\n"
+    finally:
+        process.terminate()
+        process.communicate()
+
+
 def test_the_ui_is_opened_in_a_browser_and_its_address_printed(cli: CommandLine) -> None:
     opened: list[str] = []
 
@@ -93,7 +113,7 @@ def test_the_address_of_a_file_is_printed_where_there_is_no_browser(cli: Command
         add_tenant(session, "demo")
     submit_one(cli.engine)
     job = claim_one(cli.engine)
-    assert "is running: it has no file to open" in cli("open", str(job.id), "--tenant", "demo")
+    assert "is running: it has no file to link to" in cli("open", str(job.id), "--tenant", "demo")
     complete_job(cli.engine, job)
     found = json.loads(cli("open", str(job.id), "--tenant", "demo", "--json").out)
     assert f"images/demo/{job.id}/output.png?" in found["url"]
@@ -101,7 +121,9 @@ def test_the_address_of_a_file_is_printed_where_there_is_no_browser(cli: Command
     assert "say whose job it is" in cli("open", str(job.id))
 
 
-def test_a_stack_is_stopped_from_another_terminal(cli: CommandLine, tmp_path: Path) -> None:
+def test_a_stack_that_starts_is_told_of_and_is_stopped_from_another_terminal(
+    cli: CommandLine, tmp_path: Path
+) -> None:
     cli.environment.setenv("DATA_DIR", str(tmp_path))
     process = subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, tmp_path], stdout=subprocess.PIPE, text=True
@@ -109,6 +131,8 @@ def test_a_stack_is_stopped_from_another_terminal(cli: CommandLine, tmp_path: Pa
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+        cli.environment.delenv("DATABASE_URL")
+        assert f"(process {process.pid}) is just starting" in cli("tenant", "list")
         answer = cli("down")
         assert answer.exit_code == 0
         assert f"the stack in {tmp_path} is stopped" in answer

@@ -160,6 +160,12 @@ def test_a_shared_gpu_is_one_pool_with_one_slot(tmp_path: Path) -> None:
     assert [part for part in startup.command if "=" in part] == ["gpu=1"]
 
 
+def test_a_bucket_of_another_name_has_a_folder_of_that_name(tmp_path: Path) -> None:
+    settings = load_settings((), data_dir=tmp_path, s3_bucket="photos")
+    stack = Stack(settings, location_problem=lambda _: None)
+    assert stack.bucket_dir == tmp_path / "photos"
+
+
 def test_the_pools_have_the_limits_of_the_settings(stack: Running) -> None:
     connection = psycopg2.connect(stack_environment(stack.settings)["DAGSTER_DATABASE_URL"])
     with connection, connection.cursor() as cursor:

@@ -53,12 +53,13 @@ def list_jobs(
     kind: JobKind | None = None,
     status: JobStatus | None = None,
     before_number: int | None = None,
-    limit: int = 100,
+    limit: int | None = 100,
 ) -> list[Job]:
     """Return jobs of a tenant, newest first.
 
     Args:
         before_number: only jobs submitted before that one; the last of a page gives the next page.
+        limit: at most so many; None for all.
     """
     statement = select(JobRow).where(JobRow.tenant_id == check_part(tenant, "tenant"))
     if day is not None:

@@ -19,7 +19,7 @@ from influencerai_dagster.domain.object_paths import tenant_datasets_prefix
 from influencerai_dagster.domain.run_backoff import EndedRun, lost_names, startable
 from influencerai_dagster.domain.uploads import Sighting, UploadDecision, decide, share_out
 from influencerai_dagster.orchestration.jobs import ALIVE, build_dataset_job
-from influencerai_dagster.orchestration.partitions import dataset_partitions
+from influencerai_dagster.orchestration.partitions import PARTITION_TAG, dataset_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.run_history import ended_runs, waits_for_lost_runs
@@ -29,7 +29,6 @@ from influencerai_dagster.storage.object_store import ObjectStore
 MAX_RUNS_ALIVE = 12
 """Queued or in progress, of all tenants; dagster.yaml says how many of them are in progress."""
 FINGERPRINT_DIGITS = 16
-_PARTITION_TAG = "dagster/partition"
 
 
 def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
@@ -92,7 +91,7 @@ def list_uploads(store: ObjectStore, tenants: Iterable[str]) -> dict[DatasetKey,
 def _alive_partitions(instance: dg.DagsterInstance) -> list[str]:
     """Return what the runs build that are queued or in progress."""
     alive = dg.RunsFilter(job_name=build_dataset_job.name, statuses=ALIVE)
-    return [run.tags.get(_PARTITION_TAG, "") for run in instance.get_runs(alive)]
+    return [run.tags.get(PARTITION_TAG, "") for run in instance.get_runs(alive)]
 
 
 def _by_tenant(partitions: Iterable[str]) -> Counter[str]:

@@ -16,7 +16,7 @@ from influencerai_dagster.orchestration.jobs import (
     generate_images_job,
     generate_videos_job,
 )
-from influencerai_dagster.orchestration.partitions import content_day_partitions
+from influencerai_dagster.orchestration.partitions import PARTITION_TAG, content_day_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.run_coordinator import PRIORITY_TAG, priority_of
 from influencerai_dagster.orchestration.run_history import ended_runs, waits_for_lost_runs
@@ -33,7 +33,6 @@ _ASSETS = {
     JobKind.IMAGE: dg.AssetKey("generated_images"),
     JobKind.VIDEO: dg.AssetKey("generated_videos"),
 }
-_PARTITION_TAG = "dagster/partition"
 # The next tick starts the next run: a retry would be a second one for the same jobs.
 _TAGS = {"dagster/max_retries": "0"}
 
@@ -116,10 +115,10 @@ def _startable(
 def _served(instance: dg.DagsterInstance) -> list[Served]:
     """Return what every run that is alive renders, runs of a person among them."""
     return [
-        (kind, run.tags[_PARTITION_TAG])
+        (kind, run.tags[PARTITION_TAG])
         for run in instance.get_runs(dg.RunsFilter(statuses=ALIVE))
         for kind in _JOBS
-        if _PARTITION_TAG in run.tags
+        if PARTITION_TAG in run.tags
         and (run.job_name == _JOBS[kind] or _ASSETS[kind] in (run.asset_selection or ()))
     ]
 

@@ -51,6 +51,7 @@ _POOL_IS_OLD = ("08", "57P01", "57P02", "57P03", "25006")
 _REFUSED_FOR_GOOD = re.compile(
     r'password authentication failed|database "[^"]*" does not exist'
     r'|role "[^"]*" does not exist|no pg_hba\.conf entry|unsupported startup parameter'
+    r"|no password supplied|server does not support SSL|certificate verify failed"
 )
 
 _LIBPQ_ADVICE = re.compile(r"\s*Is the server running[^?]*\?")
@@ -195,7 +196,7 @@ def _without_code(error: sqlalchemy_errors.DBAPIError, found: str) -> Influencer
 def _refused_login(found: str) -> PermanentError:
     return PermanentError(
         f"PostgreSQL does not let us in: {found}. Check user, password, database "
-        "and options in DATABASE_URL"
+        "and options in DATABASE_URL, and PGPASSFILE and PGSSLMODE in the environment"
     )
 
 

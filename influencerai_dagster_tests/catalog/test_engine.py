@@ -27,9 +27,13 @@ def connect(catalog_url: str) -> Iterator[Connect]:
     engines: list[Engine] = []
 
     def make(
-        database: str | None = None, username: str | None = None, password: str | None = None
+        database: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        sslmode: str = "prefer",
     ) -> Engine:
         url = make_url(catalog_url).set(database=database, username=username, password=password)
+        url = url.update_query_dict({"sslmode": sslmode})
         text_url = url.render_as_string(hide_password=False)
         engines.append(create_catalog_engine(text_url, application_name="influencerai-test"))
         return engines[-1]
@@ -144,8 +148,14 @@ def test_a_server_that_is_away_is_a_passing_failure() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"database": "nowhere"}, {"username": "nobody"}, {"password": "wrong"}],
-    ids=["database", "user", "password"],
+    [
+        {"database": "nowhere"},
+        {"username": "nobody"},
+        {"password": "wrong"},
+        {"password": ""},
+        {"sslmode": "require"},
+    ],
+    ids=["database", "user", "password", "no password", "TLS"],
 )
 def test_what_the_server_does_not_know_stays_a_failure(
     connect: Connect, changes: dict[str, str]

@@ -182,6 +182,11 @@ def messages(log: str) -> str:
 
 def failure(command: Sequence[str], code: int, words: str) -> InfluencerAIError:
     """Return the error of a run that ended badly, with rclone's own words."""
+    if '"--bwlimit" flag' in words:
+        return PermanentError(
+            "BACKUP_BANDWIDTH_LIMIT cannot be read by rclone: write 10M (MiB/s), or a timetable "
+            'like "08:00,2M 19:00,off"'
+        )
     text = f"rclone {command[0]} {command[1]} failed (exit code {code}): {words[-_SHOWN:]}"
     plain = words.lower().replace("_", "")
     if any(word in plain for word in _NO_SPACE):

@@ -1,13 +1,15 @@
 """What rclone tells, also lines of its log that no local server brings about."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from influencerai_dagster.backup.objects.copies import copy_objects
 from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.objects.rclone_log import Comparison, CopyResult, comparison, note
-from influencerai_dagster.errors import TransientError
+from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.storage.object_store import ObjectStore
 
 
@@ -78,3 +80,10 @@ def test_a_copy_that_was_killed_after_a_failure_is_no_whole_one(
     rclone = Rclone(tmp_path, BackupTarget(tmp_path))
     with pytest.raises(TransientError, match=r"exit code -9"):
         rclone.copy("source:", "target:", on_progress=lambda _: None)
+
+
+def test_a_limit_that_rclone_cannot_read_is_named_by_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    target = BackupTarget(tmp_path / "backup", bandwidth_limit="fast")
+    with pytest.raises(PermanentError, match=r"^BACKUP_BANDWIDTH_LIMIT .* write 10M"):
+        copy_objects(tmp_path / "home", target, recovery_window=timedelta(days=1))

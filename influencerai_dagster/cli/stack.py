@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -99,7 +99,10 @@ def webserver(
 
 
 def _announce(line: str) -> None:
-    console.print(line, markup=False, highlight=False)
+    # The terminal may be gone, or the program that read our pipe (rich then raises SystemExit): the
+    # services have to be watched and stopped all the same.
+    with suppress(OSError, SystemExit):
+        console.print(line, markup=False, highlight=False)
 
 
 @contextmanager

@@ -166,3 +166,19 @@ def test_the_status_says_of_every_part_how_it_is(cli: CommandLine, tmp_path: Pat
     assert found["jobs"][1].startswith("1 pending, 0 running")
     assert "influencerai backup now" in found["database backup"][1]
     assert "does not answer" in found["Dagster"][1]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False], ids=["terminal", "pipe"])
+def test_a_line_that_nobody_can_read_any_more_stops_no_supervisor(is_terminal: bool) -> None:  # noqa: FBT001
+    reader, writer = os.openpty() if is_terminal else os.pipe()
+    program = "from influencerai_dagster.cli import stack; input(); stack._announce('stopped')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writer)
+    os.close(reader)
+    _, errors = process.communicate(b"\n")
+    assert (process.returncode, errors) == (0, b"")

@@ -40,11 +40,15 @@ class Logs:
         return self.folder / f"{name}.log"
 
     def note(self, text: str) -> None:
-        """Tell what the supervisor saw or did, and write it down."""
+        """Write down what the supervisor saw or did, and tell it.
+
+        A full disk, or a terminal that is gone, must not end the supervision.
+        """
         now = datetime.now(UTC).astimezone()
-        self._announce(f"{now:%H:%M:%S} {text}")
         with suppress(OSError), self.path(_OWN).open("a", encoding="utf-8") as log:
             log.write(f"{now.isoformat(timespec='seconds')} {text}\n")
+        with suppress(OSError, ValueError):
+            self._announce(f"{now:%H:%M:%S} {text}")
 
     def rotate(self) -> None:
         """Put aside what has grown too large."""

@@ -272,8 +272,8 @@ def _reason(answer: dict[str, Any]) -> str:
 
 
 def _plain(message: str) -> str:
-    """Return Dagster's text without the class of the exception."""
-    return re.sub(r"^([a-z_]+\.)+[A-Za-z]+: ", "", message.strip())
+    """Return Dagster's text without the class of the exception and the SQL that it tried."""
+    return re.sub(r"^([a-z_0-9]+\.)+[A-Za-z]+: ", "", message.partition("\n[SQL:")[0].strip())
 
 
 def _reasons(events: list[dict[str, Any]]) -> list[str]:

@@ -308,6 +308,22 @@ def test_a_web_server_that_does_not_let_us_in_says_why(
     assert sent[0].headers["Authorization"] == "Basic YW5uOnB3"
 
 
+def test_a_refusal_of_the_database_is_told_without_its_sql(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    message = (
+        "sqlalchemy.exc.InternalError: (psycopg2.errors.ReadOnlySqlTransaction) cannot execute "
+        "INSERT in a read-only transaction\n\n[SQL: INSERT INTO snapshots]\n[parameters: {1}]"
+    )
+    data = {"addDynamicPartition": {"__typename": "PythonError", "message": message}}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json={"data": data}))
+    client = httpx.Client
+    monkeypatch.setattr(httpx, "Client", lambda **o: client(**o, transport=transport))
+    with pytest.raises(PermanentError) as caught:
+        DagsterGraphQL("http://127.0.0.1:3000", "influencerai").add_partition("datasets", "a/b")
+    assert str(caught.value).endswith("cannot execute INSERT in a read-only transaction")
+
+
 def test_something_else_on_the_port_is_a_passing_error_too(url: str) -> None:
     with (
         client(f"{url}/server_info") as dagster,

@@ -173,7 +173,8 @@ _PLURALS = {JobKind.IMAGE: "images", JobKind.VIDEO: "videos"}
 
 def _log(context: dg.OpExecutionContext, job: FinishedJob) -> None:
     if job.output is None:
-        context.log.error(f"job {job.job_id} failed: {job.error}")
+        # It may be tried again, here or on another server; `no_job_failed` tells what has failed.
+        context.log.warning(f"job {job.job_id} was not made in attempt {job.attempt}: {job.error}")
     else:
         context.log.info(
             f"job {job.job_id} is {job.output.file.object_key} "

@@ -9,6 +9,7 @@ Certificates are checked with SSL_CERT_FILE, SSL_CERT_DIR, REQUESTS_CA_BUNDLE or
 
 import ipaddress
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +24,7 @@ import httpx
 from influencerai_dagster.errors import PermanentError
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR")
 
 
@@ -37,16 +39,21 @@ def client_options(url: str) -> dict[str, Any]:
 
 def is_direct(url: str) -> bool:
     """Tell whether a server is reached without a proxy, because of where it is."""
-    host = urlsplit(url).hostname or ""
-    return is_loopback(host) or _is_excepted(host, urlsplit(url).port)
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    return is_loopback(host) or _is_excepted(host, parts.port or _PORTS.get(parts.scheme, 0))
 
 
 def is_loopback(host: str) -> bool:
     """Tell whether a host name or address is this machine's own."""
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761
+        return True
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(name)
     except ValueError:
         return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def proxy_for(url: str) -> str | None:
@@ -133,13 +140,14 @@ def _with_loopback(hosts: str) -> str:
     return ",".join([*listed, *(host for host in _LOOPBACK if host not in listed)])
 
 
-def _is_excepted(host: str, port: int | None) -> bool:
+def _is_excepted(host: str, port: int) -> bool:
+    """Tell whether NO_PROXY names a server, in any form that programs take: `*.corp`, `a; b`."""
     proxies = getproxies()
-    listed = [item.strip() for item in proxies.get("no", "").split(",") if item.strip()]
+    listed = [item for item in re.split(r"[,;\s]+", proxies.get("no", "")) if item]
     if "*" in listed or _is_in_a_network(host, listed):
         return True
-    address = host if port is None else f"{host}:{port}"
-    return bool(proxy_bypass(address, proxies))
+    names = [item.removeprefix("*").rstrip(".") for item in listed]
+    return bool(proxy_bypass(f"{host}:{port}", {**proxies, "no": ",".join(names)}))
 
 
 def _is_in_a_network(host: str, listed: list[str]) -> bool:

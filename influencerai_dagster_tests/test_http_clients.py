@@ -55,6 +55,14 @@ def test_a_server_elsewhere_is_reached_by_the_proxy(
 @pytest.mark.parametrize(
     ("no_proxy", "url"),
     [
+        ("*.corp", "http://s3.corp:9000"),
+        ("10.0.0.5;10.0.0.6", "http://10.0.0.6"),
+        ("10.0.0.5 10.0.0.6", "http://10.0.0.6"),
+        ("s3.corp:443", "https://s3.corp"),
+        ("s3.corp.", "http://s3.corp"),
+        ("s3.corp", "http://s3.corp."),
+        ("other", "http://x.localhost:3000"),
+        ("other", "http://[::ffff:127.0.0.1]:3000"),
         ("", "http://127.0.0.1:3000"),
         ("", "http://127.8.9.10:3000"),
         ("", "http://localhost:3000"),

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -64,6 +64,17 @@ def execute(url: str, statement: str) -> list[tuple[object, ...]]:
             return list(cursor.fetchall()) if cursor.description else []
     finally:
         connection.close()
+
+
+def is_received(barman: BarmanServer, word: str) -> bool:
+    """Tell whether the WAL that was received holds a word."""
+
+    def has(path: Path) -> bool:
+        with suppress(FileNotFoundError):  # it was renamed or packed meanwhile
+            return word.encode() in path.read_bytes()
+        return False
+
+    return any(has(path) for path in barman.folder.glob("streaming/*"))
 
 
 def wait_for(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -> None:

@@ -11,12 +11,7 @@ import psutil
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
 from influencerai_dagster.backup.database.wal_position import begin_anew_if_refused
 from influencerai_dagster.domain.backups import wal_problem
-from influencerai_dagster_tests.database_server import DatabaseServer, wait_for
-
-
-def is_received(server: DatabaseServer, word: str) -> bool:
-    paths = [*server.barman.folder.glob("streaming/*")]
-    return any(word.encode() in path.read_bytes() for path in paths)
+from influencerai_dagster_tests.database_server import DatabaseServer, is_received, wait_for
 
 
 def write(server: DatabaseServer, word: str) -> None:
@@ -38,7 +33,7 @@ def test_a_receiver_that_is_killed_is_started_again_and_misses_nothing(
     assert barman[0].pid not in {process.pid for process in database_server.receivers()}
     write(database_server, "written after that")
     for word in ("written while Barman was dead", "written after that"):
-        wait_for(lambda word=word: is_received(database_server, word))  # type: ignore[misc]
+        wait_for(lambda word=word: is_received(database_server.barman, word))  # type: ignore[misc]
 
 
 def test_a_receiver_goes_on_where_the_server_has_what_follows(
@@ -74,7 +69,11 @@ def test_its_supervisor_starts_it_again_with_all_its_children(
     write(database_server, "written while nobody looked after the receiver")
     wait_for(lambda: not before & {process.pid for process in database_server.receivers()})
     wait_for(lambda: len(database_server.receivers()) == 3)
-    wait_for(lambda: is_received(database_server, "written while nobody looked after the receiver"))
+    wait_for(
+        lambda: is_received(
+            database_server.barman, "written while nobody looked after the receiver"
+        )
+    )
 
 
 def test_the_lag_is_that_of_the_receiver(database_server: DatabaseServer) -> None:

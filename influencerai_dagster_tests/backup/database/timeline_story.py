@@ -7,7 +7,7 @@ and its catalog is of the release before.
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.backup.backed_up import clock, execute
 from influencerai_dagster_tests.conftest import running
-from influencerai_dagster_tests.database_server import wait_for
+from influencerai_dagster_tests.database_server import is_received, wait_for
 
 _TABLES = "SELECT string_agg(relname, ' ' ORDER BY oid) FROM pg_class WHERE relname ~ '^made[1-9]'"
 
@@ -118,9 +118,8 @@ class Story:
     def _wait_until_received(self) -> None:
         word = uuid4().hex
         execute(self.postgres.url(), f"SELECT pg_logical_emit_message(true, 'test', '{word}')")
-        received = self.barman.folder / "streaming"
         # A file that is new may be filled with nothing but zeros yet.
-        wait_for(lambda: any(_has(path, word.encode()) for path in received.glob("*")))
+        wait_for(lambda: is_received(self.barman, word))
 
     def _end_orphans(self) -> None:
         """pg_receivewal sees the end of its Barman when it next writes."""
@@ -187,10 +186,3 @@ def told(folder: Path) -> Story:
         story.make(8)
     story.restore("latest", folder / "scratch")
     return story
-
-
-def _has(path: Path, word: bytes) -> bool:
-    """Tell whether a file holds a word; one that was renamed meanwhile does not."""
-    with suppress(FileNotFoundError):
-        return word in path.read_bytes()
-    return False

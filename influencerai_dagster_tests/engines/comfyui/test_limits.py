@@ -205,6 +205,7 @@ def test_a_run_with_more_files_than_are_fetched_fails_with_the_reason(
 
 def test_a_message_of_the_progress_socket_that_is_too_large_ends_the_socket() -> None:
     def send(connection: ServerConnection) -> None:
+        connection.recv()  # the client's first message: the socket is open on both sides
         connection.send(bytes(9 * MIB))
 
     with serve(send, "127.0.0.1", 0, compression=None) as websocket:

@@ -154,9 +154,12 @@ def test_a_long_chain_is_checked_in_time_that_grows_with_its_length(
             workflow[f"c{number}"] = {"class_type": "CLIPSetLastLayer", "inputs": inputs}
             last = [f"c{number}", 0]
         workflow["2"]["inputs"]["clip"] = last
-        started = time.process_time()
-        validate_workflow(workflow, object_info)
-        return time.process_time() - started
+        tries = []
+        for _ in range(3):
+            started = time.thread_time()
+            validate_workflow(workflow, object_info)
+            tries.append(time.thread_time() - started)
+        return min(tries)  # the others had a collection of garbage, or a busy machine
 
     seconds(10)
     # Twenty times the nodes took four hundred times as long.

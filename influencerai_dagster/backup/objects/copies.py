@@ -96,10 +96,8 @@ def copy_objects(
         TransientError: a server was away; what was copied stays.
     """
     started, now = time.monotonic(), now or datetime.now(UTC)
-    _check_is_there(source)
-    check_answers(source, target)
     rclone = Rclone(source, target)
-    refuse_overlap(rclone, source, target, folder)
+    _check_places(rclone, source, target, folder)
     history = ObjectHistory(rclone, folder)
     result = rclone.copy(
         "source:",
@@ -181,6 +179,12 @@ def _filters(exclude: Iterable[str]) -> list[str]:
     filters = [f"--exclude={pattern}" for pattern in exclude]
     # Of a copy this deletes nothing: the target is listed with what the patterns leave out.
     return [*filters, "--delete-excluded"] if filters else []
+
+
+def _check_places(rclone: Rclone, source: Place, target: BackupTarget, folder: str) -> None:
+    _check_is_there(source)
+    check_answers(source, target)
+    refuse_overlap(rclone, source, target, folder)
 
 
 def _check_is_there(source: Place) -> None:

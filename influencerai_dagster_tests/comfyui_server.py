@@ -61,7 +61,7 @@ class ComfyUISimulator:
 
     def start(self) -> None:
         """Start the process and wait until it answers; fails with its output otherwise."""
-        command = [sys.executable, "-m", "influencerai_dagster.local.simulators.comfyui"]
+        command = [sys.executable, "-m", "influencerai_dagster.simulators.comfyui"]
         command += ["--port", str(self.port), "--models-dir", str(self.models_dir)]
         command += ["--input-dir", str(self.input_dir), "--output-dir", str(self.output_dir)]
         for placeholder in self.placeholders:

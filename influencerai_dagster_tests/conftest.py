@@ -150,7 +150,7 @@ def postgres_url(postgres_server: PostgresServer) -> str:
 @pytest.fixture(scope="session")
 def migrated_template(postgres_server: PostgresServer) -> PostgresServer:
     """The server, with a database at the newest revision that others are copied from."""
-    from influencerai_dagster.catalog import migrate  # noqa: PLC0415 - imports Alembic
+    from influencerai_dagster.db import migrate  # noqa: PLC0415 - imports Alembic
 
     url = postgres_server.url(TEMPLATE_DATABASE)
     migrate.ensure_database(url)

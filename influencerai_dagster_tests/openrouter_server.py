@@ -59,7 +59,7 @@ def openrouter_url(folder: Path) -> Iterator[str]:
     service = Service(
         name="openrouter",
         command=[
-            *(sys.executable, "-m", "influencerai_dagster.local.simulators.openrouter"),
+            *(sys.executable, "-m", "influencerai_dagster.simulators.openrouter"),
             *("--port", str(port), "--delay-seconds", "0"),
         ],
         environment=os.environ,

@@ -17,7 +17,7 @@ from influencerai_dagster.cli import (
 )
 from influencerai_dagster.cli.output import Field
 from influencerai_dagster.definitions import defs
-from influencerai_dagster.domain.jobs import (
+from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
     JobRequest,
     JobStatus,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import ImageChops, ImageStat
 
-from influencerai_dagster.domain.manifests.captions import MAX_CAPTION_LENGTH
-from influencerai_dagster.domain.manifests.dataset import Rights
-from influencerai_dagster.domain.quality import DatasetRules, RejectReason
+from influencerai_dagster.core.dataset_rules import DatasetRules, RejectReason
+from influencerai_dagster.core.manifests.captions import MAX_CAPTION_LENGTH
+from influencerai_dagster.core.manifests.dataset import Rights
 from influencerai_dagster.local import samples
 from influencerai_dagster.local.samples import BELLA_DIR as BELLA
 from influencerai_dagster.media.images import MeasuredImage, Reject, measure_upload, upright_rgb

@@ -18,9 +18,9 @@ from influencerai_dagster.http_clients import without_proxy_on_loopback
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.processes import LOOPBACK
-from influencerai_dagster.local.simulators import sd_scripts
 from influencerai_dagster.program_environment import UTC, without_postgres_variables
 from influencerai_dagster.settings import ENV_FILE, Settings, as_variables, load_settings
+from influencerai_dagster.simulators import sd_scripts
 
 S3_ACCESS_KEY = "influencerai"
 STACK_ENV_FILE = "stack.env"

@@ -12,10 +12,10 @@ from typing import Literal
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.api.dagster_graphql import CODE_LOCATION
-from influencerai_dagster.catalog.engine import create_catalog_engine
-from influencerai_dagster.domain.sampling import VideoSampling
-from influencerai_dagster.domain.training import PRESETS, BaseModelFamily
+from influencerai_dagster.core.lora_training import PRESETS, BaseModelFamily
+from influencerai_dagster.core.sampling import VideoSampling
+from influencerai_dagster.dagster_client.client import CODE_LOCATION
+from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.files import write_whole
 from influencerai_dagster.local.backups import wal_receiver
@@ -28,10 +28,10 @@ from influencerai_dagster.local.environment import (
 )
 from influencerai_dagster.local.probes import answers, responds, serves_dagster
 from influencerai_dagster.local.processes import LOOPBACK
-from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.local.supervisor import ALIVE_SECONDS, Service
 from influencerai_dagster.program_environment import program_environment
 from influencerai_dagster.settings import Settings, process_environment
+from influencerai_dagster.simulators.base_models import write_simulated_base_model
 
 PROJECT_DIR = Path(__file__).parents[2]
 DEFINITIONS_MODULE = "influencerai_dagster.definitions"
@@ -102,7 +102,7 @@ class Stack:
             yield wal_receiver(self.environment)
 
     def _simulators(self) -> Iterator[Service]:
-        package = "influencerai_dagster.local.simulators"
+        package = "influencerai_dagster.simulators"
         environment = program_environment(inherited=process_environment())
         environment["PYTHONUNBUFFERED"] = "1"
         if self.simulated.comfyui:
@@ -228,7 +228,7 @@ class Stack:
                 write_simulated_base_model(path, family)
 
     def _prepare_storage(self) -> None:
-        from influencerai_dagster.catalog import migrate  # noqa: PLC0415 - imports Alembic
+        from influencerai_dagster.db import migrate  # noqa: PLC0415 - imports Alembic
 
         # No run is alive now: what a killed training had copied is of use to nobody; its log stays.
         for name in ("images", "output"):

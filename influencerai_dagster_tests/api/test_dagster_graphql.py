@@ -9,8 +9,8 @@ import dagster as dg
 import httpx
 import pytest
 
-from influencerai_dagster.api import dagster_graphql
-from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
+from influencerai_dagster.dagster_client import client as dagster_graphql
+from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.dagster_server import (

@@ -14,21 +14,21 @@ from uuid import uuid4
 import psycopg2
 from dagster_postgres import DagsterPostgresStorage
 
+from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.objects.copies import copy_objects
 from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
-from influencerai_dagster.backup.proof.assets import Assets
 from influencerai_dagster.backup.restore.both_databases import BothDatabases
 from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget
 from influencerai_dagster.backup.restore.run import Restore
 from influencerai_dagster.backup.restore.source import choose
-from influencerai_dagster.catalog import migrate
-from influencerai_dagster.catalog.datasets import record_dataset
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.loras import record_lora
-from influencerai_dagster.catalog.tenants import add_tenant
-from influencerai_dagster.domain.backups import BackupKind
-from influencerai_dagster.domain.fingerprints import sha256_hex
+from influencerai_dagster.backup.verification.objects import Assets
+from influencerai_dagster.core.fingerprints import sha256_hex
+from influencerai_dagster.db import migrate
+from influencerai_dagster.db.datasets import record_dataset
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.loras import record_lora
+from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.storage.object_store import ObjectStore

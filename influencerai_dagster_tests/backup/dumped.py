@@ -7,9 +7,9 @@ from pathlib import Path
 from subprocess import run
 from time import monotonic, sleep
 
+from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind
 from influencerai_dagster.backup.database.pg_dump import PgDumps
-from influencerai_dagster.catalog.engine import create_catalog_engine
-from influencerai_dagster.domain.backups import BackupInfo, BackupKind
+from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster_tests.backup.backed_up import LINK, WAIT_SECONDS, BackedUp, execute
 from influencerai_dagster_tests.catalog.samples import submit_one

@@ -6,9 +6,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, make_url
 
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.migrate import ensure_database, upgrade
-from influencerai_dagster.catalog.tenants import add_tenant, put_influencer
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.migrate import ensure_database, upgrade
+from influencerai_dagster.db.tenants import add_tenant, put_influencer
 from influencerai_dagster_tests.catalog.samples import empty_catalog
 
 MakeDatabase = Callable[[], str]

@@ -7,11 +7,18 @@ from uuid import UUID, uuid4
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.models import CatalogModel
-from influencerai_dagster.domain.fingerprints import fingerprint, sha256_hex
-from influencerai_dagster.domain.jobs import (
+from influencerai_dagster.core.fingerprints import fingerprint, sha256_hex
+from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.core.lora_training import PRESETS
+from influencerai_dagster.core.manifests.dataset import DatasetImage, DatasetManifest
+from influencerai_dagster.core.manifests.loras import LoraManifest
+from influencerai_dagster.core.manifests.outputs import OutputManifest, StoredFile
+from influencerai_dagster.core.object_paths import lora_key, output_key
+from influencerai_dagster.core.sampling import ImageSampling, VideoSampling
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.models.content import CatalogModel
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
     JobKind,
     JobRequest,
@@ -19,13 +26,6 @@ from influencerai_dagster.domain.jobs import (
     LoraReference,
     VideoJobPayload,
 )
-from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.manifests.dataset import DatasetImage, DatasetManifest
-from influencerai_dagster.domain.manifests.loras import LoraManifest
-from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
-from influencerai_dagster.domain.object_paths import lora_key, output_key
-from influencerai_dagster.domain.sampling import ImageSampling, VideoSampling
-from influencerai_dagster.domain.training import PRESETS
 
 DAY = date(2026, 11, 23)
 HOSTILE_NAMES = {

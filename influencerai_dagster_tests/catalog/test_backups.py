@@ -5,17 +5,17 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine, update
 
-from influencerai_dagster.catalog.backups import (
+from influencerai_dagster.backup.verification.catalog_objects import (
     NamedObject,
     fence_open_jobs,
     named_objects,
     row_counts,
 )
-from influencerai_dagster.catalog.datasets import record_dataset
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.errors import LeaseLostError
-from influencerai_dagster.catalog.job_models import MediaAssetRow
-from influencerai_dagster.catalog.loras import record_lora
+from influencerai_dagster.db.datasets import record_dataset
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.errors import LeaseLostError
+from influencerai_dagster.db.loras import record_lora
+from influencerai_dagster.db.models.jobs import MediaAssetRow
 from influencerai_dagster_tests.catalog.samples import (
     claim_one,
     complete_job,

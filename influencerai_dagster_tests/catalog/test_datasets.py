@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog.datasets import get_dataset, record_dataset
-from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.db.datasets import get_dataset, record_dataset
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.catalog.samples import dataset_manifest
 

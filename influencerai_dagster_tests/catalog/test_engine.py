@@ -12,9 +12,9 @@ from sqlalchemy import Engine, make_url, text
 from sqlalchemy.orm import Session
 
 from influencerai_dagster.backup.database.wal_lag import postgres_cursor
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.tenants import add_tenant, list_tenants, require_tenant
-from influencerai_dagster.domain.database_urls import database_url, libpq_parameters
+from influencerai_dagster.core.database_urls import database_url, libpq_parameters
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.tenants import add_tenant, list_tenants, require_tenant
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 from influencerai_dagster.local.postgres import PostgresServer
 

@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.catalog import llm_answers
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.legal_holds import set_tenant_hold
+from influencerai_dagster.db import llm_answers
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.response_cache import KeptAnswers, delete_expired_answers
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.stages.llm_answers import KeptAnswers, delete_expired_answers
+from influencerai_dagster.retention.legal_holds import set_tenant_hold
 
 KEY, OTHER_KEY = "a" * 64, "b" * 64
 DAY = timedelta(days=1)

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.lora_configs import put_lora_config, resolve_lora_config
-from influencerai_dagster.domain.training import PRESETS
+from influencerai_dagster.core.lora_training import PRESETS
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.training.lora_configs import put_lora_config, resolve_lora_config
 
 
 def test_a_tenant_without_configurations_gets_the_preset(engine: Engine) -> None:

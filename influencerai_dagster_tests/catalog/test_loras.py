@@ -5,15 +5,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.loras import (
+from influencerai_dagster.core.lora_training import BaseModelFamily
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.loras import (
     choose_lora,
     find_by_recipe,
     get_lora,
     newest_lora,
     record_lora,
 )
-from influencerai_dagster.domain.training import BaseModelFamily
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.catalog.samples import HOSTILE_NAMES, lora_manifest
 

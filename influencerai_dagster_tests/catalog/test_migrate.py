@@ -7,16 +7,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import make_url, text
 
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.migrate import (
+from influencerai_dagster.core.database_urls import in_database
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.migrate import (
     current_revision,
     ensure_database,
     head_revision,
     upgrade,
 )
-from influencerai_dagster.catalog.retention_models import ObjectDeletionRow
-from influencerai_dagster.catalog.tenants import list_tenants
-from influencerai_dagster.domain.database_urls import in_database
+from influencerai_dagster.db.models.retention import ObjectDeletionRow
+from influencerai_dagster.db.tenants import list_tenants
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.catalog.conftest import MakeDatabase
 

@@ -5,10 +5,10 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.catalog import run_heartbeats
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.sweeps import Sweep
-from influencerai_dagster.domain.run_health import STALE_SECONDS, Heartbeat
+from influencerai_dagster.core.run_health import STALE_SECONDS, Heartbeat
+from influencerai_dagster.db import run_heartbeats
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.sweeps import Sweep
 from influencerai_dagster_tests.catalog.samples import DAY, let_time_pass
 
 

@@ -4,12 +4,12 @@ import threading
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog import legal_holds
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.models import CatalogModel
-from influencerai_dagster.catalog.tenant_removal import count_rows, remove_rows
-from influencerai_dagster.catalog.tenants import list_tenants
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.models.content import CatalogModel
+from influencerai_dagster.db.tenants import list_tenants
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.retention import legal_holds
+from influencerai_dagster.retention.tenant_rows import count_rows, remove_rows
 from influencerai_dagster_tests.catalog.samples import claim_one, complete_job, submit_one
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.scheduling_models import GpuShareRow
-from influencerai_dagster.catalog.tenants import (
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.models.scheduling import GpuShareRow
+from influencerai_dagster.db.tenants import (
     add_tenant,
     get_influencer,
     gpu_seconds_used,

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster_tests.chaos.runner import Outcome, running_scenario
 from influencerai_dagster_tests.chaos.scenario import Scenario, draw_scenario
 from influencerai_dagster_tests.chaos.servers import BUCKET, wait_until

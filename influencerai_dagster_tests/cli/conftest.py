@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from influencerai_dagster.catalog import migrate
-from influencerai_dagster.catalog.engine import create_catalog_engine
 from influencerai_dagster.cli import app, common, output
+from influencerai_dagster.db import migrate
+from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.object_store import ObjectStore

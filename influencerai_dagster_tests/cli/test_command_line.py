@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.tenants import add_tenant
 from influencerai_dagster.cli import COMMANDS, app, output
 from influencerai_dagster.cli.examples import EXAMPLES
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.local.processes import STACK_ID, free_port
 from influencerai_dagster_tests.catalog.samples import submit_one
 from influencerai_dagster_tests.cli.command_tree import all_commands, leaves, parse

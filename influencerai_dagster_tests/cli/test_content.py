@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.lora_configs import resolve_lora_config
-from influencerai_dagster.catalog.scheduling_models import GpuShareRow
-from influencerai_dagster.catalog.tenants import get_influencer, list_tenants
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.models.scheduling import GpuShareRow
+from influencerai_dagster.db.tenants import get_influencer, list_tenants
+from influencerai_dagster.training.lora_configs import resolve_lora_config
 from influencerai_dagster_tests.cli.conftest import CommandLine
 from influencerai_dagster_tests.hostile_names import HOSTILE_NAMES
 

@@ -8,13 +8,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from influencerai_dagster.catalog import ledger, legal_holds
-from influencerai_dagster.catalog.datasets import record_dataset
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.loras import record_lora
-from influencerai_dagster.catalog.tenants import add_tenant, list_tenants, put_influencer
-from influencerai_dagster.domain.jobs import JobStatus
-from influencerai_dagster.stages.manifests import publish
+from influencerai_dagster.db.datasets import record_dataset
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.loras import record_lora
+from influencerai_dagster.db.tenants import add_tenant, list_tenants, put_influencer
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import JobStatus
+from influencerai_dagster.retention import legal_holds
+from influencerai_dagster.storage.manifests import publish
 from influencerai_dagster_tests.catalog.samples import (
     claim_one,
     complete_job,

@@ -6,14 +6,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
-from influencerai_dagster.catalog import migrate
-from influencerai_dagster.domain.backups import BackupKind
-from influencerai_dagster.domain.training import PRESETS
+from influencerai_dagster.backup.database.backups import BackupKind
+from influencerai_dagster.core.lora_training import PRESETS
+from influencerai_dagster.dagster_client.client import DagsterGraphQL
+from influencerai_dagster.db import migrate
 from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster.local.simulators import sd_scripts
-from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
+from influencerai_dagster.simulators import sd_scripts
+from influencerai_dagster.simulators.base_models import write_simulated_base_model
 from influencerai_dagster_tests.cli.conftest import Answer, CommandLine
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.dagster_server import running_webserver

@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.lora_configs import put_lora_config
-from influencerai_dagster.catalog.tenants import add_tenant
 from influencerai_dagster.cli import doctor_engines
 from influencerai_dagster.cli.doctor_engines import (
     comfyui,
@@ -18,15 +15,18 @@ from influencerai_dagster.cli.doctor_engines import (
     openrouter,
     training_models,
 )
-from influencerai_dagster.domain.training import PRESETS, BaseModelFamily
+from influencerai_dagster.core.lora_training import PRESETS, BaseModelFamily
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.values import SystemStats
 from influencerai_dagster.engines.kohya.installation import try_installation
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster.local.simulators import sd_scripts
-from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.settings import Settings, load_settings
+from influencerai_dagster.simulators import sd_scripts
+from influencerai_dagster.simulators.base_models import write_simulated_base_model
+from influencerai_dagster.training.lora_configs import put_lora_config
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.openrouter_server import openrouter_url
 

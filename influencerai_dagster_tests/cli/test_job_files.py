@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.tenants import add_tenant
-from influencerai_dagster.domain.fingerprints import sha256_hex
+from influencerai_dagster.core.fingerprints import sha256_hex
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.generation import queue as ledger
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.catalog.samples import (
     DAY,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from dagster_postgres import DagsterPostgresStorage
 
-from influencerai_dagster.catalog import migrate
+from influencerai_dagster.db import migrate
 from influencerai_dagster.local.postgres import SUPERUSER, PostgresServer, programs_dir
 from influencerai_dagster_tests.cli.conftest import CommandLine
 from influencerai_dagster_tests.database_server import execute

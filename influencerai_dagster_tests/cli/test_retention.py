@@ -6,8 +6,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from influencerai_dagster.catalog import legal_holds, storage_pauses
-from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.db import storage_pauses
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.retention import legal_holds
 from influencerai_dagster_tests.catalog.samples import claim_one, complete_job, submit_one
 from influencerai_dagster_tests.cli.conftest import CommandLine
 

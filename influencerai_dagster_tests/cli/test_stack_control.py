@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.tenants import add_tenant
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.catalog.samples import claim_one, complete_job, submit_one
 from influencerai_dagster_tests.cli.conftest import CommandLine

@@ -19,20 +19,20 @@ import pytest
 from rich.console import Console
 from sqlalchemy import text
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.ledger.statistics import (
+from influencerai_dagster.cli.server_probes import ServerProbes, ServerState
+from influencerai_dagster.cli.watch_view import Snapshot, view
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.models.scheduling import RunHeartbeatRow
+from influencerai_dagster.db.tenants import add_tenant
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import JobKind
+from influencerai_dagster.generation.queue.statistics import (
     FailedJob,
     RunningJob,
     TenantStatistics,
     Training,
 )
-from influencerai_dagster.catalog.scheduling_models import RunHeartbeatRow
-from influencerai_dagster.catalog.tenants import add_tenant
-from influencerai_dagster.cli.server_probes import ServerProbes, ServerState
-from influencerai_dagster.cli.watch_view import Snapshot, view
-from influencerai_dagster.domain.jobs import JobKind
-from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.catalog.samples import claim_one, complete_job, submit_one
 from influencerai_dagster_tests.cli.conftest import CommandLine

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influencerai_dagster.domain.backup_pruning import deletable, obsolete, robbed_by_deletion
-from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
-from influencerai_dagster.domain.wal import segment_name
+from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind, BackupStatus
+from influencerai_dagster.backup.database.pruning import deletable, obsolete, robbed_by_deletion
+from influencerai_dagster.backup.database.wal import segment_name
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 WINDOW = timedelta(days=30)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from influencerai_dagster.domain.backups import (
+from influencerai_dagster.backup.database.backups import (
     BackupInfo,
     BackupKind,
     BackupStatus,
@@ -15,7 +15,7 @@ from influencerai_dagster.domain.backups import (
     too_old,
     wal_problem,
 )
-from influencerai_dagster.domain.wal import segment_name
+from influencerai_dagster.backup.database.wal import segment_name
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 FULL, INCREMENTAL, DUMP = BackupKind.FULL, BackupKind.INCREMENTAL, BackupKind.DUMP

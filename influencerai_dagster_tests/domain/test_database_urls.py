@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import make_url
 
-from influencerai_dagster.domain.database_urls import (
+from influencerai_dagster.core.database_urls import (
     canonical_database_url,
     database_name,
     in_database,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influencerai_dagster.domain.fairness import (
+from influencerai_dagster.generation.queue.fairness import (
     MAX_DEPTH,
     MIN_DEPTH,
     Contender,

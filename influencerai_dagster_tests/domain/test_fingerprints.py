@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influencerai_dagster.domain.fingerprints import VERSION_LENGTH, fingerprint, sha256_hex
+from influencerai_dagster.core.fingerprints import VERSION_LENGTH, fingerprint, sha256_hex
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)

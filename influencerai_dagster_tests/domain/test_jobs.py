@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from influencerai_dagster.domain.jobs import (
+from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
     JobPayload,
     VideoJobPayload,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influencerai_dagster.domain.keys import DatasetKey, DayKey, check_part, parse_day, today
+from influencerai_dagster.core.keys import DatasetKey, DayKey, check_part, parse_day, today
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.hostile_names import HOSTILE_NAMES
 

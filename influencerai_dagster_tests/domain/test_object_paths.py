@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influencerai_dagster.domain import object_paths
-from influencerai_dagster.domain.keys import DatasetKey, DayKey
-from influencerai_dagster.domain.plain_text import text_problem
+from influencerai_dagster.core import object_paths
+from influencerai_dagster.core.keys import DatasetKey, DayKey
+from influencerai_dagster.core.plain_text import text_problem
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.hostile_names import HOSTILE_NAMES
 

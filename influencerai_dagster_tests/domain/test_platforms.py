@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import ValidationError
 
-from influencerai_dagster.domain.jobs import VideoJobPayload
-from influencerai_dagster.domain.platforms import PLATFORM_RULES, VideoPreset, format_for
-from influencerai_dagster.domain.sampling import VIDEO_FORMATS
+from influencerai_dagster.core.platforms import PLATFORM_RULES, VideoPreset, format_for
+from influencerai_dagster.core.sampling import VIDEO_FORMATS
+from influencerai_dagster.generation.jobs import VideoJobPayload
 
 SOURCE = UUID("6f0f2e1c-8f0b-5d43-9a53-3f6a4c1a7b10")
 TIMING = "00:00:00,000 --> 00:00:04,167"

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influencerai_dagster.domain.backups import SAFETY_MARGIN, is_past_window, still_missing
-from influencerai_dagster.domain.keys import DayKey
-from influencerai_dagster.domain.object_paths import day_manifest_key
-from influencerai_dagster.domain.retention import (
+from influencerai_dagster.backup.database.backups import (
+    SAFETY_MARGIN,
+    is_past_window,
+    still_missing,
+)
+from influencerai_dagster.core.keys import DayKey
+from influencerai_dagster.core.object_paths import day_manifest_key
+from influencerai_dagster.retention.rules import (
     DayPartitions,
     Fate,
     JobFacts,

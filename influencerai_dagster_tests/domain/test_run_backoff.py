@@ -2,7 +2,7 @@
 
 import pytest
 
-from influencerai_dagster.domain.run_backoff import EndedRun, startable
+from influencerai_dagster.orchestration.runs.backoff import EndedRun, startable
 
 
 def lost(name: str, ended_at: float) -> EndedRun:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from influencerai_dagster.domain.run_health import (
+from influencerai_dagster.core.run_health import (
     FIRST_BEAT_SECONDS,
     STALE_SECONDS,
     Heartbeat,

@@ -3,7 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influencerai_dagster.domain.segments import frames_needed, segment_seed, segments_needed
+from influencerai_dagster.generation.segment_plan import (
+    frames_needed,
+    segment_seed,
+    segments_needed,
+)
 
 
 @given(st.integers(1, 5000), st.integers(2, 100))

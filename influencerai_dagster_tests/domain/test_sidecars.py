@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influencerai_dagster.domain.sidecars import is_about_all, is_caption_file, pair_captions
+from influencerai_dagster.training.sidecars import is_about_all, is_caption_file, pair_captions
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from influencerai_dagster.domain.subtitles import Cue, parse_srt
+from influencerai_dagster.core.subtitles import Cue, parse_srt
 
 TIMING = "00:00:00,000 --> 00:00:01,000"
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from influencerai_dagster.domain.training import (
+from influencerai_dagster.core.lora_training import (
     BUCKET_STEP_PX,
     PRESETS,
     bucket_size,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.uploads import Sighting, decide, share_out
+from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.training.upload_changes import Sighting, decide, share_out
 
 NOW = 1_800_000_000.0
 BELLA = DatasetKey("demo", "bella")

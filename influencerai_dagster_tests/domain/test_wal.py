@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influencerai_dagster.domain.wal import (
+from influencerai_dagster.backup.database.wal import (
     Timeline,
     missing_segments,
     parse_history,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from influencerai_dagster.domain.wal_record import PAGE_BYTES, time_of_beginning
+from influencerai_dagster.backup.database.wal_record import PAGE_BYTES, time_of_beginning
 
 MOMENT = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 OTHER_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from influencerai_dagster.domain.database_urls import in_database
+from influencerai_dagster.core.database_urls import in_database
 from influencerai_dagster.local import environment
 from influencerai_dagster.local.environment import (
     child_environment,

@@ -17,8 +17,8 @@ import psutil
 import psycopg2
 import pytest
 
-from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, REPOSITORY
-from influencerai_dagster.api.dagster_queries import LAUNCH
+from influencerai_dagster.dagster_client.client import CODE_LOCATION, REPOSITORY
+from influencerai_dagster.dagster_client.queries import LAUNCH
 from influencerai_dagster.local.environment import stack_environment
 from influencerai_dagster.local.processes import free_port, is_running
 from influencerai_dagster.local.services import Stack
@@ -54,7 +54,7 @@ def stub_job():
 defs = dg.Definitions(jobs=[stub_job])
 """
 PROGRAM = """
-from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
+from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.local.stack import Stack, run_stack
 from influencerai_dagster.settings import load_settings
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from influencerai_dagster.domain.quality import DatasetRules
+from influencerai_dagster.core.dataset_rules import DatasetRules
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.media import decoding
 from influencerai_dagster.media.decoding import DECODING

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from influencerai_dagster.domain.quality import DatasetRules, RejectReason
+from influencerai_dagster.core.dataset_rules import DatasetRules, RejectReason
 from influencerai_dagster.media.images import Reject, measure_upload
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageDraw, ImageFilter
 
-from influencerai_dagster.domain.quality import DatasetRules, RejectReason
+from influencerai_dagster.core.dataset_rules import DatasetRules, RejectReason
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.images import (
     MeasuredImage,

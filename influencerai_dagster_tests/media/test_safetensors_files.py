@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from influencerai_dagster.domain.training import BaseModelFamily
+from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.safetensors_files import (
     TensorInfo,

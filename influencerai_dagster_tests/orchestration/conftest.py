@@ -13,14 +13,12 @@ import pytest
 from PIL import Image, ImageDraw
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog import migrate
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.tenants import add_tenant, put_influencer
+from influencerai_dagster.core.lora_training import PRESETS, BaseModelFamily
+from influencerai_dagster.db import migrate
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.tenants import add_tenant, put_influencer
 from influencerai_dagster.definitions import build_definitions, build_resources
-from influencerai_dagster.domain.training import PRESETS, BaseModelFamily
 from influencerai_dagster.local.postgres import PostgresServer
-from influencerai_dagster.local.simulators import sd_scripts
-from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import (
     ObjectStoreResource,
@@ -28,6 +26,8 @@ from influencerai_dagster.orchestration.resources.object_store import (
 )
 from influencerai_dagster.orchestration.resources.retention import RetentionResource
 from influencerai_dagster.settings import Settings, load_settings
+from influencerai_dagster.simulators import sd_scripts
+from influencerai_dagster.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import empty_catalog
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator

@@ -6,45 +6,41 @@ from typing import Any, Literal
 import dagster as dg
 import pytest
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.lora_configs import put_lora_config
-from influencerai_dagster.domain.fingerprints import sha256_hex
-from influencerai_dagster.domain.jobs import JobKind
-from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.manifests.captions import (
-    Caption,
-    CaptionsManifest,
-    CaptionSource,
-)
-from influencerai_dagster.domain.manifests.dataset import DatasetManifest, RejectedUpload, Rights
-from influencerai_dagster.domain.manifests.loras import LoraSample, LoraSamplesManifest
-from influencerai_dagster.domain.manifests.outputs import DayManifest, StoredFile
-from influencerai_dagster.domain.quality import RejectReason
-from influencerai_dagster.domain.refused_images import RefusedImage
+from influencerai_dagster.core.dataset_rules import RejectReason
+from influencerai_dagster.core.fingerprints import sha256_hex
+from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.core.manifests.captions import Caption, CaptionsManifest, CaptionSource
+from influencerai_dagster.core.manifests.dataset import DatasetManifest, RejectedUpload, Rights
+from influencerai_dagster.core.manifests.loras import LoraSample, LoraSamplesManifest
+from influencerai_dagster.core.manifests.outputs import DayManifest, StoredFile
+from influencerai_dagster.core.refused_images import RefusedImage
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.orchestration.checks.captions import (
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import JobKind
+from influencerai_dagster.orchestration.generation.checks import (
+    jobs_completed_check,
+    outputs_stored_check,
+)
+from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.limits import StudioResource
+from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.orchestration.training.caption_checks import (
     captioner_refused_no_image,
     every_image_has_a_caption,
 )
-from influencerai_dagster.orchestration.checks.datasets import (
+from influencerai_dagster.orchestration.training.dataset_checks import (
     dataset_captions_check,
     dataset_has_images,
     dataset_rights_check,
     every_image_can_be_trained,
 )
-from influencerai_dagster.orchestration.checks.loras import (
+from influencerai_dagster.orchestration.training.lora_checks import (
     lora_changes_the_picture,
     lora_weights_are_stored,
 )
-from influencerai_dagster.orchestration.checks.outputs import (
-    jobs_completed_check,
-    outputs_stored_check,
-)
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
-from influencerai_dagster.orchestration.resources.studio import StudioResource
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.training.lora_configs import put_lora_config
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
     claim_one,

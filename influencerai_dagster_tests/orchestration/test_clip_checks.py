@@ -9,12 +9,12 @@ from uuid import UUID
 import dagster as dg
 import pytest
 
-from influencerai_dagster.domain.manifests.outputs import DayManifest, OutputManifest, StoredFile
-from influencerai_dagster.domain.sampling import VideoSampling
+from influencerai_dagster.core.manifests.outputs import DayManifest, OutputManifest, StoredFile
+from influencerai_dagster.core.sampling import VideoSampling
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, probe
 from influencerai_dagster.engines.ffmpeg.program import run as run_ffmpeg
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.orchestration.checks.outputs import every_clip_fits_its_platform
+from influencerai_dagster.orchestration.generation.checks import every_clip_fits_its_platform
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import DAY

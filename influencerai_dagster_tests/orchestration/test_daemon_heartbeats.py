@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.local.dagster_heartbeats import is_daemon_alive
 from influencerai_dagster.local.processes import free_port
 

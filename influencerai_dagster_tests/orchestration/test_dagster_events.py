@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy import table as sql_table
 
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.orchestration.dagster_events import (
+from influencerai_dagster.orchestration.retention.dagster_events import (
     OldEvents,
     delete_old_events,
     find_old_events,
@@ -177,7 +177,7 @@ def test_events_of_runs_are_not_touched(storage: dg.DagsterInstance, engine: Eng
 def test_all_goes_in_small_transactions(
     storage: dg.DagsterInstance, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("influencerai_dagster.orchestration.dagster_events._BATCH", 2)
+    monkeypatch.setattr("influencerai_dagster.orchestration.retention.dagster_events._BATCH", 2)
     for lag in range(6):
         observe(storage, lag)
         evaluate(storage, passed=True)

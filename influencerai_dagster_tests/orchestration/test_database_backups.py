@@ -10,10 +10,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.definitions import build_definitions
-from influencerai_dagster.domain.backups import BackupKind
+from influencerai_dagster.orchestration.backups.database_backups_sensor import (
+    database_backup_sensor,
+)
 from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
-from influencerai_dagster.orchestration.sensors.database_backups import database_backup_sensor
 from influencerai_dagster.settings import load_settings
 from influencerai_dagster_tests.database_server import DatabaseServer
 
@@ -170,7 +172,7 @@ def test_an_outcome_that_stays_the_same_is_not_told_at_every_tick(
     backups.instance.report_runless_asset_event(no_wal)
     assert (told(), told()) == ([True], [])
     monkeypatch.setattr(
-        "influencerai_dagster.orchestration.sensors.database_backups.REPORT_AGAIN_AFTER",
+        "influencerai_dagster.orchestration.backups.database_backups_sensor.REPORT_AGAIN_AFTER",
         timedelta(0),
     )
     assert told() == [True, True]

@@ -7,11 +7,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from influencerai_dagster.domain.fingerprints import sha256_hex
-from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.manifests.captions import Caption, CaptionsManifest, CaptionSource
+from influencerai_dagster.core.fingerprints import sha256_hex
+from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.core.manifests.captions import Caption, CaptionsManifest, CaptionSource
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.orchestration.io_managers.manifests import ManifestIOManager
+from influencerai_dagster.orchestration.manifest_io_manager import ManifestIOManager
 from influencerai_dagster.orchestration.partitions import dataset_partitions
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.storage.object_store import ObjectStore

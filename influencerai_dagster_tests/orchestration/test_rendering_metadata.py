@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.ledger import ClaimedJob, Job
-from influencerai_dagster.domain.manifests.outputs import DayManifest
+from influencerai_dagster.core.manifests.outputs import DayManifest
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.queue import ClaimedJob, Job
+from influencerai_dagster.generation.worker.options import DrainReport, FinishedJob
+from influencerai_dagster.orchestration.generation.metadata import rendering_metadata
 from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata
-from influencerai_dagster.orchestration.rendering_metadata import rendering_metadata
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.stages.drains import DrainReport, FinishedJob
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import (
     DAY,

@@ -11,16 +11,19 @@ import pytest
 from dagster import DagsterEventType
 from sqlalchemy import text
 
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.domain.keys import DayKey, today
-from influencerai_dagster.domain.object_paths import day_manifest_key
-from influencerai_dagster.domain.retention import TenantRetention
-from influencerai_dagster.orchestration.assets.retention import apply_retention
-from influencerai_dagster.orchestration.dagster_retention import delete_leftovers, find_leftovers
+from influencerai_dagster.core.keys import DayKey, today
+from influencerai_dagster.core.object_paths import day_manifest_key
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.response_cache import KeptAnswers
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.retention import RetentionResource
-from influencerai_dagster.stages.llm_answers import KeptAnswers
+from influencerai_dagster.orchestration.retention.assets import apply_retention
+from influencerai_dagster.orchestration.retention.dagster_pruning import (
+    delete_leftovers,
+    find_leftovers,
+)
+from influencerai_dagster.retention.rules import TenantRetention
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import (
     claim_one,

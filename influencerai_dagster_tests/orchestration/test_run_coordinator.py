@@ -16,7 +16,7 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
 )
 
 from influencerai_dagster.orchestration.jobs import ALL_JOBS
-from influencerai_dagster.orchestration.run_coordinator import BAND_WIDTH, BANDS, priority_of
+from influencerai_dagster.orchestration.runs.coordinator import BAND_WIDTH, BANDS, priority_of
 from influencerai_dagster_tests.dagster_server import job_origin
 
 DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"

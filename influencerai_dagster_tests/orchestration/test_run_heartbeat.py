@@ -11,15 +11,15 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
-from influencerai_dagster.catalog import run_heartbeats
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.migrate import upgrade
-from influencerai_dagster.domain.run_health import Heartbeat
+from influencerai_dagster.core.run_health import Heartbeat
+from influencerai_dagster.db import run_heartbeats
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.migrate import upgrade
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster.orchestration import run_heartbeat
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.run_heartbeat import RunHeartbeat, describe
+from influencerai_dagster.orchestration.runs import heartbeat as run_heartbeat
+from influencerai_dagster.orchestration.runs.heartbeat import RunHeartbeat, describe
 from influencerai_dagster_tests.conftest import running
 
 WAIT_SECONDS = 20.0

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from influencerai_dagster.orchestration import run_tags
 from influencerai_dagster.orchestration.jobs import ALL_JOBS
-from influencerai_dagster.orchestration.run_tags import TagLimits, refusal
+from influencerai_dagster.orchestration.runs import tags as run_tags
+from influencerai_dagster.orchestration.runs.tags import TagLimits, refusal
 
 LIMITS = TagLimits(max_runtime_seconds=86_400, max_retries=2)
 

@@ -12,21 +12,22 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
-from influencerai_dagster.catalog import ledger, run_heartbeats
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.loras import record_lora
-from influencerai_dagster.domain.jobs import JobKind, JobRequest
-from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.core.keys import DayKey
+from influencerai_dagster.db import run_heartbeats
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
-from influencerai_dagster.orchestration.sensors import dataset_uploads
-from influencerai_dagster.orchestration.sensors.dataset_uploads import dataset_upload_sensor
-from influencerai_dagster.orchestration.sensors.pending_jobs import (
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import JobKind, JobRequest
+from influencerai_dagster.orchestration.generation.pending_jobs_sensor import (
     MAX_RUNS_ALIVE,
     choose,
     pending_jobs_sensor,
 )
+from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.orchestration.training import dataset_uploads_sensor as dataset_uploads
+from influencerai_dagster.orchestration.training.dataset_uploads_sensor import dataset_upload_sensor
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import (
     DAY,

@@ -6,13 +6,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from influencerai_dagster.catalog import run_heartbeats
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.domain import run_health
+from influencerai_dagster.core import run_health
+from influencerai_dagster.db import run_heartbeats
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.sensors.stale_runs import stale_runs_sensor
+from influencerai_dagster.orchestration.runs.stale_runs_sensor import stale_runs_sensor
 from influencerai_dagster_tests.catalog.samples import beat, claim_one, job_now, submit_one
 from influencerai_dagster_tests.dagster_server import (
     job_origin,

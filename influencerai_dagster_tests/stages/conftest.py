@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog import migrate
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.tenants import add_tenant, put_influencer
-from influencerai_dagster.domain.training import BaseModelFamily
+from influencerai_dagster.core.lora_training import BaseModelFamily
+from influencerai_dagster.db import migrate
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.tenants import add_tenant, put_influencer
 from influencerai_dagster.engines.comfyui.fleet import Fleet
+from influencerai_dagster.generation.render.images import ImageRenderer
+from influencerai_dagster.generation.render.session import RenderFarm
 from influencerai_dagster.local.postgres import PostgresServer
-from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
-from influencerai_dagster.stages.images import ImageRenderer
-from influencerai_dagster.stages.render_farm import RenderFarm
+from influencerai_dagster.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import empty_catalog
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator

@@ -5,16 +5,16 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.loras import record_lora
-from influencerai_dagster.domain.jobs import ImageJobPayload, JobRequest
-from influencerai_dagster.domain.keys import DayKey
-from influencerai_dagster.domain.manifests.loras import LoraManifest
-from influencerai_dagster.domain.object_paths import lora_key
-from influencerai_dagster.domain.training import PRESETS, BaseModelFamily
-from influencerai_dagster.local.simulators.sd_scripts.simulation.weights import lora_bytes
-from influencerai_dagster.stages.manifests import publish
+from influencerai_dagster.core.keys import DayKey
+from influencerai_dagster.core.lora_training import PRESETS, BaseModelFamily
+from influencerai_dagster.core.manifests.loras import LoraManifest
+from influencerai_dagster.core.object_paths import lora_key
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.loras import record_lora
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import ImageJobPayload, JobRequest
+from influencerai_dagster.simulators.sd_scripts.simulation.weights import lora_bytes
+from influencerai_dagster.storage.manifests import publish
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import DAY, claim_one, lora_manifest
 

@@ -9,8 +9,8 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw
 
-from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.quality import DatasetRules
+from influencerai_dagster.core.dataset_rules import DatasetRules
+from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.storage.object_store import ObjectStore
 
 KEY = DatasetKey("demo", "bella")

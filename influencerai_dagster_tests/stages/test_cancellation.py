@@ -8,16 +8,16 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.ledger import ClaimedJob
-from influencerai_dagster.domain.jobs import JobKind, JobStatus, prompt_id
-from influencerai_dagster.domain.sampling import ImageSampling
+from influencerai_dagster.core.sampling import ImageSampling
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.cancellation import cancel_job, cancel_jobs, cancel_open_jobs
+from influencerai_dagster.generation.jobs import JobKind, JobStatus, prompt_id
+from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster.stages.cancellation import cancel_job, cancel_jobs, cancel_open_jobs
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
     claim_all,

@@ -9,28 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from influencerai_dagster.domain.fingerprints import fingerprint
-from influencerai_dagster.domain.manifests.captions import (
+from influencerai_dagster.core.fingerprints import fingerprint
+from influencerai_dagster.core.manifests.captions import (
     MAX_CAPTION_LENGTH,
     Caption,
     CaptionsManifest,
     CaptionSource,
 )
-from influencerai_dagster.domain.manifests.dataset import DatasetManifest
-from influencerai_dagster.domain.plain_text import text_problem
-from influencerai_dagster.domain.refused_images import RefusedImage
+from influencerai_dagster.core.manifests.dataset import DatasetManifest
+from influencerai_dagster.core.plain_text import text_problem
+from influencerai_dagster.core.refused_images import RefusedImage
 from influencerai_dagster.engines.kohya.captioners import BlipCaptioner
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.local.simulators import sd_scripts
-from influencerai_dagster.stages.captions import (
+from influencerai_dagster.simulators import sd_scripts
+from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.training.captions import (
     Captioner,
     CaptionSettings,
     parse_sidecar,
     trigger_first,
     write_captions,
 )
-from influencerai_dagster.stages.datasets import scan_dataset
-from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.training.datasets import scan_dataset
 from influencerai_dagster_tests.stages.photos import KEY, RULES, contents, photo, put, upload
 
 BY_HAND = CaptionSettings(trigger_phrase="bella woman", class_caption="woman")

@@ -8,16 +8,16 @@ import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
-from influencerai_dagster.domain.manifests.loras import LoraManifest
-from influencerai_dagster.domain.training import BaseModelFamily
+from influencerai_dagster.core.lora_training import BaseModelFamily
+from influencerai_dagster.core.manifests.loras import LoraManifest
 from influencerai_dagster.engines.comfyui.runs import RenderedFile, RenderResult
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
-from influencerai_dagster.stages.comfyui_jobs import (
+from influencerai_dagster.generation.render.lora_files import place_lora
+from influencerai_dagster.generation.render.render_job import (
     filename_prefix,
     refuse_one_colour,
     single_image,
 )
-from influencerai_dagster.stages.lora_files import place_lora
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import lora_manifest
 from influencerai_dagster_tests.hostile_names import HOSTILE_NAMES

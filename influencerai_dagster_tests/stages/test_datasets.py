@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from influencerai_dagster.domain.fingerprints import sha256_hex
-from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.manifests.dataset import DatasetManifest
-from influencerai_dagster.domain.quality import DatasetRules, RejectReason
+from influencerai_dagster.core.dataset_rules import DatasetRules, RejectReason
+from influencerai_dagster.core.fingerprints import sha256_hex
+from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.core.manifests.dataset import DatasetManifest
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError, TransientError
-from influencerai_dagster.stages.datasets import (
+from influencerai_dagster.storage.contents import ObjectInfo
+from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.training.datasets import (
     MAX_RIGHTS_SIZE_BYTES,
     MAX_SIDECAR_SIZE_BYTES,
     publish_dataset,
@@ -20,8 +22,6 @@ from influencerai_dagster.stages.datasets import (
     uploads_by_dataset,
     uploads_fingerprint,
 )
-from influencerai_dagster.storage.contents import ObjectInfo
-from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.lying_s3 import lying
 from influencerai_dagster_tests.stages.photos import (

@@ -5,19 +5,19 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.catalog import legal_holds
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.retention import marked_objects
-from influencerai_dagster.domain.keys import DayKey
-from influencerai_dagster.domain.object_paths import day_manifest_key
-from influencerai_dagster.domain.retention import DayPartitions, Fate
-from influencerai_dagster.stages.day_lists import delete_day_lists
-from influencerai_dagster.stages.retention import (
+from influencerai_dagster.core.keys import DayKey
+from influencerai_dagster.core.object_paths import day_manifest_key
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.retention import legal_holds
+from influencerai_dagster.retention.day_lists import delete_day_lists
+from influencerai_dagster.retention.deletion import (
     Deletions,
     RetentionPlan,
     RetentionRules,
     plan_retention,
 )
+from influencerai_dagster.retention.rows import marked_objects
+from influencerai_dagster.retention.rules import DayPartitions, Fate
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import submit_one
 

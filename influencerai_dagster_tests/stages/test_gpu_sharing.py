@@ -4,13 +4,13 @@ from uuid import uuid4
 
 import pytest
 
-from influencerai_dagster.domain.sampling import ImageSampling
+from influencerai_dagster.core.sampling import ImageSampling
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster.stages import gpu_sharing
-from influencerai_dagster.stages.gpu_sharing import free_comfyui_memory
+from influencerai_dagster.training import gpu_sharing
+from influencerai_dagster.training.gpu_sharing import free_comfyui_memory
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 
 

@@ -12,18 +12,18 @@ from pydantic import ValidationError
 from safetensors.numpy import save_file
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.domain.jobs import LoraReference, prompt_id
-from influencerai_dagster.domain.manifests.outputs import OutputManifest
-from influencerai_dagster.domain.sampling import ImageSampling
-from influencerai_dagster.domain.training import BaseModelFamily
+from influencerai_dagster.core.lora_training import BaseModelFamily
+from influencerai_dagster.core.manifests.outputs import OutputManifest
+from influencerai_dagster.core.sampling import ImageSampling
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.templates import shipped_template
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.local.simulators.sd_scripts.simulation.weights import safetensors_bytes
-from influencerai_dagster.stages.images import FAMILY_DEFAULTS, ImageRenderer
-from influencerai_dagster.stages.lora_samples import render_samples
-from influencerai_dagster.stages.render_farm import RenderFarm
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import LoraReference, prompt_id
+from influencerai_dagster.generation.render.images import FAMILY_DEFAULTS, ImageRenderer
+from influencerai_dagster.generation.render.lora_samples import render_samples
+from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.simulators.sd_scripts.simulation.weights import safetensors_bytes
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import claim_one, end_backoff, run_out_leases
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator

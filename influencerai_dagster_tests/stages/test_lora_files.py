@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.stages.lora_files import refuse_foreign_loras
+from influencerai_dagster.generation.render.lora_files import refuse_foreign_loras
 
 ID = "bella-0123456789ab"
 OWN = "demo/mia-ba9876543210.safetensors"

@@ -2,11 +2,11 @@
 
 import pytest
 
-from influencerai_dagster.domain.manifests.captions import CaptionsManifest
-from influencerai_dagster.domain.manifests.dataset import DatasetManifest
-from influencerai_dagster.domain.manifests.loras import LoraManifest
+from influencerai_dagster.core.manifests.captions import CaptionsManifest
+from influencerai_dagster.core.manifests.dataset import DatasetManifest
+from influencerai_dagster.core.manifests.loras import LoraManifest
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
-from influencerai_dagster.stages.manifests import load, load_latest, publish
+from influencerai_dagster.storage.manifests import load, load_latest, publish
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import dataset_manifest, lora_manifest
 

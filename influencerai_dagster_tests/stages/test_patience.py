@@ -3,7 +3,7 @@
 import pytest
 
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.stages.patience import patiently
+from influencerai_dagster.storage.retrying_store import patiently
 
 
 class Failing:

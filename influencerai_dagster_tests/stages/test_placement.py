@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from influencerai_dagster.domain.jobs import JobStatus
-from influencerai_dagster.stages.drains import DrainReport
-from influencerai_dagster.stages.images import ImageRenderer
-from influencerai_dagster.stages.render_farm import OtherServerError
+from influencerai_dagster.generation.jobs import JobStatus
+from influencerai_dagster.generation.render.images import ImageRenderer
+from influencerai_dagster.generation.render.session import OtherServerError
+from influencerai_dagster.generation.worker.options import DrainReport
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.stages.conftest import new_farm

@@ -15,20 +15,22 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.ledger import ClaimedJob
-from influencerai_dagster.domain.jobs import JobKind, JobStatus, prompt_id
-from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
-from influencerai_dagster.domain.sampling import ImageSampling
+from influencerai_dagster.core.manifests.outputs import OutputManifest, StoredFile
+from influencerai_dagster.core.sampling import ImageSampling
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.stages import job_work, rendering, turns
-from influencerai_dagster.stages.drains import DrainReport, DrainRules, FinishedJob
-from influencerai_dagster.stages.images import ImageRenderer
-from influencerai_dagster.stages.rendering import drain
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import JobKind, JobStatus, prompt_id
+from influencerai_dagster.generation.queue import ClaimedJob
+from influencerai_dagster.generation.render.images import ImageRenderer
+from influencerai_dagster.generation.worker import executor as job_work
+from influencerai_dagster.generation.worker import preemption as turns
+from influencerai_dagster.generation.worker import worker as rendering
+from influencerai_dagster.generation.worker.options import DrainReport, DrainRules, FinishedJob
+from influencerai_dagster.generation.worker.worker import drain
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import (
     claim_all,

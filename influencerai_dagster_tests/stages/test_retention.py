@@ -10,17 +10,18 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.catalog import ledger, legal_holds
-from influencerai_dagster.catalog import retention as catalog_retention
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.domain.retention import Fate
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.stages.retention import (
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.retention import legal_holds
+from influencerai_dagster.retention import rows as catalog_retention
+from influencerai_dagster.retention.deletion import (
     Deletions,
     RetentionRules,
     delete_planned,
     plan_retention,
 )
+from influencerai_dagster.retention.rules import Fate
 from influencerai_dagster.storage.multipart import incomplete_uploads
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import (
@@ -279,7 +280,7 @@ def test_uploads_that_nobody_completes_are_ended(
         Bucket=store.bucket, Key="loras/demo/x", UploadId=begun["UploadId"], PartNumber=1, Body=b"x"
     )
     assert run(engine, store).aborted == []
-    monkeypatch.setattr("influencerai_dagster.stages.retention._UPLOAD_LASTS", timedelta(days=-1))
+    monkeypatch.setattr("influencerai_dagster.retention.deletion._UPLOAD_LASTS", timedelta(days=-1))
     there = [upload.key for upload in incomplete_uploads(store)]
     assert run(engine, store).aborted == there
     assert list(incomplete_uploads(store)) == []

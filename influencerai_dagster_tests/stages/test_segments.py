@@ -12,20 +12,21 @@ import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog.ledger import ClaimedJob
-from influencerai_dagster.domain.jobs import JobKind, VideoJobPayload, prompt_id
-from influencerai_dagster.domain.manifests.outputs import OutputManifest
-from influencerai_dagster.domain.manifests.segments import SegmentManifest
-from influencerai_dagster.domain.sampling import VIDEO_FORMATS, VideoFormat
-from influencerai_dagster.domain.segments import segment_seed
+from influencerai_dagster.core.manifests.outputs import OutputManifest
+from influencerai_dagster.core.manifests.segments import SegmentManifest
+from influencerai_dagster.core.sampling import VIDEO_FORMATS, VideoFormat
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.templates import shipped_template
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.generation.jobs import JobKind, VideoJobPayload, prompt_id
+from influencerai_dagster.generation.queue import ClaimedJob
+from influencerai_dagster.generation.render import render_job as comfyui_jobs
+from influencerai_dagster.generation.render import videos
+from influencerai_dagster.generation.render.images import ImageRenderer
+from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.videos import VideoRenderer
+from influencerai_dagster.generation.segment_plan import segment_seed
 from influencerai_dagster.media import frame_archives
-from influencerai_dagster.stages import comfyui_jobs, videos
-from influencerai_dagster.stages.images import ImageRenderer
-from influencerai_dagster.stages.render_farm import RenderFarm
-from influencerai_dagster.stages.videos import VideoRenderer
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import claim_one
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
@@ -80,7 +81,9 @@ def die_at(monkeypatch: pytest.MonkeyPatch, segment: int, *, is_rendered: bool) 
             raise KilledError
         return rendered
 
-    monkeypatch.setattr("influencerai_dagster.stages.segments.render_workflow", render_workflow)
+    monkeypatch.setattr(
+        "influencerai_dagster.generation.render.segments.render_workflow", render_workflow
+    )
 
 
 def killed_at(
@@ -284,7 +287,7 @@ def test_a_job_that_is_stopped_between_segments_begins_no_other(
         renderer_of_clips.farm.interrupt(job.id)
 
     with monkeypatch.context() as patch:
-        patch.setattr("influencerai_dagster.stages.segments.pack_frames", pack_frames)
+        patch.setattr("influencerai_dagster.generation.render.segments.pack_frames", pack_frames)
         with pytest.raises(TransientError, match="was stopped before its next render"):
             renderer_of_clips.render(job, comfyui.url)
     assert rendered(comfyui, job) == {(1, 0): 1}

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.manifests.outputs import StoredFile
+from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.core.manifests.outputs import StoredFile
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.stages.uploads import upload_folder
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.training.uploads import upload_folder
 from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.stages.photos import KEY, UPLOADS, contents
 

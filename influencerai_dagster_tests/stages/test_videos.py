@@ -9,17 +9,17 @@ import pytest
 from PIL import Image, ImageChops
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.domain.jobs import JobKind, JobRequest, JobStatus, VideoJobPayload
-from influencerai_dagster.domain.manifests.outputs import DayManifest, OutputManifest, StoredFile
+from influencerai_dagster.core.manifests.outputs import DayManifest, OutputManifest, StoredFile
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
-from influencerai_dagster.stages.drains import DrainRules
-from influencerai_dagster.stages.images import ImageRenderer
-from influencerai_dagster.stages.render_farm import RenderFarm
-from influencerai_dagster.stages.rendering import drain
-from influencerai_dagster.stages.video_checks import check_platforms
-from influencerai_dagster.stages.videos import VideoRenderer
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import JobKind, JobRequest, JobStatus, VideoJobPayload
+from influencerai_dagster.generation.render.images import ImageRenderer
+from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.video_checks import check_platforms
+from influencerai_dagster.generation.render.videos import VideoRenderer
+from influencerai_dagster.generation.worker.options import DrainRules
+from influencerai_dagster.generation.worker.worker import drain
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import DAY, claim_one
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator

@@ -13,8 +13,8 @@ from uuid import uuid4
 
 import httpx
 
-from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
-from influencerai_dagster.catalog import migrate
+from influencerai_dagster.dagster_client.client import CODE_LOCATION, DagsterGraphQL
+from influencerai_dagster.db import migrate
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.probes import listens

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from influencerai_dagster.domain.object_paths import file_link
+from influencerai_dagster.core.object_paths import file_link
 from influencerai_dagster.settings import Settings, load_settings
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.webserver.links import file_route

@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from influencerai_dagster.backup.database.backups import is_past_window, still_missing
 from influencerai_dagster.backup.objects.rclone import Rclone
-from influencerai_dagster.domain.backups import is_past_window, still_missing
 
 OBJECTS = "objects"
 WRONG = "wrong"

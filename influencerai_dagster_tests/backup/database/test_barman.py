@@ -15,17 +15,17 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from influencerai_dagster.backup.database.barman import BarmanServer
-from influencerai_dagster.backup.database.barman_program import run_barman
-from influencerai_dagster.backup.database.databases import check_same_server, prune, take_backup
-from influencerai_dagster.backup.restore.recovery import choose_backup
-from influencerai_dagster.domain.backups import (
+from influencerai_dagster.backup.database.backups import (
     BackupInfo,
     BackupKind,
     BackupStatus,
     backup_for,
     newest_whole,
 )
+from influencerai_dagster.backup.database.barman import BarmanServer
+from influencerai_dagster.backup.database.barman_program import run_barman
+from influencerai_dagster.backup.database.databases import check_same_server, prune, take_backup
+from influencerai_dagster.backup.restore.recovery import choose_backup
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.postgres import USER_UNDER_ROOT, PostgresServer, programs_dir
 from influencerai_dagster.local.processes import as_user, free_port

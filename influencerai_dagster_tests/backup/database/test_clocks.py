@@ -11,11 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from influencerai_dagster.backup.database.backups import (
+    BackupInfo,
+    BackupKind,
+    BackupStatus,
+    newest_whole,
+)
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.barman_program import run_barman
 from influencerai_dagster.backup.database.databases import prune
 from influencerai_dagster.backup.restore.recovery import choose_backup
-from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus, newest_whole
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster_tests.backup.database.test_barman import age, started
 from influencerai_dagster_tests.database_server import (

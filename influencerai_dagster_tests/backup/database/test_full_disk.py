@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.wal_receiver import receive_wal
-from influencerai_dagster.domain.backups import BackupKind
 from influencerai_dagster.errors import InsufficientStorageError
 from influencerai_dagster_tests.database_server import DatabaseServer, wait_for
 

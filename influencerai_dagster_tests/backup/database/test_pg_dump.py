@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from influencerai_dagster.backup.database.backups import BackupKind, BackupStatus
 from influencerai_dagster.backup.database.databases import prune, take_backup
 from influencerai_dagster.backup.database.pg_dump import PgDumps
-from influencerai_dagster.domain.backups import BackupKind, BackupStatus
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster_tests.database_server import execute

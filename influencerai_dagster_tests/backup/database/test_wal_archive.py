@@ -11,13 +11,13 @@ from typing import IO, Any
 
 import pytest
 
+from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.needed_wal import NeededWal
+from influencerai_dagster.backup.database.wal import Timeline
 from influencerai_dagster.backup.database.wal_archive import newest_change, unarchived
 from influencerai_dagster.backup.restore.source import choose
 from influencerai_dagster.backup.restore.wal_copy import copy_wal
-from influencerai_dagster.domain.backups import BackupInfo, BackupKind
-from influencerai_dagster.domain.wal import Timeline
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.database_server import DatabaseServer, execute, wait_for
 

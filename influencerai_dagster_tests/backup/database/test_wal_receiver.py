@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psutil
 
+from influencerai_dagster.backup.database.backups import wal_problem
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
 from influencerai_dagster.backup.database.wal_position import begin_anew_if_refused
-from influencerai_dagster.domain.backups import wal_problem
 from influencerai_dagster_tests.database_server import DatabaseServer, is_received, wait_for
 
 

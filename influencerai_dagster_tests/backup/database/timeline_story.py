@@ -20,17 +20,17 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from dagster_postgres import DagsterPostgresStorage
 
+from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.wal_receiver import receive_wal
-from influencerai_dagster.backup.proof.verification import Verification
 from influencerai_dagster.backup.restore.both_databases import BothDatabases
 from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget
 from influencerai_dagster.backup.restore.journal import Journal
 from influencerai_dagster.backup.restore.recovery import choose_backup
 from influencerai_dagster.backup.restore.target import Restored, sound_databases
-from influencerai_dagster.catalog import migrate
-from influencerai_dagster.catalog.engine import create_catalog_engine
-from influencerai_dagster.domain.backups import BackupInfo, BackupKind
+from influencerai_dagster.backup.verification.verification import Verification
+from influencerai_dagster.db import migrate
+from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.processes import free_port

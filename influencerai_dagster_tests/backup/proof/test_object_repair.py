@@ -8,8 +8,8 @@ import pytest
 from influencerai_dagster.backup.objects.copies import copy_objects
 from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
 from influencerai_dagster.backup.objects.rclone import Rclone
-from influencerai_dagster.backup.proof.assets import Assets
-from influencerai_dagster.backup.proof.verification import Verification
+from influencerai_dagster.backup.verification.objects import Assets
+from influencerai_dagster.backup.verification.verification import Verification
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.backup.conftest import bucket_of
 from influencerai_dagster_tests.backup.proof.test_verification import (

@@ -6,19 +6,23 @@ import pytest
 from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import text
 
-from influencerai_dagster.backup.proof.contents import BucketContents, Contents, FolderContents
-from influencerai_dagster.backup.proof.verification import (
+from influencerai_dagster.backup.verification.contents import (
+    BucketContents,
+    Contents,
+    FolderContents,
+)
+from influencerai_dagster.backup.verification.verification import (
     Verification,
     shown_problems,
     verify_databases,
     verify_objects,
 )
-from influencerai_dagster.catalog import migrate
-from influencerai_dagster.catalog.datasets import record_dataset
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.loras import record_lora
-from influencerai_dagster.catalog.tenants import add_tenant
-from influencerai_dagster.domain.fingerprints import sha256_hex
+from influencerai_dagster.core.fingerprints import sha256_hex
+from influencerai_dagster.db import migrate
+from influencerai_dagster.db.datasets import record_dataset
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.loras import record_lora
+from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import dataset_manifest, lora_manifest

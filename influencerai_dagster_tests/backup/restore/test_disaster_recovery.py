@@ -16,14 +16,14 @@ import psycopg2
 import pytest
 from dagster_postgres import DagsterPostgresStorage
 
+from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
 from influencerai_dagster.backup.database.wal_receiver import receive_wal
 from influencerai_dagster.backup.objects.copies import copy_objects
 from influencerai_dagster.backup.objects.places import BackupTarget
-from influencerai_dagster.catalog import migrate
-from influencerai_dagster.domain.backups import BackupKind
+from influencerai_dagster.db import migrate
 from influencerai_dagster.local.environment import (
     child_environment,
     postgres_server,

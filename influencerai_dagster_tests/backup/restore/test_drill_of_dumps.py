@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from influencerai_dagster.backup.restore.drill import Drill, DrillReport, drill_history, run_drill
-from influencerai_dagster.orchestration.assets.restore_drills import restore_drill
+from influencerai_dagster.orchestration.backups.restore_drills import restore_drill
 from influencerai_dagster_tests.backup.dumped import Dumped
 from influencerai_dagster_tests.backup.restore.test_drill import flipped, rewritten
 from influencerai_dagster_tests.backup.restore.test_restore_drill_asset import resource_of

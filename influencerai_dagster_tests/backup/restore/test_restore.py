@@ -16,11 +16,11 @@ import psutil
 import pytest
 
 from influencerai_dagster.backup.objects.places import Bucket
-from influencerai_dagster.backup.proof.assets import Assets
 from influencerai_dagster.backup.restore.recovery import choose_backup
 from influencerai_dagster.backup.restore.restored_server import RestoredServer
 from influencerai_dagster.backup.restore.run import plan, run_restore
 from influencerai_dagster.backup.restore.source import choose
+from influencerai_dagster.backup.verification.objects import Assets
 from influencerai_dagster.errors import InsufficientStorageError, PermanentError
 from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster_tests.backup.backed_up import BackedUp, execute

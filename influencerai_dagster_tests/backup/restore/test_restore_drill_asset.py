@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from influencerai_dagster.definitions import defs
-from influencerai_dagster.orchestration.assets.restore_drills import CHECK, restore_drill
+from influencerai_dagster.orchestration.backups.restore_drills import CHECK, restore_drill
 from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
 from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource
 from influencerai_dagster.orchestration.resources.object_store import (

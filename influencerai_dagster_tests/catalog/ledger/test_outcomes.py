@@ -7,17 +7,17 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.domain.fingerprints import sha256_hex
-from influencerai_dagster.domain.jobs import JobKind, JobStatus
-from influencerai_dagster.domain.manifests.outputs import OutputManifest, StoredFile
+from influencerai_dagster.core.fingerprints import sha256_hex
+from influencerai_dagster.core.manifests.outputs import OutputManifest, StoredFile
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import (
     InfluencerAIError,
     InsufficientStorageError,
     PermanentError,
     TransientError,
 )
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import JobKind, JobStatus
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
     backoff_seconds,

@@ -6,11 +6,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.domain.jobs import JobKind, JobStatus
-from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.core.keys import DayKey
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import JobKind, JobStatus
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
     claim_all,

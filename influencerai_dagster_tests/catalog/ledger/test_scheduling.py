@@ -7,11 +7,17 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.ledger import Drain
-from influencerai_dagster.domain.jobs import ImageJobPayload, JobKind, JobRequest, JobStatus, Need
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import (
+    ImageJobPayload,
+    JobKind,
+    JobRequest,
+    JobStatus,
+    Need,
+)
+from influencerai_dagster.generation.queue import Drain
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
     complete_job,

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, TextClause, text
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.ledger import statistics
-from influencerai_dagster.catalog.ledger.statistics import TenantStatistics
-from influencerai_dagster.catalog.loras import record_lora
-from influencerai_dagster.catalog.scheduling_models import GpuShareRow, RunHeartbeatRow
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.loras import record_lora
+from influencerai_dagster.db.models.scheduling import GpuShareRow, RunHeartbeatRow
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.queue import statistics
+from influencerai_dagster.generation.queue.statistics import TenantStatistics
 from influencerai_dagster_tests.catalog.samples import (
     claim_all,
     claim_one,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from influencerai_dagster.domain.sampling import VideoSampling
+from influencerai_dagster.core.sampling import VideoSampling
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.progress import RenderProgress
 from influencerai_dagster.engines.comfyui.runs import fetch_finished, run_workflow

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from influencerai_dagster.domain.sampling import ImageSampling, LoraUse, VideoSampling
+from influencerai_dagster.core.sampling import ImageSampling, LoraUse, VideoSampling
 from influencerai_dagster.engines.comfyui.templates import (
     MAX_TEMPLATE_BYTES,
     WorkflowTemplate,

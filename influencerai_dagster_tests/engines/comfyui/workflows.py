@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from PIL import Image
 
-from influencerai_dagster.domain.sampling import ImageSampling
+from influencerai_dagster.core.sampling import ImageSampling
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from PIL import Image, ImageDraw
 
-from influencerai_dagster.domain.sampling import VideoFormat
+from influencerai_dagster.core.sampling import VideoFormat
 from influencerai_dagster.engines.ffmpeg.encoding import (
     Fit,
     Interpolation,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from influencerai_dagster.domain.sampling import VideoFormat
+from influencerai_dagster.core.sampling import VideoFormat
 from influencerai_dagster.engines.ffmpeg.encoding import (
     clip_to_mp4,
     frames_to_mp4,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from influencerai_dagster.domain.sampling import VideoFormat
+from influencerai_dagster.core.sampling import VideoFormat
 from influencerai_dagster.engines.ffmpeg.probing import is_one_colour, probe, verify
 from influencerai_dagster.engines.ffmpeg.program import run
 from influencerai_dagster.errors import PermanentError

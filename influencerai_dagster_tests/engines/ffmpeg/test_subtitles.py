@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops
 
-from influencerai_dagster.domain.sampling import VideoFormat
-from influencerai_dagster.domain.subtitles import Cue, parse_srt
+from influencerai_dagster.core.sampling import VideoFormat
+from influencerai_dagster.core.subtitles import Cue, parse_srt
 from influencerai_dagster.engines.ffmpeg.encoding import frames_to_mp4
 from influencerai_dagster.engines.ffmpeg.program import run
 from influencerai_dagster.engines.ffmpeg.subtitles import subtitles_filter

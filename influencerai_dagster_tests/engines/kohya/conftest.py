@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from influencerai_dagster.domain.training import PRESETS, BaseModelFamily, LoraConfig
+from influencerai_dagster.core.lora_training import PRESETS, BaseModelFamily, LoraConfig
 from influencerai_dagster.engines.kohya.training import Training
-from influencerai_dagster.local.simulators import sd_scripts
-from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
+from influencerai_dagster.simulators import sd_scripts
+from influencerai_dagster.simulators.base_models import write_simulated_base_model
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "kohya"
 SIMULATOR_DIR = Path(sd_scripts.__file__).parent

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from influencerai_dagster.domain.training import BaseModelFamily
+from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.engines.kohya.dataset_config import (
     write_dataset_config,
     write_sample_prompts,
 )
-from influencerai_dagster.local.simulators.sd_scripts.simulation.schema import validate
+from influencerai_dagster.simulators.sd_scripts.simulation.schema import validate
 from influencerai_dagster_tests.engines.kohya.conftest import tiny_config
 
 CONFIG = tiny_config(BaseModelFamily.SD15)

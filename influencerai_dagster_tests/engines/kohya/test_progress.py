@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from influencerai_dagster.domain.training import TrainingStep
+from influencerai_dagster.core.lora_training import TrainingStep
 from influencerai_dagster.engines.kohya.progress import ProgressReader
 from influencerai_dagster_tests.engines.kohya.conftest import RECORDED
 

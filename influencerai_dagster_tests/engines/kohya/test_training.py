@@ -7,7 +7,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from influencerai_dagster.domain.training import TrainingStep
+from influencerai_dagster.core.lora_training import TrainingStep
 from influencerai_dagster.engines.kohya.training import sd_scripts_commit, train
 from influencerai_dagster.errors import (
     InfluencerAIError,

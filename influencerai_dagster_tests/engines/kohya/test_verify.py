@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from influencerai_dagster.engines.kohya.verify import verified_metadata
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.local.simulators.sd_scripts.simulation.weights import lora_bytes
+from influencerai_dagster.simulators.sd_scripts.simulation.weights import lora_bytes
 
 GOOD = {"ss_steps": "3", "ss_tag_frequency": '{"images": {"ohwx woman": 2}}'}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from influencerai_dagster.domain.refused_images import RefusedImage
+from influencerai_dagster.core.refused_images import RefusedImage
 from influencerai_dagster.engines.openrouter.answers import Completion
 from influencerai_dagster.engines.openrouter.captioner import (
     INSTRUCTION,

@@ -7,15 +7,11 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from influencerai_dagster.local.samples import BELLA_DIR
-from influencerai_dagster.local.simulators.comfyui.descriptions import looks_in
-from influencerai_dagster.local.simulators.comfyui.drawing import Portrait, draw_portrait
-from influencerai_dagster.local.simulators.comfyui.motion import move
-from influencerai_dagster.local.simulators.comfyui.places import draw_place
-from influencerai_dagster.local.simulators.comfyui.traits import (
-    Influence,
-    influenced_person,
-    setting_of,
-)
+from influencerai_dagster.simulators.comfyui.descriptions import looks_in
+from influencerai_dagster.simulators.comfyui.drawing import Portrait, draw_portrait
+from influencerai_dagster.simulators.comfyui.motion import move
+from influencerai_dagster.simulators.comfyui.places import draw_place
+from influencerai_dagster.simulators.comfyui.traits import Influence, influenced_person, setting_of
 
 BEACH = "a photo of a woman on the beach, red dress"
 

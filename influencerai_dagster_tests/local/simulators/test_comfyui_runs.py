@@ -8,8 +8,8 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from influencerai_dagster.domain.training import BaseModelFamily
-from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
+from influencerai_dagster.core.lora_training import BaseModelFamily
+from influencerai_dagster.simulators.base_models import write_simulated_base_model
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.engines.comfyui.recordings import recording
 from influencerai_dagster_tests.local.simulators.comfyui_prompts import (

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image, ImageChops
 from safetensors import safe_open
 
-from influencerai_dagster.domain.training import BaseModelFamily
-from influencerai_dagster.local.simulators import sd_scripts
-from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
-from influencerai_dagster.local.simulators.sd_scripts.simulation.faults import FAULTS
+from influencerai_dagster.core.lora_training import BaseModelFamily
+from influencerai_dagster.simulators import sd_scripts
+from influencerai_dagster.simulators.base_models import write_simulated_base_model
+from influencerai_dagster.simulators.sd_scripts.simulation.faults import FAULTS
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "kohya"
 SCRIPTS = Path(sd_scripts.__file__).parent

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
-from influencerai_dagster.domain.training import BaseModelFamily
-from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
-from influencerai_dagster.local.simulators.sd_scripts.simulation.errors import MultipleInvalid
-from influencerai_dagster.local.simulators.sd_scripts.simulation.options import parser
-from influencerai_dagster.local.simulators.sd_scripts.simulation.schema import validate
+from influencerai_dagster.core.lora_training import BaseModelFamily
+from influencerai_dagster.simulators.base_models import write_simulated_base_model
+from influencerai_dagster.simulators.sd_scripts.simulation.errors import MultipleInvalid
+from influencerai_dagster.simulators.sd_scripts.simulation.options import parser
+from influencerai_dagster.simulators.sd_scripts.simulation.schema import validate
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "kohya"
 TRAINERS = ["train_network", "sdxl_train_network", "flux_train_network"]

@@ -20,11 +20,16 @@ from benchmarks.comparisons import Comparison
 from benchmarks.servers import ComfyUIServer, running_comfyui
 from benchmarks.studio import DAY, picture
 from benchmarks.waiting import percentile, wait_for
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.client import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
-from influencerai_dagster.generation.jobs import JobKind, prompt_id
+from influencerai_dagster.generation.prompt_ids import (
+    prompt_id,
+)
 from influencerai_dagster.generation.submission import submit
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.stack import Stack, run_stack

@@ -11,7 +11,9 @@ from typing import Any
 import dagster as dg
 from pydantic import SecretStr
 
-from influencerai_dagster.generation.jobs import JobKind
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.orchestration import jobs
 from influencerai_dagster.orchestration.backups.checks import (
     no_database_backup_is_too_old,
@@ -35,7 +37,6 @@ from influencerai_dagster.orchestration.generation.checks import (
 from influencerai_dagster.orchestration.generation.images import generated_images_asset
 from influencerai_dagster.orchestration.generation.pending_jobs_sensor import pending_jobs_sensor
 from influencerai_dagster.orchestration.generation.pools import on_shared_gpu
-from influencerai_dagster.orchestration.generation.storage_pauses_sensor import storage_pause_sensor
 from influencerai_dagster.orchestration.generation.videos import generated_videos_asset
 from influencerai_dagster.orchestration.generation.worker import render_images, render_videos
 from influencerai_dagster.orchestration.manifest_io_manager import manifest_io_manager
@@ -60,6 +61,7 @@ from influencerai_dagster.orchestration.retention.schedules import (
     object_backup_schedule,
     retention_schedule,
 )
+from influencerai_dagster.orchestration.retention.storage_pauses_sensor import storage_pause_sensor
 from influencerai_dagster.orchestration.run_config import executor, without_run_config
 from influencerai_dagster.orchestration.runs.stale_runs_sensor import stale_runs_sensor
 from influencerai_dagster.orchestration.training.automation_sensor import lora_automation_sensor

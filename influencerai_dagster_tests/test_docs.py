@@ -16,11 +16,13 @@ from influencerai_dagster.cli import (
     tenants,
 )
 from influencerai_dagster.cli.output import Field
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
 from influencerai_dagster.definitions import defs
 from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
     JobRequest,
-    JobStatus,
     LoraReference,
     VideoJobPayload,
 )

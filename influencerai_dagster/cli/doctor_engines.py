@@ -12,11 +12,13 @@ from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.kohya.installation import missing_tokenizers, try_installation
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
+from influencerai_dagster.media.base_models import (
+    find_base_model,
+)
 from influencerai_dagster.media.safetensors_files import base_model_family
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.training.lora_configs import all_configs, resolve_preset
 from influencerai_dagster.training.loras import FLUX_FILES
-from influencerai_dagster.training.recipes import find_base_model
 
 TIMEOUT_SECONDS = 10.0
 LORA_SEEN_SECONDS = 5.0

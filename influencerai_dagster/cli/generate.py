@@ -14,6 +14,10 @@ from influencerai_dagster.cli.options import DayOption, TenantName, day_key, rea
 from influencerai_dagster.cli.orders import order, wake
 from influencerai_dagster.cli.output import Field, JsonOption, next_step, notes, print_rows
 from influencerai_dagster.cli.web_server import dagster
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
 from influencerai_dagster.core.keys import DatasetKey, DayKey
 from influencerai_dagster.core.platforms import VideoPreset
 from influencerai_dagster.dagster_client.client import DagsterGraphQL, Run
@@ -23,7 +27,6 @@ from influencerai_dagster.db.tenants import require_tenant
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as ledger
 from influencerai_dagster.generation.job_documents import job_document
-from influencerai_dagster.generation.jobs import JobKind, JobStatus
 from influencerai_dagster.generation.queue import Job
 from influencerai_dagster.generation.submission import check_job
 from influencerai_dagster.training.dataset_names import require_dataset

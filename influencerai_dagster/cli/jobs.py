@@ -32,6 +32,10 @@ from influencerai_dagster.cli.output import (
     print_rows,
 )
 from influencerai_dagster.cli.watch import watch_jobs
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
 from influencerai_dagster.core.keys import parse_day
 from influencerai_dagster.core.names import json_kind
 from influencerai_dagster.db.engine import transaction
@@ -40,7 +44,6 @@ from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import cancellation
 from influencerai_dagster.generation import queue as ledger
 from influencerai_dagster.generation.job_documents import job_document
-from influencerai_dagster.generation.jobs import JobKind, JobStatus
 
 jobs_app = typer.Typer(help="Generation jobs.", no_args_is_help=True)
 jobs_app.command("watch")(watch_jobs)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.db.engine import one_at_a_time
-from influencerai_dagster.generation.jobs import JobKind
 
 JOB_NAMES = {JobKind.IMAGE: "generate_images_job", JobKind.VIDEO: "generate_videos_job"}
 DAY_PARTITIONS = "content_days"

@@ -9,7 +9,9 @@ from sqlalchemy import Engine
 from influencerai_dagster.core.fingerprints import sha256_hex
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.llm_answers import BATCH, delete_expired, get_answer, put_answer
-from influencerai_dagster.storage.retrying_store import patiently
+from influencerai_dagster.retry import (
+    patiently,
+)
 
 
 @dataclass

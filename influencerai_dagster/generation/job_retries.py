@@ -5,11 +5,16 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobRequest, JobStatus
+from influencerai_dagster.generation.jobs import (
+    JobRequest,
+)
 from influencerai_dagster.generation.queue import Job
 
 RETRY_KEY = "retry/{job_id}"

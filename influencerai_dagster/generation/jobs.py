@@ -5,13 +5,13 @@ What a tenant may ask for, and the rules of retry. The rows live in catalog/ledg
 A generation job is one picture or one clip; a Dagster run drains many of them.
 """
 
-from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple, Self
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from pydantic import Field, field_validator, model_validator
 
 from influencerai_dagster.core.base import Value
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.platforms import (
     PLATFORM_RULES,
     VideoPreset,
@@ -27,28 +27,9 @@ from influencerai_dagster.generation.segment_plan import (
     segments_needed,
 )
 
-MAX_ATTEMPTS = 3
 MAX_LORAS = 16
 TimeoutSeconds = Annotated[float, Field(gt=0, le=86_400)]
 FileName = Annotated[str, Field(min_length=1, max_length=255)]
-_PROMPT_ID_NAMESPACE = UUID("6f0f2e1c-8f0b-5d43-9a53-3f6a4c1a7b10")
-
-
-class JobKind(StrEnum):
-    """What a job makes."""
-
-    IMAGE = "image"
-    VIDEO = "video"
-
-
-class JobStatus(StrEnum):
-    """Where a job is: pending → running → completed | failed | cancelled."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
 
 
 class LoraReference(Value):
@@ -205,21 +186,3 @@ class Need(NamedTuple):
     base_model: str
     workflow: str
     lora_datasets: tuple[str, ...]
-
-
-def prompt_id(job_id: UUID, claim: int, segment: int = 0) -> str:
-    """Return ComfyUI's prompt_id of one claim of a job (1 is the first).
-
-    It can be computed by whoever claims the job next, who asks the servers for it before rendering
-    again.
-
-    Args:
-        segment: which part of a long clip, 0 is the first and that of every other job.
-    """
-    name = f"{job_id}/{claim}" if segment == 0 else f"{job_id}/{claim}/{segment}"
-    return str(uuid5(_PROMPT_ID_NAMESPACE, name))
-
-
-def retry_delay_seconds(attempt: int) -> int:
-    """Return how long a job waits after its attempt (1-based) failed in passing: 5, 25, 125 s."""
-    return int(5 ** min(attempt, MAX_ATTEMPTS))

@@ -10,6 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.names import field_problems, shown_value
 from influencerai_dagster.db.engine import transaction
@@ -17,7 +20,6 @@ from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as ledger
 from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
-    JobKind,
     JobRequest,
     LoraReference,
     VideoJobPayload,

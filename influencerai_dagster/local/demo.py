@@ -15,6 +15,10 @@ from uuid import uuid4
 from rich.markup import escape
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
 from influencerai_dagster.core.keys import DatasetKey, DayKey, today
 from influencerai_dagster.core.object_paths import uploads_prefix
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
@@ -22,7 +26,9 @@ from influencerai_dagster.db import tenants
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import ImageJobPayload, JobKind, JobStatus
+from influencerai_dagster.generation.jobs import (
+    ImageJobPayload,
+)
 from influencerai_dagster.generation.submission import submit
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.uploads import upload_folder

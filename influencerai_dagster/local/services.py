@@ -4,16 +4,14 @@ How processes are kept running is in supervisor.py, their variables are in envir
 """
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.lora_training import PRESETS, BaseModelFamily
-from influencerai_dagster.core.sampling import VideoSampling
 from influencerai_dagster.dagster_client.client import CODE_LOCATION
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import PermanentError, TransientError
@@ -31,7 +29,6 @@ from influencerai_dagster.local.processes import LOOPBACK
 from influencerai_dagster.local.supervisor import ALIVE_SECONDS, Service
 from influencerai_dagster.program_environment import program_environment
 from influencerai_dagster.settings import Settings, process_environment
-from influencerai_dagster.simulators.base_models import write_simulated_base_model
 
 PROJECT_DIR = Path(__file__).parents[2]
 DEFINITIONS_MODULE = "influencerai_dagster.definitions"
@@ -214,18 +211,9 @@ class Stack:
             (self._data_dir / folder).mkdir(parents=True, exist_ok=True)
         if not (self.simulated.comfyui or self.simulated.kohya):
             return
-        families: dict[str, BaseModelFamily | Literal["svd"]] = {
-            preset.base_model: preset.base_model_family
-            for preset in PRESETS.values()
-            if preset.base_model_family
-            is not BaseModelFamily.FLUX  # four files, not one checkpoint
-        }
-        video_base_model = VideoSampling.model_fields["base_model"].default
-        families[video_base_model] = "svd"
-        for name, family in families.items():
-            path = self._models_dir / "checkpoints" / name
-            if not path.exists():
-                write_simulated_base_model(path, family)
+        module = "influencerai_dagster.simulators.base_models"
+        command = [sys.executable, "-m", module, str(self._models_dir)]
+        subprocess.run(command, env=dict(self.environment), check=True)  # noqa: S603 - our own
 
     def _prepare_storage(self) -> None:
         from influencerai_dagster.db import migrate  # noqa: PLC0415 - imports Alembic

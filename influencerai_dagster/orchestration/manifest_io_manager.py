@@ -7,7 +7,9 @@ load checks that it still is what was stored.
 import dagster as dg
 from pydantic import BaseModel
 
-from influencerai_dagster.core.manifests.outputs import StoredFile
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.backup.database.backups import SAFETY_MARGIN
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.object_paths import day_of_list
+from influencerai_dagster.core.recovery_window import (
+    SAFETY_MARGIN,
+)
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.retention.day_list_rows import (
     lock_removable_lists,

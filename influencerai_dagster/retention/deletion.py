@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.backup.database.backups import SAFETY_MARGIN
 from influencerai_dagster.core.object_paths import ACCESS_CHECKS_PREFIX
+from influencerai_dagster.core.recovery_window import (
+    SAFETY_MARGIN,
+)
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.retention import rows as catalog_retention
 from influencerai_dagster.retention.legal_holds import tenant_retentions

@@ -14,11 +14,13 @@ from sqlalchemy import Row, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.models.content import TenantRow
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 from influencerai_dagster.db.models.retention import ObjectDeletionRow
-from influencerai_dagster.generation.jobs import JobStatus
 from influencerai_dagster.retention.legal_holds import is_on_hold
 from influencerai_dagster.retention.rules import JobFacts
 

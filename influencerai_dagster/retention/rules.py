@@ -12,9 +12,12 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from influencerai_dagster.backup.database.backups import SAFETY_MARGIN, is_past_window
 from influencerai_dagster.core.keys import DayKey, check_part
 from influencerai_dagster.core.object_paths import day_of_list
+from influencerai_dagster.core.recovery_window import (
+    SAFETY_MARGIN,
+    is_past_window,
+)
 from influencerai_dagster.errors import PermanentError
 
 GRACE = timedelta(days=1)

@@ -3,12 +3,14 @@
 from sqlalchemy import Table, delete, func, select
 from sqlalchemy.orm import Session
 
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
 from influencerai_dagster.core.keys import check_part
 from influencerai_dagster.db.models.content import CatalogModel, TenantRow
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 from influencerai_dagster.db.tenants import unknown_tenant
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation.jobs import JobStatus
 
 _OPEN = (JobStatus.PENDING, JobStatus.RUNNING)
 

@@ -1,12 +1,16 @@
-"""Tiny stand-ins for base models, with the tensor names and shapes their family is known by.
+"""Write tiny stand-ins for base models: `python -m … FOLDER`.
+
+They have the tensor names and shapes that their family is known by.
 
 ComfyUI and kohya tell SD1.5, SDXL, FLUX and SVD apart by such names; the numbers are zeros.
 """
 
+import sys
 from pathlib import Path
 from typing import Literal
 
-from influencerai_dagster.core.lora_training import BaseModelFamily
+from influencerai_dagster.core.lora_training import PRESETS, BaseModelFamily
+from influencerai_dagster.core.sampling import VideoSampling
 from influencerai_dagster.files import write_whole
 from influencerai_dagster.simulators.sd_scripts.simulation.weights import safetensors_bytes
 
@@ -62,3 +66,22 @@ def write_simulated_base_model(path: Path, family: BaseModelFamily | Literal["sv
         header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, safetensors_bytes(header, bytes(end)))
+
+
+def main() -> None:
+    """Write every base model that the presets and the video template name and that is missing."""
+    models_dir = Path(sys.argv[1])
+    families: dict[str, BaseModelFamily | Literal["svd"]] = {
+        preset.base_model: preset.base_model_family
+        for preset in PRESETS.values()
+        if preset.base_model_family is not BaseModelFamily.FLUX  # four files, not one checkpoint
+    }
+    families[VideoSampling.model_fields["base_model"].default] = "svd"
+    for name, family in families.items():
+        path = models_dir / "checkpoints" / name
+        if not path.exists():
+            write_simulated_base_model(path, family)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,9 @@ from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from influencerai_dagster.core.manifests.outputs import StoredFile
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.object_store import ObjectStore
 

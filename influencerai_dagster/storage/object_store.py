@@ -14,7 +14,9 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from influencerai_dagster.core.manifests.outputs import StoredFile
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.contents import (
     ObjectInfo,

@@ -29,9 +29,11 @@ from influencerai_dagster.media.safetensors_files import (
     check_lora_fits,
     read_header,
 )
+from influencerai_dagster.retry import (
+    patiently,
+)
 from influencerai_dagster.storage.manifests import load_latest, publish
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.storage.retrying_store import patiently
 from influencerai_dagster.training.datasets import copy_name, write_copy
 from influencerai_dagster.training.recipes import Recipe
 

@@ -1,6 +1,5 @@
 """What one training is made of, and whether it belongs together; training/loras.py trains it."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from influencerai_dagster.core.lora_training import BUCKET_STEP_PX, LoraConfig, 
 from influencerai_dagster.core.manifests.captions import CaptionsManifest
 from influencerai_dagster.core.manifests.dataset import DatasetImage, DatasetManifest
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.media.base_models import find_base_model
 from influencerai_dagster.media.safetensors_files import base_model_family, file_sha256
 
 
@@ -92,25 +92,4 @@ def why_left_out(image: DatasetImage, resolution: int) -> str:
     return (
         f"{image.file_name} has {image.width_px}×{image.height_px} px; scaled to the area of "
         f"{resolution}×{resolution}, its shorter side is less than {BUCKET_STEP_PX} px"
-    )
-
-
-def find_base_model(models_dir: Path, base_model: str) -> Path:
-    """Return the path of a base model file; PermanentError says where it was looked for.
-
-    Links below the folder are followed, for models are large and on other disks; a name leads
-    nowhere else: tenants write it.
-    """
-    candidates = [
-        models_dir / folder / base_model
-        for folder in ("checkpoints", "diffusion_models", "unet", "")
-    ]
-    is_inside = not base_model.startswith("/") and ".." not in Path(base_model).parts
-    for path in candidates if is_inside else ():
-        with suppress(OSError, ValueError):  # too long for the file system, or with NUL
-            if path.is_file():
-                return path
-    raise PermanentError(
-        f"base model {base_model!r} was not found; looked for {', '.join(map(str, candidates))}. "
-        "Put the file there, or set KOHYA_MODELS_DIR or base_model."
     )

@@ -10,12 +10,14 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.dagster_client.ensure_run import DAY_PARTITIONS, JOB_NAMES, wake_run
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.generation.jobs import JobKind
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.orchestration.jobs import generate_images_job, generate_videos_job
 from influencerai_dagster.orchestration.partitions import content_day_partitions

@@ -10,10 +10,19 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import ImageJobPayload, JobRequest, JobStatus, prompt_id
+from influencerai_dagster.generation.jobs import (
+    ImageJobPayload,
+    JobRequest,
+)
+from influencerai_dagster.generation.prompt_ids import (
+    prompt_id,
+)
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import end_backoff, run_out_leases
 from influencerai_dagster_tests.chaos.proxy import Proxy

@@ -9,8 +9,10 @@ from uuid import uuid4
 import psycopg2
 import pytest
 
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
 from influencerai_dagster.db import migrate
-from influencerai_dagster.generation.jobs import JobStatus
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.catalog.samples import end_backoff

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from influencerai_dagster.core.base import Value
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.engines.comfyui.fleet import Fleet
-from influencerai_dagster.generation.jobs import JobKind
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderFarm
 from influencerai_dagster.generation.worker.options import DrainRules, FinishedJob

@@ -8,12 +8,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
 from influencerai_dagster.db.datasets import record_dataset
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.db.tenants import add_tenant, list_tenants, put_influencer
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobStatus
 from influencerai_dagster.retention import legal_holds
 from influencerai_dagster.storage.manifests import publish
 from influencerai_dagster_tests.catalog.samples import (

@@ -11,12 +11,15 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.db.tenants import add_tenant, put_influencer
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind, JobStatus
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.catalog.samples import claim_all, complete_job, lora_manifest
 from influencerai_dagster_tests.cli.conftest import CommandLine

@@ -6,11 +6,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobStatus
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.catalog.samples import claim_one, complete_job, job_now, submit_one
 from influencerai_dagster_tests.cli.conftest import CommandLine

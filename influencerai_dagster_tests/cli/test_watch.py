@@ -21,12 +21,14 @@ from sqlalchemy import text
 
 from influencerai_dagster.cli.server_probes import ServerProbes, ServerState
 from influencerai_dagster.cli.watch_view import Snapshot, view
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.models.scheduling import RunHeartbeatRow
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind
 from influencerai_dagster.generation.queue.statistics import (
     FailedJob,
     RunningJob,

@@ -12,7 +12,11 @@ from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
     JobPayload,
     VideoJobPayload,
+)
+from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
+)
+from influencerai_dagster.generation.queue.retry_policy import (
     retry_delay_seconds,
 )
 

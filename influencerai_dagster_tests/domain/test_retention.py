@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influencerai_dagster.backup.database.backups import (
-    SAFETY_MARGIN,
-    is_past_window,
+from influencerai_dagster.backup.objects.history import (
     still_missing,
 )
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.object_paths import day_manifest_key
+from influencerai_dagster.core.recovery_window import (
+    SAFETY_MARGIN,
+    is_past_window,
+)
 from influencerai_dagster.retention.rules import (
     DayPartitions,
     Fate,

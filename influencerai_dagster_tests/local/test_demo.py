@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.dagster_client.client import DagsterGraphQL, Materialization, Run
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.loras import newest_lora, record_lora
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind
 from influencerai_dagster.local.demo import PROMPTS, Demo
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import (

@@ -11,12 +11,12 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import storage_pauses as stage
 from influencerai_dagster.orchestration.backups.object_backups import object_backup
 from influencerai_dagster.orchestration.generation.pending_jobs_sensor import pending_jobs_sensor
-from influencerai_dagster.orchestration.generation.storage_pauses_sensor import storage_pause_sensor
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.retention import RetentionResource
 from influencerai_dagster.orchestration.retention.checks import object_store_has_space
+from influencerai_dagster.orchestration.retention.storage_pauses_sensor import storage_pause_sensor
 from influencerai_dagster.retention.rules import TenantRetention
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.catalog.samples import (

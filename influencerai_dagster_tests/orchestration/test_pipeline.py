@@ -10,13 +10,16 @@ import psutil
 import pytest
 from sqlalchemy import text
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
 from influencerai_dagster.core.manifests.loras import LoraManifest
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.definitions import build_definitions, build_resources
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind, JobStatus
-from influencerai_dagster.orchestration.runs import heartbeat as run_heartbeat
+from influencerai_dagster.orchestration.resources import run_heartbeat
 from influencerai_dagster.orchestration.training import loras
 from influencerai_dagster.training.loras import train_lora
 from influencerai_dagster_tests.comfyui_server import ComfyUISimulator

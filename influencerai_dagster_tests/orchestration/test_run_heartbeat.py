@@ -17,9 +17,9 @@ from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.migrate import upgrade
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.processes import free_port
+from influencerai_dagster.orchestration.resources import run_heartbeat
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.runs import heartbeat as run_heartbeat
-from influencerai_dagster.orchestration.runs.heartbeat import RunHeartbeat, describe
+from influencerai_dagster.orchestration.resources.run_heartbeat import RunHeartbeat, describe
 from influencerai_dagster_tests.conftest import running
 
 WAIT_SECONDS = 20.0

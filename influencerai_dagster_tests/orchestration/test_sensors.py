@@ -12,13 +12,18 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind, JobRequest
+from influencerai_dagster.generation.jobs import (
+    JobRequest,
+)
 from influencerai_dagster.orchestration.generation.pending_jobs_sensor import (
     MAX_RUNS_ALIVE,
     choose,

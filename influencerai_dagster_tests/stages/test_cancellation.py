@@ -8,6 +8,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
 from influencerai_dagster.core.sampling import ImageSampling
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
@@ -15,7 +19,9 @@ from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, 
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as ledger
 from influencerai_dagster.generation.cancellation import cancel_job, cancel_jobs, cancel_open_jobs
-from influencerai_dagster.generation.jobs import JobKind, JobStatus, prompt_id
+from influencerai_dagster.generation.prompt_ids import (
+    prompt_id,
+)
 from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.catalog.samples import (

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.templates import shipped_template
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind
 from influencerai_dagster.generation.render.job_checks import JobChecks
 from influencerai_dagster.generation.submission import submit
 from influencerai_dagster.storage.object_store import ObjectStore

@@ -3,7 +3,9 @@
 import pytest
 
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.storage.retrying_store import patiently
+from influencerai_dagster.retry import (
+    patiently,
+)
 
 
 class Failing:

@@ -15,15 +15,26 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.core.manifests.outputs import OutputManifest, StoredFile
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
+from influencerai_dagster.core.manifests.outputs import (
+    OutputManifest,
+)
 from influencerai_dagster.core.sampling import ImageSampling
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind, JobStatus, prompt_id
+from influencerai_dagster.generation.prompt_ids import (
+    prompt_id,
+)
 from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.worker import executor as job_work

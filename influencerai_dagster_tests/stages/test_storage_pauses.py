@@ -10,18 +10,22 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from sqlalchemy import Engine, text
 
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.storage_pauses import StoragePause
 from influencerai_dagster.errors import InsufficientStorageError
 from influencerai_dagster.generation import storage_pauses as stage
-from influencerai_dagster.generation.jobs import JobStatus
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.storage_pauses import report_full, try_resume
+from influencerai_dagster.retry import (
+    patiently,
+)
 from influencerai_dagster.storage import retrying_store as patience
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.storage.retrying_store import patiently
 from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.stages.jobs import status, submit
 from influencerai_dagster_tests.stages.test_rendering import drained, wait_until

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind
 from influencerai_dagster.generation.queue import Job, TooManyPendingJobsError
 from influencerai_dagster.generation.submission import submit
 from influencerai_dagster_tests.stages.jobs import TODAY

@@ -9,11 +9,24 @@ import pytest
 from PIL import Image, ImageChops
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.manifests.outputs import DayManifest, OutputManifest, StoredFile
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
+from influencerai_dagster.core.manifests.outputs import (
+    DayManifest,
+    OutputManifest,
+)
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind, JobRequest, JobStatus, VideoJobPayload
+from influencerai_dagster.generation.jobs import (
+    JobRequest,
+    VideoJobPayload,
+)
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderFarm
 from influencerai_dagster.generation.render.video_checks import check_platforms

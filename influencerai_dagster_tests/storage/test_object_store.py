@@ -10,7 +10,9 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from influencerai_dagster.core.manifests.outputs import StoredFile
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.object_store import ObjectStore

@@ -4,7 +4,7 @@ How backups are taken and listed is in backup/, what may be deleted in backup_pr
 here reads a clock.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -25,9 +25,6 @@ FIRST_BACKUP_AFTER = timedelta(minutes=15)
 GRACE = timedelta(hours=1)
 """A backup takes its time, and may wait for a slot: only after this it counts as too old."""
 MAX_WAL_LAG_SECONDS = 300.0
-SAFETY_MARGIN = timedelta(days=1)
-"""A restore, a drill and a late schedule take hours, in which the oldest moment of the recovery
-window must stay whole."""
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _NEWEST_TIMELINE = 2**32
 
@@ -233,18 +230,3 @@ def _ages(
 
 def _hours(age: timedelta) -> str:
     return f"{age.total_seconds() / 3600:.1f} h"
-
-
-def is_past_window(gone_at: datetime, recovery_window: timedelta, now: datetime) -> bool:
-    """Tell whether no moment within the recovery window can name what is gone since then."""
-    return gone_at + recovery_window + SAFETY_MARGIN < now
-
-
-def still_missing(
-    known: Mapping[str, datetime], missing: Iterable[str], now: datetime
-) -> dict[str, datetime]:
-    """Return since when each missing key is missing: as it was known, or now.
-
-    A key that came back is forgotten: its time begins again when it goes again.
-    """
-    return {key: known.get(key, now) for key in sorted(missing)}

@@ -10,7 +10,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind, is_past_window
+from influencerai_dagster.backup.database.backups import (
+    BackupInfo,
+    BackupKind,
+)
+from influencerai_dagster.core.recovery_window import (
+    is_past_window,
+)
 
 
 def obsolete(

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from sqlalchemy import Select, func, literal, null, select, union_all, update
 from sqlalchemy.orm import Session
 
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
 from influencerai_dagster.db.models.content import CatalogModel, DatasetRow, LoraRow
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
-from influencerai_dagster.generation.jobs import JobStatus
 
 _ROWS_AT_ONCE = 1000
 _TOKENS_AHEAD = 1000

@@ -11,14 +11,7 @@ from influencerai_dagster.core.manifests.dataset import Sha256
 from influencerai_dagster.core.object_paths import day_manifest_key
 from influencerai_dagster.core.platforms import VideoPreset
 from influencerai_dagster.core.sampling import AspectRatio, ImageSampling, VideoSampling
-
-
-class StoredFile(Value):
-    """One object on S3 and what it must be when it is read."""
-
-    object_key: str
-    sha256: Sha256
-    size_bytes: int
+from influencerai_dagster.core.stored_file import StoredFile
 
 
 class LoraIngredient(Value):

@@ -8,8 +8,10 @@ from uuid import UUID
 
 from influencerai_dagster.core.base import Value
 from influencerai_dagster.core.manifests.dataset import Sha256
-from influencerai_dagster.core.manifests.outputs import StoredFile
 from influencerai_dagster.core.sampling import VideoSampling
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 
 
 class SegmentManifest(Value):

@@ -9,14 +9,19 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, aliased
 
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
 from influencerai_dagster.core.keys import check_part
 from influencerai_dagster.core.manifests.outputs import OutputManifest
 from influencerai_dagster.db.errors import LeaseLostError
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 from influencerai_dagster.db.notifications import notify_cancelled, notify_work
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
-from influencerai_dagster.generation.jobs import JobStatus, retry_delay_seconds
 from influencerai_dagster.generation.queue.records import Job, MediaAsset
+from influencerai_dagster.generation.queue.retry_policy import (
+    retry_delay_seconds,
+)
 from influencerai_dagster.generation.queue.shares import settle
 
 _FRESH = {"populate_existing": True, "synchronize_session": False}

@@ -12,10 +12,19 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
 from influencerai_dagster.core.keys import DayKey
-from influencerai_dagster.core.manifests.outputs import StoredFile
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
-from influencerai_dagster.generation.jobs import JobKind, JobPayload, JobStatus, Need
+from influencerai_dagster.generation.jobs import (
+    JobPayload,
+    Need,
+)
 
 _PAYLOAD: TypeAdapter[JobPayload] = TypeAdapter(JobPayload)
 

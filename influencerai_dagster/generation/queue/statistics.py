@@ -11,8 +11,10 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.db.run_heartbeats import TRAINING, TRAINING_ON_SHARED_GPU
-from influencerai_dagster.generation.jobs import JobKind
 
 _TENANTS = text("""
 WITH open_groups AS (

@@ -13,6 +13,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
 from influencerai_dagster.core.keys import check_part
 from influencerai_dagster.db.errors import TooManyPendingJobsError
 from influencerai_dagster.db.models.content import TenantRow
@@ -21,15 +24,16 @@ from influencerai_dagster.db.notifications import notify_work
 from influencerai_dagster.db.tenants import unknown_tenant
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation.jobs import (
-    MAX_ATTEMPTS,
     ImageJobPayload,
     JobPayload,
     JobRequest,
-    JobStatus,
     VideoJobPayload,
 )
 from influencerai_dagster.generation.queue.records import Job
 from influencerai_dagster.generation.queue.references import check_references
+from influencerai_dagster.generation.queue.retry_policy import (
+    MAX_ATTEMPTS,
+)
 
 # A drawn seed is read exactly also by JSON readers whose numbers are doubles.
 _SEEDS = 2**53

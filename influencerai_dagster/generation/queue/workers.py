@@ -12,8 +12,10 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.db.models.scheduling import DrainRow, GpuShareRow
-from influencerai_dagster.generation.jobs import JobKind
 
 LIVE_SECONDS = 3.0
 """A drain polls every second; after so long without, no slot is kept free for it."""

@@ -7,8 +7,10 @@ from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.media.base_models import (
+    find_base_model,
+)
 from influencerai_dagster.media.safetensors_files import base_model_family
-from influencerai_dagster.training.recipes import find_base_model
 
 _FOLDERS = ("checkpoints", "diffusion_models")
 _ARCHITECTURES = {

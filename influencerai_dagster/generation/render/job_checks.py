@@ -10,13 +10,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.core.names import suggestion
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.graph import Graph
 from influencerai_dagster.engines.comfyui.object_info import ObjectInfo
 from influencerai_dagster.engines.comfyui.templates import WorkflowTemplate
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
-from influencerai_dagster.generation.jobs import ImageJobPayload, JobKind, JobPayload
+from influencerai_dagster.generation.jobs import (
+    ImageJobPayload,
+    JobPayload,
+)
 from influencerai_dagster.generation.render.render_job import load_template
 from influencerai_dagster.storage.object_store import ObjectStore
 

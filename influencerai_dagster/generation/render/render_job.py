@@ -10,8 +10,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from influencerai_dagster.core.manifests.outputs import OutputManifest, StoredFile
+from influencerai_dagster.core.manifests.outputs import (
+    OutputManifest,
+)
 from influencerai_dagster.core.object_paths import output_key, workflow_key
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.engines.comfyui.choices import did_you_mean
 from influencerai_dagster.engines.comfyui.rejections import UnfitServerError
 from influencerai_dagster.engines.comfyui.runs import RenderResult
@@ -29,7 +34,9 @@ from influencerai_dagster.errors import (
     ObjectNotFoundError,
     PermanentError,
 )
-from influencerai_dagster.generation.jobs import prompt_id
+from influencerai_dagster.generation.prompt_ids import (
+    prompt_id,
+)
 from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.generation.render.lora_files import refuse_foreign_loras
 from influencerai_dagster.generation.render.session import OtherServerError, RenderFarm

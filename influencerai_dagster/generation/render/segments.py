@@ -16,10 +16,12 @@ from functools import cached_property
 from pathlib import Path
 
 from influencerai_dagster.core.fingerprints import fingerprint
-from influencerai_dagster.core.manifests.outputs import StoredFile
 from influencerai_dagster.core.manifests.segments import SegmentManifest
 from influencerai_dagster.core.object_paths import segment_key, segments_prefix
 from influencerai_dagster.core.sampling import VideoSampling
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.engines.comfyui.runs import RenderResult
 from influencerai_dagster.engines.comfyui.templates import (
     WorkflowTemplate,

@@ -10,10 +10,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from influencerai_dagster.core.manifests.outputs import DayManifest, OutputManifest, StoredFile
+from influencerai_dagster.core.manifests.outputs import (
+    DayManifest,
+    OutputManifest,
+)
 from influencerai_dagster.core.object_paths import output_manifest_key
 from influencerai_dagster.core.platforms import format_for
 from influencerai_dagster.core.sampling import VideoFormat
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, probe, unfit
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.manifests import load_latest

@@ -13,9 +13,14 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.manifests.outputs import OutputManifest, StoredFile
+from influencerai_dagster.core.manifests.outputs import (
+    OutputManifest,
+)
 from influencerai_dagster.core.object_paths import output_key
 from influencerai_dagster.core.sampling import AspectRatio, VideoSampling
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.ffmpeg.encoding import clip_to_mp4, frames_to_mp4, poster_frame
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, is_one_colour, measure, verify

@@ -14,7 +14,12 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.manifests.outputs import OutputManifest, StoredFile
+from influencerai_dagster.core.manifests.outputs import (
+    OutputManifest,
+)
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.waiting import NeverStartedError
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
@@ -22,8 +27,10 @@ from influencerai_dagster.generation import queue as ledger
 from influencerai_dagster.generation.queue import ClaimedJob, LeaseLostError
 from influencerai_dagster.generation.render.session import OtherServerError, RenderFarm
 from influencerai_dagster.generation.worker.options import FinishedJob
+from influencerai_dagster.retry import (
+    patiently,
+)
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.storage.retrying_store import patiently
 
 _AVOID_SECONDS = 5.0
 _MAX_RETURNS = 10

@@ -12,10 +12,12 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import InfluencerAIError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobStatus
 from influencerai_dagster.generation.queue import HeldLease, Listener
 
 BEAT_SECONDS = 3.0

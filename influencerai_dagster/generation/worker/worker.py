@@ -15,13 +15,15 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.storage_pauses import StoragePause
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind
 from influencerai_dagster.generation.queue import ClaimedJob, Drain, HeldLease
 from influencerai_dagster.generation.queue.fairness import MAX_DEPTH
 from influencerai_dagster.generation.storage_pauses import try_resume
@@ -30,7 +32,9 @@ from influencerai_dagster.generation.worker.interruptions import Interrupter
 from influencerai_dagster.generation.worker.lease_renewal import LeaseKeeper
 from influencerai_dagster.generation.worker.options import DrainReport, DrainRules, FinishedJob
 from influencerai_dagster.generation.worker.preemption import Turn, is_drained
-from influencerai_dagster.storage.retrying_store import PATIENCE_SECONDS
+from influencerai_dagster.retry import (
+    PATIENCE_SECONDS,
+)
 
 _POLL_SECONDS = 1.0
 _CLAIM_PAUSE_SECONDS = 0.05

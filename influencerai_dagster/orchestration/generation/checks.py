@@ -2,10 +2,13 @@
 
 import dagster as dg
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
 from influencerai_dagster.core.manifests.outputs import DayManifest
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind, JobStatus
 from influencerai_dagster.generation.render.video_checks import check_platforms
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.partitions import content_day_partitions

@@ -9,8 +9,16 @@ from statistics import fmean
 from textwrap import shorten
 from uuid import UUID
 
-from influencerai_dagster.core.manifests.outputs import DayManifest, OutputManifest, StoredFile
-from influencerai_dagster.generation.jobs import JobStatus
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
+from influencerai_dagster.core.manifests.outputs import (
+    DayManifest,
+    OutputManifest,
+)
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.generation.queue import Job
 from influencerai_dagster.generation.worker.options import DrainReport, FinishedJob
 from influencerai_dagster.media.contact_sheets import contact_sheet

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.run_heartbeats import gpu_holder
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind
 from influencerai_dagster.orchestration.jobs import (
     ALIVE,
     generate_images_job,

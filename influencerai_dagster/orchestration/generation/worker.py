@@ -12,11 +12,13 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.manifests.outputs import DayManifest
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.job_checks import JobChecks
 from influencerai_dagster.generation.render.videos import VideoRenderer

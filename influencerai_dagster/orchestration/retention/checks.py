@@ -3,7 +3,9 @@
 import dagster as dg
 from sqlalchemy import Engine
 
-from influencerai_dagster.backup.database.backups import SAFETY_MARGIN
+from influencerai_dagster.core.recovery_window import (
+    SAFETY_MARGIN,
+)
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.storage_pauses import StoragePause

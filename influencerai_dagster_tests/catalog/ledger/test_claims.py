@@ -9,12 +9,15 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind, JobStatus
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
     backoff_seconds,

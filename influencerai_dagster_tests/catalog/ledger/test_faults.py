@@ -11,10 +11,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import MAX_ATTEMPTS, JobKind, JobStatus
+from influencerai_dagster.generation.queue.retry_policy import (
+    MAX_ATTEMPTS,
+)
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
     claim_all,

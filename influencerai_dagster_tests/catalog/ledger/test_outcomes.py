@@ -8,7 +8,16 @@ import pytest
 from sqlalchemy import Engine, text
 
 from influencerai_dagster.core.fingerprints import sha256_hex
-from influencerai_dagster.core.manifests.outputs import OutputManifest, StoredFile
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
+from influencerai_dagster.core.manifests.outputs import (
+    OutputManifest,
+)
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import (
     InfluencerAIError,
@@ -17,7 +26,6 @@ from influencerai_dagster.errors import (
     TransientError,
 )
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind, JobStatus
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
     backoff_seconds,

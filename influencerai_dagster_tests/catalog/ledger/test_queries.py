@@ -6,11 +6,14 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind, JobStatus
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
     claim_all,

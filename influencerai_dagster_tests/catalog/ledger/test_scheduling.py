@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as ledger
 from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
-    JobKind,
     JobRequest,
-    JobStatus,
     Need,
 )
 from influencerai_dagster.generation.queue import Drain

@@ -6,12 +6,19 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Engine, text
 
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
 from influencerai_dagster.db.datasets import record_dataset
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.jobs import JobKind, JobRequest, JobStatus, LoraReference
+from influencerai_dagster.generation.jobs import (
+    JobRequest,
+    LoraReference,
+)
 from influencerai_dagster_tests.catalog.samples import (
     DAY,
     HOSTILE_NAMES,

@@ -22,8 +22,8 @@ from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.processes import clean_leftovers, free_port
 from influencerai_dagster.local.supervisor import Service, Supervisor
-from influencerai_dagster_tests.database_server import database_server
-from influencerai_dagster_tests.file_order import (
+from influencerai_dagster_tests.testing.database_server import database_server
+from influencerai_dagster_tests.testing.file_order import (
     pytest_collection_modifyitems,
     pytest_xdist_auto_num_workers,
 )

@@ -23,7 +23,7 @@ from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.chaos.proxy import Proxy
 from influencerai_dagster_tests.chaos.scenario import NUM_SERVERS
-from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
+from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 
 BUCKET = "assets"
 ACCESS_KEY = "chaos"

@@ -14,7 +14,7 @@ from influencerai_dagster_tests.chaos.runner import Outcome, running_scenario
 from influencerai_dagster_tests.chaos.scenario import Scenario, draw_scenario
 from influencerai_dagster_tests.chaos.servers import BUCKET, wait_until
 from influencerai_dagster_tests.chaos.verdict import judge
-from influencerai_dagster_tests.local.simulators.comfyui_prompts import colour
+from influencerai_dagster_tests.testing.comfyui_prompts import colour
 
 NUM_JOBS = 12
 

@@ -8,7 +8,7 @@ ARGS ?=
 N ?= 300
 SEED ?=
 
-.PHONY: help demo up doctor test chaos s3-matrix check format lock bench clean
+.PHONY: help demo up doctor test test-unit chaos s3-matrix check format lock bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ doctor: $(VENV)/.installed ## check every part of the running stack
 
 test: $(VENV)/.installed ## all tests
 	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-unit: $(VENV)/.installed ## the tests that need no server: seconds
+	@$(BIN)/pytest -q influencerai_dagster_tests/unit $(ARGS)
 
 chaos: $(VENV)/.installed ## jobs while everything breaks (N=5000 is the long form; SEED=… replays a run)
 	@$(BIN)/python -m influencerai_dagster_tests.chaos --jobs $(N) $(if $(SEED),--seed $(SEED))

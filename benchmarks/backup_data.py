@@ -19,11 +19,11 @@ import psycopg2
 from dagster_postgres import DagsterPostgresStorage
 from psycopg2.extras import execute_values
 
-from influencerai_dagster.catalog import migrate
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.tenants import add_tenant
-from influencerai_dagster.domain.fingerprints import sha256_hex
-from influencerai_dagster.domain.object_paths import output_key, output_manifest_key
+from influencerai_dagster.core.fingerprints import sha256_hex
+from influencerai_dagster.core.object_paths import output_key, output_manifest_key
+from influencerai_dagster.db import migrate
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.tenants import add_tenant
 
 FULL_DATABASE_BYTES = 1000**3
 FULL_NUM_OBJECTS = 10_000

@@ -14,8 +14,8 @@ from benchmarks.backup_data import FULL_DATABASE_BYTES
 from benchmarks.backup_servers import BackedUpDatabase, running_database
 from benchmarks.comparisons import Comparison, take_turns
 from benchmarks.servers import temporary_folder
+from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.backup.database.databases import take_backup
-from influencerai_dagster.domain.backups import BackupKind
 from influencerai_dagster.local.postgres import programs_dir
 
 ROUNDS = 5

@@ -19,14 +19,14 @@ from benchmarks.backup_data import FULL_DATABASE_BYTES, change
 from benchmarks.backup_servers import BackedUpDatabase, running_database
 from benchmarks.comparisons import Comparison, take_turns
 from benchmarks.servers import running_s3, temporary_folder
+from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind
 from influencerai_dagster.backup.objects.places import Bucket
-from influencerai_dagster.backup.proof.assets import Assets
 from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget
 from influencerai_dagster.backup.restore.recovery import COPY, REPLAY
 from influencerai_dagster.backup.restore.restored_server import RestoredServer
 from influencerai_dagster.backup.restore.run import Restore, run_restore
 from influencerai_dagster.backup.restore.source import choose
-from influencerai_dagster.domain.backups import BackupInfo, BackupKind
+from influencerai_dagster.backup.verification.objects import Assets
 from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster.storage.object_store import ObjectStore
 

@@ -9,11 +9,11 @@ from PIL import Image
 from benchmarks.comparisons import Comparison, take_turns
 from benchmarks.photos import write_photos
 from benchmarks.servers import BUCKET, running_s3
-from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.object_paths import uploads_prefix
-from influencerai_dagster.domain.quality import DatasetRules
-from influencerai_dagster.stages.datasets import scan_dataset
+from influencerai_dagster.core.dataset_rules import DatasetRules
+from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.core.object_paths import uploads_prefix
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.training.datasets import scan_dataset
 
 NUM_IMAGES = 300
 ROUNDS = 5

@@ -15,13 +15,15 @@ from sqlalchemy import text
 from benchmarks.bare_client import Spent
 from benchmarks.studio import DAY, Studio
 from benchmarks.waiting import wait_for
-from influencerai_dagster.domain.jobs import JobKind
-from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
+from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.engines.comfyui.fleet import Fleet
-from influencerai_dagster.stages.drains import DrainReport, DrainRules
-from influencerai_dagster.stages.images import ImageRenderer
-from influencerai_dagster.stages.render_farm import RenderFarm
-from influencerai_dagster.stages.rendering import drain
+from influencerai_dagster.generation.render.images import ImageRenderer
+from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.worker.options import DrainReport, DrainRules
+from influencerai_dagster.generation.worker.worker import drain
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

@@ -20,17 +20,22 @@ from benchmarks.comparisons import Comparison
 from benchmarks.servers import ComfyUIServer, running_comfyui
 from benchmarks.studio import DAY, picture
 from benchmarks.waiting import percentile, wait_for
-from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.tenants import add_tenant
-from influencerai_dagster.domain.jobs import JobKind, prompt_id
-from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
+from influencerai_dagster.core.keys import DayKey
+from influencerai_dagster.dagster_client.client import CODE_LOCATION, DagsterGraphQL
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.tenants import add_tenant
+from influencerai_dagster.generation.prompt_ids import (
+    prompt_id,
+)
+from influencerai_dagster.generation.submission import submit
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.stack import Stack, run_stack
 from influencerai_dagster.orchestration.jobs import generate_images_job
 from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.settings import load_settings
-from influencerai_dagster.stages.submission import submit
 
 NUM_RUNS = 7
 _DEFINITIONS = "benchmarks.dagster_with_empty_job"

@@ -16,7 +16,12 @@ from benchmarks.comparisons import Comparison
 from benchmarks.draining import lingering_drains
 from benchmarks.studio import Studio, picture, running_studio
 from benchmarks.waiting import percentile, wait_for
-from influencerai_dagster.domain.jobs import JobRequest, prompt_id
+from influencerai_dagster.generation.jobs import (
+    JobRequest,
+)
+from influencerai_dagster.generation.prompt_ids import (
+    prompt_id,
+)
 
 NUM_SERVERS = 3
 STEP_SECONDS, STEPS = 0.1, (3, 4, 5)

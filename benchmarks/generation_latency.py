@@ -14,9 +14,11 @@ from benchmarks.comparisons import Comparison
 from benchmarks.draining import lingering_drains
 from benchmarks.studio import DAY, Studio, picture, running_studio, workflow
 from benchmarks.waiting import percentile
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.domain.jobs import prompt_id
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.prompt_ids import (
+    prompt_id,
+)
 
 NUM_JOBS = 30
 ROUNDS = 3

@@ -13,8 +13,8 @@ from benchmarks.comparisons import Comparison
 from benchmarks.draining import lingering_drains
 from benchmarks.studio import DAY, Studio, picture, running_studio
 from benchmarks.waiting import wait_for
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.generation import queue as ledger
 
 JOBS_PER_HOUR, HOUR_SECONDS, SPEED = 1000, 3600.0, 100.0
 RENDER_SECONDS = 5.0

@@ -17,10 +17,10 @@ from PIL import Image
 
 from benchmarks.comparisons import Comparison
 from benchmarks.servers import S3Server, running_s3
-from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.object_paths import uploads_prefix
-from influencerai_dagster.domain.quality import DatasetRules
-from influencerai_dagster.stages.datasets import scan_dataset, write_copy
+from influencerai_dagster.core.dataset_rules import DatasetRules
+from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.core.object_paths import uploads_prefix
+from influencerai_dagster.training.datasets import scan_dataset, write_copy
 
 SIDE_PX = 6_324  # 39.99 million pixels
 NUM_PROCESSES = 2

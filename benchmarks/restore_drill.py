@@ -20,10 +20,10 @@ from benchmarks.comparisons import Comparison
 from benchmarks.database_restore import CHANGED_SHARE
 from benchmarks.object_backup import RECOVERY_WINDOW
 from benchmarks.servers import BUCKET, temporary_folder
+from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.backup.objects.copies import copy_objects
 from influencerai_dagster.backup.objects.places import BackupTarget
 from influencerai_dagster.backup.restore.drill import Drill, DrillReport, run_drill
-from influencerai_dagster.domain.backups import BackupKind
 
 ROUNDS = 2
 GOAL_SECONDS = 4 * 3600.0

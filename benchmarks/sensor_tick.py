@@ -12,16 +12,16 @@ import dagster as dg
 
 from benchmarks.comparisons import Comparison, take_turns
 from benchmarks.servers import BUCKET, REGION, S3Server, running_catalog, running_s3
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.tenants import add_tenant
-from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.object_paths import DATASETS_PREFIX, upload_key
+from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.core.object_paths import DATASETS_PREFIX, upload_key
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import (
     ObjectStoreResource,
     PathStyleS3Resource,
 )
-from influencerai_dagster.orchestration.sensors.dataset_uploads import (
+from influencerai_dagster.orchestration.training.dataset_uploads_sensor import (
     MAX_RUNS_PER_TICK,
     dataset_upload_sensor,
 )

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import httpx
 
-from influencerai_dagster.catalog import migrate
+from influencerai_dagster.db import migrate
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.processes import free_port
@@ -136,7 +136,7 @@ def _comfyui(server: ComfyUIServer, seconds_per_step: float, has_journal: bool) 
     return Service(
         name=folder.name,
         command=[
-            *(sys.executable, "-m", "influencerai_dagster.local.simulators.comfyui"),
+            *(sys.executable, "-m", "influencerai_dagster.simulators.comfyui"),
             *(f"{name}={value}" for name, value in options.items()),
         ],
         environment=os.environ,

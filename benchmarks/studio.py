@@ -23,15 +23,21 @@ from benchmarks.servers import (
     running_s3,
 )
 from benchmarks.waiting import wait_for
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.ledger import Job
-from influencerai_dagster.catalog.tenants import add_tenant
-from influencerai_dagster.domain.jobs import ImageJobPayload, JobRequest, JobStatus
-from influencerai_dagster.domain.sampling import ImageSampling
-from influencerai_dagster.domain.training import BaseModelFamily
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
+from influencerai_dagster.core.lora_training import BaseModelFamily
+from influencerai_dagster.core.sampling import ImageSampling
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
-from influencerai_dagster.stages.images import FAMILY_DEFAULTS
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import (
+    ImageJobPayload,
+    JobRequest,
+)
+from influencerai_dagster.generation.queue import Job
+from influencerai_dagster.generation.render.images import FAMILY_DEFAULTS
 
 DAY = date(2026, 1, 1)
 SIZE_PX = 64

@@ -11,45 +11,35 @@ from typing import Any
 import dagster as dg
 from pydantic import SecretStr
 
-from influencerai_dagster.domain.jobs import JobKind
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
 from influencerai_dagster.orchestration import jobs
-from influencerai_dagster.orchestration.assets.backups import database_backup
-from influencerai_dagster.orchestration.assets.captions import captions
-from influencerai_dagster.orchestration.assets.datasets import dataset
-from influencerai_dagster.orchestration.assets.images import generated_images_asset
-from influencerai_dagster.orchestration.assets.loras import lora_samples_asset, lora_weights_asset
-from influencerai_dagster.orchestration.assets.object_backups import object_backup
-from influencerai_dagster.orchestration.assets.restore_drills import restore_drill
-from influencerai_dagster.orchestration.assets.retention import apply_retention
-from influencerai_dagster.orchestration.assets.videos import generated_videos_asset
-from influencerai_dagster.orchestration.checks.backups import (
+from influencerai_dagster.orchestration.backups.checks import (
     no_database_backup_is_too_old,
     wal_is_received,
 )
-from influencerai_dagster.orchestration.checks.captions import (
-    captioner_refused_no_image,
-    every_image_has_a_caption,
+from influencerai_dagster.orchestration.backups.database_backups import database_backup
+from influencerai_dagster.orchestration.backups.database_backups_sensor import (
+    database_backup_sensor,
 )
-from influencerai_dagster.orchestration.checks.datasets import (
-    dataset_captions_check,
-    dataset_has_images,
-    dataset_rights_check,
-    every_image_can_be_trained,
+from influencerai_dagster.orchestration.backups.object_backups import object_backup
+from influencerai_dagster.orchestration.backups.restore_drill_schedules import (
+    restore_drill_schedule,
 )
-from influencerai_dagster.orchestration.checks.loras import (
-    lora_changes_the_picture,
-    lora_weights_are_stored,
-)
-from influencerai_dagster.orchestration.checks.outputs import (
+from influencerai_dagster.orchestration.backups.restore_drills import restore_drill
+from influencerai_dagster.orchestration.backups.schedules import database_backup_schedules
+from influencerai_dagster.orchestration.generation.checks import (
     every_clip_fits_its_platform,
     jobs_completed_check,
     outputs_stored_check,
 )
-from influencerai_dagster.orchestration.checks.retention import object_store_has_space
-from influencerai_dagster.orchestration.io_managers.manifests import manifest_io_manager
-from influencerai_dagster.orchestration.ops.loras import render_lora_samples, train_lora
-from influencerai_dagster.orchestration.ops.rendering import render_images, render_videos
-from influencerai_dagster.orchestration.pools import on_shared_gpu
+from influencerai_dagster.orchestration.generation.images import generated_images_asset
+from influencerai_dagster.orchestration.generation.pending_jobs_sensor import pending_jobs_sensor
+from influencerai_dagster.orchestration.generation.pools import on_shared_gpu
+from influencerai_dagster.orchestration.generation.videos import generated_videos_asset
+from influencerai_dagster.orchestration.generation.worker import render_images, render_videos
+from influencerai_dagster.orchestration.manifest_io_manager import manifest_io_manager
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
 from influencerai_dagster.orchestration.resources.engines import (
@@ -57,6 +47,7 @@ from influencerai_dagster.orchestration.resources.engines import (
     ComfyUIResource,
     KohyaResource,
 )
+from influencerai_dagster.orchestration.resources.limits import StudioResource
 from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource
 from influencerai_dagster.orchestration.resources.object_store import (
     ObjectStoreResource,
@@ -64,20 +55,38 @@ from influencerai_dagster.orchestration.resources.object_store import (
 )
 from influencerai_dagster.orchestration.resources.restore_drills import RestoreDrillResource
 from influencerai_dagster.orchestration.resources.retention import RetentionResource
-from influencerai_dagster.orchestration.resources.studio import StudioResource
-from influencerai_dagster.orchestration.run_config import executor, without_run_config
-from influencerai_dagster.orchestration.schedules.backups import database_backup_schedules
-from influencerai_dagster.orchestration.schedules.restore_drills import restore_drill_schedule
-from influencerai_dagster.orchestration.schedules.retention import (
+from influencerai_dagster.orchestration.retention.assets import apply_retention
+from influencerai_dagster.orchestration.retention.checks import object_store_has_space
+from influencerai_dagster.orchestration.retention.schedules import (
     object_backup_schedule,
     retention_schedule,
 )
-from influencerai_dagster.orchestration.sensors.automation import lora_automation_sensor
-from influencerai_dagster.orchestration.sensors.database_backups import database_backup_sensor
-from influencerai_dagster.orchestration.sensors.dataset_uploads import dataset_upload_sensor
-from influencerai_dagster.orchestration.sensors.pending_jobs import pending_jobs_sensor
-from influencerai_dagster.orchestration.sensors.stale_runs import stale_runs_sensor
-from influencerai_dagster.orchestration.sensors.storage_pauses import storage_pause_sensor
+from influencerai_dagster.orchestration.retention.storage_pauses_sensor import storage_pause_sensor
+from influencerai_dagster.orchestration.run_config import executor, without_run_config
+from influencerai_dagster.orchestration.runs.stale_runs_sensor import stale_runs_sensor
+from influencerai_dagster.orchestration.training.automation_sensor import lora_automation_sensor
+from influencerai_dagster.orchestration.training.caption_checks import (
+    captioner_refused_no_image,
+    every_image_has_a_caption,
+)
+from influencerai_dagster.orchestration.training.captions import captions
+from influencerai_dagster.orchestration.training.dataset_checks import (
+    dataset_captions_check,
+    dataset_has_images,
+    dataset_rights_check,
+    every_image_can_be_trained,
+)
+from influencerai_dagster.orchestration.training.dataset_uploads_sensor import dataset_upload_sensor
+from influencerai_dagster.orchestration.training.datasets import dataset
+from influencerai_dagster.orchestration.training.lora_assets import (
+    lora_samples_asset,
+    lora_weights_asset,
+)
+from influencerai_dagster.orchestration.training.lora_checks import (
+    lora_changes_the_picture,
+    lora_weights_are_stored,
+)
+from influencerai_dagster.orchestration.training.loras import render_lora_samples, train_lora
 from influencerai_dagster.program_environment import ignore_postgres_variables
 from influencerai_dagster.settings import Settings, load_settings
 

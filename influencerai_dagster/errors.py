@@ -5,7 +5,7 @@
     │   └── InsufficientStorageError   the object store or a disk is full: wait until there is space
     └── PermanentError             trying again changes nothing: fail now and say why
         ├── ObjectNotFoundError    a key that was expected on S3 is not there
-        └── UnknownNameError       nothing has this name: see domain/names.py
+        └── UnknownNameError       nothing has this name: see core/names.py
 
 A text names what was tried, the key, what was found, and what to do.
 """
@@ -32,7 +32,7 @@ class ObjectNotFoundError(PermanentError):
 
 
 class UnknownNameError(PermanentError):
-    """A name that nothing has; domain/names.py writes the text.
+    """A name that nothing has; core/names.py writes the text.
 
     Attributes:
         operator_hint: what may have been meant, where only an operator may read it: the names of

@@ -22,8 +22,8 @@ from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.processes import clean_leftovers, free_port
 from influencerai_dagster.local.supervisor import Service, Supervisor
-from influencerai_dagster_tests.database_server import database_server
-from influencerai_dagster_tests.file_order import (
+from influencerai_dagster_tests.testing.database_server import database_server
+from influencerai_dagster_tests.testing.file_order import (
     pytest_collection_modifyitems,
     pytest_xdist_auto_num_workers,
 )
@@ -150,7 +150,7 @@ def postgres_url(postgres_server: PostgresServer) -> str:
 @pytest.fixture(scope="session")
 def migrated_template(postgres_server: PostgresServer) -> PostgresServer:
     """The server, with a database at the newest revision that others are copied from."""
-    from influencerai_dagster.catalog import migrate  # noqa: PLC0415 - imports Alembic
+    from influencerai_dagster.db import migrate  # noqa: PLC0415 - imports Alembic
 
     url = postgres_server.url(TEMPLATE_DATABASE)
     migrate.ensure_database(url)

@@ -7,6 +7,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from influencerai_dagster.backup.database.backups import (
+    FIRST_BACKUP_AFTER,
+    BackupInfo,
+    BackupKind,
+    newest_whole,
+)
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.databases import (
     check_same_server,
@@ -28,13 +34,7 @@ from influencerai_dagster.cli.output import (
     print_result,
     print_rows,
 )
-from influencerai_dagster.domain.backups import (
-    FIRST_BACKUP_AFTER,
-    BackupInfo,
-    BackupKind,
-    newest_whole,
-)
-from influencerai_dagster.domain.names import unknown_name
+from influencerai_dagster.core.names import unknown_name
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.settings import Settings
 

@@ -4,8 +4,8 @@ from functools import cache
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog.engine import create_catalog_engine
 from influencerai_dagster.cli.output import console
+from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.environment import running_stack_settings
 from influencerai_dagster.local.running_stack import why_no_stack

@@ -8,10 +8,6 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from influencerai_dagster.api.dataset_status import StageState, dataset_status
-from influencerai_dagster.catalog import datasets, loras, tenants
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.records import Dataset, Lora
 from influencerai_dagster.cli.common import engine, server_settings, settings, store
 from influencerai_dagster.cli.options import TenantName
 from influencerai_dagster.cli.output import (
@@ -25,12 +21,16 @@ from influencerai_dagster.cli.output import (
     print_rows,
 )
 from influencerai_dagster.cli.web_server import dagster
-from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.manifests.dataset import DatasetManifest
+from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.core.manifests.dataset import DatasetManifest
+from influencerai_dagster.dagster_client.dataset_status import StageState, dataset_status
+from influencerai_dagster.db import datasets, loras, tenants
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.records import Dataset, Lora
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.stages.dataset_names import dataset_keys, require_dataset
-from influencerai_dagster.stages.manifests import load_latest
-from influencerai_dagster.stages.uploads import files_to_upload, unpaired_captions, upload_folder
+from influencerai_dagster.storage.manifests import load_latest
+from influencerai_dagster.training.dataset_names import dataset_keys, require_dataset
+from influencerai_dagster.training.uploads import files_to_upload, unpaired_captions, upload_folder
 
 dataset_app = typer.Typer(help="Photos of an influencer.", no_args_is_help=True)
 _MAX_NAMED = 20

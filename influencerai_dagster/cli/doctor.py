@@ -12,9 +12,6 @@ from pathlib import Path
 
 import httpx
 
-from influencerai_dagster.api.dagster_graphql import CODE_LOCATION
-from influencerai_dagster.catalog import migrate
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
 from influencerai_dagster.cli.common import server_settings, store
 from influencerai_dagster.cli.doctor_backups import backups, programs
 from influencerai_dagster.cli.doctor_engines import (
@@ -26,7 +23,10 @@ from influencerai_dagster.cli.doctor_engines import (
 )
 from influencerai_dagster.cli.output import Field, print_rows
 from influencerai_dagster.cli.web_server import dagster
-from influencerai_dagster.domain.object_paths import ACCESS_CHECKS_PREFIX
+from influencerai_dagster.core.object_paths import ACCESS_CHECKS_PREFIX
+from influencerai_dagster.dagster_client.client import CODE_LOCATION
+from influencerai_dagster.db import migrate
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.engines.ffmpeg.program import find_program
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.program_environment import program_environment

@@ -5,12 +5,12 @@ import shutil
 import subprocess
 from datetime import UTC, datetime
 
+from influencerai_dagster.backup.database.backups import BackupKind, too_old, wal_problem
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.barman_program import script
 from influencerai_dagster.backup.database.databases import FIRST_WITH_INCREMENTAL
 from influencerai_dagster.backup.database.wal_lag import postgres_cursor, read_wal_lag
 from influencerai_dagster.cli.backup import HOW_TO_HAVE_A_BACKUP, database_backups
-from influencerai_dagster.domain.backups import BackupKind, too_old, wal_problem
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.program_environment import program_environment
 from influencerai_dagster.settings import Settings

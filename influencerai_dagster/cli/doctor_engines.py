@@ -6,17 +6,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.lora_configs import all_configs, resolve_preset
-from influencerai_dagster.domain.training import BaseModelFamily, LoraConfig
+from influencerai_dagster.core.lora_training import BaseModelFamily, LoraConfig
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.kohya.installation import missing_tokenizers, try_installation
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
+from influencerai_dagster.media.base_models import (
+    find_base_model,
+)
 from influencerai_dagster.media.safetensors_files import base_model_family
 from influencerai_dagster.settings import Settings
-from influencerai_dagster.stages.loras import FLUX_FILES
-from influencerai_dagster.stages.recipes import find_base_model
+from influencerai_dagster.training.lora_configs import all_configs, resolve_preset
+from influencerai_dagster.training.loras import FLUX_FILES
 
 TIMEOUT_SECONDS = 10.0
 LORA_SEEN_SECONDS = 5.0

@@ -9,24 +9,27 @@ from uuid import UUID, uuid4
 
 import typer
 
-from influencerai_dagster.api.dagster_graphql import DagsterGraphQL, Run
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.ledger import Job
-from influencerai_dagster.catalog.loras import newest_lora
-from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import engine, store
 from influencerai_dagster.cli.options import DayOption, TenantName, day_key, read_text
 from influencerai_dagster.cli.orders import order, wake
 from influencerai_dagster.cli.output import Field, JsonOption, next_step, notes, print_rows
 from influencerai_dagster.cli.web_server import dagster
-from influencerai_dagster.domain.jobs import JobKind, JobStatus
-from influencerai_dagster.domain.keys import DatasetKey, DayKey
-from influencerai_dagster.domain.platforms import VideoPreset
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
+from influencerai_dagster.core.keys import DatasetKey, DayKey
+from influencerai_dagster.core.platforms import VideoPreset
+from influencerai_dagster.dagster_client.client import DagsterGraphQL, Run
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.loras import newest_lora
+from influencerai_dagster.db.tenants import require_tenant
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.stages.dataset_names import require_dataset
-from influencerai_dagster.stages.job_documents import job_document
-from influencerai_dagster.stages.submission import check_job
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.job_documents import job_document
+from influencerai_dagster.generation.queue import Job
+from influencerai_dagster.generation.submission import check_job
+from influencerai_dagster.training.dataset_names import require_dataset
 
 _POLL_SECONDS = 0.5
 _FIELDS = (

@@ -5,9 +5,6 @@ from typing import Annotated
 
 import typer
 
-from influencerai_dagster.catalog import tenants
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.records import Influencer
 from influencerai_dagster.cli.common import engine
 from influencerai_dagster.cli.options import TenantName, parse_json, read_text
 from influencerai_dagster.cli.output import (
@@ -19,6 +16,9 @@ from influencerai_dagster.cli.output import (
     print_result,
     print_rows,
 )
+from influencerai_dagster.db import tenants
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.records import Influencer
 
 influencer_app = typer.Typer(help="Influencers of a tenant.", no_args_is_help=True)
 _FIELDS = (

@@ -7,20 +7,23 @@ from uuid import UUID
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.ledger import MediaAsset
-from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.options import JobIds, TenantName, day_key
 from influencerai_dagster.cli.orders import wake
 from influencerai_dagster.cli.output import Field, JsonOption, notes, print_result, print_rows
-from influencerai_dagster.domain.jobs import JobKind, JobStatus
-from influencerai_dagster.domain.keys import parse_day
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
+from influencerai_dagster.core.keys import parse_day
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.tenants import require_tenant
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.stages.downloads import download_files, download_zip
-from influencerai_dagster.stages.job_documents import job_document
-from influencerai_dagster.stages.job_retries import retry_jobs
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.downloads import download_files, download_zip
+from influencerai_dagster.generation.job_documents import job_document
+from influencerai_dagster.generation.job_retries import retry_jobs
+from influencerai_dagster.generation.queue import MediaAsset
 
 _FIELDS = (
     Field("job_id", "new job", is_id=True),

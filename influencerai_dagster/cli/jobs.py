@@ -8,9 +8,6 @@ from uuid import UUID
 import typer
 from rich.markup import escape
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import engine, settings
 from influencerai_dagster.cli.job_files import download, file_link, retry
 from influencerai_dagster.cli.options import (
@@ -35,12 +32,18 @@ from influencerai_dagster.cli.output import (
     print_rows,
 )
 from influencerai_dagster.cli.watch import watch_jobs
-from influencerai_dagster.domain.jobs import JobKind, JobStatus
-from influencerai_dagster.domain.keys import parse_day
-from influencerai_dagster.domain.names import json_kind
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
+from influencerai_dagster.core.keys import parse_day
+from influencerai_dagster.core.names import json_kind
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.tenants import require_tenant
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.stages import cancellation
-from influencerai_dagster.stages.job_documents import job_document
+from influencerai_dagster.generation import cancellation
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.job_documents import job_document
 
 jobs_app = typer.Typer(help="Generation jobs.", no_args_is_help=True)
 jobs_app.command("watch")(watch_jobs)

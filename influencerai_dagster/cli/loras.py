@@ -5,11 +5,6 @@ from typing import Annotated
 
 import typer
 
-from influencerai_dagster.api.trainings import launch_training
-from influencerai_dagster.catalog import lora_configs, loras
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.records import Lora
-from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.options import TenantName, parse_json
 from influencerai_dagster.cli.output import (
@@ -22,10 +17,16 @@ from influencerai_dagster.cli.output import (
     print_rows,
 )
 from influencerai_dagster.cli.web_server import dagster
-from influencerai_dagster.domain.keys import DatasetKey
-from influencerai_dagster.domain.manifests.loras import LoraManifest
-from influencerai_dagster.stages.dataset_names import require_dataset
-from influencerai_dagster.stages.manifests import load_latest
+from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.core.manifests.loras import LoraManifest
+from influencerai_dagster.dagster_client.trainings import launch_training
+from influencerai_dagster.db import loras
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.records import Lora
+from influencerai_dagster.db.tenants import require_tenant
+from influencerai_dagster.storage.manifests import load_latest
+from influencerai_dagster.training import lora_configs
+from influencerai_dagster.training.dataset_names import require_dataset
 
 lora_app = typer.Typer(help="LoRAs and how they are trained.", no_args_is_help=True)
 

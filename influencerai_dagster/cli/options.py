@@ -7,8 +7,8 @@ from uuid import UUID
 
 import typer
 
-from influencerai_dagster.domain.keys import DayKey, parse_day, today
-from influencerai_dagster.domain.names import json_kind
+from influencerai_dagster.core.keys import DayKey, parse_day, today
+from influencerai_dagster.core.names import json_kind
 from influencerai_dagster.errors import PermanentError
 
 TenantName = Annotated[str, typer.Option("--tenant", help="The tenant.")]

@@ -4,22 +4,24 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from influencerai_dagster.api.wake import wake_run
-from influencerai_dagster.catalog.ledger import Job
 from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.output import next_step
 from influencerai_dagster.cli.web_server import dagster
-from influencerai_dagster.domain.jobs import JobKind
-from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
+from influencerai_dagster.core.keys import DayKey
+from influencerai_dagster.dagster_client.ensure_run import wake_run
 from influencerai_dagster.errors import InfluencerAIError, TransientError
-from influencerai_dagster.stages.job_checks import JobChecks
-from influencerai_dagster.stages.submission import submit
+from influencerai_dagster.generation.queue import Job
+from influencerai_dagster.generation.render.job_checks import JobChecks
+from influencerai_dagster.generation.submission import submit
 
 
 def order(
     kind: JobKind, day: DayKey, jobs: Sequence[Mapping[str, Any]], *, key_prefix: str | None
 ) -> list[Job]:
-    """Put jobs into the ledger; see stages/submission.py."""
+    """Put jobs into the ledger; see generation/submission.py."""
     config = settings()
     return submit(
         engine(),

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from influencerai_dagster.cli.terminal import Terminal
-from influencerai_dagster.domain.plain_text import harmless
+from influencerai_dagster.core.plain_text import harmless
 
 console = Terminal(soft_wrap=not sys.stdout.isatty())
 notes = Terminal(stderr=True, soft_wrap=not sys.stderr.isatty())

@@ -13,7 +13,6 @@ from influencerai_dagster.backup.database.empty_folders import make_empty_folder
 from influencerai_dagster.backup.objects.history import OBJECTS
 from influencerai_dagster.backup.objects.missing import restore_objects
 from influencerai_dagster.backup.objects.places import Place
-from influencerai_dagster.backup.proof.assets import Assets
 from influencerai_dagster.backup.restore.both_databases import BothDatabases
 from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget
 from influencerai_dagster.backup.restore.drill import Drill, run_drill
@@ -29,6 +28,7 @@ from influencerai_dagster.backup.restore.run import (
 from influencerai_dagster.backup.restore.server_databases import server_at
 from influencerai_dagster.backup.restore.server_target import ServerTarget
 from influencerai_dagster.backup.restore.source import choose
+from influencerai_dagster.backup.verification.objects import Assets
 from influencerai_dagster.cli.backup import database_backups
 from influencerai_dagster.cli.common import settings
 from influencerai_dagster.cli.object_backup import assets_bucket, backup_target

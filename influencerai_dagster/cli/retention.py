@@ -6,9 +6,6 @@ from uuid import UUID
 
 import typer
 
-from influencerai_dagster.catalog import legal_holds
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.options import TenantName, job_id
 from influencerai_dagster.cli.output import (
@@ -18,7 +15,10 @@ from influencerai_dagster.cli.output import (
     print_result,
     print_rows,
 )
-from influencerai_dagster.stages.retention import RetentionRules, plan_retention
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.tenants import require_tenant
+from influencerai_dagster.retention import legal_holds
+from influencerai_dagster.retention.deletion import RetentionRules, plan_retention
 
 retention_app = typer.Typer(help="What is deleted when, and legal holds.", no_args_is_help=True)
 

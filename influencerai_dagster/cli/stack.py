@@ -10,11 +10,11 @@ from urllib.parse import quote
 import typer
 from rich.table import Table
 
-from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
-from influencerai_dagster.catalog.migrate import upgrade
 from influencerai_dagster.cli.common import console, engine, server_settings, store
 from influencerai_dagster.cli.doctor import run_checks
 from influencerai_dagster.cli.output import JsonOption, next_step
+from influencerai_dagster.dagster_client.client import CODE_LOCATION, DagsterGraphQL
+from influencerai_dagster.db.migrate import upgrade
 from influencerai_dagster.local.demo import Demo, StageResult
 from influencerai_dagster.local.samples import BELLA_DIR
 from influencerai_dagster.local.stack import Stack, run_stack

@@ -19,7 +19,7 @@ from influencerai_dagster.cli.output import (
     print_result,
     print_rows,
 )
-from influencerai_dagster.domain.names import unknown_name
+from influencerai_dagster.core.names import unknown_name
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.running_stack import stop_stack
 

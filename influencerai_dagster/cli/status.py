@@ -9,16 +9,16 @@ from functools import partial
 import typer
 from sqlalchemy import text
 
-from influencerai_dagster.api.dagster_overview import list_runs
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.backup.database.backups import newest_whole
 from influencerai_dagster.cli.backup import HOW_TO_HAVE_A_BACKUP, database_backups
 from influencerai_dagster.cli.common import engine, server_settings, store
 from influencerai_dagster.cli.output import Field, JsonOption, print_rows
 from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ServerProbes
 from influencerai_dagster.cli.web_server import dagster
-from influencerai_dagster.domain.backups import newest_whole
+from influencerai_dagster.dagster_client.overview import list_runs
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
+from influencerai_dagster.generation import queue as ledger
 from influencerai_dagster.settings import Settings
 
 _FIELDS = (

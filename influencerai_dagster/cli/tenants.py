@@ -6,9 +6,6 @@ from typing import Annotated
 
 import typer
 
-from influencerai_dagster.api.tenant_removal import TenantRemoval
-from influencerai_dagster.catalog import legal_holds, tenants
-from influencerai_dagster.catalog.engine import transaction
 from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.options import YesOption
 from influencerai_dagster.cli.output import (
@@ -21,6 +18,10 @@ from influencerai_dagster.cli.output import (
     print_rows,
 )
 from influencerai_dagster.cli.web_server import dagster
+from influencerai_dagster.dagster_client.tenant_removal import TenantRemoval
+from influencerai_dagster.db import tenants
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.retention import legal_holds
 
 tenant_app = typer.Typer(help="Tenants: who everything belongs to.", no_args_is_help=True)
 

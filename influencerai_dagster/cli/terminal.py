@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from influencerai_dagster.domain.plain_text import harmless
+from influencerai_dagster.core.plain_text import harmless
 
 
 class Terminal(Console):

@@ -12,17 +12,19 @@ import typer
 from rich.console import RenderableType
 from rich.live import Live
 
-from influencerai_dagster.catalog import storage_pauses
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.ledger import statistics
-from influencerai_dagster.catalog.retention import freeable
-from influencerai_dagster.catalog.tenants import require_tenant
 from influencerai_dagster.cli.common import engine, server_settings
 from influencerai_dagster.cli.output import JsonOption, console, print_json
 from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ServerProbes, ServerState
 from influencerai_dagster.cli.watch_view import Snapshot, view
-from influencerai_dagster.domain.backups import SAFETY_MARGIN
+from influencerai_dagster.core.recovery_window import (
+    SAFETY_MARGIN,
+)
+from influencerai_dagster.db import storage_pauses
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.tenants import require_tenant
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster.generation.queue import statistics
+from influencerai_dagster.retention.rows import freeable
 
 _MAX_RUNNING = 40
 _MAX_FAILURES = 5

@@ -10,15 +10,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from influencerai_dagster.catalog.ledger.statistics import (
+from influencerai_dagster.cli.server_probes import ServerState
+from influencerai_dagster.db.storage_pauses import StoragePause
+from influencerai_dagster.generation.queue.statistics import (
     FailedJob,
     RunningJob,
     TenantStatistics,
     Training,
 )
-from influencerai_dagster.catalog.retention import Freeable
-from influencerai_dagster.catalog.storage_pauses import StoragePause
-from influencerai_dagster.cli.server_probes import ServerState
+from influencerai_dagster.retention.rows import Freeable
 
 WIDE = 120
 """From so many columns on, everything is shown in full."""

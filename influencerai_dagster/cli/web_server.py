@@ -1,7 +1,7 @@
 """The Dagster web server that commands ask."""
 
-from influencerai_dagster.api.dagster_graphql import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.cli.common import server_settings
+from influencerai_dagster.dagster_client.client import CODE_LOCATION, DagsterGraphQL
 
 
 def dagster() -> DagsterGraphQL:

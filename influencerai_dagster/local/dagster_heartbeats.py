@@ -6,7 +6,7 @@ SQL on one of its tables (dagster/_core/storage/runs/schema.py).
 
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.catalog.engine import transaction
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import InfluencerAIError
 
 FRESH_SECONDS = 90.0

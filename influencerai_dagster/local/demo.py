@@ -15,16 +15,23 @@ from uuid import uuid4
 from rich.markup import escape
 from sqlalchemy import Engine
 
-from influencerai_dagster.api.dagster_graphql import DagsterGraphQL
-from influencerai_dagster.catalog import ledger, tenants
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.domain.jobs import ImageJobPayload, JobKind, JobStatus
-from influencerai_dagster.domain.keys import DatasetKey, DayKey, today
-from influencerai_dagster.domain.object_paths import uploads_prefix
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
+from influencerai_dagster.core.keys import DatasetKey, DayKey, today
+from influencerai_dagster.core.object_paths import uploads_prefix
+from influencerai_dagster.dagster_client.client import DagsterGraphQL
+from influencerai_dagster.db import tenants
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.stages.submission import submit
-from influencerai_dagster.stages.uploads import upload_folder
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import (
+    ImageJobPayload,
+)
+from influencerai_dagster.generation.submission import submit
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.training.uploads import upload_folder
 
 TENANT = "demo"
 INFLUENCER = "bella"

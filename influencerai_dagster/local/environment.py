@@ -18,11 +18,11 @@ from influencerai_dagster.http_clients import without_proxy_on_loopback
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.processes import LOOPBACK
-from influencerai_dagster.local.simulators import sd_scripts
 from influencerai_dagster.program_environment import UTC, without_postgres_variables
 from influencerai_dagster.settings import ENV_FILE, Settings, as_variables, load_settings
 
 S3_ACCESS_KEY = "influencerai"
+_SIMULATED_KOHYA_DIR = Path(__file__).parents[1] / "simulators" / "sd_scripts"
 STACK_ENV_FILE = "stack.env"
 _SECRETS_FILE = "stack-secrets.json"
 
@@ -126,7 +126,7 @@ def stack_environment(settings: Settings) -> dict[str, str]:
         url = f"http://{LOOPBACK}:{settings.local_openrouter_port}/api/v1"
         environment |= {"OPENROUTER_API_KEY": "simulated", "OPENROUTER_BASE_URL": url}
     if simulated.kohya:
-        environment["KOHYA_DIR"] = str(Path(sd_scripts.__file__).parent)
+        environment["KOHYA_DIR"] = str(_SIMULATED_KOHYA_DIR)
         environment["KOHYA_PYTHON"] = sys.executable
         environment["KOHYA_MODELS_DIR"] = str(data_dir / "models")
         passed = (*settings.kohya_extra_variables, "SIMULATOR_*")

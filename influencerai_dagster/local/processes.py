@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import psutil
 from pydantic import ValidationError
 
-from influencerai_dagster.domain.base import Value
+from influencerai_dagster.core.base import Value
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.files import write_whole
 

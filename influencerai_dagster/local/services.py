@@ -4,18 +4,16 @@ How processes are kept running is in supervisor.py, their variables are in envir
 """
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.api.dagster_graphql import CODE_LOCATION
-from influencerai_dagster.catalog.engine import create_catalog_engine
-from influencerai_dagster.domain.sampling import VideoSampling
-from influencerai_dagster.domain.training import PRESETS, BaseModelFamily
+from influencerai_dagster.dagster_client.client import CODE_LOCATION
+from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.files import write_whole
 from influencerai_dagster.local.backups import wal_receiver
@@ -28,7 +26,6 @@ from influencerai_dagster.local.environment import (
 )
 from influencerai_dagster.local.probes import answers, responds, serves_dagster
 from influencerai_dagster.local.processes import LOOPBACK
-from influencerai_dagster.local.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.local.supervisor import ALIVE_SECONDS, Service
 from influencerai_dagster.program_environment import program_environment
 from influencerai_dagster.settings import Settings, process_environment
@@ -102,7 +99,7 @@ class Stack:
             yield wal_receiver(self.environment)
 
     def _simulators(self) -> Iterator[Service]:
-        package = "influencerai_dagster.local.simulators"
+        package = "influencerai_dagster.simulators"
         environment = program_environment(inherited=process_environment())
         environment["PYTHONUNBUFFERED"] = "1"
         if self.simulated.comfyui:
@@ -214,21 +211,12 @@ class Stack:
             (self._data_dir / folder).mkdir(parents=True, exist_ok=True)
         if not (self.simulated.comfyui or self.simulated.kohya):
             return
-        families: dict[str, BaseModelFamily | Literal["svd"]] = {
-            preset.base_model: preset.base_model_family
-            for preset in PRESETS.values()
-            if preset.base_model_family
-            is not BaseModelFamily.FLUX  # four files, not one checkpoint
-        }
-        video_base_model = VideoSampling.model_fields["base_model"].default
-        families[video_base_model] = "svd"
-        for name, family in families.items():
-            path = self._models_dir / "checkpoints" / name
-            if not path.exists():
-                write_simulated_base_model(path, family)
+        module = "influencerai_dagster.simulators.base_models"
+        command = [sys.executable, "-m", module, str(self._models_dir)]
+        subprocess.run(command, env=dict(self.environment), check=True)  # noqa: S603 - our own
 
     def _prepare_storage(self) -> None:
-        from influencerai_dagster.catalog import migrate  # noqa: PLC0415 - imports Alembic
+        from influencerai_dagster.db import migrate  # noqa: PLC0415 - imports Alembic
 
         # No run is alive now: what a killed training had copied is of use to nobody; its log stays.
         for name in ("images", "output"):

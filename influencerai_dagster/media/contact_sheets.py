@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from influencerai_dagster.domain.plain_text import text_problem
+from influencerai_dagster.core.plain_text import text_problem
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.images import upright_rgb
 

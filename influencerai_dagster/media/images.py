@@ -1,7 +1,8 @@
 """Measures uploaded images and makes what training receives of them.
 
-Which uploads a dataset takes is decided in stages/datasets.py by the rules of domain/quality.py.
-How an image is decoded lives in decoding.py, what its colours mean in colours.py.
+Which uploads a dataset takes is decided in training/datasets.py by the rules of
+core/dataset_rules.py. How an image is decoded lives in decoding.py, what its colours mean in
+colours.py.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
-from influencerai_dagster.domain.quality import DatasetRules, RejectReason
+from influencerai_dagster.core.dataset_rules import DatasetRules, RejectReason
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.media.colours import to_srgb
 from influencerai_dagster.media.decoding import (

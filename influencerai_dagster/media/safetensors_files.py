@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from influencerai_dagster.domain.training import BaseModelFamily
+from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.errors import PermanentError
 
 # The width of the text encoder's output that the U-Net attends to tells the family.

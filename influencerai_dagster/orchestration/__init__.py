@@ -1,4 +1,4 @@
-"""The only folder that imports Dagster.
+"""The only folder that imports Dagster; one folder per capability.
 
-Thin code that reads inputs, calls one stage, reports metadata.
+Thin code: read inputs, call one function, report metadata.
 """

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from influencerai_dagster.domain.object_paths import file_link
+from influencerai_dagster.core.object_paths import file_link
 from influencerai_dagster.media.contact_sheets import data_uri, markdown_image, png_data_uri
 
 Metadata = dict[str, Any]

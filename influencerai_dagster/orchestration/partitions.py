@@ -1,4 +1,4 @@
-"""The two dynamic partition sets of the project. What a key means lives in domain/keys.py."""
+"""The two dynamic partition sets of the project. What a key means lives in core/keys.py."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

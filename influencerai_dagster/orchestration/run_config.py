@@ -12,8 +12,8 @@ from typing import Any, Self
 import dagster as dg
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from influencerai_dagster.domain.backups import BackupKind
-from influencerai_dagster.domain.names import shown_value
+from influencerai_dagster.backup.database.backups import BackupKind
+from influencerai_dagster.core.names import shown_value
 from influencerai_dagster.errors import PermanentError
 
 # Not a map, which refuses null among its values.

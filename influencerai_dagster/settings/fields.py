@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from influencerai_dagster.domain.database_urls import canonical_database_url, libpq_parameters
+from influencerai_dagster.core.database_urls import canonical_database_url, libpq_parameters
 from influencerai_dagster.settings.texts import only_ascii, without_invisible
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|TB|KIB|MIB|GIB|TIB)?", re.IGNORECASE | re.ASCII)

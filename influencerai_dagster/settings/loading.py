@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from influencerai_dagster.domain.names import nearest
+from influencerai_dagster.core.names import nearest
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.settings.env_file import read_env_file
 from influencerai_dagster.settings.model import Settings

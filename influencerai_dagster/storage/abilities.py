@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from influencerai_dagster.domain.object_paths import access_check_key
+from influencerai_dagster.core.object_paths import access_check_key
 from influencerai_dagster.errors import InfluencerAIError
 from influencerai_dagster.storage.errors import translated_errors
 from influencerai_dagster.storage.object_store import ObjectStore

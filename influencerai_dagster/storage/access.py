@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import httpx
 
-from influencerai_dagster.domain.object_paths import access_check_key
+from influencerai_dagster.core.object_paths import access_check_key
 from influencerai_dagster.errors import InfluencerAIError
 from influencerai_dagster.http_clients import client_options
 from influencerai_dagster.storage.object_store import ObjectStore

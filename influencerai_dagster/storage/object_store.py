@@ -1,6 +1,6 @@
 """The bucket `assets`: objects are written once, and checked by size and hash when they are read.
 
-What a key means lives in domain/object_paths.py; how a big file goes up lives in uploads.py.
+What a key means lives in core/object_paths.py; how a big file goes up lives in uploads.py.
 Follows the Amazon S3 API reference; conditional writes (If-None-Match) are AWS's of 2024, which
 some servers ignore (docs/s3-servers.md): there only the check before the write protects an object.
 """
@@ -14,7 +14,9 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from influencerai_dagster.domain.manifests.outputs import StoredFile
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.contents import (
     ObjectInfo,
@@ -73,7 +75,7 @@ class ObjectStore:
         """Write an object that must not exist yet; the same content there already is fine.
 
         Args:
-            key: from domain/object_paths.py.
+            key: from core/object_paths.py.
             data: bytes, or a file, which is streamed in bounded memory.
             content_type: None guesses by the key's ending.
             is_own_key: nobody else can write there, because the key names the caller's own claim:

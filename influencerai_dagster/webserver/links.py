@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from influencerai_dagster.domain.object_paths import FILES_PATH
+from influencerai_dagster.core.object_paths import FILES_PATH
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.wiring import assets_store

@@ -10,17 +10,26 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.catalog.tenants import add_tenant
-from influencerai_dagster.domain.jobs import ImageJobPayload, JobRequest, JobStatus, prompt_id
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.tenants import add_tenant
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import (
+    ImageJobPayload,
+    JobRequest,
+)
+from influencerai_dagster.generation.prompt_ids import (
+    prompt_id,
+)
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.catalog.samples import end_backoff, run_out_leases
 from influencerai_dagster_tests.chaos.proxy import Proxy
 from influencerai_dagster_tests.chaos.servers import CHECKPOINT, wait_until
 from influencerai_dagster_tests.chaos.worker import Assignment, start_worker
-from influencerai_dagster_tests.comfyui_server import ComfyUISimulator, comfyui_simulator
 from influencerai_dagster_tests.conftest import S3Server
+from influencerai_dagster_tests.testing.catalog_rows import end_backoff, run_out_leases
+from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator, comfyui_simulator
 
 DAY = date(2026, 11, 23)
 TENANT = "demo"

@@ -11,12 +11,18 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.catalog.tenants import add_tenant
-from influencerai_dagster.domain.jobs import ImageJobPayload, JobRequest, JobStatus
-from influencerai_dagster.domain.keys import today
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
+from influencerai_dagster.core.keys import today
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import (
+    ImageJobPayload,
+    JobRequest,
+)
 from influencerai_dagster_tests.chaos.scenario import (
     BAD_SAMPLER,
     TENANTS,

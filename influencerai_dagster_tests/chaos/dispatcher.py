@@ -17,11 +17,13 @@ from multiprocessing.process import BaseProcess
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.domain.jobs import JobKind
-from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
+from influencerai_dagster.core.keys import DayKey
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster.generation import queue as ledger
 from influencerai_dagster_tests.chaos.servers import ACCESS_KEY, BUCKET, ChaosServers
 from influencerai_dagster_tests.chaos.worker import Assignment, start_worker
 

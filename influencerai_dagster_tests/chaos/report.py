@@ -5,7 +5,9 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from influencerai_dagster.domain.jobs import JobStatus
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
 from influencerai_dagster_tests.chaos.reasons import reason_of
 from influencerai_dagster_tests.chaos.renders import excuses
 from influencerai_dagster_tests.chaos.runner import Outcome

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.domain.jobs import JobStatus
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster.generation import queue as ledger
 from influencerai_dagster_tests.chaos.customers import Customers
 from influencerai_dagster_tests.chaos.dispatcher import LINGER_SECONDS, Dispatcher
 from influencerai_dagster_tests.chaos.faults import Injected, Injector

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from influencerai_dagster.catalog import migrate
+from influencerai_dagster.db import migrate
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.processes import as_user, free_port
@@ -23,7 +23,7 @@ from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.chaos.proxy import Proxy
 from influencerai_dagster_tests.chaos.scenario import NUM_SERVERS
-from influencerai_dagster_tests.comfyui_server import ComfyUISimulator
+from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 
 BUCKET = "assets"
 ACCESS_KEY = "chaos"

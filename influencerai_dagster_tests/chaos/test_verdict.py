@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster_tests.chaos.runner import Outcome, running_scenario
 from influencerai_dagster_tests.chaos.scenario import Scenario, draw_scenario
 from influencerai_dagster_tests.chaos.servers import BUCKET, wait_until
 from influencerai_dagster_tests.chaos.verdict import judge
-from influencerai_dagster_tests.local.simulators.comfyui_prompts import colour
+from influencerai_dagster_tests.testing.comfyui_prompts import colour
 
 NUM_JOBS = 12
 

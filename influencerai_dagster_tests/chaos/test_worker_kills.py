@@ -12,9 +12,12 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from influencerai_dagster.catalog import ledger
-from influencerai_dagster.catalog.engine import transaction
-from influencerai_dagster.domain.jobs import JobKind, JobStatus
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.generation import queue as ledger
 from influencerai_dagster_tests.chaos.conftest import Workbench
 
 SUCCESS = "execution_success"

@@ -13,15 +13,17 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NoReturn
 
-from influencerai_dagster.catalog.engine import create_catalog_engine
-from influencerai_dagster.domain.base import Value
-from influencerai_dagster.domain.jobs import JobKind
-from influencerai_dagster.domain.keys import DayKey
+from influencerai_dagster.core.base import Value
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
+from influencerai_dagster.core.keys import DayKey
+from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.engines.comfyui.fleet import Fleet
-from influencerai_dagster.stages.drains import DrainRules, FinishedJob
-from influencerai_dagster.stages.images import ImageRenderer
-from influencerai_dagster.stages.render_farm import RenderFarm
-from influencerai_dagster.stages.rendering import drain
+from influencerai_dagster.generation.render.images import ImageRenderer
+from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.worker.options import DrainRules, FinishedJob
+from influencerai_dagster.generation.worker.worker import drain
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 

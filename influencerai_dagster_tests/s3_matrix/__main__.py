@@ -17,7 +17,7 @@ from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.s3_matrix.questions import QUESTIONS, answers
 from influencerai_dagster_tests.s3_matrix.servers import KINDS, running_rclone
 
-TESTS = "influencerai_dagster_tests/storage/test_object_store.py"
+TESTS = "influencerai_dagster_tests/integration/storage/test_object_store.py"
 DOCUMENT = Path("docs/s3-servers.md")
 BEGIN, END = "<!-- written by make s3-matrix -->", "<!-- end -->"
 TESTS_ROW = "the object store's own tests"

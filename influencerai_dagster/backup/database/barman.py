@@ -11,6 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from influencerai_dagster.backup.database.backups import (
+    BackupInfo,
+    BackupKind,
+    BackupStatus,
+    newest_whole,
+)
 from influencerai_dagster.backup.database.barman_files import read_backups, segment_bytes
 from influencerai_dagster.backup.database.barman_program import (
     BACKUP_STOP_SECONDS,
@@ -20,6 +26,7 @@ from influencerai_dagster.backup.database.barman_program import (
 )
 from influencerai_dagster.backup.database.barman_settings import BarmanSettings
 from influencerai_dagster.backup.database.base_files import verify_files
+from influencerai_dagster.backup.database.pruning import deletable, obsolete, robbed_by_deletion
 from influencerai_dagster.backup.database.timelines import refuse_left_timeline, timeline_from
 from influencerai_dagster.backup.database.wal_archive import (
     WalArchive,
@@ -27,8 +34,6 @@ from influencerai_dagster.backup.database.wal_archive import (
     read_wal_archive,
 )
 from influencerai_dagster.backup.database.wal_switch import archive_all, begin_segment
-from influencerai_dagster.domain.backup_pruning import deletable, obsolete, robbed_by_deletion
-from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus, newest_whole
 from influencerai_dagster.errors import (
     InfluencerAIError,
     InsufficientStorageError,

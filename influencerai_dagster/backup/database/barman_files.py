@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psycopg2.extensions
 
-from influencerai_dagster.domain.backups import BackupInfo, BackupKind, BackupStatus
-from influencerai_dagster.domain.database_urls import libpq_parameters
-from influencerai_dagster.domain.wal import DEFAULT_SEGMENT_BYTES
+from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind, BackupStatus
+from influencerai_dagster.backup.database.wal import DEFAULT_SEGMENT_BYTES
+from influencerai_dagster.core.database_urls import libpq_parameters
 from influencerai_dagster.errors import PermanentError
 
 _CONFIG = """\

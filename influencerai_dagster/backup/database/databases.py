@@ -1,7 +1,7 @@
 """What a backup of the databases is made of: which kind, on which server, and what goes when.
 
 The same for physical backups (barman.py) and dumps (pg_dump.py); the rules about time are in
-domain/backups.py.
+backup/database/backups.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from influencerai_dagster.backup.database.backups import GRACE, BackupInfo, BackupKind, newest_whole
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.wal_lag import postgres_cursor
-from influencerai_dagster.domain.backups import GRACE, BackupInfo, BackupKind, newest_whole
 from influencerai_dagster.errors import PermanentError, TransientError
 
 FIRST_WITH_INCREMENTAL = 17

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from influencerai_dagster.backup.database.backups import BackupInfo
+from influencerai_dagster.backup.database.wal import Timeline, segment_number, segment_of_lsn
 from influencerai_dagster.backup.database.wal_archive import GZIP, missing_wal, newest_change
-from influencerai_dagster.domain.backups import BackupInfo
-from influencerai_dagster.domain.wal import Timeline, segment_number, segment_of_lsn
 
 _REDO_DONE = re.compile(r"redo done at ([0-9A-F]+/[0-9A-F]+)")
 # A page whose magic number is 0 was not received yet: its segment is being filled.

@@ -19,15 +19,17 @@ from pathlib import Path
 
 import psycopg2.extensions
 
-from influencerai_dagster.backup.database.barman_files import libpq_conninfo
-from influencerai_dagster.domain.backups import (
+from influencerai_dagster.backup.database.backups import (
     BackupInfo,
     BackupKind,
     BackupStatus,
-    is_past_window,
     newest_whole,
 )
-from influencerai_dagster.domain.base import Value
+from influencerai_dagster.backup.database.barman_files import libpq_conninfo
+from influencerai_dagster.core.base import Value
+from influencerai_dagster.core.recovery_window import (
+    is_past_window,
+)
 from influencerai_dagster.errors import (
     InsufficientStorageError,
     PermanentError,

@@ -11,16 +11,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from influencerai_dagster.backup.database.barman_files import segment_bytes
-from influencerai_dagster.backup.database.wal_archive import GZIP
-from influencerai_dagster.backup.database.wal_lag import postgres_cursor
-from influencerai_dagster.domain.wal import (
+from influencerai_dagster.backup.database.wal import (
     Timeline,
     parse_history,
     segment_name,
     segment_number,
     timeline_of,
 )
-from influencerai_dagster.domain.wal_record import PAGE_BYTES, time_of_beginning
+from influencerai_dagster.backup.database.wal_archive import GZIP
+from influencerai_dagster.backup.database.wal_lag import postgres_cursor
+from influencerai_dagster.backup.database.wal_record import PAGE_BYTES, time_of_beginning
 from influencerai_dagster.errors import PermanentError
 
 _SEGMENT_CHARS = 24

@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from influencerai_dagster.domain.wal import (
-    Timeline,
-    missing_segments,
-    segment_number,
-)
+from influencerai_dagster.backup.database.wal import Timeline, missing_segments, segment_number
 
 GZIP = b"\x1f\x8b"
 """How a segment begins that Barman has packed."""

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class
 
-from influencerai_dagster.domain.backups import WalLag
-from influencerai_dagster.domain.database_urls import libpq_parameters
+from influencerai_dagster.backup.database.backups import WalLag
+from influencerai_dagster.core.database_urls import libpq_parameters
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.program_environment import ignore_postgres_variables
 

@@ -10,8 +10,8 @@ import os
 from datetime import UTC, datetime
 
 from influencerai_dagster.backup.database.barman import BarmanServer
+from influencerai_dagster.backup.database.wal import segment_name, segment_number, timeline_of
 from influencerai_dagster.backup.database.wal_lag import postgres_cursor
-from influencerai_dagster.domain.wal import segment_name, segment_number, timeline_of
 
 _SERVER = """
 SELECT pg_walfile_name(pg_current_wal_lsn()),

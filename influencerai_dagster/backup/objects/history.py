@@ -8,13 +8,15 @@ What is copied when is in copies.py.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from influencerai_dagster.backup.objects.rclone import Rclone
-from influencerai_dagster.domain.backups import is_past_window, still_missing
+from influencerai_dagster.core.recovery_window import (
+    is_past_window,
+)
 
 OBJECTS = "objects"
 WRONG = "wrong"
@@ -94,3 +96,13 @@ class ObjectHistory:
     @property
     def _missing_path(self) -> str:
         return f"target:{self.folder}-missing.json"
+
+
+def still_missing(
+    known: Mapping[str, datetime], missing: Iterable[str], now: datetime
+) -> dict[str, datetime]:
+    """Return since when each missing key is missing: as it was known, or now.
+
+    A key that came back is forgotten: its time begins again when it goes again.
+    """
+    return {key: known.get(key, now) for key in sorted(missing)}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from influencerai_dagster.domain.database_urls import database_name
+from influencerai_dagster.core.database_urls import database_name
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,18 @@ from pydantic import ValidationError
 
 from influencerai_dagster.backup.objects.missing import restore_objects
 from influencerai_dagster.backup.objects.places import BackupTarget
-from influencerai_dagster.backup.proof.contents import FolderContents
-from influencerai_dagster.backup.proof.verification import (
+from influencerai_dagster.backup.restore.both_databases import BothDatabases
+from influencerai_dagster.backup.restore.scratch import POSTGRES, scratch_folder
+from influencerai_dagster.backup.restore.source import Backups, Source, choose, random_moment
+from influencerai_dagster.backup.verification.catalog_objects import named_bytes
+from influencerai_dagster.backup.verification.contents import FolderContents
+from influencerai_dagster.backup.verification.verification import (
     Verification,
     verify_databases,
     verify_objects,
 )
-from influencerai_dagster.backup.restore.both_databases import BothDatabases
-from influencerai_dagster.backup.restore.scratch import POSTGRES, scratch_folder
-from influencerai_dagster.backup.restore.source import Backups, Source, choose, random_moment
-from influencerai_dagster.catalog.backups import named_bytes
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
-from influencerai_dagster.domain.base import Value
+from influencerai_dagster.core.base import Value
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import InsufficientStorageError, PermanentError
 
 _HISTORY = "restore-drills.jsonl"

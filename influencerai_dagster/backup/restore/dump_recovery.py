@@ -13,17 +13,13 @@ from pathlib import Path
 
 from psycopg2 import sql
 
+from influencerai_dagster.backup.database.backups import BackupInfo
 from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.backup.database.wal_lag import postgres_cursor
 from influencerai_dagster.backup.restore.new_data_dir import make_data_dir
 from influencerai_dagster.backup.restore.restored_server import RestoredServer, find_bin_dir
 from influencerai_dagster.backup.restore.server_databases import ServerDatabases, draft_of
-from influencerai_dagster.domain.backups import BackupInfo
-from influencerai_dagster.domain.database_urls import (
-    database_name,
-    in_database,
-    libpq_parameters,
-)
+from influencerai_dagster.core.database_urls import database_name, in_database, libpq_parameters
 from influencerai_dagster.errors import PermanentError
 
 COPY, LOAD = "make data directory", "load dumps"

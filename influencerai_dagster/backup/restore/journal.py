@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from influencerai_dagster.domain.base import Value
+from influencerai_dagster.core.base import Value
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.files import write_whole
 

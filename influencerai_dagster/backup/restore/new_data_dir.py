@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from influencerai_dagster.backup.restore.restored_server import as_user, open_way_to
-from influencerai_dagster.domain.database_urls import libpq_parameters
+from influencerai_dagster.core.database_urls import libpq_parameters
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.program_environment import program_environment
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from influencerai_dagster.backup.database.backups import BackupInfo, backup_for, newest_whole
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.needed_wal import NeededWal
 from influencerai_dagster.backup.database.timelines import timeline_at
+from influencerai_dagster.backup.database.wal import Timeline
 from influencerai_dagster.backup.restore.base_copy import copy_base, refuse_tablespaces
 from influencerai_dagster.backup.restore.recovery_settings import SIGNAL, write_recovery
 from influencerai_dagster.backup.restore.restored_server import RestoredServer, find_bin_dir
 from influencerai_dagster.backup.restore.wal_copy import copy_wal
-from influencerai_dagster.domain.backups import BackupInfo, backup_for, newest_whole
-from influencerai_dagster.domain.wal import Timeline
 from influencerai_dagster.errors import InsufficientStorageError, PermanentError, TransientError
 
 COPY, REPLAY = "copy database", "replay WAL"

@@ -22,7 +22,7 @@ from typing import Any, Self
 import psycopg2
 
 from influencerai_dagster.backup.restore.recovery_settings import OVERRIDDEN
-from influencerai_dagster.domain.database_urls import database_url, libpq_parameters
+from influencerai_dagster.core.database_urls import database_url, libpq_parameters
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.program_environment import program_environment
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from influencerai_dagster.backup.objects.missing import ObjectRestoreReport
-from influencerai_dagster.backup.proof.assets import Assets
-from influencerai_dagster.backup.proof.verification import Verification
 from influencerai_dagster.backup.restore.journal import Journal
 from influencerai_dagster.backup.restore.source import Source
 from influencerai_dagster.backup.restore.target import (
@@ -21,8 +19,10 @@ from influencerai_dagster.backup.restore.target import (
     Say,
     sound_databases,
 )
-from influencerai_dagster.catalog.backups import fence_open_jobs
-from influencerai_dagster.catalog.engine import create_catalog_engine, transaction
+from influencerai_dagster.backup.verification.catalog_objects import fence_open_jobs
+from influencerai_dagster.backup.verification.objects import Assets
+from influencerai_dagster.backup.verification.verification import Verification
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import PermanentError
 
 _CHECK, _OBJECTS, _VERIFY, _PLACE = "check backup", "copy objects", "verify", "put in place"

@@ -16,11 +16,7 @@ from psycopg2 import errors, sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - a class
 
 from influencerai_dagster.backup.database.wal_lag import postgres_cursor
-from influencerai_dagster.domain.database_urls import (
-    database_name,
-    in_database,
-    libpq_parameters,
-)
+from influencerai_dagster.core.database_urls import database_name, in_database, libpq_parameters
 from influencerai_dagster.errors import PermanentError
 
 _DRAFT = "_restoring"

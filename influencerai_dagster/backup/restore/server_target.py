@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.backup.database.barman_files import libpq_conninfo
 from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.backup.restore.both_databases import BothDatabases
@@ -19,8 +20,7 @@ from influencerai_dagster.backup.restore.journal import Journal
 from influencerai_dagster.backup.restore.server_databases import ServerDatabases, draft_of
 from influencerai_dagster.backup.restore.source import Source
 from influencerai_dagster.backup.restore.target import Recovered, Restored, Say, sound_databases
-from influencerai_dagster.domain.backups import BackupKind
-from influencerai_dagster.domain.database_urls import database_name, libpq_parameters
+from influencerai_dagster.core.database_urls import database_name, libpq_parameters
 from influencerai_dagster.files import write_whole
 
 _DUMP, _LOAD = "dump databases", "load databases"

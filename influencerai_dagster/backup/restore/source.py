@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind, newest_whole
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.backup.restore.dump_recovery import DumpRecovery, choose_dump
 from influencerai_dagster.backup.restore.recovery import choose_backup
 from influencerai_dagster.backup.restore.restored_server import RestoredServer
-from influencerai_dagster.domain.backups import BackupInfo, BackupKind, newest_whole
 from influencerai_dagster.errors import PermanentError
 
 Backups = BarmanServer | PgDumps

@@ -10,15 +10,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from influencerai_dagster.backup.proof.verification import (
+from influencerai_dagster.backup.restore.both_databases import BothDatabases
+from influencerai_dagster.backup.restore.journal import Journal
+from influencerai_dagster.backup.restore.source import Source
+from influencerai_dagster.backup.verification.verification import (
     Verification,
     shown_problems,
     verify_databases,
 )
-from influencerai_dagster.backup.restore.both_databases import BothDatabases
-from influencerai_dagster.backup.restore.journal import Journal
-from influencerai_dagster.backup.restore.source import Source
-from influencerai_dagster.domain.base import Value
+from influencerai_dagster.core.base import Value
 from influencerai_dagster.errors import PermanentError
 
 Say = Callable[[str], None]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from influencerai_dagster.domain.names import nearest
+from influencerai_dagster.core.names import nearest
 from influencerai_dagster.engines.comfyui.tenant_nodes import BASE_MODEL_LOADERS
 
 _SHOWN_CHOICES = 5

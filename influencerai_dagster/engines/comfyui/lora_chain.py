@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from influencerai_dagster.domain.sampling import LoraUse
+from influencerai_dagster.core.sampling import LoraUse
 from influencerai_dagster.engines.comfyui.graph import Link, as_link
 
 

@@ -7,7 +7,7 @@ give no output, or more than one. How templates are read and filled lives in tem
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from influencerai_dagster.domain.names import nearest
+from influencerai_dagster.core.names import nearest
 from influencerai_dagster.engines.comfyui.graph import Graph
 from influencerai_dagster.engines.comfyui.tenant_nodes import (
     IMAGE_SAVERS,

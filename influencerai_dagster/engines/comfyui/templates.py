@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NoReturn
 
-from influencerai_dagster.domain.sampling import ImageSampling, VideoSampling
+from influencerai_dagster.core.sampling import ImageSampling, VideoSampling
 from influencerai_dagster.engines.comfyui import template_checks
 from influencerai_dagster.engines.comfyui.graph import Graph
 from influencerai_dagster.engines.comfyui.lora_chain import insert_loras

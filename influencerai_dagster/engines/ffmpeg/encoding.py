@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from influencerai_dagster.domain.sampling import VideoFormat
-from influencerai_dagster.domain.subtitles import Cue
+from influencerai_dagster.core.sampling import VideoFormat
+from influencerai_dagster.core.subtitles import Cue
 from influencerai_dagster.engines.ffmpeg.frames import number_frames
 from influencerai_dagster.engines.ffmpeg.loudness import level_sound
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, measure, probe

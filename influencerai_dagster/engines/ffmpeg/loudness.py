@@ -8,7 +8,7 @@ gain with a limiter is corrected until what was encoded fits.
 import re
 from pathlib import Path
 
-from influencerai_dagster.domain.platforms import LOUDNESS_LUFS
+from influencerai_dagster.core.platforms import LOUDNESS_LUFS
 from influencerai_dagster.engines.ffmpeg.program import input_file, run
 
 _SILENCE_LUFS = -70.0

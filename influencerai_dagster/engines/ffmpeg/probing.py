@@ -10,9 +10,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from influencerai_dagster.domain.base import Value
-from influencerai_dagster.domain.platforms import LOUDNESS_LUFS, LOUDNESS_TOLERANCE_LU
-from influencerai_dagster.domain.sampling import VideoFormat
+from influencerai_dagster.core.base import Value
+from influencerai_dagster.core.platforms import LOUDNESS_LUFS, LOUDNESS_TOLERANCE_LU
+from influencerai_dagster.core.sampling import VideoFormat
 from influencerai_dagster.engines.ffmpeg.loudness import has_audio, measure_loudness
 from influencerai_dagster.engines.ffmpeg.program import VIDEO_FORMATS, input_file, run
 from influencerai_dagster.errors import PermanentError

@@ -1,7 +1,7 @@
 """Burns subtitles into pictures: cues become an ASS file that ffmpeg's `subtitles` filter draws.
 
 SRT is not handed to ffmpeg as it came: its reader understands tags. The file here has one style of
-our own and texts in which nothing can be markup (domain/subtitles.py).
+our own and texts in which nothing can be markup (core/subtitles.py).
 Follows the ASS v4+ format as libass reads it, and ffmpeg's "Notes on filtergraph escaping".
 """
 
@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from influencerai_dagster.domain.sampling import VideoFormat
-from influencerai_dagster.domain.subtitles import Cue
+from influencerai_dagster.core.sampling import VideoFormat
+from influencerai_dagster.core.subtitles import Cue
 from influencerai_dagster.errors import PermanentError
 
 _FONT = "DejaVu Sans"

@@ -9,7 +9,7 @@ import re
 import shutil
 from pathlib import Path
 
-from influencerai_dagster.domain.training import BaseModelFamily
+from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.engines.kohya.command import Training, check_config
 from influencerai_dagster.engines.kohya.dataset_config import CAPTION_EXTENSION
 from influencerai_dagster.errors import InsufficientStorageError, PermanentError

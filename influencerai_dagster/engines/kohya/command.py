@@ -9,7 +9,7 @@ docs/decisions/0002-plain-python-for-sd-scripts.md.
 from dataclasses import dataclass
 from pathlib import Path
 
-from influencerai_dagster.domain.training import BaseModelFamily, LoraConfig
+from influencerai_dagster.core.lora_training import BaseModelFamily, LoraConfig
 from influencerai_dagster.errors import PermanentError
 
 TRAINER_SCRIPTS = {

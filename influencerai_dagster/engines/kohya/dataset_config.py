@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tomli_w
 
-from influencerai_dagster.domain.training import BUCKET_STEP_PX, LoraConfig
+from influencerai_dagster.core.lora_training import BUCKET_STEP_PX, LoraConfig
 
 CAPTION_EXTENSION = ".txt"
 SAMPLE_STEPS = 20

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from influencerai_dagster.domain.training import BaseModelFamily
+from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.engines.kohya.causes import real_cause
 from influencerai_dagster.engines.kohya.checks import check_program
 from influencerai_dagster.engines.kohya.command import TRAINER_SCRIPTS, program_path

@@ -8,7 +8,7 @@ bars appear. FACTS.md, "Progress".
 
 import re
 
-from influencerai_dagster.domain.training import TrainingStep
+from influencerai_dagster.core.lora_training import TrainingStep
 
 _BAR = re.compile(
     r"steps:\s+\d+%\|[^|\r\n]*\|\s+(?P<step>\d+)/(?P<total>\d+)"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from influencerai_dagster.domain.training import TrainingStep
+from influencerai_dagster.core.lora_training import TrainingStep
 from influencerai_dagster.engines.kohya.causes import real_cause
 from influencerai_dagster.engines.kohya.checks import check_before_training
 from influencerai_dagster.engines.kohya.command import Training, training_command

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from influencerai_dagster.domain.fingerprints import sha256_hex
-from influencerai_dagster.domain.refused_images import RefusedImage
+from influencerai_dagster.core.fingerprints import sha256_hex
+from influencerai_dagster.core.refused_images import RefusedImage
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient, image_message
 from influencerai_dagster.engines.openrouter.failures import RefusedInputError
 

@@ -7,8 +7,8 @@ import dagster as dg
 from pydantic import PrivateAttr
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog.engine import create_catalog_engine
-from influencerai_dagster.orchestration.run_heartbeat import RunHeartbeat
+from influencerai_dagster.db.engine import create_catalog_engine
+from influencerai_dagster.orchestration.resources.run_heartbeat import RunHeartbeat
 
 
 class CatalogResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic

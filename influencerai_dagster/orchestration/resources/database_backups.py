@@ -5,6 +5,7 @@ from typing import Literal
 
 import dagster as dg
 
+from influencerai_dagster.backup.database.backups import BackupKind, WalLag
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.databases import (
     check_same_server,
@@ -12,7 +13,6 @@ from influencerai_dagster.backup.database.databases import (
 )
 from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
-from influencerai_dagster.domain.backups import BackupKind, WalLag
 
 
 class DatabaseBackupResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic

@@ -7,18 +7,18 @@ import dagster as dg
 from pydantic import Field
 from sqlalchemy import Engine
 
-from influencerai_dagster.domain.manifests.captions import CaptionSource
+from influencerai_dagster.core.manifests.captions import CaptionSource
+from influencerai_dagster.db.response_cache import KeptAnswers
 from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.engines.kohya.captioners import BlipCaptioner, Wd14Captioner
 from influencerai_dagster.engines.openrouter.captioner import OpenRouterCaptioner
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.stages.captions import Captioner
-from influencerai_dagster.stages.job_checks import JobChecks
-from influencerai_dagster.stages.llm_answers import KeptAnswers
-from influencerai_dagster.stages.loras import Trainer
-from influencerai_dagster.stages.render_farm import RenderFarm
+from influencerai_dagster.generation.render.job_checks import JobChecks
+from influencerai_dagster.generation.render.session import RenderFarm
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.training.captions import Captioner
+from influencerai_dagster.training.loras import Trainer
 
 _GRACE_SECONDS = 30.0
 """A render over its time limit is interrupted, which takes up to 15 s to act."""

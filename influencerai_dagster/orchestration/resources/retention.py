@@ -6,8 +6,8 @@ from functools import cached_property
 import dagster as dg
 from sqlalchemy import Engine
 
-from influencerai_dagster.catalog.engine import create_catalog_engine
-from influencerai_dagster.stages.retention import RetentionRules
+from influencerai_dagster.db.engine import create_catalog_engine
+from influencerai_dagster.retention.deletion import RetentionRules
 
 
 class RetentionResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic

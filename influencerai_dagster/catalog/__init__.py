@@ -1,1 +1,0 @@
-"""PostgreSQL: models, sessions, the job ledger and its migrations. Bytes live in storage/."""

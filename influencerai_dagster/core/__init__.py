@@ -1,0 +1,4 @@
+"""Values that every folder shares: keys, object paths, manifests, sampling settings.
+
+Pure: nothing here reads a file, a clock or the network.
+"""

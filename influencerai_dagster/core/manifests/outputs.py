@@ -1,0 +1,83 @@
+"""images|videos/<tenant>/<jobId>/output.json and the list of a day's outputs."""
+
+from datetime import date, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from influencerai_dagster.core.base import Value
+from influencerai_dagster.core.fingerprints import fingerprint
+from influencerai_dagster.core.keys import DayKey
+from influencerai_dagster.core.manifests.dataset import Sha256
+from influencerai_dagster.core.object_paths import day_manifest_key
+from influencerai_dagster.core.platforms import VideoPreset
+from influencerai_dagster.core.sampling import AspectRatio, ImageSampling, VideoSampling
+from influencerai_dagster.core.stored_file import StoredFile
+
+
+class LoraIngredient(Value):
+    """A LoRA that an output was made with."""
+
+    lora_id: str
+    dataset: str
+    dataset_version: str
+    strength_model: float
+
+
+class OutputManifest(Value):
+    """output.json of one job: everything that is needed to make the file again.
+
+    Attributes:
+        poster: first frame of a video, None for an image.
+        preset, aspect_ratio: what a video is made for; None for an image and for older videos.
+        video: measured facts of a video (codec, fps, duration), None for an image.
+        segments: frames of a long clip, in order; none for one that was made by a single render.
+        is_simulated: rendered by a simulator.
+        prompt_id: ComfyUI's id of the render, the last one of a clip of several segments.
+        render_seconds: over all segments, also those that an earlier claim rendered.
+    """
+
+    tenant: str
+    job_id: UUID
+    kind: Literal["image", "video"]
+    file: StoredFile
+    poster: StoredFile | None = None
+    width_px: int
+    height_px: int
+    sampling: ImageSampling | VideoSampling
+    source_image_key: str | None = None
+    preset: VideoPreset | None = None
+    aspect_ratio: AspectRatio | None = None
+    segments: tuple[StoredFile, ...] = ()
+    video: dict[str, Any] | None = None
+    loras: tuple[LoraIngredient, ...] = ()
+    workflow_name: str
+    workflow_sha256: Sha256
+    comfyui_url: str
+    comfyui_version: str
+    prompt_id: str
+    render_seconds: float
+    is_simulated: bool
+    created_at: datetime
+
+
+class DayManifest(Value):
+    """All outputs of one tenant's day, by job; `version` is their content hash."""
+
+    tenant: str
+    day: date
+    kind: Literal["images", "videos"]
+    outputs: tuple[StoredFile, ...]
+
+    @property
+    def version(self) -> str:
+        """The data version: the content of every output."""
+        return fingerprint([[item.object_key, item.sha256] for item in self.outputs])
+
+    @property
+    def key(self) -> DayKey:
+        """The partition that this is the value of."""
+        return DayKey(self.tenant, self.day)
+
+    def object_key(self) -> str:
+        """Return where this version is kept."""
+        return day_manifest_key(self.kind, self.key, self.version)

@@ -1,0 +1,1 @@
+"""Asks Dagster from outside, through its GraphQL API: launch, wait, terminate."""

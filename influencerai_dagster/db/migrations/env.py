@@ -1,0 +1,13 @@
+"""Alembic's entry: run the migrations on the connection, and in the transaction, of the caller."""
+
+from alembic import context
+
+from influencerai_dagster.db.models import retention as retention_models  # noqa: F401 - tables
+from influencerai_dagster.db.models.content import CatalogModel
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=CatalogModel.metadata,
+)
+with context.begin_transaction():
+    context.run_migrations()

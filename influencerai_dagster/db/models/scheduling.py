@@ -1,0 +1,93 @@
+"""The tables of who renders what next: fair shares, drains, heartbeats of runs, sweeps.
+
+Jobs themselves are in job_models.py; the rules that these rows feed are in
+generation/queue/fairness.py.
+"""
+
+from datetime import date, datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
+from influencerai_dagster.db.models.content import NOW, CatalogModel
+from influencerai_dagster.db.models.jobs import one_of
+
+_ZERO = text("0")
+
+
+class GpuShareRow(CatalogModel):
+    """What a tenant had of the GPUs, in virtual seconds: render seconds ÷ its weight.
+
+    Attributes:
+        start_tag: virtual time at which its newest claimed job started.
+        finish_tag: virtual time at which all that it claimed is paid for.
+        used_seconds: render time since the tenant is there, for reports.
+        image_seconds: moving mean of a picture's render time; None before the first.
+        video_seconds: the same of a clip.
+    """
+
+    __tablename__ = "gpu_shares"
+    __table_args__ = (CheckConstraint("used_seconds >= 0", name="used"),)
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    start_tag: Mapped[float] = mapped_column(server_default=_ZERO)
+    finish_tag: Mapped[float] = mapped_column(server_default=_ZERO)
+    used_seconds: Mapped[float] = mapped_column(server_default=_ZERO)
+    image_seconds: Mapped[float | None]
+    video_seconds: Mapped[float | None]
+
+
+class DrainRow(CatalogModel):
+    """A worker that drains one tenant-day now; it shares the servers with the others.
+
+    Attributes:
+        owner: its Dagster run id.
+        num_wanted: jobs that it could have claimed and was not allotted, up to a few.
+        polled_at: its last claim; one that is silent for seconds gets no share kept free.
+    """
+
+    __tablename__ = "drains"
+    __table_args__ = (one_of("kind", JobKind),)
+
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    kind: Mapped[str]
+    day: Mapped[date]
+    num_wanted: Mapped[int] = mapped_column(server_default=_ZERO)
+    polled_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    started_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class RunHeartbeatRow(CatalogModel):
+    """A Dagster run whose process is alive.
+
+    Attributes:
+        activity: what it does, for people: "train_lora_job demo/bella".
+        host: machine and process id.
+    """
+
+    __tablename__ = "run_heartbeats"
+
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    activity: Mapped[str]
+    host: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    beat_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class SweepRow(CatalogModel):
+    """A look for workers or runs that fell silent; what it is for is in sweeps.py.
+
+    Attributes:
+        swept_at: when it last took place.
+        since: from when on it took place without a long pause.
+    """
+
+    __tablename__ = "sweeps"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    swept_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    since: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -1,0 +1,67 @@
+"""Pauses while the object store is full: who said so, since when, and whose turn it is to try.
+
+Workers and the sensor try whether there is space in generation/storage_pauses.py.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from influencerai_dagster.db.models.retention import StoragePauseRow
+from influencerai_dagster.db.notifications import notify_work
+
+_MAX_ERROR_LENGTH = 1000
+
+
+@dataclass(frozen=True)
+class StoragePause:
+    """A store that is full."""
+
+    bucket: str
+    error: str
+    since: datetime
+    reported_at: datetime
+    seconds: float
+
+
+def report_full(session: Session, bucket: str, error: str) -> None:
+    """Say that an upload found no space: no job is claimed from now on."""
+    changes = {"error": error[:_MAX_ERROR_LENGTH], "reported_at": func.now()}
+    statement = insert(StoragePauseRow).values(bucket=bucket, **changes)
+    session.execute(statement.on_conflict_do_update(index_elements=["bucket"], set_=changes))
+
+
+def current_pause(session: Session) -> StoragePause | None:
+    """Return the pause that there is, or None."""
+    row = StoragePauseRow
+    seconds = func.extract("epoch", func.now() - row.since)
+    found = session.execute(
+        select(row.bucket, row.error, row.since, row.reported_at, seconds).order_by(row.since)
+    ).first()
+    if found is None:
+        return None
+    bucket, error, since, reported_at, elapsed = found
+    return StoragePause(bucket, error, since, reported_at, float(elapsed))
+
+
+def take_probe(session: Session, bucket: str, *, every_seconds: float) -> bool:
+    """Tell whether the caller is the one to try now: one does, and not too often."""
+    statement = (
+        update(StoragePauseRow)
+        .where(
+            StoragePauseRow.bucket == bucket,
+            StoragePauseRow.probed_at <= func.now() - timedelta(seconds=every_seconds),
+        )
+        .values(probed_at=func.now())
+        .returning(StoragePauseRow.bucket)
+    )
+    return session.scalar(statement) is not None
+
+
+def end_pause(session: Session, bucket: str) -> None:
+    """Say that there is space again, and wake the workers."""
+    session.execute(delete(StoragePauseRow).where(StoragePauseRow.bucket == bucket))
+    notify_work(session)

@@ -1,1 +1,0 @@
-"""Pure values and rules: no input, no output, no clock. What needs a server lives above."""

@@ -1,0 +1,243 @@
+"""How a job ends: completed, failed or cancelled; or waits for its next attempt."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
+from influencerai_dagster.core.keys import check_part
+from influencerai_dagster.core.manifests.outputs import OutputManifest
+from influencerai_dagster.db.errors import LeaseLostError
+from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
+from influencerai_dagster.db.notifications import notify_cancelled, notify_work
+from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
+from influencerai_dagster.generation.queue.records import Job, MediaAsset
+from influencerai_dagster.generation.queue.retry_policy import (
+    retry_delay_seconds,
+)
+from influencerai_dagster.generation.queue.shares import settle
+
+_FRESH = {"populate_existing": True, "synchronize_session": False}
+_MAX_ERROR_LENGTH = 4000
+_OPEN = {JobStatus.PENDING, JobStatus.RUNNING}
+_WITHOUT_OUTPUT = {JobStatus.FAILED, JobStatus.CANCELLED}
+
+
+def complete(
+    session: Session,
+    job_id: UUID,
+    token: int,
+    output: OutputManifest,
+    manifest_key: str,
+    *,
+    cost_usd: Decimal = Decimal(0),
+) -> MediaAsset:
+    """Complete a job and record its output, both or neither; the object is on S3 and verified.
+
+    A lease that ran out but was taken by nobody still counts. The same call again, after a
+    connection broke during the commit, changes nothing and gives the same answer.
+
+    Raises:
+        LeaseLostError: the claim is over; nothing was written.
+        PermanentError: the output is not of this job, or breaks a rule of the catalog.
+    """
+    row = _locked(session, job_id)
+    if row.status == JobStatus.COMPLETED and row.lease_token == token:
+        recorded = session.scalars(
+            select(MediaAssetRow).where(MediaAssetRow.job_id == job_id)
+        ).one()
+        if recorded.sha256 == output.file.sha256:
+            return MediaAsset.of(recorded)
+    _check_held(row, token)
+    if (output.job_id, output.tenant, output.kind) != (job_id, row.tenant_id, row.kind):
+        raise PermanentError(
+            f"the output is of {output.kind} job {output.job_id} of tenant {output.tenant!r}, not "
+            f"of {row.kind} job {job_id} of tenant {row.tenant_id!r}"
+        )
+    asset = MediaAssetRow(
+        tenant_id=row.tenant_id,
+        id=uuid4(),
+        job_id=job_id,
+        kind=row.kind,
+        object_key=output.file.object_key,
+        manifest_key=manifest_key,
+        sha256=output.file.sha256,
+        size_bytes=output.file.size_bytes,
+        width_px=output.width_px,
+        height_px=output.height_px,
+        duration_seconds=(output.video or {}).get("duration_seconds"),
+    )
+    session.add(asset)
+    _end(
+        row,
+        JobStatus.COMPLETED,
+        result=_result(output, manifest_key),
+        error=None,
+        error_class=None,
+        gpu_seconds=row.gpu_seconds + output.render_seconds,
+        cost_usd=row.cost_usd + cost_usd,
+        progress=1.0,
+    )
+    settle(session, row, output.render_seconds, is_whole=True)
+    notify_work(session)
+    session.flush()
+    return MediaAsset.of(asset)
+
+
+def fail(
+    session: Session,
+    job_id: UUID,
+    token: int,
+    error: InfluencerAIError,
+    *,
+    gpu_seconds: float = 0.0,
+) -> Job:
+    """Record that an attempt failed.
+
+    After a TransientError the job waits 5, 25, then 125 s for its next attempt while it has one;
+    after any other error, or without an attempt left, it fails and so do the clips that were to
+    start from its picture.
+
+    Args:
+        gpu_seconds: render time that the attempt took.
+
+    Returns:
+        The job as it is now.
+
+    Raises:
+        LeaseLostError: the claim is over; nothing was written.
+    """
+    row = _locked(session, job_id)
+    _check_held(row, token)
+    settle(session, row, gpu_seconds, is_whole=False)
+    notify_work(session)
+    reason: dict[str, Any] = {
+        "error": readable(error),
+        "error_class": type(error).__name__,
+        "gpu_seconds": row.gpu_seconds + gpu_seconds,
+    }
+    if isinstance(error, TransientError) and row.attempt < row.max_attempts:
+        _end(
+            row,
+            JobStatus.PENDING,
+            **reason,
+            not_before=func.now() + timedelta(seconds=retry_delay_seconds(row.attempt)),
+            finished_at=None,
+        )
+        session.flush()
+    else:
+        _end(row, JobStatus.FAILED, **reason)
+        session.flush()
+        fail_dependents(session, [job_id])
+    session.refresh(row)
+    return Job.of(row)
+
+
+def cancel(session: Session, tenant: str, job_id: UUID) -> Job:
+    """Cancel a job that has not ended; its worker is told, and learns it at its next heartbeat.
+
+    Clips that were to start from its picture fail. A job that has ended stays as it is.
+
+    Returns:
+        The job as it is now.
+
+    Raises:
+        PermanentError: the tenant has no such job.
+    """
+    row = _locked(session, job_id, tenant=check_part(tenant, "tenant"))
+    if row.status in _OPEN:
+        _end(row, JobStatus.CANCELLED, error=None, error_class=None)
+        notify_cancelled(session)
+        session.flush()
+        fail_dependents(session, [job_id])
+        session.refresh(row)
+    return Job.of(row)
+
+
+def fail_dependents(session: Session, sources: Iterable[UUID] | None = None) -> int:
+    """Fail the pending jobs whose source job failed or was cancelled; the error says why.
+
+    Args:
+        sources: only dependents of these; None sweeps all, also those that were submitted at the
+            moment when their source ended.
+
+    Returns:
+        How many failed.
+    """
+    source = aliased(JobRow)
+    ended = JobRow.depends_on.is_not(None) & (source.id == JobRow.depends_on)
+    if sources is not None:
+        ended &= source.id.in_(list(sources))
+    reason = func.format(
+        "the %s job %s that it starts from was not made (%s): %s",
+        *(source.kind, source.id, source.status, func.coalesce(source.error, "cancelled")),
+    )
+    statement = (
+        update(JobRow)
+        .where(ended, JobRow.status == JobStatus.PENDING, source.status.in_(_WITHOUT_OUTPUT))
+        .values(
+            status=JobStatus.FAILED,
+            error=func.left(reason, _MAX_ERROR_LENGTH),
+            error_class=PermanentError.__name__,
+            finished_at=func.now(),
+        )
+        .returning(JobRow.id)
+    )
+    return len(session.scalars(statement, execution_options=_FRESH).all())
+
+
+def _locked(session: Session, job_id: UUID, *, tenant: str | None = None) -> JobRow:
+    statement = select(JobRow).where(JobRow.id == job_id).with_for_update(key_share=True)
+    if tenant is not None:
+        statement = statement.where(JobRow.tenant_id == tenant)
+    row = session.scalars(statement, execution_options=_FRESH).one_or_none()
+    if row is None:
+        of = "" if tenant is None else f"tenant {tenant!r} has "
+        raise PermanentError(f"{of}no job {job_id}; `influencerai jobs list` shows those there are")
+    return row
+
+
+def _check_held(row: JobRow, token: int) -> None:
+    if row.status != JobStatus.RUNNING or row.lease_token != token:
+        raise LeaseLostError(
+            f"the claim {token} on job {row.id} is over: the job is {row.status} and was claimed "
+            f"{row.lease_token} times; drop what was made"
+        )
+
+
+def _end(row: JobRow, status: JobStatus, **changes: Any) -> None:  # noqa: ANN401 - column values
+    values = {
+        "status": status,
+        "lease_owner": None,
+        "lease_expires_at": None,
+        "finished_at": func.now(),
+        **changes,
+    }
+    for name, value in values.items():
+        setattr(row, name, value)
+
+
+def _result(output: OutputManifest, manifest_key: str) -> dict[str, Any]:
+    return {
+        "object_key": output.file.object_key,
+        "sha256": output.file.sha256,
+        "size_bytes": output.file.size_bytes,
+        "manifest_key": manifest_key,
+        "poster_key": None if output.poster is None else output.poster.object_key,
+        "width_px": output.width_px,
+        "height_px": output.height_px,
+        "is_simulated": output.is_simulated,
+    }
+
+
+def readable(error: InfluencerAIError) -> str:
+    """Return the text of an error as a row keeps it."""
+    text = str(error).replace("\0", "�") or type(error).__name__
+    return text[:_MAX_ERROR_LENGTH]

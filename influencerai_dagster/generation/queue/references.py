@@ -1,0 +1,98 @@
+"""What a job may refer to: datasets, LoRAs and pictures of its own tenant.
+
+What belongs to another tenant gives the same error as what does not exist.
+"""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
+from influencerai_dagster.core.keys import check_part
+from influencerai_dagster.core.names import unknown_name
+from influencerai_dagster.db.datasets import known_datasets, unknown_dataset
+from influencerai_dagster.db.models.content import LoraRow
+from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.generation.jobs import (
+    ImageJobPayload,
+    JobPayload,
+    LoraReference,
+    VideoJobPayload,
+)
+
+_ENDED_WITHOUT_PICTURE = {JobStatus.FAILED, JobStatus.CANCELLED}
+
+
+def check_references(session: Session, tenant: str, payloads: Sequence[JobPayload]) -> None:
+    """Check that the tenant has everything that these jobs name.
+
+    Raises:
+        PermanentError: names the first that it does not have.
+    """
+    images = [payload for payload in payloads if isinstance(payload, ImageJobPayload)]
+    references = {reference for payload in images for reference in payload.loras}
+    _check_datasets(session, tenant, {item.dataset for item in references})
+    _check_loras(session, tenant, [item for item in references if item.lora_id is not None])
+    videos = [payload for payload in payloads if isinstance(payload, VideoJobPayload)]
+    _check_sources(session, tenant, {payload.source_job_id for payload in videos})
+
+
+def _check_datasets(session: Session, tenant: str, datasets: set[str]) -> None:
+    wanted = {check_part(dataset, "dataset") for dataset in datasets}
+    if not wanted:
+        return
+    known = known_datasets(session, tenant)
+    for dataset in sorted(wanted - known):
+        raise unknown_dataset(tenant, dataset, known)
+
+
+def _check_loras(session: Session, tenant: str, references: list[LoraReference]) -> None:
+    wanted = {(check_part(item.lora_id or "", "LoRA"), item.dataset) for item in references}
+    if not wanted:
+        return
+    rows = session.execute(
+        select(LoraRow.id, LoraRow.dataset).where(
+            LoraRow.tenant_id == tenant, LoraRow.dataset.in_({dataset for _, dataset in wanted})
+        )
+    )
+    known = {(row.id, row.dataset) for row in rows}
+    for lora_id, dataset in sorted(wanted - known):
+        raise unknown_name(
+            f"tenant {tenant!r} has no LoRA {lora_id!r} of dataset {dataset!r}",
+            lora_id,
+            [name for name, of in known if of == dataset],
+            plural=f"LoRAs of {dataset}",
+            advice="Leave lora_id out to get the dataset's newest",
+        )
+
+
+def _check_sources(session: Session, tenant: str, sources: set[UUID]) -> None:
+    if not sources:
+        return
+    rows = session.execute(
+        select(JobRow.id, JobRow.status, MediaAssetRow.deleted_at)
+        .outerjoin(MediaAssetRow, MediaAssetRow.job_id == JobRow.id)
+        .where(JobRow.tenant_id == tenant, JobRow.id.in_(sources), JobRow.kind == JobKind.IMAGE)
+    ).all()
+    unknown = sources - {row.id for row in rows}
+    if unknown:
+        raise PermanentError(f"tenant {tenant!r} has no image job {_listed(unknown)}")
+    for row in rows:
+        if row.status in _ENDED_WITHOUT_PICTURE:
+            raise PermanentError(
+                f"image job {row.id} is {row.status}, so no clip can start from its picture"
+            )
+        if row.deleted_at is not None:
+            raise PermanentError(
+                f"the picture of image job {row.id} was deleted on {row.deleted_at:%Y-%m-%d}"
+            )
+
+
+def _listed(names: Iterable[object]) -> str:
+    return ", ".join(sorted(repr(str(name)) for name in names))

@@ -1,0 +1,260 @@
+"""Fair claims: which jobs a drain may take now, and on which server each renders.
+
+The rule is generation/queue/fairness.py; here it gets its facts and its decisions are written. One
+claim at a time decides (an advisory lock that ends with the transaction), so two drains never take
+one slot.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Float, Row, bindparam, func, literal, select, text
+from sqlalchemy.orm import Session
+
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
+from influencerai_dagster.db.models.content import TenantRow
+from influencerai_dagster.db.models.jobs import JobRow
+from influencerai_dagster.db.models.scheduling import DrainRow, GpuShareRow
+from influencerai_dagster.generation.jobs import (
+    Need,
+)
+from influencerai_dagster.generation.queue import fairness
+from influencerai_dagster.generation.queue.claimable import is_claimable, serves_other_needs
+from influencerai_dagster.generation.queue.claims import claim_rows
+from influencerai_dagster.generation.queue.fairness import Contender, ServerLoad, Share, Slot
+from influencerai_dagster.generation.queue.records import ClaimedJob
+from influencerai_dagster.generation.queue.shares import charge, mean_column
+from influencerai_dagster.generation.queue.workers import Drain, is_live, poll
+
+# A worker that is frozen in its claim must not keep all others from theirs for long.
+_LOCK = text(
+    "SELECT set_config('idle_in_transaction_session_timeout', '5s', true),"
+    " set_config('lock_timeout', '5s', true),"
+    " pg_advisory_xact_lock(448724994)"  # any number that nobody else here uses
+)
+_MAX_COUNTED = 16
+
+# Statements of a claim are built once (@cache): to build them took longer than to execute them.
+
+
+def has_claimable(session: Session, drain: Drain) -> bool:
+    """Tell whether a drain has anything to claim; asks for no lock."""
+    return session.scalar(_has_claimable(), _of(drain)) or False
+
+
+def has_active(session: Session, kind: JobKind, job_ids: Collection[UUID]) -> bool:
+    """Tell whether any of these jobs renders, can be claimed, or waits out a backoff."""
+    is_active = (
+        (JobRow.status == JobStatus.RUNNING)
+        | is_claimable(kind)
+        | ((JobRow.status == JobStatus.PENDING) & (JobRow.attempt > 0))
+    )
+    statement = select(JobRow.id).where(JobRow.id.in_(job_ids), is_active)
+    return session.scalar(select(statement.exists())) or False
+
+
+def claim_fairly(
+    session: Session,
+    drain: Drain,
+    servers: Mapping[str, int],
+    *,
+    lease_seconds: float,
+    limit: int,
+    unfit: Mapping[str, frozenset[Need]] = MappingProxyType({}),
+) -> list[ClaimedJob]:
+    """Take the jobs that a drain may start now, each with its server, and charge its tenant.
+
+    Args:
+        servers: the usable servers' addresses without credentials → prompts in their own queues.
+        lease_seconds: how long the claims hold without a heartbeat.
+        limit: at most so many.
+        unfit: what a server cannot serve; a server of which that is all that the drain has counts
+            as none for it, and what its others do is not held up by it.
+
+    Returns:
+        The jobs, first those that come first; empty if there are none or it is not their turn.
+    """
+    session.execute(_LOCK)
+    num_wanted = session.scalar(_count_claimable(), _of(drain)) or 0
+    loads = _server_loads(session, servers)
+    shares, now = _shares(session, drain)
+    me = Contender(drain.owner, shares[drain.tenant], min(num_wanted, limit))
+    fit = [load for load in loads if _has_need(session, drain, unfit.get(load.url))]
+    slots = fairness.allot(me, _others(session, drain, shares), fit, now)[:limit]
+    jobs = []
+    claim = partial(_claim, session, drain, lease_seconds)
+    for row, slot in _claim_slots(claim, slots, loads, unfit):
+        row.server = slot.url
+        row.progress = 0.0
+        row.charged_seconds = me.share.render_seconds
+        jobs.append(replace(ClaimedJob.of(row), is_front=slot.is_front))
+    if jobs:
+        session.flush()
+        charge(session, me.share, now, len(jobs))
+    # What only some servers can serve must not keep others from the rest.
+    poll(session, drain, num_wanted - len(jobs) if len(fit) == len(loads) else 0)
+    return jobs
+
+
+def _has_need(session: Session, drain: Drain, unfit: frozenset[Need] | None) -> bool:
+    """Tell whether a drain has a job for a server that cannot serve some needs."""
+    if not unfit:
+        return True
+    statement = _claimable().where(serves_other_needs(unfit))
+    return session.scalar(select(statement.exists()), _of(drain)) or False
+
+
+def _claim_slots(
+    claim: Callable[..., list[JobRow]],
+    slots: Sequence[Slot],
+    loads: Sequence[ServerLoad],
+    unfit: Mapping[str, frozenset[Need]],
+) -> list[tuple[JobRow, Slot]]:
+    """Claim a job for each slot that its server can serve."""
+    if not any(unfit.get(slot.url) for slot in slots):
+        rows = claim(len(slots)) if slots else []
+        names = [_affinity(row.tenant_id, row.lora_datasets, row.payload) for row in rows]
+        return list(zip(rows, fairness.assign(slots, names, loads), strict=True))
+    by_url: dict[str, list[Slot]] = {}
+    for slot in slots:
+        by_url.setdefault(slot.url, []).append(slot)
+    return [
+        pair
+        for url, places in by_url.items()
+        for pair in zip(
+            claim(len(places), unfit.get(url, frozenset())),
+            places,
+            strict=False,  # there may be fewer jobs for it
+        )
+    ]
+
+
+def _of(drain: Drain) -> dict[str, Any]:
+    return {"of_kind": drain.kind, "of_tenant": drain.tenant, "of_day": drain.day}
+
+
+def _claimable() -> Any:  # noqa: ANN401 - Select of SQLAlchemy's own generics
+    return select(JobRow.id).where(
+        JobRow.tenant_id == bindparam("of_tenant"),
+        JobRow.day == bindparam("of_day"),
+        is_claimable(bindparam("of_kind")),
+    )
+
+
+@cache
+def _has_claimable() -> Any:  # noqa: ANN401 - as above
+    return select(_claimable().exists())
+
+
+@cache
+def _count_claimable() -> Any:  # noqa: ANN401 - as above
+    return select(func.count()).select_from(_claimable().limit(_MAX_COUNTED).subquery())
+
+
+def _claim(
+    session: Session,
+    drain: Drain,
+    lease_seconds: float,
+    limit: int,
+    unfit: frozenset[Need] = frozenset(),
+) -> list[JobRow]:
+    return claim_rows(
+        session,
+        kind=drain.kind,
+        owner=drain.owner,
+        lease_seconds=lease_seconds,
+        limit=limit,
+        tenant=drain.tenant,
+        day=drain.day,
+        dagster_run_id=drain.owner,
+        unfit=unfit,
+    )
+
+
+@cache
+def _running() -> Any:  # noqa: ANN401 - as above
+    return (
+        select(
+            JobRow.server,
+            JobRow.tenant_id,
+            JobRow.lora_datasets,
+            func.extract("epoch", JobRow.started_at).cast(Float).label("claimed_at"),
+            JobRow.payload["base_model"].astext.label("base_model"),
+        )
+        .where(
+            JobRow.status == literal(JobStatus.RUNNING.value, literal_execute=True),
+            JobRow.progress < 1,  # else its server is done with it: it is encoded or stored
+        )
+        .order_by(JobRow.started_at, JobRow.number)
+    )
+
+
+def _server_loads(session: Session, servers: Mapping[str, int]) -> list[ServerLoad]:
+    loads = {url: ServerLoad(url, queue_length) for url, queue_length in servers.items()}
+    for row in session.execute(_running()):
+        load = loads.get(row.server)
+        if load is not None:
+            load.tenants.append(row.tenant_id)
+            load.newest_at = row.claimed_at
+            load.newest = fairness.affinity(row.tenant_id, row.lora_datasets, row.base_model)
+    return list(loads.values())
+
+
+def _affinity(tenant: str, lora_datasets: Iterable[str], payload: Mapping[str, Any]) -> str:
+    return fairness.affinity(tenant, lora_datasets, payload.get("base_model"))
+
+
+@cache
+def _shares_statement(kind: JobKind) -> Any:  # noqa: ANN401 - as above
+    mean = mean_column(kind)
+    live = select(DrainRow.tenant_id).where(is_live())
+    return (
+        select(
+            TenantRow.id,
+            TenantRow.gpu_weight,
+            func.coalesce(GpuShareRow.finish_tag, 0.0).label("finish_tag"),
+            func.coalesce(
+                mean, select(func.avg(mean)).scalar_subquery(), fairness.DEFAULT_RENDER_SECONDS
+            ).label("render_seconds"),
+            select(func.max(GpuShareRow.start_tag)).scalar_subquery().label("clock"),
+        )
+        .outerjoin(GpuShareRow, GpuShareRow.tenant_id == TenantRow.id)
+        .where((TenantRow.id == bindparam("of_tenant")) | TenantRow.id.in_(live))
+    )
+
+
+def _shares(session: Session, drain: Drain) -> tuple[dict[str, Share], float]:
+    """Return the shares of the drain's tenant and of those that have live drains, and the clock."""
+    rows = session.execute(_shares_statement(drain.kind), {"of_tenant": drain.tenant}).all()
+    return {row.id: _share(row) for row in rows}, rows[0].clock or 0.0
+
+
+def _share(row: Row[Any]) -> Share:
+    return Share(
+        tenant=row.id,
+        finish_tag=row.finish_tag,
+        weight=row.gpu_weight,
+        render_seconds=row.render_seconds,
+    )
+
+
+@cache
+def _others_statement() -> Any:  # noqa: ANN401 - as above
+    return select(DrainRow.owner, DrainRow.tenant_id, DrainRow.num_wanted).where(
+        DrainRow.owner != bindparam("owner"), DrainRow.num_wanted > 0, is_live()
+    )
+
+
+def _others(session: Session, drain: Drain, shares: Mapping[str, Share]) -> list[Contender]:
+    rows = session.execute(_others_statement(), {"owner": drain.owner})
+    return [
+        Contender(row.owner, shares.get(row.tenant_id, Share(row.tenant_id)), row.num_wanted)
+        for row in rows
+    ]

@@ -1,0 +1,75 @@
+"""What renders cost their tenants: charged with the mean when claimed, corrected when measured.
+
+What the numbers mean is told in generation/queue/fairness.py.
+"""
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy import BindParameter, Double, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
+from influencerai_dagster.db.models.content import TenantRow
+from influencerai_dagster.db.models.jobs import JobRow
+from influencerai_dagster.db.models.scheduling import GpuShareRow
+from influencerai_dagster.generation.queue.fairness import NEWEST_SHARE, Share
+
+
+def mean_column(kind: JobKind) -> Any:  # noqa: ANN401 - InstrumentedAttribute
+    """Return the column that holds the mean render time of a kind."""
+    return GpuShareRow.image_seconds if kind is JobKind.IMAGE else GpuShareRow.video_seconds
+
+
+def charge(session: Session, share: Share, now: float, num_jobs: int) -> None:
+    """Charge a tenant for jobs that it claims at this virtual time."""
+    paid = max(now, share.finish_tag) + num_jobs * share.cost
+    statement = insert(GpuShareRow).values(
+        tenant_id=share.tenant, start_tag=paid - share.cost, finish_tag=paid
+    )
+    # What is settled at this moment moves finish_tag too: add to it, do not replace it.
+    grown = func.greatest(GpuShareRow.finish_tag, now) + num_jobs * share.cost
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[GpuShareRow.tenant_id],
+            set_={"start_tag": grown - share.cost, "finish_tag": grown},
+        )
+    )
+
+
+def settle(session: Session, row: JobRow, used_seconds: float, *, is_whole: bool) -> None:
+    """Correct what a claim was charged with to what it took; its charge is 0 then.
+
+    Args:
+        row: the job, locked.
+        used_seconds: measured render time of this claim.
+        is_whole: it is the time of a whole render, which tells what the next one will take.
+    """
+    session.execute(
+        _settle_statement(JobKind(row.kind), is_whole=is_whole),
+        {
+            "of_tenant": row.tenant_id,
+            "used": used_seconds,
+            "more": used_seconds - row.charged_seconds,
+        },
+        execution_options={"synchronize_session": False},
+    )
+    row.charged_seconds = 0.0
+
+
+@cache
+def _settle_statement(kind: JobKind, *, is_whole: bool) -> Any:  # noqa: ANN401 - Update of SQLAlchemy's own generics
+    used, more = (bindparam(name, type_=Double) for name in ("used", "more"))
+    tenant: BindParameter[str] = bindparam("of_tenant")
+    weight = select(TenantRow.gpu_weight).where(TenantRow.id == tenant).scalar_subquery()
+    changes: dict[Any, Any] = {
+        GpuShareRow.finish_tag: GpuShareRow.finish_tag + more / weight,
+        GpuShareRow.used_seconds: GpuShareRow.used_seconds + used,
+    }
+    if is_whole:
+        mean = mean_column(kind)
+        changes[mean] = func.coalesce(mean + NEWEST_SHARE * (used - mean), used)
+    return update(GpuShareRow).where(GpuShareRow.tenant_id == tenant).values(changes)

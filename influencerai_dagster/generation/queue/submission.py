@@ -1,0 +1,183 @@
+"""The one way in: a job becomes a row here and nowhere else.
+
+What a job may refer to is checked in references.py.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
+from influencerai_dagster.core.keys import check_part
+from influencerai_dagster.db.errors import TooManyPendingJobsError
+from influencerai_dagster.db.models.content import TenantRow
+from influencerai_dagster.db.models.jobs import JobRow
+from influencerai_dagster.db.notifications import notify_work
+from influencerai_dagster.db.tenants import unknown_tenant
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.generation.jobs import (
+    ImageJobPayload,
+    JobPayload,
+    JobRequest,
+    VideoJobPayload,
+)
+from influencerai_dagster.generation.queue.records import Job
+from influencerai_dagster.generation.queue.references import check_references
+from influencerai_dagster.generation.queue.retry_policy import (
+    MAX_ATTEMPTS,
+)
+
+# A drawn seed is read exactly also by JSON readers whose numbers are doubles.
+_SEEDS = 2**53
+
+
+@dataclass(frozen=True)
+class _Submitted:
+    id: UUID
+    payload: JobPayload
+
+
+def submit(
+    session: Session,
+    tenant: str,
+    day: date,
+    requests: Sequence[JobRequest],
+    *,
+    max_pending: int | None = None,
+) -> list[Job]:
+    """Put jobs into the ledger: all of them or none.
+
+    A request whose idempotency key the tenant used before is the job of that time, whatever its day
+    and priority; it is not checked again and does not count against the limit. A seed that is None
+    is drawn, once.
+
+    Args:
+        day: the UTC day that the jobs count to.
+        max_pending: how many pending jobs the tenant may have with these; None for no limit.
+
+    Returns:
+        The job of every request, in their order.
+
+    Raises:
+        PermanentError: unknown tenant, a reference to what the tenant does not have, a key that was
+            used for another payload, or a text with a NUL character.
+        TooManyPendingJobsError: the limit would be passed; a PermanentError too.
+    """
+    _lock_tenant(session, tenant)
+    submitted = _submitted_before(session, tenant, requests)
+    ids: list[UUID] = []
+    new: list[tuple[UUID, JobRequest, JobPayload]] = []
+    for request in requests:
+        key = request.idempotency_key
+        job = submitted.get(key) if key is not None else None
+        if job is None:
+            job = _Submitted(uuid4(), _with_seed(request.payload))
+            new.append((job.id, request, job.payload))
+            if key is not None:
+                submitted[key] = job
+        else:
+            _check_same(request, job)
+        ids.append(job.id)
+    _check_limit(session, tenant, len(new), max_pending)
+    check_references(session, tenant, [payload for _, _, payload in new])
+    if new:
+        session.execute(insert(JobRow), [_values(tenant, day, *item) for item in new])
+        notify_work(session)
+    rows = session.scalars(select(JobRow).where(JobRow.tenant_id == tenant, JobRow.id.in_(ids)))
+    jobs = {row.id: Job.of(row) for row in rows}
+    return [jobs[job_id] for job_id in ids]
+
+
+def _lock_tenant(session: Session, tenant: str) -> None:
+    """Let one submission of a tenant go at a time: its limit and its keys hold without races."""
+    statement = (
+        select(TenantRow.id)
+        .where(TenantRow.id == check_part(tenant, "tenant"))
+        .with_for_update(key_share=True)
+    )
+    if session.scalar(statement) is None:
+        raise unknown_tenant(session, tenant)
+
+
+def _submitted_before(
+    session: Session, tenant: str, requests: Sequence[JobRequest]
+) -> dict[str, _Submitted]:
+    for request in requests:
+        _check_texts(request)
+    keys = {item.idempotency_key for item in requests if item.idempotency_key is not None}
+    if not keys:
+        return {}
+    rows = session.scalars(
+        select(JobRow).where(JobRow.tenant_id == tenant, JobRow.idempotency_key.in_(keys))
+    )
+    jobs = [Job.of(row) for row in rows]
+    return {job.idempotency_key or "": _Submitted(job.id, job.payload) for job in jobs}
+
+
+def _check_texts(request: JobRequest) -> None:
+    texts = [("idempotency_key", request.idempotency_key), *request.payload]
+    for name, value in texts:
+        if isinstance(value, str) and "\0" in value:
+            raise PermanentError(
+                f"{name} {value[:80]!r} has a NUL character, which PostgreSQL cannot hold; "
+                "take it out"
+            )
+
+
+def _check_same(request: JobRequest, job: _Submitted) -> None:
+    """Refuse a key that stands for another payload; a seed left open is the one that was drawn."""
+    stored = job.payload
+    if request.payload.seed is None:
+        stored = stored.model_copy(update={"seed": None})
+    if request.payload != stored:
+        raise PermanentError(
+            f"idempotency key {request.idempotency_key!r} stands for job {job.id}, which asks for "
+            "something else; use a new key for a new job"
+        )
+
+
+def _with_seed(payload: JobPayload) -> JobPayload:
+    if payload.seed is not None:
+        return payload
+    return payload.model_copy(update={"seed": secrets.randbelow(_SEEDS)})
+
+
+def _check_limit(session: Session, tenant: str, num_new: int, limit: int | None) -> None:
+    if limit is None or num_new == 0:
+        return
+    pending = session.scalar(
+        select(func.count()).where(JobRow.tenant_id == tenant, JobRow.status == JobStatus.PENDING)
+    )
+    if (pending or 0) + num_new > limit:
+        raise TooManyPendingJobsError(
+            f"tenant {tenant!r} has {pending} pending jobs and may have {limit} "
+            f"(MAX_PENDING_JOBS_PER_TENANT): none of these {num_new} was taken. Send fewer, order "
+            "them again when some are done, or cancel what nobody needs "
+            f"(`influencerai jobs cancel --all --tenant {tenant}`)"
+        )
+
+
+def _values(
+    tenant: str, day: date, job_id: UUID, request: JobRequest, payload: JobPayload
+) -> dict[str, Any]:
+    references = payload.loras if isinstance(payload, ImageJobPayload) else ()
+    return {
+        "id": job_id,
+        "tenant_id": tenant,
+        "day": day,
+        "kind": payload.kind,
+        "priority": request.priority,
+        "idempotency_key": request.idempotency_key,
+        "payload": payload.model_dump(mode="json"),
+        "max_attempts": MAX_ATTEMPTS,
+        "depends_on": payload.source_job_id if isinstance(payload, VideoJobPayload) else None,
+        "lora_datasets": sorted({item.dataset for item in references if item.lora_id is None}),
+    }

@@ -1,0 +1,1 @@
+"""Renders one job on ComfyUI and stores the file with its manifest."""

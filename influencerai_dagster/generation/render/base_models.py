@@ -1,0 +1,57 @@
+"""Which family a base model that a job names belongs to, by its file or by what its server says."""
+
+import logging
+from contextlib import suppress
+
+from influencerai_dagster.core.lora_training import BaseModelFamily
+from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.errors import InfluencerAIError, PermanentError
+from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.media.base_models import (
+    find_base_model,
+)
+from influencerai_dagster.media.safetensors_files import base_model_family
+
+_FOLDERS = ("checkpoints", "diffusion_models")
+_ARCHITECTURES = {
+    "stable-diffusion-v1": BaseModelFamily.SD15,
+    "stable-diffusion-xl": BaseModelFamily.SDXL,
+    "flux-1": BaseModelFamily.FLUX,
+}
+"""How `modelspec.architecture` begins (github.com/Stability-AI/ModelSpec)."""
+_log = logging.getLogger(__name__)
+
+
+def find_family(farm: RenderFarm, server: str, base_model: str) -> BaseModelFamily | None:
+    """Return the family of a base model; None if neither its file nor its server tells it.
+
+    Args:
+        farm: the servers; COMFYUI_LORA_DIR is beside the folders of their base models.
+        server: its URL without credentials.
+        base_model: as the job names it.
+    """
+    if farm.lora_dir is not None:
+        with suppress(PermanentError):  # not in this folder, or without the names that tell
+            return base_model_family(find_base_model(farm.lora_dir.parent, base_model))
+    others = [url for url in farm.fleet.usable() if url != server]
+    for url in (server, *others):  # a name is one model wherever it is, and not all may have it
+        told = _family_by_metadata(farm.fleet[url].client, base_model)
+        if told is not None:
+            return told
+    _log.warning("nothing tells the family of base model %s on %s", base_model, server)
+    return None
+
+
+def _family_by_metadata(client: ComfyUIClient, base_model: str) -> BaseModelFamily | None:
+    with suppress(InfluencerAIError):  # old servers do not tell
+        for folder in _FOLDERS:
+            told = client.model_metadata(folder, base_model).get("modelspec.architecture", "")
+            for beginning, family in _ARCHITECTURES.items():
+                if told.startswith(beginning):
+                    return family
+    return None
+
+
+def has_base_model(client: ComfyUIClient, base_model: str) -> bool:
+    """Say whether a server lists a base model of this name."""
+    return any(base_model in client.models(folder) for folder in _FOLDERS)

@@ -1,0 +1,150 @@
+"""Whether submitted jobs ask for workflows, base models and samplers that there are.
+
+Told when a job is submitted, where its workflow can be read and every ComfyUI server answers
+quickly; otherwise the job is taken, and generation/render/render_job.py finds out when it renders.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
+from influencerai_dagster.core.names import suggestion
+from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.comfyui.graph import Graph
+from influencerai_dagster.engines.comfyui.object_info import ObjectInfo
+from influencerai_dagster.engines.comfyui.templates import WorkflowTemplate
+from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
+from influencerai_dagster.generation.jobs import (
+    ImageJobPayload,
+    JobPayload,
+)
+from influencerai_dagster.generation.render.render_job import load_template
+from influencerai_dagster.storage.object_store import ObjectStore
+
+_ASK_SECONDS = 3.0
+_LOADERS = {
+    JobKind.IMAGE: ("CheckpointLoaderSimple", "UNETLoader"),
+    JobKind.VIDEO: ("ImageOnlyCheckpointLoader",),
+}
+"""The loaders of the shipped workflows, for a job that names none."""
+
+
+@dataclass
+class JobChecks:
+    """What jobs of one submission are compared with; servers are asked once, if at all.
+
+    Attributes:
+        store: where tenants' own workflows are.
+        urls: COMFYUI_URL.
+        tenant_nodes: COMFYUI_TENANT_NODES.
+        timeout_seconds: how long a server may take to answer.
+    """
+
+    store: ObjectStore
+    urls: Sequence[str]
+    tenant_nodes: Collection[str] = ()
+    timeout_seconds: float = _ASK_SECONDS
+    _templates: dict[tuple[str, str], WorkflowTemplate | None] = field(default_factory=dict)
+
+    def check(self, tenant: str, payloads: Sequence[JobPayload]) -> None:
+        """Check jobs before they are written.
+
+        Raises:
+            PermanentError: a job asks for what is nowhere; the text names job, field and value,
+                what was probably meant and what there is.
+        """
+        for index, payload in enumerate(payloads):
+            try:
+                problem = next(self._problems(tenant, payload), None)
+            except PermanentError as error:
+                problem = f"workflow: {error}"
+            if problem is not None:
+                raise PermanentError(f"jobs[{index}] cannot be used: {problem}")
+
+    def _problems(self, tenant: str, payload: JobPayload) -> Iterator[str]:
+        template = None
+        if payload.workflow is not None:
+            template = self._template(tenant, payload.workflow)
+        if template is not None:
+            is_video = payload.kind is JobKind.VIDEO
+            if template.graph.is_video != is_video:
+                made = "videos" if template.graph.is_video else "images"
+                yield f"workflow: {template.name!r} makes {made}; the job's kind is {payload.kind}"
+            if not template.is_shipped:
+                yield from self._class_problems(template)
+        wanted: dict[str, str | None] = {"base_model": payload.base_model}
+        if isinstance(payload, ImageJobPayload):
+            wanted |= {"sampler_name": payload.sampler_name, "scheduler": payload.scheduler}
+        for name, value in wanted.items():
+            if value is None or not self._servers:
+                continue
+            choices = self._choices(name, payload.kind, template)
+            if value not in choices:
+                yield (
+                    f"{name}: no ComfyUI server has {value!r}. "
+                    f"{suggestion(value, choices, plural='choices')}"
+                )
+
+    def _template(self, tenant: str, name: str) -> WorkflowTemplate | None:
+        """Return a template, or None while it cannot be read; PermanentError if it is none."""
+        key = (tenant, name)
+        if key not in self._templates:
+            self._templates[key] = None
+            with suppress(TransientError):
+                self._templates[key] = load_template(self.store, tenant, name, self.tenant_nodes)
+        return self._templates[key]
+
+    def _class_problems(self, template: WorkflowTemplate) -> Iterator[str]:
+        if not self._servers:
+            return
+        for node_id in template.nodes:
+            name = template.graph.class_of(node_id)
+            if not any(name in info.node_classes for info in self._servers):
+                yield (
+                    f"workflow: {template.name!r} has a node {name[:80]!r} ({node_id[:40]}), which "
+                    "no ComfyUI server has. Install it there, or take it out"
+                )
+
+    def _choices(
+        self, name: str, kind: JobKind, template: WorkflowTemplate | None
+    ) -> Mapping[str, None]:
+        """Return what the servers together offer for a field, in their order."""
+        loaders: Collection[str] = ("KSampler",)
+        if name == "base_model":
+            loaders = _LOADERS[kind] if template is None else _loaders_of(template.graph)
+        inputs = [
+            (loader, Graph.model_file_input(loader) if name == "base_model" else name)
+            for loader in loaders
+        ]
+        return {
+            str(choice): None
+            for info in self._servers
+            for loader, input_name in inputs
+            for choice in info.choices(loader, input_name)
+        }
+
+    @cached_property
+    def _servers(self) -> list[ObjectInfo]:
+        """The node classes of all servers; none if one of them did not answer: it may have it."""
+        with ThreadPoolExecutor(len(self.urls) or 1) as pool:
+            answers = list(pool.map(self._ask, self.urls))
+        found = [answer for answer in answers if answer is not None]
+        return found if len(found) == len(answers) else []
+
+    def _ask(self, url: str) -> ObjectInfo | None:
+        with (
+            suppress(InfluencerAIError),
+            ComfyUIClient(url, timeout_seconds=self.timeout_seconds) as client,
+        ):
+            return client.object_info()
+        return None
+
+
+def _loaders_of(graph: Graph) -> Collection[str]:
+    nodes = graph.video_nodes() if graph.is_video else graph.image_nodes()
+    return (graph.class_of(nodes.model_loader),)

@@ -1,0 +1,125 @@
+"""Stage `lora_samples`: a new LoRA shown at fixed prompts and seeds, at several strengths.
+
+The same prompts and seeds for every LoRA, so that two of them can be compared side by side.
+"""
+
+import uuid
+from collections.abc import Callable
+
+from influencerai_dagster.core.fingerprints import sha256_hex
+from influencerai_dagster.core.manifests.loras import LoraManifest, LoraSample, LoraSamplesManifest
+from influencerai_dagster.core.object_paths import lora_samples_key
+from influencerai_dagster.core.sampling import ImageSampling, LoraUse
+from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
+from influencerai_dagster.generation.render.images import FAMILY_DEFAULTS
+from influencerai_dagster.generation.render.lora_files import check_lora_applies, place_lora
+from influencerai_dagster.generation.render.render_job import single_image
+from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.media.contact_sheets import grid
+from influencerai_dagster.storage.object_store import ObjectStore
+
+PROMPTS = ("portrait photo, soft light", "full body photo, walking in a city street")
+SEEDS = (1234, 5678)
+STRENGTHS = (0.0, 0.6, 1.0)
+NEGATIVE_PROMPT = "lowres, blurry, deformed"
+
+
+def render_samples(
+    store: ObjectStore,
+    farm: RenderFarm,
+    lora: LoraManifest,
+    on_progress: Callable[[int, int], None],
+) -> tuple[LoraSamplesManifest, bytes]:
+    """Render every prompt at every strength and store the pictures and their grid.
+
+    Args:
+        on_progress: called with (pictures done, pictures in all).
+
+    Returns:
+        The manifest, not yet published, and the grid as a JPEG: one row per prompt, one column per
+        strength; strength 0 is the base model alone.
+
+    Raises:
+        PermanentError: the LoRA does not fit its base model, or a node failed for good.
+        TransientError: ComfyUI or S3 failed in passing; run again.
+    """
+    lora_name = place_lora(store, lora, farm.lora_dir)
+    if farm.lora_dir is not None:
+        check_lora_applies(farm.lora_dir, lora_name, lora.config.base_model)
+    plan = [
+        (prompt, seed, strength)
+        for prompt, seed in zip(PROMPTS, SEEDS, strict=True)
+        for strength in STRENGTHS
+    ]
+    pictures: list[bytes] = []
+    with farm.fleet as fleet:
+        server = None
+        for prompt, seed, strength in plan:
+            attempt_id = str(uuid.uuid4())
+            workflow = fill_image_workflow(
+                shipped_template(FAMILY_DEFAULTS[lora.base_model_family].workflow),
+                _sampling(lora, lora_name, prompt, seed, strength),
+                filename_prefix=f"{lora.tenant}/samples/{lora.lora_id}-{attempt_id}",
+            )
+            server = server or fleet.least_loaded_for(workflow)
+            result = fleet.run(
+                server.url,
+                workflow,
+                prompt_id=attempt_id,
+                timeout_seconds=farm.timeout_seconds,
+                is_new=True,
+            )
+            pictures.append(single_image(result))
+            on_progress(len(pictures), len(plan))
+    samples = tuple(
+        _store(store, lora, picture, spec) for picture, spec in zip(pictures, plan, strict=True)
+    )
+    sheet = grid(PROMPTS, [f"strength {value:g}" for value in STRENGTHS], pictures)
+    sheet_key = lora_samples_key(lora.tenant, lora.lora_id, f"grid-{sha256_hex(sheet)[:16]}.jpg")
+    store.put_new(sheet_key, sheet, content_type="image/jpeg")
+    manifest = LoraSamplesManifest(
+        tenant=lora.tenant,
+        dataset=lora.dataset,
+        lora_id=lora.lora_id,
+        samples=samples,
+        grid_key=sheet_key,
+    )
+    return manifest, sheet
+
+
+def _sampling(
+    lora: LoraManifest, lora_name: str, prompt: str, seed: int, strength: float
+) -> ImageSampling:
+    defaults = FAMILY_DEFAULTS[lora.base_model_family]
+    use = LoraUse(lora_name=lora_name, strength_model=strength, strength_clip=strength)
+    return ImageSampling(
+        prompt=f"{lora.trigger_phrase}, {prompt}",
+        negative_prompt=NEGATIVE_PROMPT,
+        seed=seed,
+        steps=defaults.steps,
+        cfg=defaults.cfg,
+        sampler_name=defaults.sampler_name,
+        scheduler=defaults.scheduler,
+        width_px=defaults.width_px,
+        height_px=defaults.height_px,
+        base_model=lora.config.base_model,
+        loras=(use,) if strength else (),
+    )
+
+
+def _store(
+    store: ObjectStore, lora: LoraManifest, picture: bytes, spec: tuple[str, int, float]
+) -> LoraSample:
+    prompt, seed, strength = spec
+    name = f"{sha256_hex(picture)[:16]}.png"
+    stored = store.put_new(
+        lora_samples_key(lora.tenant, lora.lora_id, name), picture, content_type="image/png"
+    )
+    return LoraSample(
+        prompt=prompt,
+        seed=seed,
+        strength_model=strength,
+        object_key=stored.object_key,
+        sha256=stored.sha256,
+        size_bytes=stored.size_bytes,
+    )

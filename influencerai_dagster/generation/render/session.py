@@ -1,0 +1,132 @@
+"""The ComfyUI servers of one process, and what renders there for it now.
+
+What is rendered lives in comfyui_jobs.py, on whose behalf in rendering.py.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from influencerai_dagster.engines.comfyui.fleet import Fleet
+from influencerai_dagster.engines.comfyui.progress import RenderProgress
+from influencerai_dagster.errors import TransientError
+from influencerai_dagster.generation.jobs import Need
+
+_ALMOST_DONE = 0.99
+_UNFIT_SECONDS = 60.0
+
+
+class OtherServerError(TransientError):
+    """The server that a job was sent to cannot render it, but another one can, or may."""
+
+
+@dataclass
+class LiveRender:
+    """A render that this process waits for.
+
+    Attributes:
+        url: the server that has it.
+        spent_seconds: what earlier renders of the same claim took.
+        queued_seconds: how long they waited in the queues of their servers.
+        sent: time.monotonic() of its submission.
+        started: time.monotonic() of its first progress; None while it waits there.
+        ended: time.monotonic() of its end.
+        progress: how much of it is done, 0 to 1; 1 only when the server is done with it.
+    """
+
+    url: str
+    prompt_id: str
+    spent_seconds: float = 0.0
+    queued_seconds: float = 0.0
+    sent: float = field(default_factory=time.monotonic)
+    started: float | None = None
+    ended: float | None = None
+    progress: float = 0.0
+
+    def note(self, news: RenderProgress) -> None:
+        """Take note of progress; only samplers take a time worth telling."""
+        if self.started is None:
+            self.started = time.monotonic()
+        if "Sampler" in news.node_class:
+            self.progress = min(news.fraction, _ALMOST_DONE)
+
+
+@dataclass(frozen=True)
+class RenderFarm:
+    """The ComfyUI servers, the folder they load LoRAs from, and what renders there for us now.
+
+    Attributes:
+        lora_dir: ComfyUI's models/loras folder, shared with this process.
+        timeout_seconds: how long one render may take, without the time in a server's queue.
+        tenant_nodes: COMFYUI_TENANT_NODES, classes that tenants' own workflows may use.
+        stopping: set when this process should wait for nothing any more.
+        renders: by job, for the one render that each has at a time.
+        stopped: jobs that were interrupted and must begin no further render.
+        unfit: until when (time.monotonic()) a server gets no job of a need that it cannot serve.
+    """
+
+    fleet: Fleet
+    lora_dir: Path | None
+    timeout_seconds: float
+    tenant_nodes: frozenset[str] = frozenset()
+    stopping: threading.Event = field(default_factory=threading.Event)
+    renders: dict[UUID, LiveRender] = field(default_factory=dict)
+    stopped: set[UUID] = field(default_factory=set)
+    unfit: dict[tuple[str, Need], float] = field(default_factory=dict)
+
+    def begin(self, job_id: UUID, url: str, prompt_id: str) -> LiveRender:
+        """Note that a job's prompt is about to be sent to a server.
+
+        Raises:
+            TransientError: the job was interrupted.
+        """
+        spent, queued = self.used_seconds(job_id), self.queued_seconds(job_id)
+        render = self.renders[job_id] = LiveRender(url, prompt_id, spent, queued)
+        self.check_wanted(job_id)
+        return render
+
+    def note_unfit(self, url: str, need: Need) -> None:
+        """Send no job of this need to a server for a while: a file may be placed there."""
+        self.unfit[url, need] = time.monotonic() + _UNFIT_SECONDS
+
+    def unfit_needs(self) -> dict[str, frozenset[Need]]:
+        """Return what each server cannot serve now, as far as this process found out."""
+        now = time.monotonic()
+        left = [key for key, until in list(self.unfit.items()) if until > now]
+        return {url: frozenset(need for at, need in left if at == url) for url, _ in left}
+
+    def check_wanted(self, job_id: UUID) -> None:
+        """Give up a job that was stopped while it was prepared; raises TransientError."""
+        if job_id in self.stopped:
+            raise TransientError(f"job {job_id} was stopped before its next render began")
+
+    def end(self, job_id: UUID) -> None:
+        """Forget a job that this process works on no more."""
+        self.renders.pop(job_id, None)
+        self.stopped.discard(job_id)
+
+    def used_seconds(self, job_id: UUID) -> float:
+        """Return how long the renders of a job's claim have run; 0 if none was heard of."""
+        render = self.renders.get(job_id)
+        if render is None:
+            return 0.0
+        if render.started is None:
+            return render.spent_seconds
+        return render.spent_seconds + (render.ended or time.monotonic()) - render.started
+
+    def queued_seconds(self, job_id: UUID) -> float:
+        """Return how long the renders of a job's claim waited in the queues of their servers."""
+        render = self.renders.get(job_id)
+        if render is None:
+            return 0.0
+        began = render.started or render.ended or time.monotonic()
+        return render.queued_seconds + began - render.sent
+
+    def interrupt(self, job_id: UUID) -> None:
+        """Take a job's prompt off its server, whether it waits or runs; no other is touched."""
+        self.stopped.add(job_id)
+        render = self.renders.get(job_id)
+        if render is not None:
+            self.fleet.cancel(render.url, render.prompt_id)

@@ -1,0 +1,109 @@
+"""Whether the clips of a day fit their platforms: what was recorded, and what the files really are.
+
+The rules are in core/platforms.py. How a clip is made and verified lives in
+generation/render/videos.py.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from influencerai_dagster.core.manifests.outputs import (
+    DayManifest,
+    OutputManifest,
+)
+from influencerai_dagster.core.object_paths import output_manifest_key
+from influencerai_dagster.core.platforms import format_for
+from influencerai_dagster.core.sampling import VideoFormat
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
+from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, probe, unfit
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.storage.manifests import load_latest
+from influencerai_dagster.storage.object_store import ObjectStore
+
+
+@dataclass(frozen=True)
+class PlatformReport:
+    """What was looked at, and what does not fit.
+
+    Attributes:
+        num_measured: clips whose file was decoded now; of the others the record was read.
+        num_older: clips of before presets, whose platform nobody knows.
+        unfit: key of the clip and the rule, for every rule that one does not keep.
+    """
+
+    num_clips: int
+    num_measured: int
+    num_older: int
+    unfit: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Clip:
+    file: StoredFile
+    video_format: VideoFormat | None
+    problems: tuple[str, ...]
+
+
+def check_platforms(
+    store: ObjectStore, manifest: DayManifest, *, max_measured: int
+) -> PlatformReport:
+    """Compare every clip's recorded facts with its platform, and measure the newest files.
+
+    Args:
+        max_measured: how many files are fetched and decoded, the newest first.
+
+    Raises:
+        TransientError: S3 did not answer; nothing is said of any clip then.
+    """
+    clips = list(store.map(lambda file: _recorded(store, file), manifest.outputs))
+    newest = [clip for clip in clips if clip.video_format is not None][::-1][:max_measured]
+    with tempfile.TemporaryDirectory(prefix="clips-") as folder:
+        measured = {clip.file.object_key: _measured(store, clip, Path(folder)) for clip in newest}
+    problems = [
+        f"{clip.file.object_key}: {problem}"
+        for clip in clips
+        for problem in (*clip.problems, *measured.get(clip.file.object_key, ()))
+    ]
+    return PlatformReport(
+        num_clips=len(clips),
+        num_measured=len(measured),
+        num_older=sum(clip.video_format is None and not clip.problems for clip in clips),
+        unfit=tuple(problems),
+    )
+
+
+def _recorded(store: ObjectStore, file: StoredFile) -> _Clip:
+    """Read what was recorded of a clip when it was made."""
+    try:
+        output = load_latest(store, output_manifest_key(file.object_key), OutputManifest)
+        if output.file != file:
+            return _Clip(file, None, ("its output.json describes another file",))
+        if output.preset is None or output.aspect_ratio is None:
+            return _Clip(file, None, ())
+        facts = VideoFacts.model_validate(output.video)
+    except PermanentError as error:
+        return _Clip(file, None, (str(error),))
+    except ValidationError as error:
+        return _Clip(file, None, (f"its recorded facts are none: {error.errors()[0]['msg']}",))
+    video_format = format_for(output.preset, output.aspect_ratio)
+    wrong = tuple(f"recorded {problem} ({output.preset})" for problem in unfit(facts, video_format))
+    return _Clip(file, video_format, wrong)
+
+
+def _measured(store: ObjectStore, clip: _Clip, folder: Path) -> list[str]:
+    """Fetch and decode one file; return the rules that it does not keep."""
+    path = folder / "clip.mp4"
+    if clip.video_format is None:
+        return []
+    try:
+        store.download(clip.file.object_key, path, expected=clip.file)
+        return [f"measured {problem}" for problem in unfit(probe(path), clip.video_format)]
+    except PermanentError as error:
+        return [str(error)]
+    finally:
+        path.unlink(missing_ok=True)

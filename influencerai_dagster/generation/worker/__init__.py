@@ -1,0 +1,1 @@
+"""Claims jobs, renders them in parallel, renews their leases, and stops when it should."""

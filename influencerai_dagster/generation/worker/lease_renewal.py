@@ -1,0 +1,92 @@
+"""Keeps a drain's leases alive, and tells it at once when there is something to do.
+
+What a drain does lives in generation/worker/worker.py.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Self
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.errors import InfluencerAIError
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.queue import HeldLease, Listener
+
+BEAT_SECONDS = 3.0
+_LISTEN_SECONDS = 0.25
+_RECONNECT_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class LeaseKeeper:
+    """Renews leases and hears signals in two threads, inside of its `with` block.
+
+    Attributes:
+        engine: of the catalog.
+        held: the claims that are worked on now.
+        lease_seconds: how long a lease holds after each beat.
+        wake: set when jobs came or slots are free.
+        on_cancelled: called for every held job that was cancelled, until it is held no more.
+    """
+
+    engine: Engine
+    held: Callable[[], Mapping[UUID, HeldLease]]
+    lease_seconds: float
+    wake: threading.Event
+    on_cancelled: Callable[[UUID], None]
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _look: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        for work in (self._beat, self._listen):
+            self._threads.append(threading.Thread(target=work, name=work.__name__, daemon=True))
+            self._threads[-1].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._look.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _beat(self) -> None:
+        while not self._stop.is_set():
+            self._look.wait(min(BEAT_SECONDS, self.lease_seconds / 4))
+            self._look.clear()
+            try:
+                with transaction(self.engine) as session:
+                    ended = ledger.renew_leases(session, self.held(), self.lease_seconds)
+                for job_id, status in ended.items():
+                    if status is JobStatus.CANCELLED:
+                        self.on_cancelled(job_id)
+            except InfluencerAIError as error:
+                # PostgreSQL may be away for a moment: a lease outlives many missed beats.
+                _log.info("leases were not renewed, trying again: %s", error)
+
+    def _listen(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with Listener(self.engine) as listener:
+                    self.wake.set()  # what came while nobody listened
+                    self._hear(listener)
+            except InfluencerAIError:
+                self._stop.wait(_RECONNECT_SECONDS)  # the drain polls meanwhile
+
+    def _hear(self, listener: Listener) -> None:
+        while not self._stop.is_set():
+            is_cancellation = listener.wait(_LISTEN_SECONDS)
+            if is_cancellation is not None:
+                self.wake.set()
+            if is_cancellation:
+                self._look.set()

@@ -1,0 +1,74 @@
+"""Whether a drain gets a place, and how long it keeps it while other runs wait for it.
+
+Places are the slots of Dagster's pools; how jobs are shared out among those who have one is in
+catalog/ledger/scheduling.py.
+"""
+
+import time
+from contextlib import suppress
+
+from sqlalchemy import Engine
+
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.errors import TransientError
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.queue import Drain
+from influencerai_dagster.generation.worker.options import DrainRules
+
+_ASK_SECONDS = 5.0
+_LOOK_SECONDS = 0.25
+
+
+def is_drained(engine: Engine, place: Drain) -> bool:
+    """Look whether another run came first: it renders what this one was started for.
+
+    One that was killed a moment ago looks alive for a few seconds, so that this may take as long.
+    """
+    deadline = time.monotonic() + ledger.LIVE_SECONDS + 4 * _LOOK_SECONDS
+    with suppress(TransientError):
+        while time.monotonic() < deadline:
+            with transaction(engine) as session:
+                if not ledger.is_drained_by_another(session, place):
+                    return False
+            time.sleep(_LOOK_SECONDS)
+        return True
+    return False
+
+
+class Turn:
+    """The turn of one drain; it begins when this is made."""
+
+    def __init__(self, engine: Engine, place: Drain, rules: DrainRules) -> None:
+        """Begin.
+
+        Args:
+            engine: of the catalog.
+            place: whose turn it is.
+            rules: its slice, its longest time, and who tells how many wait.
+        """
+        self._engine = engine
+        self._place = place
+        self._rules = rules
+        self._started = time.monotonic()
+        self._asked_at = 0.0
+
+    def is_over(self, *, is_idle: bool) -> bool:
+        """Tell whether to claim no more: runs wait for this place, and it had its time.
+
+        Args:
+            is_idle: nothing renders, and has not for a moment; the slice need not be over then.
+        """
+        now = time.monotonic()
+        if now - self._asked_at < _ASK_SECONDS:
+            return False
+        self._asked_at = now
+        if now - self._started >= self._rules.longest_seconds:
+            return True
+        num_waiting = self._rules.num_waiting()
+        if not num_waiting or not (is_idle or now - self._started >= self._rules.slice_seconds):
+            return False
+        with suppress(TransientError), transaction(self._engine) as session:
+            # As many give way as wait, those first whose tenants had the most.
+            is_first = ledger.num_drains_with_more(session, self._place) < num_waiting
+            return is_idle or is_first
+        return False

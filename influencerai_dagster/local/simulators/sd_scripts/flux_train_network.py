@@ -1,8 +1,0 @@
-"""kohya's trainer for FLUX.1, simulated."""
-
-import sys
-
-from influencerai_dagster.local.simulators.sd_scripts.simulation.trainer import main
-
-if __name__ == "__main__":
-    sys.exit(main("flux_train_network"))

@@ -1,1 +1,0 @@
-"""The data assets of the pipeline, one module per stage."""

@@ -1,0 +1,33 @@
+"""When the databases are backed up: full at 02:00, incremental every 6 hours in between.
+
+Dagster itself runs only the newest tick that it missed; database_backup_sensor sees what is still
+too old then.
+"""
+
+import dagster as dg
+
+from influencerai_dagster.backup.database.backups import BackupKind
+from influencerai_dagster.orchestration.backups.database_backups import run_config
+from influencerai_dagster.orchestration.jobs import backup_database_job
+
+_CRON = {BackupKind.FULL: "0 2 * * *", BackupKind.INCREMENTAL: "0 8,14,20 * * *"}
+
+
+def database_backup_schedules(time_zone: str) -> list[dg.ScheduleDefinition]:
+    """Return the schedules, in a time zone."""
+    return [_schedule(kind, cron, time_zone) for kind, cron in _CRON.items()]
+
+
+def _schedule(kind: BackupKind, cron: str, time_zone: str) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=f"database_backup_{kind}_schedule",
+        job=backup_database_job,
+        cron_schedule=cron,
+        execution_timezone=time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Takes a {kind} backup of both databases.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(run_config=run_config(kind, context.scheduled_execution_time))
+
+    return schedule

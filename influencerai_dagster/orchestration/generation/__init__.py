@@ -1,0 +1,1 @@
+"""The worker run of the job queue, its assets, checks and sensors."""

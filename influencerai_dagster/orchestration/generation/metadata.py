@@ -1,0 +1,197 @@
+"""What a generation run shows of its jobs in the Dagster UI: pictures, a table, times.
+
+A run shows what it rendered itself, and the jobs of its own run config whoever rendered them.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from textwrap import shorten
+from uuid import UUID
+
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
+from influencerai_dagster.core.manifests.outputs import (
+    DayManifest,
+    OutputManifest,
+)
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
+from influencerai_dagster.generation.queue import Job
+from influencerai_dagster.generation.worker.options import DrainReport, FinishedJob
+from influencerai_dagster.media.contact_sheets import contact_sheet
+from influencerai_dagster.orchestration.generation.percentiles import percentile
+from influencerai_dagster.orchestration.metadata import (
+    MAX_ROWS,
+    SHEET_COLUMNS,
+    THUMB_PX,
+    Metadata,
+    file_links,
+    picture,
+    table,
+)
+from influencerai_dagster.storage.object_store import ObjectStore
+
+_SHEET_OUTPUTS = 12
+_LINKED_OUTPUTS = 100
+_PROMPT_LENGTH = 120
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """One job as the table has it.
+
+    Attributes:
+        seconds: how long a server executed it; None while it has not ended.
+        wait_seconds: from submission to the first claim, and in the server's queue where this run
+            saw that; None while it was never claimed.
+        server: where it was rendered, without credentials.
+    """
+
+    job_id: UUID
+    status: JobStatus
+    prompt: str
+    object_key: str
+    error: str
+    attempt: int | None
+    server: str
+    wait_seconds: float | None
+    seconds: float | None
+
+    @classmethod
+    def of_finished(cls, job: FinishedJob, row: Job | None) -> "JobFacts":
+        """Make it from a job that this run worked on.
+
+        Args:
+            row: the job as it is now: one whose try failed may wait for its next.
+        """
+        ended = JobStatus.FAILED if job.output is None else JobStatus.COMPLETED
+        return cls(
+            job_id=job.job_id,
+            status=ended if row is None else row.status,
+            prompt=_prompt(job.output.sampling if job.output else row and row.payload),
+            object_key="" if job.output is None else job.output.file.object_key,
+            error=job.error or "",
+            attempt=job.attempt,
+            server=job.server or "",
+            wait_seconds=job.wait_seconds,
+            seconds=job.seconds,
+        )
+
+    @classmethod
+    def of_row(cls, job: Job) -> "JobFacts":
+        """Make it from the ledger's job, which another run may have rendered."""
+        return cls(
+            job_id=job.id,
+            status=job.status,
+            prompt=_prompt(job.payload),
+            object_key=str((job.result or {}).get("object_key", "")),
+            error=job.error or "",
+            attempt=job.attempt,
+            server=job.server or "",
+            wait_seconds=job.wait_seconds,
+            seconds=None if job.finished_at is None else job.gpu_seconds,
+        )
+
+    def row(self) -> dict[str, str | int | float]:
+        """Return it as a row of the table; an empty text is "not known"."""
+        return {
+            "job_id": str(self.job_id),
+            "status": self.status.value,  # Dagster stores a member of an enum as one of its own
+            "prompt": shorten(self.prompt, _PROMPT_LENGTH, placeholder=" …"),
+            "error": self.error,
+            "seconds": "" if self.seconds is None else round(self.seconds, 2),
+            "wait_seconds": "" if self.wait_seconds is None else round(self.wait_seconds, 2),
+            "object_key": self.object_key,
+            "attempt": "" if self.attempt is None else self.attempt,
+            "server": self.server,
+        }
+
+
+def rendering_metadata(
+    store: ObjectStore,
+    manifest: DayManifest,
+    report: DrainReport,
+    rows: Sequence[Job],
+    *,
+    own_ids: Collection[UUID],
+    drain_seconds: float,
+) -> Metadata:
+    """Return the metadata of one run, in the order in which a person wants it.
+
+    Args:
+        manifest: of the day.
+        report: what the run's drain did.
+        rows: the run's own jobs, and those that failed in it, as the ledger has them now.
+        own_ids: the jobs of the run's own config.
+        drain_seconds: from the start of the drain to the end of its last job.
+    """
+    facts = job_facts(report, rows, own_ids)
+    shown = report.completed[-_SHEET_OUTPUTS:]
+    metadata: Metadata = {}
+    if shown:
+        pictures = ((_label(output), store.read(_still(output))) for output in shown)
+        sheet = contact_sheet(pictures, SHEET_COLUMNS, THUMB_PX)
+        metadata["contact_sheet"] = picture(sheet, "outputs of this run")
+        metadata["files"] = file_links(
+            (", ".join(filter(None, _label(output))), output.file.object_key)
+            for output in report.completed[-_LINKED_OUTPUTS:]
+        )
+    for status in (JobStatus.COMPLETED, JobStatus.FAILED):
+        metadata[status.value] = sum(job.status == status for job in facts)
+    metadata |= _times(report, drain_seconds)
+    metadata["outputs_of_day"] = len(manifest.outputs)
+    # The long table comes last: what stands below it is not seen.
+    if len(facts) > MAX_ROWS:
+        metadata["jobs_not_in_the_table"] = len(facts) - MAX_ROWS
+    metadata["jobs"] = table([job.row() for job in facts])
+    return metadata
+
+
+def job_facts(
+    report: DrainReport, rows: Sequence[Job], own_ids: Collection[UUID]
+) -> list[JobFacts]:
+    """Return the jobs of a run: failed ones first, then those of its own config, then the others.
+
+    Of a job that the run tried several times, the last try is told.
+    """
+    now = {job.id: job for job in rows}
+    facts = {job.job_id: JobFacts.of_finished(job, now.get(job.job_id)) for job in report.jobs}
+    elsewhere = [JobFacts.of_row(job) for job in rows if job.id not in facts]
+    return sorted(
+        [*elsewhere, *facts.values()], key=lambda job: (not job.error, job.job_id not in own_ids)
+    )
+
+
+def _times(report: DrainReport, drain_seconds: float) -> Metadata:
+    """Return how quick the run was; without a completed job there is nothing to tell."""
+    completed = [job for job in report.jobs if job.output is not None]
+    if not completed:
+        return {}
+    seconds = [job.seconds for job in completed]
+    waits = [job.wait_seconds for job in completed]
+    times = {
+        "seconds_per_job_mean": fmean(seconds),
+        "seconds_per_job_p95": percentile(seconds, 95),
+        "wait_seconds_p50": percentile(waits, 50),
+        "wait_seconds_p95": percentile(waits, 95),
+        "jobs_per_minute": len(completed) * 60 / drain_seconds,
+    }
+    return {label: round(value, 2) for label, value in times.items() if value is not None}
+
+
+def _still(output: OutputManifest) -> StoredFile:
+    return output.poster or output.file
+
+
+def _label(output: OutputManifest) -> tuple[str, ...]:
+    sampling = output.sampling
+    prompt = shorten(_prompt(sampling), _PROMPT_LENGTH, placeholder=" …")
+    return prompt, f"seed {sampling.seed}, job {str(output.job_id)[:8]}"
+
+
+def _prompt(source: object) -> str:
+    """Return the prompt of a job's payload or of its sampling; a video has none."""
+    return str(getattr(source, "prompt", ""))

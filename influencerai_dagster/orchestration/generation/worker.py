@@ -1,0 +1,184 @@
+"""Ops `render_images` and `render_videos`: each drains the job ledger of one tenant-day.
+
+Draining lives in generation/worker/worker.py, one render in generation/render/images.py and
+generation/render/videos.py, what the UI shows of it in rendering_metadata.py.
+"""
+
+import time
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from influencerai_dagster.core.job_states import (
+    JobKind,
+)
+from influencerai_dagster.core.keys import DayKey
+from influencerai_dagster.core.manifests.outputs import DayManifest
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.render.images import ImageRenderer
+from influencerai_dagster.generation.render.job_checks import JobChecks
+from influencerai_dagster.generation.render.videos import VideoRenderer
+from influencerai_dagster.generation.submission import submit
+from influencerai_dagster.generation.worker.executor import Renderer
+from influencerai_dagster.generation.worker.options import DrainRules, FinishedJob
+from influencerai_dagster.generation.worker.worker import drain
+from influencerai_dagster.orchestration.failures import dagster_failures
+from influencerai_dagster.orchestration.generation.metadata import rendering_metadata
+from influencerai_dagster.orchestration.generation.pools import num_runs_waiting_for_pool
+from influencerai_dagster.orchestration.partitions import content_day_partitions, kept_partition
+from influencerai_dagster.orchestration.progress import optional
+from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
+from influencerai_dagster.orchestration.resources.limits import StudioResource
+from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.orchestration.run_config import RunConfig
+
+
+class GenerationConfig(RunConfig):
+    """Run config of `render_images` and `render_videos`."""
+
+    jobs: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description=(
+            "Jobs to put into the ledger first, each a payload as docs/jobs.md describes it, with "
+            "`idempotency_key` and `priority` beside its fields. Without any, the run renders what "
+            "is pending."
+        ),
+    )
+
+
+@dg.op(
+    pool="image_generation",
+    code_version="1",
+    ins={"lora_weights": dg.In(dg.Nothing)},
+    config_schema=GenerationConfig.schema_for_dagster(),
+)
+def render_images(
+    context: dg.OpExecutionContext,
+    object_store: ObjectStoreResource,
+    catalog: CatalogResource,
+    comfyui: ComfyUIResource,
+    studio: StudioResource,
+) -> dg.Output[DayManifest]:
+    """Render the pending pictures of one tenant-day through ComfyUI."""
+    renderer = ImageRenderer(catalog.engine, object_store.store, comfyui.farm())
+    checks = comfyui.job_checks(object_store.store)
+    return _run(context, JobKind.IMAGE, renderer, checks, catalog, studio)
+
+
+@dg.op(
+    pool="video_generation",
+    code_version="1",
+    ins={"generated_images": dg.In(dg.Nothing)},
+    config_schema=GenerationConfig.schema_for_dagster(),
+)
+def render_videos(
+    context: dg.OpExecutionContext,
+    object_store: ObjectStoreResource,
+    catalog: CatalogResource,
+    comfyui: ComfyUIResource,
+    studio: StudioResource,
+) -> dg.Output[DayManifest]:
+    """Render the pending clips of one tenant-day through ComfyUI and ffmpeg."""
+    renderer = VideoRenderer(catalog.engine, object_store.store, comfyui.farm())
+    checks = comfyui.job_checks(object_store.store)
+    return _run(context, JobKind.VIDEO, renderer, checks, catalog, studio)
+
+
+def _run(
+    context: dg.OpExecutionContext,
+    kind: JobKind,
+    renderer: Renderer,
+    checks: JobChecks,
+    catalog: CatalogResource,
+    studio: StudioResource,
+) -> dg.Output[DayManifest]:
+    with dagster_failures(context.retry_number), kept_partition(context, content_day_partitions):
+        day = DayKey.parse(context.partition_key)
+        own_jobs = submit(
+            catalog.engine,
+            kind,
+            day,
+            GenerationConfig.of(context).jobs,
+            # A retried run asks with the id of the run that it repeats: its jobs are the same jobs.
+            key_prefix=context.run.root_run_id or context.run_id,
+            max_pending=studio.max_pending_jobs_per_tenant,
+            checks=checks,
+        )
+        own_ids = {job.id for job in own_jobs}
+        started = last_end = time.monotonic()
+        log = optional(partial(_log, context))
+
+        def on_finished(job: FinishedJob) -> None:
+            nonlocal last_end
+            last_end = time.monotonic()
+            log(job)
+
+        report = drain(
+            catalog.engine,
+            kind,
+            day,
+            renderer,
+            owner=context.run_id,
+            rules=_rules(context, catalog, studio),
+            on_finished=on_finished,
+            own_jobs=own_ids,
+        )
+        with transaction(catalog.engine) as session:
+            outputs = ledger.outputs_of_day(session, day, kind)
+            told = own_ids | {job.job_id for job in report.failed}
+            rows = ledger.get_jobs(session, day.tenant, told)
+        manifest = DayManifest(
+            tenant=day.tenant, day=day.day, kind=_PLURALS[kind], outputs=tuple(outputs)
+        )
+        return dg.Output(
+            manifest,
+            metadata=rendering_metadata(
+                checks.store,
+                manifest,
+                report,
+                rows,
+                own_ids=own_ids,
+                drain_seconds=last_end - started,
+            ),
+            data_version=dg.DataVersion(manifest.version),
+        )
+
+
+def _rules(
+    context: dg.OpExecutionContext, catalog: CatalogResource, studio: StudioResource
+) -> DrainRules:
+    def num_waiting() -> int:
+        # Dagster's storage may be away for a moment, which must not end the drain.
+        with suppress(Exception):
+            return num_runs_waiting_for_pool(context.instance, context.op_def.pool or "")
+        return 0
+
+    warn = optional(context.log.warning)
+    return DrainRules(
+        linger_seconds=studio.generation_linger_seconds,
+        slice_seconds=studio.generation_slice_seconds,
+        num_waiting=num_waiting,
+        is_given_up=lambda: catalog.is_run_reaped,
+        on_full=lambda pause: warn(
+            f"no job is claimed, and renders wait to be stored, until there is space: {pause.error}"
+        ),
+    )
+
+
+_PLURALS = {JobKind.IMAGE: "images", JobKind.VIDEO: "videos"}
+
+
+def _log(context: dg.OpExecutionContext, job: FinishedJob) -> None:
+    if job.output is None:
+        # It may be tried again, here or on another server; `no_job_failed` tells what has failed.
+        context.log.warning(f"job {job.job_id} was not made in attempt {job.attempt}: {job.error}")
+    else:
+        context.log.info(
+            f"job {job.job_id} is {job.output.file.object_key} "
+            f"(waited {job.wait_seconds:.1f} s, rendered in {job.seconds:.1f} s)"
+        )

@@ -1,0 +1,86 @@
+"""The IO manager of every asset: its value is a manifest on S3.
+
+The bytes that a manifest names are written by the stages; this publishes the manifest last, and on
+load checks that it still is what was stored.
+"""
+
+import dagster as dg
+from pydantic import BaseModel
+
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
+from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
+from influencerai_dagster.orchestration.failures import dagster_failures
+from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.storage.manifests import Manifest, load, publish
+
+
+class ManifestIOManager(dg.ConfigurableIOManager):
+    """Keeps manifests on S3, under the immutable keys that they name themselves."""
+
+    object_store: ObjectStoreResource
+
+    def handle_output(self, context: dg.OutputContext, obj: Manifest) -> None:
+        """Publish the manifest and record its key, size and hash on the materialization."""
+        with dagster_failures():
+            stored = publish(self.object_store.store, obj)
+        context.add_output_metadata(
+            {
+                "object_key": stored.object_key,
+                "size_bytes": stored.size_bytes,
+                "sha256": stored.sha256,
+            }
+        )
+
+    def load_input(self, context: dg.InputContext) -> BaseModel:
+        """Return the manifest that the newest materialization of the partition recorded.
+
+        The step fails if there is no such materialization, or if its object is gone or has changed
+        since; it is tried again if S3 does not answer.
+        """
+        with dagster_failures():
+            stored = _recorded(context)
+            model: type[BaseModel] = context.dagster_type.typing_type
+            try:
+                return load(self.object_store.store, stored, model)
+            except ObjectNotFoundError as error:
+                raise ObjectNotFoundError(
+                    f"{_name(context)} was materialized as {stored.object_key}, which is gone from "
+                    f"the bucket {self.object_store.bucket}. Materialize it again."
+                ) from error
+
+
+@dg.io_manager(config_schema={}, required_resource_keys={"object_store", "catalog"})
+def manifest_io_manager(context: dg.InitResourceContext) -> ManifestIOManager:
+    """Return the IO manager on the run's own object store.
+
+    Every output has an IO manager, of assets, ops and checks alike. Because this one asks for the
+    catalog too, every run has it, and with it a heartbeat.
+    """
+    return ManifestIOManager(object_store=context.resources.object_store)
+
+
+def _name(context: dg.InputContext) -> str:
+    return f"asset {context.asset_key.to_user_string()} of {context.asset_partition_key}"
+
+
+def _recorded(context: dg.InputContext) -> StoredFile:
+    """Return what handle_output recorded for the partition."""
+    records = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(
+            asset_key=context.asset_key, asset_partitions=[context.asset_partition_key]
+        ),
+        limit=1,
+    ).records
+    materialization = records[0].asset_materialization if records else None
+    if materialization is None:
+        raise PermanentError(f"{_name(context)} was never materialized. Materialize it first.")
+    found = {name: materialization.metadata.get(name) for name in StoredFile.model_fields}
+    missing = [name for name, value in found.items() if value is None]
+    if missing:
+        raise PermanentError(
+            f"the newest materialization of {_name(context)} has no {', '.join(missing)}: it was "
+            "reported from outside. Materialize it here."
+        )
+    return StoredFile(**{name: value.value for name, value in found.items() if value is not None})

@@ -1,1 +1,0 @@
-"""Ops that hold the GPU: each calls one function of stages/ and reports progress."""

@@ -1,0 +1,114 @@
+"""The heartbeat of one run: a thread that tells PostgreSQL that this process lives.
+
+What a heartbeat is lives in db/run_heartbeats.py; orchestration/resources/catalog.py starts
+one for every run, and orchestration/runs/stale_runs_sensor.py ends runs that have none.
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from influencerai_dagster.core.run_health import BEAT_SECONDS
+from influencerai_dagster.db import run_heartbeats
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.errors import InfluencerAIError
+from influencerai_dagster.orchestration.partitions import PARTITION_TAG
+
+_JOIN_SECONDS = 2.0
+_log = logging.getLogger(__name__)
+
+
+class RunHeartbeat:
+    """Beats from `start` to `stop`, and goes on trying while PostgreSQL is away.
+
+    When somebody ended the run meanwhile (it was silent for too long, or is over in Dagster), the
+    main thread is interrupted as Dagster itself does it to terminate a run.
+
+    Attributes:
+        reaped: the run was ended: whatever this process does for it is in vain.
+    """
+
+    def __init__(self, database_url: str, run: dg.DagsterRun) -> None:
+        """Make it; nothing is connected or started.
+
+        Args:
+            database_url: `postgresql://…`, of the catalog.
+            run: the run of this process.
+        """
+        self.reaped = threading.Event()
+        self._run_id = run.run_id
+        self._activity = describe(run)
+        # Of its own: renders may have taken all connections of the run's engine.
+        self._engine = create_catalog_engine(database_url, application_name="influencerai-beat")
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="run-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End beating; the row stays until Dagster says that the run is over."""
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(_JOIN_SECONDS)
+
+    @contextmanager
+    def doing(self, activity: str) -> Iterator[None]:
+        """Tell for the time of the block what the run does."""
+        before = self._activity
+        self._activity = activity
+        self._wake.set()
+        try:
+            yield
+        finally:
+            self._activity = before
+            self._wake.set()
+
+    def _beat(self) -> None:
+        is_known = False
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                with transaction(self._engine) as session:
+                    if not is_known:
+                        run_heartbeats.first_beat(
+                            session, self._run_id, activity=self._activity, host=_host()
+                        )
+                    is_alive = run_heartbeats.beat(session, self._run_id, activity=self._activity)
+            except InfluencerAIError as error:
+                _log.warning("run %s could not tell that it lives: %s", self._run_id, error)
+            else:
+                is_known = True
+                if not is_alive:
+                    self._stop_the_run()
+                    break
+            self._wake.wait(BEAT_SECONDS)
+        self._engine.dispose()
+
+    def _stop_the_run(self) -> None:
+        if self._stopping.is_set():
+            return
+        _log.error("run %s was ended while its process was silent: it stops", self._run_id)
+        self.reaped.set()
+        main = threading.main_thread().ident
+        if main is not None:
+            signal.pthread_kill(main, signal.SIGINT)
+
+
+def describe(run: dg.DagsterRun) -> str:
+    """Return what a run does, for people: "generate_images_job demo/2026-11-23"."""
+    assets = sorted(key.to_user_string() for key in run.asset_selection or ())
+    name = run.job_name if not run.job_name.startswith("__") else ", ".join(assets) or "checks"
+    return f"{name} {run.tags.get(PARTITION_TAG, '')}".rstrip()
+
+
+def _host() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"

@@ -1,1 +1,0 @@
-"""Sensors: each reads the world, decides by a pure rule, and reports."""

@@ -1,0 +1,1 @@
+"""Assets, checks and sensors from uploaded photos to LoRA weights and their samples."""

@@ -1,0 +1,124 @@
+"""Checks of `dataset`: nothing unusable or unlicensed goes on to a training."""
+
+import dagster as dg
+
+from influencerai_dagster.core.dataset_rules import RejectReason
+from influencerai_dagster.core.manifests.dataset import DatasetManifest
+from influencerai_dagster.core.object_paths import uploads_prefix
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.orchestration.metadata import MAX_ROWS
+from influencerai_dagster.orchestration.partitions import dataset_partitions
+from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.limits import StudioResource
+from influencerai_dagster.training.lora_configs import resolve_lora_config
+from influencerai_dagster.training.recipes import divide_by_bucket, why_left_out
+
+MAX_NAMED = 5
+
+
+@dg.asset_check(asset="dataset", blocking=True, partitions_def=dataset_partitions)
+def dataset_has_images(dataset: DatasetManifest) -> dg.AssetCheckResult:
+    """At least one upload was accepted."""
+    return dg.AssetCheckResult(
+        passed=bool(dataset.images),
+        description=(
+            f"{len(dataset.images)} accepted, {len(dataset.rejected)} rejected"
+            if dataset.images
+            else f"all {len(dataset.rejected)} uploads were rejected: see the table of rejects"
+        ),
+    )
+
+
+@dg.asset_check(asset="dataset", partitions_def=dataset_partitions)
+def every_image_can_be_trained(
+    dataset: DatasetManifest, catalog: CatalogResource, studio: StudioResource
+) -> dg.AssetCheckResult:
+    """At the resolution of the tenant's default LoRA config, kohya has a bucket for every image."""
+    with transaction(catalog.engine) as session:
+        config = resolve_lora_config(session, dataset.tenant, None, studio.default_training_preset)
+    _, left_out = divide_by_bucket(dataset, config.resolution)
+    reasons = [why_left_out(image, config.resolution) for image in left_out]
+    return dg.AssetCheckResult(
+        passed=not left_out,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            f"{len(left_out)} of {len(dataset.images)} images are left out of a training at "
+            f"{config.resolution} px. Raise resolution in the LoRA config to train on them, or "
+            f"crop them: {'; '.join(reasons[:MAX_NAMED])}"
+            if left_out
+            else f"{len(dataset.images)} images at {config.resolution} px"
+        ),
+        metadata={"left_out": reasons[:MAX_ROWS]},
+    )
+
+
+def dataset_captions_check(*, is_blocking: bool) -> dg.AssetChecksDefinition:
+    """Return the check of caption files; the setting DATASET_CAPTIONS says whether it blocks."""
+
+    @dg.asset_check(
+        name="captions_pair_with_images",
+        asset="dataset",
+        blocking=is_blocking,
+        partitions_def=dataset_partitions,
+    )
+    def check(dataset: DatasetManifest) -> dg.AssetCheckResult:
+        """No image is without a caption while a caption file belongs to no image."""
+        unpaired = [
+            f"{item.file_name} ({item.detail})"
+            for item in dataset.rejected
+            if item.reason is RejectReason.CAPTION_UNPAIRED
+        ]
+        bare = [image.file_name for image in dataset.images if image.caption_object_key is None]
+        passed = not (unpaired and bare)
+        return dg.AssetCheckResult(
+            passed=passed,
+            severity=dg.AssetCheckSeverity.ERROR if is_blocking else dg.AssetCheckSeverity.WARN,
+            description=(
+                f"{len(dataset.images) - len(bare)} of {len(dataset.images)} images have a caption "
+                f"file, {len(unpaired)} caption files belong to no image"
+                if passed
+                else _unpaired_text(dataset, unpaired, bare, is_blocking=is_blocking)
+            ),
+            metadata={"unpaired_captions": unpaired[:MAX_ROWS], "without_caption": bare[:MAX_ROWS]},
+        )
+
+    return check
+
+
+def _unpaired_text(
+    dataset: DatasetManifest, unpaired: list[str], bare: list[str], *, is_blocking: bool
+) -> str:
+    held = "No training starts by itself. " if is_blocking else ""
+    return (
+        f"{len(unpaired)} caption files belong to no image, and {len(bare)} of "
+        f"{len(dataset.images)} images have no caption file: {'; '.join(unpaired[:MAX_NAMED])}. "
+        f"{held}Upload each under the name of its image (img001.txt for img001.jpg) and delete it "
+        f"under the old name below {uploads_prefix(dataset.key)} in the bucket. To go on without "
+        "them, delete them, or set DATASET_CAPTIONS=warn and build the dataset again."
+    )
+
+
+def dataset_rights_check(*, is_blocking: bool) -> dg.AssetChecksDefinition:
+    """Return the check of rights.json; the setting DATASET_RIGHTS says whether it blocks."""
+
+    @dg.asset_check(
+        name="dataset_rights_are_recorded",
+        asset="dataset",
+        blocking=is_blocking,
+        partitions_def=dataset_partitions,
+    )
+    def check(dataset: DatasetManifest) -> dg.AssetCheckResult:
+        """rights.json says whose pictures these are."""
+        rights = dataset.rights
+        return dg.AssetCheckResult(
+            passed=rights is not None,
+            severity=dg.AssetCheckSeverity.ERROR if is_blocking else dg.AssetCheckSeverity.WARN,
+            description=(
+                f"{rights.subject}, {rights.licence}: {rights.evidence}"
+                if rights
+                else "there is no valid rights.json beside the images: add one with subject "
+                "(synthetic or consented), evidence and licence"
+            ),
+        )
+
+    return check

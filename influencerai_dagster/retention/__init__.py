@@ -1,0 +1,1 @@
+"""Deletes what tenants no longer need: rules, plan, deletion, legal holds, removal of a tenant."""

@@ -1,0 +1,8 @@
+"""kohya's trainer for FLUX.1, simulated."""
+
+import sys
+
+from influencerai_dagster.simulators.sd_scripts.simulation.trainer import main
+
+if __name__ == "__main__":
+    sys.exit(main("flux_train_network"))

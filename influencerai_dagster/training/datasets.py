@@ -1,0 +1,309 @@
+"""Stage `dataset`: uploads → a validated dataset. Uploads are only read, never changed or deleted.
+
+However many uploads a dataset has and however many datasets are scanned on one machine, the memory
+for their bytes and their pixels is limited. Rules are in core/dataset_rules.py, the measuring in
+media/images.py.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+from pydantic import ValidationError
+
+from influencerai_dagster.core.dataset_rules import DatasetRules, RejectReason
+from influencerai_dagster.core.fingerprints import fingerprint, sha256_hex
+from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.core.manifests.dataset import (
+    DatasetImage,
+    DatasetManifest,
+    RejectedUpload,
+    Rights,
+)
+from influencerai_dagster.core.object_paths import (
+    dataset_key_of,
+    file_name_problem,
+    latest_dataset_manifest_key,
+    rights_key,
+    uploads_prefix,
+)
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.media.contact_sheets import thumbnail
+from influencerai_dagster.media.images import (
+    MeasuredImage,
+    Reject,
+    measure_upload,
+    near_duplicates,
+    normalised_image,
+)
+from influencerai_dagster.media.memory_budget import MemoryBudget
+from influencerai_dagster.storage.contents import ObjectInfo
+from influencerai_dagster.storage.manifests import publish
+from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.training.sidecars import is_about_all, is_caption_file, pair_captions
+
+READING = MemoryBudget("reading", 512 * 1024**2)
+"""Bytes of uploads in memory; who holds some may go on to decode them, never the reverse."""
+MAX_SIDECAR_SIZE_BYTES = 64 * 1024
+MAX_RIGHTS_SIZE_BYTES = 64 * 1024
+_RIGHTS_FILE = "rights.json"
+_COPY_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".png"}
+
+
+@dataclass(frozen=True)
+class _Upload:
+    """One listed upload and the caption file that belongs to it."""
+
+    file_name: str
+    info: ObjectInfo
+    sidecar: ObjectInfo | None
+
+
+def scan_dataset(
+    store: ObjectStore,
+    key: DatasetKey,
+    rules: DatasetRules,
+    on_progress: Callable[[int, int], None],
+) -> DatasetManifest:
+    """Validate, hash and measure every upload of a dataset, in parallel.
+
+    Args:
+        store: where the uploads are.
+        key: the dataset.
+        rules: limits that uploads are held to.
+        on_progress: called with (uploads done, uploads in all).
+
+    Returns:
+        The manifest, not yet published; images and rejects are in order of file name.
+
+    Raises:
+        PermanentError: nothing was uploaded, or access to S3 is denied.
+        TransientError: S3 did not answer; run again.
+    """
+    listed = list(store.list(uploads_prefix(key)))
+    if not listed:
+        raise PermanentError(
+            f"dataset {key} is empty: found no object below {uploads_prefix(key)}. "
+            f"Upload photos with `influencerai dataset upload`."
+        )
+    uploads, rejected = _sort_out(listed, uploads_prefix(key), rules)
+    measured: list[tuple[_Upload, MeasuredImage]] = []
+    results = store.map(lambda upload: _measure(store, upload, rules), uploads)
+    for done, (upload, result) in enumerate(zip(uploads, results, strict=True), start=1):
+        if isinstance(result, Reject):
+            rejected.append(_reject(upload.file_name, result.reason, result.detail))
+        else:
+            measured.append((upload, result))
+        on_progress(done, len(uploads))
+    accepted, duplicates = _without_duplicates(measured, rules)
+    rights, rights_problem = _read_rights(store, key, listed)
+    rejected += duplicates + rights_problem
+    rejected += _unused_captions([upload for upload, _ in accepted], uploads)
+    return DatasetManifest.build(
+        key,
+        images=tuple(store.map(lambda item: _dataset_image(store, *item), accepted)),
+        rejected=tuple(sorted(rejected, key=lambda item: item.file_name)),
+        rights=rights,
+    )
+
+
+def publish_dataset(store: ObjectStore, manifest: DatasetManifest) -> None:
+    """Publish this version of the manifest, then make it the newest (manifest.json)."""
+    publish(store, manifest)
+    store.put_latest(
+        latest_dataset_manifest_key(manifest.key), manifest.model_dump_json(indent=2).encode()
+    )
+
+
+def read_image(store: ObjectStore, image: DatasetImage) -> bytes:
+    """Return an accepted upload, if it is still the one that the scan measured.
+
+    Raises:
+        PermanentError: it was replaced or removed since.
+    """
+    return _unchanged(store, image.object_key, image.sha256)
+
+
+def read_caption(store: ObjectStore, image: DatasetImage) -> bytes:
+    """Return the sidecar caption of an image that has one, as `read_image` does."""
+    return _unchanged(store, image.caption_object_key or "", image.caption_sha256)
+
+
+def _unchanged(store: ObjectStore, object_key: str, sha256: str | None) -> bytes:
+    data = store.get(object_key)
+    if sha256_hex(data) != sha256 and (listed := store.head(object_key)) is not None:
+        data = store.get(listed)  # an answer that was cut is known by its size
+    if sha256_hex(data) != sha256:
+        raise PermanentError(
+            f"upload {object_key} was replaced after its dataset was scanned. Materialize "
+            "`dataset` again."
+        )
+    return data
+
+
+def copy_name(index: int, image: DatasetImage) -> str:
+    """Return the name of an image's copy in a folder that a program reads.
+
+    Numbered, so that two uploads with one stem (a.jpg, a.png) keep a caption each, and with the
+    ending of its format, which an upload need not have.
+    """
+    return f"img{index:05d}{_COPY_SUFFIXES[image.format]}"
+
+
+def write_copy(
+    store: ObjectStore, image: DatasetImage, path: Path, *, max_side_px: int | None = None
+) -> None:
+    """Write an accepted upload to a file as training receives it (`normalised_image`).
+
+    Raises:
+        PermanentError: it was replaced or removed since the scan.
+    """
+    with READING.hold(image.size_bytes):
+        path.write_bytes(normalised_image(read_image(store, image), max_side_px=max_side_px))
+
+
+def image_thumbnail(store: ObjectStore, image: DatasetImage, side_px: int) -> Image.Image:
+    """Return a small square picture of an upload, whatever it holds now."""
+    with READING.hold(image.size_bytes):
+        return thumbnail(store.get(image.object_key), side_px)
+
+
+def uploads_by_dataset(infos: Iterable[ObjectInfo]) -> dict[DatasetKey, list[ObjectInfo]]:
+    """Group a listing by dataset; objects that are no uploads of a valid dataset are left out."""
+    groups: dict[DatasetKey, list[ObjectInfo]] = {}
+    for info in infos:
+        key = dataset_key_of(info.key)
+        if key is not None:
+            groups.setdefault(key, []).append(info)
+    return groups
+
+
+def uploads_fingerprint(infos: Iterable[ObjectInfo]) -> str:
+    """Return the hash of a listing; it changes when an upload comes, goes or is replaced."""
+    return fingerprint(sorted([info.key, info.size_bytes, info.etag] for info in infos))
+
+
+def _reject(file_name: str, reason: RejectReason, detail: str) -> RejectedUpload:
+    return RejectedUpload(file_name=file_name, reason=reason, detail=detail)
+
+
+def _sort_out(
+    listed: list[ObjectInfo], prefix: str, rules: DatasetRules
+) -> tuple[list[_Upload], list[RejectedUpload]]:
+    """Tell images from captions and reject by name, size and number without reading a byte."""
+    by_name: dict[str, ObjectInfo] = {}
+    uploads: list[_Upload] = []
+    rejected: list[RejectedUpload] = []
+    for info in sorted(listed, key=lambda item: item.key):
+        name = info.key.removeprefix(prefix)
+        problem = file_name_problem(name)
+        if problem is None:
+            by_name[name] = info
+        elif name:
+            rejected.append(_reject(name, RejectReason.NAME_NOT_ALLOWED, problem))
+    captions = [name for name in by_name if is_caption_file(name)]
+    images = [
+        name for name in by_name if name.lower() != _RIGHTS_FILE and not is_caption_file(name)
+    ]
+    pairing = pair_captions(images, captions)
+    rejected += [
+        _reject(name, RejectReason.CAPTION_UNPAIRED, why) for name, why in pairing.unpaired.items()
+    ]
+    for name in images:
+        info = by_name[name]
+        if is_about_all(name):
+            rejected.append(_reject(name, RejectReason.NOT_AN_IMAGE, "is a text about the folder"))
+        elif info.size_bytes > rules.max_upload_size_bytes:
+            detail = f"{info.size_bytes} bytes; MAX_UPLOAD_SIZE is {rules.max_upload_size_bytes}"
+            rejected.append(_reject(name, RejectReason.TOO_LARGE, detail))
+        elif len(uploads) >= rules.max_images:
+            detail = f"MAX_DATASET_IMAGES is {rules.max_images}"
+            rejected.append(_reject(name, RejectReason.TOO_MANY_IMAGES, detail))
+        else:
+            caption = pairing.caption_of.get(name)
+            uploads.append(_Upload(name, info, by_name[caption] if caption else None))
+    return uploads, rejected
+
+
+def _unused_captions(accepted: list[_Upload], uploads: list[_Upload]) -> list[RejectedUpload]:
+    """Name the captions of uploads that were rejected, unless an accepted one shares them."""
+    used = {upload.sidecar.key for upload in accepted if upload.sidecar is not None}
+    unused = {
+        upload.sidecar.key: upload.file_name
+        for upload in uploads
+        if upload.sidecar is not None and upload.sidecar.key not in used
+    }
+    return [
+        _reject(PurePosixPath(key).name, RejectReason.CAPTION_NOT_USED, f"it is of {image}")
+        for key, image in unused.items()
+    ]
+
+
+def _measure(store: ObjectStore, upload: _Upload, rules: DatasetRules) -> MeasuredImage | Reject:
+    with READING.hold(upload.info.size_bytes):
+        return measure_upload(store.get(upload.info), rules)
+
+
+def _without_duplicates(
+    measured: list[tuple[_Upload, MeasuredImage]], rules: DatasetRules
+) -> tuple[list[tuple[_Upload, MeasuredImage]], list[RejectedUpload]]:
+    first_by_sha256: dict[str, str] = {}
+    unique: list[tuple[_Upload, MeasuredImage]] = []
+    rejected: list[RejectedUpload] = []
+    for upload, image in measured:
+        first = first_by_sha256.setdefault(image.sha256, upload.file_name)
+        if first == upload.file_name:
+            unique.append((upload, image))
+        else:
+            detail = f"the same bytes as {first}"
+            rejected.append(_reject(upload.file_name, RejectReason.EXACT_DUPLICATE, detail))
+    hashes = [image.perceptual_hash for _, image in unique]
+    repeats = near_duplicates(hashes, rules.near_duplicate_bits)
+    for index, earlier in repeats.items():
+        detail = f"looks like {unique[earlier][0].file_name}"
+        rejected.append(_reject(unique[index][0].file_name, RejectReason.NEAR_DUPLICATE, detail))
+    return [item for index, item in enumerate(unique) if index not in repeats], rejected
+
+
+def _dataset_image(store: ObjectStore, upload: _Upload, image: MeasuredImage) -> DatasetImage:
+    sidecar = upload.sidecar
+    if sidecar is not None and sidecar.size_bytes > MAX_SIDECAR_SIZE_BYTES:
+        raise PermanentError(
+            f"caption {sidecar.key} has {sidecar.size_bytes} bytes; a caption is one line of at "
+            f"most {MAX_SIDECAR_SIZE_BYTES} bytes. Replace it."
+        )
+    return DatasetImage(
+        file_name=upload.file_name,
+        object_key=upload.info.key,
+        size_bytes=image.size_bytes,
+        sha256=image.sha256,
+        format=image.format,
+        width_px=image.width_px,
+        height_px=image.height_px,
+        perceptual_hash=image.perceptual_hash,
+        caption_object_key=sidecar.key if sidecar else None,
+        caption_sha256=sha256_hex(store.get(sidecar)) if sidecar else None,
+    )
+
+
+def _read_rights(
+    store: ObjectStore, key: DatasetKey, listed: list[ObjectInfo]
+) -> tuple[Rights | None, list[RejectedUpload]]:
+    # The usual name first, then one that differs in case, as Windows and Macs write it.
+    found = sorted(
+        (info for info in listed if info.key.lower() == rights_key(key).lower()),
+        key=lambda info: (info.key != rights_key(key), info.key),
+    )
+    if not found:
+        return None, []
+    if found[0].size_bytes > MAX_RIGHTS_SIZE_BYTES:
+        detail = f"{found[0].size_bytes} bytes; at most {MAX_RIGHTS_SIZE_BYTES} are read"
+        return None, [_reject(_RIGHTS_FILE, RejectReason.RIGHTS_INVALID, detail)]
+    try:
+        return Rights.model_validate_json(store.get(found[0])), []
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        detail = f"{field}: {first['msg']}"
+        return None, [_reject(_RIGHTS_FILE, RejectReason.RIGHTS_INVALID, detail)]

@@ -1,0 +1,108 @@
+"""The asset `restore_drill` shows what a drill found, and its check is red for a broken backup."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import dagster as dg
+import pytest
+
+from influencerai_dagster.definitions import defs
+from influencerai_dagster.orchestration.backups.restore_drills import CHECK, restore_drill
+from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
+from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource
+from influencerai_dagster.orchestration.resources.object_store import (
+    ObjectStoreResource,
+    PathStyleS3Resource,
+)
+from influencerai_dagster.orchestration.resources.restore_drills import RestoreDrillResource
+from influencerai_dagster_tests.testing.backed_up import BackedUp
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def resource_of(
+    system: BackedUp, mode: Literal["barman", "pg_dump"] = "barman", home: Path | None = None
+) -> RestoreDrillResource:
+    place, home = system.place, home or system.barman.home
+    s3 = PathStyleS3Resource(
+        endpoint_url=place.endpoint_url,
+        aws_access_key_id=place.access_key,
+        aws_secret_access_key=place.secret_key,
+    )
+    return RestoreDrillResource(
+        database_backups=DatabaseBackupResource(
+            mode=mode,
+            home=str(home),
+            database_url=system.database_url,
+            dagster_database_url=system.dagster_url,
+            backup_database_url=system.postgres.url(),
+            recovery_window_days=30,
+            postgres_bin_dir=str(system.barman.postgres_bin_dir),
+        ),
+        object_backups=ObjectBackupResource(
+            object_store=ObjectStoreResource(s3=s3, bucket=place.name),
+            target=str(system.target.place),
+            endpoint_url=None,
+            access_key="",
+            secret_key="",
+            region="us-east-1",
+            encryption_key="",
+            bandwidth_limit="",
+            home=str(home),
+            recovery_window_days=30,
+        ),
+    )
+
+
+def drilled(
+    system: BackedUp, instance: dg.DagsterInstance
+) -> tuple[dg.AssetMaterialization, dg.AssetCheckEvaluation]:
+    config = {"ops": {"restore_drill": {"config": {"instant": system.newest.isoformat()}}}}
+    result = dg.materialize(
+        [restore_drill],
+        instance=instance,
+        resources={"restore_drills": resource_of(system)},
+        run_config=config,
+    )
+    (check,) = result.get_asset_check_evaluations()
+    (materialization,) = result.asset_materializations_for_node("restore_drill")
+    return materialization, check
+
+
+def test_figures_and_their_history_are_metadata_and_the_check_is_green(
+    backed_up: BackedUp, scratch: Path, instance: dg.DagsterInstance
+) -> None:
+    system = backed_up.copied(scratch / "copy")
+    materialization, check = drilled(system, instance)
+    shown = {name: value.value for name, value in materialization.metadata.items()}
+    assert (check.check_name, check.passed) == (CHECK, True)
+    assert shown["objects"] == len(backed_up.keys)
+    assert isinstance(shown["rto_seconds"], float)
+    assert isinstance(shown["rpo_seconds"], float)
+    assert str(shown["history"]).startswith("![RTO and RPO of all drills](data:image/png;base64,")
+
+
+def test_a_broken_backup_turns_the_check_red_and_is_named(
+    backed_up: BackedUp, scratch: Path, instance: dg.DagsterInstance
+) -> None:
+    system = backed_up.copied(scratch / "copy")
+    key = "loras/demo/lora1.safetensors"
+    (Path(str(system.target.place)) / "objects" / key).unlink()
+    materialization, check = drilled(system, instance)
+    assert not check.passed
+    assert "rto_seconds" not in materialization.metadata  # Dagster would draw it as a good one
+    assert "broken in step 'verify objects'" in str(materialization.metadata["rto"].value)
+    assert key in (check.description or "")
+    assert check.metadata["broken"].value == [f"object {key} of loras is missing"]
+
+
+def test_it_is_scheduled_every_week() -> None:
+    schedule = defs.resolve_schedule_def("restore_drill_schedule")
+    assert schedule.cron_schedule == "0 4 * * 0"
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert schedule.execution_timezone == "UTC"

@@ -1,0 +1,204 @@
+"""The heartbeat of a run: from its first step to its end, over restarts of PostgreSQL."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import dagster as dg
+import pytest
+from sqlalchemy import text
+
+from influencerai_dagster.core.run_health import Heartbeat
+from influencerai_dagster.db import run_heartbeats
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.migrate import upgrade
+from influencerai_dagster.local.postgres import PostgresServer
+from influencerai_dagster.local.processes import free_port
+from influencerai_dagster.orchestration.resources import run_heartbeat
+from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.run_heartbeat import RunHeartbeat, describe
+from influencerai_dagster_tests.conftest import running
+
+WAIT_SECONDS = 20.0
+BEAT_SECONDS = 0.05
+RUN = dg.DagsterRun(job_name="generate_images_job", tags={"dagster/partition": "demo/2026-11-23"})
+
+
+@pytest.fixture(autouse=True)
+def quick(catalog: CatalogResource, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(run_heartbeat, "BEAT_SECONDS", BEAT_SECONDS)
+    forget_heartbeats(catalog)  # of runs of other tests on this database
+    yield
+    forget_heartbeats(catalog)
+
+
+def forget_heartbeats(catalog: CatalogResource) -> None:
+    with transaction(catalog.engine) as session:
+        session.execute(text("TRUNCATE run_heartbeats"))
+
+
+def heartbeats(url: str) -> list[Heartbeat]:
+    engine = create_catalog_engine(url)
+    try:
+        with transaction(engine) as session:
+            return run_heartbeats.list_heartbeats(session)
+    finally:
+        engine.dispose()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def execute(
+    catalog: CatalogResource, instance: dg.DagsterInstance, body: Callable[[CatalogResource], None]
+) -> dg.ExecuteInProcessResult:
+    """Run a job of one op in this process, on resources as a run makes them."""
+
+    @dg.op
+    def step(catalog: CatalogResource) -> None:
+        body(catalog)
+
+    @dg.job(name="generate_images_job", tags={"dagster/partition": "demo/2026-11-23"})
+    def job() -> None:
+        step()
+
+    fresh = CatalogResource(database_url=catalog.database_url)
+    return job.execute_in_process(
+        resources={"catalog": fresh}, instance=instance, raise_on_error=False
+    )
+
+
+def test_a_run_beats_while_its_op_works_and_tells_what_it_does(
+    catalog: CatalogResource, instance: dg.DagsterInstance
+) -> None:
+    told: list[str] = []
+
+    def body(resource: CatalogResource) -> None:
+        def activities() -> list[str]:
+            return [beat.activity for beat in heartbeats(catalog.database_url)]
+
+        wait_for(lambda: activities() == ["generate_images_job demo/2026-11-23"])
+        with resource.doing("train_lora demo/bella"):
+            wait_for(lambda: activities() == ["train_lora demo/bella"])
+        wait_for(lambda: activities() == ["generate_images_job demo/2026-11-23"])
+        told.extend(beat.host for beat in heartbeats(catalog.database_url))
+
+    assert execute(catalog, instance, body).success
+    assert told[0].startswith(f"process {os.getpid()} on ")
+
+
+def test_an_activity_is_told_at_once(
+    catalog: CatalogResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_heartbeat, "BEAT_SECONDS", 3600.0)
+    heartbeat = RunHeartbeat(catalog.database_url, RUN)
+    heartbeat.start()
+    with heartbeat.doing("train_lora demo/bella"):
+        wait_for(
+            lambda: (
+                "train_lora demo/bella"
+                in [beat.activity for beat in heartbeats(catalog.database_url)]
+            )
+        )
+    heartbeat.stop()
+
+
+def test_after_its_last_step_a_run_beats_no_more_and_its_row_stays_until_it_is_over(
+    catalog: CatalogResource, instance: dg.DagsterInstance
+) -> None:
+    result = execute(
+        catalog, instance, lambda _: wait_for(lambda: heartbeats(catalog.database_url))
+    )
+    assert [beat.run_id for beat in heartbeats(catalog.database_url)] == [result.run_id]
+    assert "run-heartbeat" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_run_that_was_ended_while_it_was_silent_stops(
+    catalog: CatalogResource, instance: dg.DagsterInstance
+) -> None:
+    seen: list[bool] = []
+
+    def body(resource: CatalogResource) -> None:
+        wait_for(lambda: heartbeats(catalog.database_url))
+        assert not resource.is_run_reaped
+        (beat,) = heartbeats(catalog.database_url)
+        with transaction(catalog.engine) as session:
+            run_heartbeats.end(session, beat.run_id)
+        try:
+            threading.Event().wait(WAIT_SECONDS)
+        finally:
+            seen.append(resource.is_run_reaped)
+
+    started = time.monotonic()
+    result = execute(catalog, instance, body)
+
+    assert not result.success
+    assert seen == [True]
+    assert time.monotonic() - started < WAIT_SECONDS
+    assert heartbeats(catalog.database_url) == []
+
+
+def test_a_tick_of_a_sensor_has_no_heartbeat(
+    catalog: CatalogResource, instance: dg.DagsterInstance
+) -> None:
+    @dg.sensor(job_name="any_job")
+    def sensor(catalog: CatalogResource) -> dg.SkipReason:
+        with catalog.doing("nothing"):
+            return dg.SkipReason(str(catalog.is_run_reaped))
+
+    resources = {"catalog": CatalogResource(database_url=catalog.database_url)}
+    with dg.build_sensor_context(instance, resources=resources) as context:
+        result = sensor(context)
+    assert isinstance(result, dg.SkipReason)
+    assert result.skip_message == "False"
+    assert heartbeats(catalog.database_url) == []
+
+
+def test_a_heartbeat_outlives_the_absence_of_postgresql(servers_dir: Path) -> None:
+    folder = servers_dir / f"heartbeat-{uuid4().hex[:8]}"
+    server = PostgresServer(folder / "data", free_port(), uuid4().hex, is_durable=False)
+    with running(server.service(os.environ), folder):
+        upgrade(server.url())
+    heartbeat = RunHeartbeat(server.url(), RUN)
+    heartbeat.start()  # while it is away
+    for _ in range(2):
+        with running(server.service(os.environ), folder):
+            engine = create_catalog_engine(server.url())
+            with transaction(engine) as session:
+                session.execute(text("UPDATE run_heartbeats SET beat_at = 'epoch'"))
+
+            def has_beaten() -> bool:
+                with transaction(engine) as session:  # noqa: B023 - called in this round only
+                    statement = text("SELECT beat_at > 'epoch' FROM run_heartbeats")
+                    return bool(session.scalar(statement))
+
+            wait_for(has_beaten)
+            engine.dispose()
+    heartbeat.stop()
+    assert not heartbeat.reaped.is_set()
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        pytest.param(RUN, "generate_images_job demo/2026-11-23", id="job"),
+        pytest.param(
+            dg.DagsterRun(
+                job_name="__ASSET_JOB",
+                asset_selection=frozenset({dg.AssetKey("dataset"), dg.AssetKey("captions")}),
+            ),
+            "captions, dataset",
+            id="assets chosen by a person",
+        ),
+        pytest.param(dg.DagsterRun(job_name="__ASSET_JOB"), "checks", id="checks alone"),
+    ],
+)
+def test_an_activity_names_the_job_or_the_assets(run: dg.DagsterRun, expected: str) -> None:
+    assert describe(run) == expected

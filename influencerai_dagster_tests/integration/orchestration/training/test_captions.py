@@ -1,0 +1,75 @@
+"""Asset `captions` with a captioner that is paid: nothing is paid for twice."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from influencerai_dagster.definitions import build_definitions, build_resources
+from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.settings import load_settings
+from influencerai_dagster_tests.integration.orchestration.conftest import (
+    Studio,
+    failure_text,
+    photo,
+)
+from influencerai_dagster_tests.testing.openrouter_server import Simulator, openrouter_url
+
+
+@pytest.fixture
+def simulator(servers_dir: Path) -> Iterator[Simulator]:
+    with openrouter_url(servers_dir / "openrouter-of-captions") as url:
+        yield Simulator(url)
+
+
+def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    (event,) = result.asset_materializations_for_node("captions")
+    return {name: item.value for name, item in event.metadata.items()}
+
+
+def test_a_run_pays_only_for_what_the_one_before_it_was_not_answered(
+    studio: Studio, simulator: Simulator
+) -> None:
+    settings = load_settings(
+        **studio.settings.model_dump()
+        | {
+            "enable_auto_captions": True,
+            "auto_captioner": "openrouter",
+            "openrouter_base_url": simulator.base_url,
+            "openrouter_api_key": "sk-test",
+        }
+    )
+    studio.definitions = build_definitions(settings, build_resources(settings))
+    for number in range(3):
+        studio.upload("demo", "bella", f"{number}.jpg", photo(number))
+    simulator.set_faults(status=402, count=1)
+    assert "no credits" in failure_text(studio.run("build_dataset_job", "demo/bella"))
+    num_calls = len(simulator.calls())
+    found = metadata(studio.run("build_dataset_job", "demo/bella"))
+    assert found["sources"] == {"openrouter": 3}
+    assert found["captions_paid_for_before"] == num_calls - 1
+    assert len(simulator.calls()) - num_calls == 3 - found["captions_paid_for_before"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kept_for"),
+    [
+        ({}, (86400, "")),
+        ({"openrouter_cache_ttl": "2h"}, (7200, "")),
+        ({"openrouter_cache_ttl": "0"}, (86400, "run-1")),
+        ({"enable_caching": False}, (86400, "run-1")),
+        ({"auto_captioner": "blip"}, None),
+        ({"enable_auto_captions": False}, None),
+    ],
+)
+def test_answers_are_kept_for_as_long_as_the_settings_say(
+    catalog: CatalogResource, values: dict[str, Any], kept_for: tuple[int, str] | None
+) -> None:
+    settings = load_settings(
+        **{"enable_auto_captions": True, "auto_captioner": "openrouter"} | values
+    )
+    captioner = build_resources(settings)["captioner"]
+    kept = captioner.kept_answers(catalog.engine, "demo", "run-1")
+    assert (kept and (kept.keep_for.total_seconds(), kept.only_in_run)) == kept_for

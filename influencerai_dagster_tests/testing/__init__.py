@@ -1,0 +1,1 @@
+"""Helpers of the tests: real servers, rows, files and recorded traffic."""

@@ -1,0 +1,215 @@
+"""Values that the catalog's tests write, and the hands that turn its clock."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from influencerai_dagster.core.fingerprints import fingerprint, sha256_hex
+from influencerai_dagster.core.job_states import (
+    JobKind,
+    JobStatus,
+)
+from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.core.lora_training import PRESETS
+from influencerai_dagster.core.manifests.dataset import DatasetImage, DatasetManifest
+from influencerai_dagster.core.manifests.loras import LoraManifest
+from influencerai_dagster.core.manifests.outputs import (
+    OutputManifest,
+)
+from influencerai_dagster.core.object_paths import lora_key, output_key
+from influencerai_dagster.core.sampling import ImageSampling, VideoSampling
+from influencerai_dagster.core.stored_file import (
+    StoredFile,
+)
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.models.content import CatalogModel
+from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation.jobs import (
+    ImageJobPayload,
+    JobRequest,
+    LoraReference,
+    VideoJobPayload,
+)
+
+DAY = date(2026, 11, 23)
+HOSTILE_NAMES = {
+    "parent folder": "../x",
+    "absolute": "/etc",
+    "nul": "a\0b",
+    "newline": "a\n",
+    "look-alike": "dеmo",
+    "long": "a" * 300,
+    "empty": "",
+    "quote": "a'; DROP TABLE jobs; --",
+}
+
+
+def empty_catalog(engine: Engine) -> None:
+    """Delete every row; TRUNCATE makes new files for every table, and takes 40 times as long."""
+    with transaction(engine) as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))  # no foreign keys
+        for table in reversed(CatalogModel.metadata.sorted_tables):
+            session.execute(table.delete())
+
+
+def image_request(prompt: str = "bella on a beach", **fields: Any) -> JobRequest:
+    """Return a request; `loras` are dataset names or references."""
+    loras = tuple(
+        item if isinstance(item, LoraReference) else LoraReference(dataset=item)
+        for item in fields.pop("loras", ())
+    )
+    seed = fields.pop("seed", None)
+    return JobRequest(payload=ImageJobPayload(prompt=prompt, loras=loras, seed=seed), **fields)
+
+
+def video_request(source_job_id: UUID, **fields: Any) -> JobRequest:
+    return JobRequest(payload=VideoJobPayload(source_job_id=source_job_id), **fields)
+
+
+def submit_one(
+    engine: Engine, request: JobRequest | None = None, tenant: str = "demo"
+) -> ledger.Job:
+    with transaction(engine) as session:
+        return ledger.submit(session, tenant, DAY, [request or image_request()])[0]
+
+
+def claim_all(engine: Engine, **options: Any) -> list[ledger.ClaimedJob]:
+    defaults = {"kind": JobKind.IMAGE, "owner": "worker", "lease_seconds": 60.0, "limit": 100}
+    with transaction(engine) as session:
+        return ledger.claim(session, **{**defaults, **options})
+
+
+def claim_one(engine: Engine, **options: Any) -> ledger.ClaimedJob:
+    (job,) = claim_all(engine, **options)
+    return job
+
+
+def complete_job(engine: Engine, job: ledger.ClaimedJob) -> ledger.MediaAsset:
+    output = output_of(job)
+    with transaction(engine) as session:
+        return ledger.complete(session, job.id, job.lease_token, output, manifest_key_of(job))
+
+
+def beat(session: Session, job: ledger.ClaimedJob, lease_seconds: float = 600) -> JobStatus | None:
+    """Renew a lease; what the job is if the claim is over, else None."""
+    held = {job.id: ledger.HeldLease(job.lease_token, 0.5)}
+    return ledger.renew_leases(session, held, lease_seconds).get(job.id)
+
+
+def job_now(engine: Engine, job: ledger.Job) -> ledger.Job:
+    with transaction(engine) as session:
+        return ledger.get_job(session, job.tenant, job.id)
+
+
+def end_backoff(engine: Engine) -> None:
+    """Let the backoff of every pending job be over."""
+    with transaction(engine) as session:
+        session.execute(text("UPDATE jobs SET not_before = now() WHERE status = 'pending'"))
+
+
+def run_out_leases(engine: Engine, *jobs: ledger.Job) -> None:
+    """Let the leases of these jobs be a second too old."""
+    statement = text(
+        "UPDATE jobs SET lease_expires_at = now() - interval '1 s'"
+        " WHERE status = 'running' AND id = ANY(:ids)"
+    )
+    with transaction(engine) as session:
+        session.execute(statement, {"ids": [job.id for job in jobs]})
+
+
+def let_time_pass(engine: Engine, seconds: float) -> None:
+    """Make the newest sweep, all beats and all leases older, as an outage does."""
+    moved = (("sweeps", "swept_at"), ("run_heartbeats", "beat_at"), ("jobs", "lease_expires_at"))
+    with transaction(engine) as session:
+        for table, column in moved:
+            statement = f"UPDATE {table} SET {column} = {column} - make_interval(secs => :seconds)"  # noqa: S608 - our own names
+            session.execute(text(statement), {"seconds": seconds})
+
+
+def backoff_seconds(session: Session, job: ledger.Job) -> float:
+    """Return how long a job waits, by the clock of the transaction that made it wait."""
+    now: datetime = session.execute(text("SELECT now()")).scalar_one()
+    return (job.not_before - now).total_seconds()
+
+
+def manifest_key_of(job: ledger.ClaimedJob) -> str:
+    return output_key(f"{job.kind}s", job.tenant, job.id, job.lease_token, ".json")
+
+
+def output_of(job: ledger.ClaimedJob, **changes: Any) -> OutputManifest:
+    is_image = job.kind is JobKind.IMAGE
+    suffix = ".png" if is_image else ".mp4"
+    key = output_key(f"{job.kind}s", job.tenant, job.id, job.lease_token, suffix)
+    sampling = (
+        ImageSampling(prompt="bella", seed=1, base_model="base.safetensors")
+        if is_image
+        else VideoSampling(seed=1)
+    )
+    output = OutputManifest(
+        tenant=job.tenant,
+        job_id=job.id,
+        kind="image" if is_image else "video",
+        file=StoredFile(object_key=key, sha256=sha256_hex(key.encode()), size_bytes=1234),
+        width_px=512,
+        height_px=768,
+        sampling=sampling,
+        video=None if is_image else {"duration_seconds": 4.2},
+        workflow_name="sd15_text_to_image",
+        workflow_sha256=sha256_hex(b"workflow"),
+        comfyui_url="http://127.0.0.1:8188",
+        comfyui_version="0.3.0",
+        prompt_id=str(uuid4()),
+        render_seconds=2.5,
+        is_simulated=True,
+        created_at=datetime.now(UTC),
+    )
+    return output.model_copy(update=changes)
+
+
+def dataset_manifest(
+    tenant: str = "demo", dataset: str = "bella", *, num_images: int = 2
+) -> DatasetManifest:
+    images = tuple(
+        DatasetImage(
+            file_name=f"img{number}.jpg",
+            object_key=f"datasets/{tenant}/{dataset}/images/img{number}.jpg",
+            size_bytes=100,
+            sha256=sha256_hex(bytes([number])),
+            format="JPEG",
+            width_px=512,
+            height_px=512,
+            perceptual_hash="0123456789abcdef",
+        )
+        for number in range(num_images)
+    )
+    return DatasetManifest.build(
+        DatasetKey(tenant, dataset), images=images, rejected=(), rights=None
+    )
+
+
+def lora_manifest(tenant: str = "demo", lora_id: str = "lora1", **changes: Any) -> LoraManifest:
+    manifest = LoraManifest(
+        tenant=tenant,
+        lora_id=lora_id,
+        dataset="bella",
+        dataset_version=fingerprint("dataset"),
+        captions_version=fingerprint("captions"),
+        recipe_version=fingerprint(lora_id),
+        trigger_phrase="bella woman",
+        config=PRESETS["sd15-face"],
+        base_model_sha256=None,
+        sd_scripts_commit="unknown",
+        is_simulated=True,
+        steps=10,
+        final_loss=0.1,
+        loss_curve=((10, 0.1),),
+        train_seconds=3.0,
+        weights_key=lora_key(tenant, lora_id),
+        weights_sha256=sha256_hex(lora_id.encode()),
+        weights_size_bytes=1000,
+        created_at=datetime.now(UTC),
+    )
+    return manifest.model_copy(update=changes)

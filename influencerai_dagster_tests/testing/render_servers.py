@@ -1,0 +1,124 @@
+"""Two tenants in a catalog of their own, and one simulated ComfyUI for the folder's tests."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from influencerai_dagster.core.lora_training import BaseModelFamily
+from influencerai_dagster.db import migrate
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.tenants import add_tenant, put_influencer
+from influencerai_dagster.engines.comfyui.fleet import Fleet
+from influencerai_dagster.generation.render.images import ImageRenderer
+from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.local.postgres import PostgresServer
+from influencerai_dagster.simulators.base_models import write_simulated_base_model
+from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster_tests.testing.catalog_rows import empty_catalog
+from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
+
+BASE_MODELS = {
+    "v1-5-pruned-emaonly.safetensors": BaseModelFamily.SD15,
+    "sd_xl_base_1.0.safetensors": BaseModelFamily.SDXL,
+    "their-own-xl.safetensors": BaseModelFamily.SDXL,
+    "their-own-sd.safetensors": BaseModelFamily.SD15,
+}
+
+
+@pytest.fixture(scope="session")
+def catalog(postgres_server: PostgresServer) -> Iterator[Engine]:
+    """One database for the folder's tests: emptying its tables is quicker than a new one."""
+    url = postgres_server.url("stages")
+    migrate.ensure_database(url)
+    migrate.upgrade(url)
+    engine = create_catalog_engine(url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(catalog: Engine) -> Iterator[Engine]:
+    """A catalog with the tenants `demo` and `other`, who both have an influencer `bella`."""
+    with transaction(catalog) as session:
+        for tenant in ("demo", "other"):
+            add_tenant(session, tenant)
+            put_influencer(
+                session,
+                tenant,
+                "bella",
+                dataset="bella",
+                trigger_phrase="bella woman",
+                class_caption="woman",
+            )
+    yield catalog
+    empty_catalog(catalog)
+
+
+@pytest.fixture(scope="session")
+def comfyui_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUISimulator]:
+    root = tmp_path_factory.mktemp("comfyui")
+    for name, family in BASE_MODELS.items():
+        write_simulated_base_model(root / "models" / "checkpoints" / name, family)
+    write_simulated_base_model(root / "models" / "checkpoints" / "svd_xt.safetensors", "svd")
+    (root / "models" / "loras").mkdir()
+    simulator = ComfyUISimulator(root, {"seconds_per_step": 0.001}, ())
+    yield simulator
+    simulator.stop()
+
+
+@pytest.fixture
+def second_comfyui(comfyui_simulator: ComfyUISimulator) -> Iterator[ComfyUISimulator]:
+    """Another server that has the models of the first."""
+    root = comfyui_simulator.root / "second"
+    root.mkdir(exist_ok=True)
+    (root / "models").symlink_to(comfyui_simulator.models_dir)
+    simulator = ComfyUISimulator(root, {"seconds_per_step": 0.001}, ())
+    yield simulator
+    simulator.stop()
+    (root / "models").unlink()
+
+
+@pytest.fixture
+def bare(comfyui_simulator: ComfyUISimulator) -> Iterator[ComfyUISimulator]:
+    """Another server, which shares the LoRAs of the first and has one base model alone."""
+    root = comfyui_simulator.root / "bare"
+    models = root / "models"
+    models.mkdir(parents=True)
+    (models / "loras").symlink_to(comfyui_simulator.models_dir / "loras")
+    name = "v1-5-pruned-emaonly.safetensors"
+    write_simulated_base_model(models / "checkpoints" / name, BASE_MODELS[name])
+    simulator = ComfyUISimulator(root, {"seconds_per_step": 0.001}, ())
+    yield simulator
+    simulator.stop()
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def comfyui(comfyui_simulator: ComfyUISimulator) -> Iterator[ComfyUISimulator]:
+    """The simulator, without faults before and after."""
+    yield comfyui_simulator
+    comfyui_simulator.faults(reset=True)
+
+
+def new_farm(comfyui: ComfyUISimulator, *more: str, **options: Any) -> RenderFarm:
+    """A farm of the simulator and maybe other servers; each drain needs one of its own."""
+    return RenderFarm(
+        fleet=Fleet((comfyui.url, *more), **options),
+        lora_dir=comfyui.models_dir / "loras",
+        timeout_seconds=30,
+    )
+
+
+@pytest.fixture
+def farm(comfyui: ComfyUISimulator) -> Iterator[RenderFarm]:
+    farm = new_farm(comfyui)
+    yield farm
+    farm.fleet.close()
+
+
+@pytest.fixture
+def renderer(engine: Engine, object_store: ObjectStore, farm: RenderFarm) -> ImageRenderer:
+    return ImageRenderer(engine, object_store, farm)

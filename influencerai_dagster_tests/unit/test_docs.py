@@ -1,0 +1,125 @@
+"""The documents say what the code has, and lead nowhere that is not there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from influencerai_dagster.cli import (
+    datasets,
+    doctor,
+    influencers,
+    jobs,
+    loras,
+    retention,
+    stack_control,
+    tenants,
+)
+from influencerai_dagster.cli.output import Field
+from influencerai_dagster.core.job_states import (
+    JobStatus,
+)
+from influencerai_dagster.definitions import defs
+from influencerai_dagster.generation.jobs import (
+    ImageJobPayload,
+    JobRequest,
+    LoraReference,
+    VideoJobPayload,
+)
+from influencerai_dagster.orchestration.partitions import content_day_partitions, dataset_partitions
+from influencerai_dagster.settings import Settings
+from influencerai_dagster_tests.testing.command_tree import leaves, options_of
+from influencerai_dagster_tests.testing.paths import PROJECT_DIR
+
+ROOT = PROJECT_DIR
+FOLDERS = ("benchmarks", "deploy", "docs")
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), ROOT / "data" / "README.md"]
+    + [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md")]
+)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+CODE_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+def code_words(path: Path) -> set[str]:
+    """Everything that a document sets in `code`, outside its code blocks."""
+    return set(re.findall(r"`([^`\n]+)`", CODE_BLOCK.sub("", path.read_text(encoding="utf-8"))))
+
+
+def names_in_dagster() -> set[str]:
+    graph = defs.resolve_asset_graph()
+    pools = {pool for node in graph.asset_nodes for pool in node.pools or ()}
+    return {
+        *(key.to_user_string() for key in graph.get_all_asset_keys()),
+        *(key.name for key in graph.asset_check_keys),
+        *(job.name for job in defs.jobs or ()),
+        *(sensor.name for sensor in defs.sensors or ()),
+        *(item.name or "" for item in (content_day_partitions, dataset_partitions)),
+        *pools,
+    }
+
+
+def test_settings_lists_every_setting_in_the_order_of_the_code() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([A-Z0-9_]+)` \|", text, re.MULTILINE)
+    assert [name.lower() for name in listed] == list(Settings.model_fields)
+
+
+def test_pipeline_names_everything_that_dagster_shows() -> None:
+    assert names_in_dagster() - code_words(ROOT / "docs" / "pipeline.md") == set()
+
+
+def test_jobs_names_every_field_and_status() -> None:
+    values = (ImageJobPayload, VideoJobPayload, LoraReference)
+    fields = {name for value in values for name in value.model_fields}
+    fields |= JobRequest.model_fields.keys() - {"payload"}
+    named = code_words(ROOT / "docs" / "jobs.md")
+    assert (fields | {status.value for status in JobStatus}) - named == set()
+
+
+def test_cli_names_every_command_with_its_options_and_no_other() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    documented = {}
+    for line in re.findall(r"^\| (`[a-z].*) \|$", text, re.MULTILINE):
+        cells = line.split(" | ")
+        if len(cells) == 3:
+            name = " ".join(word for word in cells[0].strip("`").split() if word.islower())
+            options = set(re.findall(r"`(--[a-z-]+)`", cells[2]))
+            documented[name] = options ^ {"--json"}  # a row names it where there is none
+    assert documented == {path: options_of(command) for path, command in leaves().items()}
+
+
+def test_cli_names_every_field_of_a_list() -> None:
+    named = code_words(ROOT / "docs" / "cli.md")
+    modules = (datasets, doctor, influencers, jobs, loras, retention, stack_control, tenants)
+    fields = {
+        field.name
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, tuple)
+        for field in value
+        if isinstance(field, Field)
+    }
+    assert "job_id" in fields
+    assert fields - named == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    text = CODE_BLOCK.sub("", document.read_text(encoding="utf-8"))
+    links = [link for link in LINK.findall(text) if "://" not in link]
+    assert [link for link in links if not leads_somewhere(document, link)] == []
+
+
+def leads_somewhere(document: Path, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    target = document.parent / name if name else document
+    if not anchor:
+        return target.exists()
+    headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+    return anchor in {anchor_of(heading) for heading in headings}
+
+
+def anchor_of(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

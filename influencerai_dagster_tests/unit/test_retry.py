@@ -1,0 +1,45 @@
+"""Waiting out a server that is away for a moment."""
+
+import pytest
+
+from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.retry import (
+    patiently,
+)
+
+
+class Failing:
+    """A function that fails some times before it works."""
+
+    def __init__(self, times: int, error: Exception) -> None:
+        self.left = times
+        self.calls = 0
+        self._error = error
+
+    def __call__(self) -> str:
+        self.calls += 1
+        self.left -= 1
+        if self.left >= 0:
+            raise self._error
+        return "done"
+
+
+def test_a_passing_failure_is_waited_out_with_growing_pauses() -> None:
+    pauses: list[float] = []
+    function = Failing(7, TransientError("S3 is away"))
+    assert patiently(function, sleep=pauses.append) == "done"
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+
+
+def test_the_last_error_is_raised_when_patience_ends() -> None:
+    function = Failing(1, TransientError("S3 is away"))
+    with pytest.raises(TransientError, match="S3 is away"):
+        patiently(function, patience_seconds=0.5, sleep=lambda _: None)
+    assert function.calls == 1
+
+
+def test_a_permanent_failure_is_not_tried_again() -> None:
+    function = Failing(1, PermanentError("access denied"))
+    with pytest.raises(PermanentError):
+        patiently(function, sleep=lambda _: None)
+    assert function.calls == 1

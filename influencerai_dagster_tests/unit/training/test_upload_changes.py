@@ -1,0 +1,115 @@
+"""When a dataset whose uploads changed is scanned."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.training.upload_changes import Sighting, decide, share_out
+
+NOW = 1_800_000_000.0
+BELLA = DatasetKey("demo", "bella")
+ANNA = DatasetKey("demo", "anna")
+
+
+def test_uploads_are_ready_once_we_saw_them_unchanged_long_enough() -> None:
+    first = decide({BELLA: "v1"}, {}, {}, now=NOW, settle_seconds=30)
+    assert (first.ready, first.settling) == ({}, (BELLA,))
+    assert first.sightings == {"demo/bella": Sighting("v1", NOW)}
+    for seconds, is_ready in ((29.9, False), (30, True), (1e6, True)):
+        later = decide({BELLA: "v1"}, {}, first.sightings, now=NOW + seconds, settle_seconds=30)
+        assert (BELLA in later.ready) is is_ready
+        assert (BELLA in later.settling) is not is_ready
+        assert later.sightings == first.sightings, "the quiet time goes on, it does not begin anew"
+
+
+def test_another_upload_begins_the_quiet_time_anew() -> None:
+    earlier = {"demo/bella": Sighting("v1", NOW - 25)}
+    decision = decide({BELLA: "v2"}, {}, earlier, now=NOW, settle_seconds=30)
+    assert decision.settling == (BELLA,)
+    assert decision.sightings == {"demo/bella": Sighting("v2", NOW)}
+
+
+def test_a_dataset_that_was_seen_is_left_alone_until_it_changes() -> None:
+    seen = {"demo/bella": "v1"}
+    quiet = decide({BELLA: "v1"}, seen, {}, now=NOW, settle_seconds=0)
+    assert (quiet.ready, quiet.settling, quiet.sightings) == ({}, (), {})
+    assert decide({BELLA: "v2"}, seen, {}, now=NOW, settle_seconds=0).ready == {BELLA: "v2"}
+
+
+def test_a_dataset_that_disappeared_is_forgotten() -> None:
+    earlier = {"demo/bella": Sighting("v2", NOW - 99)}
+    decision = decide({}, {"demo/bella": "v1"}, earlier, now=NOW, settle_seconds=30)
+    assert (decision.ready, decision.settling, decision.sightings) == ({}, (), {})
+
+
+def test_one_dataset_that_settles_does_not_hold_up_another() -> None:
+    earlier = {"demo/bella": Sighting("v1", NOW - 30), "demo/anna": Sighting("v1", NOW - 1)}
+    decision = decide({BELLA: "v1", ANNA: "v1"}, {}, earlier, now=NOW, settle_seconds=30)
+    assert decision.ready == {BELLA: "v1"}
+    assert decision.settling == (ANNA,)
+
+
+def test_without_a_quiet_time_a_change_is_ready_at_once() -> None:
+    assert decide({BELLA: "v1"}, {}, {}, now=NOW, settle_seconds=0).ready == {BELLA: "v1"}
+
+
+def test_our_own_clock_set_back_costs_one_quiet_time_and_no_more() -> None:
+    ahead = {"demo/bella": Sighting("v1", NOW + 10 * 365 * 86_400)}
+    first = decide({BELLA: "v1"}, {}, ahead, now=NOW, settle_seconds=30)
+    assert first.settling == (BELLA,)
+    second = decide({BELLA: "v1"}, {}, first.sightings, now=NOW + 30, settle_seconds=30)
+    assert second.ready == {BELLA: "v1"}
+
+
+FINGERPRINTS = st.sampled_from(["v1", "v2"])
+NAMES = [f"d{number}" for number in range(6)]
+
+
+@given(
+    st.dictionaries(st.sampled_from([DatasetKey("demo", name) for name in NAMES]), FINGERPRINTS),
+    st.dictionaries(st.sampled_from([f"demo/{name}" for name in NAMES]), FINGERPRINTS),
+    st.dictionaries(
+        st.sampled_from([f"demo/{name}" for name in NAMES]),
+        st.builds(Sighting, FINGERPRINTS, st.floats(NOW - 100, NOW + 100)),
+    ),
+    st.integers(0, 60),
+)
+def test_every_changed_dataset_is_either_ready_or_settling(
+    listed: dict[DatasetKey, str],
+    seen: dict[str, str],
+    sightings: dict[str, Sighting],
+    settle_seconds: int,
+) -> None:
+    decision = decide(listed, seen, sightings, now=NOW, settle_seconds=settle_seconds)
+    changed = {key for key, fingerprint in listed.items() if seen.get(str(key)) != fingerprint}
+    assert set(decision.ready) | set(decision.settling) == changed
+    assert not set(decision.ready) & set(decision.settling)
+    assert set(decision.sightings) == {str(key) for key in changed}
+    for key, fingerprint in decision.ready.items():
+        assert listed[key] == fingerprint
+    assert all(item.since <= NOW for item in decision.sightings.values())
+
+
+@pytest.mark.timeout(20)
+def test_thousands_of_datasets_are_decided_at_once() -> None:
+    listed = {DatasetKey("demo", f"d{number}"): "v1" for number in range(10_000)}
+    started = time.perf_counter()
+    decision = decide(listed, {}, {}, now=NOW, settle_seconds=30)
+    assert len(decision.settling) == 10_000
+    assert time.perf_counter() - started < 2
+
+
+def test_tenants_take_turns_in_the_order_of_what_they_have_already() -> None:
+    ready = [DatasetKey("flood", f"d{number}") for number in range(5)] + [BELLA, ANNA]
+    assert share_out(ready, {}, max_alive=5) == [
+        DatasetKey("flood", "d0"),
+        BELLA,
+        DatasetKey("flood", "d1"),
+        ANNA,
+        DatasetKey("flood", "d2"),
+    ]
+    assert share_out(ready, {"flood": 3}, max_alive=6) == [BELLA, ANNA, ready[0]]
+    assert share_out(ready, {"flood": 9}, max_alive=6) == []

@@ -11,7 +11,8 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from influencerai_dagster_tests.testing.paths import PROJECT_DIR
+
 FOLDERS = (
     "influencerai_dagster",
     "influencerai_dagster_tests",
@@ -53,10 +54,14 @@ class Piece:
 @cache
 def repository_files() -> frozenset[str]:
     """Return the files of the repository, without those that runs and tools write."""
-    top = [path for path in ROOT.iterdir() if path.is_file()]
-    below = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
+    top = [path for path in PROJECT_DIR.iterdir() if path.is_file()]
+    below = [
+        path for folder in FOLDERS for path in (PROJECT_DIR / folder).rglob("*") if path.is_file()
+    ]
     kept = (path for path in (*top, *below) if "__pycache__" not in path.parts)
-    return frozenset({"data/README.md", *(path.relative_to(ROOT).as_posix() for path in kept)})
+    return frozenset(
+        {"data/README.md", *(path.relative_to(PROJECT_DIR).as_posix() for path in kept)}
+    )
 
 
 @cache
@@ -71,7 +76,7 @@ def pieces() -> tuple[Piece, ...]:
         piece
         for path in paths
         if "/recorded/" not in path
-        for piece in pieces_of(path, (ROOT / path).read_text(encoding="utf-8"))
+        for piece in pieces_of(path, (PROJECT_DIR / path).read_text(encoding="utf-8"))
     )
 
 

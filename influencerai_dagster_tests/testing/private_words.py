@@ -1,7 +1,7 @@
 """The private words that code and documents must not use, and where each of them is allowed.
 
-`python -m influencerai_dagster_tests.private_words` counts them by folder; a word or a path as
-argument lists the places. The words to use instead are explained in docs/glossary.md.
+`python -m influencerai_dagster_tests.testing.private_words` counts them by folder and by word; with
+arguments, words or paths, it lists the places. docs/glossary.md explains the words to use instead.
 """
 
 import re
@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 
-from influencerai_dagster_tests.texts import Kind, Piece, pieces
+from influencerai_dagster_tests.testing.texts import Kind, Piece, pieces
 
 PROSE = frozenset(Kind) - {Kind.NAME}
 NAMES = frozenset({Kind.NAME})
@@ -34,7 +35,7 @@ class PrivateWord:
 
 @dataclass(frozen=True)
 class Allowed:
-    """A place where a word has another meaning.
+    """A place where a word is allowed.
 
     Attributes:
         word: regular expression of what is found there.
@@ -44,7 +45,11 @@ class Allowed:
     word: str
     paths: str
     reason: str
-    kinds: frozenset[Kind] = frozenset(Kind)
+
+    def covers(self, found: "Found") -> bool:
+        """Tell whether the word is allowed there."""
+        is_here = fnmatchcase(found.path, self.paths)
+        return is_here and re.fullmatch(self.word, found.word, re.IGNORECASE) is not None
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ PRIVATE_WORDS = (
     PrivateWord(r"drafts?", "staging"),
     PrivateWord(r"put(s|ting)? (\w+ )?in(to)? (its )?place", "promote"),
     PrivateWord(r"pictures?", "image"),
-    PrivateWord(r"(?-i:[Cc]lips?)", "video"),  # CLIP is a text encoder
+    PrivateWord(r"(?<!strength.)(?-i:[Cc]lips?)(?! skip| l\b)", "video"),  # CLIP encodes text
     PrivateWord(r"footage", "rendered segments"),
     PrivateWord(r"instants?", "target time, or time"),
     PrivateWord(r"kept answers?|paid for before", "response cache, or cache hit"),
@@ -108,33 +113,65 @@ ALLOWED = (
     Allowed(r"clip", "influencerai_dagster/*/comfyui/*", "ComfyUI's name for the text encoder"),
 )
 
+UNFINISHED = (  # Files that are still being rewritten; this list only ever shrinks.
+    "benchmarks/*",
+    "influencerai_dagster/*",
+    "influencerai_dagster_tests/*",
+    "docs/architecture.md",
+    "docs/benchmarks.md",
+    "docs/cli.md",
+    "docs/disaster-recovery.md",
+    "docs/decisions/*",
+    "docs/graphql.md",
+    "docs/pipeline.md",
+    "docs/security.md",
+    "docs/settings.md",
+    "docs/troubleshooting.md",
+    "Makefile",
+    "README.md",
+    "dagster.yaml",
+    "pyproject.toml",
+)
 
-def _compiled(word: PrivateWord) -> re.Pattern[str]:
-    return re.compile(rf"\b(?:{word.pattern})\b".replace(" ", r"\s+"), re.IGNORECASE)
+_COMPILED = [
+    (word, re.compile(rf"\b(?:{word.pattern})\b".replace(" ", r"\s+"), re.IGNORECASE))
+    for word in PRIVATE_WORDS
+]
+_ANY = re.compile("|".join(pattern.pattern for _, pattern in _COMPILED), re.IGNORECASE)
 
 
-_COMPILED = [(word, _compiled(word)) for word in PRIVATE_WORDS]
-
-
-def find(texts: Iterable[Piece], allowed: Iterable[Allowed] = ALLOWED) -> Iterator[Found]:
-    """Yield every private word in these texts that is not allowed where it stands."""
+def find(texts: Iterable[Piece]) -> Iterator[Found]:
+    """Yield every private word in these texts, also where it is allowed."""
     for piece in texts:
-        here = [item for item in allowed if fnmatchcase(piece.path, item.paths)]
+        if not _ANY.search(piece.text):
+            continue
         for word, pattern in _COMPILED:
-            if piece.kind not in word.kinds:
-                continue
-            for match in pattern.finditer(piece.text):
+            for match in pattern.finditer(piece.text) if piece.kind in word.kinds else ():
                 found = " ".join(match[0].split())
-                if not any(
-                    piece.kind in item.kinds and re.fullmatch(item.word, found) for item in here
-                ):
-                    line = piece.line + piece.text.count("\n", 0, match.start())
-                    yield Found(piece.path, line, piece.kind, found, word.instead)
+                line = piece.line + piece.text.count("\n", 0, match.start())
+                yield Found(piece.path, line, piece.kind, found, word.instead)
+
+
+@cache
+def found_in_repository() -> tuple[Found, ...]:
+    """Return all private words of the repository."""
+    return tuple(find(pieces()))
+
+
+def forbidden() -> list[Found]:
+    """Return the private words that stand where they are not allowed."""
+    found = found_in_repository()
+    return [item for item in found if not any(place.covers(item) for place in ALLOWED)]
+
+
+def is_finished(path: str) -> bool:
+    """Tell whether a file must have no private word."""
+    return not any(fnmatchcase(path, unfinished) for unfinished in UNFINISHED)
 
 
 def main() -> None:
     """Print how many private words each folder has, or the places of those that are named."""
-    found = list(find(pieces()))
+    found = forbidden()
     if wanted := sys.argv[1:]:
         lines = sorted(str(item) for item in found if any(word in str(item) for word in wanted))
     else:

@@ -1,7 +1,7 @@
 """Write the screenshots of README and docs from a running stack: `make screenshots`.
 
 The stack must have the demo's content (`make demo`). Assets, partitions and runs are read from it,
-so a picture shows what the system shows today. The script submits some images, to show a queue.
+so a screenshot shows what the system shows today. The script submits some images, to show a queue.
 """
 
 import io
@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 from PIL import Image
-from playwright.sync_api import FloatRect, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 from rich.console import Console
 from rich.text import Text
 
@@ -45,7 +45,7 @@ class Asset:
 
 
 def main() -> None:
-    """Write every picture into the folder of this file."""
+    """Write every screenshot into the folder of this file."""
     ui = json.loads(influencerai("open", "--no-browser", "--json"))["url"]
     assets = materialized_assets(ui)
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
@@ -127,7 +127,7 @@ def write_terminal(name: str, text: str) -> None:
 
 
 def write_asset(page: Page, asset: Asset) -> None:
-    """Write the page of the newest partition, with its first picture open if there is one."""
+    """Write the page of the newest partition, with its first preview open if there is one."""
     page.goto(f"/assets/{asset.name}?view=partitions&partition={asset.partition_key}")
     expect(page.get_by_text("Latest materialization")).to_be_visible()
     expect(page.get_by_text("object_key", exact=True).first).to_be_visible()
@@ -154,15 +154,14 @@ def write_lineage(page: Page, groups: list[str]) -> None:
     """Write the asset graph, and nothing around it, with these groups open."""
     page.goto(f"/asset-groups?expanded={','.join(f'global@global:{group}' for group in groups)}")
     expect(page.get_by_text("% filled").first).to_be_visible()
-    box = page.locator("svg:has(foreignObject)").first.bounding_box()
-    write(page, "lineage.png", clip=box)
+    write(page, "lineage.png", part=page.locator("svg:has(foreignObject)").first)
 
 
-def write(page: Page, name: str, *, clip: FloatRect | None = None) -> None:
+def write(page: Page, name: str, *, part: Locator | None = None) -> None:
     """Write what the page shows, with 256 colours: a fifth of the bytes, the same to the eye."""
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(1_000)  # the UI fades its panels in
-    shot = Image.open(io.BytesIO(page.screenshot(animations="disabled", clip=clip)))
+    shot = Image.open(io.BytesIO((part or page).screenshot(animations="disabled")))
     shot.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(FOLDER / name, optimize=True)
     announce(name)
 

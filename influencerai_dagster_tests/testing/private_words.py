@@ -126,10 +126,7 @@ UNFINISHED = (  # Files that are still being rewritten; this list only ever shri
     "docs/security.md",
     "docs/settings.md",
     "docs/troubleshooting.md",
-    "Makefile",
     "README.md",
-    "dagster.yaml",
-    "pyproject.toml",
 )
 
 _COMPILED = [

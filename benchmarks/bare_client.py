@@ -19,8 +19,8 @@ from uuid import uuid4
 import httpx
 from websockets.asyncio.client import connect
 
+from benchmarks.pipeline_stack import PipelineStack, workflow
 from benchmarks.servers import BUCKET
-from benchmarks.studio import Studio, workflow
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -37,11 +37,11 @@ class Spent:
     cpu_seconds: float
 
 
-def render_bare(studio: Studio, seeds: Sequence[int], prefix: str) -> Spent:
+def render_bare(stack: PipelineStack, seeds: Sequence[int], prefix: str) -> Spent:
     """Render and save one picture for each seed.
 
     Args:
-        studio: where.
+        stack: where.
         seeds: of the pictures.
         prefix: of the names of files and objects; another one for each call.
     """
@@ -49,17 +49,17 @@ def render_bare(studio: Studio, seeds: Sequence[int], prefix: str) -> Spent:
         {"prompt_id": str(uuid4()), "prompt": workflow(seed, filename_prefix=f"{prefix}/{seed}")}
         for seed in seeds
     )
-    return asyncio.run(_render(studio, prompts, prefix))
+    return asyncio.run(_render(stack, prompts, prefix))
 
 
-async def _render(studio: Studio, prompts: deque[dict[str, Any]], prefix: str) -> Spent:
+async def _render(stack: PipelineStack, prompts: deque[dict[str, Any]], prefix: str) -> Spent:
     expected = len(prompts)
-    s3 = studio.s3.store().client
+    s3 = stack.s3.store().client
     with ThreadPoolExecutor(_S3_THREADS) as threads:
         async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
             started, cpu_started = time.perf_counter(), time.process_time()
             clients = [
-                _BareClient(http, url, prompts, s3, threads, prefix) for url in studio.comfyui_urls
+                _BareClient(http, url, prompts, s3, threads, prefix) for url in stack.comfyui_urls
             ]
             saved = await asyncio.gather(*(client.run() for client in clients))
             spent = Spent(time.perf_counter() - started, time.process_time() - cpu_started)

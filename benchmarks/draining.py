@@ -13,7 +13,7 @@ from uuid import uuid4
 from sqlalchemy import text
 
 from benchmarks.bare_client import Spent
-from benchmarks.studio import DAY, Studio
+from benchmarks.pipeline_stack import DAY, PipelineStack
 from benchmarks.waiting import wait_for
 from influencerai_dagster.core.job_states import (
     JobKind,
@@ -40,10 +40,10 @@ def in_new_process(
         return pool.submit(function, *arguments, **options).result()
 
 
-def drain_day(studio: Studio, tenant: str, num_jobs: int, *, day: date = DAY) -> Spent:
+def drain_day(stack: PipelineStack, tenant: str, num_jobs: int, *, day: date = DAY) -> Spent:
     """Drain a tenant-day that has so many jobs, which all have to be completed."""
     started, cpu_started = time.perf_counter(), time.process_time()
-    report = _drain(studio, tenant, day, linger_seconds=0.0)
+    report = _drain(stack, tenant, day, linger_seconds=0.0)
     spent = Spent(time.perf_counter() - started, time.process_time() - cpu_started)
     assert not report.failed, report.failed[0].error
     assert report.num_completed == num_jobs, f"{report.num_completed} instead of {num_jobs} jobs"
@@ -51,16 +51,18 @@ def drain_day(studio: Studio, tenant: str, num_jobs: int, *, day: date = DAY) ->
 
 
 @contextmanager
-def lingering_drains(studio: Studio, tenants: Sequence[str]) -> Iterator[Sequence[BaseProcess]]:
+def lingering_drains(
+    stack: PipelineStack, tenants: Sequence[str]
+) -> Iterator[Sequence[BaseProcess]]:
     """Run a drain for each tenant, all of them at work when the block begins."""
     context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=_drain_for_ever, args=(studio, tenant), daemon=True)
+        context.Process(target=_drain_for_ever, args=(stack, tenant), daemon=True)
         for tenant in tenants
     ]
     for process in processes:
         process.start()
-    engine = studio.engine()
+    engine = stack.engine()
 
     def are_there() -> bool:
         assert all(process.is_alive() for process in processes), "a drain ended"
@@ -77,19 +79,19 @@ def lingering_drains(studio: Studio, tenants: Sequence[str]) -> Iterator[Sequenc
             process.join()
 
 
-def _drain_for_ever(studio: Studio, tenant: str) -> None:
-    _drain(studio, tenant, DAY, linger_seconds=_FOR_EVER)
+def _drain_for_ever(stack: PipelineStack, tenant: str) -> None:
+    _drain(stack, tenant, DAY, linger_seconds=_FOR_EVER)
 
 
-def _drain(studio: Studio, tenant: str, day: date, *, linger_seconds: float) -> DrainReport:
-    engine = studio.engine()
-    farm = RenderFarm(Fleet(studio.comfyui_urls), None, _TIMEOUT_SECONDS)
+def _drain(stack: PipelineStack, tenant: str, day: date, *, linger_seconds: float) -> DrainReport:
+    engine = stack.engine()
+    farm = RenderFarm(Fleet(stack.comfyui_urls), None, _TIMEOUT_SECONDS)
     try:
         return drain(
             engine,
             JobKind.IMAGE,
             DayKey(tenant, day),
-            ImageRenderer(engine, studio.s3.store(), farm),
+            ImageRenderer(engine, stack.s3.store(), farm),
             owner=str(uuid4()),
             rules=DrainRules(linger_seconds=linger_seconds),
             on_finished=lambda _: None,

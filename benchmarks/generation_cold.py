@@ -17,8 +17,8 @@ import httpx
 from sqlalchemy import Engine, text
 
 from benchmarks.comparisons import Comparison
+from benchmarks.pipeline_stack import DAY, picture
 from benchmarks.servers import ComfyUIServer, running_comfyui
-from benchmarks.studio import DAY, picture
 from benchmarks.waiting import percentile, wait_for
 from influencerai_dagster.core.job_states import (
     JobKind,

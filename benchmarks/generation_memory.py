@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from benchmarks.comparisons import Comparison
 from benchmarks.draining import lingering_drains
-from benchmarks.studio import DAY, Studio, picture, running_studio
+from benchmarks.pipeline_stack import DAY, PipelineStack, picture, running_stack
 from benchmarks.waiting import wait_for
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import queue as ledger
@@ -27,15 +27,15 @@ _COMPLETED = text("SELECT count(*) FROM jobs WHERE status = 'completed'")
 
 def run() -> Sequence[Comparison]:
     """Measure the resident memory of the worker after 100, 1,000 and 4,000 jobs."""
-    with running_studio(NUM_SERVERS, seconds_per_step=RENDER_SECONDS / SPEED) as studio:
-        studio.add_tenants(_TENANT)
-        with lingering_drains(studio, [_TENANT]) as [worker]:
+    with running_stack(NUM_SERVERS, seconds_per_step=RENDER_SECONDS / SPEED) as stack:
+        stack.add_tenants(_TENANT)
+        with lingering_drains(stack, [_TENANT]) as [worker]:
             process = psutil.Process(worker.pid)
-            warm = _rss_after(studio, process, range(NUM_WARM_UP))
+            warm = _rss_after(stack, process, range(NUM_WARM_UP))
             started = time.monotonic()
-            hour = _rss_after(studio, process, range(NUM_WARM_UP, JOBS_PER_HOUR))
+            hour = _rss_after(stack, process, range(NUM_WARM_UP, JOBS_PER_HOUR))
             seconds = time.monotonic() - started
-            day = _rss_after(studio, process, range(JOBS_PER_HOUR, NUM_HOURS * JOBS_PER_HOUR))
+            day = _rss_after(stack, process, range(JOBS_PER_HOUR, NUM_HOURS * JOBS_PER_HOUR))
     wanted = (JOBS_PER_HOUR - NUM_WARM_UP) / JOBS_PER_HOUR * HOUR_SECONDS / SPEED
     return [
         Comparison(
@@ -59,9 +59,9 @@ def run() -> Sequence[Comparison]:
     ]
 
 
-def _rss_after(studio: Studio, process: psutil.Process, seeds: range) -> float:
+def _rss_after(stack: PipelineStack, process: psutil.Process, seeds: range) -> float:
     """Order a picture every 36 ms, wait until all are completed; return MiB of the worker."""
-    engine = studio.engine()
+    engine = stack.engine()
     interval_seconds = HOUR_SECONDS / JOBS_PER_HOUR / SPEED
     started = time.monotonic()
     for place, seed in enumerate(seeds):

@@ -47,7 +47,7 @@ from influencerai_dagster.orchestration.resources.engines import (
     ComfyUIResource,
     KohyaResource,
 )
-from influencerai_dagster.orchestration.resources.limits import StudioResource
+from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource
 from influencerai_dagster.orchestration.resources.object_store import (
     ObjectStoreResource,
@@ -139,7 +139,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             recovery_window_days=settings.backup_recovery_window_days,
             dagster_database_url=settings.dagster_database_url,
         ),
-        "studio": StudioResource(
+        "limits": LimitsResource(
             max_upload_size_bytes=settings.max_upload_size,
             max_dataset_images=settings.max_dataset_images,
             max_image_pixels=settings.max_image_pixels,

@@ -51,7 +51,7 @@ class Customers:
     happened: list[Action] = field(default_factory=list)
 
     def join(self) -> None:
-        """Become tenants of the studio."""
+        """Become tenants of the code_location."""
         with transaction(self.engine) as session:
             for tenant in TENANTS:
                 add_tenant(session, tenant)

@@ -33,7 +33,7 @@ from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
-from influencerai_dagster.orchestration.resources.limits import StudioResource
+from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.run_config import RunConfig
 
@@ -62,12 +62,12 @@ def render_images(
     object_store: ObjectStoreResource,
     catalog: CatalogResource,
     comfyui: ComfyUIResource,
-    studio: StudioResource,
+    limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
     """Render the pending pictures of one tenant-day through ComfyUI."""
     renderer = ImageRenderer(catalog.engine, object_store.store, comfyui.farm())
     checks = comfyui.job_checks(object_store.store)
-    return _run(context, JobKind.IMAGE, renderer, checks, catalog, studio)
+    return _run(context, JobKind.IMAGE, renderer, checks, catalog, limits)
 
 
 @dg.op(
@@ -81,12 +81,12 @@ def render_videos(
     object_store: ObjectStoreResource,
     catalog: CatalogResource,
     comfyui: ComfyUIResource,
-    studio: StudioResource,
+    limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
     """Render the pending clips of one tenant-day through ComfyUI and ffmpeg."""
     renderer = VideoRenderer(catalog.engine, object_store.store, comfyui.farm())
     checks = comfyui.job_checks(object_store.store)
-    return _run(context, JobKind.VIDEO, renderer, checks, catalog, studio)
+    return _run(context, JobKind.VIDEO, renderer, checks, catalog, limits)
 
 
 def _run(
@@ -95,7 +95,7 @@ def _run(
     renderer: Renderer,
     checks: JobChecks,
     catalog: CatalogResource,
-    studio: StudioResource,
+    limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
     with dagster_failures(context.retry_number), kept_partition(context, content_day_partitions):
         day = DayKey.parse(context.partition_key)
@@ -106,7 +106,7 @@ def _run(
             GenerationConfig.of(context).jobs,
             # A retried run asks with the id of the run that it repeats: its jobs are the same jobs.
             key_prefix=context.run.root_run_id or context.run_id,
-            max_pending=studio.max_pending_jobs_per_tenant,
+            max_pending=limits.max_pending_jobs_per_tenant,
             checks=checks,
         )
         own_ids = {job.id for job in own_jobs}
@@ -124,7 +124,7 @@ def _run(
             day,
             renderer,
             owner=context.run_id,
-            rules=_rules(context, catalog, studio),
+            rules=_rules(context, catalog, limits),
             on_finished=on_finished,
             own_jobs=own_ids,
         )
@@ -150,7 +150,7 @@ def _run(
 
 
 def _rules(
-    context: dg.OpExecutionContext, catalog: CatalogResource, studio: StudioResource
+    context: dg.OpExecutionContext, catalog: CatalogResource, limits: LimitsResource
 ) -> DrainRules:
     def num_waiting() -> int:
         # Dagster's storage may be away for a moment, which must not end the drain.
@@ -160,8 +160,8 @@ def _rules(
 
     warn = optional(context.log.warning)
     return DrainRules(
-        linger_seconds=studio.generation_linger_seconds,
-        slice_seconds=studio.generation_slice_seconds,
+        linger_seconds=limits.generation_linger_seconds,
+        slice_seconds=limits.generation_slice_seconds,
         num_waiting=num_waiting,
         is_given_up=lambda: catalog.is_run_reaped,
         on_full=lambda pause: warn(

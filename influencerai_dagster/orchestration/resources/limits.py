@@ -5,7 +5,7 @@ import dagster as dg
 from influencerai_dagster.core.dataset_rules import DatasetRules
 
 
-class StudioResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic
+class LimitsResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic
     """Limits and defaults from the settings, by value.
 
     Attributes:

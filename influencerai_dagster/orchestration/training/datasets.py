@@ -24,7 +24,7 @@ from influencerai_dagster.orchestration.metadata import (
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.limits import StudioResource
+from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.datasets import image_thumbnail, publish_dataset, scan_dataset
@@ -44,7 +44,7 @@ def dataset(
     context: dg.AssetExecutionContext,
     object_store: ObjectStoreResource,
     catalog: CatalogResource,
-    studio: StudioResource,
+    limits: LimitsResource,
 ) -> dg.MaterializeResult[DatasetManifest]:
     """The photos of one dataset, validated, hashed and measured.
 
@@ -62,7 +62,7 @@ def dataset(
                 context.log.info(f"{done} of {total} uploads read")
 
         store = object_store.store
-        manifest = scan_dataset(store, key, studio.dataset_rules(), optional(report))
+        manifest = scan_dataset(store, key, limits.dataset_rules(), optional(report))
         publish_dataset(store, manifest)
         with transaction(catalog.engine) as session:
             record_dataset(session, manifest)

@@ -29,7 +29,7 @@ from influencerai_dagster.orchestration.partitions import dataset_partitions, ke
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource, KohyaResource
-from influencerai_dagster.orchestration.resources.limits import StudioResource
+from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.run_config import RunConfig
 from influencerai_dagster.training.gpu_sharing import free_comfyui_memory
@@ -68,13 +68,13 @@ def train_lora(
     catalog: CatalogResource,
     kohya: KohyaResource,
     comfyui: ComfyUIResource,
-    studio: StudioResource,
+    limits: LimitsResource,
 ) -> dg.Output[LoraManifest]:
     """Train a LoRA with kohya sd-scripts, unless this very recipe was trained before."""
     with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
         config = TrainLoraConfig.of(context)
         key = DatasetKey.parse(context.partition_key)
-        lora_config = _lora_config(config, key, catalog, studio)
+        lora_config = _lora_config(config, key, catalog, limits)
         trainer = kohya.trainer()
         recipe = make_recipe(dataset, captions, lora_config, trainer.models_dir)
         if recipe.left_out:
@@ -163,7 +163,7 @@ def _gpu(
 
 
 def _lora_config(
-    config: TrainLoraConfig, key: DatasetKey, catalog: CatalogResource, studio: StudioResource
+    config: TrainLoraConfig, key: DatasetKey, catalog: CatalogResource, limits: LimitsResource
 ) -> LoraConfig:
     """Return the tenant's config with this run's overrides."""
     with transaction(catalog.engine) as session:
@@ -171,7 +171,7 @@ def _lora_config(
             session,
             key.tenant,
             config.lora_config,
-            studio.default_training_preset,
+            limits.default_training_preset,
             overrides=config.overrides,
         )
 

@@ -54,7 +54,7 @@ def photo(seed: int, size: tuple[int, int] = (320, 400)) -> bytes:
 
 
 @dataclass
-class Studio:
+class CodeLocation:
     """A code location with everything behind it."""
 
     definitions: dg.Definitions
@@ -185,13 +185,13 @@ def retention(dagster_storage_url: str) -> RetentionResource:
 
 
 @pytest.fixture
-def studio(
+def code_location(
     database_url: str,
     s3_server: S3Server,
     comfyui: ComfyUISimulator,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Studio]:
+) -> Iterator[CodeLocation]:
     """A studio with tenant `demo` and its influencer `bella`, and an empty bucket."""
     models_dir = tmp_path / "models"
     preset = PRESETS["sd15-face"]
@@ -228,7 +228,7 @@ def studio(
             class_caption="woman",
         )
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Studio(
+        yield CodeLocation(
             definitions=build_definitions(settings, build_resources(settings)),
             instance=instance,
             engine=engine,

@@ -30,7 +30,7 @@ from influencerai_dagster.orchestration.generation.checks import (
     outputs_stored_check,
 )
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.limits import StudioResource
+from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.training.caption_checks import (
     captioner_refused_no_image,
@@ -87,7 +87,7 @@ def test_a_dataset_whose_uploads_were_all_rejected_fails_and_says_how_many() -> 
 def test_an_image_without_a_bucket_at_the_tenants_resolution_is_named(
     catalog: CatalogResource,
 ) -> None:
-    studio = StudioResource(
+    limits = LimitsResource(
         max_upload_size_bytes=1,
         max_dataset_images=1,
         max_image_pixels=1,
@@ -98,16 +98,16 @@ def test_an_image_without_a_bucket_at_the_tenants_resolution_is_named(
         max_pending_jobs_per_tenant=1,
     )
     manifest = dataset_manifest()
-    assert run(every_image_can_be_trained, manifest, catalog=catalog, studio=studio).passed
+    assert run(every_image_can_be_trained, manifest, catalog=catalog, limits=limits).passed
     long = manifest.images[0].model_copy(update={"width_px": 256, "height_px": 20_000})
     odd = manifest.model_copy(update={"images": (long, *manifest.images[1:])})
-    result = run(every_image_can_be_trained, odd, catalog=catalog, studio=studio)
+    result = run(every_image_can_be_trained, odd, catalog=catalog, limits=limits)
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert f"1 of {len(odd.images)} images are left out" in str(result.description)
     assert f"{long.file_name} has 256×20000 px" in str(result.description)
     with transaction(catalog.engine) as session:
         put_lora_config(session, "demo", "large", preset="sdxl-face", overrides={}, is_default=True)
-    assert run(every_image_can_be_trained, odd, catalog=catalog, studio=studio).passed
+    assert run(every_image_can_be_trained, odd, catalog=catalog, limits=limits).passed
 
 
 UNPAIRED = RejectedUpload(

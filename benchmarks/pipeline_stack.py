@@ -45,7 +45,7 @@ STEPS = 1
 
 
 @dataclass(frozen=True)
-class Studio:
+class PipelineStack:
     """Running servers; goes to other processes by value."""
 
     s3: S3Server
@@ -107,9 +107,9 @@ class Studio:
 
 
 @contextmanager
-def running_studio(
+def running_stack(
     num_servers: int, *, seconds_per_step: float, has_journal: bool = False
-) -> Iterator[Studio]:
+) -> Iterator[PipelineStack]:
     """Run PostgreSQL, S3 and simulated ComfyUI servers until the end of the block.
 
     Args:
@@ -124,7 +124,7 @@ def running_studio(
             num_servers, seconds_per_step=seconds_per_step, has_journal=has_journal
         ) as comfyui,
     ):
-        yield Studio(s3, database_url, comfyui)
+        yield PipelineStack(s3, database_url, comfyui)
 
 
 def picture(seed: int, *, steps: int = STEPS) -> JobRequest:

@@ -10,6 +10,7 @@ from multiprocessing.process import BaseProcess
 from typing import ParamSpec, TypeVar
 from uuid import uuid4
 
+from influencerai_dagster.engines.comfyui.fleet import Fleet
 from sqlalchemy import text
 
 from benchmarks.bare_client import Spent
@@ -19,9 +20,8 @@ from influencerai_dagster.core.job_states import (
     JobKind,
 )
 from influencerai_dagster.core.keys import DayKey
-from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.generation.render.images import ImageRenderer
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.worker.options import DrainReport, DrainRules
 from influencerai_dagster.generation.worker.worker import drain
 
@@ -85,13 +85,13 @@ def _drain_for_ever(stack: PipelineStack, tenant: str) -> None:
 
 def _drain(stack: PipelineStack, tenant: str, day: date, *, linger_seconds: float) -> DrainReport:
     engine = stack.engine()
-    farm = RenderFarm(Fleet(stack.comfyui_urls), None, _TIMEOUT_SECONDS)
+    render_session = RenderSession(Fleet(stack.comfyui_urls), None, _TIMEOUT_SECONDS)
     try:
         return drain(
             engine,
             JobKind.IMAGE,
             DayKey(tenant, day),
-            ImageRenderer(engine, stack.s3.store(), farm),
+            ImageRenderer(engine, stack.s3.store(), render_session),
             owner=str(uuid4()),
             rules=DrainRules(linger_seconds=linger_seconds),
             on_finished=lambda _: None,

@@ -13,15 +13,16 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NoReturn
 
+from influencerai_dagster.engines.comfyui.fleet import Fleet
+
 from influencerai_dagster.core.base import Value
 from influencerai_dagster.core.job_states import (
     JobKind,
 )
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import create_catalog_engine
-from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.generation.render.images import ImageRenderer
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.worker.options import DrainRules, FinishedJob
 from influencerai_dagster.generation.worker.worker import drain
 from influencerai_dagster.storage.client import make_s3_client
@@ -73,12 +74,12 @@ def work(assignment: Assignment) -> None:
         hung_seconds=assignment.hung_seconds,
         stuck_seconds=assignment.comfyui_timeout_seconds + assignment.hung_seconds,
     )
-    farm = RenderFarm(fleet, None, assignment.comfyui_timeout_seconds)
+    render_session = RenderSession(fleet, None, assignment.comfyui_timeout_seconds)
     drain(
         engine,
         JobKind.IMAGE,
         DayKey.parse(assignment.partition_key),
-        ImageRenderer(engine, store, farm),
+        ImageRenderer(engine, store, render_session),
         owner=assignment.owner,
         rules=DrainRules(
             linger_seconds=assignment.linger_seconds, lease_seconds=assignment.lease_seconds

@@ -14,7 +14,7 @@ from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, 
 from influencerai_dagster.generation.render.images import FAMILY_DEFAULTS
 from influencerai_dagster.generation.render.lora_files import check_lora_applies, place_lora
 from influencerai_dagster.generation.render.render_job import single_image
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.media.contact_sheets import grid
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -26,7 +26,7 @@ NEGATIVE_PROMPT = "lowres, blurry, deformed"
 
 def render_samples(
     store: ObjectStore,
-    farm: RenderFarm,
+    render_session: RenderSession,
     lora: LoraManifest,
     on_progress: Callable[[int, int], None],
 ) -> tuple[LoraSamplesManifest, bytes]:
@@ -43,16 +43,16 @@ def render_samples(
         PermanentError: the LoRA does not fit its base model, or a node failed for good.
         TransientError: ComfyUI or S3 failed in passing; run again.
     """
-    lora_name = place_lora(store, lora, farm.lora_dir)
-    if farm.lora_dir is not None:
-        check_lora_applies(farm.lora_dir, lora_name, lora.config.base_model)
+    lora_name = place_lora(store, lora, render_session.lora_dir)
+    if render_session.lora_dir is not None:
+        check_lora_applies(render_session.lora_dir, lora_name, lora.config.base_model)
     plan = [
         (prompt, seed, strength)
         for prompt, seed in zip(PROMPTS, SEEDS, strict=True)
         for strength in STRENGTHS
     ]
     pictures: list[bytes] = []
-    with farm.fleet as fleet:
+    with render_session.fleet as fleet:
         server = None
         for prompt, seed, strength in plan:
             attempt_id = str(uuid.uuid4())
@@ -66,7 +66,7 @@ def render_samples(
                 server.url,
                 workflow,
                 prompt_id=attempt_id,
-                timeout_seconds=farm.timeout_seconds,
+                timeout_seconds=render_session.timeout_seconds,
                 is_new=True,
             )
             pictures.append(single_image(result))

@@ -37,7 +37,7 @@ from influencerai_dagster.generation.render.render_job import (
     refuse_one_colour,
     render_workflow,
 )
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.segment_plan import segment_seed
 from influencerai_dagster.media.frame_archives import (
     frame_name,
@@ -74,7 +74,7 @@ class SegmentChain:
     """
 
     store: ObjectStore
-    farm: RenderFarm
+    render_session: RenderSession
     server: str
     job: ClaimedJob
     payload: VideoJobPayload
@@ -152,10 +152,12 @@ class SegmentChain:
     ) -> tuple[SegmentManifest, list[Path]]:
         """Render one segment; one of several is on S3 when this returns."""
         name = f"{self.job.id}-{segment}.png" if segment else f"{self.job.id}.png"
-        client = self.farm.fleet[self.server].client
+        client = self.render_session.fleet[self.server].client
         image_name = client.upload_image(start, file_name=name, subfolder=self.job.tenant)
         workflow = self._workflow(segment, image_name, filename_prefix(self.job, segment))
-        rendered = render_workflow(self.farm, self.server, self.job, workflow, segment=segment)
+        rendered = render_workflow(
+            self.render_session, self.server, self.job, workflow, segment=segment
+        )
         with _disk(self.folder):
             files = self._write(rendered.result, segment)
             file = self._store_frames(files, segment) if self.payload.num_segments > 1 else None

@@ -54,7 +54,7 @@ class LiveRender:
 
 
 @dataclass(frozen=True)
-class RenderFarm:
+class RenderSession:
     """The ComfyUI servers, the folder they load LoRAs from, and what renders there for us now.
 
     Attributes:

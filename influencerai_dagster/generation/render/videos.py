@@ -35,7 +35,7 @@ from influencerai_dagster.generation.render.render_job import (
     store_output,
 )
 from influencerai_dagster.generation.render.segments import Footage, SegmentChain
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.storage_pauses import report_full
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.storage.retrying_store import PatientStore
@@ -57,11 +57,11 @@ class VideoRenderer:
 
     engine: Engine
     store: ObjectStore
-    farm: RenderFarm
+    render_session: RenderSession
 
     def __post_init__(self) -> None:
         on_full = partial(report_full, self.engine, self.store.bucket)
-        self.store = PatientStore(self.store, self.farm.stopping, on_full)
+        self.store = PatientStore(self.store, self.render_session.stopping, on_full)
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         """Render one video job, store the MP4, its poster and output.json.
@@ -77,11 +77,11 @@ class VideoRenderer:
         source = self._source_picture(job, payload)
         sampling = _sampling(payload)
         name = payload.workflow or _DEFAULT_WORKFLOW
-        template = load_template(self.store, job.tenant, name, self.farm.tenant_nodes)
+        template = load_template(self.store, job.tenant, name, self.render_session.tenant_nodes)
         with tempfile.TemporaryDirectory(prefix="video-") as name:
             folder = Path(name)
             chain = SegmentChain(
-                self.store, self.farm, server, job, payload, template, sampling, folder
+                self.store, self.render_session, server, job, payload, template, sampling, folder
             )
             footage = chain.run(self.store.read(source))
             facts, video, poster = self._encode(job, payload, footage, folder)

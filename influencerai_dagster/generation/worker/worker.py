@@ -87,12 +87,12 @@ class _Draining:
         self._engine = worker.engine
         self._place = place
         self._worker = worker
-        self._farm = worker.renderer.farm
+        self._render_session = worker.renderer.render_session
         self._rules = rules
         self._on_finished = on_finished
         self._own_jobs = own_jobs
         self._report = DrainReport()
-        self._interrupter = Interrupter(self._farm)
+        self._interrupter = Interrupter(self._render_session)
         self._running: dict[Future[FinishedJob], ClaimedJob] = {}
         self._wake = threading.Event()
         self._has_work = True
@@ -106,9 +106,9 @@ class _Draining:
         if not self._own_jobs and is_drained(self._engine, self._place):
             self._report.gave_way = True
             return self._report
-        num_threads = len(list(self._farm.fleet)) * (MAX_DEPTH + 1)
+        num_threads = len(list(self._render_session.fleet)) * (MAX_DEPTH + 1)
         with (
-            self._farm.fleet,
+            self._render_session.fleet,
             self._interrupter,
             ThreadPoolExecutor(num_threads, thread_name_prefix="render") as pool,
             LeaseKeeper(
@@ -133,7 +133,7 @@ class _Draining:
     def _held(self) -> dict[UUID, HeldLease]:
         held = {}
         for job in list(self._running.values()):
-            render = self._farm.renders.get(job.id)
+            render = self._render_session.renders.get(job.id)
             held[job.id] = HeldLease(job.lease_token, render.progress if render else 0.0)
         return held
 
@@ -179,7 +179,7 @@ class _Draining:
                         session,
                         self._place,
                         servers,
-                        unfit=self._farm.unfit_needs(),
+                        unfit=self._render_session.unfit_needs(),
                         lease_seconds=self._rules.lease_seconds,
                         limit=limit,
                     )
@@ -199,7 +199,7 @@ class _Draining:
     def _collect(self) -> None:
         for future in [future for future in self._running if future.done()]:
             job = self._running.pop(future)
-            self._farm.end(job.id)
+            self._render_session.end(job.id)
             self._report.add(future.result())
             self._on_finished(future.result())
         if self._running:
@@ -231,7 +231,7 @@ class _Draining:
 
     def _give_back(self) -> None:
         """Return all leases, then stop the prompts, and wait for no server that does not answer."""
-        self._farm.stopping.set()
+        self._render_session.stopping.set()
         # The last first: a prompt that is stopped makes room for the next one in its queue.
         jobs = list(self._running.values())[::-1]
         stopped = [job.id for job in jobs if self._worker.give_back(job)]
@@ -243,4 +243,4 @@ class _Draining:
                 self._interrupter.interrupt(stopped)  # again: a prompt may just have been sent
                 if not wait(self._running, timeout=_POLL_SECONDS).not_done:
                     break
-            self._farm.fleet.close()
+            self._render_session.fleet.close()

@@ -65,7 +65,7 @@ def render_images(
     limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
     """Render the pending pictures of one tenant-day through ComfyUI."""
-    renderer = ImageRenderer(catalog.engine, object_store.store, comfyui.farm())
+    renderer = ImageRenderer(catalog.engine, object_store.store, comfyui.render_session())
     checks = comfyui.job_checks(object_store.store)
     return _run(context, JobKind.IMAGE, renderer, checks, catalog, limits)
 
@@ -84,7 +84,7 @@ def render_videos(
     limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
     """Render the pending clips of one tenant-day through ComfyUI and ffmpeg."""
-    renderer = VideoRenderer(catalog.engine, object_store.store, comfyui.farm())
+    renderer = VideoRenderer(catalog.engine, object_store.store, comfyui.render_session())
     checks = comfyui.job_checks(object_store.store)
     return _run(context, JobKind.VIDEO, renderer, checks, catalog, limits)
 

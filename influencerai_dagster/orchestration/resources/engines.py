@@ -15,7 +15,7 @@ from influencerai_dagster.engines.openrouter.captioner import OpenRouterCaptione
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation.render.job_checks import JobChecks
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.captions import Captioner
 from influencerai_dagster.training.loras import Trainer
@@ -50,9 +50,9 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
         """Return what submitted jobs are compared with."""
         return JobChecks(store, self.addresses, frozenset(self.tenant_nodes))
 
-    def farm(self) -> RenderFarm:
+    def render_session(self) -> RenderSession:
         """Return the servers as the stages take them."""
-        return RenderFarm(
+        return RenderSession(
             fleet=Fleet(self.addresses, stuck_seconds=self.timeout_seconds + _GRACE_SECONDS),
             lora_dir=Path(self.lora_dir) if self.lora_dir else None,
             timeout_seconds=self.timeout_seconds,

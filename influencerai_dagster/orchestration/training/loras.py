@@ -116,7 +116,7 @@ def render_lora_samples(
         say = optional(context.log.info)
         manifest, sheet = render_samples(
             object_store.store,
-            comfyui.farm(),
+            comfyui.render_session(),
             lora_weights,
             lambda done, total: say(f"{done} of {total} sample pictures rendered"),
         )

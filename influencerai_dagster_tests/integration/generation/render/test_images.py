@@ -27,7 +27,7 @@ from influencerai_dagster.generation.prompt_ids import (
 )
 from influencerai_dagster.generation.render.images import FAMILY_DEFAULTS, ImageRenderer
 from influencerai_dagster.generation.render.lora_samples import render_samples
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.simulators.sd_scripts.simulation.weights import safetensors_bytes
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import claim_one, end_backoff, run_out_leases
@@ -256,7 +256,7 @@ def test_samples_of_a_lora_that_does_not_apply_are_not_rendered(
     with pytest.raises(PermanentError, match="of its 2 modules 2 are not in the base model"):
         render_samples(
             renderer.store,
-            renderer.farm,
+            renderer.render_session,
             lora.model_copy(update={"config": config}),
             lambda *_: None,
         )
@@ -312,7 +312,9 @@ def test_a_workflow_with_a_node_that_the_server_lacks_is_refused_with_the_nodes_
     nodes = own_nodes()
     nodes["99"] = {"class_type": "TheirFancyUpscaler", "inputs": {}}
     put_workflow(renderer.store, "demo", "mine", nodes)
-    renderer.farm = replace(renderer.farm, tenant_nodes=frozenset({"TheirFancyUpscaler"}))
+    renderer.render_session = replace(
+        renderer.render_session, tenant_nodes=frozenset({"TheirFancyUpscaler"})
+    )
     text = refused(renderer, comfyui.url, claimed(engine, workflow="mine"))
     assert "node 99: the server has no node class 'TheirFancyUpscaler'" in text
 
@@ -330,7 +332,7 @@ def test_a_job_that_is_cancelled_while_it_is_prepared_reaches_no_server(
 ) -> None:
     add_lora(engine, renderer.store)
     job = claimed(engine, loras=(LoraReference(dataset="bella"),))
-    renderer.farm.interrupt(job.id)
+    renderer.render_session.interrupt(job.id)
     with pytest.raises(TransientError, match="was stopped before its next render began"):
         renderer.render(job, comfyui.url)
     assert prompt_id(job.id, 1) not in comfyui.stats()["prompts"]
@@ -371,11 +373,14 @@ def test_a_lora_whose_manifest_is_unreadable_fails_its_job_only(
 
 
 def test_without_a_lora_folder_a_job_with_a_lora_names_the_setting(
-    engine: Engine, object_store: ObjectStore, farm: RenderFarm, comfyui: ComfyUISimulator
+    engine: Engine,
+    object_store: ObjectStore,
+    render_session: RenderSession,
+    comfyui: ComfyUISimulator,
 ) -> None:
     add_lora(engine, object_store)
     job = claimed(engine, loras=(LoraReference(dataset="bella"),))
-    renderer = ImageRenderer(engine, object_store, replace(farm, lora_dir=None))
+    renderer = ImageRenderer(engine, object_store, replace(render_session, lora_dir=None))
     text = refused(renderer, comfyui.url, job)
     assert "COMFYUI_LORA_DIR is not set" in text
 

@@ -31,7 +31,7 @@ from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.generation.render import render_job as comfyui_jobs
 from influencerai_dagster.generation.render import videos
 from influencerai_dagster.generation.render.images import ImageRenderer
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.render.videos import VideoRenderer
 from influencerai_dagster.generation.segment_plan import segment_seed
 from influencerai_dagster.media import frame_archives
@@ -54,12 +54,15 @@ class KilledError(BaseException):
 
 @pytest.fixture
 def renderer_of_clips(
-    engine: Engine, object_store: ObjectStore, farm: RenderFarm, monkeypatch: pytest.MonkeyPatch
+    engine: Engine,
+    object_store: ObjectStore,
+    render_session: RenderSession,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> VideoRenderer:
     """A renderer of small clips: what is looked at here does not depend on their size."""
     monkeypatch.setitem(videos._RENDER_SIZES, "1:1", (64, 64))  # noqa: SLF001 - size, not behaviour
     monkeypatch.setitem(VIDEO_FORMATS, "1:1", VideoFormat(width_px=64, height_px=64, fps=30))
-    return VideoRenderer(engine, object_store, farm)
+    return VideoRenderer(engine, object_store, render_session)
 
 
 @pytest.fixture
@@ -295,14 +298,14 @@ def test_a_job_that_is_stopped_between_segments_begins_no_other(
 ) -> None:
     def pack_frames(*arguments: Any) -> None:
         frame_archives.pack_frames(*arguments)
-        renderer_of_clips.farm.interrupt(job.id)
+        renderer_of_clips.render_session.interrupt(job.id)
 
     with monkeypatch.context() as patch:
         patch.setattr("influencerai_dagster.generation.render.segments.pack_frames", pack_frames)
         with pytest.raises(TransientError, match="was stopped before its next render"):
             renderer_of_clips.render(job, comfyui.url)
     assert rendered(comfyui, job) == {(1, 0): 1}
-    renderer_of_clips.farm.end(job.id)
+    renderer_of_clips.render_session.end(job.id)
     again, _ = renderer_of_clips.render(later(job), comfyui.url)
     assert isinstance(again, OutputManifest)
 

@@ -28,7 +28,7 @@ from influencerai_dagster.generation.jobs import (
     VideoJobPayload,
 )
 from influencerai_dagster.generation.render.images import ImageRenderer
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.render.video_checks import check_platforms
 from influencerai_dagster.generation.render.videos import VideoRenderer
 from influencerai_dagster.generation.worker.options import DrainRules
@@ -41,8 +41,10 @@ from influencerai_dagster_tests.testing.photos import contents
 
 
 @pytest.fixture
-def videos(engine: Engine, object_store: ObjectStore, farm: RenderFarm) -> VideoRenderer:
-    return VideoRenderer(engine, object_store, farm)
+def videos(
+    engine: Engine, object_store: ObjectStore, render_session: RenderSession
+) -> VideoRenderer:
+    return VideoRenderer(engine, object_store, render_session)
 
 
 def picture(renderer: ImageRenderer, server: str, tenant: str = "demo") -> ledger.Job:

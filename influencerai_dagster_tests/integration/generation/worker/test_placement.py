@@ -16,7 +16,7 @@ from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.integration.generation.worker.test_worker import drained
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.jobs import add_lora, claimed, status, submit
-from influencerai_dagster_tests.testing.render_servers import new_farm
+from influencerai_dagster_tests.testing.render_servers import new_render_session
 
 XL = "their-own-xl.safetensors"
 SD = "v1-5-pruned-emaonly.safetensors"
@@ -28,9 +28,9 @@ def two(
     engine: Engine, object_store: ObjectStore, comfyui: ComfyUISimulator, bare: ComfyUISimulator
 ) -> Iterator[ImageRenderer]:
     """A renderer of a server that has all base models, and one that has one."""
-    farm = new_farm(comfyui, bare.url)
-    yield ImageRenderer(engine, object_store, farm)
-    farm.fleet.close()
+    render_session = new_render_session(comfyui, bare.url)
+    yield ImageRenderer(engine, object_store, render_session)
+    render_session.fleet.close()
 
 
 def servers_of(report: DrainReport) -> set[str]:
@@ -81,7 +81,7 @@ def test_a_job_that_nobody_can_render_holds_up_no_other_of_its_tenant(
     drained(two)
     assert status(engine, bad).status is JobStatus.FAILED
     assert status(engine, good).status is JobStatus.COMPLETED
-    assert two.farm.unfit_needs() == {}
+    assert two.render_session.unfit_needs() == {}
 
 
 def test_a_damaged_file_on_one_server_is_no_failed_job(
@@ -126,19 +126,19 @@ def test_a_server_without_the_folder_of_loras_gets_no_job_that_needs_one(
 def test_a_job_waits_for_a_server_that_is_away_and_may_have_its_model(
     engine: Engine, object_store: ObjectStore, bare: ComfyUISimulator
 ) -> None:
-    farm = new_farm(bare, AWAY)
+    render_session = new_render_session(bare, AWAY)
     job = claimed(engine, base_model=XL)
     with pytest.raises(OtherServerError, match=f"{AWAY} may be able to"):
-        ImageRenderer(engine, object_store, farm).render(job, bare.url)
-    assert farm.unfit_needs() == {bare.url: {job.need}}
-    farm.fleet.close()
+        ImageRenderer(engine, object_store, render_session).render(job, bare.url)
+    assert render_session.unfit_needs() == {bare.url: {job.need}}
+    render_session.fleet.close()
 
 
 def test_a_file_that_is_placed_later_is_found(
     engine: Engine, two: ImageRenderer, comfyui: ComfyUISimulator, bare: ComfyUISimulator
 ) -> None:
     late = "late.safetensors"
-    with two.farm.fleet as fleet:
+    with two.render_session.fleet as fleet:
         assert late not in fleet[bare.url].object_info().choices(
             "CheckpointLoaderSimple", "ckpt_name"
         )

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from influencerai_dagster.engines.comfyui.fleet import Fleet
 from sqlalchemy import Engine, text
 
 from influencerai_dagster.core.job_states import (
@@ -28,7 +29,6 @@ from influencerai_dagster.core.stored_file import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.generation import queue as ledger
@@ -76,9 +76,9 @@ def drained(
     **rules: Any,
 ) -> DrainReport:
     """Drain with a fleet of its own, as every run has."""
-    servers = urls or [server.client.url for server in renderer.farm.fleet]
-    farm = replace(
-        renderer.farm,
+    servers = urls or [server.client.url for server in renderer.render_session.fleet]
+    render_session = replace(
+        renderer.render_session,
         fleet=Fleet(servers, **fleet),
         stopping=threading.Event(),
         renders={},
@@ -88,7 +88,7 @@ def drained(
         renderer.engine,
         JobKind.IMAGE,
         TODAY,
-        type(renderer)(renderer.engine, renderer.store, farm),
+        type(renderer)(renderer.engine, renderer.store, render_session),
         owner=owner,
         rules=DrainRules(**{"linger_seconds": 0.0, **rules}),
         on_finished=on_finished,
@@ -226,7 +226,9 @@ def test_a_lack_of_memory_is_a_passing_failure_of_the_job(
     engine: Engine, renderer: ImageRenderer
 ) -> None:
     (job,) = submit(engine, "large")
-    (failed,) = drained(OutOfMemory(renderer.engine, renderer.store, renderer.farm)).failed
+    (failed,) = drained(
+        OutOfMemory(renderer.engine, renderer.store, renderer.render_session)
+    ).failed
     assert failed.error == "the worker had too little free memory"
     now = status(engine, job)
     assert (now.status, now.error_class) == (JobStatus.PENDING, "TransientError")
@@ -268,10 +270,12 @@ def test_a_server_that_restarts_costs_no_attempt_of_those_that_wait_there(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(seconds_per_step=1.0)
-    farm = replace(renderer.farm, timeout_seconds=600)  # its render ends with the server
+    render_session = replace(
+        renderer.render_session, timeout_seconds=600
+    )  # its render ends with the server
     jobs = submit(engine, "one", "two", steps=SLOW_STEPS)
     with ThreadPoolExecutor(1) as pool:
-        draining = pool.submit(drained, ImageRenderer(engine, renderer.store, farm))
+        draining = pool.submit(drained, ImageRenderer(engine, renderer.store, render_session))
         wait_until(lambda: len(prompts_of(comfyui, *jobs)) == 2, "both are there")
         wait_until(lambda: bool(comfyui.stats()["order"]), "one runs")
         running, waiting = sorted(
@@ -471,7 +475,7 @@ def test_a_worker_that_lost_its_job_records_nothing(
     engine: Engine, renderer: ImageRenderer
 ) -> None:
     (job,) = submit(engine, "cancelled")
-    losing = Losing(renderer.engine, renderer.store, renderer.farm)
+    losing = Losing(renderer.engine, renderer.store, renderer.render_session)
     (failed,) = drained(losing).failed
     assert failed.output is None
     assert status(engine, job).status is JobStatus.CANCELLED

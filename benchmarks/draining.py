@@ -10,7 +10,6 @@ from multiprocessing.process import BaseProcess
 from typing import ParamSpec, TypeVar
 from uuid import uuid4
 
-from influencerai_dagster.engines.comfyui.fleet import Fleet
 from sqlalchemy import text
 
 from benchmarks.bare_client import Spent
@@ -20,6 +19,7 @@ from influencerai_dagster.core.job_states import (
     JobKind,
 )
 from influencerai_dagster.core.keys import DayKey
+from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.worker.options import DrainReport, DrainRules
@@ -85,7 +85,7 @@ def _drain_for_ever(stack: PipelineStack, tenant: str) -> None:
 
 def _drain(stack: PipelineStack, tenant: str, day: date, *, linger_seconds: float) -> DrainReport:
     engine = stack.engine()
-    render_session = RenderSession(Fleet(stack.comfyui_urls), None, _TIMEOUT_SECONDS)
+    render_session = RenderSession(ServerPool(stack.comfyui_urls), None, _TIMEOUT_SECONDS)
     try:
         return drain(
             engine,

@@ -13,14 +13,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NoReturn
 
-from influencerai_dagster.engines.comfyui.fleet import Fleet
-
 from influencerai_dagster.core.base import Value
 from influencerai_dagster.core.job_states import (
     JobKind,
 )
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import create_catalog_engine
+from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.worker.options import DrainRules, FinishedJob
@@ -69,12 +68,12 @@ def work(assignment: Assignment) -> None:
         checksum_mode="when_required",
     )
     store = ObjectStore(client, assignment.s3_bucket)
-    fleet = Fleet(
+    server_pool = ServerPool(
         assignment.comfyui_urls,
         hung_seconds=assignment.hung_seconds,
         stuck_seconds=assignment.comfyui_timeout_seconds + assignment.hung_seconds,
     )
-    render_session = RenderSession(fleet, None, assignment.comfyui_timeout_seconds)
+    render_session = RenderSession(server_pool, None, assignment.comfyui_timeout_seconds)
     drain(
         engine,
         JobKind.IMAGE,

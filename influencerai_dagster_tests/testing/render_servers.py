@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from influencerai_dagster.engines.comfyui.fleet import Fleet
 from sqlalchemy import Engine
 
 from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.db import migrate
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant, put_influencer
+from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.local.postgres import PostgresServer
@@ -106,7 +106,7 @@ def comfyui(comfyui_simulator: ComfyUISimulator) -> Iterator[ComfyUISimulator]:
 def new_render_session(comfyui: ComfyUISimulator, *more: str, **options: Any) -> RenderSession:
     """A render_session of the simulator and maybe other servers; each drain needs one of its own."""
     return RenderSession(
-        fleet=Fleet((comfyui.url, *more), **options),
+        server_pool=ServerPool((comfyui.url, *more), **options),
         lora_dir=comfyui.models_dir / "loras",
         timeout_seconds=30,
     )
@@ -116,7 +116,7 @@ def new_render_session(comfyui: ComfyUISimulator, *more: str, **options: Any) ->
 def render_session(comfyui: ComfyUISimulator) -> Iterator[RenderSession]:
     render_session = new_render_session(comfyui)
     yield render_session
-    render_session.fleet.close()
+    render_session.server_pool.close()
 
 
 @pytest.fixture

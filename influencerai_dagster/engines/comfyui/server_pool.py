@@ -32,7 +32,7 @@ _FIRST_LOOK_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
-class Fleet:
+class ServerPool:
     """The servers of COMFYUI_URL; looks after them inside of its `with` block.
 
     Args:

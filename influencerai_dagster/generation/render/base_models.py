@@ -35,9 +35,9 @@ def find_family(
     if render_session.lora_dir is not None:
         with suppress(PermanentError):  # not in this folder, or without the names that tell
             return base_model_family(find_base_model(render_session.lora_dir.parent, base_model))
-    others = [url for url in render_session.fleet.usable() if url != server]
+    others = [url for url in render_session.server_pool.usable() if url != server]
     for url in (server, *others):  # a name is one model wherever it is, and not all may have it
-        told = _family_by_metadata(render_session.fleet[url].client, base_model)
+        told = _family_by_metadata(render_session.server_pool[url].client, base_model)
         if told is not None:
             return told
     _log.warning("nothing tells the family of base model %s on %s", base_model, server)

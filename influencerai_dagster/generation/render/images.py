@@ -229,7 +229,7 @@ class ImageRenderer:
     def _refuse_to_guess(self, payload: ImageJobPayload, base_model: str, server: str) -> None:
         """Refuse a job that leaves open what only the family of its base model can tell."""
         is_open = [name for name in _BY_FAMILY if getattr(payload, name) is None]
-        if is_open and has_base_model(self.render_session.fleet[server].client, base_model):
+        if is_open and has_base_model(self.render_session.server_pool[server].client, base_model):
             where = (
                 self.render_session.lora_dir.parent
                 if self.render_session.lora_dir

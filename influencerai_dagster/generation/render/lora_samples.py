@@ -52,7 +52,7 @@ def render_samples(
         for strength in STRENGTHS
     ]
     pictures: list[bytes] = []
-    with render_session.fleet as fleet:
+    with render_session.server_pool as server_pool:
         server = None
         for prompt, seed, strength in plan:
             attempt_id = str(uuid.uuid4())
@@ -61,8 +61,8 @@ def render_samples(
                 _sampling(lora, lora_name, prompt, seed, strength),
                 filename_prefix=f"{lora.tenant}/samples/{lora.lora_id}-{attempt_id}",
             )
-            server = server or fleet.least_loaded_for(workflow)
-            result = fleet.run(
+            server = server or server_pool.least_loaded_for(workflow)
+            result = server_pool.run(
                 server.url,
                 workflow,
                 prompt_id=attempt_id,

@@ -95,7 +95,7 @@ def render_workflow(
         if earlier is not None:
             return earlier
     render_session.check_wanted(job.id)
-    target = render_session.fleet[server]
+    target = render_session.server_pool[server]
     try:
         target.check(workflow)
         if lora_names is not None:
@@ -124,7 +124,7 @@ def _elsewhere(
     """Return what a job gets that its server cannot run, by what the other servers can."""
     refused = [target.url]
     reason: str | None = None
-    for other in render_session.fleet:
+    for other in render_session.server_pool:
         if other is target:
             continue
         if job.need in render_session.unfit_needs().get(other.url, ()):
@@ -159,7 +159,7 @@ def _run(
     **options: bool,
 ) -> Rendered:
     render = render_session.begin(job.id, server.url, render_id)
-    result = render_session.fleet.run(
+    result = render_session.server_pool.run(
         server.url,
         workflow,
         prompt_id=render_id,
@@ -176,7 +176,7 @@ def _take_earlier(
 ) -> Rendered | None:
     """Return what a dead worker's prompt made on any server, waiting for it if it still runs."""
     try:
-        found = render_session.fleet.find(earlier_id)
+        found = render_session.server_pool.find(earlier_id)
         if found is not None:
             server, state = found
             if isinstance(state, QueueState) or state.status is RunStatus.SUCCESS:

@@ -152,7 +152,7 @@ class SegmentChain:
     ) -> tuple[SegmentManifest, list[Path]]:
         """Render one segment; one of several is on S3 when this returns."""
         name = f"{self.job.id}-{segment}.png" if segment else f"{self.job.id}.png"
-        client = self.render_session.fleet[self.server].client
+        client = self.render_session.server_pool[self.server].client
         image_name = client.upload_image(start, file_name=name, subfolder=self.job.tenant)
         workflow = self._workflow(segment, image_name, filename_prefix(self.job, segment))
         rendered = render_workflow(

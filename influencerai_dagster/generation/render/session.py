@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.engines.comfyui.progress import RenderProgress
+from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.generation.jobs import Need
 
@@ -67,7 +67,7 @@ class RenderSession:
         unfit: until when (time.monotonic()) a server gets no job of a need that it cannot serve.
     """
 
-    fleet: Fleet
+    server_pool: ServerPool
     lora_dir: Path | None
     timeout_seconds: float
     tenant_nodes: frozenset[str] = frozenset()
@@ -129,4 +129,4 @@ class RenderSession:
         self.stopped.add(job_id)
         render = self.renders.get(job_id)
         if render is not None:
-            self.fleet.cancel(render.url, render.prompt_id)
+            self.server_pool.cancel(render.url, render.prompt_id)

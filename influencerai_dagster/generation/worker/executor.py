@@ -58,7 +58,7 @@ class JobWorker:
     def usable_servers(self) -> dict[str, int]:
         """Return the servers that jobs may be sent to, with the length of their queues."""
         now = time.monotonic()
-        usable = self.renderer.render_session.fleet.usable()
+        usable = self.renderer.render_session.server_pool.usable()
         return {url: num for url, num in usable.items() if self._avoided.get(url, 0.0) <= now}
 
     def give_back(self, job: ClaimedJob) -> bool:

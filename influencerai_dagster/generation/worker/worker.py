@@ -106,9 +106,9 @@ class _Draining:
         if not self._own_jobs and is_drained(self._engine, self._place):
             self._report.gave_way = True
             return self._report
-        num_threads = len(list(self._render_session.fleet)) * (MAX_DEPTH + 1)
+        num_threads = len(list(self._render_session.server_pool)) * (MAX_DEPTH + 1)
         with (
-            self._render_session.fleet,
+            self._render_session.server_pool,
             self._interrupter,
             ThreadPoolExecutor(num_threads, thread_name_prefix="render") as pool,
             LeaseKeeper(
@@ -243,4 +243,4 @@ class _Draining:
                 self._interrupter.interrupt(stopped)  # again: a prompt may just have been sent
                 if not wait(self._running, timeout=_POLL_SECONDS).not_done:
                     break
-            self._render_session.fleet.close()
+            self._render_session.server_pool.close()

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.core.manifests.captions import CaptionSource
 from influencerai_dagster.db.response_cache import KeptAnswers
-from influencerai_dagster.engines.comfyui.fleet import Fleet
+from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.engines.kohya.captioners import BlipCaptioner, Wd14Captioner
 from influencerai_dagster.engines.openrouter.captioner import OpenRouterCaptioner
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient
@@ -53,7 +53,9 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
     def render_session(self) -> RenderSession:
         """Return the servers as the stages take them."""
         return RenderSession(
-            fleet=Fleet(self.addresses, stuck_seconds=self.timeout_seconds + _GRACE_SECONDS),
+            server_pool=ServerPool(
+                self.addresses, stuck_seconds=self.timeout_seconds + _GRACE_SECONDS
+            ),
             lora_dir=Path(self.lora_dir) if self.lora_dir else None,
             timeout_seconds=self.timeout_seconds,
             tenant_nodes=frozenset(self.tenant_nodes),

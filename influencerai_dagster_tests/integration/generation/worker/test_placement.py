@@ -30,7 +30,7 @@ def two(
     """A renderer of a server that has all base models, and one that has one."""
     render_session = new_render_session(comfyui, bare.url)
     yield ImageRenderer(engine, object_store, render_session)
-    render_session.fleet.close()
+    render_session.server_pool.close()
 
 
 def servers_of(report: DrainReport) -> set[str]:
@@ -131,15 +131,15 @@ def test_a_job_waits_for_a_server_that_is_away_and_may_have_its_model(
     with pytest.raises(OtherServerError, match=f"{AWAY} may be able to"):
         ImageRenderer(engine, object_store, render_session).render(job, bare.url)
     assert render_session.unfit_needs() == {bare.url: {job.need}}
-    render_session.fleet.close()
+    render_session.server_pool.close()
 
 
 def test_a_file_that_is_placed_later_is_found(
     engine: Engine, two: ImageRenderer, comfyui: ComfyUISimulator, bare: ComfyUISimulator
 ) -> None:
     late = "late.safetensors"
-    with two.render_session.fleet as fleet:
-        assert late not in fleet[bare.url].object_info().choices(
+    with two.render_session.server_pool as server_pool:
+        assert late not in server_pool[bare.url].object_info().choices(
             "CheckpointLoaderSimple", "ckpt_name"
         )
         shutil.copy(comfyui.models_dir / "checkpoints" / XL, bare.models_dir / "checkpoints" / late)

@@ -13,7 +13,6 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from influencerai_dagster.engines.comfyui.fleet import Fleet
 from sqlalchemy import Engine, text
 
 from influencerai_dagster.core.job_states import (
@@ -29,6 +28,7 @@ from influencerai_dagster.core.stored_file import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.generation import queue as ledger
@@ -72,14 +72,14 @@ def drained(
     on_finished: Callable[[FinishedJob], None] = lambda _: None,
     own_jobs: Sequence[UUID] = (),
     urls: Sequence[str] | None = None,
-    fleet: Mapping[str, float] = MappingProxyType({}),
+    server_pool: Mapping[str, float] = MappingProxyType({}),
     **rules: Any,
 ) -> DrainReport:
-    """Drain with a fleet of its own, as every run has."""
-    servers = urls or [server.client.url for server in renderer.render_session.fleet]
+    """Drain with a server_pool of its own, as every run has."""
+    servers = urls or [server.client.url for server in renderer.render_session.server_pool]
     render_session = replace(
         renderer.render_session,
-        fleet=Fleet(servers, **fleet),
+        server_pool=ServerPool(servers, **server_pool),
         stopping=threading.Event(),
         renders={},
         stopped=set(),
@@ -300,7 +300,7 @@ def test_a_server_whose_worker_thread_died_loses_its_jobs_to_another_without_an_
     kill_worker(second_comfyui)
     jobs = submit(engine, *(f"picture {number}" for number in range(6)))
     servers = [second_comfyui.url, comfyui.url]
-    report = drained(renderer, urls=servers, fleet={"hung_seconds": 2})
+    report = drained(renderer, urls=servers, server_pool={"hung_seconds": 2})
     assert len(report.completed) == 6
     assert {status(engine, job).attempt for job in jobs} == {1}
     assert {output.comfyui_url for output in report.completed} == {comfyui.url}
@@ -317,7 +317,7 @@ def test_what_waits_behind_a_prompt_that_never_ends_goes_elsewhere_without_losin
     wait_until(lambda: second_comfyui.stats()["order"] == ["stuck"], "it is stuck")
     jobs = submit(engine, *(f"picture {number}" for number in range(6)))
     servers = [second_comfyui.url, comfyui.url]
-    report = drained(renderer, urls=servers, fleet={"stuck_seconds": 1})
+    report = drained(renderer, urls=servers, server_pool={"stuck_seconds": 1})
     assert len(report.completed) == 6
     assert {status(engine, job).attempt for job in jobs} == {1}
     assert {output.comfyui_url for output in report.completed} == {comfyui.url}

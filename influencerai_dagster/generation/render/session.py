@@ -45,12 +45,12 @@ class LiveRender:
     ended: float | None = None
     progress: float = 0.0
 
-    def note(self, news: RenderProgress) -> None:
+    def note(self, event: RenderProgress) -> None:
         """Take note of progress; only samplers take a time worth telling."""
         if self.started is None:
             self.started = time.monotonic()
-        if "Sampler" in news.node_class:
-            self.progress = min(news.fraction, _ALMOST_DONE)
+        if "Sampler" in event.node_class:
+            self.progress = min(event.fraction, _ALMOST_DONE)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,7 @@ from sqlalchemy import text
 from benchmarks.bare_client import Spent
 from benchmarks.pipeline_stack import DAY, PipelineStack
 from benchmarks.waiting import wait_for
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.render.images import ImageRenderer
@@ -43,7 +41,7 @@ def in_new_process(
 def drain_day(stack: PipelineStack, tenant: str, num_jobs: int, *, day: date = DAY) -> Spent:
     """Drain a tenant-day that has so many jobs, which all have to be completed."""
     started, cpu_started = time.perf_counter(), time.process_time()
-    report = _drain(stack, tenant, day, linger_seconds=0.0)
+    report = _drain(stack, tenant, day, idle_timeout_seconds=0.0)
     spent = Spent(time.perf_counter() - started, time.process_time() - cpu_started)
     assert not report.failed, report.failed[0].error
     assert report.num_completed == num_jobs, f"{report.num_completed} instead of {num_jobs} jobs"
@@ -51,9 +49,7 @@ def drain_day(stack: PipelineStack, tenant: str, num_jobs: int, *, day: date = D
 
 
 @contextmanager
-def lingering_drains(
-    stack: PipelineStack, tenants: Sequence[str]
-) -> Iterator[Sequence[BaseProcess]]:
+def idle_workers(stack: PipelineStack, tenants: Sequence[str]) -> Iterator[Sequence[BaseProcess]]:
     """Run a drain for each tenant, all of them at work when the block begins."""
     context = multiprocessing.get_context("spawn")
     processes = [
@@ -80,10 +76,12 @@ def lingering_drains(
 
 
 def _drain_for_ever(stack: PipelineStack, tenant: str) -> None:
-    _drain(stack, tenant, DAY, linger_seconds=_FOR_EVER)
+    _drain(stack, tenant, DAY, idle_timeout_seconds=_FOR_EVER)
 
 
-def _drain(stack: PipelineStack, tenant: str, day: date, *, linger_seconds: float) -> DrainReport:
+def _drain(
+    stack: PipelineStack, tenant: str, day: date, *, idle_timeout_seconds: float
+) -> DrainReport:
     engine = stack.engine()
     render_session = RenderSession(ServerPool(stack.comfyui_urls), None, _TIMEOUT_SECONDS)
     try:
@@ -93,7 +91,7 @@ def _drain(stack: PipelineStack, tenant: str, day: date, *, linger_seconds: floa
             DayKey(tenant, day),
             ImageRenderer(engine, stack.s3.store(), render_session),
             owner=str(uuid4()),
-            rules=DrainRules(linger_seconds=linger_seconds),
+            rules=DrainRules(idle_timeout_seconds=idle_timeout_seconds),
             on_finished=lambda _: None,
         )
     finally:

@@ -20,9 +20,7 @@ from benchmarks.comparisons import Comparison
 from benchmarks.pipeline_stack import DAY, picture
 from benchmarks.servers import ComfyUIServer, running_comfyui
 from benchmarks.waiting import percentile, wait_for
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.client import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.db.engine import create_catalog_engine, transaction

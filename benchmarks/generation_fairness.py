@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from benchmarks.comparisons import Comparison
-from benchmarks.draining import lingering_drains
+from benchmarks.draining import idle_workers
 from benchmarks.pipeline_stack import PipelineStack, picture, running_stack
 from benchmarks.waiting import percentile, wait_for
 from influencerai_dagster.generation.jobs import (
@@ -38,7 +38,7 @@ def run() -> Sequence[Comparison]:
     """Measure waits on idle servers and under the flood, then shares while all have work."""
     with running_stack(NUM_SERVERS, seconds_per_step=STEP_SECONDS, has_journal=True) as stack:
         stack.add_tenants(FLOOD, *LIGHT)
-        with lingering_drains(stack, (FLOOD, *LIGHT)):
+        with idle_workers(stack, (FLOOD, *LIGHT)):
             # One after the other, so that nobody else is there.
             idle = [wait for tenant in LIGHT for wait in _visit(stack, tenant, (0.0, 0.0))]
             owners = dict.fromkeys(stack.order(FLOOD, _pictures(FLOOD, NUM_FLOOD)), FLOOD)

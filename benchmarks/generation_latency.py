@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 
 from benchmarks.comparisons import Comparison
-from benchmarks.draining import lingering_drains
+from benchmarks.draining import idle_workers
 from benchmarks.pipeline_stack import DAY, PipelineStack, picture, running_stack, workflow
 from benchmarks.waiting import percentile
 from influencerai_dagster.db.engine import transaction
@@ -32,7 +32,7 @@ def run() -> Sequence[Comparison]:
     """Measure jobs through the ledger and prompts posted directly, in turns."""
     with running_stack(1, seconds_per_step=RENDER_SECONDS, has_journal=True) as stack:
         stack.add_tenants(_TENANT)
-        with lingering_drains(stack, [_TENANT]), httpx.Client(trust_env=False) as http:
+        with idle_workers(stack, [_TENANT]), httpx.Client(trust_env=False) as http:
             _submit(stack, seed=0)  # fetches the server's node classes
             rounds = [
                 [_take_turns(stack, http, number) for number in range(NUM_JOBS)]

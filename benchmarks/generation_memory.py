@@ -10,7 +10,7 @@ import psutil
 from sqlalchemy import Engine, text
 
 from benchmarks.comparisons import Comparison
-from benchmarks.draining import lingering_drains
+from benchmarks.draining import idle_workers
 from benchmarks.pipeline_stack import DAY, PipelineStack, picture, running_stack
 from benchmarks.waiting import wait_for
 from influencerai_dagster.db.engine import transaction
@@ -29,7 +29,7 @@ def run() -> Sequence[Comparison]:
     """Measure the resident memory of the worker after 100, 1,000 and 4,000 jobs."""
     with running_stack(NUM_SERVERS, seconds_per_step=RENDER_SECONDS / SPEED) as stack:
         stack.add_tenants(_TENANT)
-        with lingering_drains(stack, [_TENANT]) as [worker]:
+        with idle_workers(stack, [_TENANT]) as [worker]:
             process = psutil.Process(worker.pid)
             warm = _rss_after(stack, process, range(NUM_WARM_UP))
             started = time.monotonic()

@@ -11,9 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import SecretStr
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.orchestration import jobs
 from influencerai_dagster.orchestration.backups.checks import (
     no_database_backup_is_too_old,
@@ -145,8 +143,8 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             max_image_pixels=settings.max_image_pixels,
             min_image_side_px=settings.min_image_side_px,
             default_training_preset=settings.default_training_preset,
-            generation_linger_seconds=settings.generation_linger_seconds,
-            generation_slice_seconds=settings.generation_slice_seconds,
+            generation_idle_timeout_seconds=settings.generation_idle_timeout_seconds,
+            generation_time_slice_seconds=settings.generation_time_slice_seconds,
             max_pending_jobs_per_tenant=settings.max_pending_jobs_per_tenant,
         ),
     }

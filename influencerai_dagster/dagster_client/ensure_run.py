@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.db.engine import one_at_a_time

@@ -10,9 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.names import field_problems, shown_value
 from influencerai_dagster.db.engine import transaction

@@ -164,7 +164,7 @@ class Demo:
         return submit(self.engine, kind, day, jobs, key_prefix=key_prefix, max_pending=None)
 
     def _wait_for_runs(self, day: DayKey, started: float) -> None:
-        """Wait for runs that linger for more jobs: they materialize their assets at their end."""
+        """Wait for runs that wait for more jobs: they materialize their assets at their end."""
         while time.time() - started < self.time_limit_seconds:
             alive = [
                 run

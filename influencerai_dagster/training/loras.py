@@ -30,7 +30,7 @@ from influencerai_dagster.media.safetensors_files import (
     read_header,
 )
 from influencerai_dagster.retry import (
-    patiently,
+    retry_transient,
 )
 from influencerai_dagster.storage.manifests import load_latest, publish
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -130,7 +130,7 @@ def train_lora(
         with transaction(engine) as session:
             return lora_rows.record_lora(session, manifest, replaces=replaces)
 
-    row = patiently(record)
+    row = retry_transient(record)
     if row.lora_id == lora_id:
         return manifest
     return load_latest(store, row.manifest_key, LoraManifest)
@@ -192,7 +192,7 @@ def _publish(
     """Store the weights, then the manifest that names them."""
     tenant = recipe.dataset.tenant
     key = lora_key(tenant, lora_id)
-    weights = patiently(lambda: store.put_new(key, result.weights_path), on_full=on_full)
+    weights = retry_transient(lambda: store.put_new(key, result.weights_path), on_full=on_full)
     manifest = LoraManifest(
         tenant=tenant,
         lora_id=lora_id,
@@ -214,5 +214,5 @@ def _publish(
         weights_size_bytes=weights.size_bytes,
         created_at=datetime.now(UTC),
     )
-    patiently(lambda: publish(store, manifest), on_full=on_full)
+    retry_transient(lambda: publish(store, manifest), on_full=on_full)
     return manifest

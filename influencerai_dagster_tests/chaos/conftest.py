@@ -155,7 +155,7 @@ def workbench(
         s3_bucket=store.bucket,
         comfyui_urls=(proxies[0].url,),
         lease_seconds=60.0,
-        linger_seconds=60.0,
+        idle_timeout_seconds=60.0,
     )
     made = Workbench(engine, store, comfyui_server, *proxies, assignment, tmp_path)
     yield made

@@ -17,9 +17,7 @@ from multiprocessing.process import BaseProcess
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import TransientError
@@ -120,6 +118,6 @@ class Dispatcher:
             s3_bucket=BUCKET,
             comfyui_urls=tuple(server.url for server in self.servers.comfyui),
             lease_seconds=LEASE_SECONDS,
-            linger_seconds=LINGER_SECONDS,
+            idle_timeout_seconds=LINGER_SECONDS,
         )
         return Worker(owner, day, start_worker(assignment, self.servers.folder / f"{owner}.log"))

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from influencerai_dagster.core.base import Value
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
@@ -44,7 +42,7 @@ class Assignment(Value):
     comfyui_timeout_seconds: float = 60.0
     hung_seconds: float = 3.0
     lease_seconds: float
-    linger_seconds: float
+    idle_timeout_seconds: float
 
 
 def start_worker(assignment: Assignment, log_path: Path) -> BaseProcess:
@@ -81,7 +79,8 @@ def work(assignment: Assignment) -> None:
         ImageRenderer(engine, store, render_session),
         owner=assignment.owner,
         rules=DrainRules(
-            linger_seconds=assignment.linger_seconds, lease_seconds=assignment.lease_seconds
+            idle_timeout_seconds=assignment.idle_timeout_seconds,
+            lease_seconds=assignment.lease_seconds,
         ),
         on_finished=_tell,
     )

@@ -11,9 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.db.run_heartbeats import TRAINING, TRAINING_ON_SHARED_GPU
 
 _TENANTS = text("""

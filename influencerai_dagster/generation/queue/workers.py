@@ -12,9 +12,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.db.models.scheduling import DrainRow, GpuShareRow
 
 LIVE_SECONDS = 3.0

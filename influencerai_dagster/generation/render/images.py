@@ -47,7 +47,7 @@ from influencerai_dagster.generation.storage_pauses import report_full
 from influencerai_dagster.media.pngs import png_size
 from influencerai_dagster.storage.manifests import load_latest
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.storage.retrying_store import PatientStore
+from influencerai_dagster.storage.retrying_store import RetryingObjectStore
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ImageRenderer:
 
     def __post_init__(self) -> None:
         on_full = partial(report_full, self.engine, self.store.bucket)
-        self.store = PatientStore(self.store, self.render_session.stopping, on_full)
+        self.store = RetryingObjectStore(self.store, self.render_session.stopping, on_full)
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         """Render one image job, store output.png and output.json, return both.

@@ -38,7 +38,7 @@ from influencerai_dagster.generation.render.segments import Footage, SegmentChai
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.storage_pauses import report_full
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.storage.retrying_store import PatientStore
+from influencerai_dagster.storage.retrying_store import RetryingObjectStore
 
 _DEFAULT_WORKFLOW = "svd_image_to_video"
 _DEFAULT_BASE_MODEL = "svd_xt.safetensors"
@@ -61,7 +61,7 @@ class VideoRenderer:
 
     def __post_init__(self) -> None:
         on_full = partial(report_full, self.engine, self.store.bucket)
-        self.store = PatientStore(self.store, self.render_session.stopping, on_full)
+        self.store = RetryingObjectStore(self.store, self.render_session.stopping, on_full)
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         """Render one video job, store the MP4, its poster and output.json.

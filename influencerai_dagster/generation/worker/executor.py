@@ -28,7 +28,7 @@ from influencerai_dagster.generation.queue import ClaimedJob, LeaseLostError
 from influencerai_dagster.generation.render.session import OtherServerError, RenderSession
 from influencerai_dagster.generation.worker.options import FinishedJob
 from influencerai_dagster.retry import (
-    patiently,
+    retry_transient,
 )
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -113,7 +113,9 @@ class JobWorker:
 
     def _write(self, write: Callable[[], object]) -> None:
         """Write into the ledger, and wait for PostgreSQL while it is away."""
-        patiently(write, sleep=self.renderer.render_session.stopping.wait, but=(LeaseLostError,))
+        retry_transient(
+            write, sleep=self.renderer.render_session.stopping.wait, no_retry=(LeaseLostError,)
+        )
 
     def _complete(self, job: ClaimedJob, output: OutputManifest, manifest: StoredFile) -> None:
         def write() -> None:

@@ -20,8 +20,8 @@ class DrainRules:
     """When a drain ends.
 
     Attributes:
-        linger_seconds: how long it waits for new jobs.
-        slice_seconds: after so long it gives its place to others who wait for it.
+        idle_timeout_seconds: how long it waits for new jobs.
+        time_slice_seconds: after so long it gives its place to others who wait for it.
         longest_seconds: after so long it ends in any case, so that what was made is recorded.
         lease_seconds: how long a claim holds without a heartbeat.
         num_waiting: how many Dagster runs wait for this one's place in its pool.
@@ -29,8 +29,8 @@ class DrainRules:
         on_full: called when a pause begins because the object store is full.
     """
 
-    linger_seconds: float
-    slice_seconds: float = 30.0
+    idle_timeout_seconds: float
+    time_slice_seconds: float = 30.0
     longest_seconds: float = 3600.0
     lease_seconds: float = LEASE_SECONDS
     num_waiting: Callable[[], int] = lambda: 0

@@ -65,7 +65,9 @@ class Turn:
         if now - self._started >= self._rules.longest_seconds:
             return True
         num_waiting = self._rules.num_waiting()
-        if not num_waiting or not (is_idle or now - self._started >= self._rules.slice_seconds):
+        if not num_waiting or not (
+            is_idle or now - self._started >= self._rules.time_slice_seconds
+        ):
             return False
         with suppress(TransientError), transaction(self._engine) as session:
             # As many give way as wait, those first whose tenants had the most.

@@ -15,9 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
@@ -33,7 +31,7 @@ from influencerai_dagster.generation.worker.lease_renewal import LeaseKeeper
 from influencerai_dagster.generation.worker.options import DrainReport, DrainRules, FinishedJob
 from influencerai_dagster.generation.worker.preemption import Turn, is_drained
 from influencerai_dagster.retry import (
-    PATIENCE_SECONDS,
+    RETRY_FOR_SECONDS,
 )
 
 _POLL_SECONDS = 1.0
@@ -146,7 +144,7 @@ class _Draining:
             jobs = self._claim(num_threads - len(self._running))
         except TransientError as error:
             # Jobs that render go on meanwhile, and their results wait to be written.
-            if time.monotonic() - self._reached_at > PATIENCE_SECONDS:
+            if time.monotonic() - self._reached_at > RETRY_FOR_SECONDS:
                 raise
             if not self._is_cut_off:
                 _log.warning("no jobs are claimed until PostgreSQL is back: %s", error)
@@ -216,8 +214,8 @@ class _Draining:
         self._report.gave_way = self._report.gave_way or self._turn.is_over(is_idle=is_idle)
         if self._running:
             return False
-        has_lingered = time.monotonic() - self._busy_at >= self._rules.linger_seconds
-        is_done = has_lingered and not self._has_work
+        is_idle_too_long = time.monotonic() - self._busy_at >= self._rules.idle_timeout_seconds
+        is_done = is_idle_too_long and not self._has_work
         return self._report.gave_way or (is_done and not self._has_own_work())
 
     def _has_own_work(self) -> bool:

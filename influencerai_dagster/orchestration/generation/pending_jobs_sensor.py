@@ -5,9 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction

@@ -12,9 +12,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.manifests.outputs import DayManifest
 from influencerai_dagster.db.engine import transaction
@@ -160,8 +158,8 @@ def _rules(
 
     warn = optional(context.log.warning)
     return DrainRules(
-        linger_seconds=limits.generation_linger_seconds,
-        slice_seconds=limits.generation_slice_seconds,
+        idle_timeout_seconds=limits.generation_idle_timeout_seconds,
+        time_slice_seconds=limits.generation_time_slice_seconds,
         num_waiting=num_waiting,
         is_given_up=lambda: catalog.is_run_reaped,
         on_full=lambda pause: warn(

@@ -21,9 +21,7 @@ from sqlalchemy import text
 
 from influencerai_dagster.cli.server_probes import ServerProbes, ServerState
 from influencerai_dagster.cli.watch_view import Snapshot, view
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.models.scheduling import RunHeartbeatRow
 from influencerai_dagster.db.tenants import add_tenant

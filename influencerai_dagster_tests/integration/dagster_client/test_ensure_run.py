@@ -10,9 +10,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.dagster_client.ensure_run import DAY_PARTITIONS, JOB_NAMES, wake_run

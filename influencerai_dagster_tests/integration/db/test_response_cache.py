@@ -99,7 +99,7 @@ def test_a_key_is_a_hash(kept: KeptAnswers, key: str) -> None:
 
 def test_a_server_that_is_away_may_be_asked_again() -> None:
     engine = create_catalog_engine("postgresql://x@127.0.0.1:1/x")
-    away = KeptAnswers(engine, "demo", DAY, patience_seconds=0)
+    away = KeptAnswers(engine, "demo", DAY, retry_for_seconds=0)
     with pytest.raises(TransientError):
         away.get(KEY)
     with pytest.raises(TransientError):

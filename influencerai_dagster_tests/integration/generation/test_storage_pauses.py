@@ -21,7 +21,7 @@ from influencerai_dagster.generation import storage_pauses as stage
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.storage_pauses import report_full, try_resume
 from influencerai_dagster.retry import (
-    patiently,
+    retry_transient,
 )
 from influencerai_dagster.storage import retrying_store as patience
 from influencerai_dagster.storage.client import make_s3_client
@@ -150,7 +150,7 @@ def test_waiting_for_space_has_no_end_but_other_failures_have() -> None:
             raise error
         return "stored"
 
-    assert patiently(upload, sleep=pauses.append, on_full=told.append) == "stored"
+    assert retry_transient(upload, sleep=pauses.append, on_full=told.append) == "stored"
     assert len(pauses) == len(told) == 100
     assert sum(pauses) > 600
 

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.dagster_client.client import DagsterGraphQL, Materialization, Run
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.loras import newest_lora, record_lora

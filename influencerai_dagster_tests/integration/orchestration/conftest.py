@@ -212,8 +212,8 @@ def code_location(
         kohya_extra_variables=("SIMULATOR_*",),
         training_dir=tmp_path / "training",
         min_image_side_px=256,
-        generation_linger_seconds=0,
-        generation_slice_seconds=30,
+        generation_idle_timeout_seconds=0,
+        generation_time_slice_seconds=30,
         max_pending_jobs_per_tenant=20,
     )
     engine = create_catalog_engine(database_url)

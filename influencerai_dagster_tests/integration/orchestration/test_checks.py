@@ -8,9 +8,7 @@ import pytest
 
 from influencerai_dagster.core.dataset_rules import RejectReason
 from influencerai_dagster.core.fingerprints import sha256_hex
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.manifests.captions import Caption, CaptionsManifest, CaptionSource
 from influencerai_dagster.core.manifests.dataset import DatasetManifest, RejectedUpload, Rights
@@ -93,8 +91,8 @@ def test_an_image_without_a_bucket_at_the_tenants_resolution_is_named(
         max_image_pixels=1,
         min_image_side_px=1,
         default_training_preset="sd15-face",
-        generation_linger_seconds=1,
-        generation_slice_seconds=1,
+        generation_idle_timeout_seconds=1,
+        generation_time_slice_seconds=1,
         max_pending_jobs_per_tenant=1,
     )
     manifest = dataset_manifest()

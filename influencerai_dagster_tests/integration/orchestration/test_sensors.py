@@ -12,9 +12,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction

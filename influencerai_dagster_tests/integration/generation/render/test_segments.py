@@ -12,9 +12,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.manifests.outputs import OutputManifest
 from influencerai_dagster.core.manifests.segments import SegmentManifest
 from influencerai_dagster.core.sampling import VIDEO_FORMATS, VideoFormat

@@ -77,7 +77,7 @@ def test_a_clip_is_rendered_from_the_picture_and_recorded(
         TODAY,
         videos,
         owner="run-1",
-        rules=DrainRules(linger_seconds=0),
+        rules=DrainRules(idle_timeout_seconds=0),
         on_finished=lambda _: None,
     )
     assert [item.error for item in report.failed] == []

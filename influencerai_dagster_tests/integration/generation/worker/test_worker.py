@@ -90,7 +90,7 @@ def drained(
         TODAY,
         type(renderer)(renderer.engine, renderer.store, render_session),
         owner=owner,
-        rules=DrainRules(**{"linger_seconds": 0.0, **rules}),
+        rules=DrainRules(**{"idle_timeout_seconds": 0.0, **rules}),
         on_finished=on_finished,
         own_jobs=own_jobs,
     )
@@ -131,7 +131,7 @@ def test_every_pending_job_is_rendered_once_and_recorded(
     assert len(done) == len(jobs)
 
 
-def test_without_jobs_and_lingering_a_drain_ends_at_once(
+def test_without_jobs_and_idle_timeout_a_drain_ends_at_once(
     renderer: ImageRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rendering, "_POLL_SECONDS", 30.0)
@@ -148,12 +148,12 @@ def test_jobs_of_other_tenants_days_and_kinds_are_left_alone(
     assert status(engine, theirs).status is JobStatus.PENDING
 
 
-def test_a_job_that_comes_while_a_drain_lingers_is_rendered_by_it(
+def test_a_job_that_comes_while_a_drain_is_idle_is_rendered_by_it(
     engine: Engine, renderer: ImageRenderer
 ) -> None:
     timer = threading.Timer(0.2, submit, (engine, "late"))
     timer.start()
-    report = drained(renderer, linger_seconds=1)
+    report = drained(renderer, idle_timeout_seconds=1)
     timer.join()
     assert len(report.completed) == 1
 
@@ -529,10 +529,10 @@ def test_a_second_run_for_the_same_day_ends_at_once(
 ) -> None:
     monkeypatch.setattr(ledger, "LIVE_SECONDS", 0.5)  # how long the second one makes sure
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(drained, renderer, linger_seconds=4)
+        first = pool.submit(drained, renderer, idle_timeout_seconds=4)
         wait_until(lambda: _num_drains(engine) == 1, "it lingers")
         (job,) = submit(engine, "for the first")
-        second = drained(renderer, owner="run-2", linger_seconds=60)
+        second = drained(renderer, owner="run-2", idle_timeout_seconds=60)
         assert (second.jobs, second.gave_way) == ([], True)
         assert [item.job_id for item in first.result(timeout=20).jobs] == [job.id]
 
@@ -547,18 +547,18 @@ def test_a_drain_that_had_its_time_gives_way_when_another_run_waits(
 ) -> None:
     comfyui.faults(seconds_per_step=0.3)
     jobs = submit(engine, *(f"picture {number}" for number in range(40)))
-    report = drained(renderer, slice_seconds=0, num_waiting=lambda: 1, linger_seconds=60)
+    report = drained(renderer, time_slice_seconds=0, num_waiting=lambda: 1, idle_timeout_seconds=60)
     assert report.gave_way
     assert 0 < report.num_completed < len(jobs)
     now = [status(engine, job).status for job in jobs]
     assert set(now) == {JobStatus.COMPLETED, JobStatus.PENDING}
 
 
-def test_a_drain_that_only_lingers_gives_way_at_once(
+def test_a_drain_that_is_only_idle_gives_way_at_once(
     renderer: ImageRenderer,
 ) -> None:
     started = time.monotonic()
-    assert drained(renderer, num_waiting=lambda: 1, linger_seconds=60).gave_way
+    assert drained(renderer, num_waiting=lambda: 1, idle_timeout_seconds=60).gave_way
     assert time.monotonic() - started < 30
 
 
@@ -608,12 +608,12 @@ def test_what_is_rendered_waits_for_s3_without_losing_an_attempt_or_rendering_ag
     assert [item["rendered"] for item in prompts_of(comfyui, job).values()] == [1]
 
 
-def test_a_new_job_reaches_a_lingering_drain_long_before_its_next_poll(
+def test_a_new_job_reaches_an_idle_drain_long_before_its_next_poll(
     engine: Engine, renderer: ImageRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rendering, "_POLL_SECONDS", 5.0)
     with ThreadPoolExecutor(1) as pool:
-        draining = pool.submit(drained, renderer, linger_seconds=3)
+        draining = pool.submit(drained, renderer, idle_timeout_seconds=3)
         wait_until(lambda: _num_drains(engine) == 1, "it lingers")
         seconds = []
         for number in range(5):

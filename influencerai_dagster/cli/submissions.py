@@ -7,9 +7,7 @@ from typing import Any
 from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.output import next_step
 from influencerai_dagster.cli.web_server import dagster
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.ensure_run import wake_run
 from influencerai_dagster.errors import InfluencerAIError, TransientError

@@ -11,8 +11,8 @@ import typer
 
 from influencerai_dagster.cli.common import engine, store
 from influencerai_dagster.cli.options import DayOption, TenantName, day_key, read_text
-from influencerai_dagster.cli.orders import order, wake
 from influencerai_dagster.cli.output import Field, JsonOption, next_step, notes, print_rows
+from influencerai_dagster.cli.submissions import ensure_run_for, submit_jobs
 from influencerai_dagster.cli.web_server import dagster
 from influencerai_dagster.core.job_states import (
     JobKind,
@@ -141,10 +141,10 @@ def _render(
 ) -> list[Job]:
     """Submit jobs of one kind and wait for them."""
     keyed = [{"idempotency_key": prefix, **jobs[0]}] if len(jobs) == 1 else jobs
-    ordered = order(kind, key, keyed, key_prefix=prefix)
+    ordered = submit_jobs(kind, key, keyed, key_prefix=prefix)
     if all(job.finished_at is not None for job in ordered):
         return ordered
-    run_id = wake(kind, key, num_jobs=len(jobs))
+    run_id = ensure_run_for(kind, key, num_jobs=len(jobs))
     with closing(dagster()) as client:
         return _watch(client, run_id, key.tenant, {job.id for job in ordered})
 

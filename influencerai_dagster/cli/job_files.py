@@ -9,8 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.options import JobIds, TenantName, day_key
-from influencerai_dagster.cli.orders import wake
 from influencerai_dagster.cli.output import Field, JsonOption, notes, print_result, print_rows
+from influencerai_dagster.cli.submissions import ensure_run_for
 from influencerai_dagster.core.job_states import (
     JobKind,
     JobStatus,
@@ -64,7 +64,7 @@ def retry(
     for one_kind in JobKind:
         is_open = [job for job in jobs if job.kind is one_kind and job.finished_at is None]
         for on_day in sorted({job.day_key for job in is_open}):
-            wake(one_kind, on_day, num_jobs=len(is_open))
+            ensure_run_for(one_kind, on_day, num_jobs=len(is_open))
 
 
 def download(  # noqa: PLR0917 - typer calls it by name

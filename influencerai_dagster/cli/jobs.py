@@ -20,7 +20,6 @@ from influencerai_dagster.cli.options import (
     parse_json,
     read_text,
 )
-from influencerai_dagster.cli.orders import order, wake
 from influencerai_dagster.cli.output import (
     Field,
     JsonOption,
@@ -31,6 +30,8 @@ from influencerai_dagster.cli.output import (
     print_result,
     print_rows,
 )
+from influencerai_dagster.cli.submissions import ensure_run_for
+from influencerai_dagster.cli.submissions import submit_jobs as put_into_queue
 from influencerai_dagster.cli.watch import watch_jobs
 from influencerai_dagster.core.job_states import (
     JobKind,
@@ -114,7 +115,7 @@ def submit_jobs(  # noqa: PLR0917 - typer calls it by name
 ) -> None:
     """Submit a list of jobs, all of them or none; print each job and its key, and do not wait."""
     key = day_key(tenant, day)
-    jobs = order(kind, key, _read_jobs(file), key_prefix=idempotency_key or None)
+    jobs = put_into_queue(kind, key, _read_jobs(file), key_prefix=idempotency_key or None)
     if as_json:
         print_json([job_document(job) for job in jobs])
     else:
@@ -122,7 +123,7 @@ def submit_jobs(  # noqa: PLR0917 - typer calls it by name
             line = f"{job.id} {job.status} {job.idempotency_key or ''}".rstrip()
             console.print(escape(line), soft_wrap=True, highlight=False)
     if any(job.finished_at is None for job in jobs):
-        wake(kind, key, num_jobs=len(jobs))
+        ensure_run_for(kind, key, num_jobs=len(jobs))
 
 
 @jobs_app.command("cancel")

@@ -35,14 +35,14 @@ class LeaseKeeper:
         engine: of the catalog.
         held: the claims that are worked on now.
         lease_seconds: how long a lease holds after each beat.
-        wake: set when jobs came or slots are free.
+        recheck: set when jobs came or slots are free.
         on_cancelled: called for every held job that was cancelled, until it is held no more.
     """
 
     engine: Engine
     held: Callable[[], Mapping[UUID, HeldLease]]
     lease_seconds: float
-    wake: threading.Event
+    recheck: threading.Event
     on_cancelled: Callable[[UUID], None]
     _stop: threading.Event = field(default_factory=threading.Event)
     _look: threading.Event = field(default_factory=threading.Event)
@@ -78,7 +78,7 @@ class LeaseKeeper:
         while not self._stop.is_set():
             try:
                 with Listener(self.engine) as listener:
-                    self.wake.set()  # what came while nobody listened
+                    self.recheck.set()  # what came while nobody listened
                     self._hear(listener)
             except InfluencerAIError:
                 self._stop.wait(_RECONNECT_SECONDS)  # the drain polls meanwhile
@@ -87,6 +87,6 @@ class LeaseKeeper:
         while not self._stop.is_set():
             is_cancellation = listener.wait(_LISTEN_SECONDS)
             if is_cancellation is not None:
-                self.wake.set()
+                self.recheck.set()
             if is_cancellation:
                 self._look.set()

@@ -64,12 +64,12 @@ class DrainReport:
     Attributes:
         num_completed: of all.
         num_failed: attempts that failed, of all; those to be tried again are among them.
-        gave_way: the drain ended because others waited for its place.
+        was_preempted: the drain ended because others waited for its place.
     """
 
     num_completed: int = 0
     num_failed: int = 0
-    gave_way: bool = False
+    was_preempted: bool = False
     _newest: deque[FinishedJob] = field(default_factory=lambda: deque(maxlen=KEPT_REPORTS))
 
     def add(self, job: FinishedJob) -> None:

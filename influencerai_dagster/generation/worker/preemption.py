@@ -35,7 +35,7 @@ def is_drained(engine: Engine, place: Drain) -> bool:
     return False
 
 
-class Turn:
+class TimeSlice:
     """The turn of one drain; it begins when this is made."""
 
     def __init__(self, engine: Engine, place: Drain, rules: DrainRules) -> None:

@@ -29,7 +29,7 @@ from influencerai_dagster.generation.worker.executor import JobWorker, Renderer
 from influencerai_dagster.generation.worker.interruptions import Interrupter
 from influencerai_dagster.generation.worker.lease_renewal import LeaseKeeper
 from influencerai_dagster.generation.worker.options import DrainReport, DrainRules, FinishedJob
-from influencerai_dagster.generation.worker.preemption import Turn, is_drained
+from influencerai_dagster.generation.worker.preemption import TimeSlice, is_drained
 from influencerai_dagster.retry import (
     RETRY_FOR_SECONDS,
 )
@@ -92,17 +92,17 @@ class _Draining:
         self._report = DrainReport()
         self._interrupter = Interrupter(self._render_session)
         self._running: dict[Future[FinishedJob], ClaimedJob] = {}
-        self._wake = threading.Event()
+        self._recheck = threading.Event()
         self._has_work = True
         self._is_cut_off = False
         self._pause: StoragePause | None = None
-        self._turn = Turn(worker.engine, place, rules)
+        self._time_slice = TimeSlice(worker.engine, place, rules)
         self._busy_at = self._reached_at = time.monotonic()
         self._claimed_at = self._polled_at = 0.0
 
     def run(self) -> DrainReport:
         if not self._own_jobs and is_drained(self._engine, self._place):
-            self._report.gave_way = True
+            self._report.was_preempted = True
             return self._report
         num_threads = len(list(self._render_session.server_pool)) * (MAX_DEPTH + 1)
         with (
@@ -113,7 +113,7 @@ class _Draining:
                 self._engine,
                 self._held,
                 lease_seconds=self._rules.lease_seconds,
-                wake=self._wake,
+                recheck=self._recheck,
                 on_cancelled=lambda job_id: self._interrupter.interrupt([job_id]),
             ),
         ):
@@ -122,8 +122,8 @@ class _Draining:
                     self._start_jobs(pool, num_threads)
                     if self._is_over():
                         return self._report
-                    self._wake.wait(_POLL_SECONDS)
-                    self._wake.clear()
+                    self._recheck.wait(_POLL_SECONDS)
+                    self._recheck.clear()
                     self._collect()
             finally:
                 self._give_back()
@@ -155,7 +155,7 @@ class _Draining:
         for job in jobs:
             future = pool.submit(self._worker.work, job)
             self._running[future] = job
-            future.add_done_callback(lambda _: self._wake.set())
+            future.add_done_callback(lambda _: self._recheck.set())
 
     def _claim(self, limit: int) -> list[ClaimedJob]:
         now, servers = time.monotonic(), self._worker.usable_servers()
@@ -170,7 +170,7 @@ class _Draining:
             self._pause = None
             # Also while no server can be used there is work to wait for.
             self._has_work = ledger.has_claimable(session, self._place)
-            if self._has_work and not self._report.gave_way:
+            if self._has_work and not self._report.was_preempted:
                 self._busy_at = now
                 if limit > 0 and servers:
                     return ledger.claim_fairly(
@@ -211,12 +211,14 @@ class _Draining:
                 "the ledger, and another run goes on with them"
             )
         is_idle = not self._running and time.monotonic() - self._busy_at >= _POLL_SECONDS
-        self._report.gave_way = self._report.gave_way or self._turn.is_over(is_idle=is_idle)
+        self._report.was_preempted = self._report.was_preempted or self._time_slice.is_over(
+            is_idle=is_idle
+        )
         if self._running:
             return False
         is_idle_too_long = time.monotonic() - self._busy_at >= self._rules.idle_timeout_seconds
         is_done = is_idle_too_long and not self._has_work
-        return self._report.gave_way or (is_done and not self._has_own_work())
+        return self._report.was_preempted or (is_done and not self._has_own_work())
 
     def _has_own_work(self) -> bool:
         if not self._own_jobs:

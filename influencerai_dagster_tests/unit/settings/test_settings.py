@@ -18,6 +18,7 @@ from influencerai_dagster.settings import (
     parse_duration,
     parse_size,
 )
+from influencerai_dagster.settings.loading import RENAMED, _note
 
 
 @pytest.fixture(autouse=True)

@@ -38,7 +38,7 @@ from influencerai_dagster.generation.prompt_ids import (
 from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.worker import executor as job_work
-from influencerai_dagster.generation.worker import preemption as turns
+from influencerai_dagster.generation.worker import preemption
 from influencerai_dagster.generation.worker import worker as rendering
 from influencerai_dagster.generation.worker.options import DrainReport, DrainRules, FinishedJob
 from influencerai_dagster.generation.worker.worker import drain
@@ -61,7 +61,7 @@ def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drains look after their servers, and who waits for their place, every moment."""
     monkeypatch.setattr("influencerai_dagster.engines.comfyui.server.PROBE_SECONDS", 0.25)
     monkeypatch.setattr("influencerai_dagster.engines.comfyui.server._AGAIN_SECONDS", 0.1)
-    monkeypatch.setattr(turns, "_ASK_SECONDS", 0.25)
+    monkeypatch.setattr(preemption, "_ASK_SECONDS", 0.25)
     monkeypatch.setattr(job_work, "_AVOID_SECONDS", 0.5)
 
 
@@ -533,7 +533,7 @@ def test_a_second_run_for_the_same_day_ends_at_once(
         wait_until(lambda: _num_drains(engine) == 1, "it lingers")
         (job,) = submit(engine, "for the first")
         second = drained(renderer, owner="run-2", idle_timeout_seconds=60)
-        assert (second.jobs, second.gave_way) == ([], True)
+        assert (second.jobs, second.was_preempted) == ([], True)
         assert [item.job_id for item in first.result(timeout=20).jobs] == [job.id]
 
 
@@ -542,23 +542,23 @@ def _num_drains(engine: Engine) -> int:
         return int(session.execute(text("SELECT count(*) FROM drains")).scalar_one())
 
 
-def test_a_drain_that_had_its_time_gives_way_when_another_run_waits(
+def test_a_drain_that_had_its_time_slice_yields_when_another_run_waits(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(seconds_per_step=0.3)
     jobs = submit(engine, *(f"picture {number}" for number in range(40)))
     report = drained(renderer, time_slice_seconds=0, num_waiting=lambda: 1, idle_timeout_seconds=60)
-    assert report.gave_way
+    assert report.was_preempted
     assert 0 < report.num_completed < len(jobs)
     now = [status(engine, job).status for job in jobs]
     assert set(now) == {JobStatus.COMPLETED, JobStatus.PENDING}
 
 
-def test_a_drain_that_is_only_idle_gives_way_at_once(
+def test_a_drain_that_is_only_idle_yields_at_once(
     renderer: ImageRenderer,
 ) -> None:
     started = time.monotonic()
-    assert drained(renderer, num_waiting=lambda: 1, idle_timeout_seconds=60).gave_way
+    assert drained(renderer, num_waiting=lambda: 1, idle_timeout_seconds=60).was_preempted
     assert time.monotonic() - started < 30
 
 

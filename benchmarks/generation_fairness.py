@@ -1,6 +1,6 @@
 """How tenants share the servers: one that floods them with jobs, and five that order a few.
 
-Six drains in processes of their own, three servers, renders of 0.3 to 0.5 s.
+Six workers in processes of their own, three servers, renders of 0.3 to 0.5 s.
 """
 
 import random
@@ -13,9 +13,9 @@ from uuid import UUID
 from sqlalchemy import text
 
 from benchmarks.comparisons import Comparison
-from benchmarks.draining import idle_workers
 from benchmarks.pipeline_stack import PipelineStack, picture, running_stack
 from benchmarks.waiting import percentile, wait_for
+from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.generation.jobs import (
     JobRequest,
 )

@@ -11,9 +11,9 @@ from uuid import uuid4
 import httpx
 
 from benchmarks.comparisons import Comparison
-from benchmarks.draining import idle_workers
 from benchmarks.pipeline_stack import DAY, PipelineStack, picture, running_stack, workflow
 from benchmarks.waiting import percentile
+from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import queue as ledger
 from influencerai_dagster.generation.prompt_ids import (

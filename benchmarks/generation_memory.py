@@ -10,9 +10,9 @@ import psutil
 from sqlalchemy import Engine, text
 
 from benchmarks.comparisons import Comparison
-from benchmarks.draining import idle_workers
 from benchmarks.pipeline_stack import DAY, PipelineStack, picture, running_stack
 from benchmarks.waiting import wait_for
+from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import queue as ledger
 

@@ -1,4 +1,4 @@
-"""`drain` against a bare asyncio client on the same servers: pictures per second, and CPU for each.
+"""`worker` against a bare asyncio client on the same servers: pictures per second, and CPU for each.
 
 Both get the same prompts and the same S3, in processes of their own, and take turns.
 """
@@ -9,8 +9,8 @@ from datetime import timedelta
 
 from benchmarks.bare_client import Spent, render_bare
 from benchmarks.comparisons import Comparison
-from benchmarks.draining import drain_day, in_new_process
 from benchmarks.pipeline_stack import DAY, PipelineStack, picture, running_stack
+from benchmarks.worker_processes import in_new_process, work_on_day
 
 NUM_JOBS = 500
 NUM_SERVERS = 3
@@ -44,7 +44,7 @@ def _measure_ours(stack: PipelineStack, number: int, figures: _Figures) -> None:
     day = DAY + timedelta(days=number)
     stack.order(_TENANT, [picture(seed) for seed in range(NUM_JOBS)], day)
     before = stack.postgres_cpu_seconds()
-    figures.ours.append(in_new_process(drain_day, stack, _TENANT, NUM_JOBS, day=day))
+    figures.ours.append(in_new_process(work_on_day, stack, _TENANT, NUM_JOBS, day=day))
     figures.postgres_cpu_seconds.append(stack.postgres_cpu_seconds() - before)
 
 

@@ -2,7 +2,7 @@
 
 What a tenant may ask for, and the rules of retry. The rows live in catalog/ledger/.
 
-A generation job is one picture or one clip; a Dagster run drains many of them.
+A generation job is one picture or one clip; a Dagster run workers many of them.
 """
 
 from typing import Annotated, Any, Literal, NamedTuple, Self

@@ -1,7 +1,7 @@
 """A full object store: claims stop, renders wait, and all goes on by itself.
 
 An upload that finds no space says so in the catalog (`report_full`); then no job is claimed.
-Whoever drains, and a sensor where nobody does, tries every few seconds whether there is space.
+Whoever workers, and a sensor where nobody does, tries every few seconds whether there is space.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """One worker: a process that does what a Dagster run of op `render_images` does for a tenant-day.
 
-Everything that a chaos run knows of how jobs are drained is in this module. Workers are forked from
+Everything that a chaos run knows of how jobs are worked is in this module. Workers are forked from
 a process that has imported it, which is most of what the start of a new Python costs.
 """
 
@@ -20,8 +20,8 @@ from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
-from influencerai_dagster.generation.worker.options import DrainRules, FinishedJob
-from influencerai_dagster.generation.worker.worker import drain
+from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOptions
+from influencerai_dagster.generation.worker.worker import run_worker
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -29,7 +29,7 @@ log = logging.getLogger("chaos.worker")
 
 
 class Assignment(Value):
-    """What one worker is to drain, and where everything is."""
+    """What one worker is to worker, and where everything is."""
 
     owner: str
     partition_key: str
@@ -55,7 +55,7 @@ def start_worker(assignment: Assignment, log_path: Path) -> BaseProcess:
 
 
 def work(assignment: Assignment) -> None:
-    """Drain the tenant-day of the assignment."""
+    """WorkerRegistration the tenant-day of the assignment."""
     engine = create_catalog_engine(assignment.database_url, application_name=assignment.owner)
     client = make_s3_client(
         endpoint_url=assignment.s3_endpoint,
@@ -72,13 +72,13 @@ def work(assignment: Assignment) -> None:
         stuck_seconds=assignment.comfyui_timeout_seconds + assignment.hung_seconds,
     )
     render_session = RenderSession(server_pool, None, assignment.comfyui_timeout_seconds)
-    drain(
+    run_worker(
         engine,
         JobKind.IMAGE,
         DayKey.parse(assignment.partition_key),
         ImageRenderer(engine, store, render_session),
         owner=assignment.owner,
-        rules=DrainRules(
+        options=WorkerOptions(
             idle_timeout_seconds=assignment.idle_timeout_seconds,
             lease_seconds=assignment.lease_seconds,
         ),

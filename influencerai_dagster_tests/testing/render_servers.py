@@ -104,7 +104,7 @@ def comfyui(comfyui_simulator: ComfyUISimulator) -> Iterator[ComfyUISimulator]:
 
 
 def new_render_session(comfyui: ComfyUISimulator, *more: str, **options: Any) -> RenderSession:
-    """A session on the simulator and maybe other servers; each drain needs one of its own."""
+    """A session on the simulator and maybe other servers; each worker needs one of its own."""
     return RenderSession(
         server_pool=ServerPool((comfyui.url, *more), **options),
         lora_dir=comfyui.models_dir / "loras",

@@ -1,4 +1,4 @@
-"""The tables of who renders what next: fair shares, drains, heartbeats of runs, sweeps.
+"""The tables of who renders what next: fair shares, workers, heartbeats of runs, sweeps.
 
 Jobs themselves are in job_models.py; the rules that these rows feed are in
 generation/queue/fairness.py.
@@ -38,8 +38,8 @@ class GpuShareRow(CatalogModel):
     video_seconds: Mapped[float | None]
 
 
-class DrainRow(CatalogModel):
-    """A worker that drains one tenant-day now; it shares the servers with the others.
+class WorkerRow(CatalogModel):
+    """A worker that workers one tenant-day now; it shares the servers with the others.
 
     Attributes:
         owner: its Dagster run id.
@@ -47,7 +47,7 @@ class DrainRow(CatalogModel):
         polled_at: its last claim; one that is silent for seconds gets no share kept free.
     """
 
-    __tablename__ = "drains"
+    __tablename__ = "workers"
     __table_args__ = (one_of("kind", JobKind),)
 
     owner: Mapped[str] = mapped_column(primary_key=True)

@@ -1,6 +1,6 @@
 """Stage `generated_images`: one image job → one picture, stored with its output.json.
 
-Draining the ledger lives in generation/worker/worker.py, talking to ComfyUI in
+The worker lives in generation/worker/worker.py, talking to ComfyUI in
 generation/render/render_job.py.
 """
 
@@ -85,7 +85,7 @@ _BY_FAMILY = ("workflow", "width_px", "height_px", "steps", "cfg")
 
 @dataclass
 class ImageRenderer:
-    """Renders image jobs; one instance serves all threads of a drain."""
+    """Renders image jobs; one instance serves all threads of a worker."""
 
     engine: Engine
     store: ObjectStore
@@ -166,7 +166,7 @@ class ImageRenderer:
         return found
 
     def _manifest(self, key: str) -> LoraManifest:
-        """Read the manifest of a LoRA once for all jobs of this drain: it never changes."""
+        """Read the manifest of a LoRA once for all jobs of this worker: it never changes."""
         if key not in self._manifests:
             self._manifests[key] = load_latest(self.store, key, LoraManifest)
         return self._manifests[key]
@@ -242,7 +242,7 @@ class ImageRenderer:
             )
 
     def _use(self, job_id: UUID, reference: LoraReference, lora: LoraManifest) -> LoraUse:
-        """Place a LoRA's file once for all jobs of this drain."""
+        """Place a LoRA's file once for all jobs of this worker."""
         self.render_session.check_wanted(job_id)
         with self._lock:
             if lora.lora_id not in self._placed:

@@ -53,7 +53,7 @@ _ENCODING_SECONDS_PER_SECOND = 30.0
 
 @dataclass
 class VideoRenderer:
-    """Renders video jobs; one instance serves all threads of a drain."""
+    """Renders video jobs; one instance serves all threads of a worker."""
 
     engine: Engine
     store: ObjectStore

@@ -47,7 +47,7 @@ class Renderer(Protocol):
 
 
 @dataclass
-class JobWorker:
+class JobExecutor:
     """Works on jobs in any number of threads."""
 
     engine: Engine

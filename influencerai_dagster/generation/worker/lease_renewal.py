@@ -1,6 +1,6 @@
-"""Keeps a drain's leases alive, and tells it at once when there is something to do.
+"""Keeps a worker's leases alive, and tells it at once when there is something to do.
 
-What a drain does lives in generation/worker/worker.py.
+What a worker does lives in generation/worker/worker.py.
 """
 
 import logging
@@ -81,7 +81,7 @@ class LeaseKeeper:
                     self.recheck.set()  # what came while nobody listened
                     self._hear(listener)
             except InfluencerAIError:
-                self._stop.wait(_RECONNECT_SECONDS)  # the drain polls meanwhile
+                self._stop.wait(_RECONNECT_SECONDS)  # the worker polls meanwhile
 
     def _hear(self, listener: Listener) -> None:
         while not self._stop.is_set():

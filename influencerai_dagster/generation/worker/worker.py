@@ -1,4 +1,4 @@
-"""Draining the job ledger: what pictures and clips share.
+"""Claims and renders the jobs of one tenant-day.
 
 How one picture or one clip is made lives in generation/render/images.py and
 generation/render/videos.py, whose turn it is in catalog/ledger/scheduling.py, for how long in
@@ -22,14 +22,14 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.storage_pauses import StoragePause
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.queue import ClaimedJob, Drain, HeldLease
+from influencerai_dagster.generation.queue import ClaimedJob, HeldLease, WorkerRegistration
 from influencerai_dagster.generation.queue.fairness import MAX_DEPTH
 from influencerai_dagster.generation.storage_pauses import try_resume
-from influencerai_dagster.generation.worker.executor import JobWorker, Renderer
+from influencerai_dagster.generation.worker.executor import JobExecutor, Renderer
 from influencerai_dagster.generation.worker.interruptions import Interrupter
 from influencerai_dagster.generation.worker.lease_renewal import LeaseKeeper
-from influencerai_dagster.generation.worker.options import DrainReport, DrainRules, FinishedJob
-from influencerai_dagster.generation.worker.preemption import TimeSlice, is_drained
+from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOptions, WorkerReport
+from influencerai_dagster.generation.worker.preemption import TimeSlice, is_already_served
 from influencerai_dagster.retry import (
     RETRY_FOR_SECONDS,
 )
@@ -41,21 +41,21 @@ _STOP_SECONDS = 20.0
 _log = logging.getLogger(__name__)
 
 
-def drain(
+def run_worker(
     engine: Engine,
     kind: JobKind,
     day: DayKey,
     renderer: Renderer,
     *,
     owner: str,
-    rules: DrainRules,
+    options: WorkerOptions,
     on_finished: Callable[[FinishedJob], None],
     own_jobs: Collection[UUID] = (),
-) -> DrainReport:
+) -> WorkerReport:
     """Claim and render jobs of one tenant-day until none came, or others have their turn.
 
     A failed job does not stop the others; its reason is in the ledger and in the report. When the
-    drain itself is stopped, its prompts are interrupted and unfinished jobs go back to pending
+    worker itself is stopped, its prompts are interrupted and unfinished jobs go back to pending
     without losing an attempt.
 
     Args:
@@ -66,42 +66,42 @@ def drain(
     Raises:
         TransientError: PostgreSQL stayed away, or the run was taken for dead.
     """
-    place = Drain(owner, kind, day.tenant, day.day)
-    worker = JobWorker(engine, renderer)
-    return _Draining(place, worker, rules, on_finished, own_jobs).run()
+    place = WorkerRegistration(owner, kind, day.tenant, day.day)
+    executor = JobExecutor(engine, renderer)
+    return RenderWorker(place, executor, options, on_finished, own_jobs).run()
 
 
-class _Draining:
-    """One drain and its running jobs."""
+class RenderWorker:
+    """One worker and its running jobs."""
 
     def __init__(
         self,
-        place: Drain,
-        worker: JobWorker,
-        rules: DrainRules,
+        place: WorkerRegistration,
+        executor: JobExecutor,
+        options: WorkerOptions,
         on_finished: Callable[[FinishedJob], None],
         own_jobs: Collection[UUID],
     ) -> None:
-        self._engine = worker.engine
+        self._engine = executor.engine
         self._place = place
-        self._worker = worker
-        self._render_session = worker.renderer.render_session
-        self._rules = rules
+        self._executor = executor
+        self._render_session = executor.renderer.render_session
+        self._options = options
         self._on_finished = on_finished
         self._own_jobs = own_jobs
-        self._report = DrainReport()
+        self._report = WorkerReport()
         self._interrupter = Interrupter(self._render_session)
         self._running: dict[Future[FinishedJob], ClaimedJob] = {}
         self._recheck = threading.Event()
         self._has_work = True
         self._is_cut_off = False
         self._pause: StoragePause | None = None
-        self._time_slice = TimeSlice(worker.engine, place, rules)
+        self._time_slice = TimeSlice(executor.engine, place, options)
         self._busy_at = self._reached_at = time.monotonic()
         self._claimed_at = self._polled_at = 0.0
 
-    def run(self) -> DrainReport:
-        if not self._own_jobs and is_drained(self._engine, self._place):
+    def run(self) -> WorkerReport:
+        if not self._own_jobs and is_already_served(self._engine, self._place):
             self._report.was_preempted = True
             return self._report
         num_threads = len(list(self._render_session.server_pool)) * (MAX_DEPTH + 1)
@@ -112,7 +112,7 @@ class _Draining:
             LeaseKeeper(
                 self._engine,
                 self._held,
-                lease_seconds=self._rules.lease_seconds,
+                lease_seconds=self._options.lease_seconds,
                 recheck=self._recheck,
                 on_cancelled=lambda job_id: self._interrupter.interrupt([job_id]),
             ),
@@ -153,14 +153,14 @@ class _Draining:
         self._is_cut_off = False
         self._reached_at = time.monotonic()
         for job in jobs:
-            future = pool.submit(self._worker.work, job)
+            future = pool.submit(self._executor.work, job)
             self._running[future] = job
             future.add_done_callback(lambda _: self._recheck.set())
 
     def _claim(self, limit: int) -> list[ClaimedJob]:
-        now, servers = time.monotonic(), self._worker.usable_servers()
+        now, servers = time.monotonic(), self._executor.usable_servers()
         if self._pause is not None:
-            try_resume(self._engine, self._worker.renderer.store)
+            try_resume(self._engine, self._executor.renderer.store)
         with transaction(self._engine) as session:
             pause = storage_pauses.current_pause(session)
             if pause is not None:
@@ -178,7 +178,7 @@ class _Draining:
                         self._place,
                         servers,
                         unfit=self._render_session.unfit_needs(),
-                        lease_seconds=self._rules.lease_seconds,
+                        lease_seconds=self._options.lease_seconds,
                         limit=limit,
                     )
             if now - self._polled_at >= _POLL_SECONDS:
@@ -189,9 +189,9 @@ class _Draining:
     def _note_pause(self, pause: StoragePause) -> None:
         """Claim nothing while the object store is full; renders that wait for space go on."""
         if self._pause is None:
-            self._rules.on_full(pause)
+            self._options.on_full(pause)
         self._pause = pause
-        # Without such a render this drain is of no use: the sensor starts another in time.
+        # Without such a render this worker is of no use: the sensor starts another in time.
         self._has_work = False
 
     def _collect(self) -> None:
@@ -205,7 +205,7 @@ class _Draining:
 
     def _is_over(self) -> bool:
         """Decide whether to end: idle for long enough, or others have waited for long enough."""
-        if self._rules.is_given_up():
+        if self._options.is_reaped():
             raise TransientError(
                 "this run was taken for dead, because its heartbeat stopped: its jobs went back to "
                 "the ledger, and another run goes on with them"
@@ -216,7 +216,7 @@ class _Draining:
         )
         if self._running:
             return False
-        is_idle_too_long = time.monotonic() - self._busy_at >= self._rules.idle_timeout_seconds
+        is_idle_too_long = time.monotonic() - self._busy_at >= self._options.idle_timeout_seconds
         is_done = is_idle_too_long and not self._has_work
         return self._report.was_preempted or (is_done and not self._has_own_work())
 
@@ -234,9 +234,9 @@ class _Draining:
         self._render_session.stopping.set()
         # The last first: a prompt that is stopped makes room for the next one in its queue.
         jobs = list(self._running.values())[::-1]
-        stopped = [job.id for job in jobs if self._worker.give_back(job)]
+        stopped = [job.id for job in jobs if self._executor.give_back(job)]
         with suppress(InfluencerAIError), transaction(self._engine) as session:
-            ledger.end_drain(session, self._place.owner)
+            ledger.unregister_worker(session, self._place.owner)
         if stopped:
             deadline = time.monotonic() + _STOP_SECONDS
             while time.monotonic() < deadline:

@@ -20,7 +20,7 @@ from influencerai_dagster.core.stored_file import (
     StoredFile,
 )
 from influencerai_dagster.generation.queue import Job
-from influencerai_dagster.generation.worker.options import DrainReport, FinishedJob
+from influencerai_dagster.generation.worker.options import FinishedJob, WorkerReport
 from influencerai_dagster.media.contact_sheets import contact_sheet
 from influencerai_dagster.orchestration.generation.percentiles import percentile
 from influencerai_dagster.orchestration.metadata import (
@@ -113,20 +113,20 @@ class JobFacts:
 def rendering_metadata(
     store: ObjectStore,
     manifest: DayManifest,
-    report: DrainReport,
+    report: WorkerReport,
     rows: Sequence[Job],
     *,
     own_ids: Collection[UUID],
-    drain_seconds: float,
+    worker_seconds: float,
 ) -> Metadata:
     """Return the metadata of one run, in the order in which a person wants it.
 
     Args:
         manifest: of the day.
-        report: what the run's drain did.
+        report: what the run's worker did.
         rows: the run's own jobs, and those that failed in it, as the ledger has them now.
         own_ids: the jobs of the run's own config.
-        drain_seconds: from the start of the drain to the end of its last job.
+        worker_seconds: from the start of the worker to the end of its last job.
     """
     facts = job_facts(report, rows, own_ids)
     shown = report.completed[-_SHEET_OUTPUTS:]
@@ -141,7 +141,7 @@ def rendering_metadata(
         )
     for status in (JobStatus.COMPLETED, JobStatus.FAILED):
         metadata[status.value] = sum(job.status == status for job in facts)
-    metadata |= _times(report, drain_seconds)
+    metadata |= _times(report, worker_seconds)
     metadata["outputs_of_day"] = len(manifest.outputs)
     # The long table comes last: what stands below it is not seen.
     if len(facts) > MAX_ROWS:
@@ -151,7 +151,7 @@ def rendering_metadata(
 
 
 def job_facts(
-    report: DrainReport, rows: Sequence[Job], own_ids: Collection[UUID]
+    report: WorkerReport, rows: Sequence[Job], own_ids: Collection[UUID]
 ) -> list[JobFacts]:
     """Return the jobs of a run: failed ones first, then those of its own config, then the others.
 
@@ -165,7 +165,7 @@ def job_facts(
     )
 
 
-def _times(report: DrainReport, drain_seconds: float) -> Metadata:
+def _times(report: WorkerReport, worker_seconds: float) -> Metadata:
     """Return how quick the run was; without a completed job there is nothing to tell."""
     completed = [job for job in report.jobs if job.output is not None]
     if not completed:
@@ -177,7 +177,7 @@ def _times(report: DrainReport, drain_seconds: float) -> Metadata:
         "seconds_per_job_p95": percentile(seconds, 95),
         "wait_seconds_p50": percentile(waits, 50),
         "wait_seconds_p95": percentile(waits, 95),
-        "jobs_per_minute": len(completed) * 60 / drain_seconds,
+        "jobs_per_minute": len(completed) * 60 / worker_seconds,
     }
     return {label: round(value, 2) for label, value in times.items() if value is not None}
 

@@ -1,6 +1,6 @@
-"""Ops `render_images` and `render_videos`: each drains the job ledger of one tenant-day.
+"""Ops `render_images` and `render_videos`: each worker the job ledger of one tenant-day.
 
-Draining lives in generation/worker/worker.py, one render in generation/render/images.py and
+The worker lives in generation/worker/worker.py, one render in generation/render/images.py and
 generation/render/videos.py, what the UI shows of it in rendering_metadata.py.
 """
 
@@ -22,8 +22,8 @@ from influencerai_dagster.generation.render.job_checks import JobChecks
 from influencerai_dagster.generation.render.videos import VideoRenderer
 from influencerai_dagster.generation.submission import submit
 from influencerai_dagster.generation.worker.executor import Renderer
-from influencerai_dagster.generation.worker.options import DrainRules, FinishedJob
-from influencerai_dagster.generation.worker.worker import drain
+from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOptions
+from influencerai_dagster.generation.worker.worker import run_worker
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.generation.metadata import rendering_metadata
 from influencerai_dagster.orchestration.generation.pools import num_runs_waiting_for_pool
@@ -116,13 +116,13 @@ def _run(
             last_end = time.monotonic()
             log(job)
 
-        report = drain(
+        report = run_worker(
             catalog.engine,
             kind,
             day,
             renderer,
             owner=context.run_id,
-            rules=_rules(context, catalog, limits),
+            options=_worker_options(context, catalog, limits),
             on_finished=on_finished,
             own_jobs=own_ids,
         )
@@ -141,27 +141,27 @@ def _run(
                 report,
                 rows,
                 own_ids=own_ids,
-                drain_seconds=last_end - started,
+                worker_seconds=last_end - started,
             ),
             data_version=dg.DataVersion(manifest.version),
         )
 
 
-def _rules(
+def _worker_options(
     context: dg.OpExecutionContext, catalog: CatalogResource, limits: LimitsResource
-) -> DrainRules:
+) -> WorkerOptions:
     def num_waiting() -> int:
-        # Dagster's storage may be away for a moment, which must not end the drain.
+        # Dagster's storage may be away for a moment, which must not end the worker.
         with suppress(Exception):
             return num_runs_waiting_for_pool(context.instance, context.op_def.pool or "")
         return 0
 
     warn = optional(context.log.warning)
-    return DrainRules(
+    return WorkerOptions(
         idle_timeout_seconds=limits.generation_idle_timeout_seconds,
         time_slice_seconds=limits.generation_time_slice_seconds,
         num_waiting=num_waiting,
-        is_given_up=lambda: catalog.is_run_reaped,
+        is_reaped=lambda: catalog.is_run_reaped,
         on_full=lambda pause: warn(
             f"no job is claimed, and renders wait to be stored, until there is space: {pause.error}"
         ),

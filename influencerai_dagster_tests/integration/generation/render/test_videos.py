@@ -31,8 +31,8 @@ from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.render.video_checks import check_platforms
 from influencerai_dagster.generation.render.videos import VideoRenderer
-from influencerai_dagster.generation.worker.options import DrainRules
-from influencerai_dagster.generation.worker.worker import drain
+from influencerai_dagster.generation.worker.options import WorkerOptions
+from influencerai_dagster.generation.worker.worker import run_worker
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import DAY, claim_one
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
@@ -71,13 +71,13 @@ def test_a_clip_is_rendered_from_the_picture_and_recorded(
     source = picture(renderer, comfyui.url)
     job = submit_clip(engine, source.id)
     before = contents(videos.store)
-    report = drain(
+    report = run_worker(
         engine,
         JobKind.VIDEO,
         TODAY,
         videos,
         owner="run-1",
-        rules=DrainRules(idle_timeout_seconds=0),
+        options=WorkerOptions(idle_timeout_seconds=0),
         on_finished=lambda _: None,
     )
     assert [item.error for item in report.failed] == []

@@ -11,9 +11,9 @@ from influencerai_dagster.core.job_states import (
 )
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import OtherServerError
-from influencerai_dagster.generation.worker.options import DrainReport
+from influencerai_dagster.generation.worker.options import WorkerReport
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.integration.generation.worker.test_worker import drained
+from influencerai_dagster_tests.integration.generation.worker.test_worker import work_until_idle
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.jobs import add_lora, claimed, status, submit
 from influencerai_dagster_tests.testing.render_servers import new_render_session
@@ -33,7 +33,7 @@ def two(
     render_session.server_pool.close()
 
 
-def servers_of(report: DrainReport) -> set[str]:
+def servers_of(report: WorkerReport) -> set[str]:
     return {output.comfyui_url for output in report.completed}
 
 
@@ -41,7 +41,7 @@ def test_jobs_for_a_model_that_only_one_server_has_are_rendered_there(
     engine: Engine, two: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     jobs = submit(engine, *(f"image {number}" for number in range(6)), base_model=XL)
-    report = drained(two)
+    report = work_until_idle(two)
     assert servers_of(report) == {comfyui.url}
     assert {status(engine, job).status for job in jobs} == {JobStatus.COMPLETED}
     assert {status(engine, job).attempt for job in jobs} == {1}
@@ -56,7 +56,7 @@ def test_the_other_server_is_used_for_the_jobs_that_it_can_serve(
     comfyui.faults(seconds_per_step=0.3)
     large = submit(engine, "a", "b", "c", "d", base_model=XL)
     small = submit(engine, *(f"image {number}" for number in range(8)), base_model=SD)
-    report = drained(two)
+    report = work_until_idle(two)
     made = {output.job_id: output.comfyui_url for output in report.completed}
     assert {made[job.id] for job in large} == {comfyui.url}
     assert bare.url in {made[job.id] for job in small}
@@ -66,7 +66,7 @@ def test_a_model_that_no_server_has_fails_the_job_and_names_the_servers(
     engine: Engine, two: ImageRenderer, comfyui: ComfyUISimulator, bare: ComfyUISimulator
 ) -> None:
     (job,) = submit(engine, "a", base_model="nope.safetensors")
-    drained(two)
+    work_until_idle(two)
     now = status(engine, job)
     assert now.status is JobStatus.FAILED
     for part in ("none of", comfyui.url, bare.url, "'ckpt_name' is 'nope.safetensors'"):
@@ -78,7 +78,7 @@ def test_a_job_that_nobody_can_render_holds_up_no_other_of_its_tenant(
 ) -> None:
     (bad,) = submit(engine, "a", sampler_name="nope")
     (good,) = submit(engine, "b")
-    drained(two)
+    work_until_idle(two)
     assert status(engine, bad).status is JobStatus.FAILED
     assert status(engine, good).status is JobStatus.COMPLETED
     assert two.render_session.unfit_needs() == {}
@@ -91,7 +91,7 @@ def test_a_damaged_file_on_one_server_is_no_failed_job(
     cut = bare.models_dir / "checkpoints" / XL
     cut.write_bytes(whole.read_bytes()[:1000])
     jobs = submit(engine, "a", "b", "c", base_model=XL)
-    report = drained(two)
+    report = work_until_idle(two)
     assert servers_of(report) == {comfyui.url}
     assert {status(engine, job).status for job in jobs} == {JobStatus.COMPLETED}
 
@@ -104,7 +104,7 @@ def test_a_file_that_is_damaged_everywhere_fails_the_job(
     (job,) = submit(
         engine, "a", base_model="cut.safetensors", workflow="sd15_text_to_image", cfg=7.0
     )
-    drained(two)
+    work_until_idle(two)
     (comfyui.models_dir / "checkpoints" / "cut.safetensors").unlink()
     now = status(engine, job)
     assert now.status is JobStatus.FAILED
@@ -118,7 +118,7 @@ def test_a_server_without_the_folder_of_loras_gets_no_job_that_needs_one(
     (bare.models_dir / "loras").unlink()
     (bare.models_dir / "loras").mkdir()
     jobs = submit(engine, "a", "b", "c", loras=({"dataset": "bella"},))
-    report = drained(two)
+    report = work_until_idle(two)
     assert servers_of(report) == {comfyui.url}
     assert {status(engine, job).status for job in jobs} == {JobStatus.COMPLETED}
 
@@ -144,5 +144,5 @@ def test_a_file_that_is_placed_later_is_found(
         )
         shutil.copy(comfyui.models_dir / "checkpoints" / XL, bare.models_dir / "checkpoints" / late)
         (job,) = submit(engine, "a", base_model=late, workflow="sd15_text_to_image", cfg=7.0)
-        drained(two)
+        work_until_idle(two)
     assert status(engine, job).status is JobStatus.COMPLETED

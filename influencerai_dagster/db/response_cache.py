@@ -15,7 +15,7 @@ from influencerai_dagster.retry import (
 
 
 @dataclass
-class KeptAnswers:
+class ResponseCache:
     """One tenant's answers; safe between threads.
 
     Attributes:

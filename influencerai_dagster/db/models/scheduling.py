@@ -39,7 +39,7 @@ class GpuShareRow(CatalogModel):
 
 
 class WorkerRow(CatalogModel):
-    """A worker that workers one tenant-day now; it shares the servers with the others.
+    """A worker of one tenant-day now; it shares the servers with the others.
 
     Attributes:
         owner: its Dagster run id.

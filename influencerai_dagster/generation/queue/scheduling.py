@@ -231,7 +231,7 @@ def _shares_statement(kind: JobKind) -> Any:  # noqa: ANN401 - as above
 
 
 def _shares(session: Session, worker: WorkerRegistration) -> tuple[dict[str, Share], float]:
-    """Return the shares of the worker's tenant and of those that have live workers, and the clock."""
+    """Return the shares of the worker's tenant and of tenants with live workers, and the clock."""
     rows = session.execute(_shares_statement(worker.kind), {"of_tenant": worker.tenant}).all()
     return {row.id: _share(row) for row in rows}, rows[0].clock or 0.0
 

@@ -23,7 +23,7 @@ _FORGOTTEN_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class WorkerRegistration:
-    """A worker that workers one tenant-day.
+    """A worker of one tenant-day.
 
     Attributes:
         owner: its Dagster run id.

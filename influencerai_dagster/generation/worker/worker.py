@@ -101,6 +101,7 @@ class RenderWorker:
         self._claimed_at = self._polled_at = 0.0
 
     def run(self) -> WorkerReport:
+        """Work until it is over, and leave no lease and no render behind."""
         if not self._own_jobs and is_already_served(self._engine, self._place):
             self._report.was_preempted = True
             return self._report

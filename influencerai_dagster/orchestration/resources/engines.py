@@ -8,7 +8,7 @@ from pydantic import Field
 from sqlalchemy import Engine
 
 from influencerai_dagster.core.manifests.captions import CaptionSource
-from influencerai_dagster.db.response_cache import KeptAnswers
+from influencerai_dagster.db.response_cache import ResponseCache
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.engines.kohya.captioners import BlipCaptioner, Wd14Captioner
 from influencerai_dagster.engines.openrouter.captioner import OpenRouterCaptioner
@@ -117,16 +117,16 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
     openrouter_model: str = ""
     answers_kept_seconds: float = 0.0
 
-    def kept_answers(self, engine: Engine, tenant: str, run_id: str) -> KeptAnswers | None:
+    def kept_answers(self, engine: Engine, tenant: str, run_id: str) -> ResponseCache | None:
         """Return a tenant's answers of before; None if this captioner is not paid for them."""
         if self.kind != CaptionSource.OPENROUTER:
             return None
         if not self.answers_kept_seconds:
-            return KeptAnswers(engine, tenant, _RETRIES_LAST, only_in_run=run_id)
-        return KeptAnswers(engine, tenant, timedelta(seconds=self.answers_kept_seconds))
+            return ResponseCache(engine, tenant, _RETRIES_LAST, only_in_run=run_id)
+        return ResponseCache(engine, tenant, timedelta(seconds=self.answers_kept_seconds))
 
     def captioner(
-        self, answers: KeptAnswers | None = None
+        self, answers: ResponseCache | None = None
     ) -> tuple[Captioner | None, CaptionSource]:
         """Return the captioner and its name in the manifest; (None, class) when it is off."""
         if not self.kind:

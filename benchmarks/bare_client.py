@@ -1,7 +1,7 @@
 """The baseline of generation: an asyncio client that renders and saves, and does nothing else.
 
 It posts prompts, hears on one socket for each server that they ended, fetches the pictures and puts
-them to S3, all at once, and keeps each server's queue filled meanwhile. It has no ledger, checks
+them to S3, all at once, and keeps each server's queue filled meanwhile. It has no job queue, checks
 nothing, tries nothing again and writes nothing down: what it spends is what has to be spent.
 """
 

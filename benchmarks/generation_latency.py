@@ -15,7 +15,7 @@ from benchmarks.pipeline_stack import DAY, PipelineStack, picture, running_stack
 from benchmarks.waiting import percentile
 from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
 )
@@ -29,7 +29,7 @@ _PERCENTILES = {"p50": 0.5, "p95": 0.95}
 
 
 def run() -> Sequence[Comparison]:
-    """Measure jobs through the ledger and prompts posted directly, in turns."""
+    """Measure jobs through the job queue and prompts posted directly, in turns."""
     with running_stack(1, seconds_per_step=RENDER_SECONDS, has_journal=True) as stack:
         stack.add_tenants(_TENANT)
         with idle_workers(stack, [_TENANT]), httpx.Client(trust_env=False) as http:
@@ -67,7 +67,7 @@ def _take_turns(stack: PipelineStack, http: httpx.Client, seed: int) -> tuple[Se
 def _submit(stack: PipelineStack, seed: int) -> Sent:
     engine = stack.engine()
     with transaction(engine) as session:
-        [job] = ledger.submit(session, _TENANT, DAY, [picture(seed)])
+        [job] = job_queue.submit(session, _TENANT, DAY, [picture(seed)])
     submitted_at = time.time()
     engine.dispose()
     stack.completed_job(_TENANT, job.id)

@@ -14,7 +14,7 @@ from benchmarks.pipeline_stack import DAY, PipelineStack, picture, running_stack
 from benchmarks.waiting import wait_for
 from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 
 JOBS_PER_HOUR, HOUR_SECONDS, SPEED = 1000, 3600.0, 100.0
 RENDER_SECONDS = 5.0
@@ -67,7 +67,7 @@ def _rss_after(stack: PipelineStack, process: psutil.Process, seeds: range) -> f
     for place, seed in enumerate(seeds):
         time.sleep(max(0.0, started + place * interval_seconds - time.monotonic()))
         with transaction(engine) as session:
-            ledger.submit(session, _TENANT, DAY, [picture(seed)])
+            job_queue.submit(session, _TENANT, DAY, [picture(seed)])
     wait_for(lambda: _num_completed(engine) == seeds.stop, "all pictures", timeout_seconds=600)
     engine.dispose()
     return float(process.memory_info().rss) / 1024**2

@@ -31,7 +31,7 @@ from influencerai_dagster.core.sampling import ImageSampling
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
     JobRequest,
@@ -70,10 +70,10 @@ class PipelineStack:
         return create_catalog_engine(self.database_url)
 
     def order(self, tenant: str, requests: Sequence[JobRequest], day: date = DAY) -> Sequence[UUID]:
-        """Put jobs into the ledger."""
+        """Put jobs into the job queue."""
         engine = self.engine()
         with transaction(engine) as session:
-            jobs = ledger.submit(session, tenant, day, requests)
+            jobs = job_queue.submit(session, tenant, day, requests)
         engine.dispose()
         return [job.id for job in jobs]
 
@@ -84,7 +84,7 @@ class PipelineStack:
 
         def is_completed() -> bool:
             with transaction(engine) as session:
-                jobs[:] = [ledger.get_job(session, tenant, job_id)]
+                jobs[:] = [job_queue.get_job(session, tenant, job_id)]
             assert jobs[0].status is not JobStatus.FAILED, jobs[0].error
             return jobs[0].status is JobStatus.COMPLETED
 

@@ -25,7 +25,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import newest_lora
 from influencerai_dagster.db.tenants import require_tenant
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.job_documents import job_document
 from influencerai_dagster.generation.queue import Job
 from influencerai_dagster.generation.submission import check_job
@@ -167,13 +167,13 @@ def _report(tenant: str, jobs: Sequence[Job], *, as_json: bool) -> None:
 def _watch(client: DagsterGraphQL, run_id: str, tenant: str, job_ids: set[UUID]) -> list[Job]:
     """Show the jobs' progress until each has ended, or the run failed and nobody renders them.
 
-    Another run may render them: the ledger is the record.
+    Another run may render them: the job queue is the record.
     """
     with notes.status("waiting for the run to start") as status:
         while True:
             run = _run(client, run_id)
             with transaction(engine()) as session:
-                jobs = ledger.get_jobs(session, tenant, job_ids)
+                jobs = job_queue.get_jobs(session, tenant, job_ids)
             if all(job.finished_at is not None for job in jobs):
                 return jobs
             is_rendering = any(job.status is JobStatus.RUNNING for job in jobs)
@@ -181,7 +181,7 @@ def _watch(client: DagsterGraphQL, run_id: str, tenant: str, job_ids: set[UUID])
                 reasons = "\n".join(run.failures) or f"it ended as {run.status}"
                 raise TransientError(
                     f"run {run_id} did not make them:\n{reasons}\nThe jobs are still in "
-                    "the ledger: pending_jobs_sensor starts another run for them, "
+                    "the job queue: pending_jobs_sensor starts another run for them, "
                     f"`influencerai jobs cancel --all --tenant {tenant}` gives them up"
                 )
             status.update(_line(jobs, run))

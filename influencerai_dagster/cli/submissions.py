@@ -1,4 +1,4 @@
-"""What `generate` and `jobs submit` share: put jobs into the ledger, see that a run takes them."""
+"""What `generate` and `jobs submit` share: put jobs into the job queue, see that a run takes them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -19,7 +19,7 @@ from influencerai_dagster.generation.submission import submit
 def submit_jobs(
     kind: JobKind, day: DayKey, jobs: Sequence[Mapping[str, Any]], *, key_prefix: str | None
 ) -> list[Job]:
-    """Put jobs into the ledger; see generation/submission.py."""
+    """Put jobs into the job queue; see generation/submission.py."""
     config = settings()
     return submit(
         engine(),
@@ -43,8 +43,8 @@ def ensure_run_for(kind: JobKind, day: DayKey, *, num_jobs: int) -> str:
             ensured = ensure_run(client, engine(), kind, day)
     except InfluencerAIError as error:
         raise TransientError(
-            f"The jobs ({num_jobs}) are in the ledger and are not lost, but no run could be asked "
-            f"for: {error}\nWhen Dagster is back, pending_jobs_sensor starts one; "
+            f"The jobs ({num_jobs}) are in the job queue and are not lost, but no run could be asked
+            " f"for: {error}\nWhen Dagster is back, pending_jobs_sensor starts one; "
             f"`influencerai jobs list --tenant {day.tenant}` shows them"
         ) from error
     state = "started" if ensured.is_new else "alive already"

@@ -1,7 +1,7 @@
 """Making sure that somebody renders what was ordered: a Dagster run per tenant-day and kind.
 
 `pending_jobs_sensor` does the same every few seconds for all tenants; who asks here waits for no
-tick. The jobs themselves are in the ledger already and do not depend on it.
+tick. The jobs themselves are in the job queue already and do not depend on it.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def ensure_run(dagster: DagsterGraphQL, engine: Engine, kind: JobKind, day: DayK
     Two callers at the same moment launch one run: they ask one after the other.
 
     Raises:
-        TransientError: Dagster or the catalog does not answer; jobs that are in the ledger stay
+        TransientError: Dagster or the catalog does not answer; jobs that are in the job queue stay
             there, and the sensor starts a run for them when it can.
         PermanentError: Dagster refused.
     """

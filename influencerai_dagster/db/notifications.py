@@ -1,7 +1,7 @@
 """Tells workers at once that there is something to do: PostgreSQL's NOTIFY and LISTEN.
 
 A signal is only a reason to look: one may get lost with a connection, and a pooler in transaction
-mode delivers none at all. Workers poll the ledger too.
+mode delivers none at all. Workers poll the job queue too.
 Source: PostgreSQL's documentation of NOTIFY; psycopg2's "Asynchronous notifications".
 """
 

@@ -1,6 +1,6 @@
 """Generation jobs.
 
-What a tenant may ask for, and the rules of retry. The rows live in catalog/ledger/.
+What a tenant may ask for, and the rules of retry. The rows live in generation/queue/.
 
 A generation job is one picture or one clip; a Dagster run workers many of them.
 """

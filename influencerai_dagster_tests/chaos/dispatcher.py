@@ -21,7 +21,7 @@ from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster_tests.chaos.servers import ACCESS_KEY, BUCKET, ChaosServers
 from influencerai_dagster_tests.chaos.worker import Assignment, start_worker
 
@@ -77,9 +77,9 @@ class Dispatcher:
         self._forget_ended()
         with suppress(TransientError):
             with transaction(self.engine) as session:
-                ledger.expire_leases(session)
-                ledger.fail_dependents(session)
-                days = ledger.days_with_claimable_jobs(session, JobKind.IMAGE)
+                job_queue.expire_leases(session)
+                job_queue.fail_dependents(session)
+                days = job_queue.days_with_claimable_jobs(session, JobKind.IMAGE)
             alive = {worker.day for worker in self.workers if worker.seems_alive}
             for day in days:
                 if day not in alive:

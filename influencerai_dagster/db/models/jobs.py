@@ -1,4 +1,4 @@
-"""The tables of the job ledger: jobs and what they made.
+"""The tables of the job queue: jobs and what they made.
 
 The other tables, and the rules that all share, are in models.py.
 """
@@ -41,7 +41,7 @@ def one_of(column: str, values: type[JobKind] | type[JobStatus]) -> CheckConstra
 
 
 class JobRow(CatalogModel):
-    """One generation job; how it moves is in ledger/.
+    """One generation job; how it moves is in generation/queue/.
 
     Attributes:
         number: order of submission; jobs of one submission share their created_at.

@@ -1,4 +1,4 @@
-"""The job ledger: every generation job, from submission to its end.
+"""The job queue: every generation job, from submission to its end.
 
     submit → pending ──claim──→ running ──complete──→ completed
                 ↑                  │ ├─────fail─────→ failed (a permanent error, or no attempt left)

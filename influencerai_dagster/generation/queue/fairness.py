@@ -1,6 +1,6 @@
 """Whose job renders next: start-time fair queueing of GPU-seconds over all ComfyUI servers.
 
-Rows and clocks live in catalog/ledger/scheduling.py; here are only the rules. Every tenant has a
+Rows and clocks live in generation/queue/scheduling.py; here are only the rules. Every tenant has a
 virtual clock that its renders move on by their seconds ÷ its weight; whose next job would start at
 the lowest virtual time is served first. A tenant that comes back from a pause starts at the clock
 of those who were served meanwhile: it neither catches up on the past nor waits behind it. A render
@@ -63,7 +63,7 @@ class ServerLoad:
     Attributes:
         url: its address without credentials.
         queue_length: prompts in its own queue, whoever sent them.
-        tenants: whose jobs it has, by the ledger; one entry for each job.
+        tenants: whose jobs it has, by the job queue; one entry for each job.
         newest: what its newest job needs loaded, see `affinity`.
         newest_at: when that was claimed, which is when a place became free: the render that runs
             now began about then. Any clock in seconds.

@@ -1,4 +1,4 @@
-"""What the job ledger hands to its callers: frozen values, each made from one row.
+"""What the job queue hands to its callers: frozen values, each made from one row.
 
 Those of the other tables are in records.py. Times are UTC.
 """

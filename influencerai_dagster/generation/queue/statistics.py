@@ -1,4 +1,4 @@
-"""How the ledger is doing right now, for people who watch it; nothing is written here.
+"""How the job queue is doing right now, for people who watch it; nothing is written here.
 
 Written in SQL, because counting by tenant over partial indexes is what these are about: with
 100,000 jobs in the table all of it takes some tens of milliseconds.

@@ -26,7 +26,7 @@ from influencerai_dagster.engines.ffmpeg.encoding import clip_to_mp4, frames_to_
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, is_one_colour, measure, verify
 from influencerai_dagster.engines.ffmpeg.program import TIMEOUT_SECONDS
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import VideoJobPayload
 from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.generation.render.render_job import (
@@ -113,7 +113,7 @@ class VideoRenderer:
 
     def _source_picture(self, job: ClaimedJob, payload: VideoJobPayload) -> StoredFile:
         with transaction(self.engine) as session:
-            asset = ledger.media_asset_of_job(session, job.tenant, payload.source_job_id)
+            asset = job_queue.media_asset_of_job(session, job.tenant, payload.source_job_id)
         if asset is None:
             raise PermanentError(
                 f"the picture of job {payload.source_job_id}, which this clip starts from, is not "

@@ -1,4 +1,4 @@
-"""One claimed job from its claim to its end in the ledger, whatever happens in between.
+"""One claimed job from its claim to its end in the job queue, whatever happens in between.
 
 Which jobs are claimed lives in generation/worker/worker.py, how one is rendered in
 generation/render/images.py and generation/render/videos.py.
@@ -23,7 +23,7 @@ from influencerai_dagster.core.stored_file import (
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.waiting import NeverStartedError
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import ClaimedJob, LeaseLostError
 from influencerai_dagster.generation.render.session import OtherServerError, RenderSession
 from influencerai_dagster.generation.worker.options import FinishedJob
@@ -73,7 +73,7 @@ class JobExecutor:
         return True
 
     def work(self, job: ClaimedJob) -> FinishedJob:
-        """Render one job and write its end into the ledger."""
+        """Render one job and write its end into the job queue."""
         output: OutputManifest | None = None
         made: OutputManifest | None = None
         problem: str | None = None
@@ -112,7 +112,7 @@ class JobExecutor:
         )
 
     def _write(self, write: Callable[[], object]) -> None:
-        """Write into the ledger, and wait for PostgreSQL while it is away."""
+        """Write into the job queue, and wait for PostgreSQL while it is away."""
         retry_transient(
             write, sleep=self.renderer.render_session.stopping.wait, no_retry=(LeaseLostError,)
         )
@@ -120,7 +120,7 @@ class JobExecutor:
     def _complete(self, job: ClaimedJob, output: OutputManifest, manifest: StoredFile) -> None:
         def write() -> None:
             with transaction(self.engine) as session:
-                ledger.complete(session, job.id, job.lease_token, output, manifest.object_key)
+                job_queue.complete(session, job.id, job.lease_token, output, manifest.object_key)
 
         self._write(write)
 
@@ -136,10 +136,12 @@ class JobExecutor:
     def _release(self, job: ClaimedJob, reason: TransientError | None) -> bool:
         used = self.renderer.render_session.used_seconds(job.id)
         with transaction(self.engine) as session:
-            return ledger.release(session, job.id, job.lease_token, gpu_seconds=used, reason=reason)
+            return job_queue.release(
+                session, job.id, job.lease_token, gpu_seconds=used, reason=reason
+            )
 
     def _end_attempt(self, job: ClaimedJob, error: InfluencerAIError, *, is_rendered: bool) -> None:
-        # It waited and we stop, or only the ledger was away: no attempt is lost.
+        # It waited and we stop, or only the job queue was away: no attempt is lost.
         is_blameless = is_rendered or self.renderer.render_session.stopping.is_set()
         if isinstance(error, TransientError) and is_blameless:
             with suppress(InfluencerAIError):
@@ -152,8 +154,8 @@ class JobExecutor:
 
         def write() -> None:
             with transaction(self.engine) as session:
-                ledger.fail(session, job.id, job.lease_token, problem, gpu_seconds=used)
+                job_queue.fail(session, job.id, job.lease_token, problem, gpu_seconds=used)
 
-        # If the ledger stays away, the lease runs out and another worker has the job.
+        # If the job queue stays away, the lease runs out and another worker has the job.
         with suppress(InfluencerAIError):
             self._write(write)

@@ -17,7 +17,7 @@ from influencerai_dagster.core.job_states import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import InfluencerAIError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import HeldLease, Listener
 
 BEAT_SECONDS = 3.0
@@ -66,7 +66,7 @@ class LeaseKeeper:
             self._look.clear()
             try:
                 with transaction(self.engine) as session:
-                    ended = ledger.renew_leases(session, self.held(), self.lease_seconds)
+                    ended = job_queue.renew_leases(session, self.held(), self.lease_seconds)
                 for job_id, status in ended.items():
                     if status is JobStatus.CANCELLED:
                         self.on_cancelled(job_id)

@@ -1,7 +1,7 @@
 """Whether a worker gets a place, and how long it keeps it while other runs wait for it.
 
 Places are the slots of Dagster's pools; how jobs are shared out among those who have one is in
-catalog/ledger/scheduling.py.
+generation/queue/scheduling.py.
 """
 
 import time
@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import WorkerRegistration
 from influencerai_dagster.generation.worker.options import WorkerOptions
 
@@ -24,11 +24,11 @@ def is_already_served(engine: Engine, place: WorkerRegistration) -> bool:
 
     One that was killed a moment ago looks alive for a few seconds, so that this may take as long.
     """
-    deadline = time.monotonic() + ledger.LIVE_SECONDS + 4 * _LOOK_SECONDS
+    deadline = time.monotonic() + job_queue.LIVE_SECONDS + 4 * _LOOK_SECONDS
     with suppress(TransientError):
         while time.monotonic() < deadline:
             with transaction(engine) as session:
-                if not ledger.has_earlier_worker(session, place):
+                if not job_queue.has_earlier_worker(session, place):
                     return False
             time.sleep(_LOOK_SECONDS)
         return True
@@ -71,6 +71,6 @@ class TimeSlice:
             return False
         with suppress(TransientError), transaction(self._engine) as session:
             # As many give way as wait, those first whose tenants had the most.
-            is_first = ledger.num_workers_with_more(session, self._place) < num_waiting
+            is_first = job_queue.num_workers_with_more(session, self._place) < num_waiting
             return is_idle or is_first
         return False

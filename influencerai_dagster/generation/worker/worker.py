@@ -1,7 +1,7 @@
 """Claims and renders the jobs of one tenant-day.
 
 How one picture or one clip is made lives in generation/render/images.py and
-generation/render/videos.py, whose turn it is in catalog/ledger/scheduling.py, for how long in
+generation/render/videos.py, whose turn it is in generation/queue/scheduling.py, for how long in
 turns.py.
 """
 
@@ -21,7 +21,7 @@ from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.storage_pauses import StoragePause
 from influencerai_dagster.errors import InfluencerAIError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import ClaimedJob, HeldLease, WorkerRegistration
 from influencerai_dagster.generation.queue.fairness import MAX_DEPTH
 from influencerai_dagster.generation.storage_pauses import try_resume
@@ -54,12 +54,12 @@ def run_worker(
 ) -> WorkerReport:
     """Claim and render jobs of one tenant-day until none came, or others have their turn.
 
-    A failed job does not stop the others; its reason is in the ledger and in the report. When the
-    worker itself is stopped, its prompts are interrupted and unfinished jobs go back to pending
+    A failed job does not stop the others; its reason is in the job queue and in the report. When
+    the worker itself is stopped, its prompts are interrupted and unfinished jobs go back to pending
     without losing an attempt.
 
     Args:
-        owner: who holds the leases, for the ledger (the Dagster run id).
+        owner: who holds the leases, for the job queue (the Dagster run id).
         on_finished: called in this thread for every finished job.
         own_jobs: not to end before these have ended, or wait for something else.
 
@@ -166,15 +166,15 @@ class RenderWorker:
             pause = storage_pauses.current_pause(session)
             if pause is not None:
                 self._note_pause(pause)
-                ledger.poll(session, self._place, 0)
+                job_queue.poll(session, self._place, 0)
                 return []
             self._pause = None
             # Also while no server can be used there is work to wait for.
-            self._has_work = ledger.has_claimable(session, self._place)
+            self._has_work = job_queue.has_claimable(session, self._place)
             if self._has_work and not self._report.was_preempted:
                 self._busy_at = now
                 if limit > 0 and servers:
-                    return ledger.claim_fairly(
+                    return job_queue.claim_fairly(
                         session,
                         self._place,
                         servers,
@@ -184,7 +184,7 @@ class RenderWorker:
                     )
             if now - self._polled_at >= _POLL_SECONDS:
                 self._polled_at = now
-                ledger.poll(session, self._place, 0)
+                job_queue.poll(session, self._place, 0)
         return []
 
     def _note_pause(self, pause: StoragePause) -> None:
@@ -209,7 +209,7 @@ class RenderWorker:
         if self._options.is_reaped():
             raise TransientError(
                 "this run was taken for dead, because its heartbeat stopped: its jobs went back to "
-                "the ledger, and another run goes on with them"
+                "the job queue, and another run goes on with them"
             )
         is_idle = not self._running and time.monotonic() - self._busy_at >= _POLL_SECONDS
         self._report.was_preempted = self._report.was_preempted or self._time_slice.is_over(
@@ -226,7 +226,7 @@ class RenderWorker:
             return False
         try:
             with transaction(self._engine) as session:
-                return ledger.has_active(session, self._place.kind, self._own_jobs)
+                return job_queue.has_active(session, self._place.kind, self._own_jobs)
         except TransientError:
             return True
 
@@ -237,7 +237,7 @@ class RenderWorker:
         jobs = list(self._running.values())[::-1]
         stopped = [job.id for job in jobs if self._executor.give_back(job)]
         with suppress(InfluencerAIError), transaction(self._engine) as session:
-            ledger.unregister_worker(session, self._place.owner)
+            job_queue.unregister_worker(session, self._place.owner)
         if stopped:
             deadline = time.monotonic() + _STOP_SECONDS
             while time.monotonic() < deadline:

@@ -82,7 +82,7 @@ class JobFacts:
 
     @classmethod
     def of_row(cls, job: Job) -> "JobFacts":
-        """Make it from the ledger's job, which another run may have rendered."""
+        """Make it from the job queue's job, which another run may have rendered."""
         return cls(
             job_id=job.id,
             status=job.status,
@@ -124,7 +124,7 @@ def rendering_metadata(
     Args:
         manifest: of the day.
         report: what the run's worker did.
-        rows: the run's own jobs, and those that failed in it, as the ledger has them now.
+        rows: the run's own jobs, and those that failed in it, as the job queue has them now.
         own_ids: the jobs of the run's own config.
         worker_seconds: from the start of the worker to the end of its last job.
     """

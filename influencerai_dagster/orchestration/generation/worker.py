@@ -1,4 +1,4 @@
-"""Ops `render_images` and `render_videos`: each worker the job ledger of one tenant-day.
+"""Ops `render_images` and `render_videos`: each worker the job queue of one tenant-day.
 
 The worker lives in generation/worker/worker.py, one render in generation/render/images.py and
 generation/render/videos.py, what the UI shows of it in rendering_metadata.py.
@@ -16,7 +16,7 @@ from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.manifests.outputs import DayManifest
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.job_checks import JobChecks
 from influencerai_dagster.generation.render.videos import VideoRenderer
@@ -42,9 +42,9 @@ class GenerationConfig(RunConfig):
     jobs: list[dict[str, Any]] = Field(
         default_factory=list,
         description=(
-            "Jobs to put into the ledger first, each a payload as docs/jobs.md describes it, with "
-            "`idempotency_key` and `priority` beside its fields. Without any, the run renders what "
-            "is pending."
+            "Jobs to put into the job queue first, each a payload as docs/jobs.md describes it, with
+            " "`idempotency_key` and `priority` beside its fields. Without any, the run renders what
+            " "is pending."
         ),
     )
 
@@ -127,9 +127,9 @@ def _run(
             own_jobs=own_ids,
         )
         with transaction(catalog.engine) as session:
-            outputs = ledger.outputs_of_day(session, day, kind)
+            outputs = job_queue.outputs_of_day(session, day, kind)
             told = own_ids | {job.job_id for job in report.failed}
-            rows = ledger.get_jobs(session, day.tenant, told)
+            rows = job_queue.get_jobs(session, day.tenant, told)
         manifest = DayManifest(
             tenant=day.tenant, day=day.day, kind=_PLURALS[kind], outputs=tuple(outputs)
         )

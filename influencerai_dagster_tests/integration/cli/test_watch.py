@@ -26,7 +26,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.models.scheduling import RunHeartbeatRow
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue.statistics import (
     FailedJob,
     RunningJob,
@@ -59,7 +59,7 @@ def jobs(cli: CommandLine, comfyui: ComfyUISimulator) -> CommandLine:
     submit_one(cli.engine)
     failed = claim_one(cli.engine)
     with transaction(cli.engine) as session:
-        ledger.fail(session, failed.id, failed.lease_token, PermanentError("no [such] sampler"))
+        job_queue.fail(session, failed.id, failed.lease_token, PermanentError("no [such] sampler"))
     submit_one(cli.engine)
     running = claim_one(cli.engine)
     with transaction(cli.engine) as session:

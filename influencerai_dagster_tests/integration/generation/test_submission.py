@@ -9,7 +9,7 @@ from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import Job, TooManyPendingJobsError
 from influencerai_dagster.generation.submission import submit
 from influencerai_dagster_tests.testing.jobs import TODAY
@@ -30,7 +30,7 @@ def order(
 
 def count(engine: Engine) -> int:
     with transaction(engine) as session:
-        return sum(ledger.count_by_status(session).values())
+        return sum(job_queue.count_by_status(session).values())
 
 
 def test_jobs_without_a_key_get_one_by_their_place(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from influencerai_dagster.dagster_client.client import DagsterGraphQL, Materiali
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.loras import newest_lora, record_lora
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.local.demo import PROMPTS, Demo
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import (
@@ -97,7 +97,7 @@ def demo(engine: Engine, object_store: ObjectStore, tmp_path: Path) -> Callable[
 
 
 def render(engine: Engine) -> None:
-    """Do every job of the ledger, the clip after its picture."""
+    """Do every job of the job queue, the clip after its picture."""
     with transaction(engine) as session:
         if newest_lora(session, "demo", "bella") is None:
             record_lora(session, lora_manifest())
@@ -172,7 +172,7 @@ def test_a_job_that_failed_ends_the_demo_with_its_reason(
             record_lora(session, lora_manifest())
         job = claim_one(engine, limit=1)
         with transaction(engine) as session:
-            ledger.fail(session, job.id, job.lease_token, PermanentError("no such workflow"))
+            job_queue.fail(session, job.id, job.lease_token, PermanentError("no such workflow"))
 
     with pytest.raises(PermanentError, match="failed: no such workflow"):
         demo(story_of(time.time() + 60, fail_one)).run()

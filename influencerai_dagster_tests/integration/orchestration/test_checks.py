@@ -22,7 +22,7 @@ from influencerai_dagster.core.stored_file import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.orchestration.generation.checks import (
     jobs_completed_check,
     outputs_stored_check,
@@ -331,10 +331,10 @@ def test_outputs_that_are_gone_or_changed_fail_with_their_keys(
 
 def fail_a_job(catalog: CatalogResource, tenant: str) -> None:
     with transaction(catalog.engine) as session:
-        ledger.submit(session, tenant, DAY, [image_request()])
+        job_queue.submit(session, tenant, DAY, [image_request()])
     job = claim_one(catalog.engine)
     with transaction(catalog.engine) as session:
-        ledger.fail(session, job.id, job.lease_token, PermanentError("no such workflow"))
+        job_queue.fail(session, job.id, job.lease_token, PermanentError("no such workflow"))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from influencerai_dagster.core.manifests.loras import LoraManifest
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.definitions import build_definitions, build_resources
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.orchestration.resources import run_heartbeat
 from influencerai_dagster.orchestration.training import loras
 from influencerai_dagster.training.loras import train_lora
@@ -73,9 +73,9 @@ def jobs(
     return code_location.run(f"generate_{kind}_job", DAY, config)
 
 
-def all_jobs(code_location: CodeLocation) -> list[ledger.Job]:
+def all_jobs(code_location: CodeLocation) -> list[job_queue.Job]:
     with transaction(code_location.engine) as session:
-        return ledger.list_jobs(session, "demo")
+        return job_queue.list_jobs(session, "demo")
 
 
 def test_photos_become_a_lora_pictures_and_a_clip(trained: CodeLocation) -> None:

@@ -1,4 +1,4 @@
-"""What the sensors ask for: each tick is a call, on a real listing and a real ledger."""
+"""What the sensors ask for: each tick is a call, on a real listing and a real job queue."""
 
 import gc
 import json
@@ -18,7 +18,7 @@ from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     JobRequest,
 )
@@ -395,16 +395,16 @@ def test_a_dataset_whose_run_failed_after_it_began_is_not_asked_for_again(
 
 
 class Jobs:
-    """The job ledger and the sensor that looks at it."""
+    """The job queue and the sensor that looks at it."""
 
     def __init__(self, instance: dg.DagsterInstance, catalog: CatalogResource) -> None:
         self.instance, self.catalog, self.engine = instance, catalog, catalog.engine
 
     def submit(
         self, request: JobRequest | None = None, *, tenant: str = "demo", day: date = DAY
-    ) -> ledger.Job:
+    ) -> job_queue.Job:
         with transaction(self.engine) as session:
-            return ledger.submit(session, tenant, day, [request or image_request()])[0]
+            return job_queue.submit(session, tenant, day, [request or image_request()])[0]
 
     def tick(self) -> dg.SensorResult | dg.SkipReason:
         resources = {"catalog": self.catalog}
@@ -497,10 +497,10 @@ def test_a_clip_whose_picture_failed_fails_and_asks_for_nothing(jobs: Jobs) -> N
     clip = jobs.submit(video_request(picture.id))
     claimed = claim_one(jobs.engine)
     with transaction(jobs.engine) as session:
-        ledger.fail(session, claimed.id, claimed.lease_token, PermanentError("no such workflow"))
+        job_queue.fail(session, claimed.id, claimed.lease_token, PermanentError("no such workflow"))
     assert jobs.requested() == []
     with transaction(jobs.engine) as session:
-        assert ledger.get_job(session, "demo", clip.id).status == "failed"
+        assert job_queue.get_job(session, "demo", clip.id).status == "failed"
 
 
 def test_a_job_waits_for_the_lora_of_its_own_tenant(jobs: Jobs) -> None:

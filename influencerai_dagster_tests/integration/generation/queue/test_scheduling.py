@@ -13,7 +13,7 @@ from influencerai_dagster.core.job_states import (
 )
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
     JobRequest,
@@ -38,16 +38,16 @@ def a_worker(tenant: str = "demo", kind: JobKind = JobKind.IMAGE) -> WorkerRegis
     return WorkerRegistration(f"{kind} run of {tenant}", kind, tenant, DAY)
 
 
-def submit(engine: Engine, number: int, tenant: str = "demo") -> list[ledger.Job]:
+def submit(engine: Engine, number: int, tenant: str = "demo") -> list[job_queue.Job]:
     with transaction(engine) as session:
-        return ledger.submit(session, tenant, DAY, [image_request() for _ in range(number)])
+        return job_queue.submit(session, tenant, DAY, [image_request() for _ in range(number)])
 
 
 def claim(
     engine: Engine, worker: WorkerRegistration, servers: Sequence[str] = SERVERS, **options: Any
-) -> list[ledger.ClaimedJob]:
+) -> list[job_queue.ClaimedJob]:
     with transaction(engine) as session:
-        return ledger.claim_fairly(
+        return job_queue.claim_fairly(
             session,
             worker,
             dict.fromkeys(servers, 0),
@@ -57,7 +57,7 @@ def claim(
 
 def poll(engine: Engine, worker: WorkerRegistration, num_wanted: int) -> None:
     with transaction(engine) as session:
-        ledger.poll(session, worker, num_wanted)
+        job_queue.poll(session, worker, num_wanted)
 
 
 def share(engine: Engine, tenant: str = "demo") -> dict[str, Any]:
@@ -66,11 +66,11 @@ def share(engine: Engine, tenant: str = "demo") -> dict[str, Any]:
         return dict(session.execute(statement, {"tenant": tenant}).mappings().one())
 
 
-def finish(engine: Engine, job: ledger.ClaimedJob, render_seconds: float) -> None:
+def finish(engine: Engine, job: job_queue.ClaimedJob, render_seconds: float) -> None:
     output = output_of(job, render_seconds=render_seconds)
     with transaction(engine) as session:
         key = f"images/{job.tenant}/{job.id}/output.json"
-        ledger.complete(session, job.id, job.lease_token, output, key)
+        job_queue.complete(session, job.id, job.lease_token, output, key)
 
 
 def test_every_server_gets_one_job_to_run_and_one_to_wait(engine: Engine) -> None:
@@ -85,8 +85,8 @@ def test_a_job_whose_server_is_done_with_it_takes_no_place_there(engine: Engine)
     submit(engine, 10)
     first, *_ = claim(engine, a_worker())
     with transaction(engine) as session:
-        held = {first.id: ledger.HeldLease(first.lease_token, 1.0)}
-        assert ledger.renew_leases(session, held, 60) == {}
+        held = {first.id: job_queue.HeldLease(first.lease_token, 1.0)}
+        assert job_queue.renew_leases(session, held, 60) == {}
     assert [job.server for job in claim(engine, a_worker())] == [first.server]
 
 
@@ -162,7 +162,7 @@ def test_an_hour_of_claims_gives_each_tenant_its_weight_of_seconds(engine: Engin
         submit(engine, 80, tenant)
         poll(engine, a_worker(tenant), 16)
     seconds = {"demo": 2.0, "other": 1.0}
-    running: list[ledger.ClaimedJob] = []
+    running: list[job_queue.ClaimedJob] = []
     for _ in range(60):
         for tenant in ("demo", "other"):
             running += claim(engine, a_worker(tenant), SERVERS[:1])
@@ -187,7 +187,7 @@ def test_a_failed_attempt_is_charged_with_what_it_used(engine: Engine) -> None:
     submit(engine, 1)
     (job,) = claim(engine, a_worker())
     with transaction(engine) as session:
-        ledger.fail(session, job.id, job.lease_token, TransientError("away"), gpu_seconds=0.25)
+        job_queue.fail(session, job.id, job.lease_token, TransientError("away"), gpu_seconds=0.25)
     now = share(engine)
     assert (now["finish_tag"], now["used_seconds"], now["image_seconds"]) == (0.25, 0.25, None)
 
@@ -196,7 +196,7 @@ def test_a_job_that_is_given_back_costs_nothing(engine: Engine) -> None:
     submit(engine, 1)
     (job,) = claim(engine, a_worker())
     with transaction(engine) as session:
-        assert ledger.release(session, job.id, job.lease_token)
+        assert job_queue.release(session, job.id, job.lease_token)
     assert share(engine)["finish_tag"] == 0.0
 
 
@@ -232,10 +232,10 @@ def test_those_who_had_less_are_told_from_those_who_had_more(engine: Engine) -> 
     (job,) = claim(engine, a_worker("other"))
     finish(engine, job, 9.0)
     with transaction(engine) as session:
-        assert ledger.num_workers_with_more(session, a_worker("demo")) == 1
-        assert ledger.num_workers_with_more(session, a_worker("other")) == 0
-        ledger.unregister_worker(session, a_worker("other").owner)
-        assert ledger.num_workers_with_more(session, a_worker("demo")) == 0
+        assert job_queue.num_workers_with_more(session, a_worker("demo")) == 1
+        assert job_queue.num_workers_with_more(session, a_worker("other")) == 0
+        job_queue.unregister_worker(session, a_worker("other").owner)
+        assert job_queue.num_workers_with_more(session, a_worker("demo")) == 0
 
 
 def test_own_jobs_are_active_while_they_render_or_will_without_anybody_elses_doing(
@@ -243,16 +243,16 @@ def test_own_jobs_are_active_while_they_render_or_will_without_anybody_elses_doi
 ) -> None:
     first, second = submit(engine, 2)
 
-    def is_active(*jobs: ledger.Job) -> bool:
+    def is_active(*jobs: job_queue.Job) -> bool:
         with transaction(engine) as session:
-            return ledger.has_active(session, JobKind.IMAGE, [job.id for job in jobs])
+            return job_queue.has_active(session, JobKind.IMAGE, [job.id for job in jobs])
 
     assert is_active(first)
     for job in claim(engine, a_worker()):
         assert is_active(job)
         error = TransientError("away") if job.id == first.id else PermanentError("wrong")
         with transaction(engine) as session:
-            ledger.fail(session, job.id, job.lease_token, error)
+            job_queue.fail(session, job.id, job.lease_token, error)
     assert is_active(first), "its backoff ends by itself"
     assert not is_active(second)
     waiting = submit_one(engine, image_request(loras=["bella"]))
@@ -261,19 +261,19 @@ def test_own_jobs_are_active_while_they_render_or_will_without_anybody_elses_doi
 
 
 def test_work_and_cancellations_are_heard_at_once(engine: Engine) -> None:
-    with ledger.Listener(engine) as listener:
+    with job_queue.Listener(engine) as listener:
         assert listener.wait(0) is None
         job = submit(engine, 1)[0]
         assert listener.wait(5) is False
         with transaction(engine) as session:
-            ledger.cancel(session, "demo", job.id)
+            job_queue.cancel(session, "demo", job.id)
         assert listener.wait(5) is True
         assert listener.wait(0) is None
     assert job_now(engine, job).status is JobStatus.CANCELLED
 
 
 def test_a_listener_whose_connection_breaks_says_so(engine: Engine) -> None:
-    with ledger.Listener(engine) as listener:
+    with job_queue.Listener(engine) as listener:
         with transaction(engine) as session:
             session.execute(
                 text(
@@ -293,17 +293,17 @@ def test_what_killed_workers_left_is_forgotten_and_a_frozen_one_comes_back(engin
         session.execute(
             text("UPDATE workers SET polled_at = now() - interval '1 min' WHERE tenant_id = 'demo'")
         )
-        ledger.expire_leases(session)
+        job_queue.expire_leases(session)
         owners = session.scalars(text("SELECT owner FROM workers")).all()
     assert owners == [a_worker("other").owner]
     poll(engine, a_worker(), 1)
     with transaction(engine) as session:
         again = WorkerRegistration("another run", JobKind.IMAGE, "demo", DAY)
-        assert ledger.has_earlier_worker(session, again)
-        assert not ledger.has_earlier_worker(session, a_worker())
+        assert job_queue.has_earlier_worker(session, again)
+        assert not job_queue.has_earlier_worker(session, a_worker())
 
 
 def test_listening_to_a_server_that_is_away_is_a_passing_failure() -> None:
     away = create_catalog_engine("postgresql://nobody@127.0.0.1:9/none")
     with pytest.raises(TransientError, match="cannot be listened to"):
-        ledger.Listener(away)
+        job_queue.Listener(away)

@@ -1,4 +1,4 @@
-"""What people who watch the ledger are told."""
+"""What people who watch the job queue are told."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.db.models.scheduling import GpuShareRow, RunHeartbeatRow
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import statistics
 from influencerai_dagster.generation.queue.statistics import TenantStatistics
 from influencerai_dagster_tests.testing.catalog_rows import (
@@ -42,7 +42,7 @@ def fail_one(engine: Engine, error: PermanentError | TransientError, tenant: str
     submit_one(engine, tenant=tenant)
     job = claim_one(engine, tenant=tenant)
     with transaction(engine) as session:
-        ledger.fail(session, job.id, job.lease_token, error)
+        job_queue.fail(session, job.id, job.lease_token, error)
 
 
 def test_a_tenant_without_jobs_is_told_only_when_it_is_asked_for(engine: Engine) -> None:

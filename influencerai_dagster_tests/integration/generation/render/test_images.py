@@ -18,7 +18,7 @@ from influencerai_dagster.core.sampling import ImageSampling
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.templates import shipped_template
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     LoraReference,
 )
@@ -184,7 +184,7 @@ def test_the_lora_of_another_tenant_is_one_that_does_not_exist(
     reference = LoraReference(dataset="bella", lora_id="theirs")
     with pytest.raises(PermanentError, match="tenant 'demo' has no LoRA 'theirs'"):
         submit(engine, "bella", loras=(reference,))
-    # A job that came into the ledger before the LoRA changed hands, or by another way:
+    # A job that came into the job queue before the LoRA changed hands, or by another way:
     job = claimed(engine)
     payload = job.payload.model_copy(update={"loras": (reference,)})
     text = refused(renderer, comfyui.url, _with_payload(job, payload))
@@ -392,7 +392,7 @@ def test_a_second_claim_fetches_what_the_first_one_rendered_and_stores_it_beside
     first, _ = renderer.render(job, comfyui.url)
     run_out_leases(engine, job)
     with transaction(engine) as session:
-        ledger.expire_leases(session)
+        job_queue.expire_leases(session)
     end_backoff(engine)
     second, _ = renderer.render(claim_one(engine), comfyui.url)
     assert second.file.object_key == f"images/demo/{job.id}/output-2.png"

@@ -22,7 +22,7 @@ from influencerai_dagster.core.stored_file import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     JobRequest,
     VideoJobPayload,
@@ -47,22 +47,22 @@ def videos(
     return VideoRenderer(engine, object_store, render_session)
 
 
-def picture(renderer: ImageRenderer, server: str, tenant: str = "demo") -> ledger.Job:
+def picture(renderer: ImageRenderer, server: str, tenant: str = "demo") -> job_queue.Job:
     """A completed image job."""
     (job,) = submit(renderer.engine, "bella", tenant=tenant)
     claim = claim_one(renderer.engine)
     output, manifest = renderer.render(claim, server)
     with transaction(renderer.engine) as session:
-        ledger.complete(session, claim.id, claim.lease_token, output, manifest.object_key)
+        job_queue.complete(session, claim.id, claim.lease_token, output, manifest.object_key)
     return job
 
 
-def submit_clip(engine: Engine, source: UUID, **fields: Any) -> ledger.Job:
+def submit_clip(engine: Engine, source: UUID, **fields: Any) -> job_queue.Job:
     payload = VideoJobPayload(
         source_job_id=source, **{"steps": 1, "num_frames": 3, "aspect_ratio": "1:1", **fields}
     )
     with transaction(engine) as session:
-        return ledger.submit(session, "demo", DAY, [JobRequest(payload=payload)])[0]
+        return job_queue.submit(session, "demo", DAY, [JobRequest(payload=payload)])[0]
 
 
 def test_a_clip_is_rendered_from_the_picture_and_recorded(
@@ -148,7 +148,7 @@ def refused(videos: VideoRenderer, server: str, job: Any) -> PermanentError:
     return caught.value
 
 
-def video_claim(job: ledger.ClaimedJob, source: UUID, **fields: Any) -> ledger.ClaimedJob:
+def video_claim(job: job_queue.ClaimedJob, source: UUID, **fields: Any) -> job_queue.ClaimedJob:
     """A claimed job that asks for a clip from a source which nobody checked at submission."""
     payload = VideoJobPayload(source_job_id=source, **fields)
     return type(job)(**{**vars(job), "payload": payload, "kind": JobKind.VIDEO})

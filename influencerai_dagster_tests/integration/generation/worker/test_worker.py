@@ -1,4 +1,4 @@
-"""Draining the ledger: every job ends once, whatever fails, stops or is shared meanwhile."""
+"""Draining the job queue: every job ends once, whatever fails, stops or is shared meanwhile."""
 
 import threading
 import time
@@ -31,7 +31,7 @@ from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
 )
@@ -103,7 +103,7 @@ def wait_until(is_true: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def prompts_of(comfyui: ComfyUISimulator, *jobs: ledger.Job) -> dict[str, dict[str, Any]]:
+def prompts_of(comfyui: ComfyUISimulator, *jobs: job_queue.Job) -> dict[str, dict[str, Any]]:
     """What the server did for the first three claims of these jobs."""
     wanted = {prompt_id(job.id, claim) for job in jobs for claim in (1, 2, 3)}
     prompts: dict[str, dict[str, Any]] = comfyui.stats()["prompts"]
@@ -123,7 +123,7 @@ def test_every_pending_job_is_rendered_once_and_recorded(
         now = status(engine, job)
         assert (now.status, now.attempt, now.lease_owner) == (JobStatus.COMPLETED, 1, None)
     with transaction(engine) as session:
-        outputs = ledger.outputs_of_day(session, TODAY, JobKind.IMAGE)
+        outputs = job_queue.outputs_of_day(session, TODAY, JobKind.IMAGE)
     assert all(renderer.store.read(output) for output in outputs)
     assert len(outputs) == len(jobs)
     done = prompts_of(comfyui, *jobs)
@@ -411,11 +411,11 @@ def test_the_queue_of_a_server_counts_as_waiting_and_not_as_render_time(
     assert job.wait_seconds >= queued_seconds
 
 
-def lose_worker(engine: Engine, job: ledger.Job) -> None:
+def lose_worker(engine: Engine, job: job_queue.Job) -> None:
     """The worker of a job died: its lease ran out, and the backoff after that is over."""
     run_out_leases(engine, job)
     with transaction(engine) as session:
-        assert ledger.expire_leases(session) == 1
+        assert job_queue.expire_leases(session) == 1
     end_backoff(engine)
 
 
@@ -424,7 +424,7 @@ def test_what_a_dead_worker_rendered_is_fetched_and_not_rendered_twice(
 ) -> None:
     (job,) = submit(engine, "bella")
     dead = claim_one(engine)
-    renderer.render(dead, comfyui.url)  # and dies before it tells the ledger
+    renderer.render(dead, comfyui.url)  # and dies before it tells the job queue
     lose_worker(engine, job)
     (output,) = work_until_idle(renderer).completed
     assert output.prompt_id == prompt_id(job.id, 1)
@@ -466,12 +466,12 @@ def test_two_workers_share_the_jobs_without_a_double(
 
 
 class Losing(ImageRenderer):
-    """A worker that loses its job to a person's cancellation just before it tells the ledger."""
+    """A worker that loses its job to a person's cancellation just before it tells the job queue."""
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         made = super().render(job, server)
         with transaction(self.engine) as session:
-            ledger.cancel(session, job.tenant, job.id)
+            job_queue.cancel(session, job.tenant, job.id)
         return made
 
 
@@ -484,7 +484,7 @@ def test_a_worker_that_lost_its_job_records_nothing(
     assert failed.output is None
     assert status(engine, job).status is JobStatus.CANCELLED
     with transaction(engine) as session:
-        assert ledger.outputs_of_day(session, TODAY, JobKind.IMAGE) == []
+        assert job_queue.outputs_of_day(session, TODAY, JobKind.IMAGE) == []
 
 
 def test_leases_are_renewed_and_a_cancelled_job_is_stopped_on_its_server(
@@ -506,7 +506,7 @@ def test_leases_are_renewed_and_a_cancelled_job_is_stopped_on_its_server(
         wait_until(is_renewed_twice, "its lease is renewed")
         assert claim_all(engine) == []
         with transaction(engine) as session:
-            ledger.cancel(session, "demo", job.id)
+            job_queue.cancel(session, "demo", job.id)
         report = working.result(timeout=10)
     assert [item.job_id for item in report.failed] == [job.id]
     assert status(engine, job).status is JobStatus.CANCELLED
@@ -524,14 +524,14 @@ def test_own_jobs_are_waited_for_whoever_renders_them(
         assert not working.done()
         made, manifest = renderer.render(other, comfyui.url)
         with transaction(engine) as session:
-            ledger.complete(session, job.id, other.lease_token, made, manifest.object_key)
+            job_queue.complete(session, job.id, other.lease_token, made, manifest.object_key)
         assert working.result(timeout=10).jobs == []
 
 
 def test_a_second_run_for_the_same_day_ends_at_once(
     engine: Engine, renderer: ImageRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "LIVE_SECONDS", 0.5)  # how long the second one makes sure
+    monkeypatch.setattr(job_queue, "LIVE_SECONDS", 0.5)  # how long the second one makes sure
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(work_until_idle, renderer, idle_timeout_seconds=4)
         wait_until(lambda: _num_workers(engine) == 1, "it lingers")
@@ -578,7 +578,7 @@ def test_a_worker_that_was_taken_for_dead_stops_and_touches_nothing(
         if status(engine, job).progress == 0:
             return False
         with transaction(engine) as session:
-            return ledger.expire_leases(session, owner="run-1") == 1
+            return job_queue.expire_leases(session, owner="run-1") == 1
 
     with pytest.raises(TransientError, match="taken for dead"):
         work_until_idle(renderer, is_reaped=is_reaped, lease_seconds=0.4)
@@ -631,5 +631,5 @@ def test_a_new_job_reaches_an_idle_worker_long_before_its_next_poll(
     assert sorted(seconds)[2] < 2.5, "waiting for a poll would take longer at the median"
 
 
-def _is_done(engine: Engine, job: ledger.Job) -> bool:
+def _is_done(engine: Engine, job: job_queue.Job) -> bool:
     return status(engine, job).status is JobStatus.COMPLETED

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from influencerai_dagster.core.manifests.outputs import DayManifest
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import ClaimedJob, Job
 from influencerai_dagster.generation.worker.options import FinishedJob, WorkerReport
 from influencerai_dagster.orchestration.generation.metadata import rendering_metadata
@@ -61,7 +61,7 @@ def done(engine: Engine, store: ObjectStore, job: ClaimedJob, **values: Any) -> 
 def failed(engine: Engine, job: ClaimedJob, error: InfluencerAIError) -> FinishedJob:
     """Fail a claimed job as a worker does."""
     with transaction(engine) as session:
-        ledger.fail(session, job.id, job.lease_token, error)
+        job_queue.fail(session, job.id, job.lease_token, error)
     return finished(job, error=str(error))
 
 
@@ -77,7 +77,7 @@ def metadata(
         report.add(job)
     own_ids = {job.id for job in own}
     with transaction(engine) as session:
-        rows = ledger.get_jobs(session, "demo", own_ids | {job.job_id for job in report.failed})
+        rows = job_queue.get_jobs(session, "demo", own_ids | {job.job_id for job in report.failed})
     return rendering_metadata(
         store, MANIFEST, report, rows, own_ids=own_ids, worker_seconds=seconds
     )
@@ -141,7 +141,7 @@ def test_own_jobs_that_another_run_rendered_are_in_the_table_and_counted(
     elsewhere, bad = claimed(engine, 2)
     complete_job(engine, elsewhere)
     with transaction(engine) as session:
-        ledger.fail(session, bad.id, bad.lease_token, PermanentError("no such sampler"))
+        job_queue.fail(session, bad.id, bad.lease_token, PermanentError("no such sampler"))
     waiting = submit_one(engine)
 
     found = metadata(engine, object_store, own=(elsewhere, bad, waiting))

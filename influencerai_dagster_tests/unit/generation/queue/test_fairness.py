@@ -36,7 +36,7 @@ def busy(*tenants: str, url: str = SERVER) -> ServerLoad:
 
 
 class FakeServers:
-    """One server that renders one job after the other, claimed as the ledger claims."""
+    """One server that renders one job after the other, claimed as the job queue claims."""
 
     def __init__(self, seconds: dict[str, float], weights: dict[str, float]) -> None:
         self.shares = {

@@ -1,4 +1,4 @@
-"""What `generate` and `jobs submit` share: put jobs into the job queue, see that a run takes them."""
+"""Submits jobs for `generate` and `jobs submit`, and ensures that a run takes them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -43,8 +43,8 @@ def ensure_run_for(kind: JobKind, day: DayKey, *, num_jobs: int) -> str:
             ensured = ensure_run(client, engine(), kind, day)
     except InfluencerAIError as error:
         raise TransientError(
-            f"The jobs ({num_jobs}) are in the job queue and are not lost, but no run could be asked
-            " f"for: {error}\nWhen Dagster is back, pending_jobs_sensor starts one; "
+            f"The jobs ({num_jobs}) are in the job queue and are not lost, but no run could be "
+            f"launched: {error}\nWhen Dagster is back, pending_jobs_sensor starts one; "
             f"`influencerai jobs list --tenant {day.tenant}` shows them"
         ) from error
     state = "started" if ensured.is_new else "alive already"

@@ -21,9 +21,9 @@ def generated_images_asset(op: dg.OpDefinition) -> dg.AssetsDefinition:
             owners=[OWNER],
             description=(
                 "The pictures that one tenant asked for on one day, each with its output.json, at "
-                "`images/<tenant>/<jobId>/`.\n\nMade from jobs in the job queue through ComfyUI; one
-                " "partition is one UTC day of one tenant. Runs start by " "themselves while jobs
-                are pending."
+                "`images/<tenant>/<jobId>/`.\n\nMade from jobs of the job queue through ComfyUI; "
+                "one partition is one UTC day of one tenant. Runs start by themselves while jobs "
+                "are pending."
             ),
         )
     )

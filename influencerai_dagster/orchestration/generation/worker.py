@@ -1,4 +1,4 @@
-"""Ops `render_images` and `render_videos`: each worker the job queue of one tenant-day.
+"""Ops `render_images` and `render_videos`: each is a worker of one tenant-day.
 
 The worker lives in generation/worker/worker.py, one render in generation/render/images.py and
 generation/render/videos.py, what the UI shows of it in rendering_metadata.py.
@@ -42,9 +42,9 @@ class GenerationConfig(RunConfig):
     jobs: list[dict[str, Any]] = Field(
         default_factory=list,
         description=(
-            "Jobs to put into the job queue first, each a payload as docs/jobs.md describes it, with
-            " "`idempotency_key` and `priority` beside its fields. Without any, the run renders what
-            " "is pending."
+            "Jobs to put into the job queue first, each a payload as docs/jobs.md describes it, "
+            "with `idempotency_key` and `priority` beside its fields. Without any, the run renders "
+            "what is pending."
         ),
     )
 

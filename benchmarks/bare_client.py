@@ -1,6 +1,6 @@
 """The baseline of generation: an asyncio client that renders and saves, and does nothing else.
 
-It posts prompts, hears on one socket for each server that they ended, fetches the pictures and puts
+It posts prompts, hears on one socket for each server that they ended, fetches the images and puts
 them to S3, all at once, and keeps each server's queue filled meanwhile. It has no job queue, checks
 nothing, tries nothing again and writes nothing down: what it spends is what has to be spent.
 """
@@ -31,18 +31,18 @@ _S3_THREADS = 8
 
 @dataclass(frozen=True)
 class Spent:
-    """What a side took for all its pictures."""
+    """What a side took for all its images."""
 
     seconds: float
     cpu_seconds: float
 
 
 def render_bare(stack: PipelineStack, seeds: Sequence[int], prefix: str) -> Spent:
-    """Render and save one picture for each seed.
+    """Render and save one image for each seed.
 
     Args:
         stack: where.
-        seeds: of the pictures.
+        seeds: of the images.
         prefix: of the names of files and objects; another one for each call.
     """
     prompts = deque(
@@ -63,7 +63,7 @@ async def _render(stack: PipelineStack, prompts: deque[dict[str, Any]], prefix: 
             ]
             saved = await asyncio.gather(*(client.run() for client in clients))
             spent = Spent(time.perf_counter() - started, time.process_time() - cpu_started)
-    assert sum(saved) == expected, f"{sum(saved)} pictures instead of {expected}"
+    assert sum(saved) == expected, f"{sum(saved)} images instead of {expected}"
     return spent
 
 
@@ -81,7 +81,7 @@ class _BareClient:
     num_queued: int = 0
 
     async def run(self) -> int:
-        """Render until no prompt is left; return how many pictures were saved."""
+        """Render until no prompt is left; return how many images were saved."""
         saves: list[asyncio.Task[None]] = []
         address = f"ws{self.url.removeprefix('http')}/ws?clientId={self.client_id}"
         async with (

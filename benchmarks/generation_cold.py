@@ -17,7 +17,7 @@ import httpx
 from sqlalchemy import Engine, text
 
 from benchmarks.comparisons import Comparison
-from benchmarks.pipeline_stack import DAY, picture
+from benchmarks.pipeline_stack import DAY, image
 from benchmarks.servers import ComfyUIServer, running_comfyui
 from benchmarks.waiting import percentile, wait_for
 from influencerai_dagster.core.job_states import JobKind
@@ -167,5 +167,5 @@ def _pause() -> None:
 
 
 def _fields() -> dict[str, object]:
-    payload = picture(time.time_ns() % 2**32).payload
+    payload = image(time.time_ns() % 2**32).payload
     return payload.model_dump(exclude_none=True, exclude={"kind"}, mode="json")

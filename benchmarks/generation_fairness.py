@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from benchmarks.comparisons import Comparison
-from benchmarks.pipeline_stack import PipelineStack, picture, running_stack
+from benchmarks.pipeline_stack import PipelineStack, image, running_stack
 from benchmarks.waiting import percentile, wait_for
 from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.generation.jobs import (
@@ -41,12 +41,12 @@ def run() -> Sequence[Comparison]:
         with idle_workers(stack, (FLOOD, *LIGHT)):
             # One after the other, so that nobody else is there.
             idle = [wait for tenant in LIGHT for wait in _visit(stack, tenant, (0.0, 0.0))]
-            owners = dict.fromkeys(stack.order(FLOOD, _pictures(FLOOD, NUM_FLOOD)), FLOOD)
+            owners = dict.fromkeys(stack.order(FLOOD, _images(FLOOD, NUM_FLOOD)), FLOOD)
             with ThreadPoolExecutor(len(LIGHT)) as pool:
                 visits = pool.map(lambda tenant: _visit(stack, tenant, PAUSE_SECONDS), LIGHT)
                 flooded = [wait for waits in visits for wait in waits]
             for tenant in LIGHT:
-                ordered = stack.order(tenant, _pictures(tenant, NUM_BACKLOG))
+                ordered = stack.order(tenant, _images(tenant, NUM_BACKLOG))
                 owners |= dict.fromkeys(ordered, tenant)
             began = time.time()
             _wait_until_one_is_out_of_work(stack)
@@ -71,7 +71,7 @@ def _wait_comparison(
     label: str, share: float, flooded: Sequence[float], idle: Sequence[float]
 ) -> Comparison:
     return Comparison(
-        name=f"order to picture of five light tenants under a flood, {label}",
+        name=f"order to image of five light tenants under a flood, {label}",
         baseline_name="the same on idle servers",
         unit="s",
         measured=[percentile(flooded, share)],
@@ -80,17 +80,17 @@ def _wait_comparison(
     )
 
 
-def _pictures(tenant: str, count: int) -> list[JobRequest]:
+def _images(tenant: str, count: int) -> list[JobRequest]:
     """Return orders whose renders take different times."""
     chance = random.Random(tenant)  # noqa: S311 - no secret
-    return [picture(number, steps=chance.choice(STEPS)) for number in range(count)]
+    return [image(number, steps=chance.choice(STEPS)) for number in range(count)]
 
 
 def _visit(stack: PipelineStack, tenant: str, pause_seconds: tuple[float, float]) -> list[float]:
-    """Order one picture after the other; return seconds from each order to its picture."""
+    """Order one image after the other; return seconds from each order to its image."""
     chance = random.Random(tenant)  # noqa: S311 - no secret
     waits = []
-    for request in _pictures(tenant, NUM_VISITS):
+    for request in _images(tenant, NUM_VISITS):
         time.sleep(chance.uniform(*pause_seconds))
         [job_id] = stack.order(tenant, [request])
         job = stack.completed_job(tenant, job_id)

@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 
 from benchmarks.comparisons import Comparison
-from benchmarks.pipeline_stack import DAY, PipelineStack, picture, running_stack, workflow
+from benchmarks.pipeline_stack import DAY, PipelineStack, image, running_stack, workflow
 from benchmarks.waiting import percentile
 from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.db.engine import transaction
@@ -67,7 +67,7 @@ def _take_turns(stack: PipelineStack, http: httpx.Client, seed: int) -> tuple[Se
 def _submit(stack: PipelineStack, seed: int) -> Sent:
     engine = stack.engine()
     with transaction(engine) as session:
-        [job] = job_queue.submit(session, _TENANT, DAY, [picture(seed)])
+        [job] = job_queue.submit(session, _TENANT, DAY, [image(seed)])
     submitted_at = time.time()
     engine.dispose()
     stack.completed_job(_TENANT, job.id)

@@ -10,7 +10,7 @@ import psutil
 from sqlalchemy import Engine, text
 
 from benchmarks.comparisons import Comparison
-from benchmarks.pipeline_stack import DAY, PipelineStack, picture, running_stack
+from benchmarks.pipeline_stack import DAY, PipelineStack, image, running_stack
 from benchmarks.waiting import wait_for
 from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.db.engine import transaction
@@ -60,15 +60,15 @@ def run() -> Sequence[Comparison]:
 
 
 def _rss_after(stack: PipelineStack, process: psutil.Process, seeds: range) -> float:
-    """Order a picture every 36 ms, wait until all are completed; return MiB of the worker."""
+    """Order an image every 36 ms, wait until all are completed; return MiB of the worker."""
     engine = stack.engine()
     interval_seconds = HOUR_SECONDS / JOBS_PER_HOUR / SPEED
     started = time.monotonic()
     for place, seed in enumerate(seeds):
         time.sleep(max(0.0, started + place * interval_seconds - time.monotonic()))
         with transaction(engine) as session:
-            job_queue.submit(session, _TENANT, DAY, [picture(seed)])
-    wait_for(lambda: _num_completed(engine) == seeds.stop, "all pictures", timeout_seconds=600)
+            job_queue.submit(session, _TENANT, DAY, [image(seed)])
+    wait_for(lambda: _num_completed(engine) == seeds.stop, "all images", timeout_seconds=600)
     engine.dispose()
     return float(process.memory_info().rss) / 1024**2
 

@@ -15,7 +15,7 @@ _MIN_MEGAPIXELS, _MAX_MEGAPIXELS = 1.5, 3.0
 
 
 def write_photos(folder: Path, count: int, *, size_px: tuple[int, int] | None = None) -> None:
-    """Write img00000.jpg and so on, every one another picture.
+    """Write img00000.jpg and so on, every one another image.
 
     Args:
         folder: made if missing.

@@ -1,6 +1,6 @@
-"""All servers that generation needs, and the pictures that both sides of a comparison order there.
+"""All servers that generation needs, and the images that both sides of a comparison order there.
 
-The pictures are 64×64 and one sampler step: the simulator's own work is small beside the seconds of
+The images are 64×64 and one sampler step: the simulator's own work is small beside the seconds of
 the step, which stand for the GPU.
 """
 
@@ -127,8 +127,8 @@ def running_stack(
         yield PipelineStack(s3, database_url, comfyui)
 
 
-def picture(seed: int, *, steps: int = STEPS) -> JobRequest:
-    """Return the order of a picture; another seed is another picture."""
+def image(seed: int, *, steps: int = STEPS) -> JobRequest:
+    """Return the order of an image; another seed is another image."""
     payload = ImageJobPayload(
         prompt="a woman in a café", seed=seed, steps=steps, width_px=SIZE_PX, height_px=SIZE_PX
     )
@@ -136,7 +136,7 @@ def picture(seed: int, *, steps: int = STEPS) -> JobRequest:
 
 
 def workflow(seed: int, *, filename_prefix: str) -> dict[str, Any]:
-    """Return what the job of `picture` sends to ComfyUI."""
+    """Return what the job of `image` sends to ComfyUI."""
     defaults = FAMILY_DEFAULTS[BaseModelFamily.SD15]
     sampling = ImageSampling(
         prompt="a woman in a café",

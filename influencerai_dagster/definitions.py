@@ -81,7 +81,7 @@ from influencerai_dagster.orchestration.training.lora_assets import (
     lora_weights_asset,
 )
 from influencerai_dagster.orchestration.training.lora_checks import (
-    lora_changes_the_picture,
+    lora_changes_the_image,
     lora_weights_are_stored,
 )
 from influencerai_dagster.orchestration.training.loras import render_lora_samples, train_lora
@@ -262,7 +262,7 @@ def _asset_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         every_image_has_a_caption,
         captioner_refused_no_image,
         lora_weights_are_stored,
-        lora_changes_the_picture,
+        lora_changes_the_image,
         outputs_stored_check("generated_images"),
         jobs_completed_check("generated_images", JobKind.IMAGE),
         outputs_stored_check("generated_videos"),

@@ -4,7 +4,7 @@ The limits are those of the interfaces that publish; what a platform recommends 
 
 - Instagram: "Reel Specifications" of the Instagram platform's reference, IG User Media (MP4, H.264,
   4:2:0, index first, AAC up to 48 kHz, 23 to 60 fps, 15 minutes, at least 3 s); a single video of a
-  feed is a reel there too. Feed pictures are 4:5 to 1.91:1.
+  feed is a reel there too. Feed images are 4:5 to 1.91:1.
   https://developers.facebook.com/docs/instagram-platform/instagram-graph-api/reference/ig-user/media
 - TikTok: "Video Restrictions" of the Content Posting API's Media Transfer Guide (23 to 60 fps, 360
   to 4096 pixels a side, 10 minutes; an account may be held to less).

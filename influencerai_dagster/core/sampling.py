@@ -1,4 +1,4 @@
-"""What a picture or a clip is asked for, in ComfyUI's words.
+"""What an image or a clip is asked for, in ComfyUI's words.
 
 Which tenant asked lives in generation/jobs.py.
 """

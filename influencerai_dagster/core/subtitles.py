@@ -1,7 +1,7 @@
 """Subtitles of a clip: SubRip (SRT) text, read strictly, as cues of plain text.
 
 A cue has no markup: readers of SRT take `<i>` and the overrides of ASS (in braces) for commands,
-and a tenant's text must stay text. How cues get into pictures lives in engines/ffmpeg/subtitles.py.
+and a tenant's text must stay text. How cues get into images lives in engines/ffmpeg/subtitles.py.
 """
 
 import re

@@ -1,9 +1,9 @@
 """Answers of language models, kept until they expire: a repeated call costs nothing.
 
 A key is the SHA-256 of all that was asked, so no key can be guessed by whoever does not hold the
-picture. Rows belong to a tenant all the same, and each reads only its own: a hit would tell that
-somebody else has the very same picture; what one tenant paid for is not another's; a legal hold and
-the end of a tenant need to know whose a row is. It costs nothing: tenants do not share pictures.
+image. Rows belong to a tenant all the same, and each reads only its own: a hit would tell that
+somebody else has the very same image; what one tenant paid for is not another's; a legal hold and
+the end of a tenant need to know whose a row is. It costs nothing: tenants do not share images.
 
 Times are PostgreSQL's. How long answers are kept is OPENROUTER_CACHE_TTL; who asks is a stage.
 """

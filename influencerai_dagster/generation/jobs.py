@@ -2,7 +2,7 @@
 
 What a tenant may ask for, and the rules of retry. The rows live in generation/queue/.
 
-A generation job is one picture or one clip; a Dagster run workers many of them.
+A generation job is one image or one clip; a Dagster run workers many of them.
 """
 
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -68,14 +68,14 @@ class ImageJobPayload(Value):
 
 
 class VideoJobPayload(Value):
-    """What a video job asks for: a clip that starts from the picture of an image job.
+    """What a video job asks for: a clip that starts from the image of an image job.
 
     A payload names a preset or an aspect ratio; the other follows from it.
 
     Attributes:
         source_job_id: an image job of the same tenant.
         duration_seconds: wanted length; None for num_frames ÷ fps, at most what the preset takes.
-        subtitles_srt: text that is burned into the picture, as SRT within the clip's length.
+        subtitles_srt: text that is burned into the image, as SRT within the clip's length.
         num_frames: frames of one segment; a longer clip has several.
     """
 

@@ -133,7 +133,7 @@ class Demo:
         return results
 
     def _order(self, day: DayKey) -> tuple[int, list[job_queue.Job]]:
-        """Add the tenant and its influencer, upload the photos, and order pictures and a clip."""
+        """Add the tenant and its influencer, upload the photos, and order images and a clip."""
         key = DatasetKey(TENANT, INFLUENCER)
         with transaction(self.engine) as session:
             tenants.add_tenant(session, TENANT)
@@ -152,11 +152,11 @@ class Demo:
         prefix = f"demo/{uuid4().hex}"
         lora = {"dataset": INFLUENCER}
         orders = [{"prompt": f"bella, {prompt}", "loras": [lora]} for prompt in PROMPTS]
-        pictures = self._submit(JobKind.IMAGE, day, orders, f"{prefix}/pictures")
-        clip = {"source_job_id": pictures[0].id}
+        images = self._submit(JobKind.IMAGE, day, orders, f"{prefix}/images")
+        clip = {"source_job_id": images[0].id}
         clips = self._submit(JobKind.VIDEO, day, [clip], f"{prefix}/clips")
-        self.announce(f"{len(pictures)} images and {len(clips)} video submitted for {day}")
-        return num_sent, pictures + clips
+        self.announce(f"{len(images)} images and {len(clips)} video submitted for {day}")
+        return num_sent, images + clips
 
     def _submit(
         self, kind: JobKind, day: DayKey, jobs: list[dict[str, Any]], key_prefix: str
@@ -288,5 +288,5 @@ def _describe(asset: str, facts: Mapping[str, str | int]) -> str:
         "dataset": "{images} images, {rejected} rejected",
         "captions": "{captions} captions",
         "lora_weights": "{steps} steps on {base_model}",
-        "lora_samples": "{pictures} sample pictures",
+        "lora_samples": "{images} sample images",
     }[asset].format_map(facts)

@@ -158,7 +158,7 @@ def near_duplicates(hashes: Sequence[str], max_bits: int) -> dict[int, int]:
     """Return for each image that looks like an earlier one the index of that earlier one.
 
     The first image of a group stays and is what the others are compared with, so that a chain of
-    small changes is not taken for one picture. 5,000 hashes take about 0.1 s.
+    small changes is not taken for one image. 5,000 hashes take about 0.1 s.
 
     Args:
         hashes: perceptual hashes, 16 hex digits each, in the order that decides who is first.

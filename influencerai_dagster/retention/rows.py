@@ -1,4 +1,4 @@
-"""What the catalog knows of pictures and clips for retention, and what retention writes there.
+"""What the catalog knows of images and clips for retention, and what retention writes there.
 
 The rules are retention/rules.py; days and holds of tenants are in legal_holds.py, lists of days in
 day_lists.py.

@@ -51,7 +51,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class TenantRetention:
-    """How long a tenant keeps its pictures and clips; on legal hold nothing of it is deleted."""
+    """How long a tenant keeps its images and clips; on legal hold nothing of it is deleted."""
 
     days: int
     is_on_hold: bool = False

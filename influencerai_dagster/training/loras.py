@@ -92,9 +92,9 @@ def train_lora(
     In the catalog it takes the place of the LoRA that the recipe had when the training began.
 
     Args:
-        sample_prompts: pictures to make while training, at `config.sample_every_n_steps`.
+        sample_prompts: images to make while training, at `config.sample_every_n_steps`.
         on_step: called for every progress report of kohya.
-        on_sample: called with every sample picture while its file exists.
+        on_sample: called with every sample image while its file exists.
 
     Returns:
         The LoRA of the recipe: this one, or that of another training which ended in the meantime.

@@ -49,7 +49,7 @@ class Workbench:
     workers: list[BaseProcess] = field(default_factory=list)
 
     def order(self, *, steps: int = 1) -> job_queue.Job:
-        """Order a small picture."""
+        """Order a small image."""
         payload = ImageJobPayload(
             prompt="bella", seed=uuid4().int % 2**53, steps=steps, width_px=64, height_px=64
         )

@@ -67,8 +67,8 @@ def test_a_render_whose_worker_was_killed_is_waited_for(workbench: Workbench) ->
 @pytest.mark.parametrize(
     "pattern",
     [
-        pytest.param(rb"GET /view", id="before it has the picture"),
-        pytest.param(rb"PUT /\S+/output\.png", id="before the picture is stored"),
+        pytest.param(rb"GET /view", id="before it has the image"),
+        pytest.param(rb"PUT /\S+/output\.png", id="before the image is stored"),
         pytest.param(rb"PUT /\S+/output\.json", id="before output.json is stored"),
     ],
 )

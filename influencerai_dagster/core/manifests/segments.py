@@ -20,7 +20,7 @@ class SegmentManifest(Value):
     Attributes:
         segment: 0 is the first.
         recipe_version: content hash of the job's payload and of the workflow that was rendered.
-        starts_from: SHA-256 of the pixels of the picture that it goes on from.
+        starts_from: SHA-256 of the pixels of the image that it goes on from.
         file: the frames, a ZIP of PNG files as ComfyUI sent them; None if they were not stored: a
             clip of one segment needs no safety between segments.
         num_frames: frames in the file.

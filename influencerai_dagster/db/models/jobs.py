@@ -46,7 +46,7 @@ class JobRow(CatalogModel):
     Attributes:
         number: order of submission; jobs of one submission share their created_at.
         lease_token: grows with every claim; a worker that holds an older one is fenced off.
-        depends_on: the job whose picture this one starts from; of the same tenant.
+        depends_on: the job whose image this one starts from; of the same tenant.
         lora_datasets: datasets whose newest LoRA the job needs before it can be claimed.
         server: the ComfyUI server of its newest claim, without credentials.
         progress: how much of the render is done, 0 to 1, as its worker last told.
@@ -128,7 +128,7 @@ class JobRow(CatalogModel):
 
 
 class MediaAssetRow(CatalogModel):
-    """The picture or clip of a completed job.
+    """The image or clip of a completed job.
 
     Attributes:
         deleted_at: when retention deleted it; its bytes stay until the recovery window has passed

@@ -23,7 +23,7 @@ class GpuShareRow(CatalogModel):
         start_tag: virtual time at which its newest claimed job started.
         finish_tag: virtual time at which all that it claimed is paid for.
         used_seconds: render time since the tenant is there, for reports.
-        image_seconds: moving mean of a picture's render time; None before the first.
+        image_seconds: moving mean of an image's render time; None before the first.
         video_seconds: the same of a clip.
     """
 

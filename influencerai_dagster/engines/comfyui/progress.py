@@ -47,7 +47,7 @@ class ProgressTeller:
         self._last: RenderProgress | None = None
 
     def tell(self, event: NodeProgress | PreviewImage) -> None:
-        """Tell a step that was not told yet, or a picture of the one before."""
+        """Tell a step that was not told yet, or an image of the one before."""
         if isinstance(event, PreviewImage):
             if self._last is not None:
                 self._on_progress(replace(self._last, preview_image=event.content))

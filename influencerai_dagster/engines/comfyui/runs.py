@@ -200,7 +200,7 @@ def _error(url: str, entry: HistoryEntry, failure: RunFailure) -> InfluencerAIEr
     if "No space left on device" in failure.message:
         return InsufficientStorageError(f"{text}. Make space on the server's disk.")
     if failure.exception_type.endswith("OutOfMemoryError"):
-        return TransientError(f"{text}. Try again, or ask for a smaller picture.")
+        return TransientError(f"{text}. Try again, or ask for a smaller image.")
     if failure.node_class in _FILE_LOADERS:
         return UnfitServerError(
             f"{text}. The file is there, but damaged or of another kind: look at it on that server."

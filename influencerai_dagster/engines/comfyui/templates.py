@@ -92,7 +92,7 @@ def parse_template(
 def fill_image_workflow(
     template: WorkflowTemplate, sampling: ImageSampling, *, filename_prefix: str
 ) -> dict[str, Any]:
-    """Write the parameters of one picture into a copy of a text-to-image template.
+    """Write the parameters of one image into a copy of a text-to-image template.
 
     Args:
         template: a text-to-image template.
@@ -103,7 +103,7 @@ def fill_image_workflow(
         PermanentError: the template makes clips, or the prefix leaves the output folder.
     """
     if template.graph.is_video:
-        _refuse(template.name, "it makes clips; a picture needs a text-to-image template")
+        _refuse(template.name, "it makes clips; an image needs a text-to-image template")
     found = template.graph.image_nodes()
     workflow = _copy(template, filename_prefix)
     _write(workflow, found.positive, text=sampling.prompt)
@@ -127,7 +127,7 @@ def fill_video_workflow(
         filename_prefix: folder and start of the frames' names, other for every job and attempt.
 
     Raises:
-        PermanentError: the template makes pictures, or the prefix leaves the output folder.
+        PermanentError: the template makes images, or the prefix leaves the output folder.
     """
     if not template.graph.is_video:
         _refuse(template.name, "a SVD_img2vid_Conditioning node is missing: a clip is made there")

@@ -44,7 +44,7 @@ def cancel_open(
 ) -> list[UUID]:
     """Cancel all jobs of a tenant that have not ended.
 
-    Clips that were to start from their pictures fail.
+    Clips that were to start from their images fail.
 
     Args:
         day: only jobs of this day; None for all.

@@ -69,7 +69,7 @@ def claim(
     """Take up to `limit` jobs: highest priority first, then the order of submission.
 
     No two callers get the same job, and none waits for another. A job is claimable when it is
-    pending, its backoff is over, the picture it starts from is there, and every dataset whose
+    pending, its backoff is over, the image it starts from is there, and every dataset whose
     newest LoRA it wants has one.
 
     Args:

@@ -153,7 +153,7 @@ class ClaimedJob(Job):
 
 @dataclass(frozen=True)
 class MediaAsset:
-    """The picture or clip of a completed job, on S3.
+    """The image or clip of a completed job, on S3.
 
     Attributes:
         duration_seconds: None for an image.

@@ -1,4 +1,4 @@
-"""Stage `generated_images`: one image job → one picture, stored with its output.json.
+"""Stage `generated_images`: one image job → one image, stored with its output.json.
 
 The worker lives in generation/worker/worker.py, talking to ComfyUI in
 generation/render/render_job.py.
@@ -52,7 +52,7 @@ from influencerai_dagster.storage.retrying_store import RetryingObjectStore
 
 @dataclass(frozen=True)
 class FamilyDefaults:
-    """What a picture gets where its job says nothing, by family of the base model."""
+    """What an image gets where its job says nothing, by family of the base model."""
 
     workflow: str
     width_px: int

@@ -30,10 +30,10 @@ def render_samples(
     lora: LoraManifest,
     on_progress: Callable[[int, int], None],
 ) -> tuple[LoraSamplesManifest, bytes]:
-    """Render every prompt at every strength and store the pictures and their grid.
+    """Render every prompt at every strength and store the images and their grid.
 
     Args:
-        on_progress: called with (pictures done, pictures in all).
+        on_progress: called with (images done, images in all).
 
     Returns:
         The manifest, not yet published, and the grid as a JPEG: one row per prompt, one column per
@@ -51,7 +51,7 @@ def render_samples(
         for prompt, seed in zip(PROMPTS, SEEDS, strict=True)
         for strength in STRENGTHS
     ]
-    pictures: list[bytes] = []
+    rendered: list[bytes] = []
     with render_session.server_pool as server_pool:
         server = None
         for prompt, seed, strength in plan:
@@ -69,12 +69,12 @@ def render_samples(
                 timeout_seconds=render_session.timeout_seconds,
                 is_new=True,
             )
-            pictures.append(single_image(result))
-            on_progress(len(pictures), len(plan))
+            rendered.append(single_image(result))
+            on_progress(len(rendered), len(plan))
     samples = tuple(
-        _store(store, lora, picture, spec) for picture, spec in zip(pictures, plan, strict=True)
+        _store(store, lora, image, spec) for image, spec in zip(rendered, plan, strict=True)
     )
-    sheet = grid(PROMPTS, [f"strength {value:g}" for value in STRENGTHS], pictures)
+    sheet = grid(PROMPTS, [f"strength {value:g}" for value in STRENGTHS], rendered)
     sheet_key = lora_samples_key(lora.tenant, lora.lora_id, f"grid-{sha256_hex(sheet)[:16]}.jpg")
     store.put_new(sheet_key, sheet, content_type="image/jpeg")
     manifest = LoraSamplesManifest(
@@ -108,12 +108,12 @@ def _sampling(
 
 
 def _store(
-    store: ObjectStore, lora: LoraManifest, picture: bytes, spec: tuple[str, int, float]
+    store: ObjectStore, lora: LoraManifest, image: bytes, spec: tuple[str, int, float]
 ) -> LoraSample:
     prompt, seed, strength = spec
-    name = f"{sha256_hex(picture)[:16]}.png"
+    name = f"{sha256_hex(image)[:16]}.png"
     stored = store.put_new(
-        lora_samples_key(lora.tenant, lora.lora_id, name), picture, content_type="image/png"
+        lora_samples_key(lora.tenant, lora.lora_id, name), image, content_type="image/png"
     )
     return LoraSample(
         prompt=prompt,

@@ -82,11 +82,11 @@ class SegmentChain:
     sampling: VideoSampling
     folder: Path
 
-    def run(self, picture: bytes) -> Footage:
+    def run(self, image: bytes) -> Footage:
         """Make all segments, or take those that an earlier claim stored.
 
         Args:
-            picture: what the clip starts from.
+            image: what the clip starts from.
 
         Raises:
             PermanentError: the workflow cannot make what was asked for; what is stored stays.
@@ -94,7 +94,7 @@ class SegmentChain:
                 next claim goes on after the segments that are stored.
         """
         footage = Footage()
-        start = picture
+        start = image
         for segment in range(self.payload.num_segments):
             starts_from = pixels_sha256(start)
             found = self._find(segment, starts_from)

@@ -1,6 +1,6 @@
 """Stage `generated_videos`: one video job → one verified MP4 with its poster and output.json.
 
-A clip starts from the picture of an image job. ComfyUI makes the frames, segment by segment
+A clip starts from the image of an image job. ComfyUI makes the frames, segment by segment
 (generation/render/segments.py), or a clip, if the tenant's own template saves one; ffmpeg makes the
 file.
 """
@@ -67,14 +67,14 @@ class VideoRenderer:
         """Render one video job, store the MP4, its poster and output.json.
 
         Raises:
-            PermanentError: the source picture is gone, or the MP4 is not what was asked for.
+            PermanentError: the source image is gone, or the MP4 is not what was asked for.
             TransientError: the server, S3 or PostgreSQL failed in passing, or the job was stopped;
                 the segments that are stored are not rendered again.
         """
         payload = job.payload
         if not isinstance(payload, VideoJobPayload):
             raise PermanentError(f"job {job.id} is an {payload.kind} job, not a video job")
-        source = self._source_picture(job, payload)
+        source = self._source_image(job, payload)
         sampling = _sampling(payload)
         name = payload.workflow or _DEFAULT_WORKFLOW
         template = load_template(self.store, job.tenant, name, self.render_session.tenant_nodes)
@@ -111,12 +111,12 @@ class VideoRenderer:
         )
         return output, store_output(self.store, output, job)
 
-    def _source_picture(self, job: ClaimedJob, payload: VideoJobPayload) -> StoredFile:
+    def _source_image(self, job: ClaimedJob, payload: VideoJobPayload) -> StoredFile:
         with transaction(self.engine) as session:
             asset = job_queue.media_asset_of_job(session, job.tenant, payload.source_job_id)
         if asset is None:
             raise PermanentError(
-                f"the picture of job {payload.source_job_id}, which this clip starts from, is not "
+                f"the image of job {payload.source_job_id}, which this clip starts from, is not "
                 f"among the outputs of tenant {job.tenant}"
             )
         return asset.file

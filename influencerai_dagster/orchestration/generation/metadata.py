@@ -1,4 +1,4 @@
-"""What a generation run shows of its jobs in the Dagster UI: pictures, a table, times.
+"""What a generation run shows of its jobs in the Dagster UI: images, a table, times.
 
 A run shows what it rendered itself, and the jobs of its own run config whoever rendered them.
 """
@@ -29,7 +29,7 @@ from influencerai_dagster.orchestration.metadata import (
     THUMB_PX,
     Metadata,
     file_links,
-    picture,
+    inline_image,
     table,
 )
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -132,9 +132,9 @@ def rendering_metadata(
     shown = report.completed[-_SHEET_OUTPUTS:]
     metadata: Metadata = {}
     if shown:
-        pictures = ((_label(output), store.read(_still(output))) for output in shown)
-        sheet = contact_sheet(pictures, SHEET_COLUMNS, THUMB_PX)
-        metadata["contact_sheet"] = picture(sheet, "outputs of this run")
+        images = ((_label(output), store.read(_still(output))) for output in shown)
+        sheet = contact_sheet(images, SHEET_COLUMNS, THUMB_PX)
+        metadata["contact_sheet"] = inline_image(sheet, "outputs of this run")
         metadata["files"] = file_links(
             (", ".join(filter(None, _label(output))), output.file.object_key)
             for output in report.completed[-_LINKED_OUTPUTS:]

@@ -62,7 +62,7 @@ def render_images(
     comfyui: ComfyUIResource,
     limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
-    """Render the pending pictures of one tenant-day through ComfyUI."""
+    """Render the pending images of one tenant-day through ComfyUI."""
     renderer = ImageRenderer(catalog.engine, object_store.store, comfyui.render_session())
     checks = comfyui.job_checks(object_store.store)
     return _run(context, JobKind.IMAGE, renderer, checks, catalog, limits)

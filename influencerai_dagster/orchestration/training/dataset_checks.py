@@ -108,7 +108,7 @@ def dataset_rights_check(*, is_blocking: bool) -> dg.AssetChecksDefinition:
         partitions_def=dataset_partitions,
     )
     def check(dataset: DatasetManifest) -> dg.AssetCheckResult:
-        """rights.json says whose pictures these are."""
+        """rights.json says whose images these are."""
         rights = dataset.rights
         return dg.AssetCheckResult(
             passed=rights is not None,

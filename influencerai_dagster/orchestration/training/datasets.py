@@ -18,7 +18,7 @@ from influencerai_dagster.orchestration.metadata import (
     SHEET_COLUMNS,
     THUMB_PX,
     Metadata,
-    picture,
+    inline_image,
     table,
 )
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
@@ -80,14 +80,14 @@ def _metadata(store: ObjectStore, manifest: DatasetManifest) -> Metadata:
         facts["rejects"] = table([item.model_dump(mode="json") for item in manifest.rejected])
     if shown:
         thumbnails = store.map(lambda image: image_thumbnail(store, image, THUMB_PX), shown)
-        pictures = zip((image.file_name for image in shown), thumbnails, strict=True)
-        sheet = contact_sheet(pictures, SHEET_COLUMNS, THUMB_PX)
-        facts["contact_sheet"] = picture(sheet, "accepted images")
+        shots = zip((image.file_name for image in shown), thumbnails, strict=True)
+        sheet = contact_sheet(shots, SHEET_COLUMNS, THUMB_PX)
+        facts["contact_sheet"] = inline_image(sheet, "accepted images")
     facts |= {"images": len(manifest.images), "rejected": len(manifest.rejected)}
     facts["rights"] = manifest.rights.subject if manifest.rights else "not recorded"
     if manifest.images:
         sizes = Counter(_bucket(image.width_px, image.height_px) for image in manifest.images)
-        facts["resolution_buckets"] = picture(
+        facts["resolution_buckets"] = inline_image(
             histogram_png(
                 dict(sorted(sizes.items())),
                 title="Images by resolution bucket",

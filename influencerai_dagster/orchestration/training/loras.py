@@ -24,7 +24,7 @@ from influencerai_dagster.generation.render.lora_samples import render_samples
 from influencerai_dagster.media.contact_sheets import contact_sheet
 from influencerai_dagster.media.plots import loss_curve_png
 from influencerai_dagster.orchestration.failures import dagster_failures
-from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata, file_links, picture
+from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata, file_links, inline_image
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
@@ -118,12 +118,12 @@ def render_lora_samples(
             object_store.store,
             comfyui.render_session(),
             lora_weights,
-            lambda done, total: say(f"{done} of {total} sample pictures rendered"),
+            lambda done, total: say(f"{done} of {total} sample images rendered"),
         )
         return dg.Output(
             manifest,
             metadata={
-                "grid": picture(sheet, "prompts by strength"),
+                "grid": inline_image(sheet, "prompts by strength"),
                 "files": file_links(
                     [
                         ("the grid", manifest.grid_key),
@@ -134,7 +134,7 @@ def render_lora_samples(
                     ]
                 ),
                 "lora_id": manifest.lora_id,
-                "pictures": len(manifest.samples),
+                "samples": len(manifest.samples),
             },
             data_version=dg.DataVersion(manifest.version),
         )
@@ -193,7 +193,7 @@ def _left_out(recipe: Recipe) -> str:
 def _lora_metadata(manifest: LoraManifest, recipe: Recipe) -> Metadata:
     facts: Metadata = {}
     if manifest.loss_curve:
-        facts["loss_curve"] = picture(loss_curve_png(manifest.loss_curve), "loss by step")
+        facts["loss_curve"] = inline_image(loss_curve_png(manifest.loss_curve), "loss by step")
     if manifest.final_loss is not None:
         facts["final_loss"] = manifest.final_loss
     if recipe.left_out:
@@ -236,6 +236,6 @@ class _Progress:
             dg.AssetObservation(
                 asset_key="lora_weights",
                 partition=self._context.partition_key,
-                metadata={"training_sample": picture(sheet, path.name)},
+                metadata={"training_sample": inline_image(sheet, path.name)},
             )
         )

@@ -1,7 +1,7 @@
 """Draw the portrait: a friendly drawn character in a place, with its prompt and a SIMULATED mark.
 
 Who and where are values of traits.py, backgrounds live in places.py, text in marks.py. All is drawn
-on one canvas of at most a megapixel and scaled to the size asked for, so that a picture costs a few
+on one canvas of at most a megapixel and scaled to the size asked for, so that an image costs a few
 tens of milliseconds whatever its size.
 """
 
@@ -28,7 +28,7 @@ _WHITE: Rgb = (250, 250, 250)
 
 @dataclass(frozen=True)
 class Portrait:
-    """What decides every pixel; equal values give equal pictures.
+    """What decides every pixel; equal values give equal images.
 
     Attributes:
         seed: 0 to 2**64 − 1.
@@ -44,16 +44,16 @@ class Portrait:
 
 
 def draw_portrait(portrait: Portrait) -> Image.Image:
-    """Draw one picture, RGB in the size asked for."""
+    """Draw one image, RGB in the size asked for."""
     person = influenced_person(portrait.seed ^ portrait.base, portrait.prompt, portrait.influences)
     setting = setting_of(portrait.seed, portrait.prompt)
     scale = _CANVAS_SIDE_PX / max(portrait.width_px, portrait.height_px)
     size = (max(1, round(portrait.width_px * scale)), max(1, round(portrait.height_px * scale)))
     canvas = draw_place(size, setting, portrait.seed)
     _Figure(canvas, person, setting).draw()
-    picture = canvas.resize((portrait.width_px, portrait.height_px), Image.Resampling.BILINEAR)
-    add_marks(picture, portrait.prompt)
-    return picture
+    image = canvas.resize((portrait.width_px, portrait.height_px), Image.Resampling.BILINEAR)
+    add_marks(image, portrait.prompt)
+    return image
 
 
 class _Figure:

@@ -113,7 +113,7 @@ def rendering(cli: CommandLine) -> Iterator[None]:
         thread.join(timeout=30)
 
 
-def test_pictures_are_ordered_waited_for_and_listed(
+def test_images_are_ordered_waited_for_and_listed(
     generate: CommandLine, instance: dg.DagsterInstance, dagster_url: str
 ) -> None:
     made: list[str] = []
@@ -172,7 +172,7 @@ def test_a_video_that_cannot_be_is_refused_before_an_image_is_rendered(
     assert all_jobs(generate) == []
 
 
-def test_pictures_that_failed_are_listed_with_their_reason(
+def test_images_that_failed_are_listed_with_their_reason(
     generate: CommandLine, instance: dg.DagsterInstance
 ) -> None:
     def render(_: dg.DagsterRun) -> None:
@@ -222,7 +222,7 @@ def test_a_run_that_is_alive_takes_the_jobs_and_no_second_one_is_launched(
     assert instance.get_runs_count() == before
 
 
-def test_the_same_key_again_waits_for_the_same_pictures(
+def test_the_same_key_again_waits_for_the_same_images(
     generate: CommandLine, instance: dg.DagsterInstance
 ) -> None:
     options = ("--count", "2", "--idempotency-key", "order-17", "--priority", "9")
@@ -238,7 +238,7 @@ def test_the_same_key_again_waits_for_the_same_pictures(
     assert instance.get_runs_count() == before, "nothing is left to render"
 
 
-def test_the_key_of_one_picture_is_the_given_one(generate: CommandLine) -> None:
+def test_the_key_of_one_image_is_the_given_one(generate: CommandLine) -> None:
     with rendering(generate):
         assert generate(*command("--idempotency-key", "order-17")).exit_code == 0
     assert [job.idempotency_key for job in all_jobs(generate)] == ["order-17"]

@@ -189,7 +189,7 @@ def statistics(tenant: str) -> TenantStatistics:
         gpu_weight=1,
         pending=10_000,
         waiting_for_lora=1_000,
-        waiting_for_picture=300,
+        waiting_for_image=300,
         in_backoff=7,
         running=12,
         done=98_765,
@@ -246,7 +246,7 @@ def test_in_160_columns_ids_are_whole_and_reasons_are_apart() -> None:
     assert max(map(len, lines)) <= 160
     assert sum(str(JOB_ID) in line for line in lines) == 2
     (heading,) = [line for line in lines if "pending" in line]
-    assert "no LoRA   no picture   backoff" in heading
+    assert "no LoRA   no image   backoff" in heading
 
 
 def test_running_jobs_that_do_not_fit_the_screen_are_counted() -> None:

@@ -205,9 +205,9 @@ def test_all_open_jobs_of_a_tenant_are_cancelled_and_their_renders_stopped(
 
 
 def test_only_jobs_of_a_day_and_a_kind_are_cancelled_and_their_clips_fail(engine: Engine) -> None:
-    (picture,) = submit(engine, "one")
+    (image,) = submit(engine, "one")
     with transaction(engine) as session:
-        (clip,) = job_queue.submit(session, "demo", DAY, [video_request(picture.id)])
+        (clip,) = job_queue.submit(session, "demo", DAY, [video_request(image.id)])
         other_day = DAY.replace(day=1)
     assert cancel_open_jobs(engine, "demo", day=other_day, servers=[AWAY]) == 0
     number = cancel_open_jobs(engine, "demo", day=TODAY.day, kind=JobKind.IMAGE, servers=[AWAY])

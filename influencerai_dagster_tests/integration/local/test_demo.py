@@ -34,7 +34,7 @@ FACTS: dict[str, str | int] = {
     "base_model": "sd15",
     "weights_key": "loras/demo/1.safetensors",
     "weights_size_bytes": 1000,
-    "pictures": 6,
+    "samples": 6,
 }
 
 
@@ -97,7 +97,7 @@ def demo(engine: Engine, object_store: ObjectStore, tmp_path: Path) -> Callable[
 
 
 def render(engine: Engine) -> None:
-    """Do every job of the job queue, the clip after its picture."""
+    """Do every job of the job queue, the clip after its image."""
     with transaction(engine) as session:
         if newest_lora(session, "demo", "bella") is None:
             record_lora(session, lora_manifest())

@@ -40,8 +40,8 @@ MAX_TRAIN_STEPS = 20
 
 
 def photo(seed: int, size: tuple[int, int] = (320, 400)) -> bytes:
-    """A JPEG of coloured shapes; another seed is another picture, also to a perceptual hash."""
-    shapes = random.Random(seed)  # noqa: S311 - a picture, not a secret
+    """A JPEG of coloured shapes; another seed is another image, also to a perceptual hash."""
+    shapes = random.Random(seed)  # noqa: S311 - an image, not a secret
     image = Image.new("RGB", size, tuple(shapes.randrange(256) for _ in range(3)))
     draw = ImageDraw.Draw(image)
     for _ in range(12):

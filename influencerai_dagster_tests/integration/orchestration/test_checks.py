@@ -41,7 +41,7 @@ from influencerai_dagster.orchestration.training.dataset_checks import (
     every_image_can_be_trained,
 )
 from influencerai_dagster.orchestration.training.lora_checks import (
-    lora_changes_the_picture,
+    lora_changes_the_image,
     lora_weights_are_stored,
 )
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -263,14 +263,14 @@ def samples(*items: LoraSample) -> LoraSamplesManifest:
     )
 
 
-def test_a_lora_that_changes_every_picture_passes() -> None:
+def test_a_lora_that_changes_every_image_passes() -> None:
     manifest = samples(
         sample("beach", 0, "1"),
         sample("beach", 1, "2"),
         sample("cafe", 0, "3"),
         sample("cafe", 1, "4"),
     )
-    assert run(lora_changes_the_picture, manifest).passed
+    assert run(lora_changes_the_image, manifest).passed
 
 
 def test_a_lora_without_effect_fails_and_names_prompt_and_strength() -> None:
@@ -280,14 +280,14 @@ def test_a_lora_without_effect_fails_and_names_prompt_and_strength() -> None:
         sample("cafe", 0, "3"),
         sample("cafe", 1, "4"),
     )
-    result = run(lora_changes_the_picture, manifest)
+    result = run(lora_changes_the_image, manifest)
     assert not result.passed
     assert result.description == "no effect: beach at 0.5"
 
 
-def test_the_same_picture_for_two_prompts_is_no_missing_effect() -> None:
+def test_the_same_image_for_two_prompts_is_no_missing_effect() -> None:
     manifest = samples(sample("beach", 0, "1"), sample("beach", 1, "2"), sample("cafe", 1, "1"))
-    assert run(lora_changes_the_picture, manifest).passed
+    assert run(lora_changes_the_image, manifest).passed
 
 
 def day(store: ObjectStore, kind: Literal["images", "videos"], num_outputs: int) -> DayManifest:

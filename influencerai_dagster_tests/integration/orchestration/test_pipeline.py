@@ -1,4 +1,4 @@
-"""The whole pipeline in one process: uploads → dataset → captions → LoRA → samples → pictures."""
+"""The whole pipeline in one process: uploads → dataset → captions → LoRA → samples → images."""
 
 import importlib
 import threading
@@ -78,7 +78,7 @@ def all_jobs(code_location: CodeLocation) -> list[job_queue.Job]:
         return job_queue.list_jobs(session, "demo")
 
 
-def test_photos_become_a_lora_pictures_and_a_clip(trained: CodeLocation) -> None:
+def test_photos_become_a_lora_images_and_a_clip(trained: CodeLocation) -> None:
     found = metadata(trained, "dataset", DATASET)
     assert (found["images"], found["rejected"]) == (3, 2)
     assert found["contact_sheet"].startswith("![accepted images](data:image/jpeg;base64,")
@@ -87,18 +87,18 @@ def test_photos_become_a_lora_pictures_and_a_clip(trained: CodeLocation) -> None
     assert lora["steps"] == MAX_TRAIN_STEPS
     assert next(iter(lora)) == "loss_curve"
     assert lora["loss_curve"].startswith("![loss by step](data:image/png;base64,")
-    assert metadata(trained, "lora_samples", DATASET)["pictures"] == 6
+    assert metadata(trained, "lora_samples", DATASET)["samples"] == 6
 
     prompt = {"prompt": "bella at the beach", "loras": [{"dataset": "bella"}], "seed": 7}
     assert jobs(trained, [prompt]).success
-    (picture,) = all_jobs(trained)
-    assert picture.status == JobStatus.COMPLETED
-    assert trained.store.head(f"images/demo/{picture.id}/output.png") is not None
-    output = trained.store.get(f"images/demo/{picture.id}/output.json").decode()
+    (image,) = all_jobs(trained)
+    assert image.status == JobStatus.COMPLETED
+    assert trained.store.head(f"images/demo/{image.id}/output.png") is not None
+    output = trained.store.get(f"images/demo/{image.id}/output.json").decode()
     assert lora["lora_id"] in output
     assert metadata(trained, "generated_images", DAY)["completed"] == 1
 
-    clip_request = {"source_job_id": str(picture.id), "num_frames": 6, "aspect_ratio": "1:1"}
+    clip_request = {"source_job_id": str(image.id), "num_frames": 6, "aspect_ratio": "1:1"}
     assert jobs(trained, [clip_request], "videos").success
     clip = next(job for job in all_jobs(trained) if job.kind == JobKind.VIDEO)
     assert trained.store.head(f"videos/demo/{clip.id}/output.mp4") is not None

@@ -484,17 +484,17 @@ def test_two_tenants_and_two_days_are_a_run_each(jobs: Jobs) -> None:
     ]
 
 
-def test_a_clip_waits_for_its_picture(jobs: Jobs) -> None:
-    picture = jobs.submit()
-    jobs.submit(video_request(picture.id))
+def test_a_clip_waits_for_its_image(jobs: Jobs) -> None:
+    image = jobs.submit()
+    jobs.submit(video_request(image.id))
     assert jobs.requested() == [IMAGES]
     complete_job(jobs.engine, claim_one(jobs.engine))
     assert jobs.requested() == [VIDEOS]
 
 
-def test_a_clip_whose_picture_failed_fails_and_asks_for_nothing(jobs: Jobs) -> None:
-    picture = jobs.submit()
-    clip = jobs.submit(video_request(picture.id))
+def test_a_clip_whose_image_failed_fails_and_asks_for_nothing(jobs: Jobs) -> None:
+    image = jobs.submit()
+    clip = jobs.submit(video_request(image.id))
     claimed = claim_one(jobs.engine)
     with transaction(jobs.engine) as session:
         job_queue.fail(session, claimed.id, claimed.lease_token, PermanentError("no such workflow"))

@@ -58,7 +58,7 @@ def sql(engine: Engine, statement: str, **values: object) -> None:
 
 
 def made(engine: Engine, put: Age, days: float, tenant: str = "demo") -> job_queue.MediaAsset:
-    """A picture that was completed so many days ago, with its manifest."""
+    """An image that was completed so many days ago, with its manifest."""
     submit_one(engine, image_request(), tenant)
     asset = complete_job(engine, claim_one(engine, tenant=tenant))
     for key in (asset.object_key, asset.manifest_key):
@@ -102,7 +102,7 @@ def test_a_plan_deletes_nothing(engine: Engine, object_store: ObjectStore, put: 
     assert object_store.head(asset.object_key)
 
 
-def test_old_pictures_are_deleted_at_once_and_their_bytes_after_the_window(
+def test_old_images_are_deleted_at_once_and_their_bytes_after_the_window(
     engine: Engine, object_store: ObjectStore, put: Age
 ) -> None:
     old, young = made(engine, put, OLD), made(engine, put, 80)
@@ -208,7 +208,7 @@ def hold_tenant(engine: Engine) -> None:
         legal_holds.set_tenant_hold(session, "demo", is_on_hold=True)
 
 
-def test_a_picture_that_a_pending_clip_starts_from_stays(
+def test_an_image_that_a_pending_clip_starts_from_stays(
     engine: Engine, object_store: ObjectStore, put: Age
 ) -> None:
     asset = made(engine, put, OLD)
@@ -244,7 +244,7 @@ def test_what_lost_claims_and_ended_clips_left_behind_goes(
     assert object_store.head(asset.object_key)
 
 
-def test_what_no_job_names_goes_like_a_picture_of_its_age(
+def test_what_no_job_names_goes_like_an_image_of_its_age(
     engine: Engine, object_store: ObjectStore, put: Age
 ) -> None:
     old, young = f"images/demo/{uuid4()}/output.png", f"images/demo/{uuid4()}/output.png"

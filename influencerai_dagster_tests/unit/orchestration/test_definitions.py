@@ -46,7 +46,7 @@ CHECKS = {
     "captions:every_image_has_a_caption": True,
     "captions:captioner_refused_no_image": False,
     "lora_weights:lora_weights_are_stored": True,
-    "lora_samples:lora_changes_the_picture": False,
+    "lora_samples:lora_changes_the_image": False,
     "generated_images:every_output_is_stored": False,
     "generated_images:no_job_failed": False,
     "generated_videos:every_output_is_stored": False,

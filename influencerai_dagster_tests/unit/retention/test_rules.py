@@ -146,7 +146,7 @@ def test_loras_datasets_and_all_that_is_not_of_a_job_are_exempt(
 
 @dataclass
 class World:
-    """A bucket and a catalog with one picture, as days go by."""
+    """A bucket and a catalog with one image, as days go by."""
 
     made_at: datetime
     job: JobFacts
@@ -160,7 +160,7 @@ class World:
     st.lists(st.tuples(st.integers(0, 250), st.integers(1, 60)), max_size=3),
     st.lists(st.integers(0, 250), min_size=1, max_size=250, unique=True),
 )
-def test_a_catalog_of_any_moment_within_the_window_finds_its_picture(
+def test_a_catalog_of_any_moment_within_the_window_finds_its_image(
     retention_days: int, holds: list[tuple[int, int]], runs: list[int]
 ) -> None:
     """Retention runs on some days, holds come and go; a restore may happen on any day."""

@@ -93,7 +93,7 @@ def test_a_finished_run_is_fetched_and_not_rendered_again(any_client: ComfyUICli
     assert fetch_finished(any_client, prompt_id) == again
 
 
-def test_threads_get_their_own_pictures(any_client: ComfyUIClient) -> None:
+def test_threads_get_their_own_images(any_client: ComfyUIClient) -> None:
     colors = {new_id(): 0x110000 * (index + 1) for index in range(6)}
 
     def render(item: tuple[str, int]) -> tuple[int, int]:

@@ -137,7 +137,7 @@ def test_a_job_waits_until_its_datasets_have_a_lora(engine: Engine) -> None:
     assert len(claim_all(engine)) == 1
 
 
-def test_a_clip_waits_until_its_picture_is_there(engine: Engine) -> None:
+def test_a_clip_waits_until_its_image_is_there(engine: Engine) -> None:
     image = submit_one(engine)
     clip = submit_one(engine, video_request(image.id))
     running = claim_one(engine)

@@ -214,7 +214,7 @@ def test_the_clips_of_a_job_that_failed_fail_with_its_reason(engine: Engine) -> 
     assert job_now(engine, other).status is JobStatus.PENDING
 
 
-def test_a_sweep_fails_the_clip_that_came_while_its_picture_failed(engine: Engine) -> None:
+def test_a_sweep_fails_the_clip_that_came_while_its_image_failed(engine: Engine) -> None:
     image = submit_one(engine)
     clip = submit_one(engine, video_request(image.id))
     with transaction(engine) as session:  # as if the clip was not yet visible to fail()
@@ -265,7 +265,7 @@ def test_the_worker_of_a_cancelled_job_learns_it_and_can_write_nothing(engine: E
     assert job_now(engine, job).status is JobStatus.CANCELLED
 
 
-def test_cancelling_a_picture_fails_its_clip(engine: Engine) -> None:
+def test_cancelling_an_image_fails_its_clip(engine: Engine) -> None:
     image = submit_one(engine)
     clip = submit_one(engine, video_request(image.id))
     with transaction(engine) as session:

@@ -200,11 +200,11 @@ def test_a_job_that_is_given_back_costs_nothing(engine: Engine) -> None:
     assert share(engine)["finish_tag"] == 0.0
 
 
-def test_pictures_and_clips_are_paid_from_one_share(engine: Engine) -> None:
-    picture = submit(engine, 1)[0]
+def test_images_and_clips_are_paid_from_one_share(engine: Engine) -> None:
+    image = submit(engine, 1)[0]
     (claimed,) = claim(engine, a_worker())
     complete_job(engine, claimed)
-    submit_one(engine, video_request(picture.id))
+    submit_one(engine, video_request(image.id))
     before = share(engine)["finish_tag"]
     (clip,) = claim(engine, a_worker(kind=JobKind.VIDEO))
     finish(engine, clip, 30.0)

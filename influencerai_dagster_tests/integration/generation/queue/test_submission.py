@@ -44,7 +44,7 @@ def _refuse(engine: Engine, *requests: JobRequest, tenant: str = "demo", words: 
 
 
 def test_jobs_come_back_pending_in_the_order_they_were_asked_for(engine: Engine) -> None:
-    prompts = [f"picture {number}" for number in range(30)]
+    prompts = [f"image {number}" for number in range(30)]
     with transaction(engine) as session:
         jobs = job_queue.submit(session, "demo", DAY, [image_request(prompt) for prompt in prompts])
     assert [job.payload.prompt for job in jobs] == prompts  # type: ignore[union-attr]
@@ -242,7 +242,7 @@ def test_a_clip_of_a_job_that_was_cancelled_is_refused(engine: Engine) -> None:
         submit_one(engine, video_request(image.id))
 
 
-def test_a_clip_of_a_picture_that_retention_deleted_is_refused(engine: Engine) -> None:
+def test_a_clip_of_an_image_that_retention_deleted_is_refused(engine: Engine) -> None:
     image = submit_one(engine)
     complete_job(engine, claim_one(engine))
     with transaction(engine) as session:

@@ -1,4 +1,4 @@
-"""One image job becomes one picture; what cannot be made says why, and nothing is written."""
+"""One image job becomes one image; what cannot be made says why, and nothing is written."""
 
 import json
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def refused(renderer: ImageRenderer, server: str, job: Any) -> str:
     return str(caught.value)
 
 
-def test_a_picture_is_stored_with_everything_that_is_needed_to_make_it_again(
+def test_an_image_is_stored_with_everything_that_is_needed_to_make_it_again(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     lora = add_lora(engine, renderer.store)

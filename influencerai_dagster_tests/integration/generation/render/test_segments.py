@@ -163,7 +163,7 @@ def test_a_long_clip_is_a_chain_of_segments_that_are_stored_one_by_one(
     for number in (1, 2):
         last = frames_of(store, job, f"segment-000{number - 1}.zip")[-1]
         sent = comfyui.input_dir / "demo" / f"{job.id}-{number}.png"
-        assert pixels(sent.read_bytes()) == pixels(last), "it starts from another picture"
+        assert pixels(sent.read_bytes()) == pixels(last), "it starts from another image"
         digest = hashlib.sha256(b"(64, 64)" + pixels(last)).hexdigest()
         assert manifests[number].starts_from == digest
 
@@ -229,7 +229,7 @@ def of_another_tenant(data: bytes) -> bytes:
     return json.dumps(fields).encode()
 
 
-def from_another_picture(data: bytes) -> bytes:
+def from_another_image(data: bytes) -> bytes:
     return json.dumps(json.loads(data) | {"starts_from": "0" * 64}).encode()
 
 
@@ -244,7 +244,7 @@ def of_another_payload(data: bytes) -> bytes:
         (".zip", flipped),
         (".json", truncated),
         (".json", of_another_tenant),
-        (".json", from_another_picture),
+        (".json", from_another_image),
         (".json", of_another_payload),
     ],
     ids=lambda value: getattr(value, "__name__", value),

@@ -1,4 +1,4 @@
-"""One video job becomes one verified MP4 with its poster, from a picture of the same tenant."""
+"""One video job becomes one verified MP4 with its poster, from an image of the same tenant."""
 
 import hashlib
 import io
@@ -65,7 +65,7 @@ def submit_clip(engine: Engine, source: UUID, **fields: Any) -> job_queue.Job:
         return job_queue.submit(session, "demo", DAY, [JobRequest(payload=payload)])[0]
 
 
-def test_a_clip_is_rendered_from_the_picture_and_recorded(
+def test_a_clip_is_rendered_from_the_image_and_recorded(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
     source = picture(renderer, comfyui.url)
@@ -154,7 +154,7 @@ def video_claim(job: job_queue.ClaimedJob, source: UUID, **fields: Any) -> job_q
     return type(job)(**{**vars(job), "payload": payload, "kind": JobKind.VIDEO})
 
 
-def test_the_picture_of_another_tenant_is_one_that_does_not_exist(
+def test_the_image_of_another_tenant_is_one_that_does_not_exist(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
     theirs = picture(renderer, comfyui.url, tenant="other")
@@ -166,7 +166,7 @@ def test_the_picture_of_another_tenant_is_one_that_does_not_exist(
         assert "is not among the outputs of tenant demo" in str(error)
 
 
-def test_a_picture_whose_object_is_gone_is_named(
+def test_an_image_whose_object_is_gone_is_named(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
     source = picture(renderer, comfyui.url)

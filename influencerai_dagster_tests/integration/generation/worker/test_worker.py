@@ -300,7 +300,7 @@ def test_a_server_whose_worker_thread_died_loses_its_jobs_to_another_without_an_
     second_comfyui: ComfyUISimulator,
 ) -> None:
     kill_worker(second_comfyui)
-    jobs = submit(engine, *(f"picture {number}" for number in range(6)))
+    jobs = submit(engine, *(f"image {number}" for number in range(6)))
     servers = [second_comfyui.url, comfyui.url]
     report = work_until_idle(renderer, urls=servers, server_pool={"hung_seconds": 2})
     assert len(report.completed) == 6
@@ -317,7 +317,7 @@ def test_what_waits_behind_a_prompt_that_never_ends_goes_elsewhere_without_losin
     second_comfyui.faults(hang_worker=True)
     _post(second_comfyui, "stuck")
     wait_until(lambda: second_comfyui.stats()["order"] == ["stuck"], "it is stuck")
-    jobs = submit(engine, *(f"picture {number}" for number in range(6)))
+    jobs = submit(engine, *(f"image {number}" for number in range(6)))
     servers = [second_comfyui.url, comfyui.url]
     report = work_until_idle(renderer, urls=servers, server_pool={"stuck_seconds": 1})
     assert len(report.completed) == 6
@@ -450,7 +450,7 @@ def test_what_a_dead_worker_rendered_is_rendered_again_if_the_server_forgot_it(
 def test_two_workers_share_the_jobs_without_a_double(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
-    jobs = submit(engine, *(f"picture {number}" for number in range(10)))
+    jobs = submit(engine, *(f"image {number}" for number in range(10)))
     own = [job.id for job in jobs]  # a run with jobs of its own stays beside another
     with ThreadPoolExecutor(2) as pool:
         owners = ("run-1", "run-2")
@@ -550,7 +550,7 @@ def test_a_worker_that_had_its_time_slice_yields_when_another_run_waits(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(seconds_per_step=0.3)
-    jobs = submit(engine, *(f"picture {number}" for number in range(40)))
+    jobs = submit(engine, *(f"image {number}" for number in range(40)))
     report = work_until_idle(
         renderer, time_slice_seconds=0, num_waiting=lambda: 1, idle_timeout_seconds=60
     )

@@ -27,9 +27,9 @@ from influencerai_dagster_tests.testing.catalog_rows import DAY
 
 
 def encoded(path: Path, size: str) -> VideoFacts:
-    picture = ["-f", "lavfi", "-i", f"color=size={size}:rate=30:duration=0.1"]
+    image = ["-f", "lavfi", "-i", f"color=size={size}:rate=30:duration=0.1"]
     encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
-    arguments = [*picture, *encoder, "-movflags", "+faststart", str(path)]
+    arguments = [*image, *encoder, "-movflags", "+faststart", str(path)]
     run_ffmpeg(arguments, "making a clip")
     return probe(path)
 

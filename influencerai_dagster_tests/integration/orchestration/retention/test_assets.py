@@ -125,7 +125,7 @@ def test_an_empty_day_goes_with_its_lists_and_a_second_run_finds_nothing_more(
     assert [key for key in lists if object_store.head(key)] == lists[2:]
 
 
-def test_what_is_no_picture_is_named_with_the_reason_and_goes_once(
+def test_what_is_no_image_is_named_with_the_reason_and_goes_once(
     catalog: CatalogResource,
     object_store: ObjectStore,
     run: Run,

@@ -64,7 +64,7 @@ def test_the_shipped_templates_are_named() -> None:
 
 
 @pytest.mark.parametrize("name", IMAGE_TEMPLATES)
-def test_every_parameter_of_a_picture_reaches_its_node(name: str) -> None:
+def test_every_parameter_of_an_image_reaches_its_node(name: str) -> None:
     workflow = fill_image_workflow(shipped_template(name), SAMPLING, filename_prefix=PREFIX)
     sampler = _only(workflow, "KSampler")
     expected: dict[str, Any] = {"seed": 2**64 - 1, "steps": 3, "cfg": 5.0, "denoise": 1.0}

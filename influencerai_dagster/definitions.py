@@ -28,7 +28,7 @@ from influencerai_dagster.orchestration.backups.restore_drill_schedules import (
 from influencerai_dagster.orchestration.backups.restore_drills import restore_drill
 from influencerai_dagster.orchestration.backups.schedules import database_backup_schedules
 from influencerai_dagster.orchestration.generation.checks import (
-    every_clip_fits_its_platform,
+    every_video_fits_its_platform,
     jobs_completed_check,
     outputs_stored_check,
 )
@@ -267,7 +267,7 @@ def _asset_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         jobs_completed_check("generated_images", JobKind.IMAGE),
         outputs_stored_check("generated_videos"),
         jobs_completed_check("generated_videos", JobKind.VIDEO),
-        every_clip_fits_its_platform,
+        every_video_fits_its_platform,
         no_database_backup_is_too_old,
         wal_is_received,
         object_store_has_space,

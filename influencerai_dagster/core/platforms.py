@@ -1,4 +1,4 @@
-"""What the platforms take: presets of a clip's size, frame rate, longest time and loudness.
+"""What the platforms take: presets of a video's size, frame rate, longest time and loudness.
 
 The limits are those of the interfaces that publish; what a platform recommends may be shorter.
 
@@ -24,7 +24,7 @@ LOUDNESS_TOLERANCE_LU = 1.0
 
 
 class VideoPreset(StrEnum):
-    """Where a clip is meant to be published."""
+    """Where a video is meant to be published."""
 
     INSTAGRAM_REEL = "instagram-reel"
     INSTAGRAM_POST = "instagram-post"
@@ -56,7 +56,7 @@ PLATFORM_RULES = {
 
 
 def format_for(preset: VideoPreset, aspect_ratio: AspectRatio) -> VideoFormat:
-    """Return size, frame rate and longest time of a preset's clip in one of its aspect ratios."""
+    """Return size, frame rate and longest time of a preset's video in one of its aspect ratios."""
     longest = PLATFORM_RULES[preset].max_duration_seconds
     return VIDEO_FORMATS[aspect_ratio].model_copy(update={"max_duration_seconds": longest})
 

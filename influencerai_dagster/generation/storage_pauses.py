@@ -18,7 +18,7 @@ from influencerai_dagster.errors import InfluencerAIError
 from influencerai_dagster.storage.object_store import ObjectStore
 
 PROBE_BYTES = 16 * 1024**2
-"""Space for a kilobyte is not space for a clip: a smaller probe would start and stop the work."""
+"""Space for a kilobyte is not space for a video: a smaller probe would start and stop the work."""
 PROBE_SECONDS = 15.0
 
 _log = logging.getLogger(__name__)

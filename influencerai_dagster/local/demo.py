@@ -1,6 +1,6 @@
 """The main job on sample photos: a tenant, an influencer, uploads, jobs; then it only watches.
 
-Everything between the upload and the clip is done by Dagster's sensors and runs. What the stack is
+Everything between the upload and the video is done by Dagster's sensors and runs. What the stack is
 made of lives in stack.py.
 """
 
@@ -133,7 +133,7 @@ class Demo:
         return results
 
     def _order(self, day: DayKey) -> tuple[int, list[job_queue.Job]]:
-        """Add the tenant and its influencer, upload the photos, and order images and a clip."""
+        """Add the tenant and its influencer, upload the photos, and order images and a video."""
         key = DatasetKey(TENANT, INFLUENCER)
         with transaction(self.engine) as session:
             tenants.add_tenant(session, TENANT)
@@ -153,10 +153,10 @@ class Demo:
         lora = {"dataset": INFLUENCER}
         orders = [{"prompt": f"bella, {prompt}", "loras": [lora]} for prompt in PROMPTS]
         images = self._submit(JobKind.IMAGE, day, orders, f"{prefix}/images")
-        clip = {"source_job_id": images[0].id}
-        clips = self._submit(JobKind.VIDEO, day, [clip], f"{prefix}/clips")
-        self.announce(f"{len(images)} images and {len(clips)} video submitted for {day}")
-        return num_sent, images + clips
+        video = {"source_job_id": images[0].id}
+        videos = self._submit(JobKind.VIDEO, day, [video], f"{prefix}/videos")
+        self.announce(f"{len(images)} images and {len(videos)} video submitted for {day}")
+        return num_sent, images + videos
 
     def _submit(
         self, kind: JobKind, day: DayKey, jobs: list[dict[str, Any]], key_prefix: str

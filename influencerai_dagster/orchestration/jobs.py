@@ -36,7 +36,7 @@ generate_images_job = dg.define_asset_job(
 generate_videos_job = dg.define_asset_job(
     "generate_videos_job",
     selection=dg.AssetSelection.assets("generated_videos"),
-    description="Render the pending clips of one tenant-day; new jobs may be in the run config.",
+    description="Render the pending videos of one tenant-day; new jobs may be in the run config.",
     tags={"dagster/max_runtime": 6 * _HOUR, "stage": "videos"},
 )
 backup_database_job = dg.define_asset_job(

@@ -65,7 +65,7 @@ class TenantRow(CatalogModel):
     """Whom everything belongs to; of two tenants, one of weight 2 gets twice the GPU time.
 
     Attributes:
-        retention_days: how long its images and clips are kept; None for RETENTION_DAYS.
+        retention_days: how long its images and videos are kept; None for RETENTION_DAYS.
         is_on_hold: legal hold, nothing of the tenant is deleted.
     """
 

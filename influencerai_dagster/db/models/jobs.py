@@ -128,7 +128,7 @@ class JobRow(CatalogModel):
 
 
 class MediaAssetRow(CatalogModel):
-    """The image or clip of a completed job.
+    """The image or video of a completed job.
 
     Attributes:
         deleted_at: when retention deleted it; its bytes stay until the recovery window has passed

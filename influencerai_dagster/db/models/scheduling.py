@@ -24,7 +24,7 @@ class GpuShareRow(CatalogModel):
         finish_tag: virtual time at which all that it claimed is paid for.
         used_seconds: render time since the tenant is there, for reports.
         image_seconds: moving mean of an image's render time; None before the first.
-        video_seconds: the same of a clip.
+        video_seconds: the same of a video.
     """
 
     __tablename__ = "gpu_shares"

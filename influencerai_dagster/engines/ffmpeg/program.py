@@ -70,7 +70,7 @@ def input_file(path: Path | str, formats: str = VIDEO_FORMATS) -> list[str]:
     Frames of more than `MAX_FRAME_PIXELS` are refused before their memory is taken.
 
     ffmpeg goes by the content of a file, not by its name: a DASH or HLS playlist, a concat script
-    or an SDP named clip.mp4 would make it read other files of this machine.
+    or an SDP named video.mp4 would make it read other files of this machine.
 
     Args:
         path: the file, or the pattern of numbered images.

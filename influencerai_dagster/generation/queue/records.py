@@ -153,7 +153,7 @@ class ClaimedJob(Job):
 
 @dataclass(frozen=True)
 class MediaAsset:
-    """The image or clip of a completed job, on S3.
+    """The image or video of a completed job, on S3.
 
     Attributes:
         duration_seconds: None for an image.

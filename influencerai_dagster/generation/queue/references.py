@@ -86,7 +86,7 @@ def _check_sources(session: Session, tenant: str, sources: set[UUID]) -> None:
     for row in rows:
         if row.status in _ENDED_WITHOUT_IMAGE:
             raise PermanentError(
-                f"image job {row.id} is {row.status}, so no clip can start from its image"
+                f"image job {row.id} is {row.status}, so no video can start from its image"
             )
         if row.deleted_at is not None:
             raise PermanentError(

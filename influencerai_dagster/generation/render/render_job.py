@@ -81,7 +81,7 @@ def render_workflow(
         server: its URL without credentials.
         lora_names: the LoRA files that the job may use; None if the workflow is a shipped one,
             which names no others.
-        segment: which part of a long clip it is, 0 for the first and for every other job.
+        segment: which part of a long video it is, 0 for the first and for every other job.
 
     Raises:
         OtherServerError: this server cannot run the workflow, but another one can, or may.

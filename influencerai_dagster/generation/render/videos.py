@@ -1,8 +1,8 @@
 """Stage `generated_videos`: one video job → one verified MP4 with its poster and output.json.
 
-A clip starts from the image of an image job. ComfyUI makes the frames, segment by segment
-(generation/render/segments.py), or a clip, if the tenant's own template saves one; ffmpeg makes the
-file.
+A video starts from the image of an image job. ComfyUI makes the frames, segment by segment
+(generation/render/segments.py), or a video, if the tenant's own template saves one; ffmpeg makes
+the file.
 """
 
 import tempfile
@@ -22,7 +22,7 @@ from influencerai_dagster.core.stored_file import (
     StoredFile,
 )
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.engines.ffmpeg.encoding import clip_to_mp4, frames_to_mp4, poster_frame
+from influencerai_dagster.engines.ffmpeg.encoding import frames_to_mp4, poster_frame, video_to_mp4
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, is_one_colour, measure, verify
 from influencerai_dagster.engines.ffmpeg.program import TIMEOUT_SECONDS
 from influencerai_dagster.errors import PermanentError
@@ -116,7 +116,7 @@ class VideoRenderer:
             asset = job_queue.media_asset_of_job(session, job.tenant, payload.source_job_id)
         if asset is None:
             raise PermanentError(
-                f"the image of job {payload.source_job_id}, which this clip starts from, is not "
+                f"the image of job {payload.source_job_id}, which this video starts from, is not "
                 f"among the outputs of tenant {job.tenant}"
             )
         return asset.file
@@ -128,10 +128,10 @@ class VideoRenderer:
         path = folder / "output.mp4"
         poster = folder / "poster.jpg"
         video_format, fps = payload.video_format, payload.fps
-        if footage.clip is not None:
-            if is_one_colour(footage.clip):
+        if footage.video is not None:
+            if is_one_colour(footage.video):
                 raise PermanentError(f"the workflow's video has {ONE_COLOUR}")
-            given_seconds = measure(footage.clip).facts.duration_seconds
+            given_seconds = measure(footage.video).facts.duration_seconds
         else:
             given_seconds = len(footage.frames) / fps
         seconds = payload.duration_seconds or given_seconds
@@ -142,9 +142,9 @@ class VideoRenderer:
                 "ask for less, or use a workflow that makes num_frames frames"
             )
         timeout_seconds = TIMEOUT_SECONDS + seconds * _ENCODING_SECONDS_PER_SECOND
-        if footage.clip is not None:
-            clip_to_mp4(
-                footage.clip,
+        if footage.video is not None:
+            video_to_mp4(
+                footage.video,
                 video_format=video_format,
                 output=path,
                 seconds=min(seconds, given_seconds),

@@ -1,6 +1,6 @@
 """Claims and renders the jobs of one tenant-day.
 
-How one image or one clip is made lives in generation/render/images.py and
+How one image or one video is made lives in generation/render/images.py and
 generation/render/videos.py, whose turn it is in generation/queue/scheduling.py, for how long in
 turns.py.
 """

@@ -17,7 +17,7 @@ from influencerai_dagster.orchestration.resources.object_store import ObjectStor
 
 _SHOWN = 50
 _MEASURED = 10
-"""Newest clips of a day that are fetched and decoded: a clip takes seconds, a day has thousands."""
+"""Newest videos of a day that are fetched and decoded: a video takes seconds, a day has thousands."""
 
 
 def outputs_stored_check(asset: str) -> dg.AssetChecksDefinition:
@@ -81,19 +81,19 @@ def jobs_completed_check(asset: str, kind: JobKind) -> dg.AssetChecksDefinition:
 
 
 @dg.asset_check(asset="generated_videos", partitions_def=content_day_partitions)
-def every_clip_fits_its_platform(
+def every_video_fits_its_platform(
     generated_videos: DayManifest, object_store: ObjectStoreResource
 ) -> dg.AssetCheckResult:
-    """Every clip keeps its platform's rules: codec, size, fps, length, loudness, index first.
+    """Every video keeps its platform's rules: codec, size, fps, length, loudness, index first.
 
-    The recorded facts of every clip are read; the files of the newest 10 are decoded again.
+    The recorded facts of every video are read; the files of the newest 10 are decoded again.
     """
     with dagster_failures():
         report = check_platforms(object_store.store, generated_videos, max_measured=_MEASURED)
     return dg.AssetCheckResult(
         passed=not report.unfit,
         description=(
-            f"{report.num_clips} clips, {report.num_measured} measured, "
+            f"{report.num_videos} videos, {report.num_measured} measured, "
             + (f"{len(report.unfit)} rules not kept" if report.unfit else "all fit")
         ),
         metadata={

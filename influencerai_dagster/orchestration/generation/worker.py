@@ -81,7 +81,7 @@ def render_videos(
     comfyui: ComfyUIResource,
     limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
-    """Render the pending clips of one tenant-day through ComfyUI and ffmpeg."""
+    """Render the pending videos of one tenant-day through ComfyUI and ffmpeg."""
     renderer = VideoRenderer(catalog.engine, object_store.store, comfyui.render_session())
     checks = comfyui.job_checks(object_store.store)
     return _run(context, JobKind.VIDEO, renderer, checks, catalog, limits)

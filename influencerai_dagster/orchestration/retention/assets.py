@@ -67,7 +67,7 @@ class RetentionConfig(RunConfig):
             owners=[OWNER],
             description=(
                 "What retention keeps, what it deletes and why, before anything is deleted: "
-                "images and clips past their days, left-overs of lost claims, empty days and "
+                "images and videos past their days, left-overs of lost claims, empty days and "
                 "their lists, old runs and events of Dagster, expired answers of language models. "
                 "It has no partitions; a schedule makes it every day."
             ),

@@ -1,4 +1,4 @@
-"""Frames of a clip from one image: a slow zoom and a sway."""
+"""Frames of a video from one image: a slow zoom and a sway."""
 
 import math
 import random

@@ -25,7 +25,7 @@ _LATENT_PX = 8
 
 @dataclass(frozen=True)
 class Conditioning:
-    """A prompt text, or the first frame of a clip."""
+    """A prompt text, or the first frame of a video."""
 
     text: str = ""
     init_image: Image.Image | None = None

@@ -171,14 +171,14 @@ def test_a_list_of_jobs_is_ordered_and_each_is_told_with_its_key(
         assert "are in the job queue and are not lost" in answer
 
 
-def test_a_list_of_clips_is_ordered_with_its_kind(jobs: CommandLine) -> None:
+def test_a_list_of_videos_is_ordered_with_its_kind(jobs: CommandLine) -> None:
     image = submit_one(jobs.engine)
-    clips = json.dumps([{"source_job_id": str(image.id)}])
-    answer = jobs("jobs", "submit", "-", "--tenant", "demo", "--kind", "video", stdin=clips)
+    videos = json.dumps([{"source_job_id": str(image.id)}])
+    answer = jobs("jobs", "submit", "-", "--tenant", "demo", "--kind", "video", stdin=videos)
     with transaction(jobs.engine) as session:
-        clip, _ = job_queue.list_jobs(session, "demo")
-    assert f"{clip.id} pending" in answer
-    assert clip.depends_on == image.id
+        video, _ = job_queue.list_jobs(session, "demo")
+    assert f"{video.id} pending" in answer
+    assert video.depends_on == image.id
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def test_all_open_jobs_of_a_tenant_are_cancelled_and_their_renders_stopped(
     complete_job(engine, done)
     waiting = submit(engine, "two", "three")
     with transaction(engine) as session:
-        (clip,) = job_queue.submit(session, "demo", DAY, [video_request(waiting[0].id)])
+        (video,) = job_queue.submit(session, "demo", DAY, [video_request(waiting[0].id)])
     (theirs,) = submit(engine, "theirs", tenant="other")
 
     assert cancel_open_jobs(engine, "demo", servers=[client.url]) == 4
@@ -199,19 +199,19 @@ def test_all_open_jobs_of_a_tenant_are_cancelled_and_their_renders_stopped(
     with transaction(engine) as session:
         counts = job_queue.count_by_status(session, "demo")
     assert (counts[JobStatus.CANCELLED], counts[JobStatus.COMPLETED]) == (4, 1)
-    assert status(engine, clip).status is JobStatus.CANCELLED
+    assert status(engine, video).status is JobStatus.CANCELLED
     assert status(engine, theirs).status is JobStatus.PENDING
     wait_until(lambda: on_server(client) == set(), "the server is idle")
 
 
-def test_only_jobs_of_a_day_and_a_kind_are_cancelled_and_their_clips_fail(engine: Engine) -> None:
+def test_only_jobs_of_a_day_and_a_kind_are_cancelled_and_their_videos_fail(engine: Engine) -> None:
     (image,) = submit(engine, "one")
     with transaction(engine) as session:
-        (clip,) = job_queue.submit(session, "demo", DAY, [video_request(image.id)])
+        (video,) = job_queue.submit(session, "demo", DAY, [video_request(image.id)])
         other_day = DAY.replace(day=1)
     assert cancel_open_jobs(engine, "demo", day=other_day, servers=[AWAY]) == 0
     number = cancel_open_jobs(engine, "demo", day=TODAY.day, kind=JobKind.IMAGE, servers=[AWAY])
     assert number == 1
-    now = status(engine, clip)
+    now = status(engine, video)
     assert (now.status, "cancelled" in (now.error or "")) == (JobStatus.FAILED, True)
     assert claim_all(engine) == []

@@ -158,7 +158,7 @@ def test_waiting_for_space_has_no_end_but_other_failures_have() -> None:
     assert sum(pauses) > 600
 
 
-def test_the_pause_ends_when_there_is_space_for_a_clip_and_leaves_nothing_behind(
+def test_the_pause_ends_when_there_is_space_for_a_video_and_leaves_nothing_behind(
     engine: Engine, object_store: ObjectStore, space: Space
 ) -> None:
     space.is_full = True

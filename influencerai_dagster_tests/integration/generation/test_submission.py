@@ -61,10 +61,10 @@ def test_priority_and_kind_are_taken_from_the_job(engine: Engine) -> None:
     assert third.idempotency_key == "run/2"
 
 
-def test_a_clip_is_ordered_the_same_way(engine: Engine) -> None:
+def test_a_video_is_ordered_the_same_way(engine: Engine) -> None:
     (image,) = order(engine, PICTURE)
-    clip = {"source_job_id": str(image.id)}
-    (job,) = order(engine, clip, kind=JobKind.VIDEO, key_prefix="clips")
+    video = {"source_job_id": str(image.id)}
+    (job,) = order(engine, video, kind=JobKind.VIDEO, key_prefix="videos")
     assert (job.kind, job.depends_on) == (JobKind.VIDEO, image.id)
 
 

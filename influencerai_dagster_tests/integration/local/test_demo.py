@@ -97,7 +97,7 @@ def demo(engine: Engine, object_store: ObjectStore, tmp_path: Path) -> Callable[
 
 
 def render(engine: Engine) -> None:
-    """Do every job of the job queue, the clip after its image."""
+    """Do every job of the job queue, the video after its image."""
     with transaction(engine) as session:
         if newest_lora(session, "demo", "bella") is None:
             record_lora(session, lora_manifest())

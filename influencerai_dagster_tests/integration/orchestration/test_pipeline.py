@@ -78,7 +78,7 @@ def all_jobs(code_location: CodeLocation) -> list[job_queue.Job]:
         return job_queue.list_jobs(session, "demo")
 
 
-def test_photos_become_a_lora_images_and_a_clip(trained: CodeLocation) -> None:
+def test_photos_become_a_lora_images_and_a_video(trained: CodeLocation) -> None:
     found = metadata(trained, "dataset", DATASET)
     assert (found["images"], found["rejected"]) == (3, 2)
     assert found["contact_sheet"].startswith("![accepted images](data:image/jpeg;base64,")
@@ -98,10 +98,10 @@ def test_photos_become_a_lora_images_and_a_clip(trained: CodeLocation) -> None:
     assert lora["lora_id"] in output
     assert metadata(trained, "generated_images", DAY)["completed"] == 1
 
-    clip_request = {"source_job_id": str(image.id), "num_frames": 6, "aspect_ratio": "1:1"}
-    assert jobs(trained, [clip_request], "videos").success
-    clip = next(job for job in all_jobs(trained) if job.kind == JobKind.VIDEO)
-    assert trained.store.head(f"videos/demo/{clip.id}/output.mp4") is not None
+    video_request = {"source_job_id": str(image.id), "num_frames": 6, "aspect_ratio": "1:1"}
+    assert jobs(trained, [video_request], "videos").success
+    video = next(job for job in all_jobs(trained) if job.kind == JobKind.VIDEO)
+    assert trained.store.head(f"videos/demo/{video.id}/output.mp4") is not None
 
 
 def test_a_training_on_a_shared_gpu_has_comfyui_s_memory_and_says_so(

@@ -484,7 +484,7 @@ def test_two_tenants_and_two_days_are_a_run_each(jobs: Jobs) -> None:
     ]
 
 
-def test_a_clip_waits_for_its_image(jobs: Jobs) -> None:
+def test_a_video_waits_for_its_image(jobs: Jobs) -> None:
     image = jobs.submit()
     jobs.submit(video_request(image.id))
     assert jobs.requested() == [IMAGES]
@@ -492,15 +492,15 @@ def test_a_clip_waits_for_its_image(jobs: Jobs) -> None:
     assert jobs.requested() == [VIDEOS]
 
 
-def test_a_clip_whose_image_failed_fails_and_asks_for_nothing(jobs: Jobs) -> None:
+def test_a_video_whose_image_failed_fails_and_asks_for_nothing(jobs: Jobs) -> None:
     image = jobs.submit()
-    clip = jobs.submit(video_request(image.id))
+    video = jobs.submit(video_request(image.id))
     claimed = claim_one(jobs.engine)
     with transaction(jobs.engine) as session:
         job_queue.fail(session, claimed.id, claimed.lease_token, PermanentError("no such workflow"))
     assert jobs.requested() == []
     with transaction(jobs.engine) as session:
-        assert job_queue.get_job(session, "demo", clip.id).status == "failed"
+        assert job_queue.get_job(session, "demo", video.id).status == "failed"
 
 
 def test_a_job_waits_for_the_lora_of_its_own_tenant(jobs: Jobs) -> None:

@@ -208,7 +208,7 @@ def hold_tenant(engine: Engine) -> None:
         legal_holds.set_tenant_hold(session, "demo", is_on_hold=True)
 
 
-def test_an_image_that_a_pending_clip_starts_from_stays(
+def test_an_image_that_a_pending_video_starts_from_stays(
     engine: Engine, object_store: ObjectStore, put: Age
 ) -> None:
     asset = made(engine, put, OLD)
@@ -219,7 +219,7 @@ def test_an_image_that_a_pending_clip_starts_from_stays(
     assert run(engine, object_store) == Deletions()
 
 
-def test_what_lost_claims_and_ended_clips_left_behind_goes(
+def test_what_lost_claims_and_ended_videos_left_behind_goes(
     engine: Engine, object_store: ObjectStore, put: Age
 ) -> None:
     submit_one(engine)
@@ -233,11 +233,11 @@ def test_what_lost_claims_and_ended_clips_left_behind_goes(
     asset = complete_job(engine, claim_one(engine))
     put(asset.object_key, 5)
     age_job(engine, asset.job_id, 5)
-    clip_segment = f"videos/demo/{asset.job_id}/segment-0001.zip"
-    put(clip_segment, 5)
+    video_segment = f"videos/demo/{asset.job_id}/segment-0001.zip"
+    put(video_segment, 5)
     done = run(engine, object_store)
     assert done.deleted == [f"images/demo/{lost.id}/output.png"]
-    assert done.removed.keys() == {clip_segment}
+    assert done.removed.keys() == {video_segment}
     age_deletions(engine, 32)
     assert run(engine, object_store).removed.keys() == {f"images/demo/{lost.id}/output.png"}
     assert not is_deleted(engine, asset)

@@ -51,7 +51,7 @@ CHECKS = {
     "generated_images:no_job_failed": False,
     "generated_videos:every_output_is_stored": False,
     "generated_videos:no_job_failed": False,
-    "generated_videos:every_clip_fits_its_platform": False,
+    "generated_videos:every_video_fits_its_platform": False,
     "database_backup:no_database_backup_is_too_old": False,
     "database_backup:wal_is_received": False,
     "retention_report:object_store_has_space": False,

@@ -137,13 +137,13 @@ def test_a_job_waits_until_its_datasets_have_a_lora(engine: Engine) -> None:
     assert len(claim_all(engine)) == 1
 
 
-def test_a_clip_waits_until_its_image_is_there(engine: Engine) -> None:
+def test_a_video_waits_until_its_image_is_there(engine: Engine) -> None:
     image = submit_one(engine)
-    clip = submit_one(engine, video_request(image.id))
+    video = submit_one(engine, video_request(image.id))
     running = claim_one(engine)
     assert claim_all(engine, kind=JobKind.VIDEO) == []
     complete_job(engine, running)
-    assert [job.id for job in claim_all(engine, kind=JobKind.VIDEO)] == [clip.id]
+    assert [job.id for job in claim_all(engine, kind=JobKind.VIDEO)] == [video.id]
 
 
 def test_days_with_work_are_those_with_a_job_that_can_be_claimed_now(engine: Engine) -> None:
@@ -231,16 +231,16 @@ def test_an_expired_lease_goes_back_to_pending_after_a_backoff(
     assert waiting.error == f"the worker worker 7 stopped answering in attempt {attempt} of 3"
 
 
-def test_a_job_whose_workers_die_three_times_fails_and_so_does_its_clip(engine: Engine) -> None:
+def test_a_job_whose_workers_die_three_times_fails_and_so_does_its_video(engine: Engine) -> None:
     image = submit_one(engine)
-    clip = submit_one(engine, video_request(image.id))
+    video = submit_one(engine, video_request(image.id))
     for _ in range(3):
         end_backoff(engine)
         run_out_leases(engine, claim_one(engine))
         assert _expire(engine) == 1
     assert job_now(engine, image).status is JobStatus.FAILED
-    assert job_now(engine, clip).status is JobStatus.FAILED
-    assert "stopped answering in attempt 3 of 3" in (job_now(engine, clip).error or "")
+    assert job_now(engine, video).status is JobStatus.FAILED
+    assert "stopped answering in attempt 3 of 3" in (job_now(engine, video).error or "")
 
 
 def test_a_worker_whose_lease_expired_can_write_nothing_more(engine: Engine) -> None:

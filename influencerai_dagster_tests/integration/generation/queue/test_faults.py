@@ -102,7 +102,7 @@ def test_every_job_ends_once_whatever_its_workers_do(engine: Engine, seed: int) 
     with transaction(engine) as session:
         requests = [image_request(priority=number % 10) for number in range(NUM_IMAGES)]
         images = job_queue.submit(session, "demo", DAY, requests)
-        clips = job_queue.submit(
+        videos = job_queue.submit(
             session, "demo", DAY, [video_request(job.id) for job in images[::3]]
         )
     workers = Workers(engine, seed)
@@ -112,7 +112,7 @@ def test_every_job_ends_once_whatever_its_workers_do(engine: Engine, seed: int) 
     with transaction(engine) as session:
         jobs = {job.id: job for job in job_queue.list_jobs(session, "demo", limit=1000)}
         recorded = set(session.scalars(text("SELECT job_id FROM media_assets")))
-    assert jobs.keys() == {job.id for job in images + clips}
+    assert jobs.keys() == {job.id for job in images + videos}
     done = {job.id for job in jobs.values() if job.status is JobStatus.COMPLETED}
     assert recorded == done == workers.completed.keys()
     assert set(workers.completed.values()) == {1}

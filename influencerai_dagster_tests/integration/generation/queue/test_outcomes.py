@@ -52,7 +52,7 @@ def _complete_with(engine: Engine, job: job_queue.ClaimedJob, output: OutputMani
         job_queue.complete(session, job.id, job.lease_token, output, manifest_key_of(job))
 
 
-def _running_clip(engine: Engine) -> job_queue.ClaimedJob:
+def _running_video(engine: Engine) -> job_queue.ClaimedJob:
     image = submit_one(engine)
     complete_job(engine, claim_one(engine))
     submit_one(engine, video_request(image.id))
@@ -83,8 +83,8 @@ def test_completing_a_job_records_its_output(engine: Engine) -> None:
     assert done.finished_at is not None
 
 
-def test_a_clip_is_recorded_with_its_duration(engine: Engine) -> None:
-    assert complete_job(engine, _running_clip(engine)).duration_seconds == 4.2
+def test_a_video_is_recorded_with_its_duration(engine: Engine) -> None:
+    assert complete_job(engine, _running_video(engine)).duration_seconds == 4.2
 
 
 def test_completing_twice_after_a_broken_commit_changes_nothing(engine: Engine) -> None:
@@ -201,12 +201,12 @@ def test_any_error_text_can_be_kept(engine: Engine, message: str, kept: str) -> 
     assert _fail(engine, claim_one(engine), PermanentError(message)).error == kept
 
 
-def test_the_clips_of_a_job_that_failed_fail_with_its_reason(engine: Engine) -> None:
+def test_the_videos_of_a_job_that_failed_fail_with_its_reason(engine: Engine) -> None:
     image = submit_one(engine)
-    clip = submit_one(engine, video_request(image.id))
+    video = submit_one(engine, video_request(image.id))
     other = submit_one(engine, video_request(submit_one(engine).id))
     _fail(engine, claim_one(engine, limit=1), PermanentError("no such sampler"))
-    failed = job_now(engine, clip)
+    failed = job_now(engine, video)
     assert failed.status is JobStatus.FAILED
     assert failed.error == (
         f"the image job {image.id} that it starts from was not made (failed): no such sampler"
@@ -214,10 +214,10 @@ def test_the_clips_of_a_job_that_failed_fail_with_its_reason(engine: Engine) -> 
     assert job_now(engine, other).status is JobStatus.PENDING
 
 
-def test_a_sweep_fails_the_clip_that_came_while_its_image_failed(engine: Engine) -> None:
+def test_a_sweep_fails_the_video_that_came_while_its_image_failed(engine: Engine) -> None:
     image = submit_one(engine)
-    clip = submit_one(engine, video_request(image.id))
-    with transaction(engine) as session:  # as if the clip was not yet visible to fail()
+    video = submit_one(engine, video_request(image.id))
+    with transaction(engine) as session:  # as if the video was not yet visible to fail()
         session.execute(
             text("UPDATE jobs SET status='failed', error='x', finished_at=now() WHERE id = :id"),
             {"id": image.id},
@@ -225,7 +225,7 @@ def test_a_sweep_fails_the_clip_that_came_while_its_image_failed(engine: Engine)
     with transaction(engine) as session:
         assert job_queue.fail_dependents(session) == 1
         assert job_queue.fail_dependents(session) == 0
-    assert job_now(engine, clip).status is JobStatus.FAILED
+    assert job_now(engine, video).status is JobStatus.FAILED
 
 
 def test_a_pending_job_that_is_cancelled_is_never_claimed(engine: Engine) -> None:
@@ -265,12 +265,12 @@ def test_the_worker_of_a_cancelled_job_learns_it_and_can_write_nothing(engine: E
     assert job_now(engine, job).status is JobStatus.CANCELLED
 
 
-def test_cancelling_an_image_fails_its_clip(engine: Engine) -> None:
+def test_cancelling_an_image_fails_its_video(engine: Engine) -> None:
     image = submit_one(engine)
-    clip = submit_one(engine, video_request(image.id))
+    video = submit_one(engine, video_request(image.id))
     with transaction(engine) as session:
         job_queue.cancel(session, "demo", image.id)
-    assert "(cancelled)" in (job_now(engine, clip).error or "")
+    assert "(cancelled)" in (job_now(engine, video).error or "")
 
 
 def test_cancelling_what_has_ended_changes_nothing(engine: Engine) -> None:
@@ -307,6 +307,6 @@ def _as_job(job: job_queue.ClaimedJob) -> job_queue.Job:
 
 
 def test_outputs_count_to_the_day_of_their_job(engine: Engine) -> None:
-    clip = _running_clip(engine)
-    complete_job(engine, clip)
-    assert job_now(engine, clip).day == DAY
+    video = _running_video(engine)
+    complete_job(engine, video)
+    assert job_now(engine, video).day == DAY

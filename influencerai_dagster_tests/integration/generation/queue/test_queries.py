@@ -47,7 +47,7 @@ def test_jobs_are_listed_newest_first_page_by_page(engine: Engine) -> None:
 
 def test_a_list_can_be_narrowed_by_day_kind_and_status(engine: Engine) -> None:
     image = submit_one(engine)
-    clip = submit_one(engine, video_request(image.id))
+    video = submit_one(engine, video_request(image.id))
     with transaction(engine) as session:
         (tomorrow,) = job_queue.submit(session, "demo", NEXT_DAY, [image_request()])
     claim_one(engine, day=DAY)
@@ -56,7 +56,7 @@ def test_a_list_can_be_narrowed_by_day_kind_and_status(engine: Engine) -> None:
         by_kind = job_queue.list_jobs(session, "demo", kind=JobKind.VIDEO)
         by_status = job_queue.list_jobs(session, "demo", status=JobStatus.RUNNING)
     assert [job.id for job in by_day] == [tomorrow.id]
-    assert [job.id for job in by_kind] == [clip.id]
+    assert [job.id for job in by_kind] == [video.id]
     assert [job.id for job in by_status] == [image.id]
 
 

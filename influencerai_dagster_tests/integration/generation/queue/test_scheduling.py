@@ -200,14 +200,14 @@ def test_a_job_that_is_given_back_costs_nothing(engine: Engine) -> None:
     assert share(engine)["finish_tag"] == 0.0
 
 
-def test_images_and_clips_are_paid_from_one_share(engine: Engine) -> None:
+def test_images_and_videos_are_paid_from_one_share(engine: Engine) -> None:
     image = submit(engine, 1)[0]
     (claimed,) = claim(engine, a_worker())
     complete_job(engine, claimed)
     submit_one(engine, video_request(image.id))
     before = share(engine)["finish_tag"]
-    (clip,) = claim(engine, a_worker(kind=JobKind.VIDEO))
-    finish(engine, clip, 30.0)
+    (video,) = claim(engine, a_worker(kind=JobKind.VIDEO))
+    finish(engine, video, 30.0)
     now = share(engine)
     assert now["finish_tag"] == pytest.approx(before + 30.0)
     assert (now["image_seconds"], now["video_seconds"]) == (2.5, 30.0)

@@ -80,7 +80,7 @@ def test_pending_jobs_are_told_by_what_they_wait_for(engine: Engine) -> None:
     assert (other.pending, other.waiting_for_lora) == (1, 0)
 
 
-def test_a_clip_whose_image_is_made_waits_for_nothing(engine: Engine) -> None:
+def test_a_video_whose_image_is_made_waits_for_nothing(engine: Engine) -> None:
     image = submit_one(engine)
     complete_job(engine, claim_one(engine))
     submit_one(engine, video_request(image.id))

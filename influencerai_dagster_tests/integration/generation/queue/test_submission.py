@@ -217,16 +217,16 @@ def test_a_lora_of_another_tenant_or_dataset_is_as_unknown_as_none(engine: Engin
         _refuse(engine, image_request(loras=[reference]), words=words)
 
 
-def test_a_clip_depends_on_the_image_job_that_it_starts_from(engine: Engine) -> None:
+def test_a_video_depends_on_the_image_job_that_it_starts_from(engine: Engine) -> None:
     image = submit_one(engine)
-    clip = submit_one(engine, video_request(image.id))
-    assert (clip.kind, clip.depends_on) == (JobKind.VIDEO, image.id)
+    video = submit_one(engine, video_request(image.id))
+    assert (video.kind, video.depends_on) == (JobKind.VIDEO, image.id)
 
 
-def test_a_clip_starts_from_an_image_job_of_its_own_tenant_only(engine: Engine) -> None:
+def test_a_video_starts_from_an_image_job_of_its_own_tenant_only(engine: Engine) -> None:
     foreign = submit_one(engine, tenant="other")
-    clip = submit_one(engine, video_request(foreign.id), tenant="other")
-    for source in (foreign.id, clip.id, uuid4()):
+    video = submit_one(engine, video_request(foreign.id), tenant="other")
+    for source in (foreign.id, video.id, uuid4()):
         with (
             pytest.raises(PermanentError, match=f"'demo' has no image job '{source}'"),
             transaction(engine) as session,
@@ -234,7 +234,7 @@ def test_a_clip_starts_from_an_image_job_of_its_own_tenant_only(engine: Engine) 
             job_queue.submit(session, "demo", DAY, [video_request(source)])
 
 
-def test_a_clip_of_a_job_that_was_cancelled_is_refused(engine: Engine) -> None:
+def test_a_video_of_a_job_that_was_cancelled_is_refused(engine: Engine) -> None:
     image = submit_one(engine)
     with transaction(engine) as session:
         job_queue.cancel(session, "demo", image.id)
@@ -242,7 +242,7 @@ def test_a_clip_of_a_job_that_was_cancelled_is_refused(engine: Engine) -> None:
         submit_one(engine, video_request(image.id))
 
 
-def test_a_clip_of_an_image_that_retention_deleted_is_refused(engine: Engine) -> None:
+def test_a_video_of_an_image_that_retention_deleted_is_refused(engine: Engine) -> None:
     image = submit_one(engine)
     complete_job(engine, claim_one(engine))
     with transaction(engine) as session:

@@ -57,7 +57,7 @@ def picture(renderer: ImageRenderer, server: str, tenant: str = "demo") -> job_q
     return job
 
 
-def submit_clip(engine: Engine, source: UUID, **fields: Any) -> job_queue.Job:
+def submit_video(engine: Engine, source: UUID, **fields: Any) -> job_queue.Job:
     payload = VideoJobPayload(
         source_job_id=source, **{"steps": 1, "num_frames": 3, "aspect_ratio": "1:1", **fields}
     )
@@ -65,11 +65,11 @@ def submit_clip(engine: Engine, source: UUID, **fields: Any) -> job_queue.Job:
         return job_queue.submit(session, "demo", DAY, [JobRequest(payload=payload)])[0]
 
 
-def test_a_clip_is_rendered_from_the_image_and_recorded(
+def test_a_video_is_rendered_from_the_image_and_recorded(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
     source = picture(renderer, comfyui.url)
-    job = submit_clip(engine, source.id)
+    job = submit_video(engine, source.id)
     before = contents(videos.store)
     report = run_worker(
         engine,
@@ -114,7 +114,7 @@ def lower_third(store: ObjectStore, poster: StoredFile | None) -> Image.Image:
         return image.convert("L").crop((0, image.height * 2 // 3, image.width, image.height))
 
 
-def test_a_clip_of_every_preset_fits_its_platform_and_shows_its_subtitles(
+def test_a_video_of_every_preset_fits_its_platform_and_shows_its_subtitles(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
     source = picture(renderer, comfyui.url)
@@ -122,7 +122,7 @@ def test_a_clip_of_every_preset_fits_its_platform_and_shows_its_subtitles(
     for preset, size in PRESETS.items():
         subtitles = SRT if preset == "tiktok" else None
         fields = {"preset": preset, "aspect_ratio": None, "seed": 3, "subtitles_srt": subtitles}
-        submit_clip(engine, source.id, num_frames=2, fps=5, **fields)
+        submit_video(engine, source.id, num_frames=2, fps=5, **fields)
         output, _ = videos.render(claim_one(engine, kind=JobKind.VIDEO), comfyui.url)
         assert (output.preset, output.width_px, output.height_px) == (preset, *size)
         outputs[preset] = output
@@ -133,7 +133,7 @@ def test_a_clip_of_every_preset_fits_its_platform_and_shows_its_subtitles(
         outputs=tuple(output.file for output in outputs.values()),
     )
     report = check_platforms(videos.store, day, max_measured=2)
-    assert (report.num_clips, report.num_measured, report.unfit) == (5, 2, ())
+    assert (report.num_videos, report.num_measured, report.unfit) == (5, 2, ())
     reel, tiktok = (outputs[name].poster for name in ("instagram-reel", "tiktok"))
     pictures = [lower_third(videos.store, poster) for poster in (reel, tiktok)]
     changed = ImageChops.difference(*pictures).point(lambda value: 255 if value > 90 else 0)
@@ -149,7 +149,7 @@ def refused(videos: VideoRenderer, server: str, job: Any) -> PermanentError:
 
 
 def video_claim(job: job_queue.ClaimedJob, source: UUID, **fields: Any) -> job_queue.ClaimedJob:
-    """A claimed job that asks for a clip from a source which nobody checked at submission."""
+    """A claimed job that asks for a video from a source which nobody checked at submission."""
     payload = VideoJobPayload(source_job_id=source, **fields)
     return type(job)(**{**vars(job), "payload": payload, "kind": JobKind.VIDEO})
 
@@ -159,7 +159,7 @@ def test_the_image_of_another_tenant_is_one_that_does_not_exist(
 ) -> None:
     theirs = picture(renderer, comfyui.url, tenant="other")
     with pytest.raises(PermanentError, match="tenant 'demo' has no image job"):
-        submit_clip(engine, theirs.id)
+        submit_video(engine, theirs.id)
     for source in (theirs.id, uuid4()):
         error = refused(videos, comfyui.url, video_claim(claimed(engine), source))
         assert f"job {source}" in str(error)
@@ -177,7 +177,7 @@ def test_an_image_whose_object_is_gone_is_named(
     assert key in str(error)
 
 
-def test_an_image_workflow_makes_no_clip(
+def test_an_image_workflow_makes_no_video(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
     source = picture(renderer, comfyui.url)

@@ -210,7 +210,7 @@ def test_every_saving_node_of_an_own_template_gets_the_prefix() -> None:
 
 
 def test_a_template_for_the_other_kind_is_refused() -> None:
-    with pytest.raises(PermanentError, match="it makes clips"):
+    with pytest.raises(PermanentError, match="it makes videos"):
         fill_image_workflow(
             shipped_template("svd_image_to_video"), SAMPLING, filename_prefix=PREFIX
         )

@@ -1,7 +1,7 @@
 """What a LoRA training is told, in kohya's words, and the presets to start from.
 
-The presets follow kohya/FACTS.md, "Trainers and presets", which names the kohya_ss presets they
-come from.
+The presets follow "Trainers and presets" in docs/protocols/kohya.md, which names the presets of
+kohya_ss that they come from.
 """
 
 import math

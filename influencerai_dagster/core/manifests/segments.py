@@ -1,4 +1,4 @@
-"""videos/<tenant>/<jobId>/segment-0000.json: one part of a long video, kept until the video is done.
+"""videos/<tenant>/<jobId>/segment-0000.json: one part of a long video, kept until it is done.
 
 A later claim of the job goes on after the segments that it can prove to be its own.
 """

@@ -1,7 +1,7 @@
 """The client of one ComfyUI server: one method per thing asked, values back, never raw JSON.
 
 Waiting for a run lives in runs.py, the progress socket in progress_socket.py. Source:
-comfyui/PROTOCOL.md, recorded against ComfyUI 0.3.64.
+docs/protocols/comfyui.md, recorded against ComfyUI 0.3.64.
 
 Every method raises TransientError when the server is away, too slow or answers 5xx, and
 PermanentError when it refuses what was asked.

@@ -15,7 +15,8 @@ from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.http_clients import ssl_context
 
 MAX_BODY_BYTES = 104_857_600
-"""Largest body that ComfyUI takes for /upload/image and /prompt (recorded/sizes)."""
+"""Largest body that ComfyUI takes for /upload/image and /prompt (point 24 of
+docs/protocols/comfyui.md)."""
 
 _TRANSIENT_STATUS = {408, 425, 429}
 _CUT = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)

@@ -1,7 +1,7 @@
 """The node classes of a server: what each takes, which choices it offers, what it returns.
 
 GET /object_info describes an input in two styles, `[[choices], {…}]` and
-`["COMBO", {"options": [choices]}]` (comfyui/PROTOCOL.md, point 6); both are `choices` here.
+`["COMBO", {"options": [choices]}]` (docs/protocols/comfyui.md, point 6); both are `choices` here.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,7 @@
 """How far a run is, from what its server tells of each node.
 
-The socket that hears it lives in progress_socket.py. Source: comfyui/PROTOCOL.md, points 10 and 11.
+The socket that hears it lives in progress_socket.py. Source: docs/protocols/comfyui.md, points
+9 and 20.
 """
 
 from collections.abc import Callable

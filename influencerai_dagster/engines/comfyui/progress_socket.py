@@ -1,8 +1,8 @@
 """ComfyUI's WebSocket: early event of one run, decoded into values.
 
-History is the truth, the socket only says when to look (comfyui/PROTOCOL.md, points 9 and 17 to
-20); waiting.py draws the conclusions. One socket has one fresh client id: a second socket with the
-same id takes over, and when the first closes the second goes deaf.
+History is the truth, the socket only says when to look (docs/protocols/comfyui.md, points 9 and
+17 to 20); waiting.py draws the conclusions. One socket has one fresh client id: a second socket
+with the same id takes over, and when the first closes the second goes deaf.
 """
 
 import json

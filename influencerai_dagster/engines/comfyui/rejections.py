@@ -1,7 +1,7 @@
 """Why ComfyUI refused a workflow, in one readable text.
 
 The general error says little; the useful part is in `node_errors[id].errors[]`
-(comfyui/PROTOCOL.md, points 3 and 4, recorded/prompt_fail).
+(docs/protocols/comfyui.md, points 3 and 4, recorded/comfyui/prompt_fail).
 """
 
 from typing import Annotated, Any

@@ -1,9 +1,9 @@
 """One run from workflow to files: submit, wait, fetch, and leave nothing behind on a failure.
 
 The socket tells early, history tells the truth, and nothing is polled while event comes
-(comfyui/PROTOCOL.md, points 9 to 13 and 17 to 22). What is sent and received lives in client.py and
-progress_socket.py; which server runs what is the caller's business. Safe in several threads, each
-with a prompt_id of its own.
+(docs/protocols/comfyui.md, points 9 to 13 and 17 to 22). What is sent and received lives in
+client.py and progress_socket.py; which server runs what is the caller's business. Safe in several
+threads, each with a prompt_id of its own.
 """
 
 import time

@@ -1,7 +1,7 @@
 """One ComfyUI server: its client, the event of its runs, and whether it can be used.
 
 A thread looks after it every second or two. Which server runs what is the business of
-server_pool.py's callers. Source: comfyui/PROTOCOL.md, point 2.
+server_pool.py's callers. Source: docs/protocols/comfyui.md, point 2.
 """
 
 import logging

@@ -1,9 +1,9 @@
 """All ComfyUI servers of one process: which can be used, how busy they are, and runs on them.
 
 Each server has one client, one progress socket and one thread that looks after it every second or
-two. A server that does not answer, that executes nothing though prompts wait (comfyui/PROTOCOL.md,
-point 2) or that is stuck in one prompt is taken out; it comes back by itself. Who gets which server
-is the caller's business.
+two. A server that does not answer, that executes nothing though prompts wait
+(docs/protocols/comfyui.md, point 2) or that is stuck in one prompt is taken out; it comes back by
+itself. Who gets which server is the caller's business.
 """
 
 import logging

@@ -1,7 +1,8 @@
 """Whether a server can run a workflow: all problems at once, before it is sent.
 
 Stricter than the server in two points: choices of the newer schema style, which it checks only
-while running, and values of the wrong type, which it coerces (comfyui/PROTOCOL.md, points 5 to 7).
+while running, and values of the wrong type, which it coerces (docs/protocols/comfyui.md, points
+5 to 7).
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """What ComfyUI answers, as frozen values: server, queue, history and files.
 
 How they are asked for is in client.py; node classes are in object_info.py. Where a field is named
-otherwise than ComfyUI names it, the alias is ComfyUI's name. Source: comfyui/PROTOCOL.md, points 8,
-11, 12 and 23.
+otherwise than ComfyUI names it, the alias is ComfyUI's name. Source: docs/protocols/comfyui.md,
+points 8, 11, 12 and 23.
 """
 
 from collections.abc import Mapping

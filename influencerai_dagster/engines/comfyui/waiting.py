@@ -1,7 +1,7 @@
 """Waiting for one submitted run to end.
 
 Whether the socket talks, drops, goes deaf or the server restarts. The whole of a run lives in
-runs.py. Source: comfyui/PROTOCOL.md, points 2, 9 to 11, 17 to 19 and 22.
+runs.py. Source: docs/protocols/comfyui.md, points 2, 9 to 11, 17 to 19 and 22.
 """
 
 import math

@@ -1,8 +1,9 @@
 """Writes captions of images with the tools that come with sd-scripts.
 
 Who decides which images need one, and puts the trigger phrase first, is the captions stage. The
-tools' habits are those of FACTS.md, "Captioning tools": they need PYTHONPATH, download their
-models, and write beside the images, so each run gets its own copy under names that cannot clash.
+tools' habits are described in docs/protocols/kohya.md, "Captioning tools": they need PYTHONPATH,
+download their models, and write beside the images, so each run gets its own copy under names that
+cannot clash.
 """
 
 import shutil

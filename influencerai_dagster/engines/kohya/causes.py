@@ -1,8 +1,8 @@
 """Finds the real cause in what a program of sd-scripts printed, and hides secrets in it.
 
 The cause is the last line of the program's own traceback: accelerate ends stderr with a second one
-that only repeats the command line, with any token on it (FACTS.md, point 5). What a cause means is
-in failures.py.
+that only repeats the command line, with any token on it (docs/protocols/kohya.md, point 5). What a
+cause means is in failures.py.
 """
 
 import re

@@ -1,7 +1,8 @@
 """What is checked before a training, so that no GPU hour is spent to find it out.
 
 kohya itself passes over missing folders and captions in silence, and names no file for a broken
-image (FACTS.md, "Data"). The parameters are checked in command.py, the result in verify.py.
+image (docs/protocols/kohya.md, points 1 and 7 to 9). The parameters are checked in command.py, the
+result in verify.py.
 """
 
 import math

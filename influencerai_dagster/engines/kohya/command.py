@@ -1,8 +1,8 @@
 """The command line of a training, by base model family.
 
 Every option is one that the trainer of that family has, as recorded in
-kohya/recorded/args_*_network.json; a test compares them. The family's rules are those of FACTS.md,
-"Trainers and presets". Why plain python and not `accelerate launch`:
+recorded/kohya/args_*_network.json; a test compares them. The family's rules are those of
+docs/protocols/kohya.md, "Trainers and presets". Why plain python and not `accelerate launch`:
 docs/decisions/0002-plain-python-for-sd-scripts.md.
 """
 

@@ -1,8 +1,8 @@
 """The two text files that a training reads: the dataset TOML and the sample prompts.
 
 The command line is in command.py. What kohya's strict validator takes is recorded in
-kohya/recorded/toml_schema_probe.txt; how a prompt line is read, in FACTS.md and its library's
-`--w --h --s --d` options.
+recorded/kohya/toml_schema_probe.txt (docs/protocols/kohya.md, point 12). A prompt line has the
+options `--w --h --s --d` of its library.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Says what a failure of a program of sd-scripts means, and what to do about it.
 
-FACTS.md, points 1 to 5; the texts that the rules look for are those of kohya/recorded/FAILURES.md.
-The cause itself is found in causes.py.
+Source: docs/protocols/kohya.md, points 1 to 5. The rules look for the texts of
+recorded/kohya/failures_digest.md. The cause itself is found in causes.py.
 """
 
 import re

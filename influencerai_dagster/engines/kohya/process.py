@@ -1,8 +1,8 @@
 r"""Runs a program of sd-scripts in its own process group, and ends the whole group with it.
 
-A signal to a launcher alone leaves its child training (FACTS.md, "Signals"), so the group is ended
-on every way out: the end of the program, an exception of a callback, an interruption by Dagster,
-and even when this process itself is killed. What the output means is in progress.py and
+A signal to a launcher alone leaves its child training (docs/protocols/kohya.md, point 6), so the
+group is ended on every way out: the end of the program, an exception of a callback, an interruption
+by Dagster, and even when this process itself is killed. What the output means is in progress.py and
 failures.py.
 """
 

@@ -3,7 +3,7 @@ r"""Reads kohya's progress bar from what it prints to stderr.
 The bar is tqdm's, with \r between updates. A step is drawn twice: when it is done, still with the
 loss of the step before, and when its own loss is known; a fast one is drawn only the second time.
 Log text may follow on the same line, the time left starts as `?`, the loss may be `nan`, and other
-bars appear. FACTS.md, "Progress".
+bars appear. Source: docs/protocols/kohya.md, point 17.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Trains a LoRA with sd-scripts: checks, runs, watches, proves.
 
 A training always starts from zero in a folder of its own: kohya miscounts the steps of a resumed
-one (FACTS.md, point 16).
+one (docs/protocols/kohya.md, point 16).
 """
 
 import math

@@ -1,8 +1,8 @@
 """Proves that a training worked; its exit code alone proves nothing.
 
-FACTS.md, point 4: the file opens, has no NaN or infinity, its `ss_steps` is what was asked, its
-`ss_tag_frequency` is not empty, and it is newer than the start. The file format is safetensors': a
-length, a JSON header, the bytes.
+Source: docs/protocols/kohya.md, point 4. The file opens, has no NaN or infinity, its `ss_steps` is
+what was asked, its `ss_tag_frequency` is not empty, and it is newer than the start. The file format
+is safetensors': a length, a JSON header, the bytes.
 """
 
 import json

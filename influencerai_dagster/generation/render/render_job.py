@@ -190,7 +190,7 @@ def filename_prefix(job: ClaimedJob, segment: int = 0) -> str:
     """Return a prefix that no other prompt has, in a folder of the tenant's day.
 
     ComfyUI answers an identical prompt from its cache with the old file, and lists the folder for
-    every save (PROTOCOL.md, points 13 and 14).
+    every save (docs/protocols/comfyui.md, points 13 and 14).
     """
     name = f"{job.id}-{job.lease_token}" + (f"-{segment}" if segment else "")
     return f"{job.tenant}/{job.day.isoformat()}/{name}"

@@ -184,7 +184,7 @@ class SegmentChain:
         return manifest, files
 
     def _write(self, result: RenderResult, segment: int) -> list[Path]:
-        """Write what a render gave to the disk: a video, or frames in the order of their numbers."""
+        """Write the output of a render to the disk: a video, or frames ordered by number."""
         videos = [item for item in result.files if item.file_name.endswith(VIDEO_SUFFIXES)]
         if videos and self.payload.num_segments == 1:
             path = self.folder / f"video{Path(videos[0].file_name).suffix}"

@@ -1,4 +1,4 @@
-"""Whether the videos of a day fit their platforms: what was recorded, and what the files really are.
+"""Checks that the videos of a day fit their platforms: the recorded facts and the files.
 
 The rules are in core/platforms.py. How a video is made and verified lives in
 generation/render/videos.py.

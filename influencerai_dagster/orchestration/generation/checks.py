@@ -17,7 +17,7 @@ from influencerai_dagster.orchestration.resources.object_store import ObjectStor
 
 _SHOWN = 50
 _MEASURED = 10
-"""Newest videos of a day that are fetched and decoded: a video takes seconds, a day has thousands."""
+"""Newest videos of a day that are decoded: one takes seconds, and a day has thousands."""
 
 
 def outputs_stored_check(asset: str) -> dg.AssetChecksDefinition:

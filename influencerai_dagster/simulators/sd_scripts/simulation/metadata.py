@@ -1,4 +1,4 @@
-"""The ss_ metadata of a LoRA, with the keys of kohya/recorded/meta_good_mylora.txt."""
+"""The ss_ metadata of a LoRA, with the keys of recorded/kohya/meta_good_mylora.txt."""
 
 import argparse
 import hashlib

@@ -1,6 +1,6 @@
 """The command lines of the three trainers, from options.json.
 
-The table holds every option of kohya/recorded/args_*_network.json with its type, default and
+The table holds every option of recorded/kohya/args_*_network.json with its type, default and
 choices; a test compares them.
 """
 

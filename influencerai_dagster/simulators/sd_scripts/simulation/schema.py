@@ -1,6 +1,6 @@
 """Which keys and types a dataset TOML may have at which level.
 
-As kohya/recorded/toml_schema_probe.txt found them; a test replays those probes.
+As recorded/kohya/toml_schema_probe.txt found them; a test replays those probes.
 """
 
 from typing import Any

@@ -198,7 +198,7 @@ def test_a_person_who_follows_the_runbook_gets_everything_back(
         copy_objects(bucket, BackupTarget(stack.target), recovery_window=timedelta(days=30))
         assert "is whole" in stack.run("First: what is there?")
 
-    said = stack.run("A. Back to an earlier instant", before)
+    said = stack.run("A. Back to an earlier time", before)
     assert "nothing was done: --dry-run" in said
     assert "moved aside" in said
     with stack.up():
@@ -212,7 +212,7 @@ def test_a_person_who_follows_the_runbook_gets_everything_back(
             postgres_bin_dir=programs_dir(),
         ).backup(BackupKind.DUMP)
         said = stack.run(
-            "E. Into a server that runs",
+            "E. Into a running server",
             new_server=f"postgresql://{SUPERUSER}@127.0.0.1:{new_server.port}/",
             settings={"BACKUP_DATABASE_MODE": "pg_dump", "PGPASSWORD": new_server.password},
         )

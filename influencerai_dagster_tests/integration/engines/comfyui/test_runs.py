@@ -189,7 +189,7 @@ def test_a_server_that_stays_away_is_given_up(
 
 
 def _kill_worker(server: ComfyUISimulator, client: ComfyUIClient) -> None:
-    """End the worker thread as PROTOCOL.md, point 2, tells: equal numbers and ids in the queue."""
+    """End the worker thread by equal numbers and ids (docs/protocols/comfyui.md, point 2)."""
     first = BackgroundRun(client)
     first.wait_until_sampling()
     for color in range(3):

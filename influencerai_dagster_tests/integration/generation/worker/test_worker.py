@@ -326,7 +326,7 @@ def test_what_waits_behind_a_prompt_that_never_ends_goes_elsewhere_without_losin
 
 
 def kill_worker(comfyui: ComfyUISimulator) -> None:
-    """End the worker thread as PROTOCOL.md, point 2, tells: equal numbers and ids in the queue."""
+    """End the worker thread by equal numbers and ids (docs/protocols/comfyui.md, point 2)."""
     comfyui.faults(seconds_per_step=0.2)
     _post(comfyui, "first")
     for color in range(3):

@@ -1,7 +1,7 @@
 """Makes what is backed up: databases of a stated size, and objects that the catalog names.
 
-Rows go into the real tables: jobs, their pictures, and Dagster's log of events, which is what grows
-in such a system. Contents are random, as pictures and hashes are: nothing compresses them away.
+Rows go into the real tables: jobs, their images, and Dagster's log of events, which is what grows
+in such a system. Contents are random, as images and hashes are: nothing compresses them away.
 """
 
 import json
@@ -30,7 +30,7 @@ FULL_NUM_OBJECTS = 10_000
 TENANT = "acme"
 _DAY = date(2026, 1, 1)
 _EVENTS_AT_ONCE = 20_000
-_PICTURE_BYTES = (100_000, 300_000)
+_IMAGE_BYTES = (100_000, 300_000)
 _SIZE = "SELECT sum(pg_database_size(datname)) FROM pg_database"
 _EVENT_NUMBERS = "SELECT coalesce(max(id), 0) FROM event_logs"
 # About 1.2 kB an event, as Dagster's own have, half of it different in each.
@@ -56,7 +56,7 @@ INSERT INTO media_assets (tenant_id, id, job_id, kind, object_key, manifest_key,
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     """An object and the manifest beside it.
 
     Attributes:
@@ -84,15 +84,13 @@ def make_databases(catalog_url: str, dagster_url: str) -> None:
     engine.dispose()
 
 
-def write_pictures(bucket_dir: Path, num_objects: int) -> Sequence[Picture]:
+def write_images(bucket_dir: Path, num_objects: int) -> Sequence[Image]:
     """Write so many objects, every second one the manifest of the one before it."""
     sizes = random.Random(0)  # noqa: S311 - no secret
-    return [
-        _write_picture(bucket_dir, sizes.randint(*_PICTURE_BYTES)) for _ in range(num_objects // 2)
-    ]
+    return [_write_image(bucket_dir, sizes.randint(*_IMAGE_BYTES)) for _ in range(num_objects // 2)]
 
 
-def _write_picture(bucket_dir: Path, size_bytes: int) -> Picture:
+def _write_image(bucket_dir: Path, size_bytes: int) -> Image:
     job_id, data = uuid4(), os.urandom(size_bytes)
     key, sha256 = output_key("images", TENANT, job_id, 1, ".png"), sha256_hex(data)
     parameters = {"prompt": "a woman in a café", "seed": job_id.int % 2**32, "steps": 30}
@@ -103,23 +101,23 @@ def _write_picture(bucket_dir: Path, size_bytes: int) -> Picture:
     path.parent.mkdir(parents=True)
     path.write_bytes(data)
     (bucket_dir / output_manifest_key(key)).write_bytes(manifest)
-    return Picture(job_id, key, sha256, size_bytes, manifest)
+    return Image(job_id, key, sha256, size_bytes, manifest)
 
 
-def record_pictures(catalog_url: str, pictures: Sequence[Picture]) -> None:
-    """Add the completed jobs that made the pictures."""
+def record_images(catalog_url: str, images: Sequence[Image]) -> None:
+    """Add the completed jobs that made the images."""
     payload = json.dumps({"kind": "image", "prompt": "a woman in a café", "steps": 30})
     jobs = [
-        (str(picture.job_id), TENANT, _DAY, "image", "completed", 5, payload, 1, 3, "{}", _DAY)
-        for picture in pictures
+        (str(image.job_id), TENANT, _DAY, "image", "completed", 5, payload, 1, 3, "{}", _DAY)
+        for image in images
     ]
     assets = [
         (
-            *(TENANT, str(uuid4()), str(picture.job_id), "image"),
-            *(picture.object_key, output_manifest_key(picture.object_key)),
-            *(picture.sha256, picture.size_bytes, 512, 512),
+            *(TENANT, str(uuid4()), str(image.job_id), "image"),
+            *(image.object_key, output_manifest_key(image.object_key)),
+            *(image.sha256, image.size_bytes, 512, 512),
         )
-        for picture in pictures
+        for image in images
     ]
     with closing(psycopg2.connect(catalog_url)) as connection, connection.cursor() as cursor:
         execute_values(cursor, _JOBS, jobs)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
-from benchmarks.backup_data import Picture, fill, make_databases, record_pictures
+from benchmarks.backup_data import Image, fill, make_databases, record_images
 from benchmarks.servers import running_services
 from benchmarks.waiting import wait_for
 from influencerai_dagster.backup.database.barman import BarmanServer
@@ -50,14 +50,14 @@ class BackedUpDatabase:
 
 @contextmanager
 def running_database(
-    folder: Path, size_bytes: int, pictures: Sequence[Picture] = ()
+    folder: Path, size_bytes: int, images: Sequence[Image] = ()
 ) -> Iterator[BackedUpDatabase]:
     """Run a database server of a size until the end of the block, and receive its WAL.
 
     Args:
         folder: of everything.
         size_bytes: of all its databases together.
-        pictures: those that the catalog has.
+        images: those that the catalog has.
     """
     postgres = PostgresServer(folder / "data", free_port(), uuid4().hex)
     barman = BarmanServer(
@@ -66,7 +66,7 @@ def running_database(
     with running_services([postgres.service(os.environ)], folder):
         database = BackedUpDatabase(postgres, barman)
         make_databases(database.catalog_url, database.dagster_url)
-        record_pictures(database.catalog_url, pictures)
+        record_images(database.catalog_url, images)
         found = fill(database.dagster_url, size_bytes)
         with _receiving(database, folder):
             barman.switch_wal()  # what was written before is no part of any measurement

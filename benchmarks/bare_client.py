@@ -1,7 +1,7 @@
 """The baseline of generation: an asyncio client that renders and saves, and does nothing else.
 
-It posts prompts, hears on one socket for each server that they ended, fetches the pictures and puts
-them to S3, all at once, and keeps each server's queue filled meanwhile. It has no ledger, checks
+It posts prompts, hears on one socket for each server that they ended, fetches the images and puts
+them to S3, all at once, and keeps each server's queue filled meanwhile. It has no job queue, checks
 nothing, tries nothing again and writes nothing down: what it spends is what has to be spent.
 """
 
@@ -19,8 +19,8 @@ from uuid import uuid4
 import httpx
 from websockets.asyncio.client import connect
 
+from benchmarks.pipeline_stack import PipelineStack, workflow
 from benchmarks.servers import BUCKET
-from benchmarks.studio import Studio, workflow
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -31,39 +31,39 @@ _S3_THREADS = 8
 
 @dataclass(frozen=True)
 class Spent:
-    """What a side took for all its pictures."""
+    """What a side took for all its images."""
 
     seconds: float
     cpu_seconds: float
 
 
-def render_bare(studio: Studio, seeds: Sequence[int], prefix: str) -> Spent:
-    """Render and save one picture for each seed.
+def render_bare(stack: PipelineStack, seeds: Sequence[int], prefix: str) -> Spent:
+    """Render and save one image for each seed.
 
     Args:
-        studio: where.
-        seeds: of the pictures.
+        stack: where.
+        seeds: of the images.
         prefix: of the names of files and objects; another one for each call.
     """
     prompts = deque(
         {"prompt_id": str(uuid4()), "prompt": workflow(seed, filename_prefix=f"{prefix}/{seed}")}
         for seed in seeds
     )
-    return asyncio.run(_render(studio, prompts, prefix))
+    return asyncio.run(_render(stack, prompts, prefix))
 
 
-async def _render(studio: Studio, prompts: deque[dict[str, Any]], prefix: str) -> Spent:
+async def _render(stack: PipelineStack, prompts: deque[dict[str, Any]], prefix: str) -> Spent:
     expected = len(prompts)
-    s3 = studio.s3.store().client
+    s3 = stack.s3.store().client
     with ThreadPoolExecutor(_S3_THREADS) as threads:
         async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
             started, cpu_started = time.perf_counter(), time.process_time()
             clients = [
-                _BareClient(http, url, prompts, s3, threads, prefix) for url in studio.comfyui_urls
+                _BareClient(http, url, prompts, s3, threads, prefix) for url in stack.comfyui_urls
             ]
             saved = await asyncio.gather(*(client.run() for client in clients))
             spent = Spent(time.perf_counter() - started, time.process_time() - cpu_started)
-    assert sum(saved) == expected, f"{sum(saved)} pictures instead of {expected}"
+    assert sum(saved) == expected, f"{sum(saved)} images instead of {expected}"
     return spent
 
 
@@ -81,7 +81,7 @@ class _BareClient:
     num_queued: int = 0
 
     async def run(self) -> int:
-        """Render until no prompt is left; return how many pictures were saved."""
+        """Render until no prompt is left; return how many images were saved."""
         saves: list[asyncio.Task[None]] = []
         address = f"ws{self.url.removeprefix('http')}/ws?clientId={self.client_id}"
         async with (

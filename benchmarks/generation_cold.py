@@ -17,12 +17,10 @@ import httpx
 from sqlalchemy import Engine, text
 
 from benchmarks.comparisons import Comparison
+from benchmarks.pipeline_stack import DAY, image
 from benchmarks.servers import ComfyUIServer, running_comfyui
-from benchmarks.studio import DAY, picture
 from benchmarks.waiting import percentile, wait_for
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.client import CODE_LOCATION, DagsterGraphQL
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
@@ -169,5 +167,5 @@ def _pause() -> None:
 
 
 def _fields() -> dict[str, object]:
-    payload = picture(time.time_ns() % 2**32).payload
+    payload = image(time.time_ns() % 2**32).payload
     return payload.model_dump(exclude_none=True, exclude={"kind"}, mode="json")

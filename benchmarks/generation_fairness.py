@@ -1,6 +1,6 @@
 """How tenants share the servers: one that floods them with jobs, and five that order a few.
 
-Six drains in processes of their own, three servers, renders of 0.3 to 0.5 s.
+Six workers in processes of their own, three servers, renders of 0.3 to 0.5 s.
 """
 
 import random
@@ -13,9 +13,9 @@ from uuid import UUID
 from sqlalchemy import text
 
 from benchmarks.comparisons import Comparison
-from benchmarks.draining import lingering_drains
-from benchmarks.studio import Studio, picture, running_studio
+from benchmarks.pipeline_stack import PipelineStack, image, running_stack
 from benchmarks.waiting import percentile, wait_for
+from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.generation.jobs import (
     JobRequest,
 )
@@ -36,21 +36,21 @@ _PENDING = text("SELECT count(DISTINCT tenant_id) FROM jobs WHERE status = 'pend
 
 def run() -> Sequence[Comparison]:
     """Measure waits on idle servers and under the flood, then shares while all have work."""
-    with running_studio(NUM_SERVERS, seconds_per_step=STEP_SECONDS, has_journal=True) as studio:
-        studio.add_tenants(FLOOD, *LIGHT)
-        with lingering_drains(studio, (FLOOD, *LIGHT)):
+    with running_stack(NUM_SERVERS, seconds_per_step=STEP_SECONDS, has_journal=True) as stack:
+        stack.add_tenants(FLOOD, *LIGHT)
+        with idle_workers(stack, (FLOOD, *LIGHT)):
             # One after the other, so that nobody else is there.
-            idle = [wait for tenant in LIGHT for wait in _visit(studio, tenant, (0.0, 0.0))]
-            owners = dict.fromkeys(studio.order(FLOOD, _pictures(FLOOD, NUM_FLOOD)), FLOOD)
+            idle = [wait for tenant in LIGHT for wait in _visit(stack, tenant, (0.0, 0.0))]
+            owners = dict.fromkeys(stack.order(FLOOD, _images(FLOOD, NUM_FLOOD)), FLOOD)
             with ThreadPoolExecutor(len(LIGHT)) as pool:
-                visits = pool.map(lambda tenant: _visit(studio, tenant, PAUSE_SECONDS), LIGHT)
+                visits = pool.map(lambda tenant: _visit(stack, tenant, PAUSE_SECONDS), LIGHT)
                 flooded = [wait for waits in visits for wait in waits]
             for tenant in LIGHT:
-                ordered = studio.order(tenant, _pictures(tenant, NUM_BACKLOG))
+                ordered = stack.order(tenant, _images(tenant, NUM_BACKLOG))
                 owners |= dict.fromkeys(ordered, tenant)
             began = time.time()
-            _wait_until_one_is_out_of_work(studio)
-            index = _jain_index(_gpu_seconds(studio, owners, began, time.time()).values())
+            _wait_until_one_is_out_of_work(stack)
+            index = _jain_index(_gpu_seconds(stack, owners, began, time.time()).values())
     return [
         *(_wait_comparison(label, share, flooded, idle) for label, share in _PERCENTILES.items()),
         Comparison(
@@ -71,7 +71,7 @@ def _wait_comparison(
     label: str, share: float, flooded: Sequence[float], idle: Sequence[float]
 ) -> Comparison:
     return Comparison(
-        name=f"order to picture of five light tenants under a flood, {label}",
+        name=f"order to image of five light tenants under a flood, {label}",
         baseline_name="the same on idle servers",
         unit="s",
         measured=[percentile(flooded, share)],
@@ -80,27 +80,27 @@ def _wait_comparison(
     )
 
 
-def _pictures(tenant: str, count: int) -> list[JobRequest]:
+def _images(tenant: str, count: int) -> list[JobRequest]:
     """Return orders whose renders take different times."""
     chance = random.Random(tenant)  # noqa: S311 - no secret
-    return [picture(number, steps=chance.choice(STEPS)) for number in range(count)]
+    return [image(number, steps=chance.choice(STEPS)) for number in range(count)]
 
 
-def _visit(studio: Studio, tenant: str, pause_seconds: tuple[float, float]) -> list[float]:
-    """Order one picture after the other; return seconds from each order to its picture."""
+def _visit(stack: PipelineStack, tenant: str, pause_seconds: tuple[float, float]) -> list[float]:
+    """Order one image after the other; return seconds from each order to its image."""
     chance = random.Random(tenant)  # noqa: S311 - no secret
     waits = []
-    for request in _pictures(tenant, NUM_VISITS):
+    for request in _images(tenant, NUM_VISITS):
         time.sleep(chance.uniform(*pause_seconds))
-        [job_id] = studio.order(tenant, [request])
-        job = studio.completed_job(tenant, job_id)
+        [job_id] = stack.order(tenant, [request])
+        job = stack.completed_job(tenant, job_id)
         assert job.finished_at is not None
         waits.append((job.finished_at - job.created_at).total_seconds())
     return waits
 
 
-def _wait_until_one_is_out_of_work(studio: Studio) -> None:
-    engine = studio.engine()
+def _wait_until_one_is_out_of_work(stack: PipelineStack) -> None:
+    engine = stack.engine()
 
     def is_one_out_of_work() -> bool:
         with engine.connect() as connection:
@@ -111,12 +111,12 @@ def _wait_until_one_is_out_of_work(studio: Studio) -> None:
 
 
 def _gpu_seconds(
-    studio: Studio, owners: Mapping[UUID, str], began: float, ended: float
+    stack: PipelineStack, owners: Mapping[UUID, str], began: float, ended: float
 ) -> Mapping[str, float]:
     """Return what each tenant had of the servers between two moments, by their journals."""
     tenants = {prompt_id(job_id, 1): tenant for job_id, tenant in owners.items()}
     seconds: dict[str, float] = defaultdict(float)
-    for server in studio.comfyui:
+    for server in stack.comfyui:
         finished = server.times("finished")
         for render, started in server.times("executed").items():
             part = min(finished.get(render, ended), ended) - max(started, began)

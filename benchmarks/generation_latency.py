@@ -11,11 +11,11 @@ from uuid import uuid4
 import httpx
 
 from benchmarks.comparisons import Comparison
-from benchmarks.draining import lingering_drains
-from benchmarks.studio import DAY, Studio, picture, running_studio, workflow
+from benchmarks.pipeline_stack import DAY, PipelineStack, image, running_stack, workflow
 from benchmarks.waiting import percentile
+from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
 )
@@ -29,16 +29,16 @@ _PERCENTILES = {"p50": 0.5, "p95": 0.95}
 
 
 def run() -> Sequence[Comparison]:
-    """Measure jobs through the ledger and prompts posted directly, in turns."""
-    with running_studio(1, seconds_per_step=RENDER_SECONDS, has_journal=True) as studio:
-        studio.add_tenants(_TENANT)
-        with lingering_drains(studio, [_TENANT]), httpx.Client(trust_env=False) as http:
-            _submit(studio, seed=0)  # fetches the server's node classes
+    """Measure jobs through the job queue and prompts posted directly, in turns."""
+    with running_stack(1, seconds_per_step=RENDER_SECONDS, has_journal=True) as stack:
+        stack.add_tenants(_TENANT)
+        with idle_workers(stack, [_TENANT]), httpx.Client(trust_env=False) as http:
+            _submit(stack, seed=0)  # fetches the server's node classes
             rounds = [
-                [_take_turns(studio, http, number) for number in range(NUM_JOBS)]
+                [_take_turns(stack, http, number) for number in range(NUM_JOBS)]
                 for _ in range(ROUNDS)
             ]
-        posted = studio.comfyui[0].times("posted")
+        posted = stack.comfyui[0].times("posted")
     ours = [[posted[job] - sent for (job, sent), _ in pairs] for pairs in rounds]
     bare = [[posted[prompt] - sent for _, (prompt, sent) in pairs] for pairs in rounds]
     return [
@@ -58,26 +58,26 @@ Sent = tuple[str, float]
 """A prompt_id, and the time since 1970 at which its side began."""
 
 
-def _take_turns(studio: Studio, http: httpx.Client, seed: int) -> tuple[Sent, Sent]:
-    pair = _submit(studio, seed), _post(studio, http, seed)
+def _take_turns(stack: PipelineStack, http: httpx.Client, seed: int) -> tuple[Sent, Sent]:
+    pair = _submit(stack, seed), _post(stack, http, seed)
     time.sleep(random.uniform(RENDER_SECONDS, MAX_PAUSE_SECONDS))  # noqa: S311 - no secret
     return pair
 
 
-def _submit(studio: Studio, seed: int) -> Sent:
-    engine = studio.engine()
+def _submit(stack: PipelineStack, seed: int) -> Sent:
+    engine = stack.engine()
     with transaction(engine) as session:
-        [job] = ledger.submit(session, _TENANT, DAY, [picture(seed)])
+        [job] = job_queue.submit(session, _TENANT, DAY, [image(seed)])
     submitted_at = time.time()
     engine.dispose()
-    studio.completed_job(_TENANT, job.id)
+    stack.completed_job(_TENANT, job.id)
     return prompt_id(job.id, 1), submitted_at
 
 
-def _post(studio: Studio, http: httpx.Client, seed: int) -> Sent:
+def _post(stack: PipelineStack, http: httpx.Client, seed: int) -> Sent:
     prompt = str(uuid4())
     body = {"prompt_id": prompt, "prompt": workflow(seed, filename_prefix=f"bare/{prompt}")}
-    url = studio.comfyui[0].url
+    url = stack.comfyui[0].url
     started = time.time()
     http.post(f"{url}/prompt", json=body).raise_for_status()
     return prompt, started

@@ -7,5 +7,5 @@ from benchmarks.generation_throughput import measure
 
 
 def run() -> Sequence[Comparison]:
-    """Measure pictures of half a second; each side takes a minute and a half."""
+    """Measure images of half a second; each side takes a minute and a half."""
     return measure(render_seconds=0.5, rounds=1)

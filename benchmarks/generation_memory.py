@@ -10,11 +10,11 @@ import psutil
 from sqlalchemy import Engine, text
 
 from benchmarks.comparisons import Comparison
-from benchmarks.draining import lingering_drains
-from benchmarks.studio import DAY, Studio, picture, running_studio
+from benchmarks.pipeline_stack import DAY, PipelineStack, image, running_stack
 from benchmarks.waiting import wait_for
+from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 
 JOBS_PER_HOUR, HOUR_SECONDS, SPEED = 1000, 3600.0, 100.0
 RENDER_SECONDS = 5.0
@@ -27,15 +27,15 @@ _COMPLETED = text("SELECT count(*) FROM jobs WHERE status = 'completed'")
 
 def run() -> Sequence[Comparison]:
     """Measure the resident memory of the worker after 100, 1,000 and 4,000 jobs."""
-    with running_studio(NUM_SERVERS, seconds_per_step=RENDER_SECONDS / SPEED) as studio:
-        studio.add_tenants(_TENANT)
-        with lingering_drains(studio, [_TENANT]) as [worker]:
+    with running_stack(NUM_SERVERS, seconds_per_step=RENDER_SECONDS / SPEED) as stack:
+        stack.add_tenants(_TENANT)
+        with idle_workers(stack, [_TENANT]) as [worker]:
             process = psutil.Process(worker.pid)
-            warm = _rss_after(studio, process, range(NUM_WARM_UP))
+            warm = _rss_after(stack, process, range(NUM_WARM_UP))
             started = time.monotonic()
-            hour = _rss_after(studio, process, range(NUM_WARM_UP, JOBS_PER_HOUR))
+            hour = _rss_after(stack, process, range(NUM_WARM_UP, JOBS_PER_HOUR))
             seconds = time.monotonic() - started
-            day = _rss_after(studio, process, range(JOBS_PER_HOUR, NUM_HOURS * JOBS_PER_HOUR))
+            day = _rss_after(stack, process, range(JOBS_PER_HOUR, NUM_HOURS * JOBS_PER_HOUR))
     wanted = (JOBS_PER_HOUR - NUM_WARM_UP) / JOBS_PER_HOUR * HOUR_SECONDS / SPEED
     return [
         Comparison(
@@ -59,16 +59,16 @@ def run() -> Sequence[Comparison]:
     ]
 
 
-def _rss_after(studio: Studio, process: psutil.Process, seeds: range) -> float:
-    """Order a picture every 36 ms, wait until all are completed; return MiB of the worker."""
-    engine = studio.engine()
+def _rss_after(stack: PipelineStack, process: psutil.Process, seeds: range) -> float:
+    """Order an image every 36 ms, wait until all are completed; return MiB of the worker."""
+    engine = stack.engine()
     interval_seconds = HOUR_SECONDS / JOBS_PER_HOUR / SPEED
     started = time.monotonic()
     for place, seed in enumerate(seeds):
         time.sleep(max(0.0, started + place * interval_seconds - time.monotonic()))
         with transaction(engine) as session:
-            ledger.submit(session, _TENANT, DAY, [picture(seed)])
-    wait_for(lambda: _num_completed(engine) == seeds.stop, "all pictures", timeout_seconds=600)
+            job_queue.submit(session, _TENANT, DAY, [image(seed)])
+    wait_for(lambda: _num_completed(engine) == seeds.stop, "all images", timeout_seconds=600)
     engine.dispose()
     return float(process.memory_info().rss) / 1024**2
 

@@ -7,5 +7,5 @@ from benchmarks.generation_throughput import measure
 
 
 def run() -> Sequence[Comparison]:
-    """Measure pictures of 5 ms."""
+    """Measure images of 5 ms."""
     return measure(render_seconds=0.005, rounds=3)

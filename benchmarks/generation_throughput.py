@@ -1,4 +1,4 @@
-"""`drain` against a bare asyncio client on the same servers: pictures per second, and CPU for each.
+"""`run_worker` against a bare asyncio client on the same servers: images per second and CPU.
 
 Both get the same prompts and the same S3, in processes of their own, and take turns.
 """
@@ -9,8 +9,8 @@ from datetime import timedelta
 
 from benchmarks.bare_client import Spent, render_bare
 from benchmarks.comparisons import Comparison
-from benchmarks.draining import drain_day, in_new_process
-from benchmarks.studio import DAY, Studio, picture, running_studio
+from benchmarks.pipeline_stack import DAY, PipelineStack, image, running_stack
+from benchmarks.worker_processes import in_new_process, work_on_day
 
 NUM_JOBS = 500
 NUM_SERVERS = 3
@@ -29,28 +29,28 @@ class _Figures:
 def measure(*, render_seconds: float, rounds: int) -> Sequence[Comparison]:
     """Measure both sides so often."""
     figures = _Figures()
-    with running_studio(NUM_SERVERS, seconds_per_step=render_seconds) as studio:
-        studio.add_tenants(_TENANT)
+    with running_stack(NUM_SERVERS, seconds_per_step=render_seconds) as stack:
+        stack.add_tenants(_TENANT)
         for number in range(rounds):
             turns = [_measure_ours, _measure_bare]
             for turn in turns if number % 2 == 0 else turns[::-1]:
-                turn(studio, number, figures)
+                turn(stack, number, figures)
     return _comparisons(
-        figures, f"{NUM_JOBS} pictures of {render_seconds:g} s on {NUM_SERVERS} servers"
+        figures, f"{NUM_JOBS} images of {render_seconds:g} s on {NUM_SERVERS} servers"
     )
 
 
-def _measure_ours(studio: Studio, number: int, figures: _Figures) -> None:
+def _measure_ours(stack: PipelineStack, number: int, figures: _Figures) -> None:
     day = DAY + timedelta(days=number)
-    studio.order(_TENANT, [picture(seed) for seed in range(NUM_JOBS)], day)
-    before = studio.postgres_cpu_seconds()
-    figures.ours.append(in_new_process(drain_day, studio, _TENANT, NUM_JOBS, day=day))
-    figures.postgres_cpu_seconds.append(studio.postgres_cpu_seconds() - before)
+    stack.order(_TENANT, [image(seed) for seed in range(NUM_JOBS)], day)
+    before = stack.postgres_cpu_seconds()
+    figures.ours.append(in_new_process(work_on_day, stack, _TENANT, NUM_JOBS, day=day))
+    figures.postgres_cpu_seconds.append(stack.postgres_cpu_seconds() - before)
 
 
-def _measure_bare(studio: Studio, number: int, figures: _Figures) -> None:
+def _measure_bare(stack: PipelineStack, number: int, figures: _Figures) -> None:
     prefix = f"bare-{number}"
-    figures.bare.append(in_new_process(render_bare, studio, range(NUM_JOBS), prefix))
+    figures.bare.append(in_new_process(render_bare, stack, range(NUM_JOBS), prefix))
 
 
 def _comparisons(figures: _Figures, what: str) -> Sequence[Comparison]:
@@ -59,7 +59,7 @@ def _comparisons(figures: _Figures, what: str) -> Sequence[Comparison]:
         Comparison(
             name=what,
             baseline_name="bare asyncio client",
-            unit="pictures/s",
+            unit="images/s",
             measured=[NUM_JOBS / spent.seconds for spent in figures.ours],
             baseline=[NUM_JOBS / spent.seconds for spent in figures.bare],
             better="higher",
@@ -67,7 +67,7 @@ def _comparisons(figures: _Figures, what: str) -> Sequence[Comparison]:
         Comparison(
             name="the same: CPU of the worker",
             baseline_name="CPU of the bare client",
-            unit="ms/picture",
+            unit="ms/image",
             measured=[1000 * spent.cpu_seconds / NUM_JOBS for spent in figures.ours],
             baseline=bare_cpu,
             better="lower",
@@ -75,7 +75,7 @@ def _comparisons(figures: _Figures, what: str) -> Sequence[Comparison]:
         Comparison(
             name="the same: CPU of PostgreSQL",
             baseline_name="CPU of the bare client",
-            unit="ms/picture",
+            unit="ms/image",
             measured=[1000 * seconds / NUM_JOBS for seconds in figures.postgres_cpu_seconds],
             baseline=bare_cpu,
             better="lower",

@@ -13,7 +13,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from benchmarks.backup_buckets import BACKUPS, Buckets, running_buckets
-from benchmarks.backup_data import FULL_NUM_OBJECTS, write_pictures
+from benchmarks.backup_data import FULL_NUM_OBJECTS, write_images
 from benchmarks.comparisons import Comparison, Stopwatch, take_turns
 from benchmarks.servers import BUCKET, temporary_folder
 from influencerai_dagster.backup.objects.copies import copy_objects
@@ -33,10 +33,10 @@ _PASSES = {"first": "all new", "again": "nothing changed"}
 def run(share: float = 1.0) -> Sequence[Comparison]:
     """Measure objects per second, of the first copy and of one that has nothing to do."""
     with temporary_folder() as folder, running_buckets(folder) as buckets:
-        pictures = write_pictures(folder / "pictures", int(FULL_NUM_OBJECTS * share))
-        buckets.upload(folder / "pictures")
-        num_objects = 2 * len(pictures)
-        megabytes = sum(picture.size_bytes for picture in pictures) / 1000**2
+        images = write_images(folder / "images", int(FULL_NUM_OBJECTS * share))
+        buckets.upload(folder / "images")
+        num_objects = 2 * len(images)
+        megabytes = sum(image.size_bytes for image in images) / 1000**2
         copies = _Copies(buckets, num_objects)
         sides = {"ours": copies.copy, "bare": copies.copy_bare}
         take_turns(sides, rounds=ROUNDS, prepare=copies.clean)

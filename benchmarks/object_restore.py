@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from benchmarks.backup_buckets import BACKUPS, Buckets, running_buckets
-from benchmarks.backup_data import FULL_NUM_OBJECTS, write_pictures
+from benchmarks.backup_data import FULL_NUM_OBJECTS, write_images
 from benchmarks.comparisons import Comparison, Stopwatch, take_turns
 from benchmarks.object_backup import RECOVERY_WINDOW, bare_copy, rates
 from benchmarks.servers import BUCKET, temporary_folder
@@ -27,13 +27,13 @@ _PASSES = {"first": "all missing", "again": "none missing"}
 def run(share: float = 1.0) -> Sequence[Comparison]:
     """Measure objects per second, of all objects and of a restore that has nothing to do."""
     with temporary_folder() as folder, running_buckets(folder) as buckets:
-        pictures = write_pictures(folder / "pictures", int(FULL_NUM_OBJECTS * share))
-        buckets.upload(folder / "pictures")
+        images = write_images(folder / "images", int(FULL_NUM_OBJECTS * share))
+        buckets.upload(folder / "images")
         target = BackupTarget(buckets.place(BACKUPS))
         copy_objects(buckets.place(BUCKET), target, recovery_window=RECOVERY_WINDOW)
         buckets.remove(buckets.place(BUCKET, "images"))
-        num_objects = 2 * len(pictures)
-        megabytes = sum(picture.size_bytes for picture in pictures) / 1000**2
+        num_objects = 2 * len(images)
+        megabytes = sum(image.size_bytes for image in images) / 1000**2
         restores = _Restores(buckets, target, num_objects)
         sides = {"ours": restores.restore, "bare": restores.restore_bare}
         take_turns(sides, rounds=ROUNDS, prepare=restores.clean)

@@ -13,7 +13,7 @@ from benchmarks.backup_data import (
     FULL_DATABASE_BYTES,
     FULL_NUM_OBJECTS,
     change,
-    write_pictures,
+    write_images,
 )
 from benchmarks.backup_servers import BackedUpDatabase, running_database
 from benchmarks.comparisons import Comparison
@@ -32,16 +32,16 @@ GOAL_SECONDS = 4 * 3600.0
 def run(share: float = 1.0) -> Sequence[Comparison]:
     """Measure the seconds of a drill and of its steps."""
     with temporary_folder() as folder, running_buckets(folder) as buckets:
-        pictures = write_pictures(folder / "pictures", int(FULL_NUM_OBJECTS * share))
-        buckets.upload(folder / "pictures")
+        images = write_images(folder / "images", int(FULL_NUM_OBJECTS * share))
+        buckets.upload(folder / "images")
         num_bytes = int(FULL_DATABASE_BYTES * share)
-        with running_database(folder, num_bytes, pictures) as database:
+        with running_database(folder, num_bytes, images) as database:
             instant = _back_up(database, buckets)
             drill = _drill(database, buckets, folder)
             reports = [run_drill(drill, print, instant) for _ in range(ROUNDS)]
     for report in reports:
         assert report.is_sound, report.problems
-        assert report.num_objects == 2 * len(pictures), report.num_objects
+        assert report.num_objects == 2 * len(images), report.num_objects
         print(_in_minutes(report))
     return _comparisons(reports, database.size_bytes)
 

@@ -107,7 +107,7 @@ def running_comfyui(
 
     Args:
         num_servers: how many.
-        seconds_per_step: how long a sampler step takes, besides the drawing of the picture.
+        seconds_per_step: how long a sampler step takes, besides the drawing of the image.
         has_journal: whether they write down when each prompt came.
     """
     with temporary_folder() as folder:

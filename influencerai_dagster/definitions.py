@@ -11,9 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import SecretStr
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.orchestration import jobs
 from influencerai_dagster.orchestration.backups.checks import (
     no_database_backup_is_too_old,
@@ -30,7 +28,7 @@ from influencerai_dagster.orchestration.backups.restore_drill_schedules import (
 from influencerai_dagster.orchestration.backups.restore_drills import restore_drill
 from influencerai_dagster.orchestration.backups.schedules import database_backup_schedules
 from influencerai_dagster.orchestration.generation.checks import (
-    every_clip_fits_its_platform,
+    every_video_fits_its_platform,
     jobs_completed_check,
     outputs_stored_check,
 )
@@ -47,7 +45,7 @@ from influencerai_dagster.orchestration.resources.engines import (
     ComfyUIResource,
     KohyaResource,
 )
-from influencerai_dagster.orchestration.resources.limits import StudioResource
+from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource
 from influencerai_dagster.orchestration.resources.object_store import (
     ObjectStoreResource,
@@ -83,7 +81,7 @@ from influencerai_dagster.orchestration.training.lora_assets import (
     lora_weights_asset,
 )
 from influencerai_dagster.orchestration.training.lora_checks import (
-    lora_changes_the_picture,
+    lora_changes_the_image,
     lora_weights_are_stored,
 )
 from influencerai_dagster.orchestration.training.loras import render_lora_samples, train_lora
@@ -139,14 +137,14 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             recovery_window_days=settings.backup_recovery_window_days,
             dagster_database_url=settings.dagster_database_url,
         ),
-        "studio": StudioResource(
+        "limits": LimitsResource(
             max_upload_size_bytes=settings.max_upload_size,
             max_dataset_images=settings.max_dataset_images,
             max_image_pixels=settings.max_image_pixels,
             min_image_side_px=settings.min_image_side_px,
             default_training_preset=settings.default_training_preset,
-            generation_linger_seconds=settings.generation_linger_seconds,
-            generation_slice_seconds=settings.generation_slice_seconds,
+            generation_idle_timeout_seconds=settings.generation_idle_timeout_seconds,
+            generation_time_slice_seconds=settings.generation_time_slice_seconds,
             max_pending_jobs_per_tenant=settings.max_pending_jobs_per_tenant,
         ),
     }
@@ -264,12 +262,12 @@ def _asset_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         every_image_has_a_caption,
         captioner_refused_no_image,
         lora_weights_are_stored,
-        lora_changes_the_picture,
+        lora_changes_the_image,
         outputs_stored_check("generated_images"),
         jobs_completed_check("generated_images", JobKind.IMAGE),
         outputs_stored_check("generated_videos"),
         jobs_completed_check("generated_videos", JobKind.VIDEO),
-        every_clip_fits_its_platform,
+        every_video_fits_its_platform,
         no_database_backup_is_too_old,
         wal_is_received,
         object_store_has_space,

@@ -9,17 +9,17 @@ from influencerai_dagster.errors import InsufficientStorageError, TransientError
 
 Result = TypeVar("Result")
 
-PATIENCE_SECONDS = 600.0
+RETRY_FOR_SECONDS = 600.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
 
-def patiently(
+def retry_transient(
     function: Callable[[], Result],
     *,
-    patience_seconds: float = PATIENCE_SECONDS,
+    retry_for_seconds: float = RETRY_FOR_SECONDS,
     sleep: Callable[[float], object] = time.sleep,
-    but: tuple[type[TransientError], ...] = (),
+    no_retry: tuple[type[TransientError], ...] = (),
     on_full: Callable[[InsufficientStorageError], object] = lambda _: None,
 ) -> Result:
     """Call a function until it does not raise TransientError; pauses double from 1 to 30 s.
@@ -29,26 +29,26 @@ def patiently(
 
     Args:
         function: may be called again after any failure.
-        patience_seconds: after so long the last error is raised.
+        retry_for_seconds: after so long the last error is raised.
         sleep: waits between two calls; a true result ends the patience at once.
-        but: errors that no waiting mends; they are raised at once.
+        no_retry: errors that are raised at once.
         on_full: called each time that there is no space.
     """
-    deadline = time.monotonic() + patience_seconds
+    deadline = time.monotonic() + retry_for_seconds
     pause_seconds, is_told = 1.0, False
     while True:
         try:
             return function()
-        except but:
+        except no_retry:
             raise
         except InsufficientStorageError as error:
             on_full(error)
             if sleep(pause_seconds):
                 raise
-            deadline = time.monotonic() + patience_seconds
+            deadline = time.monotonic() + retry_for_seconds
         except TransientError as error:
             if not is_told:
-                _log.warning("%s; trying again for %.0f minutes", error, patience_seconds / 60)
+                _log.warning("%s; trying again for %.0f minutes", error, retry_for_seconds / 60)
                 is_told = True
             if time.monotonic() + pause_seconds > deadline or sleep(pause_seconds):
                 raise

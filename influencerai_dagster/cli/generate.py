@@ -11,8 +11,8 @@ import typer
 
 from influencerai_dagster.cli.common import engine, store
 from influencerai_dagster.cli.options import DayOption, TenantName, day_key, read_text
-from influencerai_dagster.cli.orders import order, wake
 from influencerai_dagster.cli.output import Field, JsonOption, next_step, notes, print_rows
+from influencerai_dagster.cli.submissions import ensure_run_for, submit_jobs
 from influencerai_dagster.cli.web_server import dagster
 from influencerai_dagster.core.job_states import (
     JobKind,
@@ -25,7 +25,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import newest_lora
 from influencerai_dagster.db.tenants import require_tenant
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.job_documents import job_document
 from influencerai_dagster.generation.queue import Job
 from influencerai_dagster.generation.submission import check_job
@@ -141,10 +141,10 @@ def _render(
 ) -> list[Job]:
     """Submit jobs of one kind and wait for them."""
     keyed = [{"idempotency_key": prefix, **jobs[0]}] if len(jobs) == 1 else jobs
-    ordered = order(kind, key, keyed, key_prefix=prefix)
+    ordered = submit_jobs(kind, key, keyed, key_prefix=prefix)
     if all(job.finished_at is not None for job in ordered):
         return ordered
-    run_id = wake(kind, key, num_jobs=len(jobs))
+    run_id = ensure_run_for(kind, key, num_jobs=len(jobs))
     with closing(dagster()) as client:
         return _watch(client, run_id, key.tenant, {job.id for job in ordered})
 
@@ -167,13 +167,13 @@ def _report(tenant: str, jobs: Sequence[Job], *, as_json: bool) -> None:
 def _watch(client: DagsterGraphQL, run_id: str, tenant: str, job_ids: set[UUID]) -> list[Job]:
     """Show the jobs' progress until each has ended, or the run failed and nobody renders them.
 
-    Another run may render them: the ledger is the record.
+    Another run may render them: the job queue is the record.
     """
     with notes.status("waiting for the run to start") as status:
         while True:
             run = _run(client, run_id)
             with transaction(engine()) as session:
-                jobs = ledger.get_jobs(session, tenant, job_ids)
+                jobs = job_queue.get_jobs(session, tenant, job_ids)
             if all(job.finished_at is not None for job in jobs):
                 return jobs
             is_rendering = any(job.status is JobStatus.RUNNING for job in jobs)
@@ -181,7 +181,7 @@ def _watch(client: DagsterGraphQL, run_id: str, tenant: str, job_ids: set[UUID])
                 reasons = "\n".join(run.failures) or f"it ended as {run.status}"
                 raise TransientError(
                     f"run {run_id} did not make them:\n{reasons}\nThe jobs are still in "
-                    "the ledger: pending_jobs_sensor starts another run for them, "
+                    "the job queue: pending_jobs_sensor starts another run for them, "
                     f"`influencerai jobs cancel --all --tenant {tenant}` gives them up"
                 )
             status.update(_line(jobs, run))

@@ -9,8 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.options import JobIds, TenantName, day_key
-from influencerai_dagster.cli.orders import wake
 from influencerai_dagster.cli.output import Field, JsonOption, notes, print_result, print_rows
+from influencerai_dagster.cli.submissions import ensure_run_for
 from influencerai_dagster.core.job_states import (
     JobKind,
     JobStatus,
@@ -19,7 +19,7 @@ from influencerai_dagster.core.keys import parse_day
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import require_tenant
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.downloads import download_files, download_zip
 from influencerai_dagster.generation.job_documents import job_document
 from influencerai_dagster.generation.job_retries import retry_jobs
@@ -48,7 +48,7 @@ def retry(
     with transaction(engine()) as session:
         require_tenant(session, tenant)
         if day:
-            failed = ledger.list_jobs(
+            failed = job_queue.list_jobs(
                 session,
                 tenant,
                 day=parse_day(day),
@@ -64,7 +64,7 @@ def retry(
     for one_kind in JobKind:
         is_open = [job for job in jobs if job.kind is one_kind and job.finished_at is None]
         for on_day in sorted({job.day_key for job in is_open}):
-            wake(one_kind, on_day, num_jobs=len(is_open))
+            ensure_run_for(one_kind, on_day, num_jobs=len(is_open))
 
 
 def download(  # noqa: PLR0917 - typer calls it by name
@@ -106,8 +106,8 @@ def file_link(tenant: str, job_id: UUID) -> str:
     """
     with transaction(engine()) as session:
         require_tenant(session, tenant)
-        job = ledger.get_job(session, tenant, job_id)
-        asset = ledger.media_asset_of_job(session, tenant, job_id)
+        job = job_queue.get_job(session, tenant, job_id)
+        asset = job_queue.media_asset_of_job(session, tenant, job_id)
     if asset is None:
         raise PermanentError(f"job {job_id} is {job.status}: it has no file to link to")
     return store().presign_get(asset.object_key, expires_seconds=settings().s3_presign_seconds)
@@ -119,9 +119,9 @@ def _assets(
     """Return what to save; PermanentError if a job that is named has no file."""
     with transaction(engine()) as session:
         require_tenant(session, tenant)
-        jobs = [ledger.get_job(session, tenant, job_id) for job_id in job_ids or []]
+        jobs = [job_queue.get_job(session, tenant, job_id) for job_id in job_ids or []]
         only_day = parse_day(day) if day else None
-        assets = ledger.media_assets(session, tenant, job_ids=job_ids, day=only_day, kind=kind)
+        assets = job_queue.media_assets(session, tenant, job_ids=job_ids, day=only_day, kind=kind)
     found = {asset.job_id for asset in assets}
     for job in jobs:
         if job.id not in found:

@@ -20,7 +20,6 @@ from influencerai_dagster.cli.options import (
     parse_json,
     read_text,
 )
-from influencerai_dagster.cli.orders import order, wake
 from influencerai_dagster.cli.output import (
     Field,
     JsonOption,
@@ -31,6 +30,8 @@ from influencerai_dagster.cli.output import (
     print_result,
     print_rows,
 )
+from influencerai_dagster.cli.submissions import ensure_run_for
+from influencerai_dagster.cli.submissions import submit_jobs as put_into_queue
 from influencerai_dagster.cli.watch import watch_jobs
 from influencerai_dagster.core.job_states import (
     JobKind,
@@ -42,7 +43,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import require_tenant
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import cancellation
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.job_documents import job_document
 
 jobs_app = typer.Typer(help="Generation jobs.", no_args_is_help=True)
@@ -73,7 +74,7 @@ def list_jobs(  # noqa: PLR0917 - typer calls it by name
     only_day = parse_day(day) if day else None
     with transaction(engine()) as session:
         require_tenant(session, tenant)
-        jobs = ledger.list_jobs(
+        jobs = job_queue.list_jobs(
             session, tenant, status=status, kind=kind, day=only_day, limit=limit
         )
     print_rows([job_document(job) for job in jobs], _FIELDS, as_json=as_json)
@@ -84,7 +85,7 @@ def show_job(job_id: JobId, tenant: TenantName, as_json: JsonOption = False) -> 
     """Show a job: what it asks for, how far it is, what it made or why it failed."""
     with transaction(engine()) as session:
         require_tenant(session, tenant)
-        job = ledger.get_job(session, tenant, job_id)
+        job = job_queue.get_job(session, tenant, job_id)
     print_document(job_document(job), as_json=as_json)
 
 
@@ -114,7 +115,7 @@ def submit_jobs(  # noqa: PLR0917 - typer calls it by name
 ) -> None:
     """Submit a list of jobs, all of them or none; print each job and its key, and do not wait."""
     key = day_key(tenant, day)
-    jobs = order(kind, key, _read_jobs(file), key_prefix=idempotency_key or None)
+    jobs = put_into_queue(kind, key, _read_jobs(file), key_prefix=idempotency_key or None)
     if as_json:
         print_json([job_document(job) for job in jobs])
     else:
@@ -122,7 +123,7 @@ def submit_jobs(  # noqa: PLR0917 - typer calls it by name
             line = f"{job.id} {job.status} {job.idempotency_key or ''}".rstrip()
             console.print(escape(line), soft_wrap=True, highlight=False)
     if any(job.finished_at is None for job in jobs):
-        wake(kind, key, num_jobs=len(jobs))
+        ensure_run_for(kind, key, num_jobs=len(jobs))
 
 
 @jobs_app.command("cancel")
@@ -151,7 +152,7 @@ def cancel_jobs(  # noqa: PLR0917 - typer calls it by name
     only_day = parse_day(day) if day else None
     with transaction(engine()) as session:
         require_tenant(session, tenant)
-        counts = ledger.count_by_status(session, tenant, day=only_day, kind=kind)
+        counts = job_queue.count_by_status(session, tenant, day=only_day, kind=kind)
     pending, running = counts[JobStatus.PENDING], counts[JobStatus.RUNNING]
     question = f"Cancel {pending} pending and {running} running jobs of {tenant}?"
     if pending + running and not yes:
@@ -169,7 +170,7 @@ def cancel_jobs(  # noqa: PLR0917 - typer calls it by name
 def _cancel_named(tenant: str, job_ids: list[UUID], *, as_json: bool) -> None:
     with transaction(engine()) as session:
         require_tenant(session, tenant)
-        before = {job.id: job for job in ledger.get_jobs(session, tenant, job_ids)}
+        before = {job.id: job for job in job_queue.get_jobs(session, tenant, job_ids)}
     jobs = cancellation.cancel_jobs(engine(), tenant, job_ids, servers=settings().comfyui_url)
     if as_json:
         print_json([job_document(job) for job in jobs])

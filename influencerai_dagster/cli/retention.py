@@ -23,7 +23,7 @@ from influencerai_dagster.retention.deletion import RetentionRules, plan_retenti
 retention_app = typer.Typer(help="What is deleted when, and legal holds.", no_args_is_help=True)
 
 JobId = Annotated[
-    UUID | None, typer.Option("--job", parser=job_id, help="Only its picture or clip.")
+    UUID | None, typer.Option("--job", parser=job_id, help="Only its image or video.")
 ]
 _FIELDS = (
     Field("tenant"),
@@ -57,7 +57,7 @@ def set_days(
     tenant: TenantName,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
-    """Set how long a tenant's pictures and clips are kept."""
+    """Set how long a tenant's images and videos are kept."""
     with transaction(engine()) as session:
         legal_holds.set_retention_days(session, tenant, days or None)
     kept = days or settings().retention_days

@@ -24,7 +24,7 @@ LINEAGE_GROUPS = ("datasets", "loras", "generation")
 """The asset groups of the pipeline. Dagster's lineage shows a group closed, unless its address
 names it; the other groups have no edge to these."""
 
-_DEMO_PATIENCE = {"dataset_settle_seconds": "2", "generation_linger_seconds": "2"}
+_DEMO_WAITS = {"dataset_settle_seconds": "2", "generation_idle_timeout_seconds": "2"}
 """The samples and the jobs come in one go: nothing comes after a quiet moment."""
 
 
@@ -50,7 +50,7 @@ def demo(
 ) -> None:
     """Start the stack and run the main job on the sample photos."""
     stack = _stack(load_settings())
-    for name, seconds in _DEMO_PATIENCE.items():
+    for name, seconds in _DEMO_WAITS.items():
         if name not in stack.settings.model_fields_set:
             stack.environment[name.upper()] = seconds
 

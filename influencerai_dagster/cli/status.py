@@ -18,7 +18,7 @@ from influencerai_dagster.cli.web_server import dagster
 from influencerai_dagster.dagster_client.overview import list_runs
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.settings import Settings
 
 _FIELDS = (
@@ -94,7 +94,7 @@ def _dagster(config: Settings) -> str:
 
 def _jobs() -> str:
     with transaction(engine()) as session:
-        counts = ledger.count_by_status(session)
+        counts = job_queue.count_by_status(session)
     return ", ".join(f"{number:,} {name.value}" for name, number in counts.items())
 
 

@@ -1,4 +1,4 @@
-"""`influencerai jobs watch`: what the ledger, the servers and the GPU do, as it happens.
+"""`influencerai jobs watch`: what the job queue, the servers and the GPU do, as it happens.
 
 How it is drawn lives in watch_view.py.
 """

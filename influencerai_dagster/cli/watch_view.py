@@ -136,7 +136,7 @@ def _gpu(snapshot: Snapshot) -> Text:
     if not held:
         return Text("\nGPU (shared): free for renders\n")
     num_ready = sum(
-        item.pending - item.waiting_for_lora - item.waiting_for_picture - item.in_backoff
+        item.pending - item.waiting_for_lora - item.waiting_for_image - item.in_backoff
         for item in snapshot.tenants
     )
     return Text(
@@ -145,7 +145,7 @@ def _gpu(snapshot: Snapshot) -> Text:
 
 
 def _tenants(tenants: Sequence[TenantStatistics], *, is_wide: bool) -> Table:
-    held = ("no LoRA", "no picture", "backoff") if is_wide else ("held",)
+    held = ("no LoRA", "no image", "backoff") if is_wide else ("held",)
     waits = ("wait p50", "wait p95") if is_wide else ("p50", "p95")
     table = _table(
         "",
@@ -167,7 +167,7 @@ def _tenants(tenants: Sequence[TenantStatistics], *, is_wide: bool) -> Table:
 
 
 def _cells(item: TenantStatistics, *, is_wide: bool) -> list[RenderableType]:
-    held = (item.waiting_for_lora, item.waiting_for_picture, item.in_backoff)
+    held = (item.waiting_for_lora, item.waiting_for_image, item.in_backoff)
     return [
         item.tenant,
         _count(item.pending),

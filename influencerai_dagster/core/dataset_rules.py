@@ -40,7 +40,7 @@ class DatasetRules(Value):
         min_side_px: the shorter side of an image must have at least so many pixels.
         max_pixels: MAX_IMAGE_PIXELS; an image with more is not decoded at all.
         near_duplicate_bits: two perceptual hashes (64 bits) that differ in at most so many are one
-            picture.
+            image.
     """
 
     max_upload_size_bytes: Annotated[int, Field(gt=0)] = 100 * 1000**2

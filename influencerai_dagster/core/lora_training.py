@@ -72,7 +72,7 @@ class LoraConfig(Value):
         num_repeats: how often one epoch shows each image.
         max_train_steps: optimizer steps, or None to take `epochs` instead.
         save_every_n_steps: a checkpoint at every so many steps.
-        sample_every_n_steps: sample pictures during training, or None.
+        sample_every_n_steps: sample images during training, or None.
     """
 
     base_model_family: BaseModelFamily

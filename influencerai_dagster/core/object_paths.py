@@ -120,7 +120,7 @@ def lora_manifest_key(tenant: str, lora_id: str) -> str:
 
 
 def lora_samples_key(tenant: str, lora_id: str, file_name: str) -> str:
-    """Return the key of a file among the sample pictures of a LoRA."""
+    """Return the key of a file among the sample images of a LoRA."""
     folder = f"samples-{check_part(lora_id, 'LoRA')}"
     return f"images/{check_part(tenant, 'tenant')}/{folder}/{check_file_name(file_name)}"
 
@@ -140,7 +140,7 @@ def output_key(kind: str, tenant: str, job_id: UUID, claim: int, suffix: str) ->
 
 
 def output_manifest_key(object_key: str) -> str:
-    """Return the key of the output.json beside a picture or clip, whose key `output_key` made."""
+    """Return the key of the output.json beside an image or video, whose key `output_key` made."""
     stem, dot, suffix = object_key.rpartition(".")
     if not dot or "/" in suffix:
         raise PermanentError(f"{object_key[:200]!r} is not the key of an output")
@@ -148,7 +148,7 @@ def output_manifest_key(object_key: str) -> str:
 
 
 def segments_prefix(tenant: str, job_id: UUID) -> str:
-    """Return the prefix of the segments of a long clip, in the folder of its job."""
+    """Return the prefix of the segments of a long video, in the folder of its job."""
     return f"videos/{check_part(tenant, 'tenant')}/{job_id}/segment-"
 
 

@@ -1,10 +1,10 @@
-"""What the platforms take: presets of a clip's size, frame rate, longest time and loudness.
+"""What the platforms take: presets of a video's size, frame rate, longest time and loudness.
 
 The limits are those of the interfaces that publish; what a platform recommends may be shorter.
 
 - Instagram: "Reel Specifications" of the Instagram platform's reference, IG User Media (MP4, H.264,
   4:2:0, index first, AAC up to 48 kHz, 23 to 60 fps, 15 minutes, at least 3 s); a single video of a
-  feed is a reel there too. Feed pictures are 4:5 to 1.91:1.
+  feed is a reel there too. Feed images are 4:5 to 1.91:1.
   https://developers.facebook.com/docs/instagram-platform/instagram-graph-api/reference/ig-user/media
 - TikTok: "Video Restrictions" of the Content Posting API's Media Transfer Guide (23 to 60 fps, 360
   to 4096 pixels a side, 10 minutes; an account may be held to less).
@@ -24,7 +24,7 @@ LOUDNESS_TOLERANCE_LU = 1.0
 
 
 class VideoPreset(StrEnum):
-    """Where a clip is meant to be published."""
+    """Where a video is meant to be published."""
 
     INSTAGRAM_REEL = "instagram-reel"
     INSTAGRAM_POST = "instagram-post"
@@ -56,7 +56,7 @@ PLATFORM_RULES = {
 
 
 def format_for(preset: VideoPreset, aspect_ratio: AspectRatio) -> VideoFormat:
-    """Return size, frame rate and longest time of a preset's clip in one of its aspect ratios."""
+    """Return size, frame rate and longest time of a preset's video in one of its aspect ratios."""
     longest = PLATFORM_RULES[preset].max_duration_seconds
     return VIDEO_FORMATS[aspect_ratio].model_copy(update={"max_duration_seconds": longest})
 

@@ -1,4 +1,4 @@
-"""What a picture or a clip is asked for, in ComfyUI's words.
+"""What an image or a video is asked for, in ComfyUI's words.
 
 Which tenant asked lives in generation/jobs.py.
 """
@@ -75,7 +75,7 @@ AspectRatio = Literal["9:16", "4:5", "1:1", "16:9"]
 
 
 class VideoFormat(Value):
-    """What ffmpeg makes of a clip: size in pixels and frames a second of the MP4.
+    """What ffmpeg makes of a video: size in pixels and frames a second of the MP4.
 
     Attributes:
         max_duration_seconds: what the platform takes; None for no limit.

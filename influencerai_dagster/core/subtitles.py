@@ -1,7 +1,7 @@
-"""Subtitles of a clip: SubRip (SRT) text, read strictly, as cues of plain text.
+"""Subtitles of a video: SubRip (SRT) text, read strictly, as cues of plain text.
 
 A cue has no markup: readers of SRT take `<i>` and the overrides of ASS (in braces) for commands,
-and a tenant's text must stay text. How cues get into pictures lives in engines/ffmpeg/subtitles.py.
+and a tenant's text must stay text. How cues get into images lives in engines/ffmpeg/subtitles.py.
 """
 
 import re
@@ -37,7 +37,7 @@ def _plain(line: str) -> str:
 
 
 class Cue(Value):
-    """One text and when it is shown, in milliseconds from the start of the clip."""
+    """One text and when it is shown, in milliseconds from the start of the video."""
 
     start_ms: Annotated[int, Field(ge=0)]
     end_ms: Annotated[int, Field(ge=1)]

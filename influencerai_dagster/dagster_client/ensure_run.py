@@ -1,16 +1,14 @@
 """Making sure that somebody renders what was ordered: a Dagster run per tenant-day and kind.
 
 `pending_jobs_sensor` does the same every few seconds for all tenants; who asks here waits for no
-tick. The jobs themselves are in the ledger already and do not depend on it.
+tick. The jobs themselves are in the job queue already and do not depend on it.
 """
 
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.db.engine import one_at_a_time
@@ -20,7 +18,7 @@ DAY_PARTITIONS = "content_days"
 
 
 @dataclass(frozen=True)
-class Wakeup:
+class EnsuredRun:
     """The run that takes the pending jobs of a tenant-day.
 
     Attributes:
@@ -31,24 +29,24 @@ class Wakeup:
     is_new: bool
 
 
-def wake_run(dagster: DagsterGraphQL, engine: Engine, kind: JobKind, day: DayKey) -> Wakeup:
+def ensure_run(dagster: DagsterGraphQL, engine: Engine, kind: JobKind, day: DayKey) -> EnsuredRun:
     """Return the run that is alive for these jobs, or launch one.
 
     Two callers at the same moment launch one run: they ask one after the other.
 
     Raises:
-        TransientError: Dagster or the catalog does not answer; jobs that are in the ledger stay
+        TransientError: Dagster or the catalog does not answer; jobs that are in the job queue stay
             there, and the sensor starts a run for them when it can.
         PermanentError: Dagster refused.
     """
     job_name = JOB_NAMES[kind]
-    with one_at_a_time(engine, f"wake {job_name} {day}"):
+    with one_at_a_time(engine, f"ensure {job_name} {day}"):
         alive = dagster.live_run(job_name, str(day))
         if alive is not None:
-            return Wakeup(alive, is_new=False)
+            return EnsuredRun(alive, is_new=False)
         dagster.add_partition(DAY_PARTITIONS, str(day))
         # Without retries: if it dies, the sensor starts the next one.
         run_id = dagster.launch(
             job_name, partition_key=str(day), run_config={}, tags={"dagster/max_retries": "0"}
         )
-    return Wakeup(run_id, is_new=True)
+    return EnsuredRun(run_id, is_new=True)

@@ -1,9 +1,9 @@
 """Answers of language models, kept until they expire: a repeated call costs nothing.
 
 A key is the SHA-256 of all that was asked, so no key can be guessed by whoever does not hold the
-picture. Rows belong to a tenant all the same, and each reads only its own: a hit would tell that
-somebody else has the very same picture; what one tenant paid for is not another's; a legal hold and
-the end of a tenant need to know whose a row is. It costs nothing: tenants do not share pictures.
+image. Rows belong to a tenant all the same, and each reads only its own: a hit would tell that
+somebody else has the very same image; what one tenant paid for is not another's; a legal hold and
+the end of a tenant need to know whose a row is. It costs nothing: tenants do not share images.
 
 Times are PostgreSQL's. How long answers are kept is OPENROUTER_CACHE_TTL; who asks is a stage.
 """
@@ -15,16 +15,16 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from influencerai_dagster.core.keys import check_part
-from influencerai_dagster.db.models.content import LlmAnswerRow, TenantRow
+from influencerai_dagster.db.models.content import CachedResponseRow, TenantRow
 
 BATCH = 1000
 """Rows that one transaction deletes."""
-_MAY_GO = (LlmAnswerRow.expires_at <= func.now(), ~TenantRow.is_on_hold)
+_MAY_GO = (CachedResponseRow.expires_at <= func.now(), ~TenantRow.is_on_hold)
 
 
 def get_answer(session: Session, tenant: str, key: str) -> str | None:
     """Return the answer that a tenant got before, or None if there is none or it has expired."""
-    row = LlmAnswerRow
+    row = CachedResponseRow
     statement = select(row.text).where(
         row.tenant_id == check_part(tenant, "tenant"), row.key == key, row.expires_at > func.now()
     )
@@ -38,7 +38,7 @@ def put_answer(session: Session, tenant: str, key: str, text: str, keep_for: tim
         PermanentError: unknown tenant, or the key is no SHA-256.
     """
     changes = {"text": text, "expires_at": func.now() + keep_for}
-    statement = insert(LlmAnswerRow).values(
+    statement = insert(CachedResponseRow).values(
         tenant_id=check_part(tenant, "tenant"), key=key, **changes
     )
     session.execute(
@@ -48,13 +48,13 @@ def put_answer(session: Session, tenant: str, key: str, text: str, keep_for: tim
 
 def count_expired(session: Session) -> int:
     """Return how many answers `delete_expired` would delete."""
-    statement = select(func.count()).select_from(LlmAnswerRow).join(TenantRow).where(*_MAY_GO)
+    statement = select(func.count()).select_from(CachedResponseRow).join(TenantRow).where(*_MAY_GO)
     return session.scalar(statement) or 0
 
 
 def delete_expired(session: Session) -> int:
     """Delete up to BATCH answers that have expired, none of a tenant on hold; return how many."""
-    row = LlmAnswerRow
+    row = CachedResponseRow
     # The lock on the tenant's row is what setting a hold waits for.
     found = (
         select(row.tenant_id, row.key)

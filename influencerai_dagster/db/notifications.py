@@ -1,7 +1,7 @@
-"""Tells drains at once that there is something to do: PostgreSQL's NOTIFY and LISTEN.
+"""Tells workers at once that there is something to do: PostgreSQL's NOTIFY and LISTEN.
 
 A signal is only a reason to look: one may get lost with a connection, and a pooler in transaction
-mode delivers none at all. Drains poll the ledger too.
+mode delivers none at all. Workers poll the job queue too.
 Source: PostgreSQL's documentation of NOTIFY; psycopg2's "Asynchronous notifications".
 """
 
@@ -22,12 +22,12 @@ _WORK = "work"
 
 
 def notify_work(session: Session) -> None:
-    """Wake all drains when this transaction commits: jobs came, or slots are free."""
+    """Wake all workers when this transaction commits: jobs came, or slots are free."""
     session.execute(select_rows(func.pg_notify(_CHANNEL, _WORK)))
 
 
 def notify_cancelled(session: Session) -> None:
-    """Wake all drains when this transaction commits, to look for jobs that were cancelled."""
+    """Wake all workers when this transaction commits, to look for jobs that were cancelled."""
     session.execute(select_rows(func.pg_notify(_CHANNEL, _CANCELLED)))
 
 

@@ -10,18 +10,18 @@ from influencerai_dagster.core.fingerprints import sha256_hex
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.llm_answers import BATCH, delete_expired, get_answer, put_answer
 from influencerai_dagster.retry import (
-    patiently,
+    retry_transient,
 )
 
 
 @dataclass
-class KeptAnswers:
+class ResponseCache:
     """One tenant's answers; safe between threads.
 
     Attributes:
         keep_for: OPENROUTER_CACHE_TTL.
         only_in_run: a run whose answers these are alone; "" is every run.
-        patience_seconds: how long an answer, which is paid for, waits for PostgreSQL.
+        retry_for_seconds: how long an answer, which is paid for, waits for PostgreSQL.
         num_found: how many were there when they were asked for.
     """
 
@@ -29,7 +29,7 @@ class KeptAnswers:
     tenant: str
     keep_for: timedelta
     only_in_run: str = ""
-    patience_seconds: float = 120.0
+    retry_for_seconds: float = 120.0
     num_found: int = 0
     _lock: Lock = field(default_factory=Lock, repr=False)
 
@@ -49,7 +49,7 @@ class KeptAnswers:
             with transaction(self.engine) as session:
                 put_answer(session, self.tenant, self._own(key), text, self.keep_for)
 
-        patiently(put, patience_seconds=self.patience_seconds)
+        retry_transient(put, retry_for_seconds=self.retry_for_seconds)
 
     def _own(self, key: str) -> str:
         return sha256_hex(f"{self.only_in_run} {key}".encode()) if self.only_in_run else key

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from influencerai_dagster.core.run_health import STALE_SECONDS, Heartbeat
-from influencerai_dagster.db.models.scheduling import DrainRow, RunHeartbeatRow
+from influencerai_dagster.db.models.scheduling import RunHeartbeatRow, WorkerRow
 from influencerai_dagster.db.sweeps import HEARTBEATS, Sweep, begin_sweep
 
 TRAINING_ON_SHARED_GPU = "train_lora "
@@ -89,14 +89,14 @@ def end_silent(session: Session, run_id: str) -> bool:
     is_there = select(RunHeartbeatRow.run_id).where(RunHeartbeatRow.run_id == run_id)
     if session.scalar(is_there) is not None:
         return False
-    session.execute(delete(DrainRow).where(DrainRow.owner == run_id))
+    session.execute(delete(WorkerRow).where(WorkerRow.owner == run_id))
     return True
 
 
 def end(session: Session, run_id: str) -> None:
     """Remove what a run that is over in Dagster left behind; its process stops if it lives."""
     session.execute(delete(RunHeartbeatRow).where(RunHeartbeatRow.run_id == run_id))
-    session.execute(delete(DrainRow).where(DrainRow.owner == run_id))
+    session.execute(delete(WorkerRow).where(WorkerRow.owner == run_id))
 
 
 def gpu_holder(session: Session) -> str | None:

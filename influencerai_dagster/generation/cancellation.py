@@ -1,4 +1,4 @@
-"""Cancelling jobs: in the ledger, and at once on the ComfyUI server that renders them.
+"""Cancelling jobs: in the job queue, and at once on the ComfyUI server that renders them.
 
 Only prompts of the cancelled jobs are touched. A server that is away is no obstacle: the job's
 worker learns of the cancellation from its next heartbeat and stops the prompt then.
@@ -13,13 +13,11 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.errors import InfluencerAIError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import AbandonedPrompts, Job
 
 _log = logging.getLogger(__name__)
@@ -47,8 +45,10 @@ def cancel_jobs(
     """
     with transaction(engine) as session:
         # In one order everywhere: two callers that lock the same jobs do not block each other.
-        jobs = {job_id: ledger.cancel(session, tenant, job_id) for job_id in sorted(set(job_ids))}
-        abandoned = ledger.abandoned_prompts(session, tenant, jobs)
+        jobs = {
+            job_id: job_queue.cancel(session, tenant, job_id) for job_id in sorted(set(job_ids))
+        }
+        abandoned = job_queue.abandoned_prompts(session, tenant, jobs)
     _interrupt(abandoned, servers)
     return [jobs[job_id] for job_id in job_ids]
 
@@ -69,8 +69,8 @@ def cancel_open_jobs(
         servers: the ComfyUI servers, COMFYUI_URL, with their credentials.
     """
     with transaction(engine) as session:
-        job_ids = ledger.cancel_open(session, tenant, day=day, kind=kind)
-        abandoned = ledger.abandoned_prompts(session, tenant, job_ids)
+        job_ids = job_queue.cancel_open(session, tenant, day=day, kind=kind)
+        abandoned = job_queue.abandoned_prompts(session, tenant, job_ids)
     _interrupt(abandoned, servers)
     return len(job_ids)
 

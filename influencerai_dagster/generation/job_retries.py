@@ -11,7 +11,7 @@ from influencerai_dagster.core.job_states import (
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     JobRequest,
 )
@@ -37,10 +37,10 @@ def retry_jobs(
 
     Raises:
         PermanentError: the tenant has no such job, it has not ended or was completed, or the
-            catalog refused it (see catalog/ledger/submission.py); nothing was submitted.
+            catalog refused it (see generation/queue/submission.py); nothing was submitted.
     """
     with transaction(engine) as session:
-        jobs = [ledger.get_job(session, day.tenant, job_id) for job_id in job_ids]
+        jobs = [job_queue.get_job(session, day.tenant, job_id) for job_id in job_ids]
         for job in jobs:
             if job.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
                 raise PermanentError(
@@ -55,4 +55,4 @@ def retry_jobs(
             )
             for job in jobs
         ]
-        return ledger.submit(session, day.tenant, day.day, requests, max_pending=max_pending)
+        return job_queue.submit(session, day.tenant, day.day, requests, max_pending=max_pending)

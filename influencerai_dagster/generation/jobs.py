@@ -1,8 +1,8 @@
 """Generation jobs.
 
-What a tenant may ask for, and the rules of retry. The rows live in catalog/ledger/.
+What a tenant may ask for, and the rules of retry. The rows live in generation/queue/.
 
-A generation job is one picture or one clip; a Dagster run drains many of them.
+A generation job is one image or one video; a Dagster run workers many of them.
 """
 
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -68,15 +68,15 @@ class ImageJobPayload(Value):
 
 
 class VideoJobPayload(Value):
-    """What a video job asks for: a clip that starts from the picture of an image job.
+    """What a video job asks for: a video that starts from the image of an image job.
 
     A payload names a preset or an aspect ratio; the other follows from it.
 
     Attributes:
         source_job_id: an image job of the same tenant.
         duration_seconds: wanted length; None for num_frames ÷ fps, at most what the preset takes.
-        subtitles_srt: text that is burned into the picture, as SRT within the clip's length.
-        num_frames: frames of one segment; a longer clip has several.
+        subtitles_srt: text that is burned into the image, as SRT within the video's length.
+        num_frames: frames of one segment; a longer video has several.
     """
 
     kind: Literal[JobKind.VIDEO] = JobKind.VIDEO
@@ -95,8 +95,8 @@ class VideoJobPayload(Value):
     timeout_seconds: TimeoutSeconds | None = None
 
     @property
-    def clip_seconds(self) -> float:
-        """How long the clip is to be."""
+    def video_seconds(self) -> float:
+        """How long the video is to be."""
         if self.duration_seconds is not None:
             return self.duration_seconds
         longest = PLATFORM_RULES[self.preset].max_duration_seconds
@@ -104,8 +104,8 @@ class VideoJobPayload(Value):
 
     @property
     def num_segments(self) -> int:
-        """How many renders the clip is made of."""
-        return segments_needed(frames_needed(self.clip_seconds, self.fps), self.num_frames)
+        """How many renders the video is made of."""
+        return segments_needed(frames_needed(self.video_seconds, self.fps), self.num_frames)
 
     @property
     def video_format(self) -> VideoFormat:
@@ -151,15 +151,15 @@ class VideoJobPayload(Value):
             )
         if self.num_segments > MAX_SEGMENTS:
             raise ValueError(
-                f"{self.clip_seconds:g} s at {self.fps} fps are {self.num_segments} segments of "
+                f"{self.video_seconds:g} s at {self.fps} fps are {self.num_segments} segments of "
                 f"{self.num_frames} frames; at most {MAX_SEGMENTS} are made: raise num_frames, "
                 "or lower fps"
             )
         for number, cue in enumerate(self.cues, start=1):
-            if cue.end_ms > round(self.clip_seconds * 1000):
+            if cue.end_ms > round(self.video_seconds * 1000):
                 raise ValueError(
                     f"subtitle {number} of subtitles_srt ends at {cue.end_ms / 1000:g} s, but the "
-                    f"clip is {self.clip_seconds:.3f} s long"
+                    f"video is {self.video_seconds:.3f} s long"
                 )
         return self
 

@@ -12,7 +12,7 @@ def prompt_id(job_id: UUID, claim: int, segment: int = 0) -> str:
     again.
 
     Args:
-        segment: which part of a long clip, 0 is the first and that of every other job.
+        segment: which part of a long video, 0 is the first and that of every other job.
     """
     name = f"{job_id}/{claim}" if segment == 0 else f"{job_id}/{claim}/{segment}"
     return str(uuid5(_PROMPT_ID_NAMESPACE, name))

@@ -1,7 +1,7 @@
-"""How a long clip is divided: segments that a video model can make, each going on from the last.
+"""How a long video is divided: segments that a video model can make, each going on from the last.
 
 The first frame of a segment repeats the last frame of the one before, so it is left out of the
-clip. Where segments are kept lives in object_paths.py, what is known of one in
+video. Where segments are kept lives in object_paths.py, what is known of one in
 manifests/segments.py.
 """
 
@@ -19,7 +19,7 @@ def frames_needed(seconds: float, fps: int) -> int:
 
 
 def segments_needed(num_frames: int, frames_per_segment: int) -> int:
-    """Return how many segments of so many frames (at least 2) a clip of num_frames is made of."""
+    """Return how many segments of so many frames (at least 2) a video of num_frames is made of."""
     rest = max(0, num_frames - frames_per_segment)
     return 1 + math.ceil(rest / (frames_per_segment - 1))
 

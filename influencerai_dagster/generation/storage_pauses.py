@@ -1,7 +1,7 @@
 """A full object store: claims stop, renders wait, and all goes on by itself.
 
 An upload that finds no space says so in the catalog (`report_full`); then no job is claimed.
-Whoever drains, and a sensor where nobody does, tries every few seconds whether there is space.
+Whoever workers, and a sensor where nobody does, tries every few seconds whether there is space.
 """
 
 import logging
@@ -18,7 +18,7 @@ from influencerai_dagster.errors import InfluencerAIError
 from influencerai_dagster.storage.object_store import ObjectStore
 
 PROBE_BYTES = 16 * 1024**2
-"""Space for a kilobyte is not space for a clip: a smaller probe would start and stop the work."""
+"""Space for a kilobyte is not space for a video: a smaller probe would start and stop the work."""
 PROBE_SECONDS = 15.0
 
 _log = logging.getLogger(__name__)

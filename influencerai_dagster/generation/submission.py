@@ -1,7 +1,7 @@
-"""The one way in for jobs: plain dicts become rows of the ledger.
+"""The one way in for jobs: plain dicts become rows of the job queue.
 
 A run config of Dagster, the command line and whatever else takes orders call `submit`. What a
-ledger does with a request lives in catalog/ledger/submission.py.
+ledger does with a request lives in generation/queue/submission.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.names import field_problems, shown_value
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
     JobRequest,
@@ -45,7 +43,7 @@ def submit(
     max_pending: int | None,
     checks: JobChecks | None = None,
 ) -> list[Job]:
-    """Put jobs of one kind into the ledger: all of them or none.
+    """Put jobs of one kind into the job queue: all of them or none.
 
     The same idempotency key of the same tenant is the same job, so that a repeat is harmless.
 
@@ -63,8 +61,8 @@ def submit(
 
     Raises:
         PermanentError: a field is unknown or bad, or asks for a workflow, base model, sampler or
-            scheduler that is nowhere; the text names job and field; or the ledger
-            refused them (see catalog/ledger/submission.py); nothing was submitted.
+            scheduler that is nowhere; the text names job and field; or the job queue
+            refused them (see generation/queue/submission.py); nothing was submitted.
         TooManyPendingJobsError: the limit would be passed; nothing was submitted.
         TransientError: the catalog is away.
     """
@@ -75,7 +73,7 @@ def submit(
     if checks is not None:
         checks.check(day.tenant, [request.payload for request in requests])
     with transaction(engine) as session:
-        return ledger.submit(session, day.tenant, day.day, requests, max_pending=max_pending)
+        return job_queue.submit(session, day.tenant, day.day, requests, max_pending=max_pending)
 
 
 def check_job(kind: JobKind, job: Mapping[str, Any]) -> None:

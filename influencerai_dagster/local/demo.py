@@ -1,6 +1,6 @@
 """The main job on sample photos: a tenant, an influencer, uploads, jobs; then it only watches.
 
-Everything between the upload and the clip is done by Dagster's sensors and runs. What the stack is
+Everything between the upload and the video is done by Dagster's sensors and runs. What the stack is
 made of lives in stack.py.
 """
 
@@ -25,7 +25,7 @@ from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.db import tenants
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
 )
@@ -132,8 +132,8 @@ class Demo:
         self._wait_for_runs(day, started)
         return results
 
-    def _order(self, day: DayKey) -> tuple[int, list[ledger.Job]]:
-        """Add the tenant and its influencer, upload the photos, and order pictures and a clip."""
+    def _order(self, day: DayKey) -> tuple[int, list[job_queue.Job]]:
+        """Add the tenant and its influencer, upload the photos, and order images and a video."""
         key = DatasetKey(TENANT, INFLUENCER)
         with transaction(self.engine) as session:
             tenants.add_tenant(session, TENANT)
@@ -152,19 +152,19 @@ class Demo:
         prefix = f"demo/{uuid4().hex}"
         lora = {"dataset": INFLUENCER}
         orders = [{"prompt": f"bella, {prompt}", "loras": [lora]} for prompt in PROMPTS]
-        pictures = self._submit(JobKind.IMAGE, day, orders, f"{prefix}/pictures")
-        clip = {"source_job_id": pictures[0].id}
-        clips = self._submit(JobKind.VIDEO, day, [clip], f"{prefix}/clips")
-        self.announce(f"{len(pictures)} images and {len(clips)} video submitted for {day}")
-        return num_sent, pictures + clips
+        images = self._submit(JobKind.IMAGE, day, orders, f"{prefix}/images")
+        video = {"source_job_id": images[0].id}
+        videos = self._submit(JobKind.VIDEO, day, [video], f"{prefix}/videos")
+        self.announce(f"{len(images)} images and {len(videos)} video submitted for {day}")
+        return num_sent, images + videos
 
     def _submit(
         self, kind: JobKind, day: DayKey, jobs: list[dict[str, Any]], key_prefix: str
-    ) -> list[ledger.Job]:
+    ) -> list[job_queue.Job]:
         return submit(self.engine, kind, day, jobs, key_prefix=key_prefix, max_pending=None)
 
     def _wait_for_runs(self, day: DayKey, started: float) -> None:
-        """Wait for runs that linger for more jobs: they materialize their assets at their end."""
+        """Wait for runs that wait for more jobs: they materialize their assets at their end."""
         while time.time() - started < self.time_limit_seconds:
             alive = [
                 run
@@ -207,10 +207,10 @@ class Demo:
         end.line = lines[-1] if lines else end.line
         return end.line
 
-    def _progress(self, jobs: list[ledger.Job]) -> str:
+    def _progress(self, jobs: list[job_queue.Job]) -> str:
         """Return how far the jobs are, by ComfyUI's own progress."""
         with transaction(self.engine) as session:
-            current = [ledger.get_job(session, TENANT, job.id) for job in jobs]
+            current = [job_queue.get_job(session, TENANT, job.id) for job in jobs]
         num_done = sum(job.status is JobStatus.COMPLETED for job in current)
         running = [job.progress or 0.0 for job in current if job.status is JobStatus.RUNNING]
         share = f", {100 * max(running):.0f} % of the next" if running else ""
@@ -228,9 +228,9 @@ class Demo:
             size_bytes=int(facts.get("weights_size_bytes", facts["size_bytes"])),
         )
 
-    def _seen_jobs(self, jobs: list[ledger.Job]) -> "_Seen | None":
+    def _seen_jobs(self, jobs: list[job_queue.Job]) -> "_Seen | None":
         with transaction(self.engine) as session:
-            current = [ledger.get_job(session, TENANT, job.id) for job in jobs]
+            current = [job_queue.get_job(session, TENANT, job.id) for job in jobs]
         failed = [job for job in current if job.status is JobStatus.FAILED]
         if failed:
             raise PermanentError(f"job {failed[0].id} failed: {failed[0].error}")
@@ -279,7 +279,7 @@ class _LogEnd:
     line: str = ""
 
 
-def _prompt(job: ledger.Job) -> str:
+def _prompt(job: job_queue.Job) -> str:
     return job.payload.prompt if isinstance(job.payload, ImageJobPayload) else "the first, moving"
 
 
@@ -288,5 +288,5 @@ def _describe(asset: str, facts: Mapping[str, str | int]) -> str:
         "dataset": "{images} images, {rejected} rejected",
         "captions": "{captions} captions",
         "lora_weights": "{steps} steps on {base_model}",
-        "lora_samples": "{pictures} sample pictures",
+        "lora_samples": "{images} sample images",
     }[asset].format_map(facts)

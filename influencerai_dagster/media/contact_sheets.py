@@ -20,7 +20,7 @@ _INK = "black"
 _ABSENT = (224, 224, 224)
 _QUALITIES = (82, 65, 45)
 
-Picture = bytes | Image.Image | None
+ImageSource = bytes | Image.Image | None
 
 
 def contact_sheet(
@@ -37,9 +37,9 @@ def contact_sheet(
         thumb_px: side of a thumbnail.
     """
     cells: list[tuple[tuple[str, ...], Image.Image]] = []
-    for label, picture in images:
+    for label, source in images:
         lines = (label,) if isinstance(label, str) else label
-        cells.append((lines, thumbnail(picture, thumb_px)))
+        cells.append((lines, thumbnail(source, thumb_px)))
         if len(cells) == MAX_THUMBNAILS:
             break
     num_rows = max(1, -(-len(cells) // columns))
@@ -61,7 +61,7 @@ def contact_sheet(
 def grid(
     row_labels: Sequence[str],
     column_labels: Sequence[str],
-    images: Sequence[Picture],
+    images: Sequence[ImageSource],
     *,
     thumb_px: int = 192,
 ) -> bytes:
@@ -99,18 +99,18 @@ def grid(
 def data_uri(jpeg: bytes) -> str:
     """Return a JPEG as a data URI of at most MAX_DATA_URI_BYTES, made coarser or smaller to fit.
 
-    Dagster keeps metadata in its event log: a picture there must be small.
+    Dagster keeps metadata in its event log: an image there must be small.
     """
     if len(jpeg) <= _max_bytes():
         return _encode(jpeg, "jpeg")
     with upright_rgb(jpeg) as image:
-        picture = image
+        source = image
         while True:
             for quality in _QUALITIES:
-                smaller = _jpeg(picture, quality)
+                smaller = _jpeg(source, quality)
                 if len(smaller) <= _max_bytes():
                     return _encode(smaller, "jpeg")
-            picture = picture.reduce(2)
+            source = source.reduce(2)
 
 
 def png_data_uri(png: bytes) -> str:
@@ -132,19 +132,19 @@ def _encode(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def thumbnail(picture: Picture, side_px: int) -> Image.Image:
+def thumbnail(source: ImageSource, side_px: int) -> Image.Image:
     """Return a square with a small image in its middle; grey if there is none to show."""
     cell = Image.new("RGB", (side_px, side_px), _ABSENT)
-    if picture is None:
+    if source is None:
         return cell
-    if isinstance(picture, bytes):
+    if isinstance(source, bytes):
         try:
-            with upright_rgb(picture, scale_to_px=side_px) as image:
+            with upright_rgb(source, scale_to_px=side_px) as image:
                 small = ImageOps.contain(image, (side_px, side_px))
         except PermanentError:
             return cell  # a sheet shows what can be shown
     else:
-        small = ImageOps.contain(picture.convert("RGB"), (side_px, side_px))
+        small = ImageOps.contain(source.convert("RGB"), (side_px, side_px))
     cell.paste(small, ((side_px - small.width) // 2, (side_px - small.height) // 2))
     return cell
 

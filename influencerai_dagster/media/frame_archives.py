@@ -1,4 +1,4 @@
-"""Frames of a clip in one file: a ZIP of PNG files, as they came, in order.
+"""Frames of a video in one file: a ZIP of PNG files, as they came, in order.
 
 Nothing is compressed again: a PNG is compressed already, and what is read is what was written.
 """

@@ -123,7 +123,7 @@ def upright_rgb(data: bytes, *, scale_to_px: int | None = None) -> Iterator[Imag
         try:
             found = stack.enter_context(decoded(data, "RGB", scale_to_px=scale_to_px))
             found.image = to_srgb(found.image)
-            found.image = _turn(found.image, found.orientation)
+            found.image = _time_slice(found.image, found.orientation)
         except BROKEN_IMAGE as error:
             raise PermanentError(f"an image cannot be decoded: {_told(error)}") from error
         yield found.image
@@ -158,7 +158,7 @@ def near_duplicates(hashes: Sequence[str], max_bits: int) -> dict[int, int]:
     """Return for each image that looks like an earlier one the index of that earlier one.
 
     The first image of a group stays and is what the others are compared with, so that a chain of
-    small changes is not taken for one picture. 5,000 hashes take about 0.1 s.
+    small changes is not taken for one image. 5,000 hashes take about 0.1 s.
 
     Args:
         hashes: perceptual hashes, 16 hex digits each, in the order that decides who is first.
@@ -192,7 +192,7 @@ def _size_problem(header: ImageHeader, rules: DatasetRules) -> Reject | None:
     return None
 
 
-def _turn(image: Image.Image, orientation: int) -> Image.Image:
+def _time_slice(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
@@ -203,7 +203,7 @@ def _perceptual_hash(found: Decoded) -> str:
     if small.mode in {"L", "RGB", "RGBA"}:
         small = small.resize((_HASH_SIDE_PX, _HASH_SIDE_PX), Image.Resampling.BOX)
     small.info.pop("icc_profile", None)  # a hash of shapes: colours need not be exact
-    turned = _turn(to_srgb(small), found.orientation)
+    turned = _time_slice(to_srgb(small), found.orientation)
     return str(imagehash.phash(turned.resize((_HASH_SIDE_PX, _HASH_SIDE_PX))))
 
 

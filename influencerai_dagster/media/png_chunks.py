@@ -12,7 +12,7 @@ _MAX_PROFILE_BYTES = 1024**2  # Pillow refuses a file with a larger one
 def without_texts(data: bytes) -> bytes:
     """Return a PNG without its texts and without a colour profile of absurd size, or a second one.
 
-    Tools write whole workflows into a picture, and Pillow fails the picture for a large one. What
+    Tools write whole workflows into an image, and Pillow fails the image for a large one. What
     is no whole chain of chunks is returned as it is: the decoder says what is wrong with it.
 
     Raises:

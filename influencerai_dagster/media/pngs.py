@@ -22,7 +22,7 @@ def png_size(data: bytes) -> tuple[int, int]:
         size: tuple[int, int] = image.size
         image.verify()
     except BROKEN_IMAGE as error:
-        raise PermanentError(f"a picture of {len(data)} bytes is no whole PNG: {error}") from error
+        raise PermanentError(f"an image of {len(data)} bytes is no whole PNG: {error}") from error
     return size
 
 

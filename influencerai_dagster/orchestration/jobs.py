@@ -22,7 +22,7 @@ train_lora_job = dg.define_asset_job(
     "train_lora_job",
     selection=dg.AssetSelection.assets("lora_weights", "lora_samples"),
     description=(
-        "Train the LoRA of one dataset and render its sample pictures. Only trainings that a "
+        "Train the LoRA of one dataset and render its sample images. Only trainings that a "
         "person launched are runs of this job; all are at Runs with the filter tag:stage=loras."
     ),
     tags={"dagster/max_runtime": 14 * _HOUR, "stage": "loras"},
@@ -30,13 +30,13 @@ train_lora_job = dg.define_asset_job(
 generate_images_job = dg.define_asset_job(
     "generate_images_job",
     selection=dg.AssetSelection.assets("generated_images"),
-    description="Render the pending pictures of one tenant-day; new jobs may be in the run config.",
+    description="Render the pending images of one tenant-day; new jobs may be in the run config.",
     tags={"dagster/max_runtime": 6 * _HOUR, "stage": "images"},
 )
 generate_videos_job = dg.define_asset_job(
     "generate_videos_job",
     selection=dg.AssetSelection.assets("generated_videos"),
-    description="Render the pending clips of one tenant-day; new jobs may be in the run config.",
+    description="Render the pending videos of one tenant-day; new jobs may be in the run config.",
     tags={"dagster/max_runtime": 6 * _HOUR, "stage": "videos"},
 )
 backup_database_job = dg.define_asset_job(

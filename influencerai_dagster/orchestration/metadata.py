@@ -1,4 +1,4 @@
-"""Metadata that a person wants to look at in the Dagster UI: pictures, tables, links."""
+"""Metadata that a person wants to look at in the Dagster UI: images, tables, links."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ _JPEG = b"\xff\xd8"
 _MARKDOWN = frozenset("\\`*_{}[]()<>#+-.!|~&")
 
 
-def picture(data: bytes, alt: str) -> dg.MarkdownMetadataValue:
+def inline_image(data: bytes, alt: str) -> dg.MarkdownMetadataValue:
     """Return a JPEG or PNG as the UI shows it, inside the metadata itself.
 
     The UI's origin has no access to S3 without a presigned link, and a link would expire.

@@ -78,7 +78,7 @@ def without_run_config(resource: object) -> object:
     return dg.resource(config_schema={}, description=first_line)(initialize)
 
 
-# A second process per step costs seconds of CPU; one run drains many jobs instead.
+# A second process per step costs seconds of CPU; one run workers many jobs instead.
 executor = dg.in_process_executor.configured(
     lambda _: {}, name=dg.in_process_executor.name, config_schema={}
 )

@@ -69,7 +69,7 @@ class RetentionPlan:
     """What becomes of everything; nothing is written yet.
 
     Attributes:
-        objects: all pictures and clips, kept ones too.
+        objects: all images and videos, kept ones too.
         scratch_keys: scratch objects of `influencerai doctor` and of storage probes that stayed.
         uploads: multipart uploads that nobody completes.
     """

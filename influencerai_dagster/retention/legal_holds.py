@@ -1,4 +1,4 @@
-"""How long each tenant keeps its pictures and clips, and what is on legal hold.
+"""How long each tenant keeps its images and videos, and what is on legal hold.
 
 A hold wins over every deletion that runs at its time: deletions share a lock on the tenant's row,
 which setting a hold waits for.
@@ -35,7 +35,7 @@ def is_on_hold(session: Session, tenant: str) -> bool:
 
 
 def set_retention_days(session: Session, tenant: str, days: int | None) -> None:
-    """Set how long a tenant's pictures and clips are kept; None for RETENTION_DAYS.
+    """Set how long a tenant's images and videos are kept; None for RETENTION_DAYS.
 
     Raises:
         PermanentError: unknown tenant, or not 1 to 36500 days.
@@ -56,7 +56,7 @@ def set_tenant_hold(session: Session, tenant: str, *, is_on_hold: bool) -> None:
 
 
 def set_job_hold(session: Session, tenant: str, job_id: UUID, *, is_on_hold: bool) -> None:
-    """Set or end the legal hold of one picture or clip; waits for deletions that run.
+    """Set or end the legal hold of one image or video; waits for deletions that run.
 
     Raises:
         PermanentError: the tenant has no output of such a job.
@@ -71,6 +71,6 @@ def set_job_hold(session: Session, tenant: str, job_id: UUID, *, is_on_hold: boo
     )
     if session.scalar(statement) is None:
         raise PermanentError(
-            f"tenant {tenant!r} has no picture or clip of job {job_id}; `influencerai jobs list` "
+            f"tenant {tenant!r} has no image or video of job {job_id}; `influencerai jobs list` "
             "shows its jobs"
         )

@@ -1,4 +1,4 @@
-"""What the catalog knows of pictures and clips for retention, and what retention writes there.
+"""What the catalog knows of images and videos for retention, and what retention writes there.
 
 The rules are retention/rules.py; days and holds of tenants are in legal_holds.py, lists of days in
 day_lists.py.
@@ -29,8 +29,8 @@ _OPEN = (JobStatus.PENDING, JobStatus.RUNNING)
 _FACTS = text("""
 SELECT jobs.id, jobs.finished_at, object_key, media_assets.created_at AS made_at, deleted_at,
        coalesce(is_on_hold, false) AS is_on_hold,
-       EXISTS (SELECT 1 FROM jobs clip WHERE clip.depends_on = jobs.id
-                  AND clip.status IN ('pending', 'running')) AS is_needed
+       EXISTS (SELECT 1 FROM jobs video WHERE video.depends_on = jobs.id
+                  AND video.status IN ('pending', 'running')) AS is_needed
   FROM jobs LEFT JOIN media_assets ON media_assets.job_id = jobs.id
  WHERE jobs.tenant_id = :tenant
 """)
@@ -38,8 +38,8 @@ SELECT jobs.id, jobs.finished_at, object_key, media_assets.created_at AS made_at
 _DELETE = text("""
 UPDATE media_assets SET deleted_at = now()
  WHERE tenant_id = :tenant AND object_key = ANY(:keys) AND deleted_at IS NULL AND NOT is_on_hold
-   AND NOT EXISTS (SELECT 1 FROM jobs clip WHERE clip.depends_on = media_assets.job_id
-                      AND clip.status IN ('pending', 'running'))
+   AND NOT EXISTS (SELECT 1 FROM jobs video WHERE video.depends_on = media_assets.job_id
+                      AND video.status IN ('pending', 'running'))
 """)
 
 _BUSY_DAYS = text("""

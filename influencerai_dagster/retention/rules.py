@@ -2,7 +2,7 @@
 
 An object goes in two steps. First it is deleted in the catalog; its bytes go when the recovery
 window has passed since then, so that a catalog restored to any moment within it finds every object
-that it names. What no catalog ever named (segments of a clip that has ended) goes in one step.
+that it names. What no catalog ever named (segments of a video that has ended) goes in one step.
 """
 
 import re
@@ -51,7 +51,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class TenantRetention:
-    """How long a tenant keeps its pictures and clips; on legal hold nothing of it is deleted."""
+    """How long a tenant keeps its images and videos; on legal hold nothing of it is deleted."""
 
     days: int
     is_on_hold: bool = False
@@ -67,7 +67,7 @@ class JobFacts:
         made_at: when the output was recorded.
         deleted_at: when the output was deleted in the catalog.
         is_on_hold: legal hold of the output.
-        is_needed: a clip that is not over starts from it.
+        is_needed: a video that is not over starts from it.
     """
 
     finished_at: datetime | None
@@ -93,7 +93,7 @@ class FolderFile:
 
     @property
     def is_segment(self) -> bool:
-        """Whether it is one of the parts that a long clip is made of."""
+        """Whether it is one of the parts that a long video is made of."""
         return _SEGMENT.fullmatch(self.name) is not None
 
     @property
@@ -211,7 +211,7 @@ def _judge_there(
     if file.stem == job.stem and job.made_at is not None:
         if known.is_over(job.made_at, tenant.days) and not job.is_needed:
             return known.deletion(f"older than {tenant.days} days")
-        kept = "a clip that is not over starts from it" if job.is_needed else None
+        kept = "a video that is not over starts from it" if job.is_needed else None
         return Verdict(Fate.KEEP, kept or f"younger than {tenant.days} days")
     return _judge_leftover(file, max(last_modified, job.finished_at or last_modified), known)
 
@@ -221,7 +221,7 @@ def _judge_leftover(file: FolderFile, ended_at: datetime, known: Knowledge) -> V
     if ended_at + GRACE >= known.now:
         return Verdict(Fate.KEEP, "its job has just ended")
     if file.is_segment:
-        return Verdict(Fate.REMOVE, "segment of a clip that has ended", known.now)
+        return Verdict(Fate.REMOVE, "segment of a video that has ended", known.now)
     if file.is_output:
         return known.deletion("of a claim that never completed")
     return Verdict(Fate.KEEP, "unknown kind of file")

@@ -18,6 +18,11 @@ from influencerai_dagster.settings.texts import is_secret, set_by_kubernetes
 
 ENV_FILE = Path(".env")
 _SHOWN_LENGTH = 200
+RENAMED = {
+    "GENERATION_LINGER_SECONDS": "GENERATION_IDLE_TIMEOUT_SECONDS",
+    "GENERATION_SLICE_SECONDS": "GENERATION_TIME_SLICE_SECONDS",
+}
+"""Old names of settings, which work until the release after 0.2."""
 _OWN_PREFIXES = ("BACKUP_", "COMFYUI_", "KOHYA_", "OPENROUTER_", "S3_")
 _DAGSTERS_OWN = {"DAGSTER_CODE_SERVER_HOST", "DAGSTER_CODE_SERVER_PORT", "DAGSTER_HOME"}
 _CLOSE, _CLOSE_WITH_PREFIX = 0.75, 0.5  # as in nearest
@@ -77,6 +82,7 @@ def _as_text(value: object) -> str:
 
 def _known(found: Mapping[str, str], path: Path | None) -> Iterator[tuple[str, str]]:
     """Yield the settings among variables; say once what is left out for what reason."""
+    found = _with_new_names(found)
     # One in capitals wins over one that differs in case: it comes later.
     for name, text in sorted(found.items(), key=lambda item: (item[0].isupper(), item[0])):
         is_setting = name.lower() in Settings.model_fields
@@ -91,6 +97,17 @@ def _known(found: Mapping[str, str], path: Path | None) -> Iterator[tuple[str, s
             yield name.upper(), text
         elif not is_setting and path is not None and name not in _DAGSTERS_OWN:
             _note_unknown(name, path)
+
+
+def _with_new_names(found: Mapping[str, str]) -> Mapping[str, str]:
+    """Return variables with the new names of the settings that were renamed."""
+    renamed = dict(found)
+    for old, new in RENAMED.items():
+        if old in renamed:
+            text = renamed.pop(old)
+            _note(f"{old} is called {new} now. Rename it: the old name will stop working")
+            renamed.setdefault(new, text)
+    return renamed
 
 
 def _note_unknown(name: str, path: Path) -> None:

@@ -120,8 +120,8 @@ class Settings(BaseModel):
     queue_concurrency_content_gen: PositiveInt = 3
     queue_concurrency_video_gen: PositiveInt = 2
     queue_concurrency_lora_training: PositiveInt = 1
-    generation_linger_seconds: FiniteFloat = 10.0
-    generation_slice_seconds: FiniteFloat = 30.0
+    generation_idle_timeout_seconds: FiniteFloat = 10.0
+    generation_time_slice_seconds: FiniteFloat = 30.0
     max_pending_jobs_per_tenant: PositiveInt = 10_000
     log_level: Annotated[
         Literal["debug", "info", "warn", "error"], BeforeValidator(parse_log_level)

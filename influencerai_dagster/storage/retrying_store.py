@@ -9,14 +9,14 @@ from influencerai_dagster.core.stored_file import (
     StoredFile,
 )
 from influencerai_dagster.errors import InsufficientStorageError
-from influencerai_dagster.retry import patiently
+from influencerai_dagster.retry import retry_transient
 from influencerai_dagster.storage.contents import ObjectInfo
 from influencerai_dagster.storage.object_store import ObjectStore
 
 Result = TypeVar("Result")
 
 
-class PatientStore(ObjectStore):
+class RetryingObjectStore(ObjectStore):
     """The same bucket for those who hold a finished render: they wait while S3 is away.
 
     Args:
@@ -33,7 +33,9 @@ class PatientStore(ObjectStore):
     ) -> None:
         super().__init__(store.client, store.bucket)
         # One patience, and one way to end it.
-        self.unwrapped: ObjectStore = store.unwrapped if isinstance(store, PatientStore) else store
+        self.unwrapped: ObjectStore = (
+            store.unwrapped if isinstance(store, RetryingObjectStore) else store
+        )
         self._stopping = stopping
         self._on_full = on_full
 
@@ -70,4 +72,4 @@ class PatientStore(ObjectStore):
         yield from self._wait(lambda: [*self.unwrapped.list(prefix)])
 
     def _wait(self, function: Callable[[], Result]) -> Result:
-        return patiently(function, sleep=self._stopping.wait, on_full=self._on_full)
+        return retry_transient(function, sleep=self._stopping.wait, on_full=self._on_full)

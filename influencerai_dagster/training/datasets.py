@@ -164,7 +164,7 @@ def write_copy(
 
 
 def image_thumbnail(store: ObjectStore, image: DatasetImage, side_px: int) -> Image.Image:
-    """Return a small square picture of an upload, whatever it holds now."""
+    """Return a small square image of an upload, whatever it holds now."""
     with READING.hold(image.size_bytes):
         return thumbnail(store.get(image.object_key), side_px)
 

@@ -30,7 +30,7 @@ from influencerai_dagster.media.safetensors_files import (
     read_header,
 )
 from influencerai_dagster.retry import (
-    patiently,
+    retry_transient,
 )
 from influencerai_dagster.storage.manifests import load_latest, publish
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -92,9 +92,9 @@ def train_lora(
     In the catalog it takes the place of the LoRA that the recipe had when the training began.
 
     Args:
-        sample_prompts: pictures to make while training, at `config.sample_every_n_steps`.
+        sample_prompts: images to make while training, at `config.sample_every_n_steps`.
         on_step: called for every progress report of kohya.
-        on_sample: called with every sample picture while its file exists.
+        on_sample: called with every sample image while its file exists.
 
     Returns:
         The LoRA of the recipe: this one, or that of another training which ended in the meantime.
@@ -130,7 +130,7 @@ def train_lora(
         with transaction(engine) as session:
             return lora_rows.record_lora(session, manifest, replaces=replaces)
 
-    row = patiently(record)
+    row = retry_transient(record)
     if row.lora_id == lora_id:
         return manifest
     return load_latest(store, row.manifest_key, LoraManifest)
@@ -192,7 +192,7 @@ def _publish(
     """Store the weights, then the manifest that names them."""
     tenant = recipe.dataset.tenant
     key = lora_key(tenant, lora_id)
-    weights = patiently(lambda: store.put_new(key, result.weights_path), on_full=on_full)
+    weights = retry_transient(lambda: store.put_new(key, result.weights_path), on_full=on_full)
     manifest = LoraManifest(
         tenant=tenant,
         lora_id=lora_id,
@@ -214,5 +214,5 @@ def _publish(
         weights_size_bytes=weights.size_bytes,
         created_at=datetime.now(UTC),
     )
-    patiently(lambda: publish(store, manifest), on_full=on_full)
+    retry_transient(lambda: publish(store, manifest), on_full=on_full)
     return manifest

@@ -31,7 +31,7 @@ class Recipe:
 
     @property
     def version(self) -> str:
-        """The content hash of what kohya is given: pictures, their captions, config, base model.
+        """The content hash of what kohya is given: images, their captions, config, base model.
 
         Rejected uploads and rights are no part of it: they change a dataset's version, but nothing
         that is trained.

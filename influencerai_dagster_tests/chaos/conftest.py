@@ -15,7 +15,7 @@ from influencerai_dagster.core.job_states import (
 )
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
     JobRequest,
@@ -48,13 +48,13 @@ class Workbench:
     folder: Path
     workers: list[BaseProcess] = field(default_factory=list)
 
-    def order(self, *, steps: int = 1) -> ledger.Job:
-        """Order a small picture."""
+    def order(self, *, steps: int = 1) -> job_queue.Job:
+        """Order a small image."""
         payload = ImageJobPayload(
             prompt="bella", seed=uuid4().int % 2**53, steps=steps, width_px=64, height_px=64
         )
         with transaction(self.engine) as session:
-            return ledger.submit(session, TENANT, DAY, [JobRequest(payload=payload)])[0]
+            return job_queue.submit(session, TENANT, DAY, [JobRequest(payload=payload)])[0]
 
     def start_worker(self) -> BaseProcess:
         """Start one more worker for the tenant-day."""
@@ -80,25 +80,25 @@ class Workbench:
 
         wait_until(look, what, seconds=60)
 
-    def finish_by_another_worker(self, job: ledger.Job) -> None:
+    def finish_by_another_worker(self, job: job_queue.Job) -> None:
         """Let the lease and the backoff of the dead worker be over, and another one work."""
         run_out_leases(self.engine, job)
         with transaction(self.engine) as session:
-            assert ledger.expire_leases(session) == 1
+            assert job_queue.expire_leases(session) == 1
         end_backoff(self.engine)
         self.start_worker()
         self.wait_until(lambda: self.status(job) is JobStatus.COMPLETED, "the job is completed")
 
-    def now(self, job: ledger.Job) -> ledger.Job:
+    def now(self, job: job_queue.Job) -> job_queue.Job:
         """Return a job as it is."""
         with transaction(self.engine) as session:
-            return ledger.get_job(session, TENANT, job.id)
+            return job_queue.get_job(session, TENANT, job.id)
 
-    def status(self, job: ledger.Job) -> JobStatus:
+    def status(self, job: job_queue.Job) -> JobStatus:
         """Return the status of a job."""
         return self.now(job).status
 
-    def renders(self, job: ledger.Job) -> dict[int, str | None]:
+    def renders(self, job: job_queue.Job) -> dict[int, str | None]:
         """Return what became of the posted prompt of each claim: None while it has not ended."""
         prompts = self.comfyui.stats()["prompts"]
         claims = {claim: prompts.get(prompt_id(job.id, claim)) for claim in (1, 2, 3)}
@@ -106,14 +106,14 @@ class Workbench:
         assert all(prompt["posted"] == 1 for prompt in posted.values())
         return {claim: prompt["outcome"] for claim, prompt in posted.items()}
 
-    def is_rendering(self, job: ledger.Job) -> bool:
+    def is_rendering(self, job: job_queue.Job) -> bool:
         """Tell whether the first prompt of a job was taken from the server's queue."""
         return prompt_id(job.id, 1) in self.comfyui.stats()["order"]
 
-    def output(self, job: ledger.Job) -> ledger.MediaAsset:
+    def output(self, job: job_queue.Job) -> job_queue.MediaAsset:
         """Return the one output of a completed job, after reading it from S3."""
         with transaction(self.engine) as session:
-            asset = ledger.media_asset_of_job(session, TENANT, job.id)
+            asset = job_queue.media_asset_of_job(session, TENANT, job.id)
         assert asset is not None
         self.store.read(asset.file)
         assert self.now(job).lease_owner is None
@@ -155,7 +155,7 @@ def workbench(
         s3_bucket=store.bucket,
         comfyui_urls=(proxies[0].url,),
         lease_seconds=60.0,
-        linger_seconds=60.0,
+        idle_timeout_seconds=60.0,
     )
     made = Workbench(engine, store, comfyui_server, *proxies, assignment, tmp_path)
     yield made

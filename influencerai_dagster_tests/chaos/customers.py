@@ -18,7 +18,7 @@ from influencerai_dagster.core.keys import today
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
     JobRequest,
@@ -38,9 +38,9 @@ class Customers:
     """The tenants' side of a run.
 
     Attributes:
-        ordered: all orders that the ledger took, in their order.
-        job_ids: what the ledger answered, by idempotency key; one id each, if all is well.
-        cancelled: jobs that the ledger said are cancelled.
+        ordered: all orders that the job queue took, in their order.
+        job_ids: what the job queue answered, by idempotency key; one id each, if all is well.
+        cancelled: jobs that the job queue said are cancelled.
         happened: how often each of ORDER_AGAIN and CANCEL was done.
     """
 
@@ -51,20 +51,20 @@ class Customers:
     happened: list[Action] = field(default_factory=list)
 
     def join(self) -> None:
-        """Become tenants of the studio."""
+        """Become tenants of the code_location."""
         with transaction(self.engine) as session:
             for tenant in TENANTS:
                 add_tenant(session, tenant)
 
     def order(self, orders: Sequence[Order]) -> bool:
-        """Order jobs; False if the ledger did not answer, and it has to be done again."""
+        """Order jobs; False if the job queue did not answer, and it has to be done again."""
         if not self._submit(orders):
             return False
         self.ordered += orders
         return True
 
     def act(self, event: Event) -> bool:
-        """Order again or cancel; False if the ledger did not answer."""
+        """Order again or cancel; False if the job queue did not answer."""
         if event.action is Action.ORDER_AGAIN:
             is_done = self._submit(repeated(self.ordered, event))
         else:
@@ -80,7 +80,7 @@ class Customers:
         try:
             for tenant, theirs in by_tenant.items():
                 with transaction(self.engine) as session:
-                    jobs = ledger.submit(session, tenant, today(), [_request(o) for o in theirs])
+                    jobs = job_queue.submit(session, tenant, today(), [_request(o) for o in theirs])
                 for order, job in zip(theirs, jobs, strict=True):
                     self.job_ids[order.key].add(job.id)
         except TransientError:
@@ -91,7 +91,7 @@ class Customers:
         (job_id, *_) = self.job_ids[order.key]
         try:
             with transaction(self.engine) as session:
-                job = ledger.cancel(session, order.tenant, job_id)
+                job = job_queue.cancel(session, order.tenant, job_id)
         except TransientError:
             return False
         if job.status is JobStatus.CANCELLED:

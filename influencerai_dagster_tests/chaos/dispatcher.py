@@ -17,13 +17,11 @@ from multiprocessing.process import BaseProcess
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster_tests.chaos.servers import ACCESS_KEY, BUCKET, ChaosServers
 from influencerai_dagster_tests.chaos.worker import Assignment, start_worker
 
@@ -79,9 +77,9 @@ class Dispatcher:
         self._forget_ended()
         with suppress(TransientError):
             with transaction(self.engine) as session:
-                ledger.expire_leases(session)
-                ledger.fail_dependents(session)
-                days = ledger.days_with_claimable_jobs(session, JobKind.IMAGE)
+                job_queue.expire_leases(session)
+                job_queue.fail_dependents(session)
+                days = job_queue.days_with_claimable_jobs(session, JobKind.IMAGE)
             alive = {worker.day for worker in self.workers if worker.seems_alive}
             for day in days:
                 if day not in alive:
@@ -120,6 +118,6 @@ class Dispatcher:
             s3_bucket=BUCKET,
             comfyui_urls=tuple(server.url for server in self.servers.comfyui),
             lease_seconds=LEASE_SECONDS,
-            linger_seconds=LINGER_SECONDS,
+            idle_timeout_seconds=LINGER_SECONDS,
         )
         return Worker(owner, day, start_worker(assignment, self.servers.folder / f"{owner}.log"))

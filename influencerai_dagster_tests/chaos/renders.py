@@ -9,7 +9,7 @@ job was needless if, when it was posted, an earlier claim's prompt
 
 Not needless: a prompt of a claim that had lost its lease (its worker was frozen between its look at
 the servers and its post; nobody can fence ComfyUI off), and one that was posted within moments of
-the other, which is the same thing seen from the other worker. A prompt that no server began to
+the other, which is the same thing seen from the other workers. A prompt that no server began to
 execute cost nothing and does not count.
 """
 

@@ -13,7 +13,7 @@ from influencerai_dagster.core.job_states import (
 )
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster_tests.chaos.customers import Customers
 from influencerai_dagster_tests.chaos.dispatcher import LINGER_SECONDS, Dispatcher
 from influencerai_dagster_tests.chaos.faults import Injected, Injector
@@ -131,7 +131,7 @@ class Run:
     def _count(self) -> None:
         try:
             with transaction(self._engine) as session:
-                counts = ledger.count_by_status(session)
+                counts = job_queue.count_by_status(session)
         except TransientError:
             return
         if counts != self._counts:

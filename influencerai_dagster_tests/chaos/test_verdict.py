@@ -131,9 +131,9 @@ def test_a_job_that_nobody_ordered_is_found(outcome: Outcome, engine: Engine) ->
     assert "nobody's order" in " ".join(violations_of(outcome, job_id))
 
 
-def test_the_drain_of_a_dead_worker_is_found(outcome: Outcome, engine: Engine) -> None:
+def test_the_worker_of_a_dead_worker_is_found(outcome: Outcome, engine: Engine) -> None:
     statement = (
-        "INSERT INTO drains (owner, tenant_id, kind, day, polled_at)"
+        "INSERT INTO workers (owner, tenant_id, kind, day, polled_at)"
         " SELECT 'worker-7', tenant_id, kind, day, now() - interval '1 h' FROM jobs LIMIT 1"
     )
     write(engine, statement)

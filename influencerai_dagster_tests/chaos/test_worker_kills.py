@@ -17,7 +17,7 @@ from influencerai_dagster.core.job_states import (
     JobStatus,
 )
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster_tests.chaos.conftest import Workbench
 
 SUCCESS = "execution_success"
@@ -67,8 +67,8 @@ def test_a_render_whose_worker_was_killed_is_waited_for(workbench: Workbench) ->
 @pytest.mark.parametrize(
     "pattern",
     [
-        pytest.param(rb"GET /view", id="before it has the picture"),
-        pytest.param(rb"PUT /\S+/output\.png", id="before the picture is stored"),
+        pytest.param(rb"GET /view", id="before it has the image"),
+        pytest.param(rb"PUT /\S+/output\.png", id="before the image is stored"),
         pytest.param(rb"PUT /\S+/output\.json", id="before output.json is stored"),
     ],
 )
@@ -106,7 +106,7 @@ def test_what_a_killed_worker_stored_but_did_not_record_is_recorded_once(
     assert workbench.output(job).object_key.endswith("/output-2.png")
 
 
-def test_a_worker_killed_after_the_ledger_knows_leaves_nothing_to_do(
+def test_a_worker_killed_after_the_job_queue_knows_leaves_nothing_to_do(
     workbench: Workbench,
 ) -> None:
     job = workbench.order()
@@ -114,8 +114,8 @@ def test_a_worker_killed_after_the_ledger_knows_leaves_nothing_to_do(
     workbench.wait_until(lambda: workbench.status(job) is JobStatus.COMPLETED, "it is completed")
     workbench.kill_worker()
     with transaction(workbench.engine) as session:
-        assert ledger.expire_leases(session) == 0
-        assert ledger.days_with_claimable_jobs(session, JobKind.IMAGE) == []
+        assert job_queue.expire_leases(session) == 0
+        assert job_queue.days_with_claimable_jobs(session, JobKind.IMAGE) == []
     assert workbench.renders(job) == {1: SUCCESS}
     assert workbench.output(job).object_key.endswith("/output.png")
 
@@ -140,7 +140,7 @@ def test_a_worker_frozen_beyond_its_lease_changes_nothing_when_it_wakes_up(
 
 
 @contextmanager
-def locked_row(engine: Engine, job: ledger.Job) -> Iterator[Connection]:
+def locked_row(engine: Engine, job: job_queue.Job) -> Iterator[Connection]:
     """Hold the row of a job, so that nobody can end it."""
     with engine.connect() as connection:
         connection.execute(text("SELECT 1 FROM jobs WHERE id = :id FOR UPDATE"), {"id": job.id})

@@ -22,7 +22,7 @@ from influencerai_dagster.core.job_states import (
 from influencerai_dagster.core.manifests.outputs import OutputManifest
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
-from influencerai_dagster.db.models.scheduling import DrainRow
+from influencerai_dagster.db.models.scheduling import WorkerRow
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
@@ -40,8 +40,8 @@ from influencerai_dagster_tests.chaos.renders import (
 )
 from influencerai_dagster_tests.chaos.runner import Outcome
 
-DRAIN_LIVENESS_SECONDS = 30.0
-"""A drain that was silent for so long is dead, and its row has to be gone or to be ignored."""
+WORKER_LIVENESS_SECONDS = 30.0
+"""A worker that was silent for so long is dead, and its row has to be gone or to be ignored."""
 
 _QUEUE_SECONDS = 20.0
 
@@ -66,7 +66,7 @@ def judge(outcome: Outcome) -> Verdict:
     with transaction(engine) as session:
         jobs = list(session.scalars(select(JobRow).order_by(JobRow.number)))
         assets = list(session.scalars(select(MediaAssetRow)))
-        drains = _dead_drains(session)
+        workers = _dead_workers(session)
     engine.dispose()
     queues = list(_queues(outcome))  # before the journals: what still runs there is written then
     journals = enumerate(outcome.servers.journals)
@@ -78,7 +78,7 @@ def judge(outcome: Outcome) -> Verdict:
         *_ends(outcome, jobs),
         *_assets(jobs, assets),
         *_objects(outcome.servers.store(), jobs, assets, posted),
-        *drains,
+        *workers,
         *queues,
         *map(str, needless_renders(renders, outcome.injected)),
     ]
@@ -175,11 +175,13 @@ def _objects(
             yield f"{name} was made by prompt {manifest.prompt_id}, which no server did for it"
 
 
-def _dead_drains(session: Session) -> list[str]:
-    """Every worker has ended: no old row of table `drains` may still take part in sharing."""
-    limit = func.now() - timedelta(seconds=DRAIN_LIVENESS_SECONDS)
-    owners = session.scalars(select(DrainRow.owner).where(DrainRow.polled_at < limit))
-    return [f"the drain of {owner} is still recorded, long after its last poll" for owner in owners]
+def _dead_workers(session: Session) -> list[str]:
+    """Every worker has ended: no old row of table `workers` may still take part in sharing."""
+    limit = func.now() - timedelta(seconds=WORKER_LIVENESS_SECONDS)
+    owners = session.scalars(select(WorkerRow.owner).where(WorkerRow.polled_at < limit))
+    return [
+        f"the worker of {owner} is still recorded, long after its last poll" for owner in owners
+    ]
 
 
 def _queues(outcome: Outcome) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """One worker: a process that does what a Dagster run of op `render_images` does for a tenant-day.
 
-Everything that a chaos run knows of how jobs are drained is in this module. Workers are forked from
+Everything that a chaos run knows of how jobs are worked is in this module. Workers are forked from
 a process that has imported it, which is most of what the start of a new Python costs.
 """
 
@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from influencerai_dagster.core.base import Value
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import create_catalog_engine
-from influencerai_dagster.engines.comfyui.fleet import Fleet
+from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.render.images import ImageRenderer
-from influencerai_dagster.generation.render.session import RenderFarm
-from influencerai_dagster.generation.worker.options import DrainRules, FinishedJob
-from influencerai_dagster.generation.worker.worker import drain
+from influencerai_dagster.generation.render.session import RenderSession
+from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOptions
+from influencerai_dagster.generation.worker.worker import run_worker
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -31,7 +29,7 @@ log = logging.getLogger("chaos.worker")
 
 
 class Assignment(Value):
-    """What one worker is to drain, and where everything is."""
+    """What one worker is to worker, and where everything is."""
 
     owner: str
     partition_key: str
@@ -44,7 +42,7 @@ class Assignment(Value):
     comfyui_timeout_seconds: float = 60.0
     hung_seconds: float = 3.0
     lease_seconds: float
-    linger_seconds: float
+    idle_timeout_seconds: float
 
 
 def start_worker(assignment: Assignment, log_path: Path) -> BaseProcess:
@@ -57,7 +55,7 @@ def start_worker(assignment: Assignment, log_path: Path) -> BaseProcess:
 
 
 def work(assignment: Assignment) -> None:
-    """Drain the tenant-day of the assignment."""
+    """WorkerRegistration the tenant-day of the assignment."""
     engine = create_catalog_engine(assignment.database_url, application_name=assignment.owner)
     client = make_s3_client(
         endpoint_url=assignment.s3_endpoint,
@@ -68,20 +66,21 @@ def work(assignment: Assignment) -> None:
         checksum_mode="when_required",
     )
     store = ObjectStore(client, assignment.s3_bucket)
-    fleet = Fleet(
+    server_pool = ServerPool(
         assignment.comfyui_urls,
         hung_seconds=assignment.hung_seconds,
         stuck_seconds=assignment.comfyui_timeout_seconds + assignment.hung_seconds,
     )
-    farm = RenderFarm(fleet, None, assignment.comfyui_timeout_seconds)
-    drain(
+    render_session = RenderSession(server_pool, None, assignment.comfyui_timeout_seconds)
+    run_worker(
         engine,
         JobKind.IMAGE,
         DayKey.parse(assignment.partition_key),
-        ImageRenderer(engine, store, farm),
+        ImageRenderer(engine, store, render_session),
         owner=assignment.owner,
-        rules=DrainRules(
-            linger_seconds=assignment.linger_seconds, lease_seconds=assignment.lease_seconds
+        options=WorkerOptions(
+            idle_timeout_seconds=assignment.idle_timeout_seconds,
+            lease_seconds=assignment.lease_seconds,
         ),
         on_finished=_tell,
     )

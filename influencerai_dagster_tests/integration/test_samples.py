@@ -16,8 +16,8 @@ from influencerai_dagster.local.samples import BELLA_DIR as BELLA
 from influencerai_dagster.media.images import MeasuredImage, Reject, measure_upload, upright_rgb
 
 RULES = DatasetRules(min_side_px=512)
-PICTURES = sorted(path for path in BELLA.iterdir() if path.suffix in {".jpg", ".png"})
-TAKEN = PICTURES[:12]
+IMAGES = sorted(path for path in BELLA.iterdir() if path.suffix in {".jpg", ".png"})
+TAKEN = IMAGES[:12]
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +40,13 @@ def test_the_script_writes_the_committed_files_and_no_others(drawn: Path) -> Non
 
 
 @pytest.mark.parametrize("committed", TAKEN, ids=lambda path: path.name)
-def test_a_committed_picture_is_the_one_that_is_drawn(drawn: Path, committed: Path) -> None:
+def test_a_committed_image_is_the_one_that_is_drawn(drawn: Path, committed: Path) -> None:
     pictures = []
     for path in (committed, drawn / committed.name):
         with upright_rgb(path.read_bytes()) as image:
             pictures.append(image.copy())
     assert pictures[0].size == pictures[1].size
-    # Another Pillow may round an edge or code a JPEG otherwise; another picture differs by more.
+    # Another Pillow may round an edge or code a JPEG otherwise; another image differs by more.
     assert max(ImageStat.Stat(ImageChops.difference(*pictures)).mean) < 1
 
 
@@ -58,13 +58,13 @@ def test_committed_texts_are_those_that_are_written(drawn: Path, suffix: str) ->
         assert path.read_bytes() == (drawn / path.name).read_bytes()
 
 
-def test_every_picture_is_small_and_large_enough() -> None:
-    assert len(PICTURES) == 14
-    assert max(path.stat().st_size for path in PICTURES) <= 60_000
+def test_every_image_is_small_and_large_enough() -> None:
+    assert len(IMAGES) == 14
+    assert max(path.stat().st_size for path in IMAGES) <= 60_000
     assert all(isinstance(measured(path), MeasuredImage) for path in TAKEN)
 
 
-def test_no_two_pictures_look_alike() -> None:
+def test_no_two_images_look_alike() -> None:
     found = [measured(path) for path in TAKEN]
     hashes = [int(image.perceptual_hash, 16) for image in found if isinstance(image, MeasuredImage)]
     assert min((one ^ other).bit_count() for one, other in combinations(hashes, 2)) > 6
@@ -75,13 +75,13 @@ def test_the_copy_has_the_bytes_of_its_original() -> None:
     assert copied == (BELLA / "bella-03.jpg").read_bytes()
 
 
-def test_the_broken_picture_is_rejected_as_unreadable() -> None:
+def test_the_broken_image_is_rejected_as_unreadable() -> None:
     result = measured(BELLA / "bella-14-broken.jpg")
     assert isinstance(result, Reject)
     assert result.reason is RejectReason.UNREADABLE
 
 
-def test_four_pictures_have_captions_of_one_line() -> None:
+def test_four_images_have_captions_of_one_line() -> None:
     captions = sorted(BELLA.glob("*.txt"))
     assert len(captions) == 4
     for path in captions:

@@ -26,7 +26,7 @@ from influencerai_dagster.core.stored_file import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.models.content import CatalogModel
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
     JobRequest,
@@ -71,37 +71,39 @@ def video_request(source_job_id: UUID, **fields: Any) -> JobRequest:
 
 def submit_one(
     engine: Engine, request: JobRequest | None = None, tenant: str = "demo"
-) -> ledger.Job:
+) -> job_queue.Job:
     with transaction(engine) as session:
-        return ledger.submit(session, tenant, DAY, [request or image_request()])[0]
+        return job_queue.submit(session, tenant, DAY, [request or image_request()])[0]
 
 
-def claim_all(engine: Engine, **options: Any) -> list[ledger.ClaimedJob]:
+def claim_all(engine: Engine, **options: Any) -> list[job_queue.ClaimedJob]:
     defaults = {"kind": JobKind.IMAGE, "owner": "worker", "lease_seconds": 60.0, "limit": 100}
     with transaction(engine) as session:
-        return ledger.claim(session, **{**defaults, **options})
+        return job_queue.claim(session, **{**defaults, **options})
 
 
-def claim_one(engine: Engine, **options: Any) -> ledger.ClaimedJob:
+def claim_one(engine: Engine, **options: Any) -> job_queue.ClaimedJob:
     (job,) = claim_all(engine, **options)
     return job
 
 
-def complete_job(engine: Engine, job: ledger.ClaimedJob) -> ledger.MediaAsset:
+def complete_job(engine: Engine, job: job_queue.ClaimedJob) -> job_queue.MediaAsset:
     output = output_of(job)
     with transaction(engine) as session:
-        return ledger.complete(session, job.id, job.lease_token, output, manifest_key_of(job))
+        return job_queue.complete(session, job.id, job.lease_token, output, manifest_key_of(job))
 
 
-def beat(session: Session, job: ledger.ClaimedJob, lease_seconds: float = 600) -> JobStatus | None:
+def beat(
+    session: Session, job: job_queue.ClaimedJob, lease_seconds: float = 600
+) -> JobStatus | None:
     """Renew a lease; what the job is if the claim is over, else None."""
-    held = {job.id: ledger.HeldLease(job.lease_token, 0.5)}
-    return ledger.renew_leases(session, held, lease_seconds).get(job.id)
+    held = {job.id: job_queue.HeldLease(job.lease_token, 0.5)}
+    return job_queue.renew_leases(session, held, lease_seconds).get(job.id)
 
 
-def job_now(engine: Engine, job: ledger.Job) -> ledger.Job:
+def job_now(engine: Engine, job: job_queue.Job) -> job_queue.Job:
     with transaction(engine) as session:
-        return ledger.get_job(session, job.tenant, job.id)
+        return job_queue.get_job(session, job.tenant, job.id)
 
 
 def end_backoff(engine: Engine) -> None:
@@ -110,7 +112,7 @@ def end_backoff(engine: Engine) -> None:
         session.execute(text("UPDATE jobs SET not_before = now() WHERE status = 'pending'"))
 
 
-def run_out_leases(engine: Engine, *jobs: ledger.Job) -> None:
+def run_out_leases(engine: Engine, *jobs: job_queue.Job) -> None:
     """Let the leases of these jobs be a second too old."""
     statement = text(
         "UPDATE jobs SET lease_expires_at = now() - interval '1 s'"
@@ -129,17 +131,17 @@ def let_time_pass(engine: Engine, seconds: float) -> None:
             session.execute(text(statement), {"seconds": seconds})
 
 
-def backoff_seconds(session: Session, job: ledger.Job) -> float:
+def backoff_seconds(session: Session, job: job_queue.Job) -> float:
     """Return how long a job waits, by the clock of the transaction that made it wait."""
     now: datetime = session.execute(text("SELECT now()")).scalar_one()
     return (job.not_before - now).total_seconds()
 
 
-def manifest_key_of(job: ledger.ClaimedJob) -> str:
+def manifest_key_of(job: job_queue.ClaimedJob) -> str:
     return output_key(f"{job.kind}s", job.tenant, job.id, job.lease_token, ".json")
 
 
-def output_of(job: ledger.ClaimedJob, **changes: Any) -> OutputManifest:
+def output_of(job: job_queue.ClaimedJob, **changes: Any) -> OutputManifest:
     is_image = job.kind is JobKind.IMAGE
     suffix = ".png" if is_image else ".mp4"
     key = output_key(f"{job.kind}s", job.tenant, job.id, job.lease_token, suffix)

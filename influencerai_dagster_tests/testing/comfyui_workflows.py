@@ -17,7 +17,7 @@ def new_id() -> str:
 
 
 def plain_workflow(prompt_id: str, *, color: int = 0x336699) -> dict[str, Any]:
-    """Save a picture of one colour: needs no model and takes milliseconds."""
+    """Save an image of one colour: needs no model and takes milliseconds."""
     size = {"width": 64, "height": 64, "batch_size": 1}
     prefix = f"contract/{prompt_id}"
     return {
@@ -59,7 +59,7 @@ def png(color: str) -> bytes:
 
 
 def open_image(content: bytes) -> Image.Image:
-    """Return a decoded picture."""
+    """Return a decoded image."""
     image = Image.open(BytesIO(content))
     image.load()
     return image

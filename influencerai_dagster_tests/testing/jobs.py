@@ -11,7 +11,7 @@ from influencerai_dagster.core.manifests.loras import LoraManifest
 from influencerai_dagster.core.object_paths import lora_key
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import ImageJobPayload, JobRequest
 from influencerai_dagster.simulators.sd_scripts.simulation.weights import lora_bytes
 from influencerai_dagster.storage.manifests import publish
@@ -64,7 +64,9 @@ def add_lora(
     return manifest
 
 
-def submit(engine: Engine, *prompts: str, tenant: str = "demo", **fields: Any) -> list[ledger.Job]:
+def submit(
+    engine: Engine, *prompts: str, tenant: str = "demo", **fields: Any
+) -> list[job_queue.Job]:
     """Submit a small, quick job for every prompt, each with a seed that no other job has."""
     size = {"steps": 1, "width_px": 64, "height_px": 64}
     requests = [
@@ -74,15 +76,15 @@ def submit(engine: Engine, *prompts: str, tenant: str = "demo", **fields: Any) -
         for prompt in prompts
     ]
     with transaction(engine) as session:
-        return ledger.submit(session, tenant, DAY, requests)
+        return job_queue.submit(session, tenant, DAY, requests)
 
 
-def claimed(engine: Engine, **fields: Any) -> ledger.ClaimedJob:
+def claimed(engine: Engine, **fields: Any) -> job_queue.ClaimedJob:
     """Submit one job and claim it."""
     submit(engine, fields.pop("prompt", "bella"), **fields)
     return claim_one(engine)
 
 
-def status(engine: Engine, job: ledger.Job) -> ledger.Job:
+def status(engine: Engine, job: job_queue.Job) -> job_queue.Job:
     with transaction(engine) as session:
-        return ledger.get_job(session, job.tenant, job.id)
+        return job_queue.get_job(session, job.tenant, job.id)

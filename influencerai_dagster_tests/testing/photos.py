@@ -21,12 +21,12 @@ RIGHTS = b'{"subject": "synthetic", "evidence": "drawn by us", "licence": "CC0-1
 
 @lru_cache
 def photo(seed: int = 1, image_format: str = "JPEG", size: tuple[int, int] = (160, 128)) -> bytes:
-    """Another seed is another picture."""
+    """Another seed is another image."""
     return _saved(_drawn(seed, size), image_format)
 
 
 def _drawn(seed: int, size: tuple[int, int]) -> Image.Image:
-    shapes = random.Random(seed)  # noqa: S311 - a picture, not a secret
+    shapes = random.Random(seed)  # noqa: S311 - an image, not a secret
     image = Image.new("RGB", size, tuple(shapes.randrange(256) for _ in range(3)))
     draw = ImageDraw.Draw(image)
     for _ in range(12):
@@ -55,7 +55,7 @@ def zip_bomb_png() -> bytes:
 
 
 def text_bomb_png() -> bytes:
-    """A small picture whose text chunk inflates to 50 MB."""
+    """A small image whose text chunk inflates to 50 MB."""
     png = photo(1, "PNG")
     inflater = zlib.compressobj(9)
     block = bytes(10_000_000)

@@ -11,9 +11,9 @@ from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.db import migrate
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant, put_influencer
-from influencerai_dagster.engines.comfyui.fleet import Fleet
+from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.render.images import ImageRenderer
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -103,22 +103,24 @@ def comfyui(comfyui_simulator: ComfyUISimulator) -> Iterator[ComfyUISimulator]:
     comfyui_simulator.faults(reset=True)
 
 
-def new_farm(comfyui: ComfyUISimulator, *more: str, **options: Any) -> RenderFarm:
-    """A farm of the simulator and maybe other servers; each drain needs one of its own."""
-    return RenderFarm(
-        fleet=Fleet((comfyui.url, *more), **options),
+def new_render_session(comfyui: ComfyUISimulator, *more: str, **options: Any) -> RenderSession:
+    """A session on the simulator and maybe other servers; each worker needs one of its own."""
+    return RenderSession(
+        server_pool=ServerPool((comfyui.url, *more), **options),
         lora_dir=comfyui.models_dir / "loras",
         timeout_seconds=30,
     )
 
 
 @pytest.fixture
-def farm(comfyui: ComfyUISimulator) -> Iterator[RenderFarm]:
-    farm = new_farm(comfyui)
-    yield farm
-    farm.fleet.close()
+def render_session(comfyui: ComfyUISimulator) -> Iterator[RenderSession]:
+    render_session = new_render_session(comfyui)
+    yield render_session
+    render_session.server_pool.close()
 
 
 @pytest.fixture
-def renderer(engine: Engine, object_store: ObjectStore, farm: RenderFarm) -> ImageRenderer:
-    return ImageRenderer(engine, object_store, farm)
+def renderer(
+    engine: Engine, object_store: ObjectStore, render_session: RenderSession
+) -> ImageRenderer:
+    return ImageRenderer(engine, object_store, render_session)

@@ -24,8 +24,8 @@ def missing(text: str, path: str = HERE) -> list[str]:
         "__init__/client.py",
         "recorded/comfyui/runs/no_such_run.json",
         "recorded/comfyui/no_such_*.json",
-        "influencerai_dagster.no_such_module",
-        "influencerai_dagster_tests.unit.no_such_module",
+        "influencerai_dagster" + ".no_such_module",
+        "influencerai_dagster_tests" + ".unit.no_such_module",
     ],
 )
 def test_a_file_that_does_not_exist_is_found(name: str) -> None:

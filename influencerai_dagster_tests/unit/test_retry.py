@@ -4,7 +4,7 @@ import pytest
 
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.retry import (
-    patiently,
+    retry_transient,
 )
 
 
@@ -27,19 +27,19 @@ class Failing:
 def test_a_passing_failure_is_waited_out_with_growing_pauses() -> None:
     pauses: list[float] = []
     function = Failing(7, TransientError("S3 is away"))
-    assert patiently(function, sleep=pauses.append) == "done"
+    assert retry_transient(function, sleep=pauses.append) == "done"
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
 
 
-def test_the_last_error_is_raised_when_patience_ends() -> None:
+def test_the_last_error_is_raised_when_the_time_for_retries_ends() -> None:
     function = Failing(1, TransientError("S3 is away"))
     with pytest.raises(TransientError, match="S3 is away"):
-        patiently(function, patience_seconds=0.5, sleep=lambda _: None)
+        retry_transient(function, retry_for_seconds=0.5, sleep=lambda _: None)
     assert function.calls == 1
 
 
 def test_a_permanent_failure_is_not_tried_again() -> None:
     function = Failing(1, PermanentError("access denied"))
     with pytest.raises(PermanentError):
-        patiently(function, sleep=lambda _: None)
+        retry_transient(function, sleep=lambda _: None)
     assert function.calls == 1

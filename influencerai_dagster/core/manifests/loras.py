@@ -1,4 +1,4 @@
-"""loras/<tenant>/<loraId>.json: what a LoRA file was made of, and loras' sample pictures."""
+"""loras/<tenant>/<loraId>.json: what a LoRA file was made of, and loras' sample images."""
 
 from datetime import datetime
 
@@ -14,7 +14,7 @@ class LoraManifest(Value):
 
     Attributes:
         lora_id: name of the file, new with every training.
-        recipe_version: content hash of pictures, captions, config and base model.
+        recipe_version: content hash of images, captions, config and base model.
         loss_curve: (step, running mean loss) as kohya reported it.
         sd_scripts_commit: commit of the trainer, or "unknown".
         is_simulated: made by the simulator, not by a training.
@@ -56,7 +56,7 @@ class LoraManifest(Value):
 
 
 class LoraSample(Value):
-    """One sample picture of a LoRA."""
+    """One sample image of a LoRA."""
 
     prompt: str
     seed: int
@@ -67,7 +67,7 @@ class LoraSample(Value):
 
 
 class LoraSamplesManifest(Value):
-    """The sample pictures of one LoRA, by strength and prompt."""
+    """The sample images of one LoRA, by strength and prompt."""
 
     tenant: str
     dataset: str

@@ -30,9 +30,9 @@ class OutputManifest(Value):
         poster: first frame of a video, None for an image.
         preset, aspect_ratio: what a video is made for; None for an image and for older videos.
         video: measured facts of a video (codec, fps, duration), None for an image.
-        segments: frames of a long clip, in order; none for one that was made by a single render.
+        segments: frames of a long video, in order; none for one that was made by a single render.
         is_simulated: rendered by a simulator.
-        prompt_id: ComfyUI's id of the render, the last one of a clip of several segments.
+        prompt_id: ComfyUI's id of the render, the last one of a video of several segments.
         render_seconds: over all segments, also those that an earlier claim rendered.
     """
 

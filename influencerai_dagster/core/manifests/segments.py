@@ -1,4 +1,4 @@
-"""videos/<tenant>/<jobId>/segment-0000.json: one part of a long clip, kept until the clip is done.
+"""videos/<tenant>/<jobId>/segment-0000.json: one part of a long video, kept until it is done.
 
 A later claim of the job goes on after the segments that it can prove to be its own.
 """
@@ -15,14 +15,14 @@ from influencerai_dagster.core.stored_file import (
 
 
 class SegmentManifest(Value):
-    """One render of a clip, and where its frames are.
+    """One render of a video, and where its frames are.
 
     Attributes:
         segment: 0 is the first.
         recipe_version: content hash of the job's payload and of the workflow that was rendered.
-        starts_from: SHA-256 of the pixels of the picture that it goes on from.
+        starts_from: SHA-256 of the pixels of the image that it goes on from.
         file: the frames, a ZIP of PNG files as ComfyUI sent them; None if they were not stored: a
-            clip of one segment needs no safety between segments.
+            video of one segment needs no safety between segments.
         num_frames: frames in the file.
         render_seconds: of this segment.
     """

@@ -65,7 +65,7 @@ class TenantRow(CatalogModel):
     """Whom everything belongs to; of two tenants, one of weight 2 gets twice the GPU time.
 
     Attributes:
-        retention_days: how long its pictures and clips are kept; None for RETENTION_DAYS.
+        retention_days: how long its images and videos are kept; None for RETENTION_DAYS.
         is_on_hold: legal hold, nothing of the tenant is deleted.
     """
 
@@ -167,17 +167,17 @@ class LoraRow(CatalogModel):
     chosen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class LlmAnswerRow(CatalogModel):
+class CachedResponseRow(CatalogModel):
     """What a language model answered a tenant, until it expires.
 
     Attributes:
         key: SHA-256 of all that was asked.
     """
 
-    __tablename__ = "llm_answers"
+    __tablename__ = "llm_responses"
     __table_args__ = (
         CheckConstraint("key ~ '^[0-9a-f]{64}$'", name="key_form"),
-        Index("ix_llm_answers_expires_at", "expires_at"),
+        Index("ix_llm_responses_expires_at", "expires_at"),
     )
 
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)

@@ -1,4 +1,4 @@
-"""The tables of the job ledger: jobs and what they made.
+"""The tables of the job queue: jobs and what they made.
 
 The other tables, and the rules that all share, are in models.py.
 """
@@ -41,12 +41,12 @@ def one_of(column: str, values: type[JobKind] | type[JobStatus]) -> CheckConstra
 
 
 class JobRow(CatalogModel):
-    """One generation job; how it moves is in ledger/.
+    """One generation job; how it moves is in generation/queue/.
 
     Attributes:
         number: order of submission; jobs of one submission share their created_at.
         lease_token: grows with every claim; a worker that holds an older one is fenced off.
-        depends_on: the job whose picture this one starts from; of the same tenant.
+        depends_on: the job whose image this one starts from; of the same tenant.
         lora_datasets: datasets whose newest LoRA the job needs before it can be claimed.
         server: the ComfyUI server of its newest claim, without credentials.
         progress: how much of the render is done, 0 to 1, as its worker last told.
@@ -128,7 +128,7 @@ class JobRow(CatalogModel):
 
 
 class MediaAssetRow(CatalogModel):
-    """The picture or clip of a completed job.
+    """The image or video of a completed job.
 
     Attributes:
         deleted_at: when retention deleted it; its bytes stay until the recovery window has passed

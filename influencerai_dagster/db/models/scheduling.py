@@ -1,4 +1,4 @@
-"""The tables of who renders what next: fair shares, drains, heartbeats of runs, sweeps.
+"""The tables of who renders what next: fair shares, workers, heartbeats of runs, sweeps.
 
 Jobs themselves are in job_models.py; the rules that these rows feed are in
 generation/queue/fairness.py.
@@ -9,9 +9,7 @@ from datetime import date, datetime
 from sqlalchemy import CheckConstraint, ForeignKey, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.db.models.content import NOW, CatalogModel
 from influencerai_dagster.db.models.jobs import one_of
 
@@ -25,8 +23,8 @@ class GpuShareRow(CatalogModel):
         start_tag: virtual time at which its newest claimed job started.
         finish_tag: virtual time at which all that it claimed is paid for.
         used_seconds: render time since the tenant is there, for reports.
-        image_seconds: moving mean of a picture's render time; None before the first.
-        video_seconds: the same of a clip.
+        image_seconds: moving mean of an image's render time; None before the first.
+        video_seconds: the same of a video.
     """
 
     __tablename__ = "gpu_shares"
@@ -40,8 +38,8 @@ class GpuShareRow(CatalogModel):
     video_seconds: Mapped[float | None]
 
 
-class DrainRow(CatalogModel):
-    """A worker that drains one tenant-day now; it shares the servers with the others.
+class WorkerRow(CatalogModel):
+    """A worker of one tenant-day now; it shares the servers with the others.
 
     Attributes:
         owner: its Dagster run id.
@@ -49,7 +47,7 @@ class DrainRow(CatalogModel):
         polled_at: its last claim; one that is silent for seconds gets no share kept free.
     """
 
-    __tablename__ = "drains"
+    __tablename__ = "workers"
     __table_args__ = (one_of("kind", JobKind),)
 
     owner: Mapped[str] = mapped_column(primary_key=True)

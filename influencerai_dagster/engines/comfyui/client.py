@@ -204,7 +204,7 @@ class ComfyUIClient:
             send("POST", "/interrupt", json=body, accept=(_NOT_FOUND,), **options)
 
     def upload_image(self, data: bytes, *, file_name: str, subfolder: str = "") -> str:
-        """Put a picture into the server's input folder; return its name as LoadImage takes it.
+        """Put an image into the server's input folder; return its name as LoadImage takes it.
 
         The same name with other bytes gets another name ("pic (1).png"): use the returned one.
 

@@ -130,7 +130,7 @@ class Graph:
 
     @property
     def is_video(self) -> bool:
-        """Whether it makes a clip from a picture."""
+        """Whether it makes a video from an image."""
         return bool(self.ids_of(_VIDEO))
 
     @staticmethod

@@ -17,7 +17,7 @@ class RenderProgress:
 
     Attributes:
         node_class: empty for a node that ComfyUI made itself while running.
-        preview_image: JPEG or PNG of what the sampler has so far, if this is news of that.
+        preview_image: JPEG or PNG of what the sampler has so far, if this is event of that.
     """
 
     prompt_id: str
@@ -47,15 +47,15 @@ class ProgressTeller:
         self._on_progress = on_progress
         self._last: RenderProgress | None = None
 
-    def tell(self, news: NodeProgress | PreviewImage) -> None:
-        """Tell a step that was not told yet, or a picture of the one before."""
-        if isinstance(news, PreviewImage):
+    def tell(self, event: NodeProgress | PreviewImage) -> None:
+        """Tell a step that was not told yet, or an image of the one before."""
+        if isinstance(event, PreviewImage):
             if self._last is not None:
-                self._on_progress(replace(self._last, preview_image=news.content))
+                self._on_progress(replace(self._last, preview_image=event.content))
             return
-        node_class = str(self._workflow.get(news.node_id, {}).get("class_type", ""))
+        node_class = str(self._workflow.get(event.node_id, {}).get("class_type", ""))
         progress = RenderProgress(
-            news.prompt_id, news.node_id, node_class, news.value, news.maximum
+            event.prompt_id, event.node_id, node_class, event.value, event.maximum
         )
         # Servers tell each step twice, as `progress` and as `progress_state`.
         if progress != self._last:

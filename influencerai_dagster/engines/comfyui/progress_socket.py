@@ -1,4 +1,4 @@
-"""ComfyUI's WebSocket: early news of one run, decoded into values.
+"""ComfyUI's WebSocket: early event of one run, decoded into values.
 
 History is the truth, the socket only says when to look (docs/protocols/comfyui.md, points 9 and
 17 to 20); waiting.py draws the conclusions. One socket has one fresh client id: a second socket
@@ -67,36 +67,36 @@ class QueueChanged:
 
 
 @dataclass(frozen=True)
-class OtherNews:
+class UnknownEvent:
     """Any other message; its prompt_id tells whose, empty if it is nobody's."""
 
     prompt_id: str = ""
 
 
 @dataclass(frozen=True)
-class LookNow:
+class Recheck:
     """Not from the server: something happened to the prompt that history or queue tell."""
 
 
 @dataclass(frozen=True)
-class Abandoned:
+class ServerLost:
     """Not from the server: it was found unusable, and nobody should wait for it."""
 
     reason: str
 
 
-News: TypeAlias = (
-    NodeProgress | PreviewImage | RunEnded | QueueChanged | OtherNews | LookNow | Abandoned
+ServerEvent: TypeAlias = (
+    NodeProgress | PreviewImage | RunEnded | QueueChanged | UnknownEvent | Recheck | ServerLost
 )
 
 
-class NewsSource(Protocol):
-    """Where the news of a run come from: a socket of its own, or a share of one."""
+class EventSource(Protocol):
+    """Where the event of a run come from: a socket of its own, or a share of one."""
 
     client_id: str
 
-    def receive(self, timeout_seconds: float) -> News | None:
-        """Return the next news, or None if none came in time; TransientError: the socket broke."""
+    def receive(self, timeout_seconds: float) -> ServerEvent | None:
+        """Return the next event, or None if none came in time; TransientError: the socket broke."""
 
     def close(self) -> None:
         """Hear no more."""
@@ -141,7 +141,7 @@ class ProgressSocket:
         """Close the socket."""
         self._open.close()
 
-    def receive(self, timeout_seconds: float) -> News | None:
+    def receive(self, timeout_seconds: float) -> ServerEvent | None:
         """Return the next message, or None if none came in time; TransientError if it is closed."""
         try:
             frame = self._socket.recv(timeout=max(timeout_seconds, 0.0))
@@ -152,29 +152,29 @@ class ProgressSocket:
         return decode_text(frame) if isinstance(frame, str) else decode_binary(frame)
 
 
-def decode_text(frame: str) -> News:
-    """Decode one JSON message; what is unknown or malformed is OtherNews."""
+def decode_text(frame: str) -> ServerEvent:
+    """Decode one JSON message; what is unknown or malformed is UnknownEvent."""
     try:
         message = json.loads(frame)
     except ValueError:
-        return OtherNews()
+        return UnknownEvent()
     data = message.get("data") if isinstance(message, dict) else None
     if not isinstance(data, dict):
-        return OtherNews()
+        return UnknownEvent()
     prompt_id = str(data.get("prompt_id") or "")
-    news: News | None = None
+    event: ServerEvent | None = None
     match message.get("type"):
         case "status":
-            news = _queue_changed(data)
+            event = _queue_changed(data)
         # Without prompt_id it tells a new socket which node runs, of anybody's prompt.
         case "executing" if prompt_id:
             node = data.get("display_node") or data.get("node")
-            news = NodeProgress(prompt_id, str(node), 0.0, 1.0) if node else RunEnded(prompt_id)
+            event = NodeProgress(prompt_id, str(node), 0.0, 1.0) if node else RunEnded(prompt_id)
         case "progress":
-            news = _progress(prompt_id, data)
+            event = _progress(prompt_id, data)
         case "progress_state" if isinstance(data.get("nodes"), dict):
-            news = _running_node(prompt_id, data["nodes"])
-    return news or OtherNews(prompt_id)
+            event = _running_node(prompt_id, data["nodes"])
+    return event or UnknownEvent(prompt_id)
 
 
 def _queue_changed(data: dict[str, Any]) -> QueueChanged:
@@ -199,15 +199,15 @@ def _progress(prompt_id: str, data: dict[str, Any]) -> NodeProgress | None:
     return None
 
 
-def decode_binary(frame: bytes) -> News:
+def decode_binary(frame: bytes) -> ServerEvent:
     """Decode one binary frame: u32 big-endian event, and for event 4 u32 length, JSON, image.
 
-    Event 1 (the preview of clients that announced nothing) does not say whose it is: OtherNews.
+    Event 1 (the preview of clients that announced nothing) does not say whose it is: UnknownEvent.
     """
     try:
         event, length = _HEADER.unpack_from(frame)
         if event != _PREVIEW_WITH_METADATA:
-            return OtherNews()
+            return UnknownEvent()
         start = _HEADER.size + length
         metadata = json.loads(frame[_HEADER.size : start])
         return PreviewImage(
@@ -216,4 +216,4 @@ def decode_binary(frame: bytes) -> News:
             content=bytes(frame[start:]),
         )
     except (struct.error, ValueError, KeyError, TypeError, AttributeError):
-        return OtherNews()
+        return UnknownEvent()

@@ -1,6 +1,6 @@
 """One run from workflow to files: submit, wait, fetch, and leave nothing behind on a failure.
 
-The socket tells early, history tells the truth, and nothing is polled while news comes
+The socket tells early, history tells the truth, and nothing is polled while event comes
 (docs/protocols/comfyui.md, points 9 to 13 and 17 to 22). What is sent and received lives in
 client.py and progress_socket.py; which server runs what is the caller's business. Safe in several
 threads, each with a prompt_id of its own.
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.comfyui.news_hub import NewsHub
+from influencerai_dagster.engines.comfyui.event_dispatcher import EventDispatcher
 from influencerai_dagster.engines.comfyui.progress import RenderProgress
-from influencerai_dagster.engines.comfyui.progress_socket import NewsSource, ProgressSocket
+from influencerai_dagster.engines.comfyui.progress_socket import EventSource, ProgressSocket
 from influencerai_dagster.engines.comfyui.rejections import UnfitServerError
 from influencerai_dagster.engines.comfyui.tenant_nodes import BASE_MODEL_LOADERS
 from influencerai_dagster.engines.comfyui.values import (
@@ -68,7 +68,7 @@ def run_workflow(
     timeout_seconds: float,
     on_progress: Callable[[RenderProgress], None] | None = None,
     silence_seconds: float = 15.0,
-    news_hub: NewsHub | None = None,
+    event_dispatcher: EventDispatcher | None = None,
     is_new: bool = False,
     is_front: bool = False,
 ) -> RenderResult:
@@ -82,8 +82,8 @@ def run_workflow(
         prompt_id: a UUID for each job and attempt.
         timeout_seconds: limit of the execution; the time in the server's queue is not counted.
         on_progress: called in this thread for every step; what it raises ends the run.
-        silence_seconds: after this long without news of this prompt, history and queue are asked.
-        news_hub: the server's, to share its socket; None opens one for this run.
+        silence_seconds: after this long without event of this prompt, history and queue are asked.
+        event_dispatcher: the server's, to share its socket; None opens one for this run.
         is_new: this prompt_id was never submitted before, so nobody need be asked for it.
         is_front: it goes before the prompts that wait on the server.
 
@@ -106,10 +106,10 @@ def run_workflow(
             client,
             workflow,
             prompt_id=prompt_id,
-            open_news=partial(_open_news, client, news_hub, prompt_id),
+            open_events=partial(_open_events, client, event_dispatcher, prompt_id),
             timeout_seconds=timeout_seconds,
             silence_seconds=silence_seconds,
-            is_bystander=was_found,
+            is_foreign_prompt=was_found,
             on_progress=on_progress,
         ) as watch:
             if not was_found:
@@ -123,15 +123,15 @@ def run_workflow(
     return _fetch(client, entry, was_found=was_found, seconds=time.monotonic() - started)
 
 
-def _open_news(
+def _open_events(
     client: ComfyUIClient,
-    news_hub: NewsHub | None,
+    event_dispatcher: EventDispatcher | None,
     prompt_id: str,
-    is_bystander: bool,  # noqa: FBT001 - a partial of it
-) -> NewsSource:
-    if news_hub is None:
+    is_foreign_prompt: bool,  # noqa: FBT001 - a partial of it
+) -> EventSource:
+    if event_dispatcher is None:
         return ProgressSocket(client.connection)
-    return news_hub.subscribe(prompt_id, is_bystander=is_bystander)
+    return event_dispatcher.subscribe(prompt_id, is_foreign_prompt=is_foreign_prompt)
 
 
 def fetch_finished(client: ComfyUIClient, prompt_id: str) -> RenderResult | None:
@@ -200,7 +200,7 @@ def _error(url: str, entry: HistoryEntry, failure: RunFailure) -> InfluencerAIEr
     if "No space left on device" in failure.message:
         return InsufficientStorageError(f"{text}. Make space on the server's disk.")
     if failure.exception_type.endswith("OutOfMemoryError"):
-        return TransientError(f"{text}. Try again, or ask for a smaller picture.")
+        return TransientError(f"{text}. Try again, or ask for a smaller image.")
     if failure.node_class in _FILE_LOADERS:
         return UnfitServerError(
             f"{text}. The file is there, but damaged or of another kind: look at it on that server."

@@ -1,7 +1,7 @@
-"""One ComfyUI server: its client, the news of its runs, and whether it can be used.
+"""One ComfyUI server: its client, the event of its runs, and whether it can be used.
 
-A thread looks after it every second or two. Which server runs what is the business of fleet.py's
-callers. Source: docs/protocols/comfyui.md, point 2.
+A thread looks after it every second or two. Which server runs what is the business of
+server_pool.py's callers. Source: docs/protocols/comfyui.md, point 2.
 """
 
 import logging
@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.comfyui.news_hub import NewsHub
+from influencerai_dagster.engines.comfyui.event_dispatcher import EventDispatcher
 from influencerai_dagster.engines.comfyui.object_info import ObjectInfo
 from influencerai_dagster.engines.comfyui.rejections import UnfitServerError
 from influencerai_dagster.engines.comfyui.validation import validate_workflow
@@ -57,11 +57,11 @@ class ServerState:
 
 
 class Server:
-    """One server: its client, the news of its runs and its health.
+    """One server: its client, the event of its runs and its health.
 
     Attributes:
         client: talks to it.
-        hub: tells its runs what happens.
+        dispatcher: tells its runs what happens.
         was_asked: set after the first look.
     """
 
@@ -74,7 +74,7 @@ class Server:
         info_seconds: float = INFO_SECONDS,
     ) -> None:
         self.client = ComfyUIClient(base_url)
-        self.hub = NewsHub(self.client.connection, self._note_lost_socket)
+        self.dispatcher = EventDispatcher(self.client.connection, self._note_lost_socket)
         self._prober = ComfyUIClient(base_url, timeout_seconds=_PROBE_TIMEOUT_SECONDS)
         self._hung_seconds = hung_seconds
         self._stuck_seconds = stuck_seconds
@@ -157,7 +157,7 @@ class Server:
         """Stop looking and end the socket; runs that still wait get an error."""
         self._is_closed = True
         self._look.set()
-        self.hub.close()
+        self.dispatcher.close()
         self.client.close()
         self._prober.close()
 
@@ -213,7 +213,7 @@ class Server:
     def _take_out(self, problem: str) -> None:
         """Send it nothing more; what waits there and has not begun goes elsewhere."""
         self._set_problem(problem)
-        self.hub.abandon(f"ComfyUI at {self.url} is not used: {problem}.")
+        self.dispatcher.abandon(f"ComfyUI at {self.url} is not used: {problem}.")
 
     def _set_problem(self, problem: str | None) -> None:
         if (problem is None) != (self._problem is None):

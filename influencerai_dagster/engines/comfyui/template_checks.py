@@ -44,7 +44,7 @@ def _not_allowed(name: str, node_id: str, extra_nodes: Collection[str]) -> str:
     hint = "" if meant is None else f" Did you mean {meant}?"
     return (
         f"take {name[:80]} {node_id[:40]} out: on a server that tenants share, a workflow may use "
-        "nodes of ComfyUI itself that read and write no files (LoRAs and pictures come from the "
+        "nodes of ComfyUI itself that read and write no files (LoRAs and images come from the "
         f"job).{hint} The operator can allow more in COMFYUI_TENANT_NODES"
     )
 

@@ -92,7 +92,7 @@ def parse_template(
 def fill_image_workflow(
     template: WorkflowTemplate, sampling: ImageSampling, *, filename_prefix: str
 ) -> dict[str, Any]:
-    """Write the parameters of one picture into a copy of a text-to-image template.
+    """Write the parameters of one image into a copy of a text-to-image template.
 
     Args:
         template: a text-to-image template.
@@ -100,10 +100,10 @@ def fill_image_workflow(
         filename_prefix: folder and start of the output's name, other for every job and attempt.
 
     Raises:
-        PermanentError: the template makes clips, or the prefix leaves the output folder.
+        PermanentError: the template makes videos, or the prefix leaves the output folder.
     """
     if template.graph.is_video:
-        _refuse(template.name, "it makes clips; a picture needs a text-to-image template")
+        _refuse(template.name, "it makes videos; an image needs a text-to-image template")
     found = template.graph.image_nodes()
     workflow = _copy(template, filename_prefix)
     _write(workflow, found.positive, text=sampling.prompt)
@@ -118,7 +118,7 @@ def fill_image_workflow(
 def fill_video_workflow(
     template: WorkflowTemplate, sampling: VideoSampling, *, image_name: str, filename_prefix: str
 ) -> dict[str, Any]:
-    """Write the parameters of one clip into a copy of an image-to-video template.
+    """Write the parameters of one video into a copy of an image-to-video template.
 
     Args:
         template: an image-to-video template.
@@ -127,10 +127,10 @@ def fill_video_workflow(
         filename_prefix: folder and start of the frames' names, other for every job and attempt.
 
     Raises:
-        PermanentError: the template makes pictures, or the prefix leaves the output folder.
+        PermanentError: the template makes images, or the prefix leaves the output folder.
     """
     if not template.graph.is_video:
-        _refuse(template.name, "a SVD_img2vid_Conditioning node is missing: a clip is made there")
+        _refuse(template.name, "a SVD_img2vid_Conditioning node is missing: a video is made there")
     found = template.graph.video_nodes()
     workflow = _copy(template, filename_prefix)
     _write(workflow, found.image, image=image_name)

@@ -12,14 +12,14 @@ from typing import Self
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.progress import ProgressTeller, RenderProgress
 from influencerai_dagster.engines.comfyui.progress_socket import (
-    Abandoned,
-    LookNow,
-    News,
-    NewsSource,
+    EventSource,
     NodeProgress,
     PreviewImage,
     QueueChanged,
+    Recheck,
     RunEnded,
+    ServerEvent,
+    ServerLost,
 )
 from influencerai_dagster.engines.comfyui.values import HistoryEntry, QueueState, Workflow
 from influencerai_dagster.errors import TransientError
@@ -53,11 +53,12 @@ class RunWatch:
         client: the server that runs it.
         workflow: what was submitted, for the classes of its nodes.
         prompt_id: the prompt.
-        open_news: opens a socket for this run or a share of one, told whether the run is a
-            bystander; called again when it fails.
+        open_events: opens a socket for this run or a share of one, told whether the run is a
+            foreign prompt; called again when it fails.
         timeout_seconds: limit of the execution; the time in the server's queue is not counted.
-        silence_seconds: after this long without news of this prompt, history and queue are asked.
-        is_bystander: another client id submitted the prompt, so that only `status` reaches this
+        silence_seconds: after this long without event of this prompt, history and queue are asked.
+        is_foreign_prompt: another client id submitted the prompt, so that only `status` reaches
+        this
             socket, and every `status` is a reason to look.
         on_progress: called for every step.
     """
@@ -68,20 +69,20 @@ class RunWatch:
         workflow: Workflow,
         *,
         prompt_id: str,
-        open_news: Callable[[bool], NewsSource],
+        open_events: Callable[[bool], EventSource],
         timeout_seconds: float,
         silence_seconds: float,
-        is_bystander: bool,
+        is_foreign_prompt: bool,
         on_progress: Callable[[RenderProgress], None] | None,
     ) -> None:
         self._client = client
         self._prompt_id = prompt_id
-        self._open_news = open_news
-        self._socket = self._first_socket(is_bystander=is_bystander)
+        self._open_events = open_events
+        self._socket = self._first_socket(is_foreign_prompt=is_foreign_prompt)
         self._timeout_seconds = timeout_seconds
         self._started: float | None = None
         self._silence_seconds = silence_seconds
-        self._is_bystander = self._is_adopted = is_bystander
+        self._is_foreign_prompt = self._is_adopted = is_foreign_prompt
         self._progress = ProgressTeller(workflow, on_progress) if on_progress else None
         self._next_check = time.monotonic() + silence_seconds
         self._ran_at_last_look = self._was_heard = False
@@ -128,11 +129,11 @@ class RunWatch:
                     "its time limit (COMFYUI_TIMEOUT); it is taken off the server. Submit it again."
                 )
 
-    def _first_socket(self, *, is_bystander: bool) -> NewsSource:
+    def _first_socket(self, *, is_foreign_prompt: bool) -> EventSource:
         try:
-            return self._open_news(is_bystander)
+            return self._open_events(is_foreign_prompt)
         except TransientError as error:
-            raise error if is_bystander else NeverStartedError(str(error)) from error
+            raise error if is_foreign_prompt else NeverStartedError(str(error)) from error
 
     def _deadline(self) -> float:
         return math.inf if self._started is None else self._started + self._timeout_seconds
@@ -141,8 +142,8 @@ class RunWatch:
         if self._started is None:
             self._started = time.monotonic()
 
-    def _receive(self) -> News | None:
-        """Return the next news; a socket that fails is replaced, and history has to be read."""
+    def _receive(self) -> ServerEvent | None:
+        """Return the next event; a socket that fails is replaced, and history has to be read."""
         until = min(self._next_check, self._deadline())
         try:
             return self._socket.receive(until - time.monotonic())
@@ -150,30 +151,30 @@ class RunWatch:
             self._reconnect()
             return None
 
-    def _must_look(self, news: News | None) -> bool:
-        """Take note of the news; say whether it is time to read history."""
-        match news:
-            case Abandoned():
+    def _must_look(self, event: ServerEvent | None) -> bool:
+        """Take note of the event; say whether it is time to read history."""
+        match event:
+            case ServerLost():
                 if self._started is None:
-                    raise TransientError(news.reason)
+                    raise TransientError(event.reason)
                 return True
-            case LookNow():
+            case Recheck():
                 return True
             case QueueChanged():
                 # While it waits, one prompt less may be this one: taken out of the queue.
-                is_fewer = news.num_prompts < self._num_prompts and self._started is None
-                self._num_prompts = news.num_prompts
-                return self._is_bystander or is_fewer or time.monotonic() >= self._next_check
+                is_fewer = event.num_prompts < self._num_prompts and self._started is None
+                self._num_prompts = event.num_prompts
+                return self._is_foreign_prompt or is_fewer or time.monotonic() >= self._next_check
             case None:
                 return time.monotonic() >= self._next_check
-            case _ if news.prompt_id != self._prompt_id:
+            case _ if event.prompt_id != self._prompt_id:
                 return time.monotonic() >= self._next_check
         self._note_start()
         self._was_heard = True
         self._next_check = time.monotonic() + self._silence_seconds
-        if isinstance(news, NodeProgress | PreviewImage) and self._progress is not None:
-            self._progress.tell(news)
-        return isinstance(news, RunEnded)
+        if isinstance(event, NodeProgress | PreviewImage) and self._progress is not None:
+            self._progress.tell(event)
+        return isinstance(event, RunEnded)
 
     def _look(self) -> HistoryEntry | None:
         """Read history and queue; raise if the prompt is lost or nothing executes."""
@@ -202,7 +203,7 @@ class RunWatch:
         self._ran_at_last_look = is_running
         if is_running:
             self._note_start()
-        if is_deaf and not self._is_bystander:
+        if is_deaf and not self._is_foreign_prompt:
             self._reconnect()
         return None
 
@@ -223,12 +224,12 @@ class RunWatch:
     def _reconnect(self) -> None:
         """Open another socket under a fresh id: it hears `status` only, and every one is a look."""
         self._socket.close()
-        self._is_bystander = True
+        self._is_foreign_prompt = True
         give_up = min(time.monotonic() + _RECONNECT_SECONDS, self._deadline())
         wait_seconds = 0.1
         while True:
             try:
-                self._socket = self._open_news(self._is_bystander)
+                self._socket = self._open_events(self._is_foreign_prompt)
                 break
             except TransientError:
                 if time.monotonic() + wait_seconds >= give_up:

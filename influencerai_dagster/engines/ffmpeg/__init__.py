@@ -1,1 +1,1 @@
-"""ffmpeg: frames or a clip to a platform-ready MP4, and the proof that it is one."""
+"""ffmpeg: frames or a video to a platform-ready MP4, and the proof that it is one."""

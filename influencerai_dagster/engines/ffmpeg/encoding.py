@@ -54,7 +54,7 @@ def frames_to_mp4(
         video_format: size and frame rate of the MP4.
         output: the file to write; it appears when it is whole.
         seconds: length of the MP4, at most that of the frames; None for their number ÷ input_fps.
-        cues: subtitles that are burned into the picture.
+        cues: subtitles that are burned into the image.
         fit: where the aspect ratio differs, "blur" shows the whole frame over a blurred copy of it,
             "crop" fills the size and cuts what is outside.
         interpolation: how missing frames are made. "motion" follows what moves and takes four times
@@ -87,8 +87,8 @@ def frames_to_mp4(
         )
 
 
-def clip_to_mp4(
-    clip: Path,
+def video_to_mp4(
+    video: Path,
     *,
     video_format: VideoFormat,
     output: Path,
@@ -100,18 +100,18 @@ def clip_to_mp4(
     program: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> None:
-    """Make an MP4 of an MP4, MOV or WebM clip; its sound comes at −16 LUFS.
+    """Make an MP4 of an MP4, MOV or WebM video; its sound comes at −16 LUFS.
 
     Arguments and errors are those of `frames_to_mp4`; without `seconds` the MP4 is as long as the
-    clip.
+    video.
     """
-    found = measure(clip, program=program)
+    found = measure(video, program=program)
     length = found.facts.duration_seconds if seconds is None else seconds
     with tempfile.TemporaryDirectory(prefix="sound-") as folder:
-        source = input_file(clip)
+        source = input_file(video)
         if found.has_audio:
             sound = Path(folder) / "sound.m4a"
-            level_sound(clip, sound, seconds=length, program=program)
+            level_sound(video, sound, seconds=length, program=program)
             source += [*input_file(sound), "-map", "1:a:0"]
         _encode(
             source,
@@ -189,7 +189,7 @@ def _filter_graph(
 ) -> str:
     """Return the graph from input 0 to [video]; `texts` are drawn on the finished size and rate."""
     width_px, height_px, fps = video_format.width_px, video_format.height_px, video_format.fps
-    # Interpolation needs frames after the last one, or the clip would end early; -frames:v cuts.
+    # Interpolation needs frames after the last one, or the video would end early; -frames:v cuts.
     held = "tpad=stop_mode=clone:stop=3"
     fill = f"scale={width_px}:{height_px}:force_original_aspect_ratio=increase"
     fitted = f"{fill},crop={width_px}:{height_px}"

@@ -17,7 +17,7 @@ def number_frames(frames: Iterable[Path | bytes], folder: Path) -> tuple[int, st
 
     Raises:
         InsufficientStorageError: the disk is full.
-        PermanentError: no frames, mixed formats, or something else than a picture.
+        PermanentError: no frames, mixed formats, or something else than an image.
     """
     suffix = None
     num_frames = 0

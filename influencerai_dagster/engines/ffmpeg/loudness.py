@@ -1,7 +1,7 @@
 """Measures how loud a sound is, and makes one as loud as the platforms play it.
 
 Loudness is integrated loudness after EBU R 128 (ITU-R BS.1770), by ffmpeg's ebur128. One pass of
-loudnorm misses its target by several LU in a short clip, and AAC takes some loudness away; here a
+loudnorm misses its target by several LU in a short video, and AAC takes some loudness away; here a
 gain with a limiter is corrected until what was encoded fits.
 """
 

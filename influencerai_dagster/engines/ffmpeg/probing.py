@@ -55,14 +55,14 @@ class VideoFacts(Value):
 
 @dataclass(frozen=True)
 class Measured:
-    """The facts of a file's picture, and whether it has a sound, which was not measured yet."""
+    """The facts of a file's image, and whether it has a sound, which was not measured yet."""
 
     facts: VideoFacts
     has_audio: bool
 
 
 def probe(path: Path, formats: str = VIDEO_FORMATS, *, program: str | None = None) -> VideoFacts:
-    """Decode picture and sound of a file to their end, and measure them.
+    """Decode image and sound of a file to their end, and measure them.
 
     Args:
         path: the file.

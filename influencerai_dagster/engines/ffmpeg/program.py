@@ -30,7 +30,7 @@ MAX_FRAME_PIXELS = 40_000_000
 _LOG_BYTES = 64 * 1024
 _NAMES_OF_FORMATS = {VIDEO_FORMATS: "MP4, MOV or WebM", IMAGE_FORMATS: "PNG, JPEG or WEBP"}
 _OTHER_FORMAT = re.compile("Format not on whitelist '(.*)'")
-_TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) exceeds specified max pixel count")
+_TOO_LARGE = re.compile(r"Image size (\d+)x(\d+) exceeds specified max pixel count")
 # What ffmpeg ends with after it has told the cause.
 _EMPTY_LINES = ("Conversion failed!", "Exiting normally", "Error opening output files")
 
@@ -70,7 +70,7 @@ def input_file(path: Path | str, formats: str = VIDEO_FORMATS) -> list[str]:
     Frames of more than `MAX_FRAME_PIXELS` are refused before their memory is taken.
 
     ffmpeg goes by the content of a file, not by its name: a DASH or HLS playlist, a concat script
-    or an SDP named clip.mp4 would make it read other files of this machine.
+    or an SDP named video.mp4 would make it read other files of this machine.
 
     Args:
         path: the file, or the pattern of numbered images.

@@ -71,7 +71,7 @@ class Wd14Captioner:
         python: the interpreter that has its requirements, onnx and onnxruntime too.
         work_dir: copies and the log go here; made if missing.
         model_dir: where the tagger's model is kept between runs.
-        repo_id: the tagger's model on its hub.
+        repo_id: the tagger's model on its dispatcher.
         thresh: tags below this confidence are left out.
         extra_variables: as above.
     """

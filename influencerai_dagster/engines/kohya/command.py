@@ -64,7 +64,7 @@ class Training:
 
     @property
     def output_dir(self) -> Path:
-        """Where kohya writes weights and sample pictures."""
+        """Where kohya writes weights and sample images."""
         return self.work_dir / "output"
 
     @property
@@ -89,7 +89,7 @@ class Training:
 
     @property
     def has_samples(self) -> bool:
-        """Whether sample pictures are drawn while it trains."""
+        """Whether sample images are drawn while it trains."""
         return bool(self.sample_prompts) and self.config.sample_every_n_steps is not None
 
 

@@ -50,9 +50,9 @@ class ProgressReader:
         if before is None or before.step != step.step:
             was_told, self._is_told = self._is_told, False
             return [] if before is None or was_told else [before]
-        is_news = not self._is_told or repr(before.loss) != repr(step.loss)  # nan is not nan
+        is_new = not self._is_told or repr(before.loss) != repr(step.loss)  # nan is not nan
         self._is_told = True
-        return [step] if is_news else []
+        return [step] if is_new else []
 
 
 def _step(match: re.Match[str]) -> TrainingStep:

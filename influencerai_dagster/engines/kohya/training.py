@@ -69,7 +69,7 @@ def train(
     Args:
         training: what to train.
         on_step: called as steps are reported, a step twice when its loss comes later.
-        on_sample: called with each finished sample picture.
+        on_sample: called with each finished sample image.
 
     Raises:
         PermanentError: wrong input or parameters, loss NaN, or weights that are not good; the text
@@ -149,7 +149,7 @@ def _proved(training: Training, finished: Finished, started_at: float) -> dict[s
 
 @dataclass
 class _Watch:
-    """Follows a running training: its steps, its loss, its sample pictures."""
+    """Follows a running training: its steps, its loss, its sample images."""
 
     training: Training
     on_step: Callable[[TrainingStep], None]

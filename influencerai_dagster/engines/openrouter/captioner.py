@@ -17,7 +17,7 @@ from influencerai_dagster.engines.openrouter.client import OpenRouterClient, ima
 from influencerai_dagster.engines.openrouter.failures import RefusedInputError
 
 INSTRUCTION = (
-    "Write the caption of this picture for training a LoRA of the person in it. One plain English "
+    "Write the caption of this image for training a LoRA of the person in it. One plain English "
     "sentence without line breaks: pose, framing, expression, clothing, surroundings, light. Do "
     "not name the person, and leave out what never changes about them: face, eyes, colour of hair."
 )

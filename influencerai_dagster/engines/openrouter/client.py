@@ -43,7 +43,7 @@ def text_message(role: Literal["system", "user", "assistant"], text: str) -> Mes
 
 
 def image_message(text: str, image: bytes, *, media_type: str) -> Message:
-    """Return a user's message with a picture, sent as a data URI.
+    """Return a user's message with an image, sent as a data URI.
 
     Args:
         text: what is asked about it.

@@ -1,4 +1,4 @@
-"""The job ledger: every generation job, from submission to its end.
+"""The job queue: every generation job, from submission to its end.
 
     submit → pending ──claim──→ running ──complete──→ completed
                 ↑                  │ ├─────fail─────→ failed (a permanent error, or no attempt left)
@@ -44,24 +44,24 @@ from influencerai_dagster.generation.queue.scheduling import claim_fairly, has_a
 from influencerai_dagster.generation.queue.submission import submit
 from influencerai_dagster.generation.queue.workers import (
     LIVE_SECONDS,
-    Drain,
-    end_drain,
-    is_drained_by_another,
-    num_drains_with_more,
+    WorkerRegistration,
+    has_earlier_worker,
+    num_workers_with_more,
     poll,
+    unregister_worker,
 )
 
 __all__ = [
     "LIVE_SECONDS",
     "AbandonedPrompts",
     "ClaimedJob",
-    "Drain",
     "HeldLease",
     "Job",
     "LeaseLostError",
     "Listener",
     "MediaAsset",
     "TooManyPendingJobsError",
+    "WorkerRegistration",
     "abandoned_prompts",
     "cancel",
     "cancel_open",
@@ -70,7 +70,6 @@ __all__ = [
     "complete",
     "count_by_status",
     "days_with_claimable_jobs",
-    "end_drain",
     "expire_leases",
     "fail",
     "fail_dependents",
@@ -79,14 +78,15 @@ __all__ = [
     "gpu_debts",
     "has_active",
     "has_claimable",
-    "is_drained_by_another",
+    "has_earlier_worker",
     "list_jobs",
     "media_asset_of_job",
     "media_assets",
-    "num_drains_with_more",
+    "num_workers_with_more",
     "outputs_of_day",
     "poll",
     "release",
     "renew_leases",
     "submit",
+    "unregister_worker",
 ]

@@ -44,7 +44,7 @@ def cancel_open(
 ) -> list[UUID]:
     """Cancel all jobs of a tenant that have not ended.
 
-    Clips that were to start from their pictures fail.
+    Videos that were to start from their images fail.
 
     Args:
         day: only jobs of this day; None for all.
@@ -58,7 +58,7 @@ def cancel_open(
         wanted.append(JobRow.day == day)
     if kind is not None:
         wanted.append(JobRow.kind == kind)
-    # Running ones first, as a worker that fails one locks it before the clips that wait for it;
+    # Running ones first, as a worker that fails one locks it before the videos that wait for it;
     # and again for those that were claimed meanwhile.
     return [
         *_cancel_running(session, tenant, wanted),

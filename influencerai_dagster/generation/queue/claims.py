@@ -28,7 +28,7 @@ from influencerai_dagster.generation.queue.retry_policy import (
     retry_delay_seconds,
 )
 from influencerai_dagster.generation.queue.shares import settle
-from influencerai_dagster.generation.queue.workers import forget_silent_drains
+from influencerai_dagster.generation.queue.workers import delete_stale_workers
 
 _MAX_LEASES_PER_SWEEP = 1000
 _GRACE = timedelta(seconds=15)
@@ -69,7 +69,7 @@ def claim(
     """Take up to `limit` jobs: highest priority first, then the order of submission.
 
     No two callers get the same job, and none waits for another. A job is claimable when it is
-    pending, its backoff is over, the picture it starts from is there, and every dataset whose
+    pending, its backoff is over, the image it starts from is there, and every dataset whose
     newest LoRA it wants has one.
 
     Args:
@@ -194,7 +194,7 @@ def release(
 
 
 def expire_leases(session: Session, *, owner: str | None = None) -> int:
-    """Take jobs back from workers that stopped renewing their leases, and forget silent drains.
+    """Take jobs back from workers that stopped renewing their leases, and forget silent workers.
 
     The jobs wait as after a passing failure, or fail when no attempt is left. Takes a thousand at a
     time, and none that another sweep or a worker is writing right now. What they were charged with
@@ -212,7 +212,7 @@ def expire_leases(session: Session, *, owner: str | None = None) -> int:
         is_over = JobRow.lease_expires_at < func.now()
     else:
         is_over = JobRow.lease_owner == owner
-    forget_silent_drains(session)
+    delete_stale_workers(session)
     expired = session.execute(
         select(JobRow.id, JobRow.attempt, JobRow.max_attempts)
         .where(JobRow.status == JobStatus.RUNNING, is_over)

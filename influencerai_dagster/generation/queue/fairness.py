@@ -1,6 +1,6 @@
 """Whose job renders next: start-time fair queueing of GPU-seconds over all ComfyUI servers.
 
-Rows and clocks live in catalog/ledger/scheduling.py; here are only the rules. Every tenant has a
+Rows and clocks live in generation/queue/scheduling.py; here are only the rules. Every tenant has a
 virtual clock that its renders move on by their seconds ÷ its weight; whose next job would start at
 the lowest virtual time is served first. A tenant that comes back from a pause starts at the clock
 of those who were served meanwhile: it neither catches up on the past nor waits behind it. A render
@@ -44,7 +44,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Contender:
-    """A drain that could use slots now.
+    """A worker that could use slots now.
 
     Attributes:
         owner: who it is.
@@ -63,7 +63,7 @@ class ServerLoad:
     Attributes:
         url: its address without credentials.
         queue_length: prompts in its own queue, whoever sent them.
-        tenants: whose jobs it has, by the ledger; one entry for each job.
+        tenants: whose jobs it has, by the job queue; one entry for each job.
         newest: what its newest job needs loaded, see `affinity`.
         newest_at: when that was claimed, which is when a place became free: the render that runs
             now began about then. Any clock in seconds.
@@ -108,7 +108,7 @@ def depth(render_seconds: float) -> int:
 def allot(
     me: Contender, others: Sequence[Contender], servers: Sequence[ServerLoad], now: float
 ) -> list[Slot]:
-    """Return the slots that a drain may take now; the rest is for those who come before it.
+    """Return the slots that a worker may take now; the rest is for those who come before it.
 
     Free slots go one by one to the tenant whose next job would start first. A tenant that has
     nothing on any server and used less than its share so far need not wait for a free slot: its
@@ -117,7 +117,7 @@ def allot(
 
     Args:
         me: who asks.
-        others: the other live drains that want slots.
+        others: the other live workers that want slots.
         servers: the usable ones.
         now: the virtual time of now: the start of the newest claimed job of all tenants.
     """
@@ -149,7 +149,7 @@ def _free_slots(servers: Sequence[ServerLoad], max_depth: int) -> list[Slot]:
 
 
 def _number_for(me: Contender, others: Sequence[Contender], num_free: int, now: float) -> int:
-    """Deal free slots out in order of virtual start; return how many the asking drain gets."""
+    """Deal free slots out in order of virtual start; return how many the asking worker gets."""
     contenders = [item for item in (me, *others) if item.num_wanted > 0]
     left = {item.owner: item.num_wanted for item in contenders}
     starts = {item.share.tenant: max(now, item.share.finish_tag) for item in contenders}

@@ -102,8 +102,8 @@ def fail(
     """Record that an attempt failed.
 
     After a TransientError the job waits 5, 25, then 125 s for its next attempt while it has one;
-    after any other error, or without an attempt left, it fails and so do the clips that were to
-    start from its picture.
+    after any other error, or without an attempt left, it fails and so do the videos that were to
+    start from its image.
 
     Args:
         gpu_seconds: render time that the attempt took.
@@ -143,7 +143,7 @@ def fail(
 def cancel(session: Session, tenant: str, job_id: UUID) -> Job:
     """Cancel a job that has not ended; its worker is told, and learns it at its next heartbeat.
 
-    Clips that were to start from its picture fail. A job that has ended stays as it is.
+    Videos that were to start from its image fail. A job that has ended stays as it is.
 
     Returns:
         The job as it is now.

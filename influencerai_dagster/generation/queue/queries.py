@@ -1,4 +1,4 @@
-"""What can be asked of the ledger; nothing is written here."""
+"""What can be asked of the job queue; nothing is written here."""
 
 from collections.abc import Collection
 from datetime import date

@@ -1,4 +1,4 @@
-"""What the job ledger hands to its callers: frozen values, each made from one row.
+"""What the job queue hands to its callers: frozen values, each made from one row.
 
 Those of the other tables are in records.py. Times are UTC.
 """
@@ -153,7 +153,7 @@ class ClaimedJob(Job):
 
 @dataclass(frozen=True)
 class MediaAsset:
-    """The picture or clip of a completed job, on S3.
+    """The image or video of a completed job, on S3.
 
     Attributes:
         duration_seconds: None for an image.

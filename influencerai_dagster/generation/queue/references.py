@@ -1,4 +1,4 @@
-"""What a job may refer to: datasets, LoRAs and pictures of its own tenant.
+"""What a job may refer to: datasets, LoRAs and images of its own tenant.
 
 What belongs to another tenant gives the same error as what does not exist.
 """
@@ -26,7 +26,7 @@ from influencerai_dagster.generation.jobs import (
     VideoJobPayload,
 )
 
-_ENDED_WITHOUT_PICTURE = {JobStatus.FAILED, JobStatus.CANCELLED}
+_ENDED_WITHOUT_IMAGE = {JobStatus.FAILED, JobStatus.CANCELLED}
 
 
 def check_references(session: Session, tenant: str, payloads: Sequence[JobPayload]) -> None:
@@ -84,13 +84,13 @@ def _check_sources(session: Session, tenant: str, sources: set[UUID]) -> None:
     if unknown:
         raise PermanentError(f"tenant {tenant!r} has no image job {_listed(unknown)}")
     for row in rows:
-        if row.status in _ENDED_WITHOUT_PICTURE:
+        if row.status in _ENDED_WITHOUT_IMAGE:
             raise PermanentError(
-                f"image job {row.id} is {row.status}, so no clip can start from its picture"
+                f"image job {row.id} is {row.status}, so no video can start from its image"
             )
         if row.deleted_at is not None:
             raise PermanentError(
-                f"the picture of image job {row.id} was deleted on {row.deleted_at:%Y-%m-%d}"
+                f"the image of image job {row.id} was deleted on {row.deleted_at:%Y-%m-%d}"
             )
 
 

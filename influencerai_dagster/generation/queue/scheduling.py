@@ -1,7 +1,7 @@
-"""Fair claims: which jobs a drain may take now, and on which server each renders.
+"""Fair claims: which jobs a worker may take now, and on which server each renders.
 
 The rule is generation/queue/fairness.py; here it gets its facts and its decisions are written. One
-claim at a time decides (an advisory lock that ends with the transaction), so two drains never take
+claim at a time decides (an advisory lock that ends with the transaction), so two worker never take
 one slot.
 """
 
@@ -21,7 +21,7 @@ from influencerai_dagster.core.job_states import (
 )
 from influencerai_dagster.db.models.content import TenantRow
 from influencerai_dagster.db.models.jobs import JobRow
-from influencerai_dagster.db.models.scheduling import DrainRow, GpuShareRow
+from influencerai_dagster.db.models.scheduling import GpuShareRow, WorkerRow
 from influencerai_dagster.generation.jobs import (
     Need,
 )
@@ -31,7 +31,7 @@ from influencerai_dagster.generation.queue.claims import claim_rows
 from influencerai_dagster.generation.queue.fairness import Contender, ServerLoad, Share, Slot
 from influencerai_dagster.generation.queue.records import ClaimedJob
 from influencerai_dagster.generation.queue.shares import charge, mean_column
-from influencerai_dagster.generation.queue.workers import Drain, is_live, poll
+from influencerai_dagster.generation.queue.workers import WorkerRegistration, is_live, poll
 
 # A worker that is frozen in its claim must not keep all others from theirs for long.
 _LOCK = text(
@@ -44,9 +44,9 @@ _MAX_COUNTED = 16
 # Statements of a claim are built once (@cache): to build them took longer than to execute them.
 
 
-def has_claimable(session: Session, drain: Drain) -> bool:
-    """Tell whether a drain has anything to claim; asks for no lock."""
-    return session.scalar(_has_claimable(), _of(drain)) or False
+def has_claimable(session: Session, worker: WorkerRegistration) -> bool:
+    """Tell whether a worker has anything to claim; asks for no lock."""
+    return session.scalar(_has_claimable(), _of(worker)) or False
 
 
 def has_active(session: Session, kind: JobKind, job_ids: Collection[UUID]) -> bool:
@@ -62,34 +62,34 @@ def has_active(session: Session, kind: JobKind, job_ids: Collection[UUID]) -> bo
 
 def claim_fairly(
     session: Session,
-    drain: Drain,
+    worker: WorkerRegistration,
     servers: Mapping[str, int],
     *,
     lease_seconds: float,
     limit: int,
     unfit: Mapping[str, frozenset[Need]] = MappingProxyType({}),
 ) -> list[ClaimedJob]:
-    """Take the jobs that a drain may start now, each with its server, and charge its tenant.
+    """Take the jobs that a worker may start now, each with its server, and charge its tenant.
 
     Args:
         servers: the usable servers' addresses without credentials → prompts in their own queues.
         lease_seconds: how long the claims hold without a heartbeat.
         limit: at most so many.
-        unfit: what a server cannot serve; a server of which that is all that the drain has counts
+        unfit: what a server cannot serve; a server of which that is all that the worker has counts
             as none for it, and what its others do is not held up by it.
 
     Returns:
         The jobs, first those that come first; empty if there are none or it is not their turn.
     """
     session.execute(_LOCK)
-    num_wanted = session.scalar(_count_claimable(), _of(drain)) or 0
+    num_wanted = session.scalar(_count_claimable(), _of(worker)) or 0
     loads = _server_loads(session, servers)
-    shares, now = _shares(session, drain)
-    me = Contender(drain.owner, shares[drain.tenant], min(num_wanted, limit))
-    fit = [load for load in loads if _has_need(session, drain, unfit.get(load.url))]
-    slots = fairness.allot(me, _others(session, drain, shares), fit, now)[:limit]
+    shares, now = _shares(session, worker)
+    me = Contender(worker.owner, shares[worker.tenant], min(num_wanted, limit))
+    fit = [load for load in loads if _has_need(session, worker, unfit.get(load.url))]
+    slots = fairness.allot(me, _others(session, worker, shares), fit, now)[:limit]
     jobs = []
-    claim = partial(_claim, session, drain, lease_seconds)
+    claim = partial(_claim, session, worker, lease_seconds)
     for row, slot in _claim_slots(claim, slots, loads, unfit):
         row.server = slot.url
         row.progress = 0.0
@@ -99,16 +99,16 @@ def claim_fairly(
         session.flush()
         charge(session, me.share, now, len(jobs))
     # What only some servers can serve must not keep others from the rest.
-    poll(session, drain, num_wanted - len(jobs) if len(fit) == len(loads) else 0)
+    poll(session, worker, num_wanted - len(jobs) if len(fit) == len(loads) else 0)
     return jobs
 
 
-def _has_need(session: Session, drain: Drain, unfit: frozenset[Need] | None) -> bool:
-    """Tell whether a drain has a job for a server that cannot serve some needs."""
+def _has_need(session: Session, worker: WorkerRegistration, unfit: frozenset[Need] | None) -> bool:
+    """Tell whether a worker has a job for a server that cannot serve some needs."""
     if not unfit:
         return True
     statement = _claimable().where(serves_other_needs(unfit))
-    return session.scalar(select(statement.exists()), _of(drain)) or False
+    return session.scalar(select(statement.exists()), _of(worker)) or False
 
 
 def _claim_slots(
@@ -136,8 +136,8 @@ def _claim_slots(
     ]
 
 
-def _of(drain: Drain) -> dict[str, Any]:
-    return {"of_kind": drain.kind, "of_tenant": drain.tenant, "of_day": drain.day}
+def _of(worker: WorkerRegistration) -> dict[str, Any]:
+    return {"of_kind": worker.kind, "of_tenant": worker.tenant, "of_day": worker.day}
 
 
 def _claimable() -> Any:  # noqa: ANN401 - Select of SQLAlchemy's own generics
@@ -160,20 +160,20 @@ def _count_claimable() -> Any:  # noqa: ANN401 - as above
 
 def _claim(
     session: Session,
-    drain: Drain,
+    worker: WorkerRegistration,
     lease_seconds: float,
     limit: int,
     unfit: frozenset[Need] = frozenset(),
 ) -> list[JobRow]:
     return claim_rows(
         session,
-        kind=drain.kind,
-        owner=drain.owner,
+        kind=worker.kind,
+        owner=worker.owner,
         lease_seconds=lease_seconds,
         limit=limit,
-        tenant=drain.tenant,
-        day=drain.day,
-        dagster_run_id=drain.owner,
+        tenant=worker.tenant,
+        day=worker.day,
+        dagster_run_id=worker.owner,
         unfit=unfit,
     )
 
@@ -214,7 +214,7 @@ def _affinity(tenant: str, lora_datasets: Iterable[str], payload: Mapping[str, A
 @cache
 def _shares_statement(kind: JobKind) -> Any:  # noqa: ANN401 - as above
     mean = mean_column(kind)
-    live = select(DrainRow.tenant_id).where(is_live())
+    live = select(WorkerRow.tenant_id).where(is_live())
     return (
         select(
             TenantRow.id,
@@ -230,9 +230,9 @@ def _shares_statement(kind: JobKind) -> Any:  # noqa: ANN401 - as above
     )
 
 
-def _shares(session: Session, drain: Drain) -> tuple[dict[str, Share], float]:
-    """Return the shares of the drain's tenant and of those that have live drains, and the clock."""
-    rows = session.execute(_shares_statement(drain.kind), {"of_tenant": drain.tenant}).all()
+def _shares(session: Session, worker: WorkerRegistration) -> tuple[dict[str, Share], float]:
+    """Return the shares of the worker's tenant and of tenants with live workers, and the clock."""
+    rows = session.execute(_shares_statement(worker.kind), {"of_tenant": worker.tenant}).all()
     return {row.id: _share(row) for row in rows}, rows[0].clock or 0.0
 
 
@@ -247,13 +247,15 @@ def _share(row: Row[Any]) -> Share:
 
 @cache
 def _others_statement() -> Any:  # noqa: ANN401 - as above
-    return select(DrainRow.owner, DrainRow.tenant_id, DrainRow.num_wanted).where(
-        DrainRow.owner != bindparam("owner"), DrainRow.num_wanted > 0, is_live()
+    return select(WorkerRow.owner, WorkerRow.tenant_id, WorkerRow.num_wanted).where(
+        WorkerRow.owner != bindparam("owner"), WorkerRow.num_wanted > 0, is_live()
     )
 
 
-def _others(session: Session, drain: Drain, shares: Mapping[str, Share]) -> list[Contender]:
-    rows = session.execute(_others_statement(), {"owner": drain.owner})
+def _others(
+    session: Session, worker: WorkerRegistration, shares: Mapping[str, Share]
+) -> list[Contender]:
+    rows = session.execute(_others_statement(), {"owner": worker.owner})
     return [
         Contender(row.owner, shares.get(row.tenant_id, Share(row.tenant_id)), row.num_wanted)
         for row in rows

@@ -10,9 +10,7 @@ from sqlalchemy import BindParameter, Double, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.db.models.content import TenantRow
 from influencerai_dagster.db.models.jobs import JobRow
 from influencerai_dagster.db.models.scheduling import GpuShareRow

@@ -1,4 +1,4 @@
-"""How the ledger is doing right now, for people who watch it; nothing is written here.
+"""How the job queue is doing right now, for people who watch it; nothing is written here.
 
 Written in SQL, because counting by tenant over partial indexes is what these are about: with
 100,000 jobs in the table all of it takes some tens of milliseconds.
@@ -11,9 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.db.run_heartbeats import TRAINING, TRAINING_ON_SHARED_GPU
 
 _TENANTS = text("""
@@ -22,15 +20,15 @@ WITH open_groups AS (
     SELECT tenant_id, status, lora_datasets, not_before > now() AS in_backoff,
            CASE WHEN depends_on IS NULL THEN false
                 ELSE (SELECT source.status <> 'completed' FROM jobs source
-                       WHERE source.id = job.depends_on) END AS lacks_picture,
+                       WHERE source.id = job.depends_on) END AS lacks_image,
            count(*) AS jobs
       FROM jobs job WHERE status = 'pending'
      GROUP BY 1, 2, 3, 4, 5
 ), pending AS (
     SELECT tenant_id, sum(jobs) AS pending,
            sum(jobs) FILTER (WHERE lacks_lora) AS waiting_for_lora,
-           sum(jobs) FILTER (WHERE lacks_picture AND NOT lacks_lora) AS waiting_for_picture,
-           sum(jobs) FILTER (WHERE in_backoff AND NOT lacks_picture AND NOT lacks_lora)
+           sum(jobs) FILTER (WHERE lacks_image AND NOT lacks_lora) AS waiting_for_image,
+           sum(jobs) FILTER (WHERE in_backoff AND NOT lacks_image AND NOT lacks_lora)
                AS in_backoff
       FROM open_groups, LATERAL (
            SELECT lora_datasets <> '{}' AND NOT lora_datasets <@ ARRAY(
@@ -58,7 +56,7 @@ WITH open_groups AS (
              WHERE status = 'running' AND started_at >= now() - interval '1 h') claims
      GROUP BY 1
 )
-SELECT tenants.id AS tenant, gpu_weight, pending, waiting_for_lora, waiting_for_picture, in_backoff,
+SELECT tenants.id AS tenant, gpu_weight, pending, waiting_for_lora, waiting_for_image, in_backoff,
        running, done, failed, per_minute, wait_p50, wait_p95, used_seconds,
        used_seconds / nullif((SELECT sum(used_seconds) FROM gpu_shares), 0) AS share
   FROM tenants
@@ -102,7 +100,7 @@ class TenantStatistics:
     Attributes:
         pending: all that wait; a part of them can be claimed.
         waiting_for_lora: pending ones whose dataset has no LoRA yet.
-        waiting_for_picture: those of the others whose source picture is not made.
+        waiting_for_image: those of the others whose source image is not made.
         in_backoff: those of the others that wait for their next attempt.
         done: completed since 0:00 UTC.
         failed: the same of failed ones.
@@ -117,7 +115,7 @@ class TenantStatistics:
     gpu_weight: float
     pending: int
     waiting_for_lora: int
-    waiting_for_picture: int
+    waiting_for_image: int
     in_backoff: int
     running: int
     done: int
@@ -178,7 +176,7 @@ def tenant_statistics(session: Session, tenant: str | None = None) -> list[Tenan
             gpu_weight=row.gpu_weight,
             pending=int(row.pending or 0),
             waiting_for_lora=int(row.waiting_for_lora or 0),
-            waiting_for_picture=int(row.waiting_for_picture or 0),
+            waiting_for_image=int(row.waiting_for_image or 0),
             in_backoff=int(row.in_backoff or 0),
             running=row.running or 0,
             done=row.done or 0,

@@ -53,7 +53,7 @@ def submit(
     *,
     max_pending: int | None = None,
 ) -> list[Job]:
-    """Put jobs into the ledger: all of them or none.
+    """Put jobs into the job queue: all of them or none.
 
     A request whose idempotency key the tenant used before is the job of that time, whatever its day
     and priority; it is not checked again and does not count against the limit. A seed that is None

@@ -6,7 +6,7 @@ from contextlib import suppress
 from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.media.base_models import (
     find_base_model,
 )
@@ -22,20 +22,22 @@ _ARCHITECTURES = {
 _log = logging.getLogger(__name__)
 
 
-def find_family(farm: RenderFarm, server: str, base_model: str) -> BaseModelFamily | None:
+def find_family(
+    render_session: RenderSession, server: str, base_model: str
+) -> BaseModelFamily | None:
     """Return the family of a base model; None if neither its file nor its server tells it.
 
     Args:
-        farm: the servers; COMFYUI_LORA_DIR is beside the folders of their base models.
+        render_session: the servers; COMFYUI_LORA_DIR is beside the folders of their base models.
         server: its URL without credentials.
         base_model: as the job names it.
     """
-    if farm.lora_dir is not None:
+    if render_session.lora_dir is not None:
         with suppress(PermanentError):  # not in this folder, or without the names that tell
-            return base_model_family(find_base_model(farm.lora_dir.parent, base_model))
-    others = [url for url in farm.fleet.usable() if url != server]
+            return base_model_family(find_base_model(render_session.lora_dir.parent, base_model))
+    others = [url for url in render_session.server_pool.usable() if url != server]
     for url in (server, *others):  # a name is one model wherever it is, and not all may have it
-        told = _family_by_metadata(farm.fleet[url].client, base_model)
+        told = _family_by_metadata(render_session.server_pool[url].client, base_model)
         if told is not None:
             return told
     _log.warning("nothing tells the family of base model %s on %s", base_model, server)

@@ -1,6 +1,6 @@
-"""Stage `generated_images`: one image job → one picture, stored with its output.json.
+"""Stage `generated_images`: one image job → one image, stored with its output.json.
 
-Draining the ledger lives in generation/worker/worker.py, talking to ComfyUI in
+The worker lives in generation/worker/worker.py, talking to ComfyUI in
 generation/render/render_job.py.
 """
 
@@ -42,17 +42,17 @@ from influencerai_dagster.generation.render.render_job import (
     single_image,
     store_output,
 )
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.storage_pauses import report_full
 from influencerai_dagster.media.pngs import png_size
 from influencerai_dagster.storage.manifests import load_latest
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.storage.retrying_store import PatientStore
+from influencerai_dagster.storage.retrying_store import RetryingObjectStore
 
 
 @dataclass(frozen=True)
 class FamilyDefaults:
-    """What a picture gets where its job says nothing, by family of the base model."""
+    """What an image gets where its job says nothing, by family of the base model."""
 
     workflow: str
     width_px: int
@@ -85,11 +85,11 @@ _BY_FAMILY = ("workflow", "width_px", "height_px", "steps", "cfg")
 
 @dataclass
 class ImageRenderer:
-    """Renders image jobs; one instance serves all threads of a drain."""
+    """Renders image jobs; one instance serves all threads of a worker."""
 
     engine: Engine
     store: ObjectStore
-    farm: RenderFarm
+    render_session: RenderSession
     _placed: dict[str, str] = field(default_factory=dict)
     _families: dict[str, BaseModelFamily] = field(default_factory=dict)
     _manifests: dict[str, LoraManifest] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class ImageRenderer:
 
     def __post_init__(self) -> None:
         on_full = partial(report_full, self.engine, self.store.bucket)
-        self.store = PatientStore(self.store, self.farm.stopping, on_full)
+        self.store = RetryingObjectStore(self.store, self.render_session.stopping, on_full)
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         """Render one image job, store output.png and output.json, return both.
@@ -114,7 +114,11 @@ class ImageRenderer:
         workflow = fill_image_workflow(template, sampling, filename_prefix=filename_prefix(job))
         names = frozenset(lora.lora_name for lora in sampling.loras)
         rendered = render_workflow(
-            self.farm, server, job, workflow, lora_names=None if template.is_shipped else names
+            self.render_session,
+            server,
+            job,
+            workflow,
+            lora_names=None if template.is_shipped else names,
         )
         content = single_image(rendered.result)
         width_px, height_px = png_size(content)
@@ -162,7 +166,7 @@ class ImageRenderer:
         return found
 
     def _manifest(self, key: str) -> LoraManifest:
-        """Read the manifest of a LoRA once for all jobs of this drain: it never changes."""
+        """Read the manifest of a LoRA once for all jobs of this worker: it never changes."""
         if key not in self._manifests:
             self._manifests[key] = load_latest(self.store, key, LoraManifest)
         return self._manifests[key]
@@ -200,11 +204,13 @@ class ImageRenderer:
             base_model=payload.base_model or (config.base_model if config else defaults.base_model),
             loras=tuple(self._use(job.id, reference, lora) for reference, lora in loras),
         )
-        if self.farm.lora_dir is not None:
+        if self.render_session.lora_dir is not None:
             for use in sampling.loras:
-                check_lora_applies(self.farm.lora_dir, use.lora_name, sampling.base_model)
+                check_lora_applies(self.render_session.lora_dir, use.lora_name, sampling.base_model)
         name = payload.workflow or defaults.workflow
-        return sampling, load_template(self.store, job.tenant, name, self.farm.tenant_nodes)
+        return sampling, load_template(
+            self.store, job.tenant, name, self.render_session.tenant_nodes
+        )
 
     def _family_of(self, payload: ImageJobPayload, server: str) -> BaseModelFamily | None:
         """Tell the family of the base model that a job names; None if nothing tells it."""
@@ -215,7 +221,7 @@ class ImageRenderer:
             return None
         known = self._families.get(payload.base_model)
         if known is None:
-            known = find_family(self.farm, server, payload.base_model)
+            known = find_family(self.render_session, server, payload.base_model)
         if known is not None:  # of another one a server may tell later
             self._families[payload.base_model] = known
         return known
@@ -223,8 +229,12 @@ class ImageRenderer:
     def _refuse_to_guess(self, payload: ImageJobPayload, base_model: str, server: str) -> None:
         """Refuse a job that leaves open what only the family of its base model can tell."""
         is_open = [name for name in _BY_FAMILY if getattr(payload, name) is None]
-        if is_open and has_base_model(self.farm.fleet[server].client, base_model):
-            where = self.farm.lora_dir.parent if self.farm.lora_dir else "COMFYUI_LORA_DIR/.."
+        if is_open and has_base_model(self.render_session.server_pool[server].client, base_model):
+            where = (
+                self.render_session.lora_dir.parent
+                if self.render_session.lora_dir
+                else "COMFYUI_LORA_DIR/.."
+            )
             raise PermanentError(
                 f"nothing tells which family base model {base_model} belongs to ("
                 f"{', '.join(FAMILY_DEFAULTS)}), and so how it renders: the server has no metadata "
@@ -232,11 +242,13 @@ class ImageRenderer:
             )
 
     def _use(self, job_id: UUID, reference: LoraReference, lora: LoraManifest) -> LoraUse:
-        """Place a LoRA's file once for all jobs of this drain."""
-        self.farm.check_wanted(job_id)
+        """Place a LoRA's file once for all jobs of this worker."""
+        self.render_session.check_wanted(job_id)
         with self._lock:
             if lora.lora_id not in self._placed:
-                self._placed[lora.lora_id] = place_lora(self.store, lora, self.farm.lora_dir)
+                self._placed[lora.lora_id] = place_lora(
+                    self.store, lora, self.render_session.lora_dir
+                )
         return LoraUse(
             lora_name=self._placed[lora.lora_id],
             strength_model=reference.strength_model,

@@ -14,7 +14,7 @@ from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, 
 from influencerai_dagster.generation.render.images import FAMILY_DEFAULTS
 from influencerai_dagster.generation.render.lora_files import check_lora_applies, place_lora
 from influencerai_dagster.generation.render.render_job import single_image
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.media.contact_sheets import grid
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -26,14 +26,14 @@ NEGATIVE_PROMPT = "lowres, blurry, deformed"
 
 def render_samples(
     store: ObjectStore,
-    farm: RenderFarm,
+    render_session: RenderSession,
     lora: LoraManifest,
     on_progress: Callable[[int, int], None],
 ) -> tuple[LoraSamplesManifest, bytes]:
-    """Render every prompt at every strength and store the pictures and their grid.
+    """Render every prompt at every strength and store the images and their grid.
 
     Args:
-        on_progress: called with (pictures done, pictures in all).
+        on_progress: called with (images done, images in all).
 
     Returns:
         The manifest, not yet published, and the grid as a JPEG: one row per prompt, one column per
@@ -43,16 +43,16 @@ def render_samples(
         PermanentError: the LoRA does not fit its base model, or a node failed for good.
         TransientError: ComfyUI or S3 failed in passing; run again.
     """
-    lora_name = place_lora(store, lora, farm.lora_dir)
-    if farm.lora_dir is not None:
-        check_lora_applies(farm.lora_dir, lora_name, lora.config.base_model)
+    lora_name = place_lora(store, lora, render_session.lora_dir)
+    if render_session.lora_dir is not None:
+        check_lora_applies(render_session.lora_dir, lora_name, lora.config.base_model)
     plan = [
         (prompt, seed, strength)
         for prompt, seed in zip(PROMPTS, SEEDS, strict=True)
         for strength in STRENGTHS
     ]
-    pictures: list[bytes] = []
-    with farm.fleet as fleet:
+    rendered: list[bytes] = []
+    with render_session.server_pool as server_pool:
         server = None
         for prompt, seed, strength in plan:
             attempt_id = str(uuid.uuid4())
@@ -61,20 +61,20 @@ def render_samples(
                 _sampling(lora, lora_name, prompt, seed, strength),
                 filename_prefix=f"{lora.tenant}/samples/{lora.lora_id}-{attempt_id}",
             )
-            server = server or fleet.least_loaded_for(workflow)
-            result = fleet.run(
+            server = server or server_pool.least_loaded_for(workflow)
+            result = server_pool.run(
                 server.url,
                 workflow,
                 prompt_id=attempt_id,
-                timeout_seconds=farm.timeout_seconds,
+                timeout_seconds=render_session.timeout_seconds,
                 is_new=True,
             )
-            pictures.append(single_image(result))
-            on_progress(len(pictures), len(plan))
+            rendered.append(single_image(result))
+            on_progress(len(rendered), len(plan))
     samples = tuple(
-        _store(store, lora, picture, spec) for picture, spec in zip(pictures, plan, strict=True)
+        _store(store, lora, image, spec) for image, spec in zip(rendered, plan, strict=True)
     )
-    sheet = grid(PROMPTS, [f"strength {value:g}" for value in STRENGTHS], pictures)
+    sheet = grid(PROMPTS, [f"strength {value:g}" for value in STRENGTHS], rendered)
     sheet_key = lora_samples_key(lora.tenant, lora.lora_id, f"grid-{sha256_hex(sheet)[:16]}.jpg")
     store.put_new(sheet_key, sheet, content_type="image/jpeg")
     manifest = LoraSamplesManifest(
@@ -108,12 +108,12 @@ def _sampling(
 
 
 def _store(
-    store: ObjectStore, lora: LoraManifest, picture: bytes, spec: tuple[str, int, float]
+    store: ObjectStore, lora: LoraManifest, image: bytes, spec: tuple[str, int, float]
 ) -> LoraSample:
     prompt, seed, strength = spec
-    name = f"{sha256_hex(picture)[:16]}.png"
+    name = f"{sha256_hex(image)[:16]}.png"
     stored = store.put_new(
-        lora_samples_key(lora.tenant, lora.lora_id, name), picture, content_type="image/png"
+        lora_samples_key(lora.tenant, lora.lora_id, name), image, content_type="image/png"
     )
     return LoraSample(
         prompt=prompt,

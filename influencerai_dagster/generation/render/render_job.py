@@ -39,7 +39,7 @@ from influencerai_dagster.generation.prompt_ids import (
 )
 from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.generation.render.lora_files import refuse_foreign_loras
-from influencerai_dagster.generation.render.session import OtherServerError, RenderFarm
+from influencerai_dagster.generation.render.session import OtherServerError, RenderSession
 from influencerai_dagster.media.pngs import is_one_colour
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -67,7 +67,7 @@ class Rendered:
 
 
 def render_workflow(
-    farm: RenderFarm,
+    render_session: RenderSession,
     server: str,
     job: ClaimedJob,
     workflow: dict[str, Any],
@@ -81,7 +81,7 @@ def render_workflow(
         server: its URL without credentials.
         lora_names: the LoRA files that the job may use; None if the workflow is a shipped one,
             which names no others.
-        segment: which part of a long clip it is, 0 for the first and for every other job.
+        segment: which part of a long video it is, 0 for the first and for every other job.
 
     Raises:
         OtherServerError: this server cannot run the workflow, but another one can, or may.
@@ -91,18 +91,18 @@ def render_workflow(
     """
     newest = job.lease_token - 1
     for claim in range(newest, max(0, newest - _MAX_EARLIER_CLAIMS), -1):
-        earlier = _take_earlier(farm, job, prompt_id(job.id, claim, segment), workflow)
+        earlier = _take_earlier(render_session, job, prompt_id(job.id, claim, segment), workflow)
         if earlier is not None:
             return earlier
-    farm.check_wanted(job.id)
-    target = farm.fleet[server]
+    render_session.check_wanted(job.id)
+    target = render_session.server_pool[server]
     try:
         target.check(workflow)
         if lora_names is not None:
             on_server = target.client.models("loras")
             refuse_foreign_loras(workflow, on_server=on_server, own=lora_names)
         return _run(
-            farm,
+            render_session,
             target,
             job,
             workflow,
@@ -111,11 +111,11 @@ def render_workflow(
             is_front=job.is_front and segment == 0,
         )
     except UnfitServerError as error:
-        raise _elsewhere(farm, job, target, workflow, error) from error
+        raise _elsewhere(render_session, job, target, workflow, error) from error
 
 
 def _elsewhere(
-    farm: RenderFarm,
+    render_session: RenderSession,
     job: ClaimedJob,
     target: Server,
     workflow: dict[str, Any],
@@ -124,10 +124,10 @@ def _elsewhere(
     """Return what a job gets that its server cannot run, by what the other servers can."""
     refused = [target.url]
     reason: str | None = None
-    for other in farm.fleet:
+    for other in render_session.server_pool:
         if other is target:
             continue
-        if job.need in farm.unfit_needs().get(other.url, ()):
+        if job.need in render_session.unfit_needs().get(other.url, ()):
             refused.append(other.url)
             continue
         try:
@@ -142,7 +142,7 @@ def _elsewhere(
         break
     if reason is not None:
         for url in refused:
-            farm.note_unfit(url, job.need)
+            render_session.note_unfit(url, job.need)
         return OtherServerError(f"{str(error).rstrip('.')}. {reason}")
     # It is the job's own fault: others of the same need may be fine.
     if len(refused) == 1:
@@ -151,19 +151,19 @@ def _elsewhere(
 
 
 def _run(
-    farm: RenderFarm,
+    render_session: RenderSession,
     server: Server,
     job: ClaimedJob,
     workflow: dict[str, Any],
     render_id: str,
     **options: bool,
 ) -> Rendered:
-    render = farm.begin(job.id, server.url, render_id)
-    result = farm.fleet.run(
+    render = render_session.begin(job.id, server.url, render_id)
+    result = render_session.server_pool.run(
         server.url,
         workflow,
         prompt_id=render_id,
-        timeout_seconds=job.payload.timeout_seconds or farm.timeout_seconds,
+        timeout_seconds=job.payload.timeout_seconds or render_session.timeout_seconds,
         on_progress=render.note,
         **options,
     )
@@ -172,15 +172,15 @@ def _run(
 
 
 def _take_earlier(
-    farm: RenderFarm, job: ClaimedJob, earlier_id: str, workflow: dict[str, Any]
+    render_session: RenderSession, job: ClaimedJob, earlier_id: str, workflow: dict[str, Any]
 ) -> Rendered | None:
     """Return what a dead worker's prompt made on any server, waiting for it if it still runs."""
     try:
-        found = farm.fleet.find(earlier_id)
+        found = render_session.server_pool.find(earlier_id)
         if found is not None:
             server, state = found
             if isinstance(state, QueueState) or state.status is RunStatus.SUCCESS:
-                return _run(farm, server, job, workflow, earlier_id)
+                return _run(render_session, server, job, workflow, earlier_id)
     except InfluencerAIError as error:
         _log.warning("job %s renders anew instead of taking %s: %s", job.id, earlier_id, error)
     return None

@@ -1,7 +1,7 @@
-"""The segments of a clip: each is rendered from the last frame of the one before, and kept on S3.
+"""The segments of a video: each is rendered from the last frame of the one before, and kept on S3.
 
 A claim that dies loses the segment that it was at, and no other: the next claim of the job takes
-what is proved to be its own and goes on after it. A clip of one segment stores none.
+what is proved to be its own and goes on after it. A video of one segment stores none.
 
 Frames are kept as the PNG files that ComfyUI sent, in a ZIP that compresses nothing: the next
 segment starts from exactly the pixels of the last one, and the encoder sees each only once.
@@ -37,7 +37,7 @@ from influencerai_dagster.generation.render.render_job import (
     refuse_one_colour,
     render_workflow,
 )
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.segment_plan import segment_seed
 from influencerai_dagster.media.frame_archives import (
     frame_name,
@@ -51,17 +51,17 @@ from influencerai_dagster.storage.object_store import ObjectStore
 
 @dataclass
 class Footage:
-    """What the segments of a clip gave, on this disk.
+    """What the segments of a video gave, on this disk.
 
     Attributes:
         segments: what is known of each, in order.
         frames: in order, without those that only repeat the last of the segment before.
-        clip: a finished clip instead, where the tenant's own template saves one.
+        video: a finished video instead, where the tenant's own template saves one.
     """
 
     segments: list[SegmentManifest] = field(default_factory=list)
     frames: list[Path] = field(default_factory=list)
-    clip: Path | None = None
+    video: Path | None = None
 
 
 @dataclass
@@ -70,11 +70,11 @@ class SegmentChain:
 
     Attributes:
         sampling: of the first segment; another has a seed of its own.
-        folder: scratch space on this disk; all frames of the clip fit in it.
+        folder: scratch space on this disk; all frames of the video fit in it.
     """
 
     store: ObjectStore
-    farm: RenderFarm
+    render_session: RenderSession
     server: str
     job: ClaimedJob
     payload: VideoJobPayload
@@ -82,11 +82,11 @@ class SegmentChain:
     sampling: VideoSampling
     folder: Path
 
-    def run(self, picture: bytes) -> Footage:
+    def run(self, image: bytes) -> Footage:
         """Make all segments, or take those that an earlier claim stored.
 
         Args:
-            picture: what the clip starts from.
+            image: what the video starts from.
 
         Raises:
             PermanentError: the workflow cannot make what was asked for; what is stored stays.
@@ -94,7 +94,7 @@ class SegmentChain:
                 next claim goes on after the segments that are stored.
         """
         footage = Footage()
-        start = picture
+        start = image
         for segment in range(self.payload.num_segments):
             starts_from = pixels_sha256(start)
             found = self._find(segment, starts_from)
@@ -103,7 +103,7 @@ class SegmentChain:
             manifest, files = found
             footage.segments.append(manifest)
             if files[0].suffix in VIDEO_SUFFIXES:
-                footage.clip = files[0]
+                footage.video = files[0]
                 return footage
             footage.frames += files if segment == 0 else files[1:]
             start = files[-1].read_bytes()
@@ -139,7 +139,7 @@ class SegmentChain:
             or manifest.recipe_version != self._recipe_version(segment)
             or manifest.starts_from != starts_from
         ):
-            raise PermanentError(f"{key} is not segment {segment} of this clip")
+            raise PermanentError(f"{key} is not segment {segment} of this video")
         packed = self.folder / "segment.zip"
         with _disk(self.folder):
             self.store.download(file.object_key, packed, expected=file)
@@ -152,10 +152,12 @@ class SegmentChain:
     ) -> tuple[SegmentManifest, list[Path]]:
         """Render one segment; one of several is on S3 when this returns."""
         name = f"{self.job.id}-{segment}.png" if segment else f"{self.job.id}.png"
-        client = self.farm.fleet[self.server].client
+        client = self.render_session.server_pool[self.server].client
         image_name = client.upload_image(start, file_name=name, subfolder=self.job.tenant)
         workflow = self._workflow(segment, image_name, filename_prefix(self.job, segment))
-        rendered = render_workflow(self.farm, self.server, self.job, workflow, segment=segment)
+        rendered = render_workflow(
+            self.render_session, self.server, self.job, workflow, segment=segment
+        )
         with _disk(self.folder):
             files = self._write(rendered.result, segment)
             file = self._store_frames(files, segment) if self.payload.num_segments > 1 else None
@@ -182,11 +184,11 @@ class SegmentChain:
         return manifest, files
 
     def _write(self, result: RenderResult, segment: int) -> list[Path]:
-        """Write what a render gave to the disk: a clip, or frames in the order of their numbers."""
-        clips = [item for item in result.files if item.file_name.endswith(VIDEO_SUFFIXES)]
-        if clips and self.payload.num_segments == 1:
-            path = self.folder / f"clip{Path(clips[0].file_name).suffix}"
-            path.write_bytes(clips[0].content)
+        """Write the output of a render to the disk: a video, or frames ordered by number."""
+        videos = [item for item in result.files if item.file_name.endswith(VIDEO_SUFFIXES)]
+        if videos and self.payload.num_segments == 1:
+            path = self.folder / f"video{Path(videos[0].file_name).suffix}"
+            path.write_bytes(videos[0].content)
             return [path]
         given = [item for item in result.files if item.file_name.lower().endswith(".png")]
         self._check_frames(len(given), result)
@@ -200,7 +202,7 @@ class SegmentChain:
     def _check_frames(self, num_frames: int, result: RenderResult) -> None:
         if num_frames == 0:
             found = ", ".join(item.file_name for item in result.files) or "nothing"
-            wanted = "neither frames nor a clip"
+            wanted = "neither frames nor a video"
             if self.payload.num_segments > 1:
                 wanted = f"no frames, of which {self.payload.num_segments} segments could be joined"
             raise PermanentError(
@@ -249,5 +251,5 @@ def _disk(folder: Path) -> Iterator[None]:
         if error.errno != errno.ENOSPC:
             raise
         raise InsufficientStorageError(
-            f"the frames of a clip do not fit into {folder}: {error}; free space for them"
+            f"the frames of a video do not fit into {folder}: {error}; free space for them"
         ) from error

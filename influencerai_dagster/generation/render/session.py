@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.engines.comfyui.progress import RenderProgress
+from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.generation.jobs import Need
 
@@ -45,16 +45,16 @@ class LiveRender:
     ended: float | None = None
     progress: float = 0.0
 
-    def note(self, news: RenderProgress) -> None:
+    def note(self, event: RenderProgress) -> None:
         """Take note of progress; only samplers take a time worth telling."""
         if self.started is None:
             self.started = time.monotonic()
-        if "Sampler" in news.node_class:
-            self.progress = min(news.fraction, _ALMOST_DONE)
+        if "Sampler" in event.node_class:
+            self.progress = min(event.fraction, _ALMOST_DONE)
 
 
 @dataclass(frozen=True)
-class RenderFarm:
+class RenderSession:
     """The ComfyUI servers, the folder they load LoRAs from, and what renders there for us now.
 
     Attributes:
@@ -67,7 +67,7 @@ class RenderFarm:
         unfit: until when (time.monotonic()) a server gets no job of a need that it cannot serve.
     """
 
-    fleet: Fleet
+    server_pool: ServerPool
     lora_dir: Path | None
     timeout_seconds: float
     tenant_nodes: frozenset[str] = frozenset()
@@ -129,4 +129,4 @@ class RenderFarm:
         self.stopped.add(job_id)
         render = self.renders.get(job_id)
         if render is not None:
-            self.fleet.cancel(render.url, render.prompt_id)
+            self.server_pool.cancel(render.url, render.prompt_id)

@@ -1,6 +1,6 @@
-"""Whether the clips of a day fit their platforms: what was recorded, and what the files really are.
+"""Checks that the videos of a day fit their platforms: the recorded facts and the files.
 
-The rules are in core/platforms.py. How a clip is made and verified lives in
+The rules are in core/platforms.py. How a video is made and verified lives in
 generation/render/videos.py.
 """
 
@@ -31,19 +31,19 @@ class PlatformReport:
     """What was looked at, and what does not fit.
 
     Attributes:
-        num_measured: clips whose file was decoded now; of the others the record was read.
-        num_older: clips of before presets, whose platform nobody knows.
-        unfit: key of the clip and the rule, for every rule that one does not keep.
+        num_measured: videos whose file was decoded now; of the others the record was read.
+        num_older: videos of before presets, whose platform nobody knows.
+        unfit: key of the video and the rule, for every rule that one does not keep.
     """
 
-    num_clips: int
+    num_videos: int
     num_measured: int
     num_older: int
     unfit: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class _Clip:
+class _Video:
     file: StoredFile
     video_format: VideoFormat | None
     problems: tuple[str, ...]
@@ -52,57 +52,59 @@ class _Clip:
 def check_platforms(
     store: ObjectStore, manifest: DayManifest, *, max_measured: int
 ) -> PlatformReport:
-    """Compare every clip's recorded facts with its platform, and measure the newest files.
+    """Compare every video's recorded facts with its platform, and measure the newest files.
 
     Args:
         max_measured: how many files are fetched and decoded, the newest first.
 
     Raises:
-        TransientError: S3 did not answer; nothing is said of any clip then.
+        TransientError: S3 did not answer; nothing is said of any video then.
     """
-    clips = list(store.map(lambda file: _recorded(store, file), manifest.outputs))
-    newest = [clip for clip in clips if clip.video_format is not None][::-1][:max_measured]
-    with tempfile.TemporaryDirectory(prefix="clips-") as folder:
-        measured = {clip.file.object_key: _measured(store, clip, Path(folder)) for clip in newest}
+    videos = list(store.map(lambda file: _recorded(store, file), manifest.outputs))
+    newest = [output for output in videos if output.video_format is not None][::-1][:max_measured]
+    with tempfile.TemporaryDirectory(prefix="videos-") as folder:
+        measured = {
+            output.file.object_key: _measured(store, output, Path(folder)) for output in newest
+        }
     problems = [
-        f"{clip.file.object_key}: {problem}"
-        for clip in clips
-        for problem in (*clip.problems, *measured.get(clip.file.object_key, ()))
+        f"{output.file.object_key}: {problem}"
+        for output in videos
+        for problem in (*output.problems, *measured.get(output.file.object_key, ()))
     ]
     return PlatformReport(
-        num_clips=len(clips),
+        num_videos=len(videos),
         num_measured=len(measured),
-        num_older=sum(clip.video_format is None and not clip.problems for clip in clips),
+        num_older=sum(output.video_format is None and not output.problems for output in videos),
         unfit=tuple(problems),
     )
 
 
-def _recorded(store: ObjectStore, file: StoredFile) -> _Clip:
-    """Read what was recorded of a clip when it was made."""
+def _recorded(store: ObjectStore, file: StoredFile) -> _Video:
+    """Read what was recorded of a video when it was made."""
     try:
         output = load_latest(store, output_manifest_key(file.object_key), OutputManifest)
         if output.file != file:
-            return _Clip(file, None, ("its output.json describes another file",))
+            return _Video(file, None, ("its output.json describes another file",))
         if output.preset is None or output.aspect_ratio is None:
-            return _Clip(file, None, ())
+            return _Video(file, None, ())
         facts = VideoFacts.model_validate(output.video)
     except PermanentError as error:
-        return _Clip(file, None, (str(error),))
+        return _Video(file, None, (str(error),))
     except ValidationError as error:
-        return _Clip(file, None, (f"its recorded facts are none: {error.errors()[0]['msg']}",))
+        return _Video(file, None, (f"its recorded facts are none: {error.errors()[0]['msg']}",))
     video_format = format_for(output.preset, output.aspect_ratio)
     wrong = tuple(f"recorded {problem} ({output.preset})" for problem in unfit(facts, video_format))
-    return _Clip(file, video_format, wrong)
+    return _Video(file, video_format, wrong)
 
 
-def _measured(store: ObjectStore, clip: _Clip, folder: Path) -> list[str]:
+def _measured(store: ObjectStore, output: _Video, folder: Path) -> list[str]:
     """Fetch and decode one file; return the rules that it does not keep."""
-    path = folder / "clip.mp4"
-    if clip.video_format is None:
+    path = folder / "video.mp4"
+    if output.video_format is None:
         return []
     try:
-        store.download(clip.file.object_key, path, expected=clip.file)
-        return [f"measured {problem}" for problem in unfit(probe(path), clip.video_format)]
+        store.download(output.file.object_key, path, expected=output.file)
+        return [f"measured {problem}" for problem in unfit(probe(path), output.video_format)]
     except PermanentError as error:
         return [str(error)]
     finally:

@@ -1,8 +1,8 @@
 """Stage `generated_videos`: one video job → one verified MP4 with its poster and output.json.
 
-A clip starts from the picture of an image job. ComfyUI makes the frames, segment by segment
-(generation/render/segments.py), or a clip, if the tenant's own template saves one; ffmpeg makes the
-file.
+A video starts from the image of an image job. ComfyUI makes the frames, segment by segment
+(generation/render/segments.py), or a video, if the tenant's own template saves one; ffmpeg makes
+the file.
 """
 
 import tempfile
@@ -22,11 +22,11 @@ from influencerai_dagster.core.stored_file import (
     StoredFile,
 )
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.engines.ffmpeg.encoding import clip_to_mp4, frames_to_mp4, poster_frame
+from influencerai_dagster.engines.ffmpeg.encoding import frames_to_mp4, poster_frame, video_to_mp4
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, is_one_colour, measure, verify
 from influencerai_dagster.engines.ffmpeg.program import TIMEOUT_SECONDS
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import VideoJobPayload
 from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.generation.render.render_job import (
@@ -35,10 +35,10 @@ from influencerai_dagster.generation.render.render_job import (
     store_output,
 )
 from influencerai_dagster.generation.render.segments import Footage, SegmentChain
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.storage_pauses import report_full
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.storage.retrying_store import PatientStore
+from influencerai_dagster.storage.retrying_store import RetryingObjectStore
 
 _DEFAULT_WORKFLOW = "svd_image_to_video"
 _DEFAULT_BASE_MODEL = "svd_xt.safetensors"
@@ -53,35 +53,35 @@ _ENCODING_SECONDS_PER_SECOND = 30.0
 
 @dataclass
 class VideoRenderer:
-    """Renders video jobs; one instance serves all threads of a drain."""
+    """Renders video jobs; one instance serves all threads of a worker."""
 
     engine: Engine
     store: ObjectStore
-    farm: RenderFarm
+    render_session: RenderSession
 
     def __post_init__(self) -> None:
         on_full = partial(report_full, self.engine, self.store.bucket)
-        self.store = PatientStore(self.store, self.farm.stopping, on_full)
+        self.store = RetryingObjectStore(self.store, self.render_session.stopping, on_full)
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         """Render one video job, store the MP4, its poster and output.json.
 
         Raises:
-            PermanentError: the source picture is gone, or the MP4 is not what was asked for.
+            PermanentError: the source image is gone, or the MP4 is not what was asked for.
             TransientError: the server, S3 or PostgreSQL failed in passing, or the job was stopped;
                 the segments that are stored are not rendered again.
         """
         payload = job.payload
         if not isinstance(payload, VideoJobPayload):
             raise PermanentError(f"job {job.id} is an {payload.kind} job, not a video job")
-        source = self._source_picture(job, payload)
+        source = self._source_image(job, payload)
         sampling = _sampling(payload)
         name = payload.workflow or _DEFAULT_WORKFLOW
-        template = load_template(self.store, job.tenant, name, self.farm.tenant_nodes)
+        template = load_template(self.store, job.tenant, name, self.render_session.tenant_nodes)
         with tempfile.TemporaryDirectory(prefix="video-") as name:
             folder = Path(name)
             chain = SegmentChain(
-                self.store, self.farm, server, job, payload, template, sampling, folder
+                self.store, self.render_session, server, job, payload, template, sampling, folder
             )
             footage = chain.run(self.store.read(source))
             facts, video, poster = self._encode(job, payload, footage, folder)
@@ -111,12 +111,12 @@ class VideoRenderer:
         )
         return output, store_output(self.store, output, job)
 
-    def _source_picture(self, job: ClaimedJob, payload: VideoJobPayload) -> StoredFile:
+    def _source_image(self, job: ClaimedJob, payload: VideoJobPayload) -> StoredFile:
         with transaction(self.engine) as session:
-            asset = ledger.media_asset_of_job(session, job.tenant, payload.source_job_id)
+            asset = job_queue.media_asset_of_job(session, job.tenant, payload.source_job_id)
         if asset is None:
             raise PermanentError(
-                f"the picture of job {payload.source_job_id}, which this clip starts from, is not "
+                f"the image of job {payload.source_job_id}, which this video starts from, is not "
                 f"among the outputs of tenant {job.tenant}"
             )
         return asset.file
@@ -128,10 +128,10 @@ class VideoRenderer:
         path = folder / "output.mp4"
         poster = folder / "poster.jpg"
         video_format, fps = payload.video_format, payload.fps
-        if footage.clip is not None:
-            if is_one_colour(footage.clip):
+        if footage.video is not None:
+            if is_one_colour(footage.video):
                 raise PermanentError(f"the workflow's video has {ONE_COLOUR}")
-            given_seconds = measure(footage.clip).facts.duration_seconds
+            given_seconds = measure(footage.video).facts.duration_seconds
         else:
             given_seconds = len(footage.frames) / fps
         seconds = payload.duration_seconds or given_seconds
@@ -142,9 +142,9 @@ class VideoRenderer:
                 "ask for less, or use a workflow that makes num_frames frames"
             )
         timeout_seconds = TIMEOUT_SECONDS + seconds * _ENCODING_SECONDS_PER_SECOND
-        if footage.clip is not None:
-            clip_to_mp4(
-                footage.clip,
+        if footage.video is not None:
+            video_to_mp4(
+                footage.video,
                 video_format=video_format,
                 output=path,
                 seconds=min(seconds, given_seconds),

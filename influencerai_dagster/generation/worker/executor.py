@@ -1,4 +1,4 @@
-"""One claimed job from its claim to its end in the ledger, whatever happens in between.
+"""One claimed job from its claim to its end in the job queue, whatever happens in between.
 
 Which jobs are claimed lives in generation/worker/worker.py, how one is rendered in
 generation/render/images.py and generation/render/videos.py.
@@ -23,12 +23,12 @@ from influencerai_dagster.core.stored_file import (
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.waiting import NeverStartedError
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import ClaimedJob, LeaseLostError
-from influencerai_dagster.generation.render.session import OtherServerError, RenderFarm
+from influencerai_dagster.generation.render.session import OtherServerError, RenderSession
 from influencerai_dagster.generation.worker.options import FinishedJob
 from influencerai_dagster.retry import (
-    patiently,
+    retry_transient,
 )
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -39,7 +39,7 @@ _MAX_RETURNS = 10
 class Renderer(Protocol):
     """How one job of a kind is rendered; called from several threads."""
 
-    farm: RenderFarm
+    render_session: RenderSession
     store: ObjectStore
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
@@ -47,7 +47,7 @@ class Renderer(Protocol):
 
 
 @dataclass
-class JobWorker:
+class JobExecutor:
     """Works on jobs in any number of threads."""
 
     engine: Engine
@@ -58,7 +58,7 @@ class JobWorker:
     def usable_servers(self) -> dict[str, int]:
         """Return the servers that jobs may be sent to, with the length of their queues."""
         now = time.monotonic()
-        usable = self.renderer.farm.fleet.usable()
+        usable = self.renderer.render_session.server_pool.usable()
         return {url: num for url, num in usable.items() if self._avoided.get(url, 0.0) <= now}
 
     def give_back(self, job: ClaimedJob) -> bool:
@@ -73,7 +73,7 @@ class JobWorker:
         return True
 
     def work(self, job: ClaimedJob) -> FinishedJob:
-        """Render one job and write its end into the ledger."""
+        """Render one job and write its end into the job queue."""
         output: OutputManifest | None = None
         made: OutputManifest | None = None
         problem: str | None = None
@@ -100,25 +100,27 @@ class JobWorker:
         except Exception as error:  # noqa: BLE001 - one job must not end the run of all the others
             problem = f"{type(error).__name__}: {error}"
             self._fail(job, PermanentError(problem))
-        farm = self.renderer.farm
+        render_session = self.renderer.render_session
         return FinishedJob(
             job_id=job.id,
             output=output,
             error=problem,
-            wait_seconds=job.wait_seconds + farm.queued_seconds(job.id),
-            seconds=output.render_seconds if output else farm.used_seconds(job.id),
+            wait_seconds=job.wait_seconds + render_session.queued_seconds(job.id),
+            seconds=output.render_seconds if output else render_session.used_seconds(job.id),
             server=output.comfyui_url if output else server,
             attempt=job.attempt,
         )
 
     def _write(self, write: Callable[[], object]) -> None:
-        """Write into the ledger, and wait for PostgreSQL while it is away."""
-        patiently(write, sleep=self.renderer.farm.stopping.wait, but=(LeaseLostError,))
+        """Write into the job queue, and wait for PostgreSQL while it is away."""
+        retry_transient(
+            write, sleep=self.renderer.render_session.stopping.wait, no_retry=(LeaseLostError,)
+        )
 
     def _complete(self, job: ClaimedJob, output: OutputManifest, manifest: StoredFile) -> None:
         def write() -> None:
             with transaction(self.engine) as session:
-                ledger.complete(session, job.id, job.lease_token, output, manifest.object_key)
+                job_queue.complete(session, job.id, job.lease_token, output, manifest.object_key)
 
         self._write(write)
 
@@ -132,13 +134,15 @@ class JobWorker:
             self._write(lambda: self._release(job, reason))
 
     def _release(self, job: ClaimedJob, reason: TransientError | None) -> bool:
-        used = self.renderer.farm.used_seconds(job.id)
+        used = self.renderer.render_session.used_seconds(job.id)
         with transaction(self.engine) as session:
-            return ledger.release(session, job.id, job.lease_token, gpu_seconds=used, reason=reason)
+            return job_queue.release(
+                session, job.id, job.lease_token, gpu_seconds=used, reason=reason
+            )
 
     def _end_attempt(self, job: ClaimedJob, error: InfluencerAIError, *, is_rendered: bool) -> None:
-        # It waited and we stop, or only the ledger was away: no attempt is lost.
-        is_blameless = is_rendered or self.renderer.farm.stopping.is_set()
+        # It waited and we stop, or only the job queue was away: no attempt is lost.
+        is_blameless = is_rendered or self.renderer.render_session.stopping.is_set()
         if isinstance(error, TransientError) and is_blameless:
             with suppress(InfluencerAIError):
                 self._write(lambda: self._release(job, None))
@@ -146,12 +150,12 @@ class JobWorker:
             self._fail(job, error)
 
     def _fail(self, job: ClaimedJob, problem: InfluencerAIError) -> None:
-        used = self.renderer.farm.used_seconds(job.id)
+        used = self.renderer.render_session.used_seconds(job.id)
 
         def write() -> None:
             with transaction(self.engine) as session:
-                ledger.fail(session, job.id, job.lease_token, problem, gpu_seconds=used)
+                job_queue.fail(session, job.id, job.lease_token, problem, gpu_seconds=used)
 
-        # If the ledger stays away, the lease runs out and another worker has the job.
+        # If the job queue stays away, the lease runs out and another worker has the job.
         with suppress(InfluencerAIError):
             self._write(write)

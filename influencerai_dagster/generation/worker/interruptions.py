@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 from uuid import UUID
 
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 
 _NUM_THREADS = 8
 
@@ -17,8 +17,8 @@ _NUM_THREADS = 8
 class Interrupter:
     """Interrupts renders in threads of its own, one try at a time for each job."""
 
-    def __init__(self, farm: RenderFarm) -> None:
-        self._farm = farm
+    def __init__(self, render_session: RenderSession) -> None:
+        self._render_session = render_session
         self._pool = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="interrupt")
         self._lock = threading.Lock()
         self._under_way: set[UUID] = set()
@@ -40,7 +40,7 @@ class Interrupter:
 
     def _interrupt(self, job_id: UUID) -> None:
         try:
-            self._farm.interrupt(job_id)
+            self._render_session.interrupt(job_id)
         finally:
             with self._lock:
                 self._under_way.discard(job_id)

@@ -1,6 +1,6 @@
-"""Keeps a drain's leases alive, and tells it at once when there is something to do.
+"""Keeps a worker's leases alive, and tells it at once when there is something to do.
 
-What a drain does lives in generation/worker/worker.py.
+What a worker does lives in generation/worker/worker.py.
 """
 
 import logging
@@ -17,7 +17,7 @@ from influencerai_dagster.core.job_states import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import InfluencerAIError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import HeldLease, Listener
 
 BEAT_SECONDS = 3.0
@@ -35,14 +35,14 @@ class LeaseKeeper:
         engine: of the catalog.
         held: the claims that are worked on now.
         lease_seconds: how long a lease holds after each beat.
-        wake: set when jobs came or slots are free.
+        recheck: set when jobs came or slots are free.
         on_cancelled: called for every held job that was cancelled, until it is held no more.
     """
 
     engine: Engine
     held: Callable[[], Mapping[UUID, HeldLease]]
     lease_seconds: float
-    wake: threading.Event
+    recheck: threading.Event
     on_cancelled: Callable[[UUID], None]
     _stop: threading.Event = field(default_factory=threading.Event)
     _look: threading.Event = field(default_factory=threading.Event)
@@ -66,7 +66,7 @@ class LeaseKeeper:
             self._look.clear()
             try:
                 with transaction(self.engine) as session:
-                    ended = ledger.renew_leases(session, self.held(), self.lease_seconds)
+                    ended = job_queue.renew_leases(session, self.held(), self.lease_seconds)
                 for job_id, status in ended.items():
                     if status is JobStatus.CANCELLED:
                         self.on_cancelled(job_id)
@@ -78,15 +78,15 @@ class LeaseKeeper:
         while not self._stop.is_set():
             try:
                 with Listener(self.engine) as listener:
-                    self.wake.set()  # what came while nobody listened
+                    self.recheck.set()  # what came while nobody listened
                     self._hear(listener)
             except InfluencerAIError:
-                self._stop.wait(_RECONNECT_SECONDS)  # the drain polls meanwhile
+                self._stop.wait(_RECONNECT_SECONDS)  # the worker polls meanwhile
 
     def _hear(self, listener: Listener) -> None:
         while not self._stop.is_set():
             is_cancellation = listener.wait(_LISTEN_SECONDS)
             if is_cancellation is not None:
-                self.wake.set()
+                self.recheck.set()
             if is_cancellation:
                 self._look.set()

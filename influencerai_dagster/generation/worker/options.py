@@ -1,6 +1,6 @@
-"""What a drain is told, and what it tells: its rules, each job that it worked on, and the sums.
+"""What a worker is told, and what it tells: its options, each job that it worked on, and the sums.
 
-How it drains lives in generation/worker/worker.py.
+How it workers lives in generation/worker/worker.py.
 """
 
 from collections import deque
@@ -16,31 +16,31 @@ LEASE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class DrainRules:
-    """When a drain ends.
+class WorkerOptions:
+    """When a worker ends.
 
     Attributes:
-        linger_seconds: how long it waits for new jobs.
-        slice_seconds: after so long it gives its place to others who wait for it.
+        idle_timeout_seconds: how long it waits for new jobs.
+        time_slice_seconds: after so long it gives its place to others who wait for it.
         longest_seconds: after so long it ends in any case, so that what was made is recorded.
         lease_seconds: how long a claim holds without a heartbeat.
         num_waiting: how many Dagster runs wait for this one's place in its pool.
-        is_given_up: whether the run was taken for dead, and should write nothing more.
+        is_reaped: whether the run was taken for dead, and should write nothing more.
         on_full: called when a pause begins because the object store is full.
     """
 
-    linger_seconds: float
-    slice_seconds: float = 30.0
+    idle_timeout_seconds: float
+    time_slice_seconds: float = 30.0
     longest_seconds: float = 3600.0
     lease_seconds: float = LEASE_SECONDS
     num_waiting: Callable[[], int] = lambda: 0
-    is_given_up: Callable[[], bool] = lambda: False
+    is_reaped: Callable[[], bool] = lambda: False
     on_full: Callable[[StoragePause], object] = lambda _: None
 
 
 @dataclass(frozen=True)
 class FinishedJob:
-    """One job that a drain brought to its end, or gave back.
+    """One job that a worker brought to its end, or gave back.
 
     Attributes:
         wait_seconds: from submission to the first claim, and in the queues of the servers.
@@ -58,18 +58,18 @@ class FinishedJob:
 
 
 @dataclass
-class DrainReport:
-    """What one drain did.
+class WorkerReport:
+    """What one worker did.
 
     Attributes:
         num_completed: of all.
         num_failed: attempts that failed, of all; those to be tried again are among them.
-        gave_way: the drain ended because others waited for its place.
+        was_preempted: the worker ended because others waited for its place.
     """
 
     num_completed: int = 0
     num_failed: int = 0
-    gave_way: bool = False
+    was_preempted: bool = False
     _newest: deque[FinishedJob] = field(default_factory=lambda: deque(maxlen=KEPT_REPORTS))
 
     def add(self, job: FinishedJob) -> None:

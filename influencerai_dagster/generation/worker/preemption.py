@@ -1,7 +1,7 @@
-"""Whether a drain gets a place, and how long it keeps it while other runs wait for it.
+"""Whether a worker gets a place, and how long it keeps it while other runs wait for it.
 
 Places are the slots of Dagster's pools; how jobs are shared out among those who have one is in
-catalog/ledger/scheduling.py.
+generation/queue/scheduling.py.
 """
 
 import time
@@ -11,44 +11,44 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.queue import Drain
-from influencerai_dagster.generation.worker.options import DrainRules
+from influencerai_dagster.generation import queue as job_queue
+from influencerai_dagster.generation.queue import WorkerRegistration
+from influencerai_dagster.generation.worker.options import WorkerOptions
 
 _ASK_SECONDS = 5.0
 _LOOK_SECONDS = 0.25
 
 
-def is_drained(engine: Engine, place: Drain) -> bool:
+def is_already_served(engine: Engine, place: WorkerRegistration) -> bool:
     """Look whether another run came first: it renders what this one was started for.
 
     One that was killed a moment ago looks alive for a few seconds, so that this may take as long.
     """
-    deadline = time.monotonic() + ledger.LIVE_SECONDS + 4 * _LOOK_SECONDS
+    deadline = time.monotonic() + job_queue.LIVE_SECONDS + 4 * _LOOK_SECONDS
     with suppress(TransientError):
         while time.monotonic() < deadline:
             with transaction(engine) as session:
-                if not ledger.is_drained_by_another(session, place):
+                if not job_queue.has_earlier_worker(session, place):
                     return False
             time.sleep(_LOOK_SECONDS)
         return True
     return False
 
 
-class Turn:
-    """The turn of one drain; it begins when this is made."""
+class TimeSlice:
+    """The turn of one worker; it begins when this is made."""
 
-    def __init__(self, engine: Engine, place: Drain, rules: DrainRules) -> None:
+    def __init__(self, engine: Engine, place: WorkerRegistration, options: WorkerOptions) -> None:
         """Begin.
 
         Args:
             engine: of the catalog.
             place: whose turn it is.
-            rules: its slice, its longest time, and who tells how many wait.
+            options: its slice, its longest time, and who tells how many wait.
         """
         self._engine = engine
         self._place = place
-        self._rules = rules
+        self._options = options
         self._started = time.monotonic()
         self._asked_at = 0.0
 
@@ -62,13 +62,15 @@ class Turn:
         if now - self._asked_at < _ASK_SECONDS:
             return False
         self._asked_at = now
-        if now - self._started >= self._rules.longest_seconds:
+        if now - self._started >= self._options.longest_seconds:
             return True
-        num_waiting = self._rules.num_waiting()
-        if not num_waiting or not (is_idle or now - self._started >= self._rules.slice_seconds):
+        num_waiting = self._options.num_waiting()
+        if not num_waiting or not (
+            is_idle or now - self._started >= self._options.time_slice_seconds
+        ):
             return False
         with suppress(TransientError), transaction(self._engine) as session:
             # As many give way as wait, those first whose tenants had the most.
-            is_first = ledger.num_drains_with_more(session, self._place) < num_waiting
+            is_first = job_queue.num_workers_with_more(session, self._place) < num_waiting
             return is_idle or is_first
         return False

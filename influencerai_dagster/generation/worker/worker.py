@@ -1,7 +1,7 @@
-"""Draining the job ledger: what pictures and clips share.
+"""Claims and renders the jobs of one tenant-day.
 
-How one picture or one clip is made lives in generation/render/images.py and
-generation/render/videos.py, whose turn it is in catalog/ledger/scheduling.py, for how long in
+How one image or one video is made lives in generation/render/images.py and
+generation/render/videos.py, whose turn it is in generation/queue/scheduling.py, for how long in
 turns.py.
 """
 
@@ -15,25 +15,23 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.storage_pauses import StoragePause
 from influencerai_dagster.errors import InfluencerAIError, TransientError
-from influencerai_dagster.generation import queue as ledger
-from influencerai_dagster.generation.queue import ClaimedJob, Drain, HeldLease
+from influencerai_dagster.generation import queue as job_queue
+from influencerai_dagster.generation.queue import ClaimedJob, HeldLease, WorkerRegistration
 from influencerai_dagster.generation.queue.fairness import MAX_DEPTH
 from influencerai_dagster.generation.storage_pauses import try_resume
-from influencerai_dagster.generation.worker.executor import JobWorker, Renderer
+from influencerai_dagster.generation.worker.executor import JobExecutor, Renderer
 from influencerai_dagster.generation.worker.interruptions import Interrupter
 from influencerai_dagster.generation.worker.lease_renewal import LeaseKeeper
-from influencerai_dagster.generation.worker.options import DrainReport, DrainRules, FinishedJob
-from influencerai_dagster.generation.worker.preemption import Turn, is_drained
+from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOptions, WorkerReport
+from influencerai_dagster.generation.worker.preemption import TimeSlice, is_already_served
 from influencerai_dagster.retry import (
-    PATIENCE_SECONDS,
+    RETRY_FOR_SECONDS,
 )
 
 _POLL_SECONDS = 1.0
@@ -43,79 +41,80 @@ _STOP_SECONDS = 20.0
 _log = logging.getLogger(__name__)
 
 
-def drain(
+def run_worker(
     engine: Engine,
     kind: JobKind,
     day: DayKey,
     renderer: Renderer,
     *,
     owner: str,
-    rules: DrainRules,
+    options: WorkerOptions,
     on_finished: Callable[[FinishedJob], None],
     own_jobs: Collection[UUID] = (),
-) -> DrainReport:
+) -> WorkerReport:
     """Claim and render jobs of one tenant-day until none came, or others have their turn.
 
-    A failed job does not stop the others; its reason is in the ledger and in the report. When the
-    drain itself is stopped, its prompts are interrupted and unfinished jobs go back to pending
+    A failed job does not stop the others; its reason is in the job queue and in the report. When
+    the worker itself is stopped, its prompts are interrupted and unfinished jobs go back to pending
     without losing an attempt.
 
     Args:
-        owner: who holds the leases, for the ledger (the Dagster run id).
+        owner: who holds the leases, for the job queue (the Dagster run id).
         on_finished: called in this thread for every finished job.
         own_jobs: not to end before these have ended, or wait for something else.
 
     Raises:
         TransientError: PostgreSQL stayed away, or the run was taken for dead.
     """
-    place = Drain(owner, kind, day.tenant, day.day)
-    worker = JobWorker(engine, renderer)
-    return _Draining(place, worker, rules, on_finished, own_jobs).run()
+    place = WorkerRegistration(owner, kind, day.tenant, day.day)
+    executor = JobExecutor(engine, renderer)
+    return RenderWorker(place, executor, options, on_finished, own_jobs).run()
 
 
-class _Draining:
-    """One drain and its running jobs."""
+class RenderWorker:
+    """One worker and its running jobs."""
 
     def __init__(
         self,
-        place: Drain,
-        worker: JobWorker,
-        rules: DrainRules,
+        place: WorkerRegistration,
+        executor: JobExecutor,
+        options: WorkerOptions,
         on_finished: Callable[[FinishedJob], None],
         own_jobs: Collection[UUID],
     ) -> None:
-        self._engine = worker.engine
+        self._engine = executor.engine
         self._place = place
-        self._worker = worker
-        self._farm = worker.renderer.farm
-        self._rules = rules
+        self._executor = executor
+        self._render_session = executor.renderer.render_session
+        self._options = options
         self._on_finished = on_finished
         self._own_jobs = own_jobs
-        self._report = DrainReport()
-        self._interrupter = Interrupter(self._farm)
+        self._report = WorkerReport()
+        self._interrupter = Interrupter(self._render_session)
         self._running: dict[Future[FinishedJob], ClaimedJob] = {}
-        self._wake = threading.Event()
+        self._recheck = threading.Event()
         self._has_work = True
         self._is_cut_off = False
         self._pause: StoragePause | None = None
-        self._turn = Turn(worker.engine, place, rules)
+        self._time_slice = TimeSlice(executor.engine, place, options)
         self._busy_at = self._reached_at = time.monotonic()
         self._claimed_at = self._polled_at = 0.0
 
-    def run(self) -> DrainReport:
-        if not self._own_jobs and is_drained(self._engine, self._place):
-            self._report.gave_way = True
+    def run(self) -> WorkerReport:
+        """Work until it is over, and leave no lease and no render behind."""
+        if not self._own_jobs and is_already_served(self._engine, self._place):
+            self._report.was_preempted = True
             return self._report
-        num_threads = len(list(self._farm.fleet)) * (MAX_DEPTH + 1)
+        num_threads = len(list(self._render_session.server_pool)) * (MAX_DEPTH + 1)
         with (
-            self._farm.fleet,
+            self._render_session.server_pool,
             self._interrupter,
             ThreadPoolExecutor(num_threads, thread_name_prefix="render") as pool,
             LeaseKeeper(
                 self._engine,
                 self._held,
-                lease_seconds=self._rules.lease_seconds,
-                wake=self._wake,
+                lease_seconds=self._options.lease_seconds,
+                recheck=self._recheck,
                 on_cancelled=lambda job_id: self._interrupter.interrupt([job_id]),
             ),
         ):
@@ -124,8 +123,8 @@ class _Draining:
                     self._start_jobs(pool, num_threads)
                     if self._is_over():
                         return self._report
-                    self._wake.wait(_POLL_SECONDS)
-                    self._wake.clear()
+                    self._recheck.wait(_POLL_SECONDS)
+                    self._recheck.clear()
                     self._collect()
             finally:
                 self._give_back()
@@ -133,7 +132,7 @@ class _Draining:
     def _held(self) -> dict[UUID, HeldLease]:
         held = {}
         for job in list(self._running.values()):
-            render = self._farm.renders.get(job.id)
+            render = self._render_session.renders.get(job.id)
             held[job.id] = HeldLease(job.lease_token, render.progress if render else 0.0)
         return held
 
@@ -146,7 +145,7 @@ class _Draining:
             jobs = self._claim(num_threads - len(self._running))
         except TransientError as error:
             # Jobs that render go on meanwhile, and their results wait to be written.
-            if time.monotonic() - self._reached_at > PATIENCE_SECONDS:
+            if time.monotonic() - self._reached_at > RETRY_FOR_SECONDS:
                 raise
             if not self._is_cut_off:
                 _log.warning("no jobs are claimed until PostgreSQL is back: %s", error)
@@ -155,51 +154,51 @@ class _Draining:
         self._is_cut_off = False
         self._reached_at = time.monotonic()
         for job in jobs:
-            future = pool.submit(self._worker.work, job)
+            future = pool.submit(self._executor.work, job)
             self._running[future] = job
-            future.add_done_callback(lambda _: self._wake.set())
+            future.add_done_callback(lambda _: self._recheck.set())
 
     def _claim(self, limit: int) -> list[ClaimedJob]:
-        now, servers = time.monotonic(), self._worker.usable_servers()
+        now, servers = time.monotonic(), self._executor.usable_servers()
         if self._pause is not None:
-            try_resume(self._engine, self._worker.renderer.store)
+            try_resume(self._engine, self._executor.renderer.store)
         with transaction(self._engine) as session:
             pause = storage_pauses.current_pause(session)
             if pause is not None:
                 self._note_pause(pause)
-                ledger.poll(session, self._place, 0)
+                job_queue.poll(session, self._place, 0)
                 return []
             self._pause = None
             # Also while no server can be used there is work to wait for.
-            self._has_work = ledger.has_claimable(session, self._place)
-            if self._has_work and not self._report.gave_way:
+            self._has_work = job_queue.has_claimable(session, self._place)
+            if self._has_work and not self._report.was_preempted:
                 self._busy_at = now
                 if limit > 0 and servers:
-                    return ledger.claim_fairly(
+                    return job_queue.claim_fairly(
                         session,
                         self._place,
                         servers,
-                        unfit=self._farm.unfit_needs(),
-                        lease_seconds=self._rules.lease_seconds,
+                        unfit=self._render_session.unfit_needs(),
+                        lease_seconds=self._options.lease_seconds,
                         limit=limit,
                     )
             if now - self._polled_at >= _POLL_SECONDS:
                 self._polled_at = now
-                ledger.poll(session, self._place, 0)
+                job_queue.poll(session, self._place, 0)
         return []
 
     def _note_pause(self, pause: StoragePause) -> None:
         """Claim nothing while the object store is full; renders that wait for space go on."""
         if self._pause is None:
-            self._rules.on_full(pause)
+            self._options.on_full(pause)
         self._pause = pause
-        # Without such a render this drain is of no use: the sensor starts another in time.
+        # Without such a render this worker is of no use: the sensor starts another in time.
         self._has_work = False
 
     def _collect(self) -> None:
         for future in [future for future in self._running if future.done()]:
             job = self._running.pop(future)
-            self._farm.end(job.id)
+            self._render_session.end(job.id)
             self._report.add(future.result())
             self._on_finished(future.result())
         if self._running:
@@ -207,40 +206,42 @@ class _Draining:
 
     def _is_over(self) -> bool:
         """Decide whether to end: idle for long enough, or others have waited for long enough."""
-        if self._rules.is_given_up():
+        if self._options.is_reaped():
             raise TransientError(
                 "this run was taken for dead, because its heartbeat stopped: its jobs went back to "
-                "the ledger, and another run goes on with them"
+                "the job queue, and another run goes on with them"
             )
         is_idle = not self._running and time.monotonic() - self._busy_at >= _POLL_SECONDS
-        self._report.gave_way = self._report.gave_way or self._turn.is_over(is_idle=is_idle)
+        self._report.was_preempted = self._report.was_preempted or self._time_slice.is_over(
+            is_idle=is_idle
+        )
         if self._running:
             return False
-        has_lingered = time.monotonic() - self._busy_at >= self._rules.linger_seconds
-        is_done = has_lingered and not self._has_work
-        return self._report.gave_way or (is_done and not self._has_own_work())
+        is_idle_too_long = time.monotonic() - self._busy_at >= self._options.idle_timeout_seconds
+        is_done = is_idle_too_long and not self._has_work
+        return self._report.was_preempted or (is_done and not self._has_own_work())
 
     def _has_own_work(self) -> bool:
         if not self._own_jobs:
             return False
         try:
             with transaction(self._engine) as session:
-                return ledger.has_active(session, self._place.kind, self._own_jobs)
+                return job_queue.has_active(session, self._place.kind, self._own_jobs)
         except TransientError:
             return True
 
     def _give_back(self) -> None:
         """Return all leases, then stop the prompts, and wait for no server that does not answer."""
-        self._farm.stopping.set()
+        self._render_session.stopping.set()
         # The last first: a prompt that is stopped makes room for the next one in its queue.
         jobs = list(self._running.values())[::-1]
-        stopped = [job.id for job in jobs if self._worker.give_back(job)]
+        stopped = [job.id for job in jobs if self._executor.give_back(job)]
         with suppress(InfluencerAIError), transaction(self._engine) as session:
-            ledger.end_drain(session, self._place.owner)
+            job_queue.unregister_worker(session, self._place.owner)
         if stopped:
             deadline = time.monotonic() + _STOP_SECONDS
             while time.monotonic() < deadline:
                 self._interrupter.interrupt(stopped)  # again: a prompt may just have been sent
                 if not wait(self._running, timeout=_POLL_SECONDS).not_done:
                     break
-            self._farm.fleet.close()
+            self._render_session.server_pool.close()

@@ -1,6 +1,6 @@
 """Draws the sample photos of Bella: `python -m influencerai_dagster.local.samples.draw [folder]`.
 
-What each picture shows is in scenes.toml, how she is drawn in figure.py and head.py; here are the
+What each image shows is in scenes.toml, how she is drawn in figure.py and head.py; here are the
 places and the files. All is drawn at three times the size and reduced, so that edges are smooth.
 """
 
@@ -29,16 +29,16 @@ RIGHTS = {
 
 
 def main(folder: Path) -> None:
-    """Write every picture, its caption, the duplicate, the broken file and rights.json."""
+    """Write every image, its caption, the duplicate, the broken file and rights.json."""
     folder.mkdir(parents=True, exist_ok=True)
     scenes = tomllib.loads((HERE / "scenes.toml").read_text("utf-8"))
     for name, scene in scenes.items():
-        picture = draw_scene(scene, seed=int(name[-2:]))
+        drawn = draw_scene(scene, seed=int(name[-2:]))
         if scene.get("format") == "png":
-            flat = picture.quantize(224, dither=Image.Dither.NONE)
+            flat = drawn.quantize(224, dither=Image.Dither.NONE)
             flat.save(folder / f"{name}.png", optimize=True)
         else:
-            picture.save(folder / f"{name}.jpg", quality=86, optimize=True)
+            drawn.save(folder / f"{name}.jpg", quality=86, optimize=True)
         if "caption" in scene:
             (folder / f"{name}.txt").write_text(scene["caption"] + "\n", "utf-8")
     (folder / "rights.json").write_text(json.dumps(RIGHTS, indent=2) + "\n", "utf-8")
@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
 
 
 def draw_scene(scene: dict[str, Any], seed: int) -> Image.Image:
-    """Draw one picture: the place, out of focus, then Bella."""
+    """Draw one image: the place, out of focus, then Bella."""
     image = Image.new("RGB", (WIDTH_PX * FINE, HEIGHT_PX * FINE))
     place = scene["place"]
     gradient = Image.linear_gradient("L").resize((1, image.height))
@@ -60,8 +60,8 @@ def draw_scene(scene: dict[str, Any], seed: int) -> Image.Image:
     x, y, half_head = scene["at"]
     unit = cmath.rect(half_head * image.width, math.radians(scene.get("lean", 0)))
     draw_bella(Pen(image, complex(x, y) * image.width, unit), scene)
-    picture = image.reduce(FINE)
-    return ImageChops.multiply(picture, Image.new("RGB", picture.size, scene.get("light", "white")))
+    drawn = image.reduce(FINE)
+    return ImageChops.multiply(drawn, Image.new("RGB", drawn.size, scene.get("light", "white")))
 
 
 def _studio(pen: Pen, _: random.Random, colours: list[str]) -> None:

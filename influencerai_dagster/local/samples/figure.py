@@ -1,7 +1,7 @@
 """Bella's figure and clothes; her head is drawn in head.py.
 
 Lengths are half head widths: the middle of the head is (0, 0), y points down, a standing figure's
-soles are at y = 11.6. Right and left are those of the picture.
+soles are at y = 11.6. Right and left are those of the image.
 """
 
 import cmath

@@ -1,4 +1,4 @@
-"""Smooth shapes on a picture, in a figure's own lengths; what is drawn with them is elsewhere."""
+"""Smooth shapes on an image, in a figure's own lengths; what is drawn with them is elsewhere."""
 
 import math
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Pen:
     """Draws at `origin` in steps of `unit` pixels; an argument of `unit` turns the drawing.
 
     Attributes:
-        turn: radians by which the head that is drawn on looks to the right of the picture.
+        turn: radians by which the head that is drawn on looks to the right of the image.
         depth: how far the head's front is from its axis, in half head widths.
     """
 
@@ -55,7 +55,7 @@ class Pen:
     depth: float = 0.9
 
     def at(self, p: complex) -> complex:
-        """Return where a point of the figure is on the picture."""
+        """Return where a point of the figure is on the image."""
         if self.turn:
             bulge = self.depth * math.sqrt(max(0, 1 - p.real**2))
             p = complex(p.real * math.cos(self.turn) + bulge * math.sin(self.turn), p.imag)

@@ -83,7 +83,7 @@ def database_backup_sensor(
         cursor=min(first_tick, now).isoformat(),
         asset_events=[
             *_observation(world.lag),
-            *(check for check in checks if _is_news(context.instance, check, now)),
+            *(check for check in checks if _is_changed(context.instance, check, now)),
         ],
     )
 
@@ -131,7 +131,9 @@ def _evaluation(name: str, passed: bool, description: str) -> dg.AssetCheckEvalu
     )
 
 
-def _is_news(instance: dg.DagsterInstance, check: dg.AssetCheckEvaluation, now: datetime) -> bool:
+def _is_changed(
+    instance: dg.DagsterInstance, check: dg.AssetCheckEvaluation, now: datetime
+) -> bool:
     """Tell whether a check has another outcome than the last one, or that one is of long ago."""
     last = instance.get_latest_asset_check_evaluation_record(check.asset_check_key)
     evaluation = last.evaluation if last else None

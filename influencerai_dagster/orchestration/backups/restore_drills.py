@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, Field
 from influencerai_dagster.backup.restore.drill import DrillReport, drill_history, run_drill
 from influencerai_dagster.media.plots import drill_history_png
 from influencerai_dagster.orchestration.failures import dagster_failures
-from influencerai_dagster.orchestration.metadata import OWNER, Metadata, picture, table
+from influencerai_dagster.orchestration.metadata import OWNER, Metadata, inline_image, table
 from influencerai_dagster.orchestration.resources.restore_drills import RestoreDrillResource
 from influencerai_dagster.orchestration.run_config import RunConfig
 
@@ -90,7 +90,7 @@ def _metadata(report: DrillReport, history: Sequence[DrillReport]) -> Metadata:
     points = [(item.at, item.rto_seconds, item.rpo_seconds, item.is_sound) for item in shown]
     plot = drill_history_png(points, rto_goal=RTO_GOAL_SECONDS, rpo_goal=RPO_GOAL_SECONDS)
     return {
-        "history": picture(plot, "RTO and RPO of all drills"),
+        "history": inline_image(plot, "RTO and RPO of all drills"),
         "instant": report.instant.isoformat() if report.instant else "none",
         "backup_id": report.backup_id or "none",
         "rto": report.shown_rto,

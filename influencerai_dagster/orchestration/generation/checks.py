@@ -1,4 +1,4 @@
-"""Checks of `generated_images` and `generated_videos`: what the ledger calls done is on S3."""
+"""Checks of `generated_images` and `generated_videos`: what the job queue calls done is on S3."""
 
 import dagster as dg
 
@@ -8,7 +8,7 @@ from influencerai_dagster.core.job_states import (
 )
 from influencerai_dagster.core.manifests.outputs import DayManifest
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.render.video_checks import check_platforms
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.partitions import content_day_partitions
@@ -17,7 +17,7 @@ from influencerai_dagster.orchestration.resources.object_store import ObjectStor
 
 _SHOWN = 50
 _MEASURED = 10
-"""Newest clips of a day that are fetched and decoded: a clip takes seconds, a day has thousands."""
+"""Newest videos of a day that are decoded: one takes seconds, and a day has thousands."""
 
 
 def outputs_stored_check(asset: str) -> dg.AssetChecksDefinition:
@@ -29,7 +29,7 @@ def outputs_stored_check(asset: str) -> dg.AssetChecksDefinition:
         partitions_def=content_day_partitions,
     )
     def check(manifest: DayManifest, object_store: ObjectStoreResource) -> dg.AssetCheckResult:
-        """Every output that the ledger calls completed is on S3 with its recorded size."""
+        """Every output that the job queue calls completed is on S3 with its recorded size."""
         store = object_store.store
         with dagster_failures():
             infos = list(store.map(lambda item: store.head(item.object_key), manifest.outputs))
@@ -58,8 +58,10 @@ def jobs_completed_check(asset: str, kind: JobKind) -> dg.AssetChecksDefinition:
     def check(manifest: DayManifest, catalog: CatalogResource) -> dg.AssetCheckResult:
         """No job of this day ended as failed; the reasons are in the metadata."""
         with dagster_failures(), transaction(catalog.engine) as session:
-            counts = ledger.count_by_status(session, manifest.tenant, day=manifest.day, kind=kind)
-            newest = ledger.list_jobs(
+            counts = job_queue.count_by_status(
+                session, manifest.tenant, day=manifest.day, kind=kind
+            )
+            newest = job_queue.list_jobs(
                 session,
                 manifest.tenant,
                 day=manifest.day,
@@ -79,19 +81,19 @@ def jobs_completed_check(asset: str, kind: JobKind) -> dg.AssetChecksDefinition:
 
 
 @dg.asset_check(asset="generated_videos", partitions_def=content_day_partitions)
-def every_clip_fits_its_platform(
+def every_video_fits_its_platform(
     generated_videos: DayManifest, object_store: ObjectStoreResource
 ) -> dg.AssetCheckResult:
-    """Every clip keeps its platform's rules: codec, size, fps, length, loudness, index first.
+    """Every video keeps its platform's rules: codec, size, fps, length, loudness, index first.
 
-    The recorded facts of every clip are read; the files of the newest 10 are decoded again.
+    The recorded facts of every video are read; the files of the newest 10 are decoded again.
     """
     with dagster_failures():
         report = check_platforms(object_store.store, generated_videos, max_measured=_MEASURED)
     return dg.AssetCheckResult(
         passed=not report.unfit,
         description=(
-            f"{report.num_clips} clips, {report.num_measured} measured, "
+            f"{report.num_videos} videos, {report.num_measured} measured, "
             + (f"{len(report.unfit)} rules not kept" if report.unfit else "all fit")
         ),
         metadata={

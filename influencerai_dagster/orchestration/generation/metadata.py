@@ -1,4 +1,4 @@
-"""What a generation run shows of its jobs in the Dagster UI: pictures, a table, times.
+"""What a generation run shows of its jobs in the Dagster UI: images, a table, times.
 
 A run shows what it rendered itself, and the jobs of its own run config whoever rendered them.
 """
@@ -20,7 +20,7 @@ from influencerai_dagster.core.stored_file import (
     StoredFile,
 )
 from influencerai_dagster.generation.queue import Job
-from influencerai_dagster.generation.worker.options import DrainReport, FinishedJob
+from influencerai_dagster.generation.worker.options import FinishedJob, WorkerReport
 from influencerai_dagster.media.contact_sheets import contact_sheet
 from influencerai_dagster.orchestration.generation.percentiles import percentile
 from influencerai_dagster.orchestration.metadata import (
@@ -29,7 +29,7 @@ from influencerai_dagster.orchestration.metadata import (
     THUMB_PX,
     Metadata,
     file_links,
-    picture,
+    inline_image,
     table,
 )
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -82,7 +82,7 @@ class JobFacts:
 
     @classmethod
     def of_row(cls, job: Job) -> "JobFacts":
-        """Make it from the ledger's job, which another run may have rendered."""
+        """Make it from the job queue's job, which another run may have rendered."""
         return cls(
             job_id=job.id,
             status=job.status,
@@ -113,35 +113,35 @@ class JobFacts:
 def rendering_metadata(
     store: ObjectStore,
     manifest: DayManifest,
-    report: DrainReport,
+    report: WorkerReport,
     rows: Sequence[Job],
     *,
     own_ids: Collection[UUID],
-    drain_seconds: float,
+    worker_seconds: float,
 ) -> Metadata:
     """Return the metadata of one run, in the order in which a person wants it.
 
     Args:
         manifest: of the day.
-        report: what the run's drain did.
-        rows: the run's own jobs, and those that failed in it, as the ledger has them now.
+        report: what the run's worker did.
+        rows: the run's own jobs, and those that failed in it, as the job queue has them now.
         own_ids: the jobs of the run's own config.
-        drain_seconds: from the start of the drain to the end of its last job.
+        worker_seconds: from the start of the worker to the end of its last job.
     """
     facts = job_facts(report, rows, own_ids)
     shown = report.completed[-_SHEET_OUTPUTS:]
     metadata: Metadata = {}
     if shown:
-        pictures = ((_label(output), store.read(_still(output))) for output in shown)
-        sheet = contact_sheet(pictures, SHEET_COLUMNS, THUMB_PX)
-        metadata["contact_sheet"] = picture(sheet, "outputs of this run")
+        images = ((_label(output), store.read(_still(output))) for output in shown)
+        sheet = contact_sheet(images, SHEET_COLUMNS, THUMB_PX)
+        metadata["contact_sheet"] = inline_image(sheet, "outputs of this run")
         metadata["files"] = file_links(
             (", ".join(filter(None, _label(output))), output.file.object_key)
             for output in report.completed[-_LINKED_OUTPUTS:]
         )
     for status in (JobStatus.COMPLETED, JobStatus.FAILED):
         metadata[status.value] = sum(job.status == status for job in facts)
-    metadata |= _times(report, drain_seconds)
+    metadata |= _times(report, worker_seconds)
     metadata["outputs_of_day"] = len(manifest.outputs)
     # The long table comes last: what stands below it is not seen.
     if len(facts) > MAX_ROWS:
@@ -151,7 +151,7 @@ def rendering_metadata(
 
 
 def job_facts(
-    report: DrainReport, rows: Sequence[Job], own_ids: Collection[UUID]
+    report: WorkerReport, rows: Sequence[Job], own_ids: Collection[UUID]
 ) -> list[JobFacts]:
     """Return the jobs of a run: failed ones first, then those of its own config, then the others.
 
@@ -165,7 +165,7 @@ def job_facts(
     )
 
 
-def _times(report: DrainReport, drain_seconds: float) -> Metadata:
+def _times(report: WorkerReport, worker_seconds: float) -> Metadata:
     """Return how quick the run was; without a completed job there is nothing to tell."""
     completed = [job for job in report.jobs if job.output is not None]
     if not completed:
@@ -177,7 +177,7 @@ def _times(report: DrainReport, drain_seconds: float) -> Metadata:
         "seconds_per_job_p95": percentile(seconds, 95),
         "wait_seconds_p50": percentile(waits, 50),
         "wait_seconds_p95": percentile(waits, 95),
-        "jobs_per_minute": len(completed) * 60 / drain_seconds,
+        "jobs_per_minute": len(completed) * 60 / worker_seconds,
     }
     return {label: round(value, 2) for label, value in times.items() if value is not None}
 

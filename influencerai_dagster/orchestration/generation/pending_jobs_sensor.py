@@ -5,14 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.run_heartbeats import gpu_holder
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.orchestration.jobs import (
     ALIVE,
     generate_images_job,
@@ -51,12 +49,14 @@ def pending_jobs_sensor(
 ) -> dg.SensorResult | dg.SkipReason:
     """Look for jobs that can be claimed, after taking back those of workers that died."""
     with transaction(catalog.engine) as session:
-        ledger.expire_leases(session)
-        ledger.fail_dependents(session)
+        job_queue.expire_leases(session)
+        job_queue.fail_dependents(session)
         wanted = [
-            (kind, day) for kind in _JOBS for day in ledger.days_with_claimable_jobs(session, kind)
+            (kind, day)
+            for kind in _JOBS
+            for day in job_queue.days_with_claimable_jobs(session, kind)
         ]
-        debts = ledger.gpu_debts(session)
+        debts = job_queue.gpu_debts(session)
         training = gpu_holder(session)
         pause = storage_pauses.current_pause(session)
     if pause is not None:

@@ -1,6 +1,6 @@
-"""Ops `render_images` and `render_videos`: each drains the job ledger of one tenant-day.
+"""Ops `render_images` and `render_videos`: each is a worker of one tenant-day.
 
-Draining lives in generation/worker/worker.py, one render in generation/render/images.py and
+The worker lives in generation/worker/worker.py, one render in generation/render/images.py and
 generation/render/videos.py, what the UI shows of it in rendering_metadata.py.
 """
 
@@ -12,20 +12,18 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.manifests.outputs import DayManifest
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.job_checks import JobChecks
 from influencerai_dagster.generation.render.videos import VideoRenderer
 from influencerai_dagster.generation.submission import submit
 from influencerai_dagster.generation.worker.executor import Renderer
-from influencerai_dagster.generation.worker.options import DrainRules, FinishedJob
-from influencerai_dagster.generation.worker.worker import drain
+from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOptions
+from influencerai_dagster.generation.worker.worker import run_worker
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.generation.metadata import rendering_metadata
 from influencerai_dagster.orchestration.generation.pools import num_runs_waiting_for_pool
@@ -33,7 +31,7 @@ from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
-from influencerai_dagster.orchestration.resources.limits import StudioResource
+from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.run_config import RunConfig
 
@@ -44,9 +42,9 @@ class GenerationConfig(RunConfig):
     jobs: list[dict[str, Any]] = Field(
         default_factory=list,
         description=(
-            "Jobs to put into the ledger first, each a payload as docs/jobs.md describes it, with "
-            "`idempotency_key` and `priority` beside its fields. Without any, the run renders what "
-            "is pending."
+            "Jobs to put into the job queue first, each a payload as docs/jobs.md describes it, "
+            "with `idempotency_key` and `priority` beside its fields. Without any, the run renders "
+            "what is pending."
         ),
     )
 
@@ -62,12 +60,12 @@ def render_images(
     object_store: ObjectStoreResource,
     catalog: CatalogResource,
     comfyui: ComfyUIResource,
-    studio: StudioResource,
+    limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
-    """Render the pending pictures of one tenant-day through ComfyUI."""
-    renderer = ImageRenderer(catalog.engine, object_store.store, comfyui.farm())
+    """Render the pending images of one tenant-day through ComfyUI."""
+    renderer = ImageRenderer(catalog.engine, object_store.store, comfyui.render_session())
     checks = comfyui.job_checks(object_store.store)
-    return _run(context, JobKind.IMAGE, renderer, checks, catalog, studio)
+    return _run(context, JobKind.IMAGE, renderer, checks, catalog, limits)
 
 
 @dg.op(
@@ -81,12 +79,12 @@ def render_videos(
     object_store: ObjectStoreResource,
     catalog: CatalogResource,
     comfyui: ComfyUIResource,
-    studio: StudioResource,
+    limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
-    """Render the pending clips of one tenant-day through ComfyUI and ffmpeg."""
-    renderer = VideoRenderer(catalog.engine, object_store.store, comfyui.farm())
+    """Render the pending videos of one tenant-day through ComfyUI and ffmpeg."""
+    renderer = VideoRenderer(catalog.engine, object_store.store, comfyui.render_session())
     checks = comfyui.job_checks(object_store.store)
-    return _run(context, JobKind.VIDEO, renderer, checks, catalog, studio)
+    return _run(context, JobKind.VIDEO, renderer, checks, catalog, limits)
 
 
 def _run(
@@ -95,7 +93,7 @@ def _run(
     renderer: Renderer,
     checks: JobChecks,
     catalog: CatalogResource,
-    studio: StudioResource,
+    limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
     with dagster_failures(context.retry_number), kept_partition(context, content_day_partitions):
         day = DayKey.parse(context.partition_key)
@@ -106,7 +104,7 @@ def _run(
             GenerationConfig.of(context).jobs,
             # A retried run asks with the id of the run that it repeats: its jobs are the same jobs.
             key_prefix=context.run.root_run_id or context.run_id,
-            max_pending=studio.max_pending_jobs_per_tenant,
+            max_pending=limits.max_pending_jobs_per_tenant,
             checks=checks,
         )
         own_ids = {job.id for job in own_jobs}
@@ -118,20 +116,20 @@ def _run(
             last_end = time.monotonic()
             log(job)
 
-        report = drain(
+        report = run_worker(
             catalog.engine,
             kind,
             day,
             renderer,
             owner=context.run_id,
-            rules=_rules(context, catalog, studio),
+            options=_worker_options(context, catalog, limits),
             on_finished=on_finished,
             own_jobs=own_ids,
         )
         with transaction(catalog.engine) as session:
-            outputs = ledger.outputs_of_day(session, day, kind)
+            outputs = job_queue.outputs_of_day(session, day, kind)
             told = own_ids | {job.job_id for job in report.failed}
-            rows = ledger.get_jobs(session, day.tenant, told)
+            rows = job_queue.get_jobs(session, day.tenant, told)
         manifest = DayManifest(
             tenant=day.tenant, day=day.day, kind=_PLURALS[kind], outputs=tuple(outputs)
         )
@@ -143,27 +141,27 @@ def _run(
                 report,
                 rows,
                 own_ids=own_ids,
-                drain_seconds=last_end - started,
+                worker_seconds=last_end - started,
             ),
             data_version=dg.DataVersion(manifest.version),
         )
 
 
-def _rules(
-    context: dg.OpExecutionContext, catalog: CatalogResource, studio: StudioResource
-) -> DrainRules:
+def _worker_options(
+    context: dg.OpExecutionContext, catalog: CatalogResource, limits: LimitsResource
+) -> WorkerOptions:
     def num_waiting() -> int:
-        # Dagster's storage may be away for a moment, which must not end the drain.
+        # Dagster's storage may be away for a moment, which must not end the worker.
         with suppress(Exception):
             return num_runs_waiting_for_pool(context.instance, context.op_def.pool or "")
         return 0
 
     warn = optional(context.log.warning)
-    return DrainRules(
-        linger_seconds=studio.generation_linger_seconds,
-        slice_seconds=studio.generation_slice_seconds,
+    return WorkerOptions(
+        idle_timeout_seconds=limits.generation_idle_timeout_seconds,
+        time_slice_seconds=limits.generation_time_slice_seconds,
         num_waiting=num_waiting,
-        is_given_up=lambda: catalog.is_run_reaped,
+        is_reaped=lambda: catalog.is_run_reaped,
         on_full=lambda pause: warn(
             f"no job is claimed, and renders wait to be stored, until there is space: {pause.error}"
         ),

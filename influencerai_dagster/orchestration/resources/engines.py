@@ -8,14 +8,14 @@ from pydantic import Field
 from sqlalchemy import Engine
 
 from influencerai_dagster.core.manifests.captions import CaptionSource
-from influencerai_dagster.db.response_cache import KeptAnswers
-from influencerai_dagster.engines.comfyui.fleet import Fleet
+from influencerai_dagster.db.response_cache import ResponseCache
+from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.engines.kohya.captioners import BlipCaptioner, Wd14Captioner
 from influencerai_dagster.engines.openrouter.captioner import OpenRouterCaptioner
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation.render.job_checks import JobChecks
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.captions import Captioner
 from influencerai_dagster.training.loras import Trainer
@@ -50,10 +50,12 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
         """Return what submitted jobs are compared with."""
         return JobChecks(store, self.addresses, frozenset(self.tenant_nodes))
 
-    def farm(self) -> RenderFarm:
+    def render_session(self) -> RenderSession:
         """Return the servers as the stages take them."""
-        return RenderFarm(
-            fleet=Fleet(self.addresses, stuck_seconds=self.timeout_seconds + _GRACE_SECONDS),
+        return RenderSession(
+            server_pool=ServerPool(
+                self.addresses, stuck_seconds=self.timeout_seconds + _GRACE_SECONDS
+            ),
             lora_dir=Path(self.lora_dir) if self.lora_dir else None,
             timeout_seconds=self.timeout_seconds,
             tenant_nodes=frozenset(self.tenant_nodes),
@@ -115,16 +117,16 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
     openrouter_model: str = ""
     answers_kept_seconds: float = 0.0
 
-    def kept_answers(self, engine: Engine, tenant: str, run_id: str) -> KeptAnswers | None:
+    def kept_answers(self, engine: Engine, tenant: str, run_id: str) -> ResponseCache | None:
         """Return a tenant's answers of before; None if this captioner is not paid for them."""
         if self.kind != CaptionSource.OPENROUTER:
             return None
         if not self.answers_kept_seconds:
-            return KeptAnswers(engine, tenant, _RETRIES_LAST, only_in_run=run_id)
-        return KeptAnswers(engine, tenant, timedelta(seconds=self.answers_kept_seconds))
+            return ResponseCache(engine, tenant, _RETRIES_LAST, only_in_run=run_id)
+        return ResponseCache(engine, tenant, timedelta(seconds=self.answers_kept_seconds))
 
     def captioner(
-        self, answers: KeptAnswers | None = None
+        self, answers: ResponseCache | None = None
     ) -> tuple[Captioner | None, CaptionSource]:
         """Return the captioner and its name in the manifest; (None, class) when it is off."""
         if not self.kind:

@@ -5,13 +5,14 @@ import dagster as dg
 from influencerai_dagster.core.dataset_rules import DatasetRules
 
 
-class StudioResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic
+class LimitsResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic
     """Limits and defaults from the settings, by value.
 
     Attributes:
         default_training_preset: DEFAULT_TRAINING_PRESET, where a tenant has no LoRA config.
-        generation_linger_seconds: how long a generation run waits for new jobs before it ends.
-        generation_slice_seconds: after so long it ends early if others wait for its pool slot.
+        generation_idle_timeout_seconds: how long a generation run waits for new jobs before it
+        ends. generation_time_slice_seconds: after so long it ends early if others wait for its pool
+        slot.
     """
 
     max_upload_size_bytes: int
@@ -19,8 +20,8 @@ class StudioResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagst
     max_image_pixels: int
     min_image_side_px: int
     default_training_preset: str
-    generation_linger_seconds: float
-    generation_slice_seconds: float
+    generation_idle_timeout_seconds: float
+    generation_time_slice_seconds: float
     max_pending_jobs_per_tenant: int
 
     def dataset_rules(self) -> DatasetRules:

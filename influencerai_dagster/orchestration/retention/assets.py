@@ -67,7 +67,7 @@ class RetentionConfig(RunConfig):
             owners=[OWNER],
             description=(
                 "What retention keeps, what it deletes and why, before anything is deleted: "
-                "pictures and clips past their days, left-overs of lost claims, empty days and "
+                "images and videos past their days, left-overs of lost claims, empty days and "
                 "their lists, old runs and events of Dagster, expired answers of language models. "
                 "It has no partitions; a schedule makes it every day."
             ),
@@ -80,7 +80,7 @@ class RetentionConfig(RunConfig):
             description=(
                 "What retention deleted of what its report named, or, as long as "
                 "`RETENTION_DRY_RUN` is on, that it deleted nothing. It has no partitions. A "
-                "picture is deleted in the catalog first; its bytes go when the recovery window "
+                "image is deleted in the catalog first; its bytes go when the recovery window "
                 "has passed."
             ),
         ),

@@ -14,7 +14,7 @@ from influencerai_dagster.core.run_health import Heartbeat, decide
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.sweeps import Sweep
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 
 # Those that are STARTING have no process for certain: run monitoring gives them a time limit.
@@ -46,7 +46,7 @@ def stale_runs_sensor(
     for run_id in health.ended:
         with transaction(catalog.engine) as session:
             run_heartbeats.end(session, run_id)
-            ledger.expire_leases(session, owner=run_id)
+            job_queue.expire_leases(session, owner=run_id)
         context.instance.event_log_storage.free_concurrency_slots_for_run(run_id)
     ended = [
         run_id
@@ -88,7 +88,7 @@ def _end(instance: dg.DagsterInstance, engine: Engine, run: dg.DagsterRun, why: 
     with transaction(engine) as session:
         if not run_heartbeats.end_silent(session, run.run_id):
             return False
-        ledger.expire_leases(session, owner=run.run_id)
+        job_queue.expire_leases(session, owner=run.run_id)
     now = instance.get_run_by_id(run.run_id)
     if now is None or now.is_finished:
         return False

@@ -9,7 +9,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.orchestration.metadata import MAX_ROWS
 from influencerai_dagster.orchestration.partitions import dataset_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.limits import StudioResource
+from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.training.lora_configs import resolve_lora_config
 from influencerai_dagster.training.recipes import divide_by_bucket, why_left_out
 
@@ -31,11 +31,11 @@ def dataset_has_images(dataset: DatasetManifest) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset="dataset", partitions_def=dataset_partitions)
 def every_image_can_be_trained(
-    dataset: DatasetManifest, catalog: CatalogResource, studio: StudioResource
+    dataset: DatasetManifest, catalog: CatalogResource, limits: LimitsResource
 ) -> dg.AssetCheckResult:
     """At the resolution of the tenant's default LoRA config, kohya has a bucket for every image."""
     with transaction(catalog.engine) as session:
-        config = resolve_lora_config(session, dataset.tenant, None, studio.default_training_preset)
+        config = resolve_lora_config(session, dataset.tenant, None, limits.default_training_preset)
     _, left_out = divide_by_bucket(dataset, config.resolution)
     reasons = [why_left_out(image, config.resolution) for image in left_out]
     return dg.AssetCheckResult(
@@ -108,7 +108,7 @@ def dataset_rights_check(*, is_blocking: bool) -> dg.AssetChecksDefinition:
         partitions_def=dataset_partitions,
     )
     def check(dataset: DatasetManifest) -> dg.AssetCheckResult:
-        """rights.json says whose pictures these are."""
+        """rights.json says whose images these are."""
         rights = dataset.rights
         return dg.AssetCheckResult(
             passed=rights is not None,

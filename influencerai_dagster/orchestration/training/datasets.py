@@ -18,13 +18,13 @@ from influencerai_dagster.orchestration.metadata import (
     SHEET_COLUMNS,
     THUMB_PX,
     Metadata,
-    picture,
+    inline_image,
     table,
 )
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.limits import StudioResource
+from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.datasets import image_thumbnail, publish_dataset, scan_dataset
@@ -44,7 +44,7 @@ def dataset(
     context: dg.AssetExecutionContext,
     object_store: ObjectStoreResource,
     catalog: CatalogResource,
-    studio: StudioResource,
+    limits: LimitsResource,
 ) -> dg.MaterializeResult[DatasetManifest]:
     """The photos of one dataset, validated, hashed and measured.
 
@@ -62,7 +62,7 @@ def dataset(
                 context.log.info(f"{done} of {total} uploads read")
 
         store = object_store.store
-        manifest = scan_dataset(store, key, studio.dataset_rules(), optional(report))
+        manifest = scan_dataset(store, key, limits.dataset_rules(), optional(report))
         publish_dataset(store, manifest)
         with transaction(catalog.engine) as session:
             record_dataset(session, manifest)
@@ -80,14 +80,14 @@ def _metadata(store: ObjectStore, manifest: DatasetManifest) -> Metadata:
         facts["rejects"] = table([item.model_dump(mode="json") for item in manifest.rejected])
     if shown:
         thumbnails = store.map(lambda image: image_thumbnail(store, image, THUMB_PX), shown)
-        pictures = zip((image.file_name for image in shown), thumbnails, strict=True)
-        sheet = contact_sheet(pictures, SHEET_COLUMNS, THUMB_PX)
-        facts["contact_sheet"] = picture(sheet, "accepted images")
+        shots = zip((image.file_name for image in shown), thumbnails, strict=True)
+        sheet = contact_sheet(shots, SHEET_COLUMNS, THUMB_PX)
+        facts["contact_sheet"] = inline_image(sheet, "accepted images")
     facts |= {"images": len(manifest.images), "rejected": len(manifest.rejected)}
     facts["rights"] = manifest.rights.subject if manifest.rights else "not recorded"
     if manifest.images:
         sizes = Counter(_bucket(image.width_px, image.height_px) for image in manifest.images)
-        facts["resolution_buckets"] = picture(
+        facts["resolution_buckets"] = inline_image(
             histogram_png(
                 dict(sorted(sizes.items())),
                 title="Images by resolution bucket",

@@ -28,8 +28,8 @@ def lora_weights_are_stored(
 
 
 @dg.asset_check(asset="lora_samples", partitions_def=dataset_partitions)
-def lora_changes_the_picture(lora_samples: LoraSamplesManifest) -> dg.AssetCheckResult:
-    """The picture at full strength differs from the base model's at the same prompt and seed.
+def lora_changes_the_image(lora_samples: LoraSamplesManifest) -> dg.AssetCheckResult:
+    """The image at full strength differs from the base model's at the same prompt and seed.
 
     One of which ComfyUI would leave out the most is refused before
     (generation/render/lora_files.py).

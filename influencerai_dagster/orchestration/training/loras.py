@@ -24,12 +24,12 @@ from influencerai_dagster.generation.render.lora_samples import render_samples
 from influencerai_dagster.media.contact_sheets import contact_sheet
 from influencerai_dagster.media.plots import loss_curve_png
 from influencerai_dagster.orchestration.failures import dagster_failures
-from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata, file_links, picture
+from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata, file_links, inline_image
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource, KohyaResource
-from influencerai_dagster.orchestration.resources.limits import StudioResource
+from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.run_config import RunConfig
 from influencerai_dagster.training.gpu_sharing import free_comfyui_memory
@@ -68,13 +68,13 @@ def train_lora(
     catalog: CatalogResource,
     kohya: KohyaResource,
     comfyui: ComfyUIResource,
-    studio: StudioResource,
+    limits: LimitsResource,
 ) -> dg.Output[LoraManifest]:
     """Train a LoRA with kohya sd-scripts, unless this very recipe was trained before."""
     with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
         config = TrainLoraConfig.of(context)
         key = DatasetKey.parse(context.partition_key)
-        lora_config = _lora_config(config, key, catalog, studio)
+        lora_config = _lora_config(config, key, catalog, limits)
         trainer = kohya.trainer()
         recipe = make_recipe(dataset, captions, lora_config, trainer.models_dir)
         if recipe.left_out:
@@ -116,14 +116,14 @@ def render_lora_samples(
         say = optional(context.log.info)
         manifest, sheet = render_samples(
             object_store.store,
-            comfyui.farm(),
+            comfyui.render_session(),
             lora_weights,
-            lambda done, total: say(f"{done} of {total} sample pictures rendered"),
+            lambda done, total: say(f"{done} of {total} sample images rendered"),
         )
         return dg.Output(
             manifest,
             metadata={
-                "grid": picture(sheet, "prompts by strength"),
+                "grid": inline_image(sheet, "prompts by strength"),
                 "files": file_links(
                     [
                         ("the grid", manifest.grid_key),
@@ -134,7 +134,7 @@ def render_lora_samples(
                     ]
                 ),
                 "lora_id": manifest.lora_id,
-                "pictures": len(manifest.samples),
+                "samples": len(manifest.samples),
             },
             data_version=dg.DataVersion(manifest.version),
         )
@@ -163,7 +163,7 @@ def _gpu(
 
 
 def _lora_config(
-    config: TrainLoraConfig, key: DatasetKey, catalog: CatalogResource, studio: StudioResource
+    config: TrainLoraConfig, key: DatasetKey, catalog: CatalogResource, limits: LimitsResource
 ) -> LoraConfig:
     """Return the tenant's config with this run's overrides."""
     with transaction(catalog.engine) as session:
@@ -171,7 +171,7 @@ def _lora_config(
             session,
             key.tenant,
             config.lora_config,
-            studio.default_training_preset,
+            limits.default_training_preset,
             overrides=config.overrides,
         )
 
@@ -193,7 +193,7 @@ def _left_out(recipe: Recipe) -> str:
 def _lora_metadata(manifest: LoraManifest, recipe: Recipe) -> Metadata:
     facts: Metadata = {}
     if manifest.loss_curve:
-        facts["loss_curve"] = picture(loss_curve_png(manifest.loss_curve), "loss by step")
+        facts["loss_curve"] = inline_image(loss_curve_png(manifest.loss_curve), "loss by step")
     if manifest.final_loss is not None:
         facts["final_loss"] = manifest.final_loss
     if recipe.left_out:
@@ -236,6 +236,6 @@ class _Progress:
             dg.AssetObservation(
                 asset_key="lora_weights",
                 partition=self._context.partition_key,
-                metadata={"training_sample": picture(sheet, path.name)},
+                metadata={"training_sample": inline_image(sheet, path.name)},
             )
         )

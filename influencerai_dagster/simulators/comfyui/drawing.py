@@ -1,7 +1,7 @@
 """Draw the portrait: a friendly drawn character in a place, with its prompt and a SIMULATED mark.
 
 Who and where are values of traits.py, backgrounds live in places.py, text in marks.py. All is drawn
-on one canvas of at most a megapixel and scaled to the size asked for, so that a picture costs a few
+on one canvas of at most a megapixel and scaled to the size asked for, so that an image costs a few
 tens of milliseconds whatever its size.
 """
 
@@ -28,7 +28,7 @@ _WHITE: Rgb = (250, 250, 250)
 
 @dataclass(frozen=True)
 class Portrait:
-    """What decides every pixel; equal values give equal pictures.
+    """What decides every pixel; equal values give equal images.
 
     Attributes:
         seed: 0 to 2**64 − 1.
@@ -44,16 +44,16 @@ class Portrait:
 
 
 def draw_portrait(portrait: Portrait) -> Image.Image:
-    """Draw one picture, RGB in the size asked for."""
+    """Draw one image, RGB in the size asked for."""
     person = influenced_person(portrait.seed ^ portrait.base, portrait.prompt, portrait.influences)
     setting = setting_of(portrait.seed, portrait.prompt)
     scale = _CANVAS_SIDE_PX / max(portrait.width_px, portrait.height_px)
     size = (max(1, round(portrait.width_px * scale)), max(1, round(portrait.height_px * scale)))
     canvas = draw_place(size, setting, portrait.seed)
     _Figure(canvas, person, setting).draw()
-    picture = canvas.resize((portrait.width_px, portrait.height_px), Image.Resampling.BILINEAR)
-    add_marks(picture, portrait.prompt)
-    return picture
+    image = canvas.resize((portrait.width_px, portrait.height_px), Image.Resampling.BILINEAR)
+    add_marks(image, portrait.prompt)
+    return image
 
 
 class _Figure:
@@ -68,7 +68,7 @@ class _Figure:
         self._x = width / 2
         self._y = height * 0.5 - self._unit * 0.07
         self._bottom = (height - self._y) / self._unit
-        self._turn = setting.lean * 0.018
+        self._time_slice = setting.lean * 0.018
 
     def draw(self) -> None:
         self._hair_behind()
@@ -129,7 +129,7 @@ class _Figure:
             self._oval(side * width, 0.02, 0.032, 0.05, mix(skin, _BLACK, 0.06))
         self._oval(0, 0.0, width, 0.225, skin)
         for side in (-1, 1):
-            self._oval(self._turn + side * width * 0.6, 0.075, 0.036, 0.026, blush)
+            self._oval(self._time_slice + side * width * 0.6, 0.075, 0.036, 0.026, blush)
         if self._person.has_freckles:
             spot = mix(skin, (120, 60, 30), 0.35)
             for x, y in (
@@ -140,15 +140,15 @@ class _Figure:
                 (0.075, 0.07),
                 (0.12, 0.075),
             ):
-                self._oval(self._turn + x * self._person.face_width, y, 0.005, 0.005, spot)
+                self._oval(self._time_slice + x * self._person.face_width, y, 0.005, 0.005, spot)
 
     def _eyes(self) -> None:
         distance = 0.075 * self._person.eye_distance
         for side in (-1, 1):
-            x = self._turn * 1.4 + side * distance
+            x = self._time_slice * 1.4 + side * distance
             self._oval(x, 0.0, 0.034, 0.027, _WHITE)
-            self._oval(x + self._turn * 0.4, 0.002, 0.021, 0.022, self._person.eyes)
-            self._oval(x + self._turn * 0.4, 0.002, 0.011, 0.012, _BLACK)
+            self._oval(x + self._time_slice * 0.4, 0.002, 0.021, 0.022, self._person.eyes)
+            self._oval(x + self._time_slice * 0.4, 0.002, 0.011, 0.012, _BLACK)
             self._oval(x + 0.008, -0.007, 0.006, 0.006, _WHITE)
             self._pen.arc(
                 self._box(x, 0.004, 0.037, 0.034), 195, 345, fill=_BLACK, width=self._line(0.009)
@@ -162,14 +162,14 @@ class _Figure:
         skin, smile = self._person.skin, self._setting.smile
         nose = mix(skin, _BLACK, 0.2)
         self._pen.arc(
-            self._box(self._turn * 1.6, 0.05, 0.018, 0.022),
+            self._box(self._time_slice * 1.6, 0.05, 0.018, 0.022),
             30,
             150,
             fill=nose,
             width=self._line(0.008),
         )
         lips = mix(skin, (196, 48, 72), 0.6)
-        box = self._box(self._turn * 1.4, 0.105, 0.055, 0.02 + 0.026 * smile)
+        box = self._box(self._time_slice * 1.4, 0.105, 0.055, 0.02 + 0.026 * smile)
         if smile > 0.7:  # noqa: PLR2004 - from here on teeth show
             self._pen.chord(box, 0, 180, fill=_WHITE, outline=lips, width=self._line(0.009))
         else:
@@ -202,12 +202,12 @@ class _Figure:
         if self._person.has_glasses:
             distance = 0.075 * self._person.eye_distance
             for side in (-1, 1):
-                box = self._box(self._turn * 1.4 + side * distance, 0.004, 0.054, 0.045)
+                box = self._box(self._time_slice * 1.4 + side * distance, 0.004, 0.054, 0.045)
                 self._pen.rounded_rectangle(
                     box, self._line(0.03), outline=_BLACK, width=self._line(0.009)
                 )
             self._pen.line(
-                [self._x + (self._turn * 1.4 - 0.024) * self._unit, self._y,
-                 self._x + (self._turn * 1.4 + 0.024) * self._unit, self._y],
+                [self._x + (self._time_slice * 1.4 - 0.024) * self._unit, self._y,
+                 self._x + (self._time_slice * 1.4 + 0.024) * self._unit, self._y],
                 fill=_BLACK, width=self._line(0.009),
             )  # fmt: skip

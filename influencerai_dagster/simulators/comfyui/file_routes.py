@@ -70,7 +70,7 @@ def _store(image: FileField, path: Path, *, is_overwritten: bool) -> str:
 
 @routes.get("/view")
 async def view(request: web.Request) -> web.StreamResponse:
-    """Return a file, or a smaller preview or another channel of a picture."""
+    """Return a file, or a smaller preview or another channel of an image."""
     found = _find(request.query, request.app[STATE].folders)
     if not isinstance(found, Path):
         return web.Response(status=found)
@@ -100,12 +100,12 @@ def _find(query: Mapping[str, str], folders: Folders) -> Path | int:
 
 def _preview(path: Path, wanted: str, headers: dict[str, str]) -> web.Response:
     name, _, quality = wanted.partition(";")
-    picture_format = name if name in {"webp", "jpeg"} else "webp"
+    image_format = name if name in {"webp", "jpeg"} else "webp"
     buffer = BytesIO()
     with Image.open(path) as image:
         chosen = int(quality) if quality.isdecimal() else 90
-        image.convert("RGB").save(buffer, picture_format, quality=chosen)
-    content_type = f"image/{picture_format}"
+        image.convert("RGB").save(buffer, image_format, quality=chosen)
+    content_type = f"image/{image_format}"
     return web.Response(body=buffer.getvalue(), content_type=content_type, headers=headers)
 
 

@@ -83,7 +83,7 @@ class Folders:
         return self.models / folder / name if name in self.model_names(folder) else None
 
     def input_images(self) -> list[str]:
-        """List the pictures at the top of the input folder, as LoadImage offers them."""
+        """List the images at the top of the input folder, as LoadImage offers them."""
         return sorted(
             entry.name
             for entry in self.input.iterdir()

@@ -1,4 +1,4 @@
-"""The words on a picture: SIMULATED across the pixels, and the prompt as a small caption."""
+"""The words on an image: SIMULATED across the pixels, and the prompt as a small caption."""
 
 from functools import lru_cache
 
@@ -13,25 +13,25 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size_px)
 
 
-def add_marks(picture: Image.Image, caption: str) -> None:
-    """Write the caption and the SIMULATED mark onto a picture."""
-    _add_caption(picture, caption)
-    add_simulated_mark(picture)
+def add_marks(image: Image.Image, caption: str) -> None:
+    """Write the caption and the SIMULATED mark onto an image."""
+    _add_caption(image, caption)
+    add_simulated_mark(image)
 
 
-def add_simulated_mark(picture: Image.Image, height: float = 0.72) -> None:
-    """Write SIMULATED slantwise across a picture, see-through, and small and solid at the top.
+def add_simulated_mark(image: Image.Image, height: float = 0.72) -> None:
+    """Write SIMULATED slantwise across an image, see-through, and small and solid at the top.
 
     Args:
-        picture: changed in place.
-        height: where the slanted word's middle goes, a share of the picture's height from the top.
+        image: changed in place.
+        height: where the slanted word's middle goes, a share of the image's height from the top.
     """
-    mask = _slanted_word(min(picture.size))
-    left = (picture.width - mask.width) // 2
-    top = round(picture.height * height) - mask.height // 2
-    picture.paste((255, 255, 255), (left, top), mask)
-    size_px = max(8, min(picture.size) // 30)
-    pen = ImageDraw.Draw(picture)
+    mask = _slanted_word(min(image.size))
+    left = (image.width - mask.width) // 2
+    top = round(image.height * height) - mask.height // 2
+    image.paste((255, 255, 255), (left, top), mask)
+    size_px = max(8, min(image.size) // 30)
+    pen = ImageDraw.Draw(image)
     box = pen.textbbox((size_px * 0.8, size_px * 0.6), _WORD, font=_font(size_px))
     around = (
         box[0] - size_px * 0.4,
@@ -53,18 +53,18 @@ def _slanted_word(side_px: int) -> Image.Image:
     return turned.crop(turned.getbbox())
 
 
-def _add_caption(picture: Image.Image, caption: str) -> None:
-    size_px = max(8, min(picture.size) // 34)
+def _add_caption(image: Image.Image, caption: str) -> None:
+    size_px = max(8, min(image.size) // 34)
     font = _font(size_px)
-    pen = ImageDraw.Draw(picture)
-    lines = _lines(caption, pen, font, picture.width - 2 * size_px)
+    pen = ImageDraw.Draw(image)
+    lines = _lines(caption, pen, font, image.width - 2 * size_px)
     if not lines:
         return
     high = round(size_px * (1.35 * len(lines) + 0.7))
-    top = picture.height - high
-    band = picture.crop((0, top, picture.width, picture.height))
+    top = image.height - high
+    band = image.crop((0, top, image.width, image.height))
     dark = Image.new("RGB", band.size, (24, 22, 30))
-    picture.paste(Image.blend(band, dark, 0.62), (0, top))
+    image.paste(Image.blend(band, dark, 0.62), (0, top))
     for index, line in enumerate(lines):
         y = top + size_px * (0.3 + 1.35 * index)
         pen.text((size_px, y), line, fill=(244, 242, 240), font=font)

@@ -65,7 +65,7 @@ def _load_checkpoint(context: NodeContext, *, ckpt_name: str) -> NodeResult:
     return NodeResult((_load(context, "checkpoints", ckpt_name),) * 3)
 
 
-def _load_unet(context: NodeContext, *, unet_name: str, weight_dtype: str) -> NodeResult:  # noqa: ARG001 - drawn pictures have no weights
+def _load_unet(context: NodeContext, *, unet_name: str, weight_dtype: str) -> NodeResult:  # noqa: ARG001 - drawn images have no weights
     return NodeResult((_load(context, "diffusion_models", unet_name),))
 
 

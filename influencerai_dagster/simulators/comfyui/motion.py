@@ -1,4 +1,4 @@
-"""Frames of a clip from one picture: a slow zoom and a sway."""
+"""Frames of a video from one image: a slow zoom and a sway."""
 
 import math
 import random
@@ -10,18 +10,18 @@ from influencerai_dagster.simulators.comfyui.marks import add_simulated_mark
 
 _USUAL_MOTION = 127
 _MARGIN = 1.12
-_MARK_HEIGHT = 0.87  # below the mark that a simulated first picture brings along
+_MARK_HEIGHT = 0.87  # below the mark that a simulated first image brings along
 
 
 def move(
-    picture: Image.Image, size: tuple[int, int], num_frames: int, seed: int, motion_bucket_id: int
+    image: Image.Image, size: tuple[int, int], num_frames: int, seed: int, motion_bucket_id: int
 ) -> Iterator[Image.Image]:
     """Yield RGB frames of a size; a higher motion bucket moves more."""
     chance = random.Random(seed)  # noqa: S311 - looks, no secret
     amount = min(motion_bucket_id / _USUAL_MOTION, 2.0)
     phase, direction = chance.uniform(0, math.tau), chance.choice((-1, 1))
     margin = (round(size[0] * _MARGIN), round(size[1] * _MARGIN))
-    source = ImageOps.fit(picture, margin, Image.Resampling.BILINEAR)
+    source = ImageOps.fit(image, margin, Image.Resampling.BILINEAR)
     room_x, room_y = margin[0] - size[0], margin[1] - size[1]
     for index in range(num_frames):
         share = index / max(1, num_frames - 1)

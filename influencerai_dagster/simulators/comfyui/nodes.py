@@ -1,6 +1,6 @@
-"""What each node does: latents are sizes, pictures are lists of Pillow images.
+"""What each node does: latents are sizes, images are lists of Pillow images.
 
-Models are loaded in model_nodes.py, files saved in save_nodes.py, pictures drawn in drawing.py and
+Models are loaded in model_nodes.py, files saved in save_nodes.py, images drawn in drawing.py and
 motion.py. Inputs and ranges of the nodes are in node_classes.json.
 """
 
@@ -25,7 +25,7 @@ _LATENT_PX = 8
 
 @dataclass(frozen=True)
 class Conditioning:
-    """A prompt text, or the first frame of a clip."""
+    """A prompt text, or the first frame of a video."""
 
     text: str = ""
     init_image: Image.Image | None = None
@@ -34,7 +34,7 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class Latent:
-    """Size of pictures to come, and the pictures once they are sampled."""
+    """Size of images to come, and the images once they are sampled."""
 
     width_px: int
     height_px: int
@@ -121,7 +121,7 @@ def _draw(
 
 
 class _Noise:
-    """Preview pictures of a sampler: noise that clears into the final picture."""
+    """Preview images of a sampler: noise that clears into the final image."""
 
     def __init__(self, image: Image.Image, seed: int) -> None:
         self._image = image.copy()

@@ -111,7 +111,7 @@ class Run:
         self.progress(node, maximum, maximum, "finished")
 
     def sampler_step(self, node: str, step: int, steps: int, preview: bytes | None) -> None:
-        """Tell about one finished sampler step, with its preview picture (JPEG)."""
+        """Tell about one finished sampler step, with its preview image (JPEG)."""
         self.progress(node, step, steps, "running")
         progress = {"value": step, "max": steps, "prompt_id": self.prompt_id, "node": node}
         metadata = {

@@ -1,4 +1,4 @@
-"""Who is in the picture and where: plain values from seed, prompt text and LoRAs; no pixels here.
+"""Who is in the image and where: plain values from seed, prompt text and LoRAs; no pixels here.
 
 Without a LoRA every seed shows another person. A LoRA pulls face, hair and eyes towards the person
 that the captions of its training describe, the more the higher its strength; clothes, place and
@@ -75,7 +75,7 @@ class Influence:
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same from picture to picture of one character."""
+    """What stays the same from image to image of one character."""
 
     skin: Rgb
     hair: Rgb

@@ -88,7 +88,7 @@ def _parts(messages: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
 
 def _look_at(uri: str) -> str:
     """Describe size and mean colour of a data URI, which proves that the image has arrived."""
-    from PIL import Image  # noqa: PLC0415 - only where a picture is asked about
+    from PIL import Image  # noqa: PLC0415 - only where an image is asked about
 
     head, _, data = uri.partition(",")
     if not head.startswith("data:image/") or not head.endswith(";base64"):

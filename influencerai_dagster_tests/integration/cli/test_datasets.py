@@ -15,7 +15,7 @@ from influencerai_dagster.db.datasets import record_dataset
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.db.tenants import add_tenant, list_tenants, put_influencer
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.retention import legal_holds
 from influencerai_dagster.storage.manifests import publish
 from influencerai_dagster_tests.conftest import S3Server
@@ -288,7 +288,7 @@ def test_a_tenant_is_removed_with_all_that_it_has_and_no_other(
     assert answer.exit_code == 0
     with transaction(full.engine) as session:
         assert [tenant.id for tenant in list_tenants(session)] == ["other"]
-        assert ledger.count_by_status(session, "demo")[JobStatus.COMPLETED] == 0
+        assert job_queue.count_by_status(session, "demo")[JobStatus.COMPLETED] == 0
     assert [item.key for item in full.store.list("")] == ["images/other/x/output.png"]
     assert list(instance.get_dynamic_partitions("datasets")) == []
     assert list(instance.get_dynamic_partitions("content_days")) == ["other/2026-11-23"]

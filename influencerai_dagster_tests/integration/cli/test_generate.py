@@ -19,7 +19,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.db.tenants import add_tenant, put_influencer
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.integration.cli.conftest import CommandLine
 from influencerai_dagster_tests.testing.catalog_rows import claim_all, complete_job, lora_manifest
@@ -88,9 +88,9 @@ def command(*more: str) -> tuple[str, ...]:
     return "generate", "--tenant", "demo", *prompt, *more
 
 
-def all_jobs(cli: CommandLine) -> list[ledger.Job]:
+def all_jobs(cli: CommandLine) -> list[job_queue.Job]:
     with transaction(cli.engine) as session:
-        return ledger.list_jobs(session, "demo")
+        return job_queue.list_jobs(session, "demo")
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def rendering(cli: CommandLine) -> Iterator[None]:
         thread.join(timeout=30)
 
 
-def test_pictures_are_ordered_waited_for_and_listed(
+def test_images_are_ordered_waited_for_and_listed(
     generate: CommandLine, instance: dg.DagsterInstance, dagster_url: str
 ) -> None:
     made: list[str] = []
@@ -172,14 +172,14 @@ def test_a_video_that_cannot_be_is_refused_before_an_image_is_rendered(
     assert all_jobs(generate) == []
 
 
-def test_pictures_that_failed_are_listed_with_their_reason(
+def test_images_that_failed_are_listed_with_their_reason(
     generate: CommandLine, instance: dg.DagsterInstance
 ) -> None:
     def render(_: dg.DagsterRun) -> None:
         good, bad = claim_all(generate.engine)
         complete_job(generate.engine, good)
         with transaction(generate.engine) as session:
-            ledger.fail(session, bad.id, bad.lease_token, PermanentError("no node [KSampler]"))
+            job_queue.fail(session, bad.id, bad.lease_token, PermanentError("no node [KSampler]"))
 
     with worker(instance, render):
         answer = generate(*command("--count", "2"))
@@ -200,7 +200,7 @@ def test_a_run_that_failed_ends_the_command_with_its_reason_and_the_jobs_stay(
 
     assert answer.exit_code == 1
     assert "did not make them: S3_KEY is not set" in answer
-    assert "still in the ledger" in answer
+    assert "still in the job queue" in answer
     assert [job.status for job in all_jobs(generate)] == [JobStatus.PENDING]
 
 
@@ -222,7 +222,7 @@ def test_a_run_that_is_alive_takes_the_jobs_and_no_second_one_is_launched(
     assert instance.get_runs_count() == before
 
 
-def test_the_same_key_again_waits_for_the_same_pictures(
+def test_the_same_key_again_waits_for_the_same_images(
     generate: CommandLine, instance: dg.DagsterInstance
 ) -> None:
     options = ("--count", "2", "--idempotency-key", "order-17", "--priority", "9")
@@ -238,7 +238,7 @@ def test_the_same_key_again_waits_for_the_same_pictures(
     assert instance.get_runs_count() == before, "nothing is left to render"
 
 
-def test_the_key_of_one_picture_is_the_given_one(generate: CommandLine) -> None:
+def test_the_key_of_one_image_is_the_given_one(generate: CommandLine) -> None:
     with rendering(generate):
         assert generate(*command("--idempotency-key", "order-17")).exit_code == 0
     assert [job.idempotency_key for job in all_jobs(generate)] == ["order-17"]
@@ -281,6 +281,6 @@ def test_without_dagster_the_jobs_are_kept_and_the_command_says_so(generate: Com
     generate.environment.setenv("DAGSTER_URL", f"http://127.0.0.1:{free_port()}")
     answer = generate(*command())
     assert answer.exit_code == 1
-    assert "error: The jobs (1) are in the ledger and are not lost" in answer
+    assert "error: The jobs (1) are in the job queue and are not lost" in answer
     assert "`make up` starts the local stack" in answer
     assert [job.status for job in all_jobs(generate)] == [JobStatus.PENDING]

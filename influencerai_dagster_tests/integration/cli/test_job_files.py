@@ -11,7 +11,7 @@ from influencerai_dagster.core.fingerprints import sha256_hex
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.integration.cli.conftest import CommandLine
 from influencerai_dagster_tests.testing.catalog_rows import (
@@ -34,15 +34,15 @@ def jobs(cli: CommandLine) -> CommandLine:
     return cli
 
 
-def failed_job(cli: CommandLine) -> ledger.Job:
+def failed_job(cli: CommandLine) -> job_queue.Job:
     submit_one(cli.engine)
     job = claim_one(cli.engine)
     with transaction(cli.engine) as session:
-        ledger.fail(session, job.id, job.lease_token, PermanentError("no"))
+        job_queue.fail(session, job.id, job.lease_token, PermanentError("no"))
     return job
 
 
-def completed_job(cli: CommandLine, content: bytes) -> ledger.Job:
+def completed_job(cli: CommandLine, content: bytes) -> job_queue.Job:
     """A job whose file is on S3."""
     submit_one(cli.engine)
     job = claim_one(cli.engine)
@@ -52,7 +52,7 @@ def completed_job(cli: CommandLine, content: bytes) -> ledger.Job:
     )
     cli.store.put_new(file.object_key, content)
     with transaction(cli.engine) as session:
-        ledger.complete(
+        job_queue.complete(
             session,
             job.id,
             job.lease_token,
@@ -66,13 +66,13 @@ def test_a_failed_job_is_submitted_again_once_with_its_payload(jobs: CommandLine
     failed = failed_job(jobs)
     answers = [jobs("jobs", "retry", str(failed.id), "--tenant", "demo") for _ in range(2)]
     with transaction(jobs.engine) as session:
-        again, first = ledger.list_jobs(session, "demo")
+        again, first = job_queue.list_jobs(session, "demo")
     assert first.id == failed.id
     assert again.payload == failed.payload
     assert again.idempotency_key == f"retry/{failed.id}"
     for answer in answers:
         assert str(again.id) in answer
-        assert "are in the ledger and are not lost" in answer, "no Dagster runs here"
+        assert "are in the job queue and are not lost" in answer, "no Dagster runs here"
 
 
 def test_all_failed_jobs_of_a_day_are_submitted_again(jobs: CommandLine) -> None:
@@ -84,7 +84,7 @@ def test_all_failed_jobs_of_a_day_are_submitted_again(jobs: CommandLine) -> None
 
 def test_no_failed_job_of_a_day_is_left_out_however_many_there_are(jobs: CommandLine) -> None:
     with transaction(jobs.engine) as session:
-        ledger.submit(session, "demo", DAY, [image_request() for _ in range(1001)])
+        job_queue.submit(session, "demo", DAY, [image_request() for _ in range(1001)])
         session.execute(
             text("UPDATE jobs SET status = 'failed', error = 'no', finished_at = now()")
         )
@@ -98,7 +98,7 @@ def test_a_job_that_did_not_fail_is_not_submitted_again(jobs: CommandLine) -> No
     assert answer.exit_code == 1
     assert f"job {waiting.id} is pending" in answer
     with transaction(jobs.engine) as session:
-        assert len(ledger.list_jobs(session, "demo")) == 2
+        assert len(job_queue.list_jobs(session, "demo")) == 2
 
 
 @pytest.mark.parametrize("verb", ["retry", "download", "show", "link", "cancel"])

@@ -12,7 +12,7 @@ from influencerai_dagster.core.job_states import (
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.integration.cli.conftest import CommandLine
 from influencerai_dagster_tests.testing.catalog_rows import (
@@ -36,7 +36,7 @@ def fail_one(cli: CommandLine, reason: str) -> UUID:
     submit_one(cli.engine)
     job = claim_one(cli.engine)
     with transaction(cli.engine) as session:
-        ledger.fail(session, job.id, job.lease_token, PermanentError(reason))
+        job_queue.fail(session, job.id, job.lease_token, PermanentError(reason))
     return job.id
 
 
@@ -160,7 +160,7 @@ def test_a_list_of_jobs_is_ordered_and_each_is_told_with_its_key(
     answers = [jobs(*command, *options, stdin=stdin) for _ in range(2)]
 
     with transaction(jobs.engine) as session:
-        second, first = ledger.list_jobs(session, "demo")
+        second, first = job_queue.list_jobs(session, "demo")
     assert (first.priority, first.idempotency_key) == (9, "order-17/0")
     assert (second.priority, second.idempotency_key) == (5, "mine")
     assert str(first.day) == "2026-11-23"
@@ -168,17 +168,17 @@ def test_a_list_of_jobs_is_ordered_and_each_is_told_with_its_key(
         assert f"{first.id} pending order-17/0" in answer
         assert f"{second.id} pending mine" in answer
         assert answer.exit_code == 1, "no Dagster runs here"
-        assert "are in the ledger and are not lost" in answer
+        assert "are in the job queue and are not lost" in answer
 
 
-def test_a_list_of_clips_is_ordered_with_its_kind(jobs: CommandLine) -> None:
+def test_a_list_of_videos_is_ordered_with_its_kind(jobs: CommandLine) -> None:
     image = submit_one(jobs.engine)
-    clips = json.dumps([{"source_job_id": str(image.id)}])
-    answer = jobs("jobs", "submit", "-", "--tenant", "demo", "--kind", "video", stdin=clips)
+    videos = json.dumps([{"source_job_id": str(image.id)}])
+    answer = jobs("jobs", "submit", "-", "--tenant", "demo", "--kind", "video", stdin=videos)
     with transaction(jobs.engine) as session:
-        clip, _ = ledger.list_jobs(session, "demo")
-    assert f"{clip.id} pending" in answer
-    assert clip.depends_on == image.id
+        video, _ = job_queue.list_jobs(session, "demo")
+    assert f"{video.id} pending" in answer
+    assert video.depends_on == image.id
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_list_that_cannot_be_used_orders_nothing(
     assert answer.exit_code == 1
     assert says in answer
     with transaction(jobs.engine) as session:
-        assert ledger.list_jobs(session, "demo") == []
+        assert job_queue.list_jobs(session, "demo") == []
 
 
 @pytest.mark.parametrize("tenant", ["../x", "Demo"])

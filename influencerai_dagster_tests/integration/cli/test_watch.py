@@ -21,14 +21,12 @@ from sqlalchemy import text
 
 from influencerai_dagster.cli.server_probes import ServerProbes, ServerState
 from influencerai_dagster.cli.watch_view import Snapshot, view
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.models.scheduling import RunHeartbeatRow
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue.statistics import (
     FailedJob,
     RunningJob,
@@ -61,7 +59,7 @@ def jobs(cli: CommandLine, comfyui: ComfyUISimulator) -> CommandLine:
     submit_one(cli.engine)
     failed = claim_one(cli.engine)
     with transaction(cli.engine) as session:
-        ledger.fail(session, failed.id, failed.lease_token, PermanentError("no [such] sampler"))
+        job_queue.fail(session, failed.id, failed.lease_token, PermanentError("no [such] sampler"))
     submit_one(cli.engine)
     running = claim_one(cli.engine)
     with transaction(cli.engine) as session:
@@ -191,7 +189,7 @@ def statistics(tenant: str) -> TenantStatistics:
         gpu_weight=1,
         pending=10_000,
         waiting_for_lora=1_000,
-        waiting_for_picture=300,
+        waiting_for_image=300,
         in_backoff=7,
         running=12,
         done=98_765,
@@ -248,7 +246,7 @@ def test_in_160_columns_ids_are_whole_and_reasons_are_apart() -> None:
     assert max(map(len, lines)) <= 160
     assert sum(str(JOB_ID) in line for line in lines) == 2
     (heading,) = [line for line in lines if "pending" in line]
-    assert "no LoRA   no picture   backoff" in heading
+    assert "no LoRA   no image   backoff" in heading
 
 
 def test_running_jobs_that_do_not_fit_the_screen_are_counted() -> None:

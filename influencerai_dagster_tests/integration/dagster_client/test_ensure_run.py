@@ -10,12 +10,10 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
-from influencerai_dagster.dagster_client.ensure_run import DAY_PARTITIONS, JOB_NAMES, wake_run
+from influencerai_dagster.dagster_client.ensure_run import DAY_PARTITIONS, JOB_NAMES, ensure_run
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.processes import free_port
@@ -80,20 +78,20 @@ def test_without_a_run_one_is_launched_without_jobs_for_the_day(
     day: DayKey,
     kind: JobKind,
 ) -> None:
-    woken = wake_run(dagster, engine, kind, day)
+    ensured = ensure_run(dagster, engine, kind, day)
     (run,) = runs_of(instance, day)
-    assert woken.is_new
-    assert (run.run_id, run.job_name, run.run_config) == (woken.run_id, JOB_NAMES[kind], {})
+    assert ensured.is_new
+    assert (run.run_id, run.job_name, run.run_config) == (ensured.run_id, JOB_NAMES[kind], {})
     assert str(day) in instance.get_dynamic_partitions(DAY_PARTITIONS)
 
 
 def test_a_run_that_waits_in_the_queue_is_not_doubled(
     dagster: DagsterGraphQL, instance: dg.DagsterInstance, engine: Engine, day: DayKey
 ) -> None:
-    first = wake_run(dagster, engine, JobKind.IMAGE, day)
+    first = ensure_run(dagster, engine, JobKind.IMAGE, day)
     (run,) = runs_of(instance, day)
     assert run.status is dg.DagsterRunStatus.QUEUED
-    second = wake_run(dagster, engine, JobKind.IMAGE, day)
+    second = ensure_run(dagster, engine, JobKind.IMAGE, day)
     assert (second.run_id, second.is_new) == (first.run_id, False)
     assert len(runs_of(instance, day)) == 1
 
@@ -109,40 +107,42 @@ def test_a_run_that_works_is_not_doubled(
         tags={"dagster/partition": str(day)},
     )
     instance.add_run(run)
-    woken = wake_run(dagster, engine, JobKind.IMAGE, day)
-    assert (woken.run_id, woken.is_new) == (run.run_id, False)
+    ensured = ensure_run(dagster, engine, JobKind.IMAGE, day)
+    assert (ensured.run_id, ensured.is_new) == (run.run_id, False)
     assert len(runs_of(instance, day)) == 1
 
 
 def test_a_run_that_has_ended_is_followed_by_another(
     dagster: DagsterGraphQL, instance: dg.DagsterInstance, engine: Engine, day: DayKey
 ) -> None:
-    first = wake_run(dagster, engine, JobKind.IMAGE, day)
+    first = ensure_run(dagster, engine, JobKind.IMAGE, day)
     run = instance.get_run_by_id(first.run_id)
     assert run is not None
     instance.report_run_failed(run)
-    assert wake_run(dagster, engine, JobKind.IMAGE, day).run_id != first.run_id
+    assert ensure_run(dagster, engine, JobKind.IMAGE, day).run_id != first.run_id
 
 
 def test_runs_of_another_day_or_kind_do_not_count(
     dagster: DagsterGraphQL, engine: Engine, day: DayKey
 ) -> None:
     other_day = DayKey(day.tenant, date(2026, 11, 24))
-    woken = [
-        wake_run(dagster, engine, JobKind.IMAGE, day),
-        wake_run(dagster, engine, JobKind.VIDEO, day),
-        wake_run(dagster, engine, JobKind.IMAGE, other_day),
+    ensured = [
+        ensure_run(dagster, engine, JobKind.IMAGE, day),
+        ensure_run(dagster, engine, JobKind.VIDEO, day),
+        ensure_run(dagster, engine, JobKind.IMAGE, other_day),
     ]
-    assert [item.is_new for item in woken] == [True, True, True]
+    assert [item.is_new for item in ensured] == [True, True, True]
 
 
 def test_callers_at_the_same_moment_launch_one_run(
     dagster: DagsterGraphQL, instance: dg.DagsterInstance, engine: Engine, day: DayKey
 ) -> None:
     with ThreadPoolExecutor(4) as pool:
-        woken = list(pool.map(lambda _: wake_run(dagster, engine, JobKind.IMAGE, day), range(4)))
+        ensured = list(
+            pool.map(lambda _: ensure_run(dagster, engine, JobKind.IMAGE, day), range(4))
+        )
     assert len(runs_of(instance, day)) == 1
-    assert sum(item.is_new for item in woken) == 1
+    assert sum(item.is_new for item in ensured) == 1
 
 
 def test_dagster_that_is_away_is_a_passing_error(engine: Engine, day: DayKey) -> None:
@@ -150,4 +150,4 @@ def test_dagster_that_is_away_is_a_passing_error(engine: Engine, day: DayKey) ->
         closing(DagsterGraphQL(f"http://127.0.0.1:{free_port()}", LOCATION)) as away,
         pytest.raises(TransientError, match="does not answer"),
     ):
-        wake_run(away, engine, JobKind.IMAGE, day)
+        ensure_run(away, engine, JobKind.IMAGE, day)

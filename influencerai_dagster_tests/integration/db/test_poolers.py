@@ -87,7 +87,7 @@ def test_migrations_and_revisions_work(pooled: Engine, pooled_url: str) -> None:
     assert current_revision(pooled_url) == head_revision()
 
 
-def test_a_job_goes_through_the_ledger(pooled: Engine) -> None:
+def test_a_job_goes_through_the_queue(pooled: Engine) -> None:
     job = submit_one(pooled)
     complete_job(pooled, claim_one(pooled))
     assert job_now(pooled, job).status is JobStatus.COMPLETED

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 
 from influencerai_dagster.db import llm_answers
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
-from influencerai_dagster.db.response_cache import KeptAnswers, delete_expired_answers
+from influencerai_dagster.db.response_cache import ResponseCache, delete_expired_answers
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.retention.legal_holds import set_tenant_hold
 
@@ -16,17 +16,17 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def kept(engine: Engine) -> KeptAnswers:
-    return KeptAnswers(engine, "demo", DAY)
+def kept(engine: Engine) -> ResponseCache:
+    return ResponseCache(engine, "demo", DAY)
 
 
 def expire(engine: Engine, key: str = KEY) -> None:
-    statement = "UPDATE llm_answers SET expires_at = now() - interval '1 second' WHERE key = :key"
+    statement = "UPDATE llm_responses SET expires_at = now() - interval '1 second' WHERE key = :key"
     with transaction(engine) as session:
         session.execute(text(statement), {"key": key})
 
 
-def test_an_answer_is_found_again_and_counted(kept: KeptAnswers) -> None:
+def test_an_answer_is_found_again_and_counted(kept: ResponseCache) -> None:
     assert kept.get(KEY) is None
     kept.put(KEY, "a woman, smiling")
     kept.put(KEY, "a woman, laughing")
@@ -34,15 +34,15 @@ def test_an_answer_is_found_again_and_counted(kept: KeptAnswers) -> None:
     assert (kept.get(OTHER_KEY), kept.num_found) == (None, 1)
 
 
-def test_a_tenant_reads_only_its_own_answers(engine: Engine, kept: KeptAnswers) -> None:
+def test_a_tenant_reads_only_its_own_answers(engine: Engine, kept: ResponseCache) -> None:
     kept.put(KEY, "mine")
-    other = KeptAnswers(engine, "other", DAY)
+    other = ResponseCache(engine, "other", DAY)
     assert other.get(KEY) is None
     other.put(KEY, "theirs")
     assert (kept.get(KEY), other.get(KEY)) == ("mine", "theirs")
 
 
-def test_an_answer_expires_and_is_deleted_by_retention(engine: Engine, kept: KeptAnswers) -> None:
+def test_an_answer_expires_and_is_deleted_by_retention(engine: Engine, kept: ResponseCache) -> None:
     kept.put(KEY, "old")
     kept.put(OTHER_KEY, "new")
     expire(engine)
@@ -53,53 +53,53 @@ def test_an_answer_expires_and_is_deleted_by_retention(engine: Engine, kept: Kep
     assert (kept.get(OTHER_KEY), delete_expired_answers(engine)) == ("new", 0)
 
 
-def test_an_answer_that_is_asked_for_again_begins_anew(engine: Engine, kept: KeptAnswers) -> None:
+def test_an_answer_that_is_asked_for_again_begins_anew(engine: Engine, kept: ResponseCache) -> None:
     kept.put(KEY, "old")
     expire(engine)
     kept.put(KEY, "new")
     assert (delete_expired_answers(engine), kept.get(KEY)) == (0, "new")
 
 
-def test_a_hold_keeps_answers_that_have_expired(engine: Engine, kept: KeptAnswers) -> None:
+def test_a_hold_keeps_answers_that_have_expired(engine: Engine, kept: ResponseCache) -> None:
     kept.put(KEY, "evidence")
-    KeptAnswers(engine, "other", DAY).put(KEY, "not held")
+    ResponseCache(engine, "other", DAY).put(KEY, "not held")
     expire(engine)
     with transaction(engine) as session:
         set_tenant_hold(session, "demo", is_on_hold=True)
         assert llm_answers.count_expired(session) == 1
     assert delete_expired_answers(engine) == 1
     with transaction(engine) as session:
-        left = session.execute(text("SELECT tenant_id, text FROM llm_answers")).all()
+        left = session.execute(text("SELECT tenant_id, text FROM llm_responses")).all()
     assert [tuple(row) for row in left] == [("demo", "evidence")]
 
 
 def test_all_that_expired_goes_in_small_batches(
-    engine: Engine, kept: KeptAnswers, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, kept: ResponseCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):
         kept.put(f"{number}" * 64, "old")
         expire(engine, f"{number}" * 64)
-    for module in ("catalog", "stages"):
-        monkeypatch.setattr(f"influencerai_dagster.{module}.llm_answers.BATCH", 2)
+    for module in ("llm_answers", "response_cache"):
+        monkeypatch.setattr(f"influencerai_dagster.db.{module}.BATCH", 2)
     assert delete_expired_answers(engine) == 5
 
 
 def test_an_answer_of_one_run_is_found_by_its_retries_only(engine: Engine) -> None:
-    KeptAnswers(engine, "demo", DAY, only_in_run="run-1").put(KEY, "a woman")
-    assert KeptAnswers(engine, "demo", DAY, only_in_run="run-1").get(KEY) == "a woman"
-    assert KeptAnswers(engine, "demo", DAY, only_in_run="run-2").get(KEY) is None
-    assert KeptAnswers(engine, "demo", DAY).get(KEY) is None
+    ResponseCache(engine, "demo", DAY, only_in_run="run-1").put(KEY, "a woman")
+    assert ResponseCache(engine, "demo", DAY, only_in_run="run-1").get(KEY) == "a woman"
+    assert ResponseCache(engine, "demo", DAY, only_in_run="run-2").get(KEY) is None
+    assert ResponseCache(engine, "demo", DAY).get(KEY) is None
 
 
 @pytest.mark.parametrize("key", ["", "a" * 63, "A" * 64, "../" + "a" * 61])
-def test_a_key_is_a_hash(kept: KeptAnswers, key: str) -> None:
+def test_a_key_is_a_hash(kept: ResponseCache, key: str) -> None:
     with pytest.raises(PermanentError, match="key_form"):
         kept.put(key, "text")
 
 
 def test_a_server_that_is_away_may_be_asked_again() -> None:
     engine = create_catalog_engine("postgresql://x@127.0.0.1:1/x")
-    away = KeptAnswers(engine, "demo", DAY, patience_seconds=0)
+    away = ResponseCache(engine, "demo", DAY, retry_for_seconds=0)
     with pytest.raises(TransientError):
         away.get(KEY)
     with pytest.raises(TransientError):

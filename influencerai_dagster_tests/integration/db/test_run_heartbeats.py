@@ -44,17 +44,17 @@ def make_silent(engine: Engine, run_id: str, seconds: float) -> None:
         session.execute(statement, {"seconds": seconds, "run_id": run_id})
 
 
-def add_drain(engine: Engine, run_id: str) -> None:
+def add_worker(engine: Engine, run_id: str) -> None:
     statement = text(
-        "INSERT INTO drains (owner, tenant_id, kind, day) VALUES (:run_id, 'demo', 'image', :day)"
+        "INSERT INTO workers (owner, tenant_id, kind, day) VALUES (:run_id, 'demo', 'image', :day)"
     )
     with transaction(engine) as session:
         session.execute(statement, {"run_id": run_id, "day": DAY})
 
 
-def num_drains(engine: Engine) -> int:
+def num_workers(engine: Engine) -> int:
     with transaction(engine) as session:
-        return int(session.execute(text("SELECT count(*) FROM drains")).scalar_one())
+        return int(session.execute(text("SELECT count(*) FROM workers")).scalar_one())
 
 
 def end_silent(engine: Engine, run_id: str) -> bool:
@@ -84,19 +84,19 @@ def test_a_beat_of_a_run_that_was_ended_says_so_and_does_not_bring_it_back(
     assert heartbeats(engine) == []
 
 
-def test_a_silent_run_is_ended_with_its_drain(
+def test_a_silent_run_is_ended_with_its_worker(
     engine: Engine, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_drain(engine, run_id)
+    add_worker(engine, run_id)
     monkeypatch.setattr(run_heartbeats, "STALE_SECONDS", 0.0)
     assert end_silent(engine, run_id)
-    assert (heartbeats(engine), num_drains(engine)) == ([], 0)
+    assert (heartbeats(engine), num_workers(engine)) == ([], 0)
 
 
 def test_a_run_that_was_heard_of_again_is_not_ended(engine: Engine, run_id: str) -> None:
-    add_drain(engine, run_id)
+    add_worker(engine, run_id)
     assert not end_silent(engine, run_id)
-    assert (len(heartbeats(engine)), num_drains(engine)) == (1, 1)
+    assert (len(heartbeats(engine)), num_workers(engine)) == (1, 1)
 
 
 def test_a_run_that_never_had_a_heartbeat_can_be_ended(engine: Engine) -> None:

@@ -6,7 +6,7 @@ from influencerai_dagster_tests.testing.render_servers import (
     comfyui,
     comfyui_simulator,
     engine,
-    farm,
+    render_session,
     renderer,
     second_comfyui,
 )
@@ -17,7 +17,7 @@ __all__ = [
     "comfyui",
     "comfyui_simulator",
     "engine",
-    "farm",
+    "render_session",
     "renderer",
     "second_comfyui",
 ]

@@ -1,4 +1,4 @@
-"""Cancelling jobs: in the ledger, and the render at once wherever it is, and nobody else's."""
+"""Cancelling jobs: in the job queue, and the render at once wherever it is, and nobody else's."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.cancellation import cancel_job, cancel_jobs, cancel_open_jobs
 from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
@@ -119,7 +119,7 @@ def test_the_prompt_that_a_dead_worker_left_is_stopped_too(
     job = rendering(engine, client, client.url)
     run_out_leases(engine, job)
     with transaction(engine) as session:
-        ledger.expire_leases(session)
+        job_queue.expire_leases(session)
     end_backoff(engine)
     assert claim_one(engine).lease_token == 2
     with transaction(engine) as session:
@@ -133,7 +133,7 @@ def test_the_prompt_that_a_dead_worker_left_is_stopped_too(
 def test_a_server_is_reached_with_its_credentials(
     engine: Engine, client: ComfyUIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The ledger has the address without them."""
+    """The job queue has the address without them."""
     job = rendering(engine, client, client.url)
     seen: list[str] = []
     send = httpx.Client.send
@@ -191,27 +191,27 @@ def test_all_open_jobs_of_a_tenant_are_cancelled_and_their_renders_stopped(
     complete_job(engine, done)
     waiting = submit(engine, "two", "three")
     with transaction(engine) as session:
-        (clip,) = ledger.submit(session, "demo", DAY, [video_request(waiting[0].id)])
+        (video,) = job_queue.submit(session, "demo", DAY, [video_request(waiting[0].id)])
     (theirs,) = submit(engine, "theirs", tenant="other")
 
     assert cancel_open_jobs(engine, "demo", servers=[client.url]) == 4
 
     with transaction(engine) as session:
-        counts = ledger.count_by_status(session, "demo")
+        counts = job_queue.count_by_status(session, "demo")
     assert (counts[JobStatus.CANCELLED], counts[JobStatus.COMPLETED]) == (4, 1)
-    assert status(engine, clip).status is JobStatus.CANCELLED
+    assert status(engine, video).status is JobStatus.CANCELLED
     assert status(engine, theirs).status is JobStatus.PENDING
     wait_until(lambda: on_server(client) == set(), "the server is idle")
 
 
-def test_only_jobs_of_a_day_and_a_kind_are_cancelled_and_their_clips_fail(engine: Engine) -> None:
-    (picture,) = submit(engine, "one")
+def test_only_jobs_of_a_day_and_a_kind_are_cancelled_and_their_videos_fail(engine: Engine) -> None:
+    (image,) = submit(engine, "one")
     with transaction(engine) as session:
-        (clip,) = ledger.submit(session, "demo", DAY, [video_request(picture.id)])
+        (video,) = job_queue.submit(session, "demo", DAY, [video_request(image.id)])
         other_day = DAY.replace(day=1)
     assert cancel_open_jobs(engine, "demo", day=other_day, servers=[AWAY]) == 0
     number = cancel_open_jobs(engine, "demo", day=TODAY.day, kind=JobKind.IMAGE, servers=[AWAY])
     assert number == 1
-    now = status(engine, clip)
+    now = status(engine, video)
     assert (now.status, "cancelled" in (now.error or "")) == (JobStatus.FAILED, True)
     assert claim_all(engine) == []

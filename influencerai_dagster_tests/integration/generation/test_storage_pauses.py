@@ -21,13 +21,16 @@ from influencerai_dagster.generation import storage_pauses as stage
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.storage_pauses import report_full, try_resume
 from influencerai_dagster.retry import (
-    patiently,
+    retry_transient,
 )
 from influencerai_dagster.storage import retrying_store as patience
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.conftest import S3Server
-from influencerai_dagster_tests.integration.generation.worker.test_worker import drained, wait_until
+from influencerai_dagster_tests.integration.generation.worker.test_worker import (
+    wait_until,
+    work_until_idle,
+)
 from influencerai_dagster_tests.testing.jobs import status, submit
 
 
@@ -93,7 +96,7 @@ def test_finished_renders_wait_for_space_no_job_is_claimed_and_none_fails(
     space.is_full = True
     told: list[StoragePause] = []
     with ThreadPoolExecutor() as pool:
-        report = pool.submit(drained, renderer, on_full=told.append)
+        report = pool.submit(work_until_idle, renderer, on_full=told.append)
         wait_until(lambda: space.num_refused > 5 and bool(told), "uploads were refused")
         running = [job for job in jobs if status(engine, job).status is JobStatus.RUNNING]
         waiting = [job for job in jobs if status(engine, job).status is JobStatus.PENDING]
@@ -111,7 +114,7 @@ def test_finished_renders_wait_for_space_no_job_is_claimed_and_none_fails(
     assert "XMinioStorageFull" in told[0].error
 
 
-def test_a_drain_that_is_stopped_while_it_waits_for_space_loses_no_attempt(
+def test_a_worker_that_is_stopped_while_it_waits_for_space_loses_no_attempt(
     engine: Engine, renderer: ImageRenderer, space: Space
 ) -> None:
     (job,) = submit(engine, "a")
@@ -124,18 +127,18 @@ def test_a_drain_that_is_stopped_while_it_waits_for_space_loses_no_attempt(
         raise StoppedError
 
     with pytest.raises(StoppedError):
-        drained(renderer, on_full=stop)
+        work_until_idle(renderer, on_full=stop)
     now = status(engine, job)
     assert (now.status, now.attempt) == (JobStatus.PENDING, 0)
 
 
-def test_a_drain_that_has_nothing_to_wait_for_ends_while_the_store_is_full(
+def test_a_worker_that_has_nothing_to_wait_for_ends_while_the_store_is_full(
     engine: Engine, renderer: ImageRenderer, space: Space
 ) -> None:
     (job,) = submit(engine, "a")
     space.is_full = True
     report_full(engine, renderer.store.bucket, InsufficientStorageError("no space left"))
-    assert drained(renderer).jobs == []
+    assert work_until_idle(renderer).jobs == []
     assert status(engine, job).status is JobStatus.PENDING
     assert pause_now(engine) is not None
 
@@ -150,12 +153,12 @@ def test_waiting_for_space_has_no_end_but_other_failures_have() -> None:
             raise error
         return "stored"
 
-    assert patiently(upload, sleep=pauses.append, on_full=told.append) == "stored"
+    assert retry_transient(upload, sleep=pauses.append, on_full=told.append) == "stored"
     assert len(pauses) == len(told) == 100
     assert sum(pauses) > 600
 
 
-def test_the_pause_ends_when_there_is_space_for_a_clip_and_leaves_nothing_behind(
+def test_the_pause_ends_when_there_is_space_for_a_video_and_leaves_nothing_behind(
     engine: Engine, object_store: ObjectStore, space: Space
 ) -> None:
     space.is_full = True

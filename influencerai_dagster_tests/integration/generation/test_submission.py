@@ -5,13 +5,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import Job, TooManyPendingJobsError
 from influencerai_dagster.generation.submission import submit
 from influencerai_dagster_tests.testing.jobs import TODAY
@@ -32,7 +30,7 @@ def order(
 
 def count(engine: Engine) -> int:
     with transaction(engine) as session:
-        return sum(ledger.count_by_status(session).values())
+        return sum(job_queue.count_by_status(session).values())
 
 
 def test_jobs_without_a_key_get_one_by_their_place(engine: Engine) -> None:
@@ -63,10 +61,10 @@ def test_priority_and_kind_are_taken_from_the_job(engine: Engine) -> None:
     assert third.idempotency_key == "run/2"
 
 
-def test_a_clip_is_ordered_the_same_way(engine: Engine) -> None:
+def test_a_video_is_ordered_the_same_way(engine: Engine) -> None:
     (image,) = order(engine, PICTURE)
-    clip = {"source_job_id": str(image.id)}
-    (job,) = order(engine, clip, kind=JobKind.VIDEO, key_prefix="clips")
+    video = {"source_job_id": str(image.id)}
+    (job,) = order(engine, video, kind=JobKind.VIDEO, key_prefix="videos")
     assert (job.kind, job.depends_on) == (JobKind.VIDEO, image.id)
 
 

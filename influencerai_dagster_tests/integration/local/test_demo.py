@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.dagster_client.client import DagsterGraphQL, Materialization, Run
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.loras import newest_lora, record_lora
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.local.demo import PROMPTS, Demo
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import (
@@ -36,7 +34,7 @@ FACTS: dict[str, str | int] = {
     "base_model": "sd15",
     "weights_key": "loras/demo/1.safetensors",
     "weights_size_bytes": 1000,
-    "pictures": 6,
+    "samples": 6,
 }
 
 
@@ -99,7 +97,7 @@ def demo(engine: Engine, object_store: ObjectStore, tmp_path: Path) -> Callable[
 
 
 def render(engine: Engine) -> None:
-    """Do every job of the ledger, the clip after its picture."""
+    """Do every job of the job queue, the video after its image."""
     with transaction(engine) as session:
         if newest_lora(session, "demo", "bella") is None:
             record_lora(session, lora_manifest())
@@ -174,7 +172,7 @@ def test_a_job_that_failed_ends_the_demo_with_its_reason(
             record_lora(session, lora_manifest())
         job = claim_one(engine, limit=1)
         with transaction(engine) as session:
-            ledger.fail(session, job.id, job.lease_token, PermanentError("no such workflow"))
+            job_queue.fail(session, job.id, job.lease_token, PermanentError("no such workflow"))
 
     with pytest.raises(PermanentError, match="failed: no such workflow"):
         demo(story_of(time.time() + 60, fail_one)).run()

@@ -27,7 +27,7 @@ RULES = DatasetRules()
 
 
 def noise(mode: str = "RGB") -> Image.Image:
-    """A picture that no format makes small."""
+    """An image that no format makes small."""
     small = np.random.default_rng(1).integers(0, 256, (260, 300, len(mode)), dtype=np.uint8)
     return Image.fromarray(small, mode).resize((WIDTH_PX, HEIGHT_PX))
 

@@ -40,8 +40,8 @@ MAX_TRAIN_STEPS = 20
 
 
 def photo(seed: int, size: tuple[int, int] = (320, 400)) -> bytes:
-    """A JPEG of coloured shapes; another seed is another picture, also to a perceptual hash."""
-    shapes = random.Random(seed)  # noqa: S311 - a picture, not a secret
+    """A JPEG of coloured shapes; another seed is another image, also to a perceptual hash."""
+    shapes = random.Random(seed)  # noqa: S311 - an image, not a secret
     image = Image.new("RGB", size, tuple(shapes.randrange(256) for _ in range(3)))
     draw = ImageDraw.Draw(image)
     for _ in range(12):
@@ -54,7 +54,7 @@ def photo(seed: int, size: tuple[int, int] = (320, 400)) -> bytes:
 
 
 @dataclass
-class Studio:
+class CodeLocation:
     """A code location with everything behind it."""
 
     definitions: dg.Definitions
@@ -185,13 +185,13 @@ def retention(dagster_storage_url: str) -> RetentionResource:
 
 
 @pytest.fixture
-def studio(
+def code_location(
     database_url: str,
     s3_server: S3Server,
     comfyui: ComfyUISimulator,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Studio]:
+) -> Iterator[CodeLocation]:
     """A studio with tenant `demo` and its influencer `bella`, and an empty bucket."""
     models_dir = tmp_path / "models"
     preset = PRESETS["sd15-face"]
@@ -212,8 +212,8 @@ def studio(
         kohya_extra_variables=("SIMULATOR_*",),
         training_dir=tmp_path / "training",
         min_image_side_px=256,
-        generation_linger_seconds=0,
-        generation_slice_seconds=30,
+        generation_idle_timeout_seconds=0,
+        generation_time_slice_seconds=30,
         max_pending_jobs_per_tenant=20,
     )
     engine = create_catalog_engine(database_url)
@@ -228,7 +228,7 @@ def studio(
             class_caption="woman",
         )
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Studio(
+        yield CodeLocation(
             definitions=build_definitions(settings, build_resources(settings)),
             instance=instance,
             engine=engine,

@@ -8,9 +8,7 @@ import pytest
 
 from influencerai_dagster.core.dataset_rules import RejectReason
 from influencerai_dagster.core.fingerprints import sha256_hex
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.manifests.captions import Caption, CaptionsManifest, CaptionSource
 from influencerai_dagster.core.manifests.dataset import DatasetManifest, RejectedUpload, Rights
@@ -24,13 +22,13 @@ from influencerai_dagster.core.stored_file import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.orchestration.generation.checks import (
     jobs_completed_check,
     outputs_stored_check,
 )
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.limits import StudioResource
+from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.training.caption_checks import (
     captioner_refused_no_image,
@@ -43,7 +41,7 @@ from influencerai_dagster.orchestration.training.dataset_checks import (
     every_image_can_be_trained,
 )
 from influencerai_dagster.orchestration.training.lora_checks import (
-    lora_changes_the_picture,
+    lora_changes_the_image,
     lora_weights_are_stored,
 )
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -87,27 +85,27 @@ def test_a_dataset_whose_uploads_were_all_rejected_fails_and_says_how_many() -> 
 def test_an_image_without_a_bucket_at_the_tenants_resolution_is_named(
     catalog: CatalogResource,
 ) -> None:
-    studio = StudioResource(
+    limits = LimitsResource(
         max_upload_size_bytes=1,
         max_dataset_images=1,
         max_image_pixels=1,
         min_image_side_px=1,
         default_training_preset="sd15-face",
-        generation_linger_seconds=1,
-        generation_slice_seconds=1,
+        generation_idle_timeout_seconds=1,
+        generation_time_slice_seconds=1,
         max_pending_jobs_per_tenant=1,
     )
     manifest = dataset_manifest()
-    assert run(every_image_can_be_trained, manifest, catalog=catalog, studio=studio).passed
+    assert run(every_image_can_be_trained, manifest, catalog=catalog, limits=limits).passed
     long = manifest.images[0].model_copy(update={"width_px": 256, "height_px": 20_000})
     odd = manifest.model_copy(update={"images": (long, *manifest.images[1:])})
-    result = run(every_image_can_be_trained, odd, catalog=catalog, studio=studio)
+    result = run(every_image_can_be_trained, odd, catalog=catalog, limits=limits)
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert f"1 of {len(odd.images)} images are left out" in str(result.description)
     assert f"{long.file_name} has 256×20000 px" in str(result.description)
     with transaction(catalog.engine) as session:
         put_lora_config(session, "demo", "large", preset="sdxl-face", overrides={}, is_default=True)
-    assert run(every_image_can_be_trained, odd, catalog=catalog, studio=studio).passed
+    assert run(every_image_can_be_trained, odd, catalog=catalog, limits=limits).passed
 
 
 UNPAIRED = RejectedUpload(
@@ -265,14 +263,14 @@ def samples(*items: LoraSample) -> LoraSamplesManifest:
     )
 
 
-def test_a_lora_that_changes_every_picture_passes() -> None:
+def test_a_lora_that_changes_every_image_passes() -> None:
     manifest = samples(
         sample("beach", 0, "1"),
         sample("beach", 1, "2"),
         sample("cafe", 0, "3"),
         sample("cafe", 1, "4"),
     )
-    assert run(lora_changes_the_picture, manifest).passed
+    assert run(lora_changes_the_image, manifest).passed
 
 
 def test_a_lora_without_effect_fails_and_names_prompt_and_strength() -> None:
@@ -282,14 +280,14 @@ def test_a_lora_without_effect_fails_and_names_prompt_and_strength() -> None:
         sample("cafe", 0, "3"),
         sample("cafe", 1, "4"),
     )
-    result = run(lora_changes_the_picture, manifest)
+    result = run(lora_changes_the_image, manifest)
     assert not result.passed
     assert result.description == "no effect: beach at 0.5"
 
 
-def test_the_same_picture_for_two_prompts_is_no_missing_effect() -> None:
+def test_the_same_image_for_two_prompts_is_no_missing_effect() -> None:
     manifest = samples(sample("beach", 0, "1"), sample("beach", 1, "2"), sample("cafe", 1, "1"))
-    assert run(lora_changes_the_picture, manifest).passed
+    assert run(lora_changes_the_image, manifest).passed
 
 
 def day(store: ObjectStore, kind: Literal["images", "videos"], num_outputs: int) -> DayManifest:
@@ -333,10 +331,10 @@ def test_outputs_that_are_gone_or_changed_fail_with_their_keys(
 
 def fail_a_job(catalog: CatalogResource, tenant: str) -> None:
     with transaction(catalog.engine) as session:
-        ledger.submit(session, tenant, DAY, [image_request()])
+        job_queue.submit(session, tenant, DAY, [image_request()])
     job = claim_one(catalog.engine)
     with transaction(catalog.engine) as session:
-        ledger.fail(session, job.id, job.lease_token, PermanentError("no such workflow"))
+        job_queue.fail(session, job.id, job.lease_token, PermanentError("no such workflow"))
 
 
 @pytest.mark.parametrize(

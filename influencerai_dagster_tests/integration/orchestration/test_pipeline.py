@@ -1,4 +1,4 @@
-"""The whole pipeline in one process: uploads → dataset → captions → LoRA → samples → pictures."""
+"""The whole pipeline in one process: uploads → dataset → captions → LoRA → samples → images."""
 
 import importlib
 import threading
@@ -18,13 +18,13 @@ from influencerai_dagster.core.manifests.loras import LoraManifest
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.definitions import build_definitions, build_resources
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.orchestration.resources import run_heartbeat
 from influencerai_dagster.orchestration.training import loras
 from influencerai_dagster.training.loras import train_lora
 from influencerai_dagster_tests.integration.orchestration.conftest import (
     MAX_TRAIN_STEPS,
-    Studio,
+    CodeLocation,
     failure_text,
     photo,
 )
@@ -35,8 +35,10 @@ DAY = "demo/2026-11-23"
 TRAIN = {"ops": {"train_lora": {"config": {"overrides": {"max_train_steps": MAX_TRAIN_STEPS}}}}}
 
 
-def materialization(studio: Studio, asset: str, partition: str) -> dg.AssetMaterialization:
-    records = studio.instance.fetch_materializations(
+def materialization(
+    code_location: CodeLocation, asset: str, partition: str
+) -> dg.AssetMaterialization:
+    records = code_location.instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition]), limit=1
     ).records
     found = records[0].asset_materialization
@@ -44,37 +46,39 @@ def materialization(studio: Studio, asset: str, partition: str) -> dg.AssetMater
     return found
 
 
-def metadata(studio: Studio, asset: str, partition: str) -> dict[str, Any]:
+def metadata(code_location: CodeLocation, asset: str, partition: str) -> dict[str, Any]:
     return {
         name: value.value
-        for name, value in materialization(studio, asset, partition).metadata.items()
+        for name, value in materialization(code_location, asset, partition).metadata.items()
     }
 
 
 @pytest.fixture
-def trained(studio: Studio) -> Studio:
+def trained(code_location: CodeLocation) -> CodeLocation:
     """A studio with a dataset of three photos, a duplicate and a broken one, and its LoRA."""
     for index in range(3):
-        studio.upload("demo", "bella", f"{index}.jpg", photo(index))
-    studio.upload("demo", "bella", "0.txt", b"bella smiling")
-    studio.upload("demo", "bella", "copy.jpg", photo(0))
-    studio.upload("demo", "bella", "broken.jpg", photo(9)[:500])
-    assert studio.run("build_dataset_job", DATASET).success
-    assert studio.run("train_lora_job", DATASET, TRAIN).success
-    return studio
+        code_location.upload("demo", "bella", f"{index}.jpg", photo(index))
+    code_location.upload("demo", "bella", "0.txt", b"bella smiling")
+    code_location.upload("demo", "bella", "copy.jpg", photo(0))
+    code_location.upload("demo", "bella", "broken.jpg", photo(9)[:500])
+    assert code_location.run("build_dataset_job", DATASET).success
+    assert code_location.run("train_lora_job", DATASET, TRAIN).success
+    return code_location
 
 
-def jobs(studio: Studio, run_config_jobs: list[dict[str, Any]], kind: str = "images") -> Any:
+def jobs(
+    code_location: CodeLocation, run_config_jobs: list[dict[str, Any]], kind: str = "images"
+) -> Any:
     config = {"ops": {f"render_{kind}": {"config": {"jobs": run_config_jobs}}}}
-    return studio.run(f"generate_{kind}_job", DAY, config)
+    return code_location.run(f"generate_{kind}_job", DAY, config)
 
 
-def all_jobs(studio: Studio) -> list[ledger.Job]:
-    with transaction(studio.engine) as session:
-        return ledger.list_jobs(session, "demo")
+def all_jobs(code_location: CodeLocation) -> list[job_queue.Job]:
+    with transaction(code_location.engine) as session:
+        return job_queue.list_jobs(session, "demo")
 
 
-def test_photos_become_a_lora_pictures_and_a_clip(trained: Studio) -> None:
+def test_photos_become_a_lora_images_and_a_video(trained: CodeLocation) -> None:
     found = metadata(trained, "dataset", DATASET)
     assert (found["images"], found["rejected"]) == (3, 2)
     assert found["contact_sheet"].startswith("![accepted images](data:image/jpeg;base64,")
@@ -83,34 +87,34 @@ def test_photos_become_a_lora_pictures_and_a_clip(trained: Studio) -> None:
     assert lora["steps"] == MAX_TRAIN_STEPS
     assert next(iter(lora)) == "loss_curve"
     assert lora["loss_curve"].startswith("![loss by step](data:image/png;base64,")
-    assert metadata(trained, "lora_samples", DATASET)["pictures"] == 6
+    assert metadata(trained, "lora_samples", DATASET)["samples"] == 6
 
     prompt = {"prompt": "bella at the beach", "loras": [{"dataset": "bella"}], "seed": 7}
     assert jobs(trained, [prompt]).success
-    (picture,) = all_jobs(trained)
-    assert picture.status == JobStatus.COMPLETED
-    assert trained.store.head(f"images/demo/{picture.id}/output.png") is not None
-    output = trained.store.get(f"images/demo/{picture.id}/output.json").decode()
+    (image,) = all_jobs(trained)
+    assert image.status == JobStatus.COMPLETED
+    assert trained.store.head(f"images/demo/{image.id}/output.png") is not None
+    output = trained.store.get(f"images/demo/{image.id}/output.json").decode()
     assert lora["lora_id"] in output
     assert metadata(trained, "generated_images", DAY)["completed"] == 1
 
-    clip_request = {"source_job_id": str(picture.id), "num_frames": 6, "aspect_ratio": "1:1"}
-    assert jobs(trained, [clip_request], "videos").success
-    clip = next(job for job in all_jobs(trained) if job.kind == JobKind.VIDEO)
-    assert trained.store.head(f"videos/demo/{clip.id}/output.mp4") is not None
+    video_request = {"source_job_id": str(image.id), "num_frames": 6, "aspect_ratio": "1:1"}
+    assert jobs(trained, [video_request], "videos").success
+    video = next(job for job in all_jobs(trained) if job.kind == JobKind.VIDEO)
+    assert trained.store.head(f"videos/demo/{video.id}/output.mp4") is not None
 
 
 def test_a_training_on_a_shared_gpu_has_comfyui_s_memory_and_says_so(
-    studio: Studio, comfyui: ComfyUISimulator, monkeypatch: pytest.MonkeyPatch
+    code_location: CodeLocation, comfyui: ComfyUISimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    studio.upload("demo", "bella", "a.jpg", photo(1))
-    assert studio.run("build_dataset_job", DATASET).success
-    settings = studio.settings.model_copy(update={"gpu_shared": True})
-    studio.definitions = build_definitions(settings, build_resources(settings))
+    code_location.upload("demo", "bella", "a.jpg", photo(1))
+    assert code_location.run("build_dataset_job", DATASET).success
+    settings = code_location.settings.model_copy(update={"gpu_shared": True})
+    code_location.definitions = build_definitions(settings, build_resources(settings))
     freed_before = comfyui.stats()["free_requests"]
 
     def gpu_holder() -> str | None:
-        with transaction(studio.engine) as session:
+        with transaction(code_location.engine) as session:
             return run_heartbeats.gpu_holder(session)
 
     def watched(*arguments: Any, **options: Any) -> LoraManifest:
@@ -122,18 +126,18 @@ def test_a_training_on_a_shared_gpu_has_comfyui_s_memory_and_says_so(
         return train_lora(*arguments, **options)
 
     monkeypatch.setattr(loras, "run_training", watched)
-    assert studio.run("train_lora_job", DATASET, TRAIN).success
+    assert code_location.run("train_lora_job", DATASET, TRAIN).success
     assert gpu_holder() is None
 
 
 def test_a_training_whose_run_was_ended_while_it_was_silent_stops(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
+    code_location: CodeLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    studio.upload("demo", "bella", "a.jpg", photo(1))
-    assert studio.run("build_dataset_job", DATASET).success
+    code_location.upload("demo", "bella", "a.jpg", photo(1))
+    assert code_location.run("build_dataset_job", DATASET).success
     monkeypatch.setattr(run_heartbeat, "BEAT_SECONDS", 0.05)
     monkeypatch.setenv("SIMULATOR_KOHYA_SECONDS_PER_STEP", "60")
-    trained_in = studio.settings.training_dir
+    trained_in = code_location.settings.training_dir
     trainers: list[psutil.Process] = []
 
     def end_the_run() -> None:
@@ -145,12 +149,12 @@ def test_a_training_whose_run_was_ended_while_it_was_silent_stops(
                 for process in psutil.Process().children(recursive=True)
                 if any(str(trained_in) in part for part in process.cmdline())
             )
-        with transaction(studio.engine) as session:
+        with transaction(code_location.engine) as session:
             session.execute(text("DELETE FROM run_heartbeats"))
 
     thread = threading.Thread(target=end_the_run)
     thread.start()
-    result = studio.run("train_lora_job", DATASET, TRAIN)
+    result = code_location.run("train_lora_job", DATASET, TRAIN)
     thread.join()
 
     assert not result.success
@@ -158,7 +162,7 @@ def test_a_training_whose_run_was_ended_while_it_was_silent_stops(
     assert not any(process.is_running() for process in trainers)
 
 
-def test_the_same_content_is_not_trained_twice(trained: Studio) -> None:
+def test_the_same_content_is_not_trained_twice(trained: CodeLocation) -> None:
     first = materialization(trained, "lora_weights", DATASET)
 
     assert trained.run("build_dataset_job", DATASET).success
@@ -168,7 +172,7 @@ def test_the_same_content_is_not_trained_twice(trained: Studio) -> None:
     assert again.metadata["lora_id"] == first.metadata["lora_id"]
 
 
-def test_a_failed_job_stops_neither_the_others_nor_the_run(trained: Studio) -> None:
+def test_a_failed_job_stops_neither_the_others_nor_the_run(trained: CodeLocation) -> None:
     good = {"prompt": "bella", "loras": [{"dataset": "bella"}]}
     bad = {**good, "base_model": "sd_xl_base_1.0.safetensors"}
 
@@ -180,15 +184,17 @@ def test_a_failed_job_stops_neither_the_others_nor_the_run(trained: Studio) -> N
     assert metadata(trained, "generated_images", DAY)["failed"] == 1
 
 
-def test_a_run_that_brings_a_job_for_an_unknown_workflow_fails_at_once(studio: Studio) -> None:
-    result = jobs(studio, [{"prompt": "bella"}, {"prompt": "bella", "workflow": "no_such"}])
+def test_a_run_that_brings_a_job_for_an_unknown_workflow_fails_at_once(
+    code_location: CodeLocation,
+) -> None:
+    result = jobs(code_location, [{"prompt": "bella"}, {"prompt": "bella", "workflow": "no_such"}])
 
     assert not result.success
     assert "jobs[1] cannot be used: workflow: workflow 'no_such' is neither" in failure_text(result)
-    assert all_jobs(studio) == []
+    assert all_jobs(code_location) == []
 
 
-def test_a_run_whose_jobs_are_done_already_tells_them(trained: Studio) -> None:
+def test_a_run_whose_jobs_are_done_already_tells_them(trained: CodeLocation) -> None:
     order = {"prompt": "bella", "idempotency_key": "order-17"}
     assert jobs(trained, [order]).success
     (job,) = all_jobs(trained)
@@ -202,14 +208,14 @@ def test_a_run_whose_jobs_are_done_already_tells_them(trained: Studio) -> None:
     assert (found["completed"].value, found["outputs_of_day"].value) == (1, 1)
 
 
-def test_more_jobs_than_a_tenant_may_have_fail_the_run_at_once(studio: Studio) -> None:
-    limit = studio.settings.max_pending_jobs_per_tenant
-    result = jobs(studio, [{"prompt": "x"}] * (limit + 1))
+def test_more_jobs_than_a_tenant_may_have_fail_the_run_at_once(code_location: CodeLocation) -> None:
+    limit = code_location.settings.max_pending_jobs_per_tenant
+    result = jobs(code_location, [{"prompt": "x"}] * (limit + 1))
 
     assert not result.success
     assert f"may have {limit} (MAX_PENDING_JOBS_PER_TENANT)" in failure_text(result)
     assert not any(event.is_step_up_for_retry for event in result.all_events)
-    assert all_jobs(studio) == []
+    assert all_jobs(code_location) == []
 
 
 @pytest.mark.parametrize(
@@ -222,54 +228,58 @@ def test_more_jobs_than_a_tenant_may_have_fail_the_run_at_once(studio: Studio) -
     ],
 )
 def test_a_job_that_cannot_be_used_fails_the_run_with_its_field(
-    studio: Studio, job: dict[str, Any], says: str
+    code_location: CodeLocation, job: dict[str, Any], says: str
 ) -> None:
-    result = jobs(studio, [job])
+    result = jobs(code_location, [job])
 
     assert not result.success
     assert says in failure_text(result)
-    assert all_jobs(studio) == []
+    assert all_jobs(code_location) == []
 
 
-def test_an_unknown_tenant_fails_with_how_to_add_it(studio: Studio) -> None:
-    studio.upload("nobody", "bella", "a.jpg", photo(1))
+def test_an_unknown_tenant_fails_with_how_to_add_it(code_location: CodeLocation) -> None:
+    code_location.upload("nobody", "bella", "a.jpg", photo(1))
 
-    result = studio.run("build_dataset_job", "nobody/bella")
+    result = code_location.run("build_dataset_job", "nobody/bella")
 
     assert "influencerai tenant add" in failure_text(result)
 
 
 @pytest.mark.parametrize("key", ["a/../b/x", "demo", "demo/Bella", "demo/bella\n", "/demo/bella"])
-def test_a_hostile_partition_key_fails_and_writes_nothing(studio: Studio, key: str) -> None:
-    result = studio.run("build_dataset_job", key)
+def test_a_hostile_partition_key_fails_and_writes_nothing(
+    code_location: CodeLocation, key: str
+) -> None:
+    result = code_location.run("build_dataset_job", key)
 
     assert "not allowed" in failure_text(result) or "not of the form" in failure_text(result)
-    assert list(studio.store.list("")) == []
+    assert list(code_location.store.list("")) == []
 
 
-def test_a_day_that_is_no_date_fails(studio: Studio) -> None:
-    result = studio.run("generate_images_job", "demo/2026-02-30")
+def test_a_day_that_is_no_date_fails(code_location: CodeLocation) -> None:
+    result = code_location.run("generate_images_job", "demo/2026-02-30")
 
     assert "is not a date" in failure_text(result)
 
 
-def test_a_training_that_fails_says_kohyas_cause_and_leaves_only_its_log(studio: Studio) -> None:
-    studio.upload("demo", "bella", "a.jpg", photo(1))
-    assert studio.run("build_dataset_job", DATASET).success
-    studio.environment.setenv("SIMULATOR_KOHYA_FAULT", "nan")
+def test_a_training_that_fails_says_kohyas_cause_and_leaves_only_its_log(
+    code_location: CodeLocation,
+) -> None:
+    code_location.upload("demo", "bella", "a.jpg", photo(1))
+    assert code_location.run("build_dataset_job", DATASET).success
+    code_location.environment.setenv("SIMULATOR_KOHYA_FAULT", "nan")
 
-    result = studio.run("train_lora_job", DATASET, TRAIN)
+    result = code_location.run("train_lora_job", DATASET, TRAIN)
 
     assert "its loss became nan" in failure_text(result)
-    assert list(studio.store.list("loras/")) == []
-    (log,) = studio.settings.training_dir.glob("demo/*/train.log")
+    assert list(code_location.store.list("loras/")) == []
+    (log,) = code_location.settings.training_dir.glob("demo/*/train.log")
     assert str(log) in failure_text(result)
 
 
-def test_all_uploads_rejected_blocks_the_captions(studio: Studio) -> None:
-    studio.upload("demo", "bella", "a.png", b"this is a text")
+def test_all_uploads_rejected_blocks_the_captions(code_location: CodeLocation) -> None:
+    code_location.upload("demo", "bella", "a.png", b"this is a text")
 
-    result = studio.run("build_dataset_job", DATASET)
+    result = code_location.run("build_dataset_job", DATASET)
 
     assert not result.success
     checks = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
@@ -292,21 +302,21 @@ def test_all_uploads_rejected_blocks_the_captions(studio: Studio) -> None:
     ],
 )
 def test_a_partition_that_is_deleted_while_its_run_works_comes_back(
-    studio: Studio, job: str, work: str, partition: str, set_name: str
+    code_location: CodeLocation, job: str, work: str, partition: str, set_name: str
 ) -> None:
-    studio.upload("demo", "bella", "0.jpg", photo(0))
+    code_location.upload("demo", "bella", "0.jpg", photo(0))
     config = None
     if job == "train_lora_job":
-        assert studio.run("build_dataset_job", DATASET).success
+        assert code_location.run("build_dataset_job", DATASET).success
         config = TRAIN
     module, _, name = f"influencerai_dagster.orchestration.{work}".rpartition(".")
     function = getattr(importlib.import_module(module), name)
 
     def delete_and_work(*args: Any, **kwargs: Any) -> Any:
-        studio.instance.delete_dynamic_partition(set_name, partition)
+        code_location.instance.delete_dynamic_partition(set_name, partition)
         return function(*args, **kwargs)
 
-    studio.environment.setattr(f"{module}.{name}", delete_and_work)
-    result = studio.run(job, partition, config)
+    code_location.environment.setattr(f"{module}.{name}", delete_and_work)
+    result = code_location.run(job, partition, config)
     assert result.success, failure_text(result)
-    assert studio.instance.has_dynamic_partition(set_name, partition)
+    assert code_location.instance.has_dynamic_partition(set_name, partition)

@@ -1,4 +1,4 @@
-"""What the sensors ask for: each tick is a call, on a real listing and a real ledger."""
+"""What the sensors ask for: each tick is a call, on a real listing and a real job queue."""
 
 import gc
 import json
@@ -12,15 +12,13 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     JobRequest,
 )
@@ -397,16 +395,16 @@ def test_a_dataset_whose_run_failed_after_it_began_is_not_asked_for_again(
 
 
 class Jobs:
-    """The job ledger and the sensor that looks at it."""
+    """The job queue and the sensor that looks at it."""
 
     def __init__(self, instance: dg.DagsterInstance, catalog: CatalogResource) -> None:
         self.instance, self.catalog, self.engine = instance, catalog, catalog.engine
 
     def submit(
         self, request: JobRequest | None = None, *, tenant: str = "demo", day: date = DAY
-    ) -> ledger.Job:
+    ) -> job_queue.Job:
         with transaction(self.engine) as session:
-            return ledger.submit(session, tenant, day, [request or image_request()])[0]
+            return job_queue.submit(session, tenant, day, [request or image_request()])[0]
 
     def tick(self) -> dg.SensorResult | dg.SkipReason:
         resources = {"catalog": self.catalog}
@@ -486,23 +484,23 @@ def test_two_tenants_and_two_days_are_a_run_each(jobs: Jobs) -> None:
     ]
 
 
-def test_a_clip_waits_for_its_picture(jobs: Jobs) -> None:
-    picture = jobs.submit()
-    jobs.submit(video_request(picture.id))
+def test_a_video_waits_for_its_image(jobs: Jobs) -> None:
+    image = jobs.submit()
+    jobs.submit(video_request(image.id))
     assert jobs.requested() == [IMAGES]
     complete_job(jobs.engine, claim_one(jobs.engine))
     assert jobs.requested() == [VIDEOS]
 
 
-def test_a_clip_whose_picture_failed_fails_and_asks_for_nothing(jobs: Jobs) -> None:
-    picture = jobs.submit()
-    clip = jobs.submit(video_request(picture.id))
+def test_a_video_whose_image_failed_fails_and_asks_for_nothing(jobs: Jobs) -> None:
+    image = jobs.submit()
+    video = jobs.submit(video_request(image.id))
     claimed = claim_one(jobs.engine)
     with transaction(jobs.engine) as session:
-        ledger.fail(session, claimed.id, claimed.lease_token, PermanentError("no such workflow"))
+        job_queue.fail(session, claimed.id, claimed.lease_token, PermanentError("no such workflow"))
     assert jobs.requested() == []
     with transaction(jobs.engine) as session:
-        assert ledger.get_job(session, "demo", clip.id).status == "failed"
+        assert job_queue.get_job(session, "demo", video.id).status == "failed"
 
 
 def test_a_job_waits_for_the_lora_of_its_own_tenant(jobs: Jobs) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.retention import legal_holds
 from influencerai_dagster.retention import rows as catalog_retention
 from influencerai_dagster.retention.deletion import (
@@ -57,8 +57,8 @@ def sql(engine: Engine, statement: str, **values: object) -> None:
         session.execute(text(statement), values)
 
 
-def made(engine: Engine, put: Age, days: float, tenant: str = "demo") -> ledger.MediaAsset:
-    """A picture that was completed so many days ago, with its manifest."""
+def made(engine: Engine, put: Age, days: float, tenant: str = "demo") -> job_queue.MediaAsset:
+    """An image that was completed so many days ago, with its manifest."""
     submit_one(engine, image_request(), tenant)
     asset = complete_job(engine, claim_one(engine, tenant=tenant))
     for key in (asset.object_key, asset.manifest_key):
@@ -85,9 +85,9 @@ def run(engine: Engine, store: ObjectStore) -> Deletions:
     return delete_planned(engine, store, plan_retention(engine, store, RULES), RULES)
 
 
-def is_deleted(engine: Engine, asset: ledger.MediaAsset) -> bool:
+def is_deleted(engine: Engine, asset: job_queue.MediaAsset) -> bool:
     with transaction(engine) as session:
-        found = ledger.media_asset_of_job(session, asset.tenant, asset.job_id)
+        found = job_queue.media_asset_of_job(session, asset.tenant, asset.job_id)
     return found is not None and found.deleted_at is not None
 
 
@@ -102,7 +102,7 @@ def test_a_plan_deletes_nothing(engine: Engine, object_store: ObjectStore, put: 
     assert object_store.head(asset.object_key)
 
 
-def test_old_pictures_are_deleted_at_once_and_their_bytes_after_the_window(
+def test_old_images_are_deleted_at_once_and_their_bytes_after_the_window(
     engine: Engine, object_store: ObjectStore, put: Age
 ) -> None:
     old, young = made(engine, put, OLD), made(engine, put, 80)
@@ -135,7 +135,7 @@ def test_days_are_the_tenants_own(engine: Engine, object_store: ObjectStore, put
 def test_a_hold_keeps_what_is_old_and_the_bytes_of_what_is_deleted(
     engine: Engine, object_store: ObjectStore, put: Age, what: str
 ) -> None:
-    def hold(asset: ledger.MediaAsset, *, is_on_hold: bool) -> None:
+    def hold(asset: job_queue.MediaAsset, *, is_on_hold: bool) -> None:
         with transaction(engine) as session:
             if what == "tenant":
                 legal_holds.set_tenant_hold(session, "demo", is_on_hold=is_on_hold)
@@ -208,7 +208,7 @@ def hold_tenant(engine: Engine) -> None:
         legal_holds.set_tenant_hold(session, "demo", is_on_hold=True)
 
 
-def test_a_picture_that_a_pending_clip_starts_from_stays(
+def test_an_image_that_a_pending_video_starts_from_stays(
     engine: Engine, object_store: ObjectStore, put: Age
 ) -> None:
     asset = made(engine, put, OLD)
@@ -219,32 +219,32 @@ def test_a_picture_that_a_pending_clip_starts_from_stays(
     assert run(engine, object_store) == Deletions()
 
 
-def test_what_lost_claims_and_ended_clips_left_behind_goes(
+def test_what_lost_claims_and_ended_videos_left_behind_goes(
     engine: Engine, object_store: ObjectStore, put: Age
 ) -> None:
     submit_one(engine)
     lost = claim_one(engine)
     run_out_leases(engine, lost)
     with transaction(engine) as session:
-        ledger.expire_leases(session)
+        job_queue.expire_leases(session)
     sql(engine, "UPDATE jobs SET not_before = now()")
     put(f"images/demo/{lost.id}/output.png", 5)
     assert run(engine, object_store) == Deletions()  # the job is open
     asset = complete_job(engine, claim_one(engine))
     put(asset.object_key, 5)
     age_job(engine, asset.job_id, 5)
-    clip_segment = f"videos/demo/{asset.job_id}/segment-0001.zip"
-    put(clip_segment, 5)
+    video_segment = f"videos/demo/{asset.job_id}/segment-0001.zip"
+    put(video_segment, 5)
     done = run(engine, object_store)
     assert done.deleted == [f"images/demo/{lost.id}/output.png"]
-    assert done.removed.keys() == {clip_segment}
+    assert done.removed.keys() == {video_segment}
     age_deletions(engine, 32)
     assert run(engine, object_store).removed.keys() == {f"images/demo/{lost.id}/output.png"}
     assert not is_deleted(engine, asset)
     assert object_store.head(asset.object_key)
 
 
-def test_what_no_job_names_goes_like_a_picture_of_its_age(
+def test_what_no_job_names_goes_like_an_image_of_its_age(
     engine: Engine, object_store: ObjectStore, put: Age
 ) -> None:
     old, young = f"images/demo/{uuid4()}/output.png", f"images/demo/{uuid4()}/output.png"
@@ -312,7 +312,7 @@ def test_a_day_is_needed_while_it_has_work_or_bytes(
     assert needed()
     claim = claim_one(engine)
     with transaction(engine) as session:
-        ledger.fail(session, claim.id, claim.lease_token, PermanentError("no"))
+        job_queue.fail(session, claim.id, claim.lease_token, PermanentError("no"))
     assert not needed()
     made(engine, put, OLD)
     assert needed()

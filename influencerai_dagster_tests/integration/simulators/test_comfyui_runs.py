@@ -141,24 +141,24 @@ def test_a_lora_of_another_family_changes_nothing_and_succeeds(comfyui: ComfyUIS
 
 
 @pytest.mark.parametrize(
-    ("family", "pictures_drawn"),
+    ("family", "images_drawn"),
     [(BaseModelFamily.SD15, 1), (BaseModelFamily.SDXL, 2)],
     ids=["other family", "same family"],
 )
 def test_a_lora_takes_effect_only_on_a_model_of_its_family(
-    comfyui: ComfyUISimulator, family: BaseModelFamily, pictures_drawn: int
+    comfyui: ComfyUISimulator, family: BaseModelFamily, images_drawn: int
 ) -> None:
     path = comfyui.models_dir / "checkpoints" / "any.safetensors"
     write_simulated_base_model(path, family)
-    pictures = set()
+    images = set()
     for strength in (0.0, 1.0):
         prompt = text_to_image()
         prompt["1"]["inputs"]["ckpt_name"] = path.name
         prompt["2"]["inputs"] |= {"lora_name": "wrong_shape.safetensors"}  # trained on SDXL
         prompt["2"]["inputs"] |= {"strength_model": strength, "strength_clip": strength}
         image = run(comfyui, prompt)["outputs"]["8"]["images"][0]
-        pictures.add(Image.open(comfyui.output_dir / "probe" / image["filename"]).tobytes())
-    assert len(pictures) == pictures_drawn
+        images.add(Image.open(comfyui.output_dir / "probe" / image["filename"]).tobytes())
+    assert len(images) == images_drawn
 
 
 def test_a_dropped_output_is_told_in_the_answer_only(comfyui: ComfyUISimulator) -> None:

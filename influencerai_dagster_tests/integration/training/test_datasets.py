@@ -108,7 +108,7 @@ def test_a_hostile_file_is_a_named_reject_and_the_others_go_on(
     assert contents(object_store) == before, "a scan writes nothing and loses nothing"
 
 
-def test_a_picture_whose_text_inflates_to_a_bomb_is_taken_without_the_text(
+def test_an_image_whose_text_inflates_to_a_bomb_is_taken_without_the_text(
     object_store: ObjectStore,
 ) -> None:
     upload(object_store, bomb_png=text_bomb_png())

@@ -27,7 +27,7 @@ class Lines(list[str]):
 
 
 def render(comfyui: ComfyUISimulator, *, seconds: float) -> str:
-    """Queue a picture that takes about so long; return its prompt_id."""
+    """Queue an image that takes about so long; return its prompt_id."""
     comfyui.faults(seconds_per_step=seconds / 10)
     sampling = ImageSampling(
         prompt="bella",

@@ -58,7 +58,7 @@ CONFIG = PRESETS["sd15-face"].override(
 
 
 @dataclass
-class Studio:
+class TrainingSetUp:
     """A dataset ready to train, and a trainer that is kohya's simulator."""
 
     engine: Engine
@@ -94,9 +94,9 @@ class Studio:
 
 
 @pytest.fixture
-def studio(
+def set_up(
     engine: Engine, object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Studio:
+) -> TrainingSetUp:
     monkeypatch.setenv("SIMULATOR_KOHYA_SECONDS_PER_STEP", "0.001")
     models_dir = tmp_path / "models"
     write_simulated_base_model(
@@ -113,55 +113,57 @@ def studio(
         training_dir=tmp_path / "training",
         extra_variables=("SIMULATOR_*",),
     )
-    return Studio(engine, object_store, trainer, dataset, captions)
+    return TrainingSetUp(engine, object_store, trainer, dataset, captions)
 
 
-def copies(studio: Studio) -> list[Path]:
+def copies(set_up: TrainingSetUp) -> list[Path]:
     """What a training leaves on disk that is large or somebody's photo."""
     endings = {".jpg", ".png", ".webp", ".safetensors"}
-    return [path for path in studio.trainer.training_dir.rglob("*") if path.suffix in endings]
+    return [path for path in set_up.trainer.training_dir.rglob("*") if path.suffix in endings]
 
 
-def nothing_left(studio: Studio) -> bool:
+def nothing_left(set_up: TrainingSetUp) -> bool:
     """No copy of an image, no weights anywhere, no object of a LoRA, no row."""
-    return not copies(studio) and contents(studio.store, "loras/") == {} and studio.newest() is None
+    return not copies(set_up) and contents(set_up.store, "loras/") == {} and set_up.newest() is None
 
 
 def test_a_training_stores_weights_and_a_manifest_that_says_what_they_are_made_of(
-    studio: Studio,
+    set_up: TrainingSetUp,
 ) -> None:
-    uploads = contents(studio.store)
-    recipe = studio.recipe()
-    lora = studio.train(recipe)
-    assert studio.store.read(
+    uploads = contents(set_up.store)
+    recipe = set_up.recipe()
+    lora = set_up.train(recipe)
+    assert set_up.store.read(
         StoredFile(
             object_key=lora.weights_key,
             sha256=lora.weights_sha256,
             size_bytes=lora.weights_size_bytes,
         )
     )
-    assert load_latest(studio.store, lora.object_key(), LoraManifest) == lora
+    assert load_latest(set_up.store, lora.object_key(), LoraManifest) == lora
     assert (lora.dataset_version, lora.captions_version, lora.recipe_version) == (
-        studio.dataset.version,
-        studio.captions.version,
+        set_up.dataset.version,
+        set_up.captions.version,
         recipe.version,
     )
     assert (lora.trigger_phrase, lora.steps, lora.is_simulated) == ("bella woman", 4, True)
     assert lora.loss_curve
-    row = studio.newest()
+    row = set_up.newest()
     assert row is not None
     assert (row.lora_id, row.weights_key) == (lora.lora_id, lora.weights_key)
-    written = contents(studio.store)
+    written = contents(set_up.store)
     assert uploads.items() <= written.items()
     assert written.keys() - uploads.keys() == {lora.weights_key, lora.object_key()}
-    assert list(studio.trainer.training_dir.rglob("*.*")) == [], "its folder is removed"
+    assert list(set_up.trainer.training_dir.rglob("*.*")) == [], "its folder is removed"
 
 
-def test_kohya_gets_a_private_numbered_copy_with_a_caption_for_every_image(studio: Studio) -> None:
+def test_kohya_gets_a_private_numbered_copy_with_a_caption_for_every_image(
+    set_up: TrainingSetUp,
+) -> None:
     seen: dict[str, str | tuple[int, int]] = {}
 
     def look(_: TrainingStep) -> None:
-        (folder,) = studio.trainer.training_dir.glob("demo/*/images")
+        (folder,) = set_up.trainer.training_dir.glob("demo/*/images")
         for path in folder.iterdir():
             if path.suffix == ".txt":
                 seen[path.name] = path.read_text(encoding="utf-8")
@@ -169,7 +171,7 @@ def test_kohya_gets_a_private_numbered_copy_with_a_caption_for_every_image(studi
                 with Image.open(path) as image:
                     seen[path.name] = image.size
 
-    studio.train(on_step=look)
+    set_up.train(on_step=look)
     assert seen == {
         "img00001.jpg": (160, 128),
         "img00001.txt": "bella woman, woman\n",
@@ -180,51 +182,53 @@ def test_kohya_gets_a_private_numbered_copy_with_a_caption_for_every_image(studi
     }
 
 
-def test_a_recipe_that_was_trained_is_found_and_not_trained_again(studio: Studio) -> None:
-    assert find_trained(studio.engine, studio.recipe(), studio.store) is None
-    lora = studio.train()
-    assert find_trained(studio.engine, studio.recipe(), studio.store) == lora
-    assert find_trained(studio.engine, studio.recipe(max_train_steps=5), studio.store) is None
+def test_a_recipe_that_was_trained_is_found_and_not_trained_again(set_up: TrainingSetUp) -> None:
+    assert find_trained(set_up.engine, set_up.recipe(), set_up.store) is None
+    lora = set_up.train()
+    assert find_trained(set_up.engine, set_up.recipe(), set_up.store) == lora
+    assert find_trained(set_up.engine, set_up.recipe(max_train_steps=5), set_up.store) is None
 
 
-def test_a_recipe_that_is_asked_for_again_gives_the_newest_lora_again(studio: Studio) -> None:
-    first = studio.train()
-    other = studio.train(studio.recipe(max_train_steps=5))
-    newest = studio.newest()
+def test_a_recipe_that_is_asked_for_again_gives_the_newest_lora_again(
+    set_up: TrainingSetUp,
+) -> None:
+    first = set_up.train()
+    other = set_up.train(set_up.recipe(max_train_steps=5))
+    newest = set_up.newest()
     assert newest is not None
     assert newest.lora_id == other.lora_id
-    find_trained(studio.engine, studio.recipe(), studio.store)
-    newest = studio.newest()
+    find_trained(set_up.engine, set_up.recipe(), set_up.store)
+    newest = set_up.newest()
     assert newest is not None
     assert newest.lora_id == first.lora_id
 
 
 @pytest.mark.parametrize("lost", ["weights", "manifest"])
 def test_a_lora_whose_objects_are_lost_is_trained_again_and_found_then(
-    studio: Studio, lost: str
+    set_up: TrainingSetUp, lost: str
 ) -> None:
-    first = studio.train()
-    studio.store.delete(first.weights_key if lost == "weights" else first.object_key())
-    assert find_trained(studio.engine, studio.recipe(), studio.store) is None
-    second = studio.train()
+    first = set_up.train()
+    set_up.store.delete(first.weights_key if lost == "weights" else first.object_key())
+    assert find_trained(set_up.engine, set_up.recipe(), set_up.store) is None
+    second = set_up.train()
     assert second.lora_id != first.lora_id
-    assert find_trained(studio.engine, studio.recipe(), studio.store) == second
-    row = studio.newest()
+    assert find_trained(set_up.engine, set_up.recipe(), set_up.store) == second
+    row = set_up.newest()
     assert row is not None
     assert row.lora_id == second.lora_id
 
 
 def test_of_two_trainings_of_a_recipe_at_once_the_first_to_end_is_the_lora_of_both(
-    studio: Studio,
+    set_up: TrainingSetUp,
 ) -> None:
     other: list[LoraManifest] = []
 
     def meanwhile(_: TrainingStep) -> None:
         if not other:
-            other.append(studio.train())
+            other.append(set_up.train())
 
-    assert studio.train(on_step=meanwhile) == other[0]
-    row = studio.newest()
+    assert set_up.train(on_step=meanwhile) == other[0]
+    row = set_up.newest()
     assert row is not None
     assert row.lora_id == other[0].lora_id
 
@@ -248,26 +252,28 @@ class Broken(ObjectStore):
 
 @pytest.mark.parametrize("is_written", [False, True], ids=["before manifest", "before row"])
 def test_a_crash_between_weights_manifest_and_row_leaves_no_half_record(
-    studio: Studio, *, is_written: bool
+    set_up: TrainingSetUp, *, is_written: bool
 ) -> None:
-    broken = Broken(studio.store, is_written=is_written)
+    broken = Broken(set_up.store, is_written=is_written)
     with pytest.raises(KeyboardInterrupt):
-        studio.train(store=broken)
+        set_up.train(store=broken)
     (weights_key,) = broken.there
     assert weights_key.endswith(".safetensors"), "the weights are there before their manifest"
-    assert studio.newest() is None
-    assert find_trained(studio.engine, studio.recipe(), studio.store) is None
-    assert copies(studio) == []
-    again = studio.train()
-    assert find_trained(studio.engine, studio.recipe(), studio.store) == again
+    assert set_up.newest() is None
+    assert find_trained(set_up.engine, set_up.recipe(), set_up.store) is None
+    assert copies(set_up) == []
+    again = set_up.train()
+    assert find_trained(set_up.engine, set_up.recipe(), set_up.store) == again
 
 
-def test_an_upload_that_was_replaced_after_the_scan_is_not_trained_on(studio: Studio) -> None:
-    put(studio.store, "b.jpg", photo(9))
+def test_an_upload_that_was_replaced_after_the_scan_is_not_trained_on(
+    set_up: TrainingSetUp,
+) -> None:
+    put(set_up.store, "b.jpg", photo(9))
     with pytest.raises(PermanentError, match=r"b\.jpg was replaced after its dataset was scanned"):
-        studio.train()
-    assert studio.steps == []
-    assert nothing_left(studio)
+        set_up.train()
+    assert set_up.steps == []
+    assert nothing_left(set_up)
 
 
 @pytest.mark.parametrize(
@@ -275,109 +281,111 @@ def test_an_upload_that_was_replaced_after_the_scan_is_not_trained_on(studio: St
     [("nan", PermanentError), ("truncated", PermanentError), ("sigkill", TransientError)],
 )
 def test_a_training_that_fails_leaves_its_log_and_nothing_else(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch, fault: str, error: type[Exception]
+    set_up: TrainingSetUp, monkeypatch: pytest.MonkeyPatch, fault: str, error: type[Exception]
 ) -> None:
     monkeypatch.setenv("SIMULATOR_KOHYA_FAULT", fault)
     with pytest.raises(error) as caught:
-        studio.train()
-    assert nothing_left(studio)
-    (log,) = studio.trainer.training_dir.rglob("*.log")
+        set_up.train()
+    assert nothing_left(set_up)
+    (log,) = set_up.trainer.training_dir.rglob("*.log")
     assert str(log.parent) in str(caught.value)
 
 
-def test_a_training_that_is_stopped_leaves_nothing(studio: Studio) -> None:
+def test_a_training_that_is_stopped_leaves_nothing(set_up: TrainingSetUp) -> None:
     def stop(_: TrainingStep) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        studio.train(on_step=stop)
-    assert nothing_left(studio)
+        set_up.train(on_step=stop)
+    assert nothing_left(set_up)
 
 
-def test_an_unknown_tenant_is_told_before_a_gpu_works_for_it(studio: Studio) -> None:
-    studio.dataset = studio.dataset.model_copy(update={"tenant": "nobody"})
+def test_an_unknown_tenant_is_told_before_a_gpu_works_for_it(set_up: TrainingSetUp) -> None:
+    set_up.dataset = set_up.dataset.model_copy(update={"tenant": "nobody"})
     with pytest.raises(PermanentError, match="tenant 'nobody' is unknown"):
-        studio.train()
-    assert studio.steps == []
+        set_up.train()
+    assert set_up.steps == []
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES.values(), ids=HOSTILE_NAMES)
-def test_a_manifest_with_a_hostile_name_makes_no_folder(studio: Studio, name: str) -> None:
-    recipe = studio.recipe()
+def test_a_manifest_with_a_hostile_name_makes_no_folder(set_up: TrainingSetUp, name: str) -> None:
+    recipe = set_up.recipe()
     for changes in ({"tenant": name}, {"dataset": name}):
-        studio.dataset = recipe.dataset.model_copy(update=changes)
+        set_up.dataset = recipe.dataset.model_copy(update=changes)
         with pytest.raises(PermanentError, match="is not allowed"):
-            studio.train()
-    assert not studio.trainer.training_dir.exists()
+            set_up.train()
+    assert not set_up.trainer.training_dir.exists()
 
 
-def test_captions_of_another_dataset_version_are_refused(studio: Studio) -> None:
-    studio.captions = studio.captions.model_copy(update={"dataset_version": "0" * 32})
+def test_captions_of_another_dataset_version_are_refused(set_up: TrainingSetUp) -> None:
+    set_up.captions = set_up.captions.model_copy(update={"dataset_version": "0" * 32})
     with pytest.raises(PermanentError, match="Materialize `captions` first"):
-        studio.recipe()
+        set_up.recipe()
 
 
-def test_an_image_without_a_caption_is_named(studio: Studio) -> None:
-    fewer = studio.captions.model_copy(update={"captions": studio.captions.captions[1:]})
-    studio.captions = fewer
+def test_an_image_without_a_caption_is_named(set_up: TrainingSetUp) -> None:
+    fewer = set_up.captions.model_copy(update={"captions": set_up.captions.captions[1:]})
+    set_up.captions = fewer
     with pytest.raises(PermanentError, match=r"1 images of demo/bella have no caption.*a\.jpg"):
-        studio.train()
-    assert nothing_left(studio)
+        set_up.train()
+    assert nothing_left(set_up)
 
 
-def test_a_base_model_of_another_family_than_the_config_says_is_refused(studio: Studio) -> None:
-    path = studio.trainer.models_dir / "checkpoints" / "xl.safetensors"
+def test_a_base_model_of_another_family_than_the_config_says_is_refused(
+    set_up: TrainingSetUp,
+) -> None:
+    path = set_up.trainer.models_dir / "checkpoints" / "xl.safetensors"
     write_simulated_base_model(path, BaseModelFamily.SDXL)
     with pytest.raises(PermanentError, match=r"xl\.safetensors is sdxl, .* config says sd15"):
-        studio.recipe(base_model="xl.safetensors")
+        set_up.recipe(base_model="xl.safetensors")
 
 
-def test_what_is_not_trained_on_is_no_part_of_the_recipe(studio: Studio) -> None:
-    before = studio.recipe().version
+def test_what_is_not_trained_on_is_no_part_of_the_recipe(set_up: TrainingSetUp) -> None:
+    before = set_up.recipe().version
     rejected = RejectedUpload(file_name="b.jpg", reason=RejectReason.UNREADABLE, detail="cut off")
-    studio.dataset = DatasetManifest.build(
-        studio.dataset.key, images=studio.dataset.images, rejected=(rejected,), rights=None
+    set_up.dataset = DatasetManifest.build(
+        set_up.dataset.key, images=set_up.dataset.images, rejected=(rejected,), rights=None
     )
-    studio.captions = studio.captions.model_copy(update={"dataset_version": studio.dataset.version})
-    assert studio.recipe().version == before
-    studio.dataset = DatasetManifest.build(
-        studio.dataset.key, images=studio.dataset.images[1:], rejected=(rejected,), rights=None
+    set_up.captions = set_up.captions.model_copy(update={"dataset_version": set_up.dataset.version})
+    assert set_up.recipe().version == before
+    set_up.dataset = DatasetManifest.build(
+        set_up.dataset.key, images=set_up.dataset.images[1:], rejected=(rejected,), rights=None
     )
-    studio.captions = studio.captions.model_copy(update={"dataset_version": studio.dataset.version})
-    assert studio.recipe().version != before
+    set_up.captions = set_up.captions.model_copy(update={"dataset_version": set_up.dataset.version})
+    assert set_up.recipe().version != before
 
 
 def test_an_image_that_kohya_has_no_bucket_for_is_left_out_and_the_others_are_trained(
-    studio: Studio,
+    set_up: TrainingSetUp,
 ) -> None:
-    put(studio.store, "screenshot.png", photo(9, "PNG", (100, 2500)))
-    studio.dataset = scan_dataset(studio.store, KEY, RULES, lambda _done, _total: None)
+    put(set_up.store, "screenshot.png", photo(9, "PNG", (100, 2500)))
+    set_up.dataset = scan_dataset(set_up.store, KEY, RULES, lambda _done, _total: None)
     settings = CaptionSettings(trigger_phrase="bella woman", class_caption="woman")
-    studio.captions = write_captions(studio.store, studio.dataset, settings)
-    recipe = studio.recipe()
+    set_up.captions = write_captions(set_up.store, set_up.dataset, settings)
+    recipe = set_up.recipe()
     assert [image.file_name for image in recipe.left_out] == ["screenshot.png"]
     assert [image.file_name for image in recipe.images] == ["a.jpg", "a.png", "b.jpg"]
-    assert studio.train(recipe).steps == 4
+    assert set_up.train(recipe).steps == 4
 
 
 def test_a_dataset_of_which_no_image_has_a_bucket_is_refused_before_a_training(
-    studio: Studio,
+    set_up: TrainingSetUp,
 ) -> None:
-    for image in studio.dataset.images:
-        studio.store.delete(image.object_key)
-    put(studio.store, "screenshot.png", photo(9, "PNG", (100, 2500)))
-    studio.dataset = scan_dataset(studio.store, KEY, RULES, lambda _done, _total: None)
+    for image in set_up.dataset.images:
+        set_up.store.delete(image.object_key)
+    put(set_up.store, "screenshot.png", photo(9, "PNG", (100, 2500)))
+    set_up.dataset = scan_dataset(set_up.store, KEY, RULES, lambda _done, _total: None)
     settings = CaptionSettings(trigger_phrase="bella woman", class_caption="woman")
-    studio.captions = write_captions(studio.store, studio.dataset, settings)
+    set_up.captions = write_captions(set_up.store, set_up.dataset, settings)
     with pytest.raises(PermanentError, match=r"screenshot\.png has 100×2500 px.*less than 64 px"):
-        studio.recipe()
+        set_up.recipe()
 
 
-def test_a_recipe_changes_with_the_base_models_content(studio: Studio) -> None:
-    before = studio.recipe().version
-    path = studio.trainer.models_dir / "checkpoints" / "base.safetensors"
+def test_a_recipe_changes_with_the_base_models_content(set_up: TrainingSetUp) -> None:
+    before = set_up.recipe().version
+    path = set_up.trainer.models_dir / "checkpoints" / "base.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-    assert studio.recipe().version != before
+    assert set_up.recipe().version != before
 
 
 @pytest.mark.parametrize("folder", ["checkpoints", "diffusion_models", "unet", "."])
@@ -431,12 +439,12 @@ def test_a_base_model_on_another_disk_is_found_behind_a_linked_file_or_folder(
 
 
 def test_the_lora_of_another_tenant_is_not_the_result_of_this_ones_recipe(
-    studio: Studio, s3_server: S3Server
+    set_up: TrainingSetUp, s3_server: S3Server
 ) -> None:
-    theirs = add_lora(studio.engine, s3_server.store(studio.store.bucket), tenant="other")
-    mine = studio.train()
+    theirs = add_lora(set_up.engine, s3_server.store(set_up.store.bucket), tenant="other")
+    mine = set_up.train()
     assert mine.tenant == "demo"
     assert mine.weights_key.startswith("loras/demo/")
-    with transaction(studio.engine) as session:
+    with transaction(set_up.engine) as session:
         assert lora_rows.find_by_recipe(session, "demo", theirs.recipe_version) is None
         assert lora_rows.find_by_recipe(session, "other", mine.recipe_version) is None

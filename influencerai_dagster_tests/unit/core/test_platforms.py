@@ -1,4 +1,4 @@
-"""A clip is ordered for a platform: by preset, by aspect ratio, or by both if they agree."""
+"""A video is ordered for a platform: by preset, by aspect ratio, or by both if they agree."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -97,11 +97,11 @@ def test_a_row_of_before_presets_is_what_the_same_order_is_today(aspect_ratio: s
     made = VideoJobPayload.model_validate(row)
     assert made == payload(**row)
     assert made.num_segments == 1
-    assert made.clip_seconds == 900
+    assert made.video_seconds == 900
 
 
 def test_a_length_beyond_the_platform_is_refused_with_both_named() -> None:
-    assert payload(preset="youtube-short", duration_seconds=180).clip_seconds == 180
+    assert payload(preset="youtube-short", duration_seconds=180).video_seconds == 180
     text = problem(preset="youtube-short", duration_seconds=180.5)
     assert "duration_seconds is 180.5, but preset youtube-short takes at most 180 s" in text
 
@@ -111,7 +111,7 @@ def test_a_length_that_is_none_is_refused_by_field(seconds: float) -> None:
     assert "duration_seconds" in problem(duration_seconds=seconds)
 
 
-def test_a_clip_has_as_many_segments_as_its_length_needs() -> None:
+def test_a_video_has_as_many_segments_as_its_length_needs() -> None:
     counts = [payload(duration_seconds=seconds).num_segments for seconds in (1, 25 / 6, 4.2, 180)]
     assert counts == [1, 1, 2, 45]
     assert payload().num_segments == 1
@@ -129,8 +129,8 @@ def test_subtitles_are_checked_when_the_job_is_ordered() -> None:
     assert "subtitles_srt" in problem(subtitles_srt="x" * 100_001)
 
 
-def test_a_subtitle_that_ends_after_the_clip_is_refused_with_both_times() -> None:
+def test_a_subtitle_that_ends_after_the_video_is_refused_with_both_times() -> None:
     late = f"1\n{TIMING}\nhi\n\n2\n00:00:04,200 --> 00:00:05,500\nlate"
     text = problem(subtitles_srt=late)
-    assert "subtitle 2 of subtitles_srt ends at 5.5 s, but the clip is 4.167 s long" in text
+    assert "subtitle 2 of subtitles_srt ends at 5.5 s, but the video is 4.167 s long" in text
     assert payload(subtitles_srt=late, duration_seconds=5.5).cues

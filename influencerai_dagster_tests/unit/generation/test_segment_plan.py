@@ -1,4 +1,4 @@
-"""A long clip has just enough segments, each with a seed of its own."""
+"""A long video has just enough segments, each with a seed of its own."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ from influencerai_dagster.generation.segment_plan import (
 
 
 @given(st.integers(1, 5000), st.integers(2, 100))
-def test_segments_that_share_a_frame_fill_the_clip_and_none_is_too_many(
+def test_segments_that_share_a_frame_fill_the_video_and_none_is_too_many(
     num_frames: int, frames_per_segment: int
 ) -> None:
     count = segments_needed(num_frames, frames_per_segment)

@@ -40,7 +40,7 @@ def is_near(image: Image.Image, place: tuple[int, int], colour: tuple[int, int, 
     return all(abs(one - other) < 40 for one, other in zip(found, colour, strict=True))
 
 
-def test_images_stand_row_by_row_whether_given_as_files_or_pictures() -> None:
+def test_images_stand_row_by_row_whether_given_as_files_or_images() -> None:
     sheet = opened(contact_sheet([("a", RED), ("b", saved(BLUE)), ("c", RED)], 2, 100))
     assert sheet.size == (2 * 104 + 4, 2 * 122 + 4)
     assert is_near(sheet, (54, 54), (220, 0, 0))

@@ -34,7 +34,7 @@ each_format = pytest.mark.parametrize("image_format", FORMATS)
 
 
 def drawn(seed: int = 1, size: tuple[int, int] = (480, 320)) -> Image.Image:
-    """A picture with a top and a left side; another seed is another picture."""
+    """An image with a top and a left side; another seed is another image."""
     image = Image.new("RGB", size, (250, 240, 220))
     draw = ImageDraw.Draw(image)
     for step in range(8):
@@ -125,7 +125,7 @@ def test_size_and_hash_are_those_of_the_upright_image(image_format: str, orienta
 
 
 @each_format
-def test_the_same_picture_at_another_size_or_quality_is_near(image_format: str) -> None:
+def test_the_same_image_at_another_size_or_quality_is_near(image_format: str) -> None:
     original = measured(saved(drawn(size=(1440, 960)), "PNG")).perceptual_hash
     small = saved(drawn(size=(1440, 960)).resize((720, 480)), image_format, quality=70)
     other = saved(drawn(seed=3, size=(1440, 960)), image_format)
@@ -150,7 +150,7 @@ def test_every_colour_mode_becomes_upright(image: Image.Image) -> None:
     assert measured(data).width_px == 480
     normalised = standing(normalised_image(data))
     assert normalised.mode == "RGB"
-    assert len(set(normalised.convert("L").resize((16, 16)).tobytes())) > 8, "the picture is lost"
+    assert len(set(normalised.convert("L").resize((16, 16)).tobytes())) > 8, "the image is lost"
 
 
 def test_transparency_is_laid_on_white() -> None:
@@ -252,7 +252,7 @@ def test_a_webp_bomb_of_38_bytes_is_refused_before_its_canvas_is_made() -> None:
 
 
 @pytest.mark.parametrize("kind", ["tEXt", "zTXt", "iTXt", "iCCP"])
-def test_large_texts_and_absurd_profiles_do_not_cost_the_picture(kind: str) -> None:
+def test_large_texts_and_absurd_profiles_do_not_cost_the_image(kind: str) -> None:
     png = saved(drawn(), "PNG")
     head = {"iTXt": b"workflow\0\1\0\0\0", "tEXt": b"workflow\0"}.get(kind, b"workflow\0\0")
     body = b"x" * 3_000_000
@@ -377,7 +377,7 @@ def test_lossless_formats_keep_every_pixel(image_format: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow says so, which is right
-def test_broken_exif_and_colour_profiles_do_not_cost_the_picture() -> None:
+def test_broken_exif_and_colour_profiles_do_not_cost_the_image() -> None:
     data = saved(drawn(), exif=b"Exif\0\0MM\0\x2a\xff\xff\xff\xff", icc_profile=b"no profile")
     assert measured(data).width_px == 480
     assert standing(normalised_image(data)).size == (480, 320)
@@ -406,7 +406,7 @@ def test_near_duplicates_of_five_thousand_images_are_found_quickly() -> None:
     assert time.process_time() - began < 3
 
 
-def test_a_blurred_copy_is_a_near_duplicate_and_another_picture_is_not() -> None:
+def test_a_blurred_copy_is_a_near_duplicate_and_another_image_is_not() -> None:
     pictures = [drawn(1), drawn(1).filter(ImageFilter.GaussianBlur(1)), drawn(4)]
     hashes = [measured(saved(picture)).perceptual_hash for picture in pictures]
     assert near_duplicates(hashes, RULES.near_duplicate_bits) == {1: 0}

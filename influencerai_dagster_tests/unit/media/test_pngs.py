@@ -16,7 +16,7 @@ def _one_colour(size: tuple[int, int]) -> bytes:
     return output.getvalue()
 
 
-def test_a_png_of_one_colour_is_told_from_a_picture() -> None:
+def test_a_png_of_one_colour_is_told_from_an_image() -> None:
     assert is_one_colour(_one_colour((64, 64)))
     assert not is_one_colour(_encoded())
 

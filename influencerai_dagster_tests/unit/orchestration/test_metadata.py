@@ -1,4 +1,4 @@
-"""Pictures and tables as the UI gets them."""
+"""Images and tables as the UI gets them."""
 
 import base64
 import io
@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 from PIL import Image
 
-from influencerai_dagster.orchestration.metadata import picture, table
+from influencerai_dagster.orchestration.metadata import inline_image, table
 
 
 def image(image_format: str) -> bytes:
@@ -19,8 +19,8 @@ def image(image_format: str) -> bytes:
 @pytest.mark.parametrize(
     ("image_format", "media_type"), [("JPEG", "image/jpeg"), ("PNG", "image/png")]
 )
-def test_a_picture_is_markdown_that_holds_its_bytes(image_format: str, media_type: str) -> None:
-    value = picture(image(image_format), "a red square")
+def test_an_image_is_markdown_that_holds_its_bytes(image_format: str, media_type: str) -> None:
+    value = inline_image(image(image_format), "a red square")
 
     head, _, data = (value.md_str or "").partition(";base64,")
     assert head == f"![a red square](data:{media_type}"

@@ -146,7 +146,7 @@ def test_loras_datasets_and_all_that_is_not_of_a_job_are_exempt(
 
 @dataclass
 class World:
-    """A bucket and a catalog with one picture, as days go by."""
+    """A bucket and a catalog with one image, as days go by."""
 
     made_at: datetime
     job: JobFacts
@@ -160,7 +160,7 @@ class World:
     st.lists(st.tuples(st.integers(0, 250), st.integers(1, 60)), max_size=3),
     st.lists(st.integers(0, 250), min_size=1, max_size=250, unique=True),
 )
-def test_a_catalog_of_any_moment_within_the_window_finds_its_picture(
+def test_a_catalog_of_any_moment_within_the_window_finds_its_image(
     retention_days: int, holds: list[tuple[int, int]], runs: list[int]
 ) -> None:
     """Retention runs on some days, holds come and go; a restore may happen on any day."""
@@ -268,13 +268,13 @@ def test_dagster_of_any_moment_within_the_window_finds_the_lists_of_its_partitio
     [
         (PNG, done(89), Fate.KEEP, "younger than 90 days"),
         (PNG, done(91), Fate.DELETE, "older than 90 days"),
-        (PNG, done(91, is_needed=True), Fate.KEEP, "a clip that is not over starts from it"),
+        (PNG, done(91, is_needed=True), Fate.KEEP, "a video that is not over starts from it"),
         (PNG, done(130, deleted_at=NOW - 30 * DAY), Fate.WAIT, "a restore may still ask"),
         (PNG, done(130, deleted_at=NOW - 32 * DAY), Fate.REMOVE, "window has passed"),
         (PNG, None, Fate.DELETE, "no job names it"),
         (PNG, done(3, stem="output-2"), Fate.DELETE, "of a claim that never completed"),
         (PNG, done(0.5, stem="output-2"), Fate.KEEP, "has just ended"),
-        (f"videos/demo/{JOB}/segment-0001.zip", done(3), Fate.REMOVE, "segment of a clip"),
+        (f"videos/demo/{JOB}/segment-0001.zip", done(3), Fate.REMOVE, "segment of a video"),
         (f"videos/demo/{JOB}/segment-0001.zip", done(0.5), Fate.KEEP, "has just ended"),
         (f"videos/demo/{JOB}/segment-0001-2.zip", JobFacts(None), Fate.KEEP, "is not over"),
         (f"images/demo/{JOB}/notes.txt", done(300), Fate.KEEP, "unknown kind of file"),

@@ -18,6 +18,7 @@ from influencerai_dagster.settings import (
     parse_duration,
     parse_size,
 )
+from influencerai_dagster.settings.loading import RENAMED, _note
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +110,7 @@ def test_the_cache_of_answers_can_be_switched_off(
         *(("JWT_EXPIRES_IN", "7"), ("JWT_EXPIRES_IN", "0d"), ("JWT_EXPIRES_IN", "1000000d")),
         *(("JWT_EXPIRES_IN", "9999999999d"), ("COMFYUI_URL", "localhost:8188")),
         *(("COMFYUI_URL", ","), ("COMFYUI_URL", "http://a ftp://b"), ("COMFYUI_URL", "http://")),
-        *(("GENERATION_LINGER_SECONDS", "inf"), ("MONTHLY_OPENROUTER_BUDGET", "nan")),
+        *(("GENERATION_IDLE_TIMEOUT_SECONDS", "inf"), ("MONTHLY_OPENROUTER_BUDGET", "nan")),
         *(("MONTHLY_OPENROUTER_BUDGET", "-1"), ("AUTO_CAPTIONER", "gpt"), ("LOG_LEVEL", "loud")),
         *(("DATASET_RIGHTS", "ignore"), ("MAX_DATASET_IMAGES", "0"), ("ENABLE_CACHING", "maybe")),
         *(("DATABASE_URL", "mysql://h/db"), ("DATABASE_URL", "postgresql://h/db?pgbouncer=true")),
@@ -360,3 +361,22 @@ def test_settings_survive_the_way_through_variables(monkeypatch: pytest.MonkeyPa
     for name, value in as_variables(made).items():
         monkeypatch.setenv(name, value)
     assert load_settings() == made
+
+
+@pytest.mark.parametrize(("old", "new"), sorted(RENAMED.items()))
+def test_the_old_name_of_a_setting_works_and_the_new_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, old: str, new: str
+) -> None:
+    _note.cache_clear()
+    monkeypatch.setenv(old, "7")
+
+    assert getattr(load_settings(), new.lower()) == 7
+    assert f"{old} is called {new} now" in caplog.text
+
+
+def test_the_new_name_of_a_setting_wins_over_the_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = next(iter(RENAMED.items()))
+    monkeypatch.setenv(old, "7")
+    monkeypatch.setenv(new, "8")
+
+    assert getattr(load_settings(), new.lower()) == 8

@@ -1,4 +1,4 @@
-"""Pictures of the simulated ComfyUI: the same from the same words, marked, and cheap."""
+"""Images of the simulated ComfyUI: the same from the same words, marked, and cheap."""
 
 import time
 from itertools import pairwise
@@ -21,7 +21,7 @@ def portrait(seed: int = 1, prompt: str = BEACH, *influences: Influence) -> Imag
 
 
 def difference(first: Image.Image, second: Image.Image) -> float:
-    """Return the mean difference of two pictures, 0 to 255."""
+    """Return the mean difference of two images, 0 to 255."""
     histogram = ImageChops.difference(first.convert("L"), second.convert("L")).histogram()
     return sum(value * count for value, count in enumerate(histogram)) / sum(histogram)
 
@@ -38,7 +38,7 @@ def test_equal_values_give_equal_pixels() -> None:
         pytest.param(portrait(1, BEACH, Influence(7, 0.9)), id="lora"),
     ],
 )
-def test_another_value_gives_another_picture(other: Image.Image) -> None:
+def test_another_value_gives_another_image(other: Image.Image) -> None:
     assert difference(portrait(), other) > 1
 
 
@@ -115,9 +115,9 @@ def test_a_night_is_darker_than_a_day(prompt: str) -> None:
     "size", [(512, 512), (1024, 1024), (576, 1024), (1024, 576), (64, 64), (16, 2048)], ids=str
 )
 def test_every_size_is_drawn_with_the_mark_in_its_pixels(size: tuple[int, int]) -> None:
-    picture = draw_portrait(Portrait(*size, 1, BEACH, 5))
-    assert picture.size == size
-    top = picture.crop((0, 0, picture.width, max(20, picture.height // 10)))
+    image = draw_portrait(Portrait(*size, 1, BEACH, 5))
+    assert image.size == size
+    top = image.crop((0, 0, image.width, max(20, image.height // 10)))
     colours = {colour for _, colour in top.getcolors(top.width * top.height) or []}
     assert (196, 40, 60) in colours
 
@@ -142,7 +142,7 @@ def test_more_motion_moves_more() -> None:
     assert travel(250) > travel(20)
 
 
-def test_a_picture_costs_little_cpu() -> None:
+def test_an_image_costs_little_cpu() -> None:
     draw_portrait(Portrait(512, 512, 0, BEACH, 5))  # loads the font
     start = time.process_time()
     for seed in range(5):

@@ -1,4 +1,4 @@
-"""Draws the sample pictures of a training: the prompt on a plain ground, marked SIMULATED."""
+"""Draws the sample images of a training: the prompt on a plain ground, marked SIMULATED."""
 
 import argparse
 import colorsys
@@ -14,7 +14,7 @@ _DEFAULT_SIDE_PX = 512
 
 
 def draw_samples(args: argparse.Namespace, console: Console, step: int) -> None:
-    """Draw one picture for each line of the prompt file; a missing file is only logged."""
+    """Draw one image for each line of the prompt file; a missing file is only logged."""
     text = f"generating sample images at step / サンプル画像生成 ステップ: {step}"
     console.log("INFO", text, "train_util.py:6394")
     if not Path(args.sample_prompts).is_file():

@@ -26,7 +26,7 @@ from influencerai_dagster_tests.integration.backup.conftest import bucket_of
 WINDOW = timedelta(days=30)
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
-PICTURE = "images/demo/1/output.png"
+IMAGE = "images/demo/1/output.png"
 MANIFEST = "datasets/demo/bella/manifest.json"
 UPLOAD = "datasets/demo/bella/images/ein Bild – „neu“ #1.jpg"
 
@@ -50,7 +50,7 @@ quick_targets = pytest.mark.parametrize("target", ["folder", "encrypted on S3"],
 
 @pytest.fixture
 def filled(object_store: ObjectStore) -> ObjectStore:
-    for key in (PICTURE, MANIFEST, UPLOAD):
+    for key in (IMAGE, MANIFEST, UPLOAD):
         object_store.put_latest(key, f"content of {key}".encode())
     return object_store
 
@@ -87,14 +87,14 @@ def test_with_a_key_nothing_readable_is_at_rest_and_the_wrong_key_reads_nothing(
 ) -> None:
     secret = BackupTarget(tmp_path / "backup", encryption_key="right")
     backup(source, secret)
-    stored = (tmp_path / "backup" / "objects" / PICTURE).read_bytes()
+    stored = (tmp_path / "backup" / "objects" / IMAGE).read_bytes()
     assert stored.startswith(b"RCLONE")
-    assert filled.get(PICTURE) not in stored
-    filled.delete(PICTURE)
+    assert filled.get(IMAGE) not in stored
+    filled.delete(IMAGE)
     wrong = BackupTarget(tmp_path / "backup", encryption_key="wrong")
-    assert PICTURE in restore_objects(wrong, source, [PICTURE]).not_found
-    assert restore_objects(secret, source, [PICTURE]).not_found == {}
-    assert filled.get(PICTURE) == f"content of {PICTURE}".encode()
+    assert IMAGE in restore_objects(wrong, source, [IMAGE]).not_found
+    assert restore_objects(secret, source, [IMAGE]).not_found == {}
+    assert filled.get(IMAGE) == f"content of {IMAGE}".encode()
 
 
 def test_a_flipped_byte_in_the_backup_is_found_and_mended_by_the_next_one(
@@ -102,12 +102,12 @@ def test_a_flipped_byte_in_the_backup_is_found_and_mended_by_the_next_one(
 ) -> None:
     target = BackupTarget(tmp_path / "backup")
     backup(source, target)
-    copy = tmp_path / "backup" / "objects" / PICTURE
+    copy = tmp_path / "backup" / "objects" / IMAGE
     content = bytearray(copy.read_bytes())
     content[3] ^= 1
     copy.write_bytes(content)
-    assert list(backup(source, target, NOW + DAY).copied) == [PICTURE]
-    assert copy.read_bytes() == filled.get(PICTURE)
+    assert list(backup(source, target, NOW + DAY).copied) == [IMAGE]
+    assert copy.read_bytes() == filled.get(IMAGE)
 
 
 @quick_targets
@@ -115,16 +115,16 @@ def test_what_is_gone_at_the_source_stays_until_the_window_has_passed(
     source: Bucket, target: BackupTarget, filled: ObjectStore
 ) -> None:
     backup(source, target)
-    filled.delete(PICTURE)
+    filled.delete(IMAGE)
     first = backup(source, target, NOW)
     last = backup(source, target, NOW + WINDOW + DAY)
-    assert first.missing_at_source == last.missing_at_source == {PICTURE: NOW}
+    assert first.missing_at_source == last.missing_at_source == {IMAGE: NOW}
     assert first.pruned == last.pruned == []
     after = backup(source, target, NOW + WINDOW + DAY + timedelta(seconds=1))
-    assert after.pruned == [PICTURE]
+    assert after.pruned == [IMAGE]
     assert after.missing_at_source == {}
-    assert restore_objects(target, source, [PICTURE]).not_found == {
-        PICTURE: "the backup does not have it"
+    assert restore_objects(target, source, [IMAGE]).not_found == {
+        IMAGE: "the backup does not have it"
     }
 
 
@@ -133,15 +133,15 @@ def test_what_came_back_begins_a_new_window_when_it_goes_again(
 ) -> None:
     target = BackupTarget(tmp_path / "backup")
     backup(source, target)
-    content = filled.get(PICTURE)
-    filled.delete(PICTURE)
+    content = filled.get(IMAGE)
+    filled.delete(IMAGE)
     backup(source, target, NOW)
-    filled.put_latest(PICTURE, content)
+    filled.put_latest(IMAGE, content)
     backup(source, target, NOW + DAY)
-    filled.delete(PICTURE)
+    filled.delete(IMAGE)
     backup(source, target, NOW + 20 * DAY)
     report = backup(source, target, NOW + 40 * DAY)
-    assert report.missing_at_source == {PICTURE: NOW + 20 * DAY}
+    assert report.missing_at_source == {IMAGE: NOW + 20 * DAY}
     assert report.pruned == []
 
 
@@ -150,11 +150,11 @@ def test_an_emptied_bucket_empties_no_backup(
 ) -> None:
     target = BackupTarget(tmp_path / "backup")
     backup(source, target)
-    for key in (PICTURE, MANIFEST, UPLOAD):
+    for key in (IMAGE, MANIFEST, UPLOAD):
         filled.delete(key)
     backup(source, target)
     assert backup(source, target, NOW + 400 * DAY).pruned == []
-    assert restore_objects(target, source, None).copied.keys() == {PICTURE, MANIFEST, UPLOAD}
+    assert restore_objects(target, source, None).copied.keys() == {IMAGE, MANIFEST, UPLOAD}
 
 
 def test_what_was_replaced_stays_in_the_history_until_the_window_has_passed(
@@ -180,13 +180,13 @@ def test_a_folder_that_a_person_made_beside_the_history_is_neither_used_nor_dele
 ) -> None:
     target = BackupTarget(tmp_path / "backup")
     backup(source, target)
-    own = tmp_path / "backup" / "history" / "zz before the move" / PICTURE
+    own = tmp_path / "backup" / "history" / "zz before the move" / IMAGE
     own.parent.mkdir(parents=True)
     own.write_bytes(b"not a version")
-    (tmp_path / "backup" / "objects" / PICTURE).unlink()
-    filled.delete(PICTURE)
+    (tmp_path / "backup" / "objects" / IMAGE).unlink()
+    filled.delete(IMAGE)
     backup(source, target, NOW + 400 * DAY)
-    assert list(restore_objects(target, source, [PICTURE]).not_found) == [PICTURE]
+    assert list(restore_objects(target, source, [IMAGE]).not_found) == [IMAGE]
     assert own.read_bytes() == b"not a version"
 
 
@@ -196,22 +196,22 @@ def test_a_restore_overwrites_nothing_and_copies_only_what_is_missing(
 ) -> None:
     backup(source, target)
     filled.put_latest(MANIFEST, b"newer than the backup")
-    filled.delete(PICTURE)
-    report = restore_objects(target, source, [PICTURE, MANIFEST, "images/demo/none.png"])
-    assert report.copied.keys() == {PICTURE}
+    filled.delete(IMAGE)
+    report = restore_objects(target, source, [IMAGE, MANIFEST, "images/demo/none.png"])
+    assert report.copied.keys() == {IMAGE}
     assert report.not_found == {"images/demo/none.png": "the backup does not have it"}
     assert filled.get(MANIFEST) == b"newer than the backup"
-    assert restore_objects(target, source, [PICTURE]).copied == {}
+    assert restore_objects(target, source, [IMAGE]).copied == {}
 
 
 @pytest.mark.usefixtures("filled")
 def test_an_object_that_cannot_be_copied_is_named_and_the_others_are_copied(
     source: Bucket, tmp_path: Path
 ) -> None:
-    (tmp_path / "backup" / "objects" / PICTURE).mkdir(parents=True)
-    (tmp_path / "backup" / "objects" / PICTURE / "in the way").touch()
+    (tmp_path / "backup" / "objects" / IMAGE).mkdir(parents=True)
+    (tmp_path / "backup" / "objects" / IMAGE / "in the way").touch()
     report = backup(source, BackupTarget(tmp_path / "backup"))
-    assert list(report.failures) == [PICTURE]
+    assert list(report.failures) == [IMAGE]
     assert report.copied.keys() == {MANIFEST, UPLOAD}
 
 
@@ -268,7 +268,7 @@ def test_a_source_that_is_not_there_is_not_an_empty_one(
     }
     with pytest.raises((PermanentError, TransientError)):
         backup(places[what], target, NOW + 400 * DAY)
-    assert filled.get(PICTURE) == (tmp_path / "backup" / "objects" / PICTURE).read_bytes()
+    assert filled.get(IMAGE) == (tmp_path / "backup" / "objects" / IMAGE).read_bytes()
 
 
 def test_a_backup_that_was_killed_goes_on_where_it_was(

@@ -27,7 +27,7 @@ from influencerai_dagster_tests.integration.backup.conftest import bucket_of
 WINDOW = timedelta(days=30)
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(days=400)
-PICTURE = "images/demo/1/output.png"
+IMAGE = "images/demo/1/output.png"
 OTHER = "images/demo/2/output.png"
 PAGE = 1000
 """So many keys a listing has at once."""
@@ -46,7 +46,7 @@ def target(tmp_path: Path) -> BackupTarget:
 
 @pytest.fixture
 def filled(object_store: ObjectStore) -> ObjectStore:
-    for key in (PICTURE, OTHER):
+    for key in (IMAGE, OTHER):
         object_store.put_latest(key, f"content of {key}".encode())
     return object_store
 
@@ -104,7 +104,7 @@ def test_a_listing_that_fails_half_way_marks_and_deletes_nothing(
     folder = s3_server.root_dir / source.name / "images"
     folder.mkdir()
     for number in range(PAGE + 1):
-        (folder / f"{number:04}.png").write_bytes(b"picture")
+        (folder / f"{number:04}.png").write_bytes(b"image")
     assert backup(source, target).num_objects == PAGE + 1
 
     with proxy_to(source) as (proxy, place), proxy.holding(rb"GET \S+marker=") as hold:
@@ -142,8 +142,8 @@ def test_a_folder_that_cannot_be_read_is_not_an_empty_one(
 def test_an_object_that_is_deleted_while_the_copy_runs_is_no_failure(
     source: Bucket, filled: ObjectStore, target_bucket: Bucket
 ) -> None:
-    request = f"GET /{source.name}/{PICTURE}"
-    report = backup_while(lambda: filled.delete(PICTURE), request, source, source, target_bucket)
+    request = f"GET /{source.name}/{IMAGE}"
+    report = backup_while(lambda: filled.delete(IMAGE), request, source, source, target_bucket)
     assert report.failures == {}
     assert report.copied.keys() == {OTHER}
     assert report.missing_at_source == {}
@@ -153,7 +153,7 @@ def test_an_object_that_comes_while_the_copy_runs_is_in_the_next_backup(
     source: Bucket, filled: ObjectStore, target_bucket: Bucket
 ) -> None:
     late = "images/demo/0/output.png"
-    request = f"GET /{source.name}/{PICTURE}"
+    request = f"GET /{source.name}/{IMAGE}"
     report = backup_while(
         lambda: filled.put_latest(late, b"late"), request, source, source, target_bucket
     )
@@ -165,15 +165,15 @@ def test_an_object_that_comes_while_the_copy_runs_is_in_the_next_backup(
 def test_an_object_that_the_target_lost_right_away_is_a_failure(
     source: Bucket, target_bucket: Bucket, target_store: ObjectStore
 ) -> None:
-    request = f"HEAD /{target_bucket.name}/objects/{PICTURE}"
+    request = f"HEAD /{target_bucket.name}/objects/{IMAGE}"
     report = backup_while(
-        lambda: target_store.delete(f"objects/{PICTURE}"),
+        lambda: target_store.delete(f"objects/{IMAGE}"),
         request,
         target_bucket,
         source,
         target_bucket,
     )
-    assert report.failures.keys() == {PICTURE}
+    assert report.failures.keys() == {IMAGE}
     assert report.copied.keys() == {OTHER}
     assert report.num_objects == 2
 
@@ -184,7 +184,7 @@ def test_an_object_of_which_no_copy_is_told_is_a_failure(
 ) -> None:
     monkeypatch.setattr("influencerai_dagster.backup.objects.rclone_log._COPIED", ("Other words",))
     report = backup(source, target)
-    assert report.failures == dict.fromkeys((PICTURE, OTHER), "the backup does not have it")
+    assert report.failures == dict.fromkeys((IMAGE, OTHER), "the backup does not have it")
 
 
 def test_what_does_not_fit_into_a_full_target_is_named_and_the_next_backup_goes_on(
@@ -224,7 +224,7 @@ def test_a_restore_into_a_bucket_that_is_not_there_says_so(
     backup(source, target)
     with pytest.raises(PermanentError, match=r"'nosuchbucket'.*NoSuchBucket.*S3_BUCKET"):
         restore_objects(target, replace(source, name="nosuchbucket"), None)
-    assert filled.get(PICTURE) == f"content of {PICTURE}".encode()
+    assert filled.get(IMAGE) == f"content of {IMAGE}".encode()
 
 
 def test_a_backup_without_objects_restores_none(source: Bucket, target: BackupTarget) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.comfyui.fleet import Fleet
 from influencerai_dagster.engines.comfyui.progress import RenderProgress
 from influencerai_dagster.engines.comfyui.runs import RenderResult
+from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.engines.comfyui.waiting import NeverStartedError
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster_tests.integration.engines.comfyui.test_runs import (
@@ -47,41 +47,41 @@ def wait_until(is_true: Callable[[], Any], what: str) -> None:
         time.sleep(0.02)
 
 
-def render(fleet: Fleet, url: str, *, steps: int = 1, **options: Any) -> RenderResult:
+def render(server_pool: ServerPool, url: str, *, steps: int = 1, **options: Any) -> RenderResult:
     prompt_id = options.pop("prompt_id", None) or new_id()
-    workflow = sampled_workflow(fleet[url].client, prompt_id, steps=steps)
-    return fleet.run(
+    workflow = sampled_workflow(server_pool[url].client, prompt_id, steps=steps)
+    return server_pool.run(
         url, workflow, prompt_id=prompt_id, **{"timeout_seconds": 30, "is_new": True, **options}
     )
 
 
 def test_servers_that_answer_are_usable_and_others_say_why_not(simulator: ComfyUISimulator) -> None:
-    with Fleet([AWAY, simulator.url]) as fleet:
-        assert fleet.usable() == {simulator.url: 0}
-        (away, here) = fleet.states()
+    with ServerPool([AWAY, simulator.url]) as server_pool:
+        assert server_pool.usable() == {simulator.url: 0}
+        (away, here) = server_pool.states()
         assert "does not answer" in (away.problem or "")
         assert here.problem is None
-        assert fleet.least_loaded().url == simulator.url
+        assert server_pool.least_loaded().url == simulator.url
 
 
 def test_without_a_usable_server_the_reason_is_told_for_each() -> None:
     with (
-        Fleet([AWAY]) as fleet,
+        ServerPool([AWAY]) as server_pool,
         pytest.raises(TransientError, match=r"127\.0\.0\.1:9: it does not answer"),
     ):
-        fleet.least_loaded()
+        server_pool.least_loaded()
 
 
 def test_the_least_loaded_server_is_the_one_with_the_shortest_queue(
     simulator: ComfyUISimulator, second: ComfyUISimulator
 ) -> None:
     simulator.faults(seconds_per_step=0.5)
-    with Fleet([simulator.url, second.url]) as fleet, ThreadPoolExecutor(1) as pool:
-        running = pool.submit(render, fleet, simulator.url, steps=40)
-        wait_until(lambda: fleet.usable().get(simulator.url) == 1, "its queue is known")
-        assert fleet.least_loaded().url == second.url
+    with ServerPool([simulator.url, second.url]) as server_pool, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(render, server_pool, simulator.url, steps=40)
+        wait_until(lambda: server_pool.usable().get(simulator.url) == 1, "its queue is known")
+        assert server_pool.least_loaded().url == second.url
         for prompt_id in simulator.stats()["order"][-1:]:
-            fleet.cancel(simulator.url, prompt_id)
+            server_pool.cancel(simulator.url, prompt_id)
         with pytest.raises(TransientError):
             running.result(timeout=20)
 
@@ -89,13 +89,13 @@ def test_the_least_loaded_server_is_the_one_with_the_shortest_queue(
 def test_a_server_that_stops_is_taken_out_and_comes_back_by_itself(
     second: ComfyUISimulator,
 ) -> None:
-    with Fleet([second.url]) as fleet:
-        assert fleet.usable()
+    with ServerPool([second.url]) as server_pool:
+        assert server_pool.usable()
         second.kill()
-        wait_until(lambda: not fleet.usable(), "it is taken out")
+        wait_until(lambda: not server_pool.usable(), "it is taken out")
         second.start()
-        wait_until(fleet.usable, "it is back")
-        assert render(fleet, second.url).files
+        wait_until(server_pool.usable, "it is back")
+        assert render(server_pool, second.url).files
 
 
 def test_a_dead_worker_thread_takes_the_server_out_and_frees_what_waits(
@@ -104,29 +104,29 @@ def test_a_dead_worker_thread_takes_the_server_out_and_frees_what_waits(
     second.faults(seconds_per_step=0.02)
     with ComfyUIClient(second.url) as client:
         kill_worker(second, client)
-    with Fleet([second.url], hung_seconds=0.5) as fleet, ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(render, fleet, second.url)
+    with ServerPool([second.url], hung_seconds=0.5) as server_pool, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(render, server_pool, second.url)
         with pytest.raises(NeverStartedError, match="worker thread is dead"):
             waiting.result(timeout=20)
-        assert "worker thread is dead" in (fleet.states()[0].problem or "")
+        assert "worker thread is dead" in (server_pool.states()[0].problem or "")
         second.restart()
-        wait_until(fleet.usable, "the restarted server is back at once")
-        assert render(fleet, second.url).files
+        wait_until(server_pool.usable, "the restarted server is back at once")
+        assert render(server_pool, second.url).files
 
 
 def test_a_server_stuck_in_one_prompt_is_taken_out_until_that_ends(
     second: ComfyUISimulator,
 ) -> None:
     second.faults(seconds_per_step=0.2)
-    with Fleet([second.url], stuck_seconds=0.5) as fleet, ThreadPoolExecutor(2) as pool:
-        long = pool.submit(render, fleet, second.url, steps=15)
+    with ServerPool([second.url], stuck_seconds=0.5) as server_pool, ThreadPoolExecutor(2) as pool:
+        long = pool.submit(render, server_pool, second.url, steps=15)
         wait_until(lambda: second.stats()["order"], "it runs")
-        behind = pool.submit(render, fleet, second.url)
+        behind = pool.submit(render, server_pool, second.url)
         with pytest.raises(NeverStartedError, match="it has executed prompt"):
             behind.result(timeout=20)
-        assert not fleet.usable()
+        assert not server_pool.usable()
         assert long.result(timeout=30).files, "the long one itself goes on"
-        wait_until(fleet.usable, "it is back")
+        wait_until(server_pool.usable, "it is back")
 
 
 def test_all_runs_of_a_server_share_one_socket_and_each_hears_its_own(
@@ -134,24 +134,29 @@ def test_all_runs_of_a_server_share_one_socket_and_each_hears_its_own(
 ) -> None:
     heard: dict[str, list[RenderProgress]] = {new_id(): [] for _ in range(6)}
     before = simulator.stats()["connections"]
-    with Fleet([simulator.url]) as fleet, ThreadPoolExecutor(6) as pool:
+    with ServerPool([simulator.url]) as server_pool, ThreadPoolExecutor(6) as pool:
         results = [
             pool.submit(
-                render, fleet, simulator.url, steps=3, prompt_id=prompt_id, on_progress=news.append
+                render,
+                server_pool,
+                simulator.url,
+                steps=3,
+                prompt_id=prompt_id,
+                on_progress=event.append,
             )
-            for prompt_id, news in heard.items()
+            for prompt_id, event in heard.items()
         ]
         assert {result.result(timeout=30).prompt_id for result in results} == heard.keys()
     assert simulator.stats()["connections"] == before + 1
-    for prompt_id, news in heard.items():
-        assert {item.prompt_id for item in news} == {prompt_id}
+    for prompt_id, event in heard.items():
+        assert {item.prompt_id for item in event} == {prompt_id}
 
 
 def test_a_shared_socket_that_drops_loses_no_run(simulator: ComfyUISimulator) -> None:
     simulator.faults(seconds_per_step=0.05)
-    with Fleet([simulator.url]) as fleet, ThreadPoolExecutor(3) as pool:
-        results = [pool.submit(render, fleet, simulator.url, steps=10) for _ in range(3)]
-        queue = fleet[simulator.url].client.queue
+    with ServerPool([simulator.url]) as server_pool, ThreadPoolExecutor(3) as pool:
+        results = [pool.submit(render, server_pool, simulator.url, steps=10) for _ in range(3)]
+        queue = server_pool[simulator.url].client.queue
         wait_until(lambda: len(queue().running + queue().pending) == 3, "all are there")
         simulator.faults(drop_sockets=True)
         assert all(result.result(timeout=30).files for result in results)
@@ -160,13 +165,13 @@ def test_a_shared_socket_that_drops_loses_no_run(simulator: ComfyUISimulator) ->
 def test_a_prompt_in_front_goes_before_those_that_wait(simulator: ComfyUISimulator) -> None:
     simulator.faults(seconds_per_step=0.1)
     first, second, third = new_id(), new_id(), new_id()
-    with Fleet([simulator.url]) as fleet, ThreadPoolExecutor(3) as pool:
-        client = fleet[simulator.url].client
-        runs = [pool.submit(render, fleet, simulator.url, prompt_id=first, steps=10)]
+    with ServerPool([simulator.url]) as server_pool, ThreadPoolExecutor(3) as pool:
+        client = server_pool[simulator.url].client
+        runs = [pool.submit(render, server_pool, simulator.url, prompt_id=first, steps=10)]
         wait_until(lambda: client.queue().is_running(first), "the first runs")
-        runs.append(pool.submit(render, fleet, simulator.url, prompt_id=second))
+        runs.append(pool.submit(render, server_pool, simulator.url, prompt_id=second))
         wait_until(lambda: client.queue().is_pending(second), "the second waits")
-        runs.append(pool.submit(render, fleet, simulator.url, prompt_id=third, is_front=True))
+        runs.append(pool.submit(render, server_pool, simulator.url, prompt_id=third, is_front=True))
         for run in runs:
             run.result(timeout=30)
     ours = [item for item in simulator.stats()["order"] if item in {first, second, third}]
@@ -176,14 +181,14 @@ def test_a_prompt_in_front_goes_before_those_that_wait(simulator: ComfyUISimulat
 def test_a_cancelled_prompt_ends_its_run_at_once_and_no_other(simulator: ComfyUISimulator) -> None:
     simulator.faults(seconds_per_step=0.1)
     running, waiting = new_id(), new_id()
-    with Fleet([simulator.url]) as fleet, ThreadPoolExecutor(2) as pool:
-        client = fleet[simulator.url].client
-        first = pool.submit(render, fleet, simulator.url, prompt_id=running, steps=20)
+    with ServerPool([simulator.url]) as server_pool, ThreadPoolExecutor(2) as pool:
+        client = server_pool[simulator.url].client
+        first = pool.submit(render, server_pool, simulator.url, prompt_id=running, steps=20)
         wait_until(lambda: client.queue().is_running(running), "the first runs")
-        second = pool.submit(render, fleet, simulator.url, prompt_id=waiting)
+        second = pool.submit(render, server_pool, simulator.url, prompt_id=waiting)
         wait_until(lambda: client.queue().is_pending(waiting), "the second waits")
         started = time.monotonic()
-        fleet.cancel(simulator.url, waiting)
+        server_pool.cancel(simulator.url, waiting)
         with pytest.raises(NeverStartedError):
             second.result(timeout=20)
         assert time.monotonic() - started < 5, "it does not wait for a silence"
@@ -193,8 +198,8 @@ def test_a_cancelled_prompt_ends_its_run_at_once_and_no_other(simulator: ComfyUI
 def test_a_workflow_is_checked_again_before_a_new_model_is_called_unknown(
     simulator: ComfyUISimulator,
 ) -> None:
-    with Fleet([simulator.url]) as fleet:
-        server = fleet[simulator.url]
+    with ServerPool([simulator.url]) as server_pool:
+        server = server_pool[simulator.url]
         workflow = sampled_workflow(server.client, new_id(), steps=1)
         server.check(workflow)
         loader = next(
@@ -214,25 +219,27 @@ def test_a_prompt_is_found_on_whichever_server_has_it(
     simulator: ComfyUISimulator, second: ComfyUISimulator
 ) -> None:
     prompt_id = new_id()
-    with Fleet([AWAY, simulator.url, second.url]) as fleet:
-        fleet.run(second.url, plain_workflow(prompt_id), prompt_id=prompt_id, timeout_seconds=30)
-        found = fleet.find(prompt_id)
+    with ServerPool([AWAY, simulator.url, second.url]) as server_pool:
+        server_pool.run(
+            second.url, plain_workflow(prompt_id), prompt_id=prompt_id, timeout_seconds=30
+        )
+        found = server_pool.find(prompt_id)
         assert found is not None
         assert found[0].url == second.url
-        assert fleet.find(new_id()) is None
+        assert server_pool.find(new_id()) is None
 
 
 def test_leaving_ends_all_threads(simulator: ComfyUISimulator) -> None:
     before = set(threading.enumerate())
-    with Fleet([simulator.url, AWAY]) as fleet:
-        render(fleet, simulator.url)
+    with ServerPool([simulator.url, AWAY]) as server_pool:
+        render(server_pool, simulator.url)
         assert set(threading.enumerate()) - before
     wait_until(lambda: set(threading.enumerate()) <= before, "all threads have ended")
 
 
-def test_a_server_that_is_none_of_the_fleet_is_refused_by_name() -> None:
-    fleet = Fleet(["http://user:secret@gpu-1:8188"])
-    assert fleet["http://gpu-1:8188"].url == "http://gpu-1:8188"
+def test_a_server_that_is_none_of_the_pool_is_refused_by_name() -> None:
+    server_pool = ServerPool(["http://user:secret@gpu-1:8188"])
+    assert server_pool["http://gpu-1:8188"].url == "http://gpu-1:8188"
     with pytest.raises(PermanentError, match=r"gpu-2 is none of COMFYUI_URL .http://gpu-1:8188."):
-        fleet["http://gpu-2"]
-    fleet.close()
+        server_pool["http://gpu-2"]
+    server_pool.close()

@@ -1,4 +1,4 @@
-"""Frames and clips become MP4 files that pass the platform's checks; faults leave nothing."""
+"""Frames and videos become MP4 files that pass the platform's checks; faults leave nothing."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -12,9 +12,9 @@ from influencerai_dagster.core.sampling import VideoFormat
 from influencerai_dagster.engines.ffmpeg.encoding import (
     Fit,
     Interpolation,
-    clip_to_mp4,
     frames_to_mp4,
     poster_frame,
+    video_to_mp4,
 )
 from influencerai_dagster.engines.ffmpeg.probing import measure, verify
 from influencerai_dagster.engines.ffmpeg.program import run
@@ -208,21 +208,21 @@ def test_a_stopped_encoding_leaves_neither_process_nor_file(tmp_path: Path) -> N
 
 
 @pytest.fixture
-def loud_clip(tmp_path: Path) -> Path:
-    """2 s of picture and a loud tone, in another container, size and rate."""
-    path = tmp_path / "clip.mkv"
+def loud_video(tmp_path: Path) -> Path:
+    """2 s of image and a loud tone, in another container, size and rate."""
+    path = tmp_path / "video.mkv"
     source = ["-f", "lavfi", "-i", "testsrc=size=320x180:rate=25:duration=2"]
     tone = ["-f", "lavfi", "-i", "sine=frequency=440:duration=2", "-af", "volume=20dB"]
-    run([*source, *tone, "-c:v", "mpeg4", "-c:a", "flac", str(path)], "making a clip")
+    run([*source, *tone, "-c:v", "mpeg4", "-c:a", "flac", str(path)], "making a video")
     return path
 
 
 @pytest.mark.parametrize("fps", [12, 25, 30])
-def test_a_clip_becomes_a_video_as_long_as_itself(
-    tmp_path: Path, loud_clip: Path, fps: int
+def test_a_video_becomes_a_video_as_long_as_itself(
+    tmp_path: Path, loud_video: Path, fps: int
 ) -> None:
     video_format = VideoFormat(width_px=216, height_px=384, fps=fps)
-    clip_to_mp4(loud_clip, video_format=video_format, output=tmp_path / "output.mp4")
+    video_to_mp4(loud_video, video_format=video_format, output=tmp_path / "output.mp4")
     verify(tmp_path / "output.mp4", video_format, 2)
 
 
@@ -236,45 +236,47 @@ SOUNDS = {
 
 
 @pytest.mark.parametrize("sound", SOUNDS.values(), ids=SOUNDS)
-def test_the_sound_of_a_clip_is_made_as_loud_as_platforms_want_it(
+def test_the_sound_of_a_video_is_made_as_loud_as_platforms_want_it(
     tmp_path: Path, sound: str
 ) -> None:
-    clip, output = tmp_path / "clip.mkv", tmp_path / "output.mp4"
+    video, output = tmp_path / "video.mkv", tmp_path / "output.mp4"
     picture = ["-f", "lavfi", "-i", "color=size=64x64:rate=30:duration=2"]
-    run([*picture, "-f", "lavfi", "-i", sound, "-c:a", "flac", str(clip)], "making a clip")
-    clip_to_mp4(clip, video_format=SMALL, output=output)
+    run([*picture, "-f", "lavfi", "-i", sound, "-c:a", "flac", str(video)], "making a video")
+    video_to_mp4(video, video_format=SMALL, output=output)
     facts = verify(output, SMALL, 2)
     assert facts.loudness_lufs == pytest.approx(-16, abs=1)
 
 
 def test_a_silent_sound_stays_silent(tmp_path: Path) -> None:
-    clip, output = tmp_path / "clip.mkv", tmp_path / "output.mp4"
+    video, output = tmp_path / "video.mkv", tmp_path / "output.mp4"
     picture = ["-f", "lavfi", "-i", "color=size=64x64:rate=30:duration=1"]
     silence = ["-f", "lavfi", "-i", "anullsrc=duration=1", "-c:a", "flac"]
-    run([*picture, *silence, str(clip)], "making a clip")
-    clip_to_mp4(clip, video_format=SMALL, output=output)
+    run([*picture, *silence, str(video)], "making a video")
+    video_to_mp4(video, video_format=SMALL, output=output)
     assert verify(output, SMALL, 1).loudness_lufs is None
     assert measure(output).has_audio
 
 
-def test_a_clip_is_cut_to_the_wanted_length_with_its_sound(tmp_path: Path, loud_clip: Path) -> None:
+def test_a_video_is_cut_to_the_wanted_length_with_its_sound(
+    tmp_path: Path, loud_video: Path
+) -> None:
     output = tmp_path / "output.mp4"
-    clip_to_mp4(loud_clip, video_format=SMALL, output=output, seconds=1.2)
+    video_to_mp4(loud_video, video_format=SMALL, output=output, seconds=1.2)
     verify(output, SMALL, 1.2)
     log = run(["-i", str(output), "-map", "0:a", "-f", "null", "-"], "measuring sound")
     assert log.duration_seconds == pytest.approx(1.2, abs=0.03)
 
 
-def test_a_clip_without_sound_stays_silent(tmp_path: Path) -> None:
+def test_a_video_without_sound_stays_silent(tmp_path: Path) -> None:
     make(tmp_path / "silent.mp4")
-    clip_to_mp4(tmp_path / "silent.mp4", video_format=SQUARE, output=tmp_path / "output.mp4")
+    video_to_mp4(tmp_path / "silent.mp4", video_format=SQUARE, output=tmp_path / "output.mp4")
     verify(tmp_path / "output.mp4", SQUARE, NUM_FRAMES / INPUT_FPS)
 
 
-def test_a_file_that_is_no_clip_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "notes.mp4"
     path.write_text("this is text")
     with pytest.raises(PermanentError, match=r"notes\.mp4.*Invalid data"):
-        clip_to_mp4(path, video_format=TALL, output=tmp_path / "output.mp4")
+        video_to_mp4(path, video_format=TALL, output=tmp_path / "output.mp4")
     with pytest.raises(PermanentError, match=r"notes\.mp4.*Invalid data"):
         poster_frame(path, tmp_path / "poster.png")

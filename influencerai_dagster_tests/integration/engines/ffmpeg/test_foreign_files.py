@@ -9,9 +9,9 @@ from PIL import Image
 
 from influencerai_dagster.core.sampling import VideoFormat
 from influencerai_dagster.engines.ffmpeg.encoding import (
-    clip_to_mp4,
     frames_to_mp4,
     poster_frame,
+    video_to_mp4,
 )
 from influencerai_dagster.engines.ffmpeg.loudness import level_sound, measure_loudness
 from influencerai_dagster.engines.ffmpeg.probing import measure, probe
@@ -59,12 +59,12 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mov"])
 @pytest.mark.parametrize("kind", PLAYLISTS)
-def test_a_playlist_or_a_text_named_as_a_clip_is_refused(
+def test_a_playlist_or_a_text_named_as_a_video_is_refused(
     victim: Path, kind: str, suffix: str
 ) -> None:
-    clip = victim.parent / f"clip{suffix}"
+    clip = victim.parent / f"video{suffix}"
     clip.write_text(PLAYLISTS[kind](victim))
-    with pytest.raises(PermanentError, match=f"probe of clip{suffix}"):
+    with pytest.raises(PermanentError, match=f"probe of video{suffix}"):
         measure(clip)
 
 
@@ -73,23 +73,23 @@ def test_a_playlist_or_a_text_named_as_a_clip_is_refused(
     [
         probe,
         measure_loudness,
-        lambda clip: clip_to_mp4(clip, video_format=SMALL, output=clip.with_name("out.mp4")),
+        lambda clip: video_to_mp4(clip, video_format=SMALL, output=clip.with_name("out.mp4")),
         lambda clip: poster_frame(clip, clip.with_name("out.png")),
         lambda clip: level_sound(clip, clip.with_name("out.m4a"), seconds=1),
     ],
     ids=["probe", "loudness", "encoding", "poster", "sound"],
 )
-def test_no_step_reads_another_file_through_a_clip(
+def test_no_step_reads_another_file_through_a_video(
     victim: Path, use: Callable[[Path], object]
 ) -> None:
-    clip = victim.parent / "clip.mp4"
+    clip = victim.parent / "video.mp4"
     clip.write_text(PLAYLISTS["dash"](victim))
     with pytest.raises(PermanentError, match="its content is no MP4, MOV or WebM file"):
         use(clip)
     assert not list(victim.parent.glob("out.*"))
 
 
-def test_a_clip_that_is_a_video_is_read(victim: Path) -> None:
+def test_a_video_that_is_a_video_is_read(victim: Path) -> None:
     assert measure(victim).has_audio
 
 

@@ -96,7 +96,7 @@ def test_a_single_difference_is_found(
         verify(path, FORMAT, 1)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.6], ids=["in the index", "in the pictures"])
+@pytest.mark.parametrize("share", [0.1, 0.6], ids=["in the index", "in the images"])
 def test_a_truncated_video_does_not_pass(tmp_path: Path, share: float) -> None:
     path = made(tmp_path / "x.mp4", *GOOD)
     data = path.read_bytes()

@@ -26,14 +26,14 @@ def video(output: Path, cues: tuple[Cue, ...] = ()) -> Path:
 
 def changed_at(with_text: Path, plain: Path, seconds: float) -> tuple[int, int, int, int] | None:
     """Return the box in which two videos differ at a time."""
-    pictures = []
+    images = []
     for path in (with_text, plain):
-        picture = path.with_suffix(".png")
+        png = path.with_suffix(".png")
         shot = ["-ss", f"{seconds}", "-i", f"file:{path}", "-frames:v", "1", "-update", "1"]
-        run([*shot, f"file:{picture}"], "frame of a video")
-        with Image.open(picture) as image:
-            pictures.append(image.convert("L"))
-    difference = ImageChops.difference(*pictures)
+        run([*shot, f"file:{png}"], "frame of a video")
+        with Image.open(png) as image:
+            images.append(image.convert("L"))
+    difference = ImageChops.difference(*images)
     return difference.point(lambda value: 255 if value > 60 else 0).getbbox()
 
 
@@ -73,7 +73,7 @@ def test_a_text_that_looks_like_options_stays_a_text(folder: Path, text: str) ->
     assert text not in written
 
 
-def test_lines_of_a_cue_are_lines_of_the_picture(folder: Path) -> None:
+def test_lines_of_a_cue_are_lines_of_the_image(folder: Path) -> None:
     cue = Cue(start_ms=3_723_456, end_ms=3_724_000, lines=("one", "two"))
     subtitles_filter([cue], TALL, folder)
     text = (folder / "subtitles.ass").read_text(encoding="utf-8")

@@ -37,7 +37,7 @@ def test_a_training_leaves_proved_weights_and_its_loss_curve(
 
 
 @pytest.mark.timeout(900)
-def test_sample_pictures_are_told_while_it_trains(contract_training: MakeTraining) -> None:
+def test_sample_images_are_told_while_it_trains(contract_training: MakeTraining) -> None:
     samples: list[Path] = []
     training = contract_training(
         config={"sample_every_n_steps": 2}, sample_prompts=("ohwx woman", "ohwx woman, beach")

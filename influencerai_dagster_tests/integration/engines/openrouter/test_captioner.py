@@ -140,7 +140,7 @@ def test_what_was_answered_before_a_failure_is_not_asked_for_again(
 
 @pytest.mark.parametrize(
     ("model", "instruction"),
-    [("openai/gpt-4o-mini", INSTRUCTION), (MODEL, "Describe the picture.")],
+    [("openai/gpt-4o-mini", INSTRUCTION), (MODEL, "Describe the image.")],
     ids=["model", "instruction"],
 )
 def test_another_question_is_another_answer(

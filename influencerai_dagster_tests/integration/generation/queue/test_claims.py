@@ -17,7 +17,7 @@ from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,
     backoff_seconds,
@@ -48,19 +48,19 @@ def session(engine: Engine) -> Iterator[Session]:
 
 def _expire(engine: Engine) -> int:
     with transaction(engine) as session:
-        return ledger.expire_leases(session)
+        return job_queue.expire_leases(session)
 
 
 def _days(engine: Engine, kind: JobKind = JobKind.IMAGE) -> list[str]:
     with transaction(engine) as session:
-        return [str(day) for day in ledger.days_with_claimable_jobs(session, kind)]
+        return [str(day) for day in job_queue.days_with_claimable_jobs(session, kind)]
 
 
 def test_a_claimed_job_is_running_under_a_lease(engine: Engine) -> None:
     submit_one(engine)
     with transaction(engine) as session:
         now = session.execute(text("SELECT now()")).scalar_one()
-        (job,) = ledger.claim(
+        (job,) = job_queue.claim(
             session,
             kind=JobKind.IMAGE,
             owner="run-1",
@@ -77,7 +77,7 @@ def test_a_claimed_job_is_running_under_a_lease(engine: Engine) -> None:
 def test_higher_priorities_go_first_and_equals_in_order_of_submission(engine: Engine) -> None:
     priorities = [0, 5, 9, 5, 9]
     with transaction(engine) as session:
-        jobs = ledger.submit(
+        jobs = job_queue.submit(
             session, "demo", DAY, [image_request(priority=priority) for priority in priorities]
         )
     order = [2, 4, 1, 3, 0]
@@ -90,7 +90,7 @@ def test_a_claim_takes_only_the_kind_tenant_and_day_it_asks_for(engine: Engine) 
     mine = submit_one(engine)
     foreign = submit_one(engine, tenant="other")
     with transaction(engine) as session:
-        (tomorrow,) = ledger.submit(session, "demo", NEXT_DAY, [image_request()])
+        (tomorrow,) = job_queue.submit(session, "demo", NEXT_DAY, [image_request()])
     assert claim_all(engine, kind=JobKind.VIDEO) == []
     assert [job.id for job in claim_all(engine, tenant="demo", day=NEXT_DAY)] == [tomorrow.id]
     assert [job.id for job in claim_all(engine, tenant="other")] == [foreign.id]
@@ -99,10 +99,10 @@ def test_a_claim_takes_only_the_kind_tenant_and_day_it_asks_for(engine: Engine) 
 
 def test_concurrent_claimers_never_get_the_same_job(engine: Engine) -> None:
     with transaction(engine) as session:
-        jobs = ledger.submit(session, "demo", DAY, [image_request() for _ in range(100)])
+        jobs = job_queue.submit(session, "demo", DAY, [image_request() for _ in range(100)])
 
-    def take(number: int) -> list[ledger.ClaimedJob]:
-        taken: list[ledger.ClaimedJob] = []
+    def take(number: int) -> list[job_queue.ClaimedJob]:
+        taken: list[job_queue.ClaimedJob] = []
         while claimed := claim_all(engine, owner=f"worker {number}", limit=3):
             taken += claimed
         return taken
@@ -117,7 +117,9 @@ def test_a_claimer_does_not_wait_for_one_that_is_still_claiming(engine: Engine) 
     first, second = submit_one(engine), submit_one(engine)
     with transaction(engine) as session:
         session.execute(text("SET LOCAL lock_timeout = '1s'"))
-        taken = ledger.claim(session, kind=JobKind.IMAGE, owner="slow", lease_seconds=60, limit=1)
+        taken = job_queue.claim(
+            session, kind=JobKind.IMAGE, owner="slow", lease_seconds=60, limit=1
+        )
         assert [job.id for job in taken] == [first.id]
         assert [job.id for job in claim_all(engine)] == [second.id]
 
@@ -135,20 +137,20 @@ def test_a_job_waits_until_its_datasets_have_a_lora(engine: Engine) -> None:
     assert len(claim_all(engine)) == 1
 
 
-def test_a_clip_waits_until_its_picture_is_there(engine: Engine) -> None:
+def test_a_video_waits_until_its_image_is_there(engine: Engine) -> None:
     image = submit_one(engine)
-    clip = submit_one(engine, video_request(image.id))
+    video = submit_one(engine, video_request(image.id))
     running = claim_one(engine)
     assert claim_all(engine, kind=JobKind.VIDEO) == []
     complete_job(engine, running)
-    assert [job.id for job in claim_all(engine, kind=JobKind.VIDEO)] == [clip.id]
+    assert [job.id for job in claim_all(engine, kind=JobKind.VIDEO)] == [video.id]
 
 
 def test_days_with_work_are_those_with_a_job_that_can_be_claimed_now(engine: Engine) -> None:
     submit_one(engine)
     submit_one(engine, tenant="other")
     with transaction(engine) as session:
-        ledger.submit(session, "demo", NEXT_DAY, [image_request(), image_request()])
+        job_queue.submit(session, "demo", NEXT_DAY, [image_request(), image_request()])
     assert _days(engine) == [f"demo/{DAY}", f"demo/{NEXT_DAY}", f"other/{DAY}"]
     assert _days(engine, JobKind.VIDEO) == []
     claim_all(engine, tenant="demo", day=NEXT_DAY)
@@ -159,7 +161,7 @@ def test_a_heartbeat_renews_the_lease(engine: Engine, session: Session) -> None:
     submit_one(engine)
     job = claim_one(engine, lease_seconds=10)
     assert beat(session, job) is None
-    renewed = ledger.get_job(session, "demo", job.id)
+    renewed = job_queue.get_job(session, "demo", job.id)
     assert renewed.lease_expires_at is not None
     assert job.lease_expires_at is not None
     assert (renewed.lease_expires_at - job.lease_expires_at).total_seconds() > 500
@@ -170,7 +172,7 @@ def test_a_heartbeat_with_an_old_token_renews_nothing(engine: Engine) -> None:
     submit_one(engine)
     old = claim_one(engine)
     with transaction(engine) as session:
-        assert ledger.release(session, old.id, old.lease_token)
+        assert job_queue.release(session, old.id, old.lease_token)
     claim_one(engine)
     before = job_now(engine, old)
     with transaction(engine) as session:
@@ -184,7 +186,7 @@ def test_a_released_job_keeps_its_attempt_but_its_claims_go_on_counting(engine: 
         job = claim_one(engine)
         assert (job.attempt, job.lease_token) == (1, claims)
         with transaction(engine) as session:
-            assert ledger.release(session, job.id, job.lease_token, gpu_seconds=1.5)
+            assert job_queue.release(session, job.id, job.lease_token, gpu_seconds=1.5)
     released = job_now(engine, job)
     assert (released.status, released.attempt, released.gpu_seconds) == (JobStatus.PENDING, 0, 7.5)
     assert released.lease_owner is None
@@ -195,7 +197,7 @@ def test_a_lost_claim_releases_nothing(engine: Engine) -> None:
     job = claim_one(engine)
     complete_job(engine, job)
     with transaction(engine) as session:
-        assert not ledger.release(session, job.id, job.lease_token)
+        assert not job_queue.release(session, job.id, job.lease_token)
     assert job_now(engine, job).status is JobStatus.COMPLETED
 
 
@@ -217,26 +219,28 @@ def test_an_expired_lease_goes_back_to_pending_after_a_backoff(
     job = claim_one(engine, owner="worker 7")
     run_out_leases(engine, job)
     with transaction(engine) as session:
-        assert ledger.expire_leases(session) == 1
-        waiting = ledger.get_job(session, "demo", job.id)
+        assert job_queue.expire_leases(session) == 1
+        waiting = job_queue.get_job(session, "demo", job.id)
         assert backoff_seconds(session, waiting) == delay_seconds
-        assert ledger.days_with_claimable_jobs(session, JobKind.IMAGE) == []
-        again = ledger.claim(session, kind=JobKind.IMAGE, owner="worker", lease_seconds=60, limit=1)
+        assert job_queue.days_with_claimable_jobs(session, JobKind.IMAGE) == []
+        again = job_queue.claim(
+            session, kind=JobKind.IMAGE, owner="worker", lease_seconds=60, limit=1
+        )
         assert again == []
     assert waiting.status is JobStatus.PENDING
     assert waiting.error == f"the worker worker 7 stopped answering in attempt {attempt} of 3"
 
 
-def test_a_job_whose_workers_die_three_times_fails_and_so_does_its_clip(engine: Engine) -> None:
+def test_a_job_whose_workers_die_three_times_fails_and_so_does_its_video(engine: Engine) -> None:
     image = submit_one(engine)
-    clip = submit_one(engine, video_request(image.id))
+    video = submit_one(engine, video_request(image.id))
     for _ in range(3):
         end_backoff(engine)
         run_out_leases(engine, claim_one(engine))
         assert _expire(engine) == 1
     assert job_now(engine, image).status is JobStatus.FAILED
-    assert job_now(engine, clip).status is JobStatus.FAILED
-    assert "stopped answering in attempt 3 of 3" in (job_now(engine, clip).error or "")
+    assert job_now(engine, video).status is JobStatus.FAILED
+    assert "stopped answering in attempt 3 of 3" in (job_now(engine, video).error or "")
 
 
 def test_a_worker_whose_lease_expired_can_write_nothing_more(engine: Engine) -> None:
@@ -248,15 +252,15 @@ def test_a_worker_whose_lease_expired_can_write_nothing_more(engine: Engine) -> 
     new = claim_one(engine)
     assert (new.attempt, new.lease_token) == (2, 2)
     before = job_now(engine, new)
-    with pytest.raises(ledger.LeaseLostError, match="claim 1 on job"):
+    with pytest.raises(job_queue.LeaseLostError, match="claim 1 on job"):
         complete_job(engine, old)
     for error in (TransientError("away"), PermanentError("wrong")):
-        with pytest.raises(ledger.LeaseLostError), transaction(engine) as session:
-            ledger.fail(session, old.id, old.lease_token, error)
+        with pytest.raises(job_queue.LeaseLostError), transaction(engine) as session:
+            job_queue.fail(session, old.id, old.lease_token, error)
     with transaction(engine) as session:
-        assert not ledger.release(session, old.id, old.lease_token)
+        assert not job_queue.release(session, old.id, old.lease_token)
         assert beat(session, old) is JobStatus.RUNNING
-        assert ledger.media_asset_of_job(session, "demo", old.id) is None
+        assert job_queue.media_asset_of_job(session, "demo", old.id) is None
     assert job_now(engine, new) == before
     assert complete_job(engine, new).job_id == old.id
 
@@ -266,7 +270,7 @@ def test_the_leases_of_a_dead_worker_end_before_they_run_out(engine: Engine) -> 
         submit_one(engine)
     dead, living = claim_one(engine, limit=1, owner="dead"), claim_one(engine, owner="living")
     with transaction(engine) as session:
-        assert ledger.expire_leases(session, owner="dead") == 1
+        assert job_queue.expire_leases(session, owner="dead") == 1
     assert job_now(engine, dead).status is JobStatus.PENDING
     assert "worker dead stopped answering" in str(job_now(engine, dead).error)
     assert job_now(engine, living).status is JobStatus.RUNNING
@@ -279,7 +283,7 @@ def test_a_dead_worker_s_lease_that_another_took_over_is_not_ended(engine: Engin
     end_backoff(engine)
     job = claim_one(engine, owner="living")
     with transaction(engine) as session:
-        assert ledger.expire_leases(session, owner="dead") == 0
+        assert job_queue.expire_leases(session, owner="dead") == 0
     assert job_now(engine, job).status is JobStatus.RUNNING
 
 
@@ -297,7 +301,7 @@ def test_a_sweep_leaves_alone_what_a_worker_is_writing(engine: Engine) -> None:
     job = claim_one(engine)
     run_out_leases(engine, job)
     with transaction(engine) as session:
-        ledger.complete(session, job.id, job.lease_token, output_of(job), manifest_key_of(job))
+        job_queue.complete(session, job.id, job.lease_token, output_of(job), manifest_key_of(job))
         assert _expire(engine) == 0
     assert job_now(engine, job).status is JobStatus.COMPLETED
 
@@ -318,7 +322,7 @@ def test_claiming_one_of_ten_thousand_jobs_reads_an_index(
     event.listen(
         session.connection(), "before_cursor_execute", lambda *call: sent.append(call[2:4])
     )
-    ledger.claim(
+    job_queue.claim(
         session,
         kind=JobKind.IMAGE,
         owner="worker",

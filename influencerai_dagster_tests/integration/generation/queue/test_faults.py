@@ -17,7 +17,7 @@ from influencerai_dagster.core.job_states import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue.retry_policy import (
     MAX_ATTEMPTS,
 )
@@ -43,7 +43,7 @@ class Workers:
         self.engine = engine
         self.seed = seed
         self.completed: Counter[UUID] = Counter()
-        self.stalled: list[ledger.ClaimedJob] = []
+        self.stalled: list[job_queue.ClaimedJob] = []
         self.lock = threading.Lock()
         self.deadline = time.monotonic() + DEADLINE_SECONDS
 
@@ -57,7 +57,7 @@ class Workers:
                 self._work(job, dice.random())
             self._sweep()
 
-    def _work(self, job: ledger.ClaimedJob, chance: float) -> None:
+    def _work(self, job: job_queue.ClaimedJob, chance: float) -> None:
         if chance < 0.5:
             self._complete(job)
         elif chance < 0.65:  # dies, and comes back to life after another has its job
@@ -65,25 +65,25 @@ class Workers:
             with self.lock:
                 self.stalled.append(job)
         else:
-            with suppress(ledger.LeaseLostError), transaction(self.engine) as session:
+            with suppress(job_queue.LeaseLostError), transaction(self.engine) as session:
                 if chance < 0.8:
-                    ledger.release(session, job.id, job.lease_token)
+                    job_queue.release(session, job.id, job.lease_token)
                 elif chance < 0.95:
-                    ledger.fail(session, job.id, job.lease_token, TransientError("away"))
+                    job_queue.fail(session, job.id, job.lease_token, TransientError("away"))
                 elif chance < 0.98:
-                    ledger.fail(session, job.id, job.lease_token, PermanentError("bad"))
+                    job_queue.fail(session, job.id, job.lease_token, PermanentError("bad"))
                 else:
-                    ledger.cancel(session, job.tenant, job.id)
+                    job_queue.cancel(session, job.tenant, job.id)
 
-    def _complete(self, job: ledger.ClaimedJob) -> None:
-        with suppress(ledger.LeaseLostError):
+    def _complete(self, job: job_queue.ClaimedJob) -> None:
+        with suppress(job_queue.LeaseLostError):
             complete_job(self.engine, job)
             with self.lock:
                 self.completed[job.id] += 1
 
     def _sweep(self) -> None:
         with transaction(self.engine) as session:
-            ledger.expire_leases(session)
+            job_queue.expire_leases(session)
         with suppress(TransientError):
             end_backoff(self.engine)
         with self.lock:
@@ -93,7 +93,7 @@ class Workers:
 
     def _open_jobs(self) -> bool:
         with transaction(self.engine) as session:
-            counts = ledger.count_by_status(session)
+            counts = job_queue.count_by_status(session)
         return counts[JobStatus.PENDING] + counts[JobStatus.RUNNING] > 0
 
 
@@ -101,16 +101,18 @@ class Workers:
 def test_every_job_ends_once_whatever_its_workers_do(engine: Engine, seed: int) -> None:
     with transaction(engine) as session:
         requests = [image_request(priority=number % 10) for number in range(NUM_IMAGES)]
-        images = ledger.submit(session, "demo", DAY, requests)
-        clips = ledger.submit(session, "demo", DAY, [video_request(job.id) for job in images[::3]])
+        images = job_queue.submit(session, "demo", DAY, requests)
+        videos = job_queue.submit(
+            session, "demo", DAY, [video_request(job.id) for job in images[::3]]
+        )
     workers = Workers(engine, seed)
     with ThreadPoolExecutor(NUM_WORKERS) as pool:
         list(pool.map(workers.run, range(NUM_WORKERS)))
 
     with transaction(engine) as session:
-        jobs = {job.id: job for job in ledger.list_jobs(session, "demo", limit=1000)}
+        jobs = {job.id: job for job in job_queue.list_jobs(session, "demo", limit=1000)}
         recorded = set(session.scalars(text("SELECT job_id FROM media_assets")))
-    assert jobs.keys() == {job.id for job in images + clips}
+    assert jobs.keys() == {job.id for job in images + videos}
     done = {job.id for job in jobs.values() if job.status is JobStatus.COMPLETED}
     assert recorded == done == workers.completed.keys()
     assert set(workers.completed.values()) == {1}

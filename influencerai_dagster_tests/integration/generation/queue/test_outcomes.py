@@ -25,7 +25,7 @@ from influencerai_dagster.errors import (
     PermanentError,
     TransientError,
 )
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,
     backoff_seconds,
@@ -42,17 +42,17 @@ from influencerai_dagster_tests.testing.catalog_rows import (
 )
 
 
-def _fail(engine: Engine, job: ledger.ClaimedJob, error: InfluencerAIError) -> ledger.Job:
+def _fail(engine: Engine, job: job_queue.ClaimedJob, error: InfluencerAIError) -> job_queue.Job:
     with transaction(engine) as session:
-        return ledger.fail(session, job.id, job.lease_token, error, gpu_seconds=1.5)
+        return job_queue.fail(session, job.id, job.lease_token, error, gpu_seconds=1.5)
 
 
-def _complete_with(engine: Engine, job: ledger.ClaimedJob, output: OutputManifest) -> None:
+def _complete_with(engine: Engine, job: job_queue.ClaimedJob, output: OutputManifest) -> None:
     with transaction(engine) as session:
-        ledger.complete(session, job.id, job.lease_token, output, manifest_key_of(job))
+        job_queue.complete(session, job.id, job.lease_token, output, manifest_key_of(job))
 
 
-def _running_clip(engine: Engine) -> ledger.ClaimedJob:
+def _running_video(engine: Engine) -> job_queue.ClaimedJob:
     image = submit_one(engine)
     complete_job(engine, claim_one(engine))
     submit_one(engine, video_request(image.id))
@@ -65,7 +65,7 @@ def test_completing_a_job_records_its_output(engine: Engine) -> None:
     output = output_of(job)
     with transaction(engine) as session:
         key = manifest_key_of(job)
-        asset = ledger.complete(
+        asset = job_queue.complete(
             session, job.id, job.lease_token, output, key, cost_usd=Decimal("0.0125")
         )
     assert asset.file == output.file
@@ -83,8 +83,8 @@ def test_completing_a_job_records_its_output(engine: Engine) -> None:
     assert done.finished_at is not None
 
 
-def test_a_clip_is_recorded_with_its_duration(engine: Engine) -> None:
-    assert complete_job(engine, _running_clip(engine)).duration_seconds == 4.2
+def test_a_video_is_recorded_with_its_duration(engine: Engine) -> None:
+    assert complete_job(engine, _running_video(engine)).duration_seconds == 4.2
 
 
 def test_completing_twice_after_a_broken_commit_changes_nothing(engine: Engine) -> None:
@@ -101,7 +101,7 @@ def test_completing_twice_with_another_file_is_refused(engine: Engine) -> None:
     job = claim_one(engine)
     complete_job(engine, job)
     file = output_of(job).file.model_copy(update={"sha256": sha256_hex(b"another")})
-    with pytest.raises(ledger.LeaseLostError):
+    with pytest.raises(job_queue.LeaseLostError):
         _complete_with(engine, job, output_of(job, file=file))
 
 
@@ -138,14 +138,16 @@ def test_a_transaction_that_breaks_after_complete_has_written_neither_half(engin
 
     def complete_and_break() -> None:
         with transaction(engine) as session:
-            ledger.complete(session, job.id, job.lease_token, output_of(job), manifest_key_of(job))
+            job_queue.complete(
+                session, job.id, job.lease_token, output_of(job), manifest_key_of(job)
+            )
             raise KeyError
 
     with pytest.raises(KeyError):
         complete_and_break()
     assert job_now(engine, job) == _as_job(job)
     with transaction(engine) as session:
-        assert ledger.media_asset_of_job(session, "demo", job.id) is None
+        assert job_queue.media_asset_of_job(session, "demo", job.id) is None
 
 
 @pytest.mark.parametrize("error_class", [TransientError, InsufficientStorageError])
@@ -158,7 +160,7 @@ def test_passing_failures_wait_5_then_25_seconds_and_the_third_is_the_last(
         assert job.attempt == attempt
         with transaction(engine) as session:
             error = error_class("ComfyUI is away")
-            waiting = ledger.fail(session, job.id, job.lease_token, error, gpu_seconds=1.5)
+            waiting = job_queue.fail(session, job.id, job.lease_token, error, gpu_seconds=1.5)
             assert waiting.status is JobStatus.PENDING
             assert backoff_seconds(session, waiting) == delay_seconds
         end_backoff(engine)
@@ -199,12 +201,12 @@ def test_any_error_text_can_be_kept(engine: Engine, message: str, kept: str) -> 
     assert _fail(engine, claim_one(engine), PermanentError(message)).error == kept
 
 
-def test_the_clips_of_a_job_that_failed_fail_with_its_reason(engine: Engine) -> None:
+def test_the_videos_of_a_job_that_failed_fail_with_its_reason(engine: Engine) -> None:
     image = submit_one(engine)
-    clip = submit_one(engine, video_request(image.id))
+    video = submit_one(engine, video_request(image.id))
     other = submit_one(engine, video_request(submit_one(engine).id))
     _fail(engine, claim_one(engine, limit=1), PermanentError("no such sampler"))
-    failed = job_now(engine, clip)
+    failed = job_now(engine, video)
     assert failed.status is JobStatus.FAILED
     assert failed.error == (
         f"the image job {image.id} that it starts from was not made (failed): no such sampler"
@@ -212,24 +214,24 @@ def test_the_clips_of_a_job_that_failed_fail_with_its_reason(engine: Engine) -> 
     assert job_now(engine, other).status is JobStatus.PENDING
 
 
-def test_a_sweep_fails_the_clip_that_came_while_its_picture_failed(engine: Engine) -> None:
+def test_a_sweep_fails_the_video_that_came_while_its_image_failed(engine: Engine) -> None:
     image = submit_one(engine)
-    clip = submit_one(engine, video_request(image.id))
-    with transaction(engine) as session:  # as if the clip was not yet visible to fail()
+    video = submit_one(engine, video_request(image.id))
+    with transaction(engine) as session:  # as if the video was not yet visible to fail()
         session.execute(
             text("UPDATE jobs SET status='failed', error='x', finished_at=now() WHERE id = :id"),
             {"id": image.id},
         )
     with transaction(engine) as session:
-        assert ledger.fail_dependents(session) == 1
-        assert ledger.fail_dependents(session) == 0
-    assert job_now(engine, clip).status is JobStatus.FAILED
+        assert job_queue.fail_dependents(session) == 1
+        assert job_queue.fail_dependents(session) == 0
+    assert job_now(engine, video).status is JobStatus.FAILED
 
 
 def test_a_pending_job_that_is_cancelled_is_never_claimed(engine: Engine) -> None:
     job = submit_one(engine)
     with transaction(engine) as session:
-        assert ledger.cancel(session, "demo", job.id).status is JobStatus.CANCELLED
+        assert job_queue.cancel(session, "demo", job.id).status is JobStatus.CANCELLED
     assert claim_all(engine) == []
 
 
@@ -245,7 +247,7 @@ def test_an_error_of_an_earlier_attempt_is_not_shown_while_the_job_runs_again_or
     assert (running.error, running.error_class) == (None, None)
     _fail(engine, again, TransientError("lost again"))
     with transaction(engine) as session:
-        cancelled = ledger.cancel(session, submitted.tenant, submitted.id)
+        cancelled = job_queue.cancel(session, submitted.tenant, submitted.id)
     assert (cancelled.status, cancelled.error) == (JobStatus.CANCELLED, None)
 
 
@@ -253,22 +255,22 @@ def test_the_worker_of_a_cancelled_job_learns_it_and_can_write_nothing(engine: E
     submit_one(engine)
     job = claim_one(engine)
     with transaction(engine) as session:
-        ledger.cancel(session, "demo", job.id)
+        job_queue.cancel(session, "demo", job.id)
     with transaction(engine) as session:
         assert beat(session, job) is JobStatus.CANCELLED
-    with pytest.raises(ledger.LeaseLostError, match="the job is cancelled"):
+    with pytest.raises(job_queue.LeaseLostError, match="the job is cancelled"):
         complete_job(engine, job)
-    with pytest.raises(ledger.LeaseLostError):
+    with pytest.raises(job_queue.LeaseLostError):
         _fail(engine, job, TransientError("interrupted"))
     assert job_now(engine, job).status is JobStatus.CANCELLED
 
 
-def test_cancelling_a_picture_fails_its_clip(engine: Engine) -> None:
+def test_cancelling_an_image_fails_its_video(engine: Engine) -> None:
     image = submit_one(engine)
-    clip = submit_one(engine, video_request(image.id))
+    video = submit_one(engine, video_request(image.id))
     with transaction(engine) as session:
-        ledger.cancel(session, "demo", image.id)
-    assert "(cancelled)" in (job_now(engine, clip).error or "")
+        job_queue.cancel(session, "demo", image.id)
+    assert "(cancelled)" in (job_now(engine, video).error or "")
 
 
 def test_cancelling_what_has_ended_changes_nothing(engine: Engine) -> None:
@@ -277,7 +279,7 @@ def test_cancelling_what_has_ended_changes_nothing(engine: Engine) -> None:
     complete_job(engine, job)
     before = job_now(engine, job)
     with transaction(engine) as session:
-        assert ledger.cancel(session, "demo", job.id) == before
+        assert job_queue.cancel(session, "demo", job.id) == before
 
 
 def test_a_tenant_cannot_cancel_the_job_of_another(engine: Engine) -> None:
@@ -286,7 +288,7 @@ def test_a_tenant_cannot_cancel_the_job_of_another(engine: Engine) -> None:
         pytest.raises(PermanentError, match=f"'other' has no job {job.id}"),
         transaction(engine) as session,
     ):
-        ledger.cancel(session, "other", job.id)
+        job_queue.cancel(session, "other", job.id)
     assert job_now(engine, job).status is JobStatus.PENDING
 
 
@@ -295,16 +297,16 @@ def test_a_job_that_does_not_exist_cannot_be_completed(engine: Engine) -> None:
     job = claim_one(engine)
     nowhere = uuid4()
     with pytest.raises(PermanentError, match=f"no job {nowhere}"), transaction(engine) as session:
-        ledger.complete(session, nowhere, 1, output_of(job), manifest_key_of(job))
+        job_queue.complete(session, nowhere, 1, output_of(job), manifest_key_of(job))
 
 
-def _as_job(job: ledger.ClaimedJob) -> ledger.Job:
+def _as_job(job: job_queue.ClaimedJob) -> job_queue.Job:
     fields = dict(vars(job))
     del fields["lease_token"], fields["is_front"]
-    return ledger.Job(**fields)
+    return job_queue.Job(**fields)
 
 
 def test_outputs_count_to_the_day_of_their_job(engine: Engine) -> None:
-    clip = _running_clip(engine)
-    complete_job(engine, clip)
-    assert job_now(engine, clip).day == DAY
+    video = _running_video(engine)
+    complete_job(engine, video)
+    assert job_now(engine, video).day == DAY

@@ -1,4 +1,4 @@
-"""What people who watch the ledger are told."""
+"""What people who watch the job queue are told."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.db.models.scheduling import GpuShareRow, RunHeartbeatRow
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import statistics
 from influencerai_dagster.generation.queue.statistics import TenantStatistics
 from influencerai_dagster_tests.testing.catalog_rows import (
@@ -42,7 +42,7 @@ def fail_one(engine: Engine, error: PermanentError | TransientError, tenant: str
     submit_one(engine, tenant=tenant)
     job = claim_one(engine, tenant=tenant)
     with transaction(engine) as session:
-        ledger.fail(session, job.id, job.lease_token, error)
+        job_queue.fail(session, job.id, job.lease_token, error)
 
 
 def test_a_tenant_without_jobs_is_told_only_when_it_is_asked_for(engine: Engine) -> None:
@@ -63,28 +63,28 @@ def test_pending_jobs_are_told_by_what_they_wait_for(engine: Engine) -> None:
         )
         session.execute(record_dataset_of_anna)
     fail_one(engine, TransientError("later"))
-    picture = submit_one(engine)
+    image = submit_one(engine)
     submit_one(engine, image_request(loras=["anna"]))
     submit_one(engine, image_request(loras=["bella"]))
     submit_one(engine, image_request(loras=["anna", "bella"]))
-    submit_one(engine, video_request(picture.id))
+    submit_one(engine, video_request(image.id))
     submit_one(engine, image_request(loras=["bella"]), tenant="other")
 
     found = of(engine)
 
     assert found.pending == 6
     assert found.waiting_for_lora == 2
-    assert found.waiting_for_picture == 1
+    assert found.waiting_for_image == 1
     assert found.in_backoff == 1
     other = of(engine, "other")
     assert (other.pending, other.waiting_for_lora) == (1, 0)
 
 
-def test_a_clip_whose_picture_is_made_waits_for_nothing(engine: Engine) -> None:
-    picture = submit_one(engine)
+def test_a_video_whose_image_is_made_waits_for_nothing(engine: Engine) -> None:
+    image = submit_one(engine)
     complete_job(engine, claim_one(engine))
-    submit_one(engine, video_request(picture.id))
-    assert (of(engine).pending, of(engine).waiting_for_picture) == (1, 0)
+    submit_one(engine, video_request(image.id))
+    assert (of(engine).pending, of(engine).waiting_for_image) == (1, 0)
 
 
 def test_running_done_and_failed_are_counted_by_tenant(engine: Engine) -> None:

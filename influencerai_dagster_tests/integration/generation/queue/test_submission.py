@@ -1,4 +1,4 @@
-"""The one way into the ledger."""
+"""The one way into the job queue."""
 
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
@@ -14,7 +14,7 @@ from influencerai_dagster.db.datasets import record_dataset
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     JobRequest,
     LoraReference,
@@ -34,19 +34,19 @@ from influencerai_dagster_tests.testing.catalog_rows import (
 
 def _count(engine: Engine) -> int:
     with transaction(engine) as session:
-        return sum(ledger.count_by_status(session).values())
+        return sum(job_queue.count_by_status(session).values())
 
 
 def _refuse(engine: Engine, *requests: JobRequest, tenant: str = "demo", words: str) -> None:
     with pytest.raises(PermanentError, match=words), transaction(engine) as session:
-        ledger.submit(session, tenant, DAY, requests)
+        job_queue.submit(session, tenant, DAY, requests)
     assert _count(engine) == 0
 
 
 def test_jobs_come_back_pending_in_the_order_they_were_asked_for(engine: Engine) -> None:
-    prompts = [f"picture {number}" for number in range(30)]
+    prompts = [f"image {number}" for number in range(30)]
     with transaction(engine) as session:
-        jobs = ledger.submit(session, "demo", DAY, [image_request(prompt) for prompt in prompts])
+        jobs = job_queue.submit(session, "demo", DAY, [image_request(prompt) for prompt in prompts])
     assert [job.payload.prompt for job in jobs] == prompts  # type: ignore[union-attr]
     assert [job.number for job in jobs] == sorted(job.number for job in jobs)
     assert {(job.status, job.attempt, job.day) for job in jobs} == {(JobStatus.PENDING, 0, DAY)}
@@ -54,13 +54,13 @@ def test_jobs_come_back_pending_in_the_order_they_were_asked_for(engine: Engine)
 
 def test_nothing_to_submit_is_no_job(engine: Engine) -> None:
     with transaction(engine) as session:
-        assert ledger.submit(session, "demo", DAY, []) == []
+        assert job_queue.submit(session, "demo", DAY, []) == []
 
 
 def test_a_seed_left_open_is_drawn_and_a_given_one_kept(engine: Engine) -> None:
     requests = [image_request(), image_request(), image_request(seed=2**64 - 1)]
     with transaction(engine) as session:
-        first, second, third = ledger.submit(session, "demo", DAY, requests)
+        first, second, third = job_queue.submit(session, "demo", DAY, requests)
     assert first.payload.seed is not None
     assert first.payload.seed != second.payload.seed
     assert third.payload.seed == 2**64 - 1
@@ -73,7 +73,7 @@ def test_jobs_without_a_key_are_jobs_of_their_own(engine: Engine) -> None:
 def test_the_same_key_twice_is_one_job_in_one_and_in_two_submissions(engine: Engine) -> None:
     request = image_request(idempotency_key="key")
     with transaction(engine) as session:
-        first, second = ledger.submit(session, "demo", DAY, [request, request])
+        first, second = job_queue.submit(session, "demo", DAY, [request, request])
     assert first == second == submit_one(engine, request)
 
 
@@ -96,7 +96,7 @@ def test_the_same_key_for_another_payload_is_refused(engine: Engine, other: JobR
         pytest.raises(PermanentError, match=f"'key' stands for job {job.id}"),
         transaction(engine) as session,
     ):
-        ledger.submit(session, "demo", DAY, [image_request(), other])
+        job_queue.submit(session, "demo", DAY, [image_request(), other])
     assert _count(engine) == 1
 
 
@@ -107,7 +107,7 @@ def test_sixteen_parallel_submissions_of_the_same_keys_make_each_job_once(engine
         ordered = keys if number % 2 else keys[::-1]
         with transaction(engine) as session:
             requests = [image_request(idempotency_key=key) for key in ordered]
-            return {job.id for job in ledger.submit(session, "demo", DAY, requests)}
+            return {job.id for job in job_queue.submit(session, "demo", DAY, requests)}
 
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(submit, range(16)))
@@ -121,11 +121,11 @@ def test_the_limit_of_pending_jobs_holds_also_for_parallel_submissions(engine: E
         try:
             with transaction(engine) as session:
                 return len(
-                    ledger.submit(
+                    job_queue.submit(
                         session, "demo", DAY, [image_request(), image_request()], max_pending=7
                     )
                 )
-        except ledger.TooManyPendingJobsError:
+        except job_queue.TooManyPendingJobsError:
             return 0
 
     with ThreadPoolExecutor(8) as pool:
@@ -140,15 +140,15 @@ def test_the_refusal_of_too_many_jobs_says_how_many_there_may_be(engine: Engine)
         ),
         transaction(engine) as session,
     ):
-        ledger.submit(session, "demo", DAY, [image_request(), image_request()], max_pending=1)
+        job_queue.submit(session, "demo", DAY, [image_request(), image_request()], max_pending=1)
 
 
 def test_a_repeat_and_another_tenant_do_not_count_against_the_limit(engine: Engine) -> None:
     request = image_request(idempotency_key="key")
     submit_one(engine, tenant="other")
     with transaction(engine) as session:
-        first = ledger.submit(session, "demo", DAY, [request], max_pending=1)
-        assert ledger.submit(session, "demo", DAY, [request], max_pending=1) == first
+        first = job_queue.submit(session, "demo", DAY, [request], max_pending=1)
+        assert job_queue.submit(session, "demo", DAY, [request], max_pending=1) == first
 
 
 def test_an_unknown_tenant_is_refused(engine: Engine) -> None:
@@ -217,32 +217,32 @@ def test_a_lora_of_another_tenant_or_dataset_is_as_unknown_as_none(engine: Engin
         _refuse(engine, image_request(loras=[reference]), words=words)
 
 
-def test_a_clip_depends_on_the_image_job_that_it_starts_from(engine: Engine) -> None:
+def test_a_video_depends_on_the_image_job_that_it_starts_from(engine: Engine) -> None:
     image = submit_one(engine)
-    clip = submit_one(engine, video_request(image.id))
-    assert (clip.kind, clip.depends_on) == (JobKind.VIDEO, image.id)
+    video = submit_one(engine, video_request(image.id))
+    assert (video.kind, video.depends_on) == (JobKind.VIDEO, image.id)
 
 
-def test_a_clip_starts_from_an_image_job_of_its_own_tenant_only(engine: Engine) -> None:
+def test_a_video_starts_from_an_image_job_of_its_own_tenant_only(engine: Engine) -> None:
     foreign = submit_one(engine, tenant="other")
-    clip = submit_one(engine, video_request(foreign.id), tenant="other")
-    for source in (foreign.id, clip.id, uuid4()):
+    video = submit_one(engine, video_request(foreign.id), tenant="other")
+    for source in (foreign.id, video.id, uuid4()):
         with (
             pytest.raises(PermanentError, match=f"'demo' has no image job '{source}'"),
             transaction(engine) as session,
         ):
-            ledger.submit(session, "demo", DAY, [video_request(source)])
+            job_queue.submit(session, "demo", DAY, [video_request(source)])
 
 
-def test_a_clip_of_a_job_that_was_cancelled_is_refused(engine: Engine) -> None:
+def test_a_video_of_a_job_that_was_cancelled_is_refused(engine: Engine) -> None:
     image = submit_one(engine)
     with transaction(engine) as session:
-        ledger.cancel(session, "demo", image.id)
+        job_queue.cancel(session, "demo", image.id)
     with pytest.raises(PermanentError, match=f"{image.id} is cancelled"):
         submit_one(engine, video_request(image.id))
 
 
-def test_a_clip_of_a_picture_that_retention_deleted_is_refused(engine: Engine) -> None:
+def test_a_video_of_an_image_that_retention_deleted_is_refused(engine: Engine) -> None:
     image = submit_one(engine)
     complete_job(engine, claim_one(engine))
     with transaction(engine) as session:

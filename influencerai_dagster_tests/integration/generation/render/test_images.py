@@ -1,4 +1,4 @@
-"""One image job becomes one picture; what cannot be made says why, and nothing is written."""
+"""One image job becomes one image; what cannot be made says why, and nothing is written."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from influencerai_dagster.core.sampling import ImageSampling
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.templates import shipped_template
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     LoraReference,
 )
@@ -27,7 +27,7 @@ from influencerai_dagster.generation.prompt_ids import (
 )
 from influencerai_dagster.generation.render.images import FAMILY_DEFAULTS, ImageRenderer
 from influencerai_dagster.generation.render.lora_samples import render_samples
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.simulators.sd_scripts.simulation.weights import safetensors_bytes
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import claim_one, end_backoff, run_out_leases
@@ -48,7 +48,7 @@ def refused(renderer: ImageRenderer, server: str, job: Any) -> str:
     return str(caught.value)
 
 
-def test_a_picture_is_stored_with_everything_that_is_needed_to_make_it_again(
+def test_an_image_is_stored_with_everything_that_is_needed_to_make_it_again(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     lora = add_lora(engine, renderer.store)
@@ -184,7 +184,7 @@ def test_the_lora_of_another_tenant_is_one_that_does_not_exist(
     reference = LoraReference(dataset="bella", lora_id="theirs")
     with pytest.raises(PermanentError, match="tenant 'demo' has no LoRA 'theirs'"):
         submit(engine, "bella", loras=(reference,))
-    # A job that came into the ledger before the LoRA changed hands, or by another way:
+    # A job that came into the job queue before the LoRA changed hands, or by another way:
     job = claimed(engine)
     payload = job.payload.model_copy(update={"loras": (reference,)})
     text = refused(renderer, comfyui.url, _with_payload(job, payload))
@@ -256,7 +256,7 @@ def test_samples_of_a_lora_that_does_not_apply_are_not_rendered(
     with pytest.raises(PermanentError, match="of its 2 modules 2 are not in the base model"):
         render_samples(
             renderer.store,
-            renderer.farm,
+            renderer.render_session,
             lora.model_copy(update={"config": config}),
             lambda *_: None,
         )
@@ -312,7 +312,9 @@ def test_a_workflow_with_a_node_that_the_server_lacks_is_refused_with_the_nodes_
     nodes = own_nodes()
     nodes["99"] = {"class_type": "TheirFancyUpscaler", "inputs": {}}
     put_workflow(renderer.store, "demo", "mine", nodes)
-    renderer.farm = replace(renderer.farm, tenant_nodes=frozenset({"TheirFancyUpscaler"}))
+    renderer.render_session = replace(
+        renderer.render_session, tenant_nodes=frozenset({"TheirFancyUpscaler"})
+    )
     text = refused(renderer, comfyui.url, claimed(engine, workflow="mine"))
     assert "node 99: the server has no node class 'TheirFancyUpscaler'" in text
 
@@ -330,7 +332,7 @@ def test_a_job_that_is_cancelled_while_it_is_prepared_reaches_no_server(
 ) -> None:
     add_lora(engine, renderer.store)
     job = claimed(engine, loras=(LoraReference(dataset="bella"),))
-    renderer.farm.interrupt(job.id)
+    renderer.render_session.interrupt(job.id)
     with pytest.raises(TransientError, match="was stopped before its next render began"):
         renderer.render(job, comfyui.url)
     assert prompt_id(job.id, 1) not in comfyui.stats()["prompts"]
@@ -371,11 +373,14 @@ def test_a_lora_whose_manifest_is_unreadable_fails_its_job_only(
 
 
 def test_without_a_lora_folder_a_job_with_a_lora_names_the_setting(
-    engine: Engine, object_store: ObjectStore, farm: RenderFarm, comfyui: ComfyUISimulator
+    engine: Engine,
+    object_store: ObjectStore,
+    render_session: RenderSession,
+    comfyui: ComfyUISimulator,
 ) -> None:
     add_lora(engine, object_store)
     job = claimed(engine, loras=(LoraReference(dataset="bella"),))
-    renderer = ImageRenderer(engine, object_store, replace(farm, lora_dir=None))
+    renderer = ImageRenderer(engine, object_store, replace(render_session, lora_dir=None))
     text = refused(renderer, comfyui.url, job)
     assert "COMFYUI_LORA_DIR is not set" in text
 
@@ -387,7 +392,7 @@ def test_a_second_claim_fetches_what_the_first_one_rendered_and_stores_it_beside
     first, _ = renderer.render(job, comfyui.url)
     run_out_leases(engine, job)
     with transaction(engine) as session:
-        ledger.expire_leases(session)
+        job_queue.expire_leases(session)
     end_backoff(engine)
     second, _ = renderer.render(claim_one(engine), comfyui.url)
     assert second.file.object_key == f"images/demo/{job.id}/output-2.png"

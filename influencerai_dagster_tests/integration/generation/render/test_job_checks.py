@@ -7,13 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.templates import shipped_template
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.render.job_checks import JobChecks
 from influencerai_dagster.generation.submission import submit
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -32,7 +30,7 @@ def order(
     urls: Sequence[str],
     *jobs: dict[str, Any],
     kind: JobKind = JobKind.IMAGE,
-) -> list[ledger.Job]:
+) -> list[job_queue.Job]:
     checks = JobChecks(store, urls, timeout_seconds=QUICK_SECONDS)
     return submit(engine, kind, TODAY, jobs, key_prefix=None, max_pending=None, checks=checks)
 
@@ -42,7 +40,7 @@ def refusal(engine: Engine, store: ObjectStore, urls: Sequence[str], **fields: A
     with pytest.raises(PermanentError) as caught:
         order(engine, store, urls, {"prompt": "good"}, {"prompt": "bad", **fields})
     with transaction(engine) as session:
-        assert not sum(ledger.count_by_status(session).values())
+        assert not sum(job_queue.count_by_status(session).values())
     return str(caught.value)
 
 

@@ -94,7 +94,7 @@ def test_every_claim_renders_under_a_prefix_of_its_own(engine: Engine) -> None:
     [((), "nothing"), (("a.webp",), "a.webp"), (("a.png", "b.png"), "a.png, b.png")],
     ids=["none", "another format", "two"],
 )
-def test_a_workflow_that_does_not_give_one_picture_is_told_what_it_gave(
+def test_a_workflow_that_does_not_give_one_image_is_told_what_it_gave(
     names: tuple[str, ...], found: str
 ) -> None:
     files = tuple(RenderedFile(name, b"x") for name in names)

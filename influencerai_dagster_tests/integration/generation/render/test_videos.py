@@ -1,4 +1,4 @@
-"""One video job becomes one verified MP4 with its poster, from a picture of the same tenant."""
+"""One video job becomes one verified MP4 with its poster, from an image of the same tenant."""
 
 import hashlib
 import io
@@ -22,17 +22,17 @@ from influencerai_dagster.core.stored_file import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     JobRequest,
     VideoJobPayload,
 )
 from influencerai_dagster.generation.render.images import ImageRenderer
-from influencerai_dagster.generation.render.session import RenderFarm
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.render.video_checks import check_platforms
 from influencerai_dagster.generation.render.videos import VideoRenderer
-from influencerai_dagster.generation.worker.options import DrainRules
-from influencerai_dagster.generation.worker.worker import drain
+from influencerai_dagster.generation.worker.options import WorkerOptions
+from influencerai_dagster.generation.worker.worker import run_worker
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import DAY, claim_one
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
@@ -41,41 +41,43 @@ from influencerai_dagster_tests.testing.photos import contents
 
 
 @pytest.fixture
-def videos(engine: Engine, object_store: ObjectStore, farm: RenderFarm) -> VideoRenderer:
-    return VideoRenderer(engine, object_store, farm)
+def videos(
+    engine: Engine, object_store: ObjectStore, render_session: RenderSession
+) -> VideoRenderer:
+    return VideoRenderer(engine, object_store, render_session)
 
 
-def picture(renderer: ImageRenderer, server: str, tenant: str = "demo") -> ledger.Job:
+def picture(renderer: ImageRenderer, server: str, tenant: str = "demo") -> job_queue.Job:
     """A completed image job."""
     (job,) = submit(renderer.engine, "bella", tenant=tenant)
     claim = claim_one(renderer.engine)
     output, manifest = renderer.render(claim, server)
     with transaction(renderer.engine) as session:
-        ledger.complete(session, claim.id, claim.lease_token, output, manifest.object_key)
+        job_queue.complete(session, claim.id, claim.lease_token, output, manifest.object_key)
     return job
 
 
-def submit_clip(engine: Engine, source: UUID, **fields: Any) -> ledger.Job:
+def submit_video(engine: Engine, source: UUID, **fields: Any) -> job_queue.Job:
     payload = VideoJobPayload(
         source_job_id=source, **{"steps": 1, "num_frames": 3, "aspect_ratio": "1:1", **fields}
     )
     with transaction(engine) as session:
-        return ledger.submit(session, "demo", DAY, [JobRequest(payload=payload)])[0]
+        return job_queue.submit(session, "demo", DAY, [JobRequest(payload=payload)])[0]
 
 
-def test_a_clip_is_rendered_from_the_picture_and_recorded(
+def test_a_video_is_rendered_from_the_image_and_recorded(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
     source = picture(renderer, comfyui.url)
-    job = submit_clip(engine, source.id)
+    job = submit_video(engine, source.id)
     before = contents(videos.store)
-    report = drain(
+    report = run_worker(
         engine,
         JobKind.VIDEO,
         TODAY,
         videos,
         owner="run-1",
-        rules=DrainRules(linger_seconds=0),
+        options=WorkerOptions(idle_timeout_seconds=0),
         on_finished=lambda _: None,
     )
     assert [item.error for item in report.failed] == []
@@ -112,7 +114,7 @@ def lower_third(store: ObjectStore, poster: StoredFile | None) -> Image.Image:
         return image.convert("L").crop((0, image.height * 2 // 3, image.width, image.height))
 
 
-def test_a_clip_of_every_preset_fits_its_platform_and_shows_its_subtitles(
+def test_a_video_of_every_preset_fits_its_platform_and_shows_its_subtitles(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
     source = picture(renderer, comfyui.url)
@@ -120,7 +122,7 @@ def test_a_clip_of_every_preset_fits_its_platform_and_shows_its_subtitles(
     for preset, size in PRESETS.items():
         subtitles = SRT if preset == "tiktok" else None
         fields = {"preset": preset, "aspect_ratio": None, "seed": 3, "subtitles_srt": subtitles}
-        submit_clip(engine, source.id, num_frames=2, fps=5, **fields)
+        submit_video(engine, source.id, num_frames=2, fps=5, **fields)
         output, _ = videos.render(claim_one(engine, kind=JobKind.VIDEO), comfyui.url)
         assert (output.preset, output.width_px, output.height_px) == (preset, *size)
         outputs[preset] = output
@@ -131,7 +133,7 @@ def test_a_clip_of_every_preset_fits_its_platform_and_shows_its_subtitles(
         outputs=tuple(output.file for output in outputs.values()),
     )
     report = check_platforms(videos.store, day, max_measured=2)
-    assert (report.num_clips, report.num_measured, report.unfit) == (5, 2, ())
+    assert (report.num_videos, report.num_measured, report.unfit) == (5, 2, ())
     reel, tiktok = (outputs[name].poster for name in ("instagram-reel", "tiktok"))
     pictures = [lower_third(videos.store, poster) for poster in (reel, tiktok)]
     changed = ImageChops.difference(*pictures).point(lambda value: 255 if value > 90 else 0)
@@ -146,25 +148,25 @@ def refused(videos: VideoRenderer, server: str, job: Any) -> PermanentError:
     return caught.value
 
 
-def video_claim(job: ledger.ClaimedJob, source: UUID, **fields: Any) -> ledger.ClaimedJob:
-    """A claimed job that asks for a clip from a source which nobody checked at submission."""
+def video_claim(job: job_queue.ClaimedJob, source: UUID, **fields: Any) -> job_queue.ClaimedJob:
+    """A claimed job that asks for a video from a source which nobody checked at submission."""
     payload = VideoJobPayload(source_job_id=source, **fields)
     return type(job)(**{**vars(job), "payload": payload, "kind": JobKind.VIDEO})
 
 
-def test_the_picture_of_another_tenant_is_one_that_does_not_exist(
+def test_the_image_of_another_tenant_is_one_that_does_not_exist(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
     theirs = picture(renderer, comfyui.url, tenant="other")
     with pytest.raises(PermanentError, match="tenant 'demo' has no image job"):
-        submit_clip(engine, theirs.id)
+        submit_video(engine, theirs.id)
     for source in (theirs.id, uuid4()):
         error = refused(videos, comfyui.url, video_claim(claimed(engine), source))
         assert f"job {source}" in str(error)
         assert "is not among the outputs of tenant demo" in str(error)
 
 
-def test_a_picture_whose_object_is_gone_is_named(
+def test_an_image_whose_object_is_gone_is_named(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
     source = picture(renderer, comfyui.url)
@@ -175,7 +177,7 @@ def test_a_picture_whose_object_is_gone_is_named(
     assert key in str(error)
 
 
-def test_an_image_workflow_makes_no_clip(
+def test_an_image_workflow_makes_no_video(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
     source = picture(renderer, comfyui.url)

@@ -1,4 +1,4 @@
-"""Draining the ledger: every job ends once, whatever fails, stops or is shared meanwhile."""
+"""Draining the job queue: every job ends once, whatever fails, stops or is shared meanwhile."""
 
 import threading
 import time
@@ -28,20 +28,20 @@ from influencerai_dagster.core.stored_file import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.comfyui.fleet import Fleet
+from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
 )
 from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.worker import executor as job_work
-from influencerai_dagster.generation.worker import preemption as turns
+from influencerai_dagster.generation.worker import preemption
 from influencerai_dagster.generation.worker import worker as rendering
-from influencerai_dagster.generation.worker.options import DrainReport, DrainRules, FinishedJob
-from influencerai_dagster.generation.worker.worker import drain
+from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOptions, WorkerReport
+from influencerai_dagster.generation.worker.worker import run_worker
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import (
     claim_all,
@@ -58,39 +58,39 @@ SLOW_STEPS = 200
 
 @pytest.fixture(autouse=True)
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drains look after their servers, and who waits for their place, every moment."""
+    """Workers look after their servers, and who waits for their place, every moment."""
     monkeypatch.setattr("influencerai_dagster.engines.comfyui.server.PROBE_SECONDS", 0.25)
     monkeypatch.setattr("influencerai_dagster.engines.comfyui.server._AGAIN_SECONDS", 0.1)
-    monkeypatch.setattr(turns, "_ASK_SECONDS", 0.25)
+    monkeypatch.setattr(preemption, "_ASK_SECONDS", 0.25)
     monkeypatch.setattr(job_work, "_AVOID_SECONDS", 0.5)
 
 
-def drained(
+def work_until_idle(
     renderer: ImageRenderer,
     *,
     owner: str = "run-1",
     on_finished: Callable[[FinishedJob], None] = lambda _: None,
     own_jobs: Sequence[UUID] = (),
     urls: Sequence[str] | None = None,
-    fleet: Mapping[str, float] = MappingProxyType({}),
+    server_pool: Mapping[str, float] = MappingProxyType({}),
     **rules: Any,
-) -> DrainReport:
-    """Drain with a fleet of its own, as every run has."""
-    servers = urls or [server.client.url for server in renderer.farm.fleet]
-    farm = replace(
-        renderer.farm,
-        fleet=Fleet(servers, **fleet),
+) -> WorkerReport:
+    """WorkerRegistration with a server_pool of its own, as every run has."""
+    servers = urls or [server.client.url for server in renderer.render_session.server_pool]
+    render_session = replace(
+        renderer.render_session,
+        server_pool=ServerPool(servers, **server_pool),
         stopping=threading.Event(),
         renders={},
         stopped=set(),
     )
-    return drain(
+    return run_worker(
         renderer.engine,
         JobKind.IMAGE,
         TODAY,
-        type(renderer)(renderer.engine, renderer.store, farm),
+        type(renderer)(renderer.engine, renderer.store, render_session),
         owner=owner,
-        rules=DrainRules(**{"linger_seconds": 0.0, **rules}),
+        options=WorkerOptions(**{"idle_timeout_seconds": 0.0, **rules}),
         on_finished=on_finished,
         own_jobs=own_jobs,
     )
@@ -103,7 +103,7 @@ def wait_until(is_true: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def prompts_of(comfyui: ComfyUISimulator, *jobs: ledger.Job) -> dict[str, dict[str, Any]]:
+def prompts_of(comfyui: ComfyUISimulator, *jobs: job_queue.Job) -> dict[str, dict[str, Any]]:
     """What the server did for the first three claims of these jobs."""
     wanted = {prompt_id(job.id, claim) for job in jobs for claim in (1, 2, 3)}
     prompts: dict[str, dict[str, Any]] = comfyui.stats()["prompts"]
@@ -115,7 +115,7 @@ def test_every_pending_job_is_rendered_once_and_recorded(
 ) -> None:
     jobs = submit(engine, "one", "two", "three", "four", "five")
     told: list[UUID] = []
-    report = drained(renderer, on_finished=lambda job: told.append(job.job_id))
+    report = work_until_idle(renderer, on_finished=lambda job: told.append(job.job_id))
     assert {output.job_id for output in report.completed} == {job.id for job in jobs}
     assert told == [job.job_id for job in report.jobs]
     assert report.failed == []
@@ -123,7 +123,7 @@ def test_every_pending_job_is_rendered_once_and_recorded(
         now = status(engine, job)
         assert (now.status, now.attempt, now.lease_owner) == (JobStatus.COMPLETED, 1, None)
     with transaction(engine) as session:
-        outputs = ledger.outputs_of_day(session, TODAY, JobKind.IMAGE)
+        outputs = job_queue.outputs_of_day(session, TODAY, JobKind.IMAGE)
     assert all(renderer.store.read(output) for output in outputs)
     assert len(outputs) == len(jobs)
     done = prompts_of(comfyui, *jobs)
@@ -131,12 +131,12 @@ def test_every_pending_job_is_rendered_once_and_recorded(
     assert len(done) == len(jobs)
 
 
-def test_without_jobs_and_lingering_a_drain_ends_at_once(
+def test_without_jobs_and_idle_timeout_a_worker_ends_at_once(
     renderer: ImageRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rendering, "_POLL_SECONDS", 30.0)
     started = time.monotonic()
-    assert drained(renderer).jobs == []
+    assert work_until_idle(renderer).jobs == []
     assert time.monotonic() - started < 30, "it has waited for a poll"
 
 
@@ -144,16 +144,16 @@ def test_jobs_of_other_tenants_days_and_kinds_are_left_alone(
     engine: Engine, renderer: ImageRenderer
 ) -> None:
     (theirs,) = submit(engine, "theirs", tenant="other")
-    assert drained(renderer).jobs == []
+    assert work_until_idle(renderer).jobs == []
     assert status(engine, theirs).status is JobStatus.PENDING
 
 
-def test_a_job_that_comes_while_a_drain_lingers_is_rendered_by_it(
+def test_a_job_that_comes_while_a_worker_is_idle_is_rendered_by_it(
     engine: Engine, renderer: ImageRenderer
 ) -> None:
     timer = threading.Timer(0.2, submit, (engine, "late"))
     timer.start()
-    report = drained(renderer, linger_seconds=1)
+    report = work_until_idle(renderer, idle_timeout_seconds=1)
     timer.join()
     assert len(report.completed) == 1
 
@@ -169,7 +169,7 @@ def test_a_job_that_is_submitted_while_others_render_is_rendered_too(
             submit(engine, prompt)
             return
 
-    assert len(drained(renderer, on_finished=add_one).completed) == 3
+    assert len(work_until_idle(renderer, on_finished=add_one).completed) == 3
 
 
 def test_a_job_that_cannot_be_made_fails_for_good_and_the_others_go_on(
@@ -177,7 +177,7 @@ def test_a_job_that_cannot_be_made_fails_for_good_and_the_others_go_on(
 ) -> None:
     (bad,) = submit(engine, "bad", sampler_name="no such sampler")
     good = submit(engine, "one", "two")
-    report = drained(renderer)
+    report = work_until_idle(renderer)
     assert {output.job_id for output in report.completed} == {job.id for job in good}
     (failed,) = report.failed
     assert failed.job_id == bad.id
@@ -192,7 +192,7 @@ def test_a_node_that_fails_for_good_fails_the_job(
 ) -> None:
     comfyui.faults(fail_next=1, fail_type="ValueError", fail_message="shapes do not match")
     (job,) = submit(engine, "bad")
-    drained(renderer)
+    work_until_idle(renderer)
     now = status(engine, job)
     assert now.status is JobStatus.FAILED
     assert "KSampler" in (now.error or "")
@@ -204,13 +204,13 @@ def test_a_passing_failure_sends_the_job_back_to_wait(
 ) -> None:
     comfyui.faults(fail_next=1)
     (job,) = submit(engine, "unlucky")
-    (failed,) = drained(renderer).failed
+    (failed,) = work_until_idle(renderer).failed
     now = status(engine, job)
     assert (now.status, now.attempt, now.error_class) == (JobStatus.PENDING, 1, "TransientError")
     assert now.error == failed.error
     assert now.not_before > now.created_at
     end_backoff(engine)
-    assert len(drained(renderer).completed) == 1
+    assert len(work_until_idle(renderer).completed) == 1
     assert status(engine, job).error is None
 
 
@@ -226,12 +226,14 @@ def test_a_lack_of_memory_is_a_passing_failure_of_the_job(
     engine: Engine, renderer: ImageRenderer
 ) -> None:
     (job,) = submit(engine, "large")
-    (failed,) = drained(OutOfMemory(renderer.engine, renderer.store, renderer.farm)).failed
+    (failed,) = work_until_idle(
+        OutOfMemory(renderer.engine, renderer.store, renderer.render_session)
+    ).failed
     assert failed.error == "the worker had too little free memory"
     now = status(engine, job)
     assert (now.status, now.error_class) == (JobStatus.PENDING, "TransientError")
     end_backoff(engine)
-    assert len(drained(renderer).completed) == 1
+    assert len(work_until_idle(renderer).completed) == 1
 
 
 def test_a_job_fails_after_its_third_passing_failure(
@@ -240,17 +242,17 @@ def test_a_job_fails_after_its_third_passing_failure(
     comfyui.faults(fail_next=3)
     (job,) = submit(engine, "unlucky")
     for _ in range(3):
-        assert len(drained(renderer).failed) == 1
+        assert len(work_until_idle(renderer).failed) == 1
         end_backoff(engine)
     assert status(engine, job).status is JobStatus.FAILED
-    assert drained(renderer).jobs == []
+    assert work_until_idle(renderer).jobs == []
 
 
 def test_a_server_that_is_away_gets_no_job(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     jobs = submit(engine, "one", "two", "three")
-    report = drained(renderer, urls=["http://127.0.0.1:9", comfyui.url])
+    report = work_until_idle(renderer, urls=["http://127.0.0.1:9", comfyui.url])
     assert len(report.completed) == 3
     assert {status(engine, job).attempt for job in jobs} == {1}
 
@@ -260,7 +262,7 @@ def test_while_no_server_answers_jobs_wait_and_lose_no_attempt(
 ) -> None:
     comfyui.faults(refuse_connections_seconds=1.5)
     (job,) = submit(engine, "patient")
-    assert len(drained(renderer).completed) == 1
+    assert len(work_until_idle(renderer).completed) == 1
     assert status(engine, job).attempt == 1
 
 
@@ -268,10 +270,14 @@ def test_a_server_that_restarts_costs_no_attempt_of_those_that_wait_there(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(seconds_per_step=1.0)
-    farm = replace(renderer.farm, timeout_seconds=600)  # its render ends with the server
+    render_session = replace(
+        renderer.render_session, timeout_seconds=600
+    )  # its render ends with the server
     jobs = submit(engine, "one", "two", steps=SLOW_STEPS)
     with ThreadPoolExecutor(1) as pool:
-        draining = pool.submit(drained, ImageRenderer(engine, renderer.store, farm))
+        working = pool.submit(
+            work_until_idle, ImageRenderer(engine, renderer.store, render_session)
+        )
         wait_until(lambda: len(prompts_of(comfyui, *jobs)) == 2, "both are there")
         wait_until(lambda: bool(comfyui.stats()["order"]), "one runs")
         running, waiting = sorted(
@@ -281,7 +287,7 @@ def test_a_server_that_restarts_costs_no_attempt_of_those_that_wait_there(
         comfyui.restart()  # quick again
         wait_until(lambda: status(engine, running).error is not None, "its render is lost")
         end_backoff(engine)
-        draining.result(timeout=120)
+        working.result(timeout=120)
     assert (status(engine, running).attempt, status(engine, waiting).attempt) == (2, 1)
     assert status(engine, running).status is JobStatus.COMPLETED
     assert status(engine, waiting).status is JobStatus.COMPLETED
@@ -294,9 +300,9 @@ def test_a_server_whose_worker_thread_died_loses_its_jobs_to_another_without_an_
     second_comfyui: ComfyUISimulator,
 ) -> None:
     kill_worker(second_comfyui)
-    jobs = submit(engine, *(f"picture {number}" for number in range(6)))
+    jobs = submit(engine, *(f"image {number}" for number in range(6)))
     servers = [second_comfyui.url, comfyui.url]
-    report = drained(renderer, urls=servers, fleet={"hung_seconds": 2})
+    report = work_until_idle(renderer, urls=servers, server_pool={"hung_seconds": 2})
     assert len(report.completed) == 6
     assert {status(engine, job).attempt for job in jobs} == {1}
     assert {output.comfyui_url for output in report.completed} == {comfyui.url}
@@ -311,9 +317,9 @@ def test_what_waits_behind_a_prompt_that_never_ends_goes_elsewhere_without_losin
     second_comfyui.faults(hang_worker=True)
     _post(second_comfyui, "stuck")
     wait_until(lambda: second_comfyui.stats()["order"] == ["stuck"], "it is stuck")
-    jobs = submit(engine, *(f"picture {number}" for number in range(6)))
+    jobs = submit(engine, *(f"image {number}" for number in range(6)))
     servers = [second_comfyui.url, comfyui.url]
-    report = drained(renderer, urls=servers, fleet={"stuck_seconds": 1})
+    report = work_until_idle(renderer, urls=servers, server_pool={"stuck_seconds": 1})
     assert len(report.completed) == 6
     assert {status(engine, job).attempt for job in jobs} == {1}
     assert {output.comfyui_url for output in report.completed} == {comfyui.url}
@@ -339,7 +345,7 @@ def kill_worker(comfyui: ComfyUISimulator) -> None:
     wait_until(lambda: not comfyui.stats()["is_worker_alive"], "its worker is dead")
 
 
-def test_a_drain_that_is_stopped_gives_its_jobs_back_and_interrupts_only_its_prompts(
+def test_a_worker_that_is_stopped_gives_its_jobs_back_and_interrupts_only_its_prompts(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(seconds_per_step=0.1)
@@ -355,7 +361,7 @@ def test_a_drain_that_is_stopped_gives_its_jobs_back_and_interrupts_only_its_pro
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        drained(renderer, is_given_up=stop)
+        work_until_idle(renderer, is_reaped=stop)
     assert time.monotonic() - stopped_at[0] < 10, "the queued prompt is not waited for"
     for job in jobs:
         now = status(engine, job)
@@ -365,7 +371,7 @@ def test_a_drain_that_is_stopped_gives_its_jobs_back_and_interrupts_only_its_pro
     ours = prompts_of(comfyui, *jobs).values()
     assert {item["outcome"] for item in ours} <= {None, "execution_interrupted"}
     comfyui.faults(seconds_per_step=0.0)
-    assert len(drained(renderer, owner="run-2").completed) == 2, "and nothing is lost"
+    assert len(work_until_idle(renderer, owner="run-2").completed) == 2, "and nothing is lost"
 
 
 def _post(comfyui: ComfyUISimulator, prompt: str, steps: int = 1) -> None:
@@ -393,23 +399,23 @@ def test_the_queue_of_a_server_counts_as_waiting_and_not_as_render_time(
     _post(comfyui, foreign, steps=SLOW_STEPS)
     (submitted,) = submit(engine, "bella", steps=1)
     with ThreadPoolExecutor(1) as pool, ComfyUIClient(comfyui.url) as client:
-        draining = pool.submit(drained, renderer)
+        working = pool.submit(work_until_idle, renderer)
         wait_until(lambda: len(prompts_of(comfyui, submitted)) == 1, "it waits on the server")
         queued_at = time.monotonic()
         wait_until(lambda: time.monotonic() - queued_at > 0.5, "it has waited there")
         queued_seconds = time.monotonic() - queued_at
         client.interrupt(foreign)
-        (job,) = draining.result(timeout=60).jobs
+        (job,) = working.result(timeout=60).jobs
     assert job.output is not None
     assert job.seconds == job.output.render_seconds
     assert job.wait_seconds >= queued_seconds
 
 
-def lose_worker(engine: Engine, job: ledger.Job) -> None:
+def lose_worker(engine: Engine, job: job_queue.Job) -> None:
     """The worker of a job died: its lease ran out, and the backoff after that is over."""
     run_out_leases(engine, job)
     with transaction(engine) as session:
-        assert ledger.expire_leases(session) == 1
+        assert job_queue.expire_leases(session) == 1
     end_backoff(engine)
 
 
@@ -418,9 +424,9 @@ def test_what_a_dead_worker_rendered_is_fetched_and_not_rendered_twice(
 ) -> None:
     (job,) = submit(engine, "bella")
     dead = claim_one(engine)
-    renderer.render(dead, comfyui.url)  # and dies before it tells the ledger
+    renderer.render(dead, comfyui.url)  # and dies before it tells the job queue
     lose_worker(engine, job)
-    (output,) = drained(renderer).completed
+    (output,) = work_until_idle(renderer).completed
     assert output.prompt_id == prompt_id(job.id, 1)
     assert output.file.object_key.endswith("output-2.png")
     prompts = prompts_of(comfyui, job)
@@ -436,19 +442,21 @@ def test_what_a_dead_worker_rendered_is_rendered_again_if_the_server_forgot_it(
     with ComfyUIClient(comfyui.url) as client:
         client.forget(prompt_id(job.id, 1))
     lose_worker(engine, job)
-    (output,) = drained(renderer).completed
+    (output,) = work_until_idle(renderer).completed
     assert output.prompt_id == prompt_id(job.id, 2)
     assert len(prompts_of(comfyui, job)) == 2
 
 
-def test_two_drains_share_the_jobs_without_a_double(
+def test_two_workers_share_the_jobs_without_a_double(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
-    jobs = submit(engine, *(f"picture {number}" for number in range(10)))
+    jobs = submit(engine, *(f"image {number}" for number in range(10)))
     own = [job.id for job in jobs]  # a run with jobs of its own stays beside another
     with ThreadPoolExecutor(2) as pool:
         owners = ("run-1", "run-2")
-        reports = list(pool.map(lambda owner: drained(renderer, owner=owner, own_jobs=own), owners))
+        reports = list(
+            pool.map(lambda owner: work_until_idle(renderer, owner=owner, own_jobs=own), owners)
+        )
     done = [output.job_id for report in reports for output in report.completed]
     assert sorted(done) == sorted(job.id for job in jobs)
     prompts = prompts_of(comfyui, *jobs)
@@ -458,12 +466,12 @@ def test_two_drains_share_the_jobs_without_a_double(
 
 
 class Losing(ImageRenderer):
-    """A worker that loses its job to a person's cancellation just before it tells the ledger."""
+    """A worker that loses its job to a person's cancellation just before it tells the job queue."""
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         made = super().render(job, server)
         with transaction(self.engine) as session:
-            ledger.cancel(session, job.tenant, job.id)
+            job_queue.cancel(session, job.tenant, job.id)
         return made
 
 
@@ -471,12 +479,12 @@ def test_a_worker_that_lost_its_job_records_nothing(
     engine: Engine, renderer: ImageRenderer
 ) -> None:
     (job,) = submit(engine, "cancelled")
-    losing = Losing(renderer.engine, renderer.store, renderer.farm)
-    (failed,) = drained(losing).failed
+    losing = Losing(renderer.engine, renderer.store, renderer.render_session)
+    (failed,) = work_until_idle(losing).failed
     assert failed.output is None
     assert status(engine, job).status is JobStatus.CANCELLED
     with transaction(engine) as session:
-        assert ledger.outputs_of_day(session, TODAY, JobKind.IMAGE) == []
+        assert job_queue.outputs_of_day(session, TODAY, JobKind.IMAGE) == []
 
 
 def test_leases_are_renewed_and_a_cancelled_job_is_stopped_on_its_server(
@@ -487,7 +495,7 @@ def test_leases_are_renewed_and_a_cancelled_job_is_stopped_on_its_server(
     comfyui.faults(seconds_per_step=0.1)  # 20 s
     (job,) = submit(engine, "slow", steps=SLOW_STEPS)
     with ThreadPoolExecutor(1) as pool:
-        draining = pool.submit(drained, renderer, lease_seconds=0.8)
+        working = pool.submit(work_until_idle, renderer, lease_seconds=0.8)
         wait_until(lambda: status(engine, job).lease_expires_at is not None, "it is claimed")
         first = status(engine, job).lease_expires_at
 
@@ -498,8 +506,8 @@ def test_leases_are_renewed_and_a_cancelled_job_is_stopped_on_its_server(
         wait_until(is_renewed_twice, "its lease is renewed")
         assert claim_all(engine) == []
         with transaction(engine) as session:
-            ledger.cancel(session, "demo", job.id)
-        report = draining.result(timeout=10)
+            job_queue.cancel(session, "demo", job.id)
+        report = working.result(timeout=10)
     assert [item.job_id for item in report.failed] == [job.id]
     assert status(engine, job).status is JobStatus.CANCELLED
     assert prompts_of(comfyui, job)[prompt_id(job.id, 1)]["outcome"] == "execution_interrupted"
@@ -511,54 +519,56 @@ def test_own_jobs_are_waited_for_whoever_renders_them(
     (job,) = submit(engine, "theirs")
     other = claim_one(engine, owner="another run")
     with ThreadPoolExecutor(1) as pool:
-        draining = pool.submit(drained, renderer, own_jobs=[job.id])
-        wait_until(lambda: _num_drains(engine) == 1, "it polls")
-        assert not draining.done()
+        working = pool.submit(work_until_idle, renderer, own_jobs=[job.id])
+        wait_until(lambda: _num_workers(engine) == 1, "it polls")
+        assert not working.done()
         made, manifest = renderer.render(other, comfyui.url)
         with transaction(engine) as session:
-            ledger.complete(session, job.id, other.lease_token, made, manifest.object_key)
-        assert draining.result(timeout=10).jobs == []
+            job_queue.complete(session, job.id, other.lease_token, made, manifest.object_key)
+        assert working.result(timeout=10).jobs == []
 
 
 def test_a_second_run_for_the_same_day_ends_at_once(
     engine: Engine, renderer: ImageRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "LIVE_SECONDS", 0.5)  # how long the second one makes sure
+    monkeypatch.setattr(job_queue, "LIVE_SECONDS", 0.5)  # how long the second one makes sure
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(drained, renderer, linger_seconds=4)
-        wait_until(lambda: _num_drains(engine) == 1, "it lingers")
+        first = pool.submit(work_until_idle, renderer, idle_timeout_seconds=4)
+        wait_until(lambda: _num_workers(engine) == 1, "it lingers")
         (job,) = submit(engine, "for the first")
-        second = drained(renderer, owner="run-2", linger_seconds=60)
-        assert (second.jobs, second.gave_way) == ([], True)
+        second = work_until_idle(renderer, owner="run-2", idle_timeout_seconds=60)
+        assert (second.jobs, second.was_preempted) == ([], True)
         assert [item.job_id for item in first.result(timeout=20).jobs] == [job.id]
 
 
-def _num_drains(engine: Engine) -> int:
+def _num_workers(engine: Engine) -> int:
     with transaction(engine) as session:
-        return int(session.execute(text("SELECT count(*) FROM drains")).scalar_one())
+        return int(session.execute(text("SELECT count(*) FROM workers")).scalar_one())
 
 
-def test_a_drain_that_had_its_time_gives_way_when_another_run_waits(
+def test_a_worker_that_had_its_time_slice_yields_when_another_run_waits(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(seconds_per_step=0.3)
-    jobs = submit(engine, *(f"picture {number}" for number in range(40)))
-    report = drained(renderer, slice_seconds=0, num_waiting=lambda: 1, linger_seconds=60)
-    assert report.gave_way
+    jobs = submit(engine, *(f"image {number}" for number in range(40)))
+    report = work_until_idle(
+        renderer, time_slice_seconds=0, num_waiting=lambda: 1, idle_timeout_seconds=60
+    )
+    assert report.was_preempted
     assert 0 < report.num_completed < len(jobs)
     now = [status(engine, job).status for job in jobs]
     assert set(now) == {JobStatus.COMPLETED, JobStatus.PENDING}
 
 
-def test_a_drain_that_only_lingers_gives_way_at_once(
+def test_a_worker_that_is_only_idle_yields_at_once(
     renderer: ImageRenderer,
 ) -> None:
     started = time.monotonic()
-    assert drained(renderer, num_waiting=lambda: 1, linger_seconds=60).gave_way
+    assert work_until_idle(renderer, num_waiting=lambda: 1, idle_timeout_seconds=60).was_preempted
     assert time.monotonic() - started < 30
 
 
-def test_a_drain_that_was_taken_for_dead_stops_and_touches_nothing(
+def test_a_worker_that_was_taken_for_dead_stops_and_touches_nothing(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(seconds_per_step=0.05)
@@ -568,15 +578,15 @@ def test_a_drain_that_was_taken_for_dead_stops_and_touches_nothing(
         if status(engine, job).progress == 0:
             return False
         with transaction(engine) as session:
-            return ledger.expire_leases(session, owner="run-1") == 1
+            return job_queue.expire_leases(session, owner="run-1") == 1
 
     with pytest.raises(TransientError, match="taken for dead"):
-        drained(renderer, is_given_up=is_reaped, lease_seconds=0.4)
+        work_until_idle(renderer, is_reaped=is_reaped, lease_seconds=0.4)
     assert status(engine, job).status is JobStatus.PENDING
     prompts = prompts_of(comfyui, job)
     assert prompts[prompt_id(job.id, 1)]["outcome"] == "execution_success", "the next one wants it"
     end_backoff(engine)
-    (output,) = drained(renderer, owner="run-2").completed
+    (output,) = work_until_idle(renderer, owner="run-2").completed
     assert output.prompt_id == prompt_id(job.id, 1)
 
 
@@ -599,27 +609,27 @@ def test_what_is_rendered_waits_for_s3_without_losing_an_attempt_or_rendering_ag
 ) -> None:
     (job,) = submit(engine, "patient")
     renderer.store = Unreachable(renderer.store, num_failures=1)
-    assert len(drained(renderer).completed) == 1
+    assert len(work_until_idle(renderer).completed) == 1
     assert status(engine, job).attempt == 1
     assert [item["rendered"] for item in prompts_of(comfyui, job).values()] == [1]
 
 
-def test_a_new_job_reaches_a_lingering_drain_long_before_its_next_poll(
+def test_a_new_job_reaches_an_idle_worker_long_before_its_next_poll(
     engine: Engine, renderer: ImageRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rendering, "_POLL_SECONDS", 5.0)
     with ThreadPoolExecutor(1) as pool:
-        draining = pool.submit(drained, renderer, linger_seconds=3)
-        wait_until(lambda: _num_drains(engine) == 1, "it lingers")
+        working = pool.submit(work_until_idle, renderer, idle_timeout_seconds=3)
+        wait_until(lambda: _num_workers(engine) == 1, "it lingers")
         seconds = []
         for number in range(5):
             started = time.monotonic()
             (job,) = submit(engine, f"quick {number}")
             wait_until(partial(_is_done, engine, job), "it is rendered")
             seconds.append(time.monotonic() - started)
-        assert len(draining.result(timeout=20).completed) == 5
+        assert len(working.result(timeout=20).completed) == 5
     assert sorted(seconds)[2] < 2.5, "waiting for a poll would take longer at the median"
 
 
-def _is_done(engine: Engine, job: ledger.Job) -> bool:
+def _is_done(engine: Engine, job: job_queue.Job) -> bool:
     return status(engine, job).status is JobStatus.COMPLETED

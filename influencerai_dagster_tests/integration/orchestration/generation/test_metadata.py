@@ -11,9 +11,9 @@ from sqlalchemy import Engine
 from influencerai_dagster.core.manifests.outputs import DayManifest
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import ClaimedJob, Job
-from influencerai_dagster.generation.worker.options import DrainReport, FinishedJob
+from influencerai_dagster.generation.worker.options import FinishedJob, WorkerReport
 from influencerai_dagster.orchestration.generation.metadata import rendering_metadata
 from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
@@ -36,7 +36,7 @@ def engine(catalog: CatalogResource) -> Engine:
 
 
 def finished(job: Job, **values: Any) -> FinishedJob:
-    """Return what a drain tells of a job."""
+    """Return what a worker tells of a job."""
     told = {
         "output": None,
         "error": None,
@@ -49,7 +49,7 @@ def finished(job: Job, **values: Any) -> FinishedJob:
 
 
 def done(engine: Engine, store: ObjectStore, job: ClaimedJob, **values: Any) -> FinishedJob:
-    """Complete a claimed job as a drain does."""
+    """Complete a claimed job as a worker does."""
     data = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(data, "PNG")
     output = output_of(job)
@@ -59,9 +59,9 @@ def done(engine: Engine, store: ObjectStore, job: ClaimedJob, **values: Any) -> 
 
 
 def failed(engine: Engine, job: ClaimedJob, error: InfluencerAIError) -> FinishedJob:
-    """Fail a claimed job as a drain does."""
+    """Fail a claimed job as a worker does."""
     with transaction(engine) as session:
-        ledger.fail(session, job.id, job.lease_token, error)
+        job_queue.fail(session, job.id, job.lease_token, error)
     return finished(job, error=str(error))
 
 
@@ -72,13 +72,15 @@ def metadata(
     own: tuple[Job, ...] = (),
     seconds: float = 60,
 ) -> Metadata:
-    report = DrainReport()
+    report = WorkerReport()
     for job in told:
         report.add(job)
     own_ids = {job.id for job in own}
     with transaction(engine) as session:
-        rows = ledger.get_jobs(session, "demo", own_ids | {job.job_id for job in report.failed})
-    return rendering_metadata(store, MANIFEST, report, rows, own_ids=own_ids, drain_seconds=seconds)
+        rows = job_queue.get_jobs(session, "demo", own_ids | {job.job_id for job in report.failed})
+    return rendering_metadata(
+        store, MANIFEST, report, rows, own_ids=own_ids, worker_seconds=seconds
+    )
 
 
 def rows_of(found: Metadata) -> list[dict[str, Any]]:
@@ -139,7 +141,7 @@ def test_own_jobs_that_another_run_rendered_are_in_the_table_and_counted(
     elsewhere, bad = claimed(engine, 2)
     complete_job(engine, elsewhere)
     with transaction(engine) as session:
-        ledger.fail(session, bad.id, bad.lease_token, PermanentError("no such sampler"))
+        job_queue.fail(session, bad.id, bad.lease_token, PermanentError("no such sampler"))
     waiting = submit_one(engine)
 
     found = metadata(engine, object_store, own=(elsewhere, bad, waiting))

@@ -1,4 +1,4 @@
-"""The check of clips against their platforms: what was recorded, and what the files really are."""
+"""The check of videos against their platforms: what was recorded, and what the files really are."""
 
 import json
 from datetime import UTC, datetime
@@ -20,30 +20,30 @@ from influencerai_dagster.core.stored_file import (
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, probe
 from influencerai_dagster.engines.ffmpeg.program import run as run_ffmpeg
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.orchestration.generation.checks import every_clip_fits_its_platform
+from influencerai_dagster.orchestration.generation.checks import every_video_fits_its_platform
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import DAY
 
 
 def encoded(path: Path, size: str) -> VideoFacts:
-    picture = ["-f", "lavfi", "-i", f"color=size={size}:rate=30:duration=0.1"]
+    image = ["-f", "lavfi", "-i", f"color=size={size}:rate=30:duration=0.1"]
     encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
-    arguments = [*picture, *encoder, "-movflags", "+faststart", str(path)]
-    run_ffmpeg(arguments, "making a clip")
+    arguments = [*image, *encoder, "-movflags", "+faststart", str(path)]
+    run_ffmpeg(arguments, "making a video")
     return probe(path)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where each size is encoded once."""
-    return tmp_path_factory.mktemp("clips")
+    return tmp_path_factory.mktemp("videos")
 
 
-def clip_of(
+def video_of(
     store: ObjectStore, folder: Path, number: int, size: str = "1080x1920", **changes: Any
 ) -> StoredFile:
-    """A stored clip with its output.json; the facts are recorded as they are, but for changes."""
+    """A stored video with its output.json; the facts are recorded as they are, but for changes."""
     path, record = folder / f"{size}.mp4", folder / f"{size}.json"
     if not record.exists():
         record.write_text(encoded(path, size).model_dump_json())
@@ -77,11 +77,11 @@ def video_output() -> OutputManifest:
     )
 
 
-def check_clips(
+def check_videos(
     resource: ObjectStoreResource, *files: StoredFile
 ) -> tuple[dg.AssetCheckResult, list[str]]:
     manifest = DayManifest(tenant="demo", day=DAY, kind="videos", outputs=files)
-    result = every_clip_fits_its_platform(manifest, object_store=resource)
+    result = every_video_fits_its_platform(manifest, object_store=resource)
     assert isinstance(result, dg.AssetCheckResult)
     return result, values(result)["unfit"]
 
@@ -90,25 +90,25 @@ def values(result: dg.AssetCheckResult) -> dict[str, Any]:
     return {name: value.value for name, value in (result.metadata or {}).items() if value}
 
 
-def test_clips_that_fit_pass_and_the_newest_ten_are_measured(
+def test_videos_that_fit_pass_and_the_newest_ten_are_measured(
     object_store: ObjectStore, object_store_resource: ObjectStoreResource, folder: Path
 ) -> None:
-    first = clip_of(object_store, folder, 0)
-    copies = [clip_of(object_store, folder, number) for number in range(1, 12)]
-    result, unfit = check_clips(object_store_resource, first, *copies)
+    first = video_of(object_store, folder, 0)
+    copies = [video_of(object_store, folder, number) for number in range(1, 12)]
+    result, unfit = check_videos(object_store_resource, first, *copies)
     assert result.passed
     assert unfit == []
-    assert result.description == "12 clips, 10 measured, all fit"
+    assert result.description == "12 videos, 10 measured, all fit"
 
 
-def test_a_clip_that_does_not_fit_is_named_with_every_rule_it_does_not_keep(
+def test_a_video_that_does_not_fit_is_named_with_every_rule_it_does_not_keep(
     object_store: ObjectStore, object_store_resource: ObjectStoreResource, folder: Path
 ) -> None:
-    good = clip_of(object_store, folder, 0)
-    wide = clip_of(object_store, folder, 1, "1920x1080")
+    good = video_of(object_store, folder, 0)
+    wide = video_of(object_store, folder, 1, "1920x1080")
     facts = {"duration_seconds": 901.0, "loudness_lufs": -23.0}
-    recorded = clip_of(object_store, folder, 2, video=facts)
-    result, unfit = check_clips(object_store_resource, good, wide, recorded)
+    recorded = video_of(object_store, folder, 2, video=facts)
+    result, unfit = check_videos(object_store_resource, good, wide, recorded)
     assert not result.passed
     assert unfit == [
         f"{wide.object_key}: recorded size is 1920×1080, expected 1080×1920 (instagram-reel)",
@@ -118,17 +118,17 @@ def test_a_clip_that_does_not_fit_is_named_with_every_rule_it_does_not_keep(
         f"{recorded.object_key}: recorded loudness is -23.0 LUFS, expected -16 ± 1 "
         "(instagram-reel)",
     ]
-    assert result.description == "3 clips, 3 measured, 4 rules not kept"
+    assert result.description == "3 videos, 3 measured, 4 rules not kept"
 
 
 def test_a_file_that_is_no_longer_what_was_recorded_is_named(
     object_store: ObjectStore, object_store_resource: ObjectStoreResource, folder: Path
 ) -> None:
-    cut, gone, lost = (clip_of(object_store, folder, number) for number in range(3))
+    cut, gone, lost = (video_of(object_store, folder, number) for number in range(3))
     object_store.put_latest(cut.object_key, object_store.get(cut.object_key)[:-1])
     object_store.delete(gone.object_key)
     object_store.delete("videos/demo/2/output.json")
-    result, unfit = check_clips(object_store_resource, cut, gone, lost)
+    result, unfit = check_videos(object_store_resource, cut, gone, lost)
     assert not result.passed
     assert [text.split(":")[0] for text in unfit] == [
         *(cut.object_key, gone.object_key, lost.object_key)
@@ -137,12 +137,12 @@ def test_a_file_that_is_no_longer_what_was_recorded_is_named(
     assert "output.json" in unfit[2]
 
 
-def test_clips_of_before_presets_are_counted_and_not_judged(
+def test_videos_of_before_presets_are_counted_and_not_judged(
     object_store: ObjectStore, object_store_resource: ObjectStoreResource, folder: Path
 ) -> None:
     older = {"preset": None, "aspect_ratio": None}
-    clip = clip_of(object_store, folder, 0, "64x64", **older)
-    result, _ = check_clips(object_store_resource, clip)
+    clip = video_of(object_store, folder, 0, "64x64", **older)
+    result, _ = check_videos(object_store_resource, clip)
     assert result.passed
     assert values(result)["without_preset"] == 1
 
@@ -153,11 +153,11 @@ def test_a_store_that_is_away_asks_for_a_retry_and_fails_no_check(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clip = clip_of(object_store, folder, 0)
+    clip = video_of(object_store, folder, 0)
 
     def be_away(*_: Any, **__: Any) -> None:
         raise TransientError("S3 does not answer")
 
     monkeypatch.setattr(ObjectStore, "download", be_away)
     with pytest.raises(dg.RetryRequested):
-        check_clips(object_store_resource, clip)
+        check_videos(object_store_resource, clip)

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from influencerai_dagster.core.keys import DayKey, today
 from influencerai_dagster.core.object_paths import day_manifest_key
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.db.response_cache import KeptAnswers
+from influencerai_dagster.db.response_cache import ResponseCache
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.resources.retention import RetentionResource
@@ -125,7 +125,7 @@ def test_an_empty_day_goes_with_its_lists_and_a_second_run_finds_nothing_more(
     assert [key for key in lists if object_store.head(key)] == lists[2:]
 
 
-def test_what_is_no_picture_is_named_with_the_reason_and_goes_once(
+def test_what_is_no_image_is_named_with_the_reason_and_goes_once(
     catalog: CatalogResource,
     object_store: ObjectStore,
     run: Run,
@@ -136,9 +136,9 @@ def test_what_is_no_picture_is_named_with_the_reason_and_goes_once(
     object_store.client.put_object(
         Bucket=object_store.bucket, Key="doctor/old", Body=b"", Metadata=mtime
     )
-    KeptAnswers(catalog.engine, "demo", timedelta(days=1)).put("a" * 64, "a woman")
+    ResponseCache(catalog.engine, "demo", timedelta(days=1)).put("a" * 64, "a woman")
     with transaction(catalog.engine) as session:
-        session.execute(text("UPDATE llm_answers SET expires_at = now() - interval '1 second'"))
+        session.execute(text("UPDATE llm_responses SET expires_at = now() - interval '1 second'"))
     key = dg.AssetKey("observed")
     for _ in range(3):
         postgres_instance.report_runless_asset_event(dg.AssetObservation(key))

@@ -1,4 +1,4 @@
-"""What becomes of runs whose process is gone: a real ledger, and an instance with pools."""
+"""What becomes of runs whose process is gone: a real job queue, and an instance with pools."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -191,7 +191,7 @@ def test_the_heartbeat_of_a_run_that_dagster_does_not_know_is_removed(watch: Wat
     assert watch.heartbeats() == []
 
 
-def test_a_tick_that_died_after_the_ledger_is_finished_by_the_next(
+def test_a_tick_that_died_after_the_job_queue_is_finished_by_the_next(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = watch.run("STARTING")

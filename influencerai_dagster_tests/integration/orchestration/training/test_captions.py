@@ -11,7 +11,7 @@ from influencerai_dagster.definitions import build_definitions, build_resources
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.settings import load_settings
 from influencerai_dagster_tests.integration.orchestration.conftest import (
-    Studio,
+    CodeLocation,
     failure_text,
     photo,
 )
@@ -30,10 +30,10 @@ def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
 
 
 def test_a_run_pays_only_for_what_the_one_before_it_was_not_answered(
-    studio: Studio, simulator: Simulator
+    code_location: CodeLocation, simulator: Simulator
 ) -> None:
     settings = load_settings(
-        **studio.settings.model_dump()
+        **code_location.settings.model_dump()
         | {
             "enable_auto_captions": True,
             "auto_captioner": "openrouter",
@@ -41,13 +41,13 @@ def test_a_run_pays_only_for_what_the_one_before_it_was_not_answered(
             "openrouter_api_key": "sk-test",
         }
     )
-    studio.definitions = build_definitions(settings, build_resources(settings))
+    code_location.definitions = build_definitions(settings, build_resources(settings))
     for number in range(3):
-        studio.upload("demo", "bella", f"{number}.jpg", photo(number))
+        code_location.upload("demo", "bella", f"{number}.jpg", photo(number))
     simulator.set_faults(status=402, count=1)
-    assert "no credits" in failure_text(studio.run("build_dataset_job", "demo/bella"))
+    assert "no credits" in failure_text(code_location.run("build_dataset_job", "demo/bella"))
     num_calls = len(simulator.calls())
-    found = metadata(studio.run("build_dataset_job", "demo/bella"))
+    found = metadata(code_location.run("build_dataset_job", "demo/bella"))
     assert found["sources"] == {"openrouter": 3}
     assert found["captions_paid_for_before"] == num_calls - 1
     assert len(simulator.calls()) - num_calls == 3 - found["captions_paid_for_before"]

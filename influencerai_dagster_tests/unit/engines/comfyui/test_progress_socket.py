@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 
 from influencerai_dagster.engines.comfyui.progress_socket import (
-    News,
     NodeProgress,
-    OtherNews,
     PreviewImage,
     QueueChanged,
     RunEnded,
+    ServerEvent,
+    UnknownEvent,
     decode_binary,
     decode_text,
 )
 from influencerai_dagster_tests.testing.comfyui_recordings import recording, recording_names
 
 
-def _news(name: str) -> list[News]:
+def _events(name: str) -> list[ServerEvent]:
     messages: list[dict[str, Any]] = recording(name)["messages"]
     return [
         decode_text(json.dumps({"type": item["type"], "data": item["data"]}))
@@ -29,7 +29,7 @@ def _news(name: str) -> list[News]:
 
 
 def _runs() -> list[str]:
-    """Return the socket logs of the client that submitted; bystanders do not hear the end."""
+    """Return the socket logs of the client that submitted; other clients do not hear the end."""
     return [name for name in recording_names("runs/*_ws") if "bystander" not in name]
 
 
@@ -37,41 +37,41 @@ def _runs() -> list[str]:
 def test_every_recorded_run_ends_with_the_end_of_its_prompt(name: str) -> None:
     content = recording(name)
     prompt_id = str(content.get("prompt_id") or content.get("b") or content.get("second"))
-    news = _news(name)
-    assert [item for item in news if isinstance(item, RunEnded)][-1] == RunEnded(prompt_id)
+    event = _events(name)
+    assert [item for item in event if isinstance(item, RunEnded)][-1] == RunEnded(prompt_id)
 
 
 def test_two_queued_runs_are_told_apart() -> None:
     content = recording("runs/two_queued_ws")
-    ended = [item for item in _news("runs/two_queued_ws") if isinstance(item, RunEnded)]
+    ended = [item for item in _events("runs/two_queued_ws") if isinstance(item, RunEnded)]
     assert ended == [RunEnded(content["a"]), RunEnded(content["b"])]
 
 
 def test_sampler_steps_are_progress_of_their_node() -> None:
     prompt_id = recording("runs/success_metadata_preview_ws")["prompt_id"]
-    news = _news("runs/success_metadata_preview_ws")
-    assert NodeProgress(prompt_id, "6", 1, 2) in news
-    assert NodeProgress(prompt_id, "6", 2, 2) in news
+    event = _events("runs/success_metadata_preview_ws")
+    assert NodeProgress(prompt_id, "6", 1, 2) in event
+    assert NodeProgress(prompt_id, "6", 2, 2) in event
 
 
 def test_status_says_only_that_the_queue_changed() -> None:
-    assert _news("ws/connect_after_run") == [QueueChanged()]
+    assert _events("ws/connect_after_run") == [QueueChanged()]
 
 
 def test_the_first_message_of_a_late_socket_is_nobodys() -> None:
-    news = _news("ws/connect_mid_run")
-    assert news[1] == OtherNews()
-    assert not any(isinstance(item, RunEnded) and not item.prompt_id for item in news)
+    event = _events("ws/connect_mid_run")
+    assert event[1] == UnknownEvent()
+    assert not any(isinstance(item, RunEnded) and not item.prompt_id for item in event)
 
 
 def test_a_recorded_preview_frame_names_its_prompt_and_holds_a_jpeg() -> None:
     content = recording("ws/binary_preview_frame_metadata")
-    news = decode_binary(base64.b64decode(content["base64"]))
-    assert isinstance(news, PreviewImage)
-    assert news.prompt_id == content["decoded"]["metadata"]["prompt_id"]
-    assert news.node_id == "6"
-    assert len(news.content) == content["decoded"]["image_bytes"]
-    assert news.content.startswith(b"\xff\xd8\xff")
+    event = decode_binary(base64.b64decode(content["base64"]))
+    assert isinstance(event, PreviewImage)
+    assert event.prompt_id == content["decoded"]["metadata"]["prompt_id"]
+    assert event.node_id == "6"
+    assert len(event.content) == content["decoded"]["image_bytes"]
+    assert event.content.startswith(b"\xff\xd8\xff")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_recorded_preview_frame_names_its_prompt_and_holds_a_jpeg() -> None:
     ],
 )
 def test_a_frame_that_names_no_prompt_is_nobodys(frame: bytes) -> None:
-    assert decode_binary(frame) == OtherNews()
+    assert decode_binary(frame) == UnknownEvent()
 
 
 @pytest.mark.parametrize(
@@ -103,4 +103,4 @@ def test_a_frame_that_names_no_prompt_is_nobodys(frame: bytes) -> None:
     ],
 )
 def test_a_message_of_another_form_is_nobodys(text: str) -> None:
-    assert decode_text(text) == OtherNews()
+    assert decode_text(text) == UnknownEvent()

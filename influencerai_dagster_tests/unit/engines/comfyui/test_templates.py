@@ -64,7 +64,7 @@ def test_the_shipped_templates_are_named() -> None:
 
 
 @pytest.mark.parametrize("name", IMAGE_TEMPLATES)
-def test_every_parameter_of_a_picture_reaches_its_node(name: str) -> None:
+def test_every_parameter_of_an_image_reaches_its_node(name: str) -> None:
     workflow = fill_image_workflow(shipped_template(name), SAMPLING, filename_prefix=PREFIX)
     sampler = _only(workflow, "KSampler")
     expected: dict[str, Any] = {"seed": 2**64 - 1, "steps": 3, "cfg": 5.0, "denoise": 1.0}
@@ -210,7 +210,7 @@ def test_every_saving_node_of_an_own_template_gets_the_prefix() -> None:
 
 
 def test_a_template_for_the_other_kind_is_refused() -> None:
-    with pytest.raises(PermanentError, match="it makes clips"):
+    with pytest.raises(PermanentError, match="it makes videos"):
         fill_image_workflow(
             shipped_template("svd_image_to_video"), SAMPLING, filename_prefix=PREFIX
         )

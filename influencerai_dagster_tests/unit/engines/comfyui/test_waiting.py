@@ -1,4 +1,4 @@
-"""When a run is deaf to its news, and when it has only just begun."""
+"""When a run is deaf to its event, and when it has only just begun."""
 
 import time
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import pytest
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.progress import RenderProgress
-from influencerai_dagster.engines.comfyui.progress_socket import News, NodeProgress, RunEnded
+from influencerai_dagster.engines.comfyui.progress_socket import NodeProgress, RunEnded, ServerEvent
 from influencerai_dagster.engines.comfyui.waiting import RunWatch
 
 PROMPT = "prompt"
@@ -20,25 +20,25 @@ ENDED = {
 PROGRESS = NodeProgress(PROMPT, "5", 1, 2)
 
 
-class ScriptedNews:
+class ScriptedEvents:
     """A socket that tells what a script has, one entry for each time that it is asked."""
 
-    def __init__(self, script: list[News | None]) -> None:
+    def __init__(self, script: list[ServerEvent | None]) -> None:
         self.client_id = "me"
         self._script = script
 
-    def receive(self, timeout_seconds: float) -> News | None:
-        news = self._script.pop(0)
-        if news is None:
+    def receive(self, timeout_seconds: float) -> ServerEvent | None:
+        event = self._script.pop(0)
+        if event is None:
             time.sleep(max(timeout_seconds, 0))
-        return news
+        return event
 
     def close(self) -> None:
         pass
 
 
 @pytest.mark.parametrize(
-    ("news", "queues", "num_sockets"),
+    ("event", "queues", "num_sockets"),
     [
         pytest.param(
             [None, None, PROGRESS, RunEnded(PROMPT)], [PENDING, RUNNING], 1, id="it has just begun"
@@ -55,20 +55,20 @@ class ScriptedNews:
     ],
 )
 def test_a_socket_is_replaced_only_if_nothing_is_heard_while_the_prompt_runs(
-    news: Sequence[News | None], queues: Sequence[dict[str, object]], num_sockets: int
+    event: Sequence[ServerEvent | None], queues: Sequence[dict[str, object]], num_sockets: int
 ) -> None:
-    left, script = list(queues), list(news)
+    left, script = list(queues), list(event)
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/queue":
             return httpx.Response(200, json=left.pop(0))
         return httpx.Response(200, json={} if script else ENDED)
 
-    opened: list[ScriptedNews] = []
+    opened: list[ScriptedEvents] = []
     told: list[RenderProgress] = []
 
-    def open_news(_: bool) -> ScriptedNews:  # noqa: FBT001 - RunWatch's signature
-        opened.append(ScriptedNews(script))
+    def open_events(_: bool) -> ScriptedEvents:  # noqa: FBT001 - RunWatch's signature
+        opened.append(ScriptedEvents(script))
         return opened[-1]
 
     with (
@@ -77,10 +77,10 @@ def test_a_socket_is_replaced_only_if_nothing_is_heard_while_the_prompt_runs(
             client,
             {"5": {"class_type": "KSampler", "inputs": {}}},
             prompt_id=PROMPT,
-            open_news=open_news,
+            open_events=open_events,
             timeout_seconds=30,
             silence_seconds=0.01,
-            is_bystander=False,
+            is_foreign_prompt=False,
             on_progress=told.append,
         ) as watch,
     ):

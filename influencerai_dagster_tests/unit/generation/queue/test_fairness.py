@@ -35,8 +35,8 @@ def busy(*tenants: str, url: str = SERVER) -> ServerLoad:
     return ServerLoad(url, queue_length=len(tenants), tenants=list(tenants))
 
 
-class Studio:
-    """One server that renders one job after the other, claimed as the ledger claims."""
+class FakeServers:
+    """One server that renders one job after the other, claimed as the job queue claims."""
 
     def __init__(self, seconds: dict[str, float], weights: dict[str, float]) -> None:
         self.shares = {
@@ -69,20 +69,22 @@ def test_tenants_share_gpu_seconds_by_weight_whatever_their_renders_take(
     seconds: list[float], weights: list[float]
 ) -> None:
     names = [f"tenant-{index}" for index in range(len(seconds))]
-    studio = Studio(dict(zip(names, seconds, strict=True)), dict(zip(names, weights, strict=False)))
+    servers = FakeServers(
+        dict(zip(names, seconds, strict=True)), dict(zip(names, weights, strict=False))
+    )
     for _ in range(600):
-        studio.render_one(names)
-    served = [studio.used[name] / studio.shares[name].weight for name in names]
+        servers.render_one(names)
+    served = [servers.used[name] / servers.shares[name].weight for name in names]
     # No two differ by more than one render of each: the bound of start-time fair queueing.
-    longest = max(share.cost for share in studio.shares.values())
+    longest = max(share.cost for share in servers.shares.values())
     assert max(served) - min(served) <= 2 * longest + 1e-6
 
 
 def test_a_tenant_that_was_away_neither_catches_up_nor_waits_behind_the_past() -> None:
-    studio = Studio({"busy": 1.0, "back": 1.0}, {})
+    servers = FakeServers({"busy": 1.0, "back": 1.0}, {})
     for _ in range(100):
-        studio.render_one(["busy"])
-    order = [studio.render_one(["busy", "back"]) for _ in range(20)]
+        servers.render_one(["busy"])
+    order = [servers.render_one(["busy", "back"]) for _ in range(20)]
     assert order.count("back") in {10, 11}
     assert "back" in order[:2]
 

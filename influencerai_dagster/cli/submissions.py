@@ -1,4 +1,4 @@
-"""What `generate` and `jobs submit` share: put jobs into the ledger, see that a run takes them."""
+"""Submits jobs for `generate` and `jobs submit`, and ensures that a run takes them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -7,21 +7,19 @@ from typing import Any
 from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.output import next_step
 from influencerai_dagster.cli.web_server import dagster
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
-from influencerai_dagster.dagster_client.ensure_run import wake_run
+from influencerai_dagster.dagster_client.ensure_run import ensure_run
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 from influencerai_dagster.generation.queue import Job
 from influencerai_dagster.generation.render.job_checks import JobChecks
 from influencerai_dagster.generation.submission import submit
 
 
-def order(
+def submit_jobs(
     kind: JobKind, day: DayKey, jobs: Sequence[Mapping[str, Any]], *, key_prefix: str | None
 ) -> list[Job]:
-    """Put jobs into the ledger; see generation/submission.py."""
+    """Put jobs into the job queue; see generation/submission.py."""
     config = settings()
     return submit(
         engine(),
@@ -34,7 +32,7 @@ def order(
     )
 
 
-def wake(kind: JobKind, day: DayKey, *, num_jobs: int) -> str:
+def ensure_run_for(kind: JobKind, day: DayKey, *, num_jobs: int) -> str:
     """See that a run takes the submitted jobs; say where to see it and return its run id.
 
     Raises:
@@ -42,16 +40,16 @@ def wake(kind: JobKind, day: DayKey, *, num_jobs: int) -> str:
     """
     try:
         with closing(dagster()) as client:
-            woken = wake_run(client, engine(), kind, day)
+            ensured = ensure_run(client, engine(), kind, day)
     except InfluencerAIError as error:
         raise TransientError(
-            f"The jobs ({num_jobs}) are in the ledger and are not lost, but no run could be asked "
-            f"for: {error}\nWhen Dagster is back, pending_jobs_sensor starts one; "
+            f"The jobs ({num_jobs}) are in the job queue and are not lost, but no run could be "
+            f"launched: {error}\nWhen Dagster is back, pending_jobs_sensor starts one; "
             f"`influencerai jobs list --tenant {day.tenant}` shows them"
         ) from error
-    state = "started" if woken.is_new else "alive already"
+    state = "started" if ensured.is_new else "alive already"
     next_step(
-        f"run {settings().dagster_url}/runs/{woken.run_id} ({state}) renders them; `influencerai "
+        f"run {settings().dagster_url}/runs/{ensured.run_id} ({state}) renders them; `influencerai "
         f"jobs watch --tenant {day.tenant}` shows it"
     )
-    return woken.run_id
+    return ensured.run_id

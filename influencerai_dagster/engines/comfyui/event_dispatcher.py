@@ -1,8 +1,8 @@
-"""One progress socket of a server for all runs of this process, each of which hears its own news.
+"""One progress socket of a server for all runs of this process, each of which hears its own event.
 
 A socket for each run costs a handshake and a thread, which is more than a short render takes.
-ComfyUI sends news of a prompt only to the client id that submitted it, so runs submit under the
-hub's. What follows from the news is drawn in waiting.py.
+ComfyUI sends event of a prompt only to the client id that submitted it, so runs submit under the
+dispatcher's. What follows from the event is drawn in waiting.py.
 """
 
 import queue
@@ -12,15 +12,15 @@ from typing import Self
 
 from influencerai_dagster.engines.comfyui.http import HttpConnection
 from influencerai_dagster.engines.comfyui.progress_socket import (
-    Abandoned,
-    LookNow,
-    News,
     NodeProgress,
-    OtherNews,
     PreviewImage,
     ProgressSocket,
     QueueChanged,
+    Recheck,
     RunEnded,
+    ServerEvent,
+    ServerLost,
+    UnknownEvent,
 )
 from influencerai_dagster.errors import TransientError
 
@@ -28,42 +28,47 @@ _IDLE_SECONDS = 1.0
 
 
 class Subscription:
-    """The news of one prompt; takes the place of a socket of its own.
+    """The event of one prompt; takes the place of a socket of its own.
 
     Attributes:
         client_id: what to submit the prompt with.
-        is_bystander: another client id submitted it, so that only `status` tells of it.
+        is_foreign_prompt: another client id submitted it, so that only `status` tells of it.
     """
 
     def __init__(
-        self, hub: "NewsHub", prompt_id: str, client_id: str, *, is_bystander: bool
+        self,
+        dispatcher: "EventDispatcher",
+        prompt_id: str,
+        client_id: str,
+        *,
+        is_foreign_prompt: bool,
     ) -> None:
         self.client_id = client_id
         self.prompt_id = prompt_id
-        self.is_bystander = is_bystander
-        self._hub = hub
-        self._news: queue.SimpleQueue[News | TransientError] = queue.SimpleQueue()
+        self.is_foreign_prompt = is_foreign_prompt
+        self._hub = dispatcher
+        self._events: queue.SimpleQueue[ServerEvent | TransientError] = queue.SimpleQueue()
 
-    def put(self, news: "News | TransientError") -> None:
-        """Hand over news, or the end of the socket."""
-        self._news.put(news)
+    def put(self, event: "ServerEvent | TransientError") -> None:
+        """Hand over event, or the end of the socket."""
+        self._events.put(event)
 
-    def receive(self, timeout_seconds: float) -> News | None:
-        """Return the next news, or None if none came in time; TransientError: the socket broke."""
+    def receive(self, timeout_seconds: float) -> ServerEvent | None:
+        """Return the next event, or None if none came in time; TransientError: the socket broke."""
         try:
-            news = self._news.get(timeout=max(timeout_seconds, 0.0))
+            event = self._events.get(timeout=max(timeout_seconds, 0.0))
         except queue.Empty:
             return None
-        if isinstance(news, TransientError):
-            raise news
-        return news
+        if isinstance(event, TransientError):
+            raise event
+        return event
 
     def close(self) -> None:
         """Hear no more."""
         self._hub.forget(self)
 
 
-class NewsHub:
+class EventDispatcher:
     """Hands the messages of one socket to the runs that they are about; safe between threads.
 
     Args:
@@ -88,7 +93,7 @@ class NewsHub:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def subscribe(self, prompt_id: str, *, is_bystander: bool) -> Subscription:
+    def subscribe(self, prompt_id: str, *, is_foreign_prompt: bool) -> Subscription:
         """Hear of a prompt from now on; opens the socket if there is none.
 
         Raises:
@@ -97,13 +102,13 @@ class NewsHub:
         with self._lock:
             if self._socket is None:
                 self._socket = ProgressSocket(self._connection)
-                name = f"news of {self._connection.url}"
+                name = f"event of {self._connection.url}"
                 self._reader = threading.Thread(
                     target=self._read, args=(self._socket,), name=name, daemon=True
                 )
                 self._reader.start()
             subscription = Subscription(
-                self, prompt_id, self._socket.client_id, is_bystander=is_bystander
+                self, prompt_id, self._socket.client_id, is_foreign_prompt=is_foreign_prompt
             )
             self._subscriptions[prompt_id] = subscription
         return subscription
@@ -119,14 +124,14 @@ class NewsHub:
         with self._lock:
             subscription = self._subscriptions.get(prompt_id)
         if subscription is not None:
-            subscription.put(LookNow())
+            subscription.put(Recheck())
 
     def abandon(self, reason: str) -> None:
         """Let every run of this server that has not begun give up, for this reason."""
         with self._lock:
             subscriptions = list(self._subscriptions.values())
         for subscription in subscriptions:
-            subscription.put(Abandoned(reason))
+            subscription.put(ServerLost(reason))
 
     def close(self) -> None:
         """Close the socket; runs that still wait get its end as an error."""
@@ -140,14 +145,14 @@ class NewsHub:
     def _read(self, socket: ProgressSocket) -> None:
         try:
             while not self._is_closed:
-                news = socket.receive(_IDLE_SECONDS)
-                if news is not None:
-                    self._hand_over(news)
+                event = socket.receive(_IDLE_SECONDS)
+                if event is not None:
+                    self._hand_over(event)
             ended = TransientError(f"the progress socket of {self._connection.url} was closed")
         except TransientError as error:
             ended = error
         except Exception as error:  # noqa: BLE001 - a message that cannot be read ends the socket
-            ended = TransientError(f"the news of {self._connection.url} cannot be read: {error}")
+            ended = TransientError(f"the event of {self._connection.url} cannot be read: {error}")
         socket.close()
         with self._lock:
             if self._socket is socket:
@@ -160,17 +165,17 @@ class NewsHub:
         if not is_closed:
             self._on_lost()
 
-    def _hand_over(self, news: News) -> None:
-        match news:
-            case NodeProgress() | PreviewImage() | RunEnded() | OtherNews():
+    def _hand_over(self, event: ServerEvent) -> None:
+        match event:
+            case NodeProgress() | PreviewImage() | RunEnded() | UnknownEvent():
                 with self._lock:
-                    subscription = self._subscriptions.get(news.prompt_id)
+                    subscription = self._subscriptions.get(event.prompt_id)
                 if subscription is not None:
-                    subscription.put(news)
+                    subscription.put(event)
             case QueueChanged():
                 # Only those whose prompt another client id submitted hear nothing better.
                 with self._lock:
                     listeners = list(self._subscriptions.values())
                 for subscription in listeners:
-                    if subscription.is_bystander:
-                        subscription.put(news)
+                    if subscription.is_foreign_prompt:
+                        subscription.put(event)

@@ -13,23 +13,21 @@ from uuid import uuid4
 from sqlalchemy import text
 
 from benchmarks.bare_client import Spent
-from benchmarks.studio import DAY, Studio
+from benchmarks.pipeline_stack import DAY, PipelineStack
 from benchmarks.waiting import wait_for
-from influencerai_dagster.core.job_states import (
-    JobKind,
-)
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
-from influencerai_dagster.engines.comfyui.fleet import Fleet
+from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.render.images import ImageRenderer
-from influencerai_dagster.generation.render.session import RenderFarm
-from influencerai_dagster.generation.worker.options import DrainReport, DrainRules
-from influencerai_dagster.generation.worker.worker import drain
+from influencerai_dagster.generation.render.session import RenderSession
+from influencerai_dagster.generation.worker.options import WorkerOptions, WorkerReport
+from influencerai_dagster.generation.worker.worker import run_worker
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 _TIMEOUT_SECONDS = 60.0
 _FOR_EVER = 86_400.0
-_COUNT = text("SELECT count(*) FROM drains")
+_COUNT = text("SELECT count(*) FROM workers")
 
 
 def in_new_process(
@@ -40,10 +38,10 @@ def in_new_process(
         return pool.submit(function, *arguments, **options).result()
 
 
-def drain_day(studio: Studio, tenant: str, num_jobs: int, *, day: date = DAY) -> Spent:
-    """Drain a tenant-day that has so many jobs, which all have to be completed."""
+def work_on_day(stack: PipelineStack, tenant: str, num_jobs: int, *, day: date = DAY) -> Spent:
+    """WorkerRegistration a tenant-day that has so many jobs, which all have to be completed."""
     started, cpu_started = time.perf_counter(), time.process_time()
-    report = _drain(studio, tenant, day, linger_seconds=0.0)
+    report = _worker(stack, tenant, day, idle_timeout_seconds=0.0)
     spent = Spent(time.perf_counter() - started, time.process_time() - cpu_started)
     assert not report.failed, report.failed[0].error
     assert report.num_completed == num_jobs, f"{report.num_completed} instead of {num_jobs} jobs"
@@ -51,24 +49,24 @@ def drain_day(studio: Studio, tenant: str, num_jobs: int, *, day: date = DAY) ->
 
 
 @contextmanager
-def lingering_drains(studio: Studio, tenants: Sequence[str]) -> Iterator[Sequence[BaseProcess]]:
-    """Run a drain for each tenant, all of them at work when the block begins."""
+def idle_workers(stack: PipelineStack, tenants: Sequence[str]) -> Iterator[Sequence[BaseProcess]]:
+    """Run a worker for each tenant, all of them at work when the block begins."""
     context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=_drain_for_ever, args=(studio, tenant), daemon=True)
+        context.Process(target=_work_for_ever, args=(stack, tenant), daemon=True)
         for tenant in tenants
     ]
     for process in processes:
         process.start()
-    engine = studio.engine()
+    engine = stack.engine()
 
     def are_there() -> bool:
-        assert all(process.is_alive() for process in processes), "a drain ended"
+        assert all(process.is_alive() for process in processes), "a worker ended"
         with engine.connect() as connection:
             return bool(connection.scalar(_COUNT) == len(processes))
 
     try:
-        wait_for(are_there, "the drains to begin")
+        wait_for(are_there, "the worker to begin")
         yield processes
     finally:
         engine.dispose()
@@ -77,21 +75,23 @@ def lingering_drains(studio: Studio, tenants: Sequence[str]) -> Iterator[Sequenc
             process.join()
 
 
-def _drain_for_ever(studio: Studio, tenant: str) -> None:
-    _drain(studio, tenant, DAY, linger_seconds=_FOR_EVER)
+def _work_for_ever(stack: PipelineStack, tenant: str) -> None:
+    _worker(stack, tenant, DAY, idle_timeout_seconds=_FOR_EVER)
 
 
-def _drain(studio: Studio, tenant: str, day: date, *, linger_seconds: float) -> DrainReport:
-    engine = studio.engine()
-    farm = RenderFarm(Fleet(studio.comfyui_urls), None, _TIMEOUT_SECONDS)
+def _worker(
+    stack: PipelineStack, tenant: str, day: date, *, idle_timeout_seconds: float
+) -> WorkerReport:
+    engine = stack.engine()
+    render_session = RenderSession(ServerPool(stack.comfyui_urls), None, _TIMEOUT_SECONDS)
     try:
-        return drain(
+        return run_worker(
             engine,
             JobKind.IMAGE,
             DayKey(tenant, day),
-            ImageRenderer(engine, studio.s3.store(), farm),
+            ImageRenderer(engine, stack.s3.store(), render_session),
             owner=str(uuid4()),
-            rules=DrainRules(linger_seconds=linger_seconds),
+            options=WorkerOptions(idle_timeout_seconds=idle_timeout_seconds),
             on_finished=lambda _: None,
         )
     finally:

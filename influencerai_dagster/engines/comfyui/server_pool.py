@@ -32,7 +32,7 @@ _FIRST_LOOK_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
-class Fleet:
+class ServerPool:
     """The servers of COMFYUI_URL; looks after them inside of its `with` block.
 
     Args:
@@ -140,7 +140,9 @@ class Fleet:
         """Render on a server, see `run_workflow`; a passing failure makes it looked at."""
         server = self[url]
         try:
-            return run_workflow(server.client, workflow, news_hub=server.hub, **options)
+            return run_workflow(
+                server.client, workflow, event_dispatcher=server.dispatcher, **options
+            )
         except TransientError:
             server.look_soon()
             raise
@@ -150,4 +152,4 @@ class Fleet:
         server = self._servers.get(url)
         if server is not None:
             server.client.cancel(prompt_id)
-            server.hub.look_now(prompt_id)
+            server.dispatcher.look_now(prompt_id)

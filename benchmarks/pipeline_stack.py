@@ -1,6 +1,6 @@
-"""All servers that generation needs, and the pictures that both sides of a comparison order there.
+"""All servers that generation needs, and the images that both sides of a comparison order there.
 
-The pictures are 64×64 and one sampler step: the simulator's own work is small beside the seconds of
+The images are 64×64 and one sampler step: the simulator's own work is small beside the seconds of
 the step, which stand for the GPU.
 """
 
@@ -31,7 +31,7 @@ from influencerai_dagster.core.sampling import ImageSampling
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
-from influencerai_dagster.generation import queue as ledger
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
     JobRequest,
@@ -45,7 +45,7 @@ STEPS = 1
 
 
 @dataclass(frozen=True)
-class Studio:
+class PipelineStack:
     """Running servers; goes to other processes by value."""
 
     s3: S3Server
@@ -70,10 +70,10 @@ class Studio:
         return create_catalog_engine(self.database_url)
 
     def order(self, tenant: str, requests: Sequence[JobRequest], day: date = DAY) -> Sequence[UUID]:
-        """Put jobs into the ledger."""
+        """Put jobs into the job queue."""
         engine = self.engine()
         with transaction(engine) as session:
-            jobs = ledger.submit(session, tenant, day, requests)
+            jobs = job_queue.submit(session, tenant, day, requests)
         engine.dispose()
         return [job.id for job in jobs]
 
@@ -84,7 +84,7 @@ class Studio:
 
         def is_completed() -> bool:
             with transaction(engine) as session:
-                jobs[:] = [ledger.get_job(session, tenant, job_id)]
+                jobs[:] = [job_queue.get_job(session, tenant, job_id)]
             assert jobs[0].status is not JobStatus.FAILED, jobs[0].error
             return jobs[0].status is JobStatus.COMPLETED
 
@@ -107,9 +107,9 @@ class Studio:
 
 
 @contextmanager
-def running_studio(
+def running_stack(
     num_servers: int, *, seconds_per_step: float, has_journal: bool = False
-) -> Iterator[Studio]:
+) -> Iterator[PipelineStack]:
     """Run PostgreSQL, S3 and simulated ComfyUI servers until the end of the block.
 
     Args:
@@ -124,11 +124,11 @@ def running_studio(
             num_servers, seconds_per_step=seconds_per_step, has_journal=has_journal
         ) as comfyui,
     ):
-        yield Studio(s3, database_url, comfyui)
+        yield PipelineStack(s3, database_url, comfyui)
 
 
-def picture(seed: int, *, steps: int = STEPS) -> JobRequest:
-    """Return the order of a picture; another seed is another picture."""
+def image(seed: int, *, steps: int = STEPS) -> JobRequest:
+    """Return the order of an image; another seed is another image."""
     payload = ImageJobPayload(
         prompt="a woman in a café", seed=seed, steps=steps, width_px=SIZE_PX, height_px=SIZE_PX
     )
@@ -136,7 +136,7 @@ def picture(seed: int, *, steps: int = STEPS) -> JobRequest:
 
 
 def workflow(seed: int, *, filename_prefix: str) -> dict[str, Any]:
-    """Return what the job of `picture` sends to ComfyUI."""
+    """Return what the job of `image` sends to ComfyUI."""
     defaults = FAMILY_DEFAULTS[BaseModelFamily.SD15]
     sampling = ImageSampling(
         prompt="a woman in a café",

@@ -119,11 +119,8 @@ UNFINISHED = (  # Files that are still being rewritten; this list only ever shri
     "benchmarks/*",
     "influencerai_dagster/*",
     "influencerai_dagster_tests/*",
-    "docs/benchmarks.md",
     "docs/cli.md",
     "docs/disaster-recovery.md",
-    "docs/security.md",
-    "docs/settings.md",
     "docs/troubleshooting.md",
 )
 

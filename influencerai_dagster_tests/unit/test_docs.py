@@ -119,6 +119,25 @@ def anchor_of(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+def test_every_page_and_image_is_reached_from_the_readme() -> None:
+    reached, open_pages = set[Path](), [PROJECT_DIR / "README.md"]
+    while open_pages:
+        page = open_pages.pop()
+        text = CODE_BLOCK.sub("", page.read_text(encoding="utf-8"))
+        links = [link.partition("#")[0] for link in LINK.findall(text) if "://" not in link]
+        linked = {(page.parent / link).resolve() for link in links if link} - reached
+        reached |= linked
+        open_pages += [path for path in linked if path.suffix == ".md"]
+    docs = PROJECT_DIR / "docs"
+    wanted = {path for ending in ("md", "png", "svg") for path in docs.rglob(f"*.{ending}")}
+    assert {str(path.relative_to(docs)) for path in wanted - reached} == set()
+
+
+def test_no_image_is_larger_than_200_kb() -> None:
+    images = [path for path in (PROJECT_DIR / "docs" / "images").iterdir() if path.suffix != ".py"]
+    assert [path.name for path in images if path.stat().st_size > 200_000] == []
+
+
 @pytest.mark.parametrize(
     ("name", "column"),
     [("troubleshooting.md", "symptom"), ("disaster-recovery.md", "it says")],

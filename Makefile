@@ -8,12 +8,12 @@ ARGS ?=
 N ?= 300
 SEED ?=
 
-.PHONY: help demo up doctor test test-unit chaos s3-matrix check format lock bench clean
+.PHONY: help demo up doctor test test-unit chaos s3-matrix check format lock bench screenshots clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/.installed ## photos to LoRA, pictures and a clip, on this machine (ARGS=--exit stops at the end)
+demo: $(VENV)/.installed ## photos to LoRA, images and a video, on this machine (ARGS=--exit stops at the end)
 	@$(BIN)/influencerai demo $(ARGS)
 
 up: $(VENV)/.installed ## the same stack without the demo's content; Ctrl-C stops it
@@ -47,7 +47,10 @@ format: $(VENV)/.installed ## rewrite the code in the project's format
 bench: $(VENV)/.installed ## the benchmarks of docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-lock: $(VENV)/.installed ## write requirements.lock anew from pyproject.toml
+screenshots: $(VENV)/.installed ## the screenshots of README and docs, from a running `make demo`; needs Chromium
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv run --no-project --with playwright==1.65.2 python docs/images/make_screenshots.py
+
+lock: $(VENV)/.installed ## write requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-strip-extras \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --quiet \
 	    --custom-compile-command "make lock" --output-file requirements.lock

@@ -1,7 +1,7 @@
 """Dagster's GraphQL API: the one adapter, because the API may change between versions.
 
-Follows https://docs.dagster.io/api/graphql; test_dagster_graphql.py is its contract with the
-version in the lock file.
+Follows https://docs.dagster.io/api/graphql; integration/dagster_client/test_client.py is its
+contract with the version in the lock file.
 """
 
 import re
@@ -245,7 +245,7 @@ class DagsterGraphQL:
                 return events, variables["cursor"]
 
     def ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """Return the data that answers a query of dagster_queries.py.
+        """Return the data that answers a query of queries.py.
 
         Raises:
             TransientError: the web server does not answer.

@@ -1,7 +1,7 @@
 """What the command line and the tenant API ask of Dagster beside single runs.
 
 Runs of a partition, how far a training is, failed checks, partitions. How it is asked lives in
-dagster_graphql.py.
+client.py.
 """
 
 import re

@@ -23,7 +23,7 @@ _DATABASE_EXISTS = {"42P04", "23505"}  # the second when two create it at the sa
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", "influencerai_dagster.catalog:migrations")
+    config.set_main_option("script_location", "influencerai_dagster.db:migrations")
     return config
 
 

@@ -1,6 +1,6 @@
 """What the catalog hands to its callers: frozen values, each made from one row.
 
-Those of jobs are in job_records.py. Times are UTC.
+Those of jobs are in generation/queue/records.py. Times are UTC.
 """
 
 from collections.abc import Mapping

@@ -97,7 +97,7 @@ class ComfyUISimulator:
                 self.log.extend(process.stdout)
 
     def faults(self, **values: Any) -> dict[str, Any]:
-        """Set faults by name, see local/simulators/comfyui/faults.py; returns all of them."""
+        """Set faults by name, see simulators/comfyui/faults.py; returns all of them."""
         answer = self.http.post("/simulator/faults", json=values)
         answer.raise_for_status()
         state: dict[str, Any] = answer.json()

@@ -2,8 +2,9 @@
 
 A name counts if it ends in .py, .md, .toml, .yaml or .yml (`claims.py`, `queue/claims.py`), if it
 is a path of another type below a folder of the repository (`recorded/kohya/oom_text.txt`), or if it
-is a dotted module of a package. It must exist relative to the folder of the text or one above it,
-to the package, to the tests or to docs/; or it must be the end of exactly one path.
+is a dotted module of a package, which strings name too. It must exist relative to the folder of the
+text or one above it, to the package, to the tests or to docs/; or it must be the end of exactly one
+path.
 """
 
 import re
@@ -49,17 +50,12 @@ class NamedFile:
 
 def missing_files(texts: Iterable[Piece]) -> list[NamedFile]:
     """Return the files of this repository that the texts name and that do not exist."""
-    return [
-        named
-        for piece in texts
-        if piece.kind in {Kind.DOCSTRING, Kind.COMMENT, Kind.DOCUMENT}
-        for named in _named_files(piece)
-        if not _exists(named)
-    ]
+    return [named for piece in texts for named in _named_files(piece) if not _exists(named)]
 
 
 def _named_files(piece: Piece) -> Iterator[NamedFile]:
-    for pattern in (_PATH, _MODULE):
+    is_text = piece.kind in {Kind.DOCSTRING, Kind.COMMENT, Kind.DOCUMENT}
+    for pattern in (_PATH, _MODULE) if is_text else (_MODULE,):
         for match in pattern.finditer(piece.text):
             line = piece.line + piece.text.count("\n", 0, match.start())
             named = NamedFile(piece.path, line, match[0])

@@ -140,7 +140,7 @@ def revision_before() -> str:
 
 def _alembic() -> Config:
     config = Config()
-    config.set_main_option("script_location", "influencerai_dagster.catalog:migrations")
+    config.set_main_option("script_location", "influencerai_dagster.db:migrations")
     return config
 
 

@@ -1,7 +1,7 @@
 """What a backup is, and the rules: which one a moment needs, what is too old, how long it is kept.
 
-How backups are taken and listed is in backup/, what may be deleted in backup_pruning.py; nothing
-here reads a clock.
+How backups are taken and listed is in barman.py and pg_dump.py, what may be deleted in pruning.py;
+nothing here reads a clock.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,7 +1,7 @@
 """What the backup target keeps beside the newest contents: older ones, and since when what is gone.
 
     history/<YYYYmmddTHHMMSSZ>/<key>    what an object was until a newer content replaced it
-    wrong/<YYYYmmddTHHMMSSZ>/<key>      wrong bytes that proof/object_repair.py replaced
+    wrong/<YYYYmmddTHHMMSSZ>/<key>      wrong bytes that verification/object_repair.py replaced
     <folder>-missing.json               since when an object is missing at the source
 
 What is copied when is in copies.py.

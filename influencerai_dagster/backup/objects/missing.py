@@ -1,6 +1,7 @@
 """Brings objects back from the backup target: what is missing, and nothing else.
 
-What is there with wrong bytes is repaired in proof/object_repair.py; copying there is in copies.py.
+What is there with wrong bytes is repaired in verification/object_repair.py; copying there is in
+copies.py.
 """
 
 from collections.abc import Callable, Collection, Mapping

@@ -3,8 +3,9 @@
 The databases are made beside their place, brought to the instant and verified there, and then get
 their place. Objects are written once and deleted only after the recovery window, so those of the
 newest backup are those of every instant in it: missing ones come back, and of those that are there
-only such are overwritten as are not what the catalog says (proof/assets.py). Where it comes from is
-in source.py, where it goes in target.py, what counts as whole in proof/verification.py.
+only such are overwritten as are not what the catalog says (verification/objects.py). Where it comes
+from is in source.py, where it goes in target.py, what counts as whole in
+verification/verification.py.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """What a backup has to hold by the catalog's own word: the objects that it names, and its rows.
 
-Whether those objects are there is asked in backup/proof/verification.py.
+Whether those objects are there is asked in verification.py.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,6 @@
 """The tables of the job queue: jobs and what they made.
 
-The other tables, and the rules that all share, are in models.py.
+The other tables, and the rules that all share, are in content.py.
 """
 
 from datetime import date, datetime

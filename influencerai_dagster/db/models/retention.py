@@ -1,7 +1,7 @@
 """The tables of what goes: objects that retention deleted, and pauses while the store is full.
 
-The rules that decide are in retention/rules.py; days and holds are columns of models.py and
-job_models.py.
+The rules that decide are in retention/rules.py; days and holds are columns in content.py and
+jobs.py.
 """
 
 from datetime import datetime

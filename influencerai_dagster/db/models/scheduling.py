@@ -1,6 +1,6 @@
 """The tables of who renders what next: fair shares, workers, heartbeats of runs, sweeps.
 
-Jobs themselves are in job_models.py; the rules that these rows feed are in
+Jobs themselves are in jobs.py; the rules that these rows feed are in
 generation/queue/fairness.py.
 """
 

@@ -1,6 +1,6 @@
 """The ComfyUI servers of one process, and what renders there for it now.
 
-What is rendered lives in comfyui_jobs.py, on whose behalf in rendering.py.
+What is rendered lives in render_job.py, on whose behalf in worker/worker.py.
 """
 
 import threading

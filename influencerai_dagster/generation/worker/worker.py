@@ -2,7 +2,7 @@
 
 How one image or one video is made lives in generation/render/images.py and
 generation/render/videos.py, whose turn it is in generation/queue/scheduling.py, for how long in
-turns.py.
+preemption.py.
 """
 
 import logging

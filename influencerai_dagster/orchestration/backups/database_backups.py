@@ -1,6 +1,6 @@
 """Asset `database_backup`: both databases, by Barman or pg_dump; no partitions.
 
-Which backup is taken when is in schedules/backups.py and sensors/database_backups.py.
+Which backup is taken when is in schedules.py and database_backups_sensor.py.
 """
 
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Asset `generated_images`, made by the op `render_images` (ops/rendering.py)."""
+"""Asset `generated_images`, made by the op `render_images` (worker.py)."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""Asset `generated_videos`, made by the op `render_videos` (ops/rendering.py)."""
+"""Asset `generated_videos`, made by the op `render_videos` (worker.py)."""
 
 import dagster as dg
 

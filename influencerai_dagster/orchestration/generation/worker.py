@@ -1,7 +1,7 @@
 """Ops `render_images` and `render_videos`: each is a worker of one tenant-day.
 
 The worker lives in generation/worker/worker.py, one render in generation/render/images.py and
-generation/render/videos.py, what the UI shows of it in rendering_metadata.py.
+generation/render/videos.py, what the UI shows of it in metadata.py.
 """
 
 import time

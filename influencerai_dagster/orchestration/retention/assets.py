@@ -1,8 +1,8 @@
 """Assets `retention_report` and `retention_deletions`: what may go and why, then what went.
 
 The rules are retention/rules.py; objects are looked at in retention/deletion.py, what Dagster
-itself keeps in dagster_retention.py and dagster_events.py. How it is shown is
-retention_metadata.py.
+itself keeps in dagster_pruning.py and dagster_events.py. How it is shown is
+metadata.py.
 """
 
 from collections.abc import Iterator

@@ -4,7 +4,7 @@ Sensors report observations and checks without a run, and deleting a run leaves 
 checks. Dagster 1.13 has neither a setting nor a call that deletes them, so this is SQL on three of
 its tables (dagster/_core/storage/event_log/schema.py). The newest event of each kind, asset and
 partition stays, and the newest outcome of each check and partition: it is what the UI shows. Runs
-and partitions are pruned in dagster_retention.py; ticks by dagster.yaml, evaluations of automation
+and partitions are pruned in dagster_pruning.py; ticks by dagster.yaml, evaluations of automation
 by Dagster's daemon (after 30 days).
 """
 

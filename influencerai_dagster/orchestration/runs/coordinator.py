@@ -52,7 +52,7 @@ class FairRunCoordinator(dg.QueuedRunCoordinator[dg.DagsterInstance]):
         """Tag the run with its tenant, stage and priority, and queue it.
 
         A run that has a priority keeps it: a retry keeps its place, and an operator may give one.
-        A run whose tags may not be set is refused with a PermanentError (run_tags.py).
+        A run whose tags may not be set is refused with a PermanentError (tags.py).
         """
         run = context.dagster_run
         check_tags(self._instance, run)

@@ -2,7 +2,7 @@
 
 Whoever launches a run chooses its tags, and some are orders to Dagster: on Kubernetes
 `dagster-k8s/config` names the image and the command of the run's container. Every run is asked
-here when it is submitted (run_coordinator.py), whether by GraphQL, the UI, a sensor, a backfill or
+here when it is submitted (coordinator.py), whether by GraphQL, the UI, a sensor, a backfill or
 a retry.
 """
 
@@ -28,7 +28,7 @@ _JOB_TAGS = {
 
 
 _LAST_START = 1_000_000
-"""A run's place among the queued ones of its tenant is a small number: run_coordinator.py."""
+"""A run's place among the queued ones of its tenant is a small number: coordinator.py."""
 _FAILS_FOR_GOOD = {"dagster/max_retries": "0", "dagster/failure_reason": "UNKNOWN"}
 
 

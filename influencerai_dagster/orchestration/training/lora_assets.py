@@ -1,4 +1,4 @@
-"""Assets `lora_weights` and `lora_samples`, made by the ops in ops/loras.py."""
+"""Assets `lora_weights` and `lora_samples`, made by the ops in loras.py."""
 
 import dagster as dg
 

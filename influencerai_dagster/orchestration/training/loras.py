@@ -1,6 +1,6 @@
 """Ops of the LoRA stages: `train_lora` and `render_lora_samples`.
 
-The work lives in training/loras.py and generation/render/lora_samples.py; assets/loras.py makes
+The work lives in training/loras.py and generation/render/lora_samples.py; lora_assets.py makes
 assets of these.
 """
 

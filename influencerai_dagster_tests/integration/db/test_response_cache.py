@@ -79,8 +79,8 @@ def test_all_that_expired_goes_in_small_batches(
     for number in range(5):
         kept.put(f"{number}" * 64, "old")
         expire(engine, f"{number}" * 64)
-    for module in ("catalog", "stages"):
-        monkeypatch.setattr(f"influencerai_dagster.{module}.llm_answers.BATCH", 2)
+    for module in ("llm_answers", "response_cache"):
+        monkeypatch.setattr(f"influencerai_dagster.db.{module}.BATCH", 2)
     assert delete_expired_answers(engine) == 5
 
 

@@ -154,7 +154,7 @@ def test_an_interrupt_of_an_idle_server_is_forgotten(comfyui: ComfyUISimulator) 
 
 def test_an_interrupt_without_client_id_is_told_to_every_socket(comfyui: ComfyUISimulator) -> None:
     running = start_long_run(comfyui)
-    with listening(comfyui, "another client") as socket:
+    with listening(comfyui, "another-client") as socket:
         interrupt(comfyui, prompt_id=running)
         message = receive(socket)
         while message["type"] != "execution_interrupted":

@@ -1,9 +1,6 @@
 """The job queue: every generation job, from submission to its end.
 
-    submit → pending ──claim──→ running ──complete──→ completed
-                ↑                  │ ├─────fail─────→ failed (a permanent error, or no attempt left)
-                └─ fail (backoff), ┘ └────cancel────→ cancelled (a pending job too)
-                   release, expire_leases
+docs/jobs.md draws the statuses and what leads from one to the next.
 
 A claim is a lease: it has an owner, an expiry that heartbeats move, and a token that grows with
 every claim. Whatever a worker writes names its token, so a worker whose lease was given to another

@@ -26,12 +26,12 @@ from influencerai_dagster.retry import (
 )
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.integration.generation.worker.test_worker import (
-    wait_until,
     work_until_idle,
 )
 from influencerai_dagster_tests.testing.jobs import status, submit
+from influencerai_dagster_tests.testing.servers import S3Server
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 
 class Space:

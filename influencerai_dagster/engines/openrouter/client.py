@@ -18,10 +18,8 @@ from tenacity import (
     RetryCallState,
     Retrying,
     before_sleep_log,
-    retry_if_exception_type,
-    retry_if_not_exception_type,
+    retry_if_exception,
     stop_after_attempt,
-    stop_any,
 )
 
 from influencerai_dagster.engines.openrouter.answers import Completion, read_completion
@@ -198,14 +196,9 @@ class OpenRouterClient:
 
     def _retried(self, attempt: Callable[[], Completion]) -> Completion:
         retrying = Retrying(
-            retry=retry_if_exception_type(TransientError)
-            & retry_if_not_exception_type(MaybePaidError),
+            retry=retry_if_exception(_is_worth_retrying),
             wait=self._wait_seconds,
-            stop=stop_any(
-                stop_after_attempt(len(self._retry_delays_seconds) + 1),
-                # After a longer wait the run's own retry asks again.
-                lambda state: state.upcoming_sleep > MAX_WAIT_SECONDS,
-            ),
+            stop=stop_after_attempt(len(self._retry_delays_seconds) + 1),
             before_sleep=before_sleep_log(_logger, logging.INFO),
             sleep=self._sleep,
             reraise=True,
@@ -218,3 +211,10 @@ class OpenRouterClient:
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after_seconds if isinstance(error, RateLimitedError) else None
         return max(delays[state.attempt_number - 1], asked or 0.0)
+
+
+def _is_worth_retrying(error: BaseException) -> bool:
+    if isinstance(error, RateLimitedError):
+        # After a longer wait the run's own retry asks again.
+        return (error.retry_after_seconds or 0.0) <= MAX_WAIT_SECONDS
+    return isinstance(error, TransientError) and not isinstance(error, MaybePaidError)

@@ -14,8 +14,8 @@ from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.settings import VARIABLES
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.testing.catalog_rows import empty_catalog
+from influencerai_dagster_tests.testing.servers import S3Server
 
 _CACHED = (common.settings, common.server_settings, common.engine, common.store)
 

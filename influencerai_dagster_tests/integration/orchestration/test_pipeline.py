@@ -2,7 +2,6 @@
 
 import importlib
 import threading
-import time
 from typing import Any
 
 import dagster as dg
@@ -30,6 +29,7 @@ from influencerai_dagster_tests.integration.orchestration.conftest import (
     photo,
 )
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 DATASET = "demo/bella"
 DAY = "demo/2026-11-23"
@@ -120,10 +120,8 @@ def test_a_training_on_a_shared_gpu_has_comfyui_s_memory_and_says_so(
 
     def watched(*arguments: Any, **options: Any) -> LoraManifest:
         assert comfyui.stats()["free_requests"] == freed_before + 1
-        deadline = time.monotonic() + 20
-        while gpu_holder() != f"train_lora {DATASET}":
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        activity = f"train_lora {DATASET}"
+        wait_until(lambda: gpu_holder() == activity, "the training holds the GPU")
         return train_lora(*arguments, **options)
 
     monkeypatch.setattr(loras, "run_training", watched)
@@ -141,15 +139,12 @@ def test_a_training_whose_run_was_ended_while_it_was_silent_stops(
     trained_in = code_location.settings.training.dir
     trainers: list[psutil.Process] = []
 
+    def running_trainers() -> list[psutil.Process]:
+        children = psutil.Process().children(recursive=True)
+        return [c for c in children if any(str(trained_in) in part for part in c.cmdline())]
+
     def end_the_run() -> None:
-        deadline = time.monotonic() + 30
-        while not trainers and time.monotonic() < deadline:
-            time.sleep(0.05)
-            trainers.extend(
-                process
-                for process in psutil.Process().children(recursive=True)
-                if any(str(trained_in) in part for part in process.cmdline())
-            )
+        trainers.extend(wait_until(running_trainers, "the trainer runs", timeout_seconds=30))
         with transaction(code_location.engine) as session:
             session.execute(text("DELETE FROM run_heartbeats"))
 

@@ -11,7 +11,7 @@ from influencerai_dagster.core.object_paths import file_link
 from influencerai_dagster.settings import Settings, load_settings, settings_from
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.webserver.links import file_route
-from influencerai_dagster_tests.conftest import S3Server
+from influencerai_dagster_tests.testing.servers import S3Server
 
 
 @pytest.fixture

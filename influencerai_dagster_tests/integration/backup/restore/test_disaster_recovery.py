@@ -5,11 +5,10 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic, sleep
 from types import MappingProxyType
 
 import psycopg2
@@ -37,11 +36,11 @@ from influencerai_dagster.local.supervisor import Supervisor
 from influencerai_dagster.settings import VARIABLES, Settings, load_settings, process_environment
 from influencerai_dagster_tests.testing.backed_up import clock, execute
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 RUNBOOK = PROJECT_DIR / "docs" / "disaster-recovery.md"
 INSTANT = "2026-11-20T03:00Z"
 NEW_SERVER = "postgresql://admin@new-server:5432/"
-WAIT_SECONDS = 60
 
 
 def commands(heading: str) -> list[str]:
@@ -94,7 +93,7 @@ class LocalStack:
         )
         receiver.start()
         try:
-            self._wait_until(self._is_receiving)
+            wait_until(self._is_receiving, "WAL is received")
             yield
         finally:
             stopping.set()
@@ -151,14 +150,7 @@ class LocalStack:
             received_at = self.barman().archive_status().received_at
             return received_at is not None and received_at > instant
 
-        self._wait_until(has_come)
-
-    @staticmethod
-    def _wait_until(condition: Callable[[], bool]) -> None:
-        deadline = monotonic() + WAIT_SECONDS
-        while not condition():
-            assert monotonic() < deadline
-            sleep(0.05)
+        wait_until(has_come, "the WAL is received")
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def captions(
         key = DatasetKey.parse(context.partition_key)
         with transaction(catalog.engine) as session:
             influencer = influencer_of_dataset(session, key.tenant, key.dataset)
-        answers = captioner.kept_answers(catalog.engine, key.tenant, context.run.run_id)
+        answers = captioner.response_cache(catalog.engine, key.tenant, context.run.run_id)
         program, source = captioner.captioner(answers)
         if influencer is None:
             context.log.warning(
@@ -55,7 +55,7 @@ def captions(
             captioner=program,
             captioner_source=source,
         )
-        manifest = write_captions(object_store.store, dataset, settings)
+        manifest = write_captions(object_store, dataset, settings)
         num_kept = answers.num_found if answers else 0
         if num_kept:
             context.log.info(f"{num_kept} captions were paid for before and are not asked again")

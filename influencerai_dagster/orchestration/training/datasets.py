@@ -61,14 +61,13 @@ def dataset(
             if done % _PROGRESS_EVERY == 0 or done == total:
                 context.log.info(f"{done} of {total} uploads read")
 
-        store = object_store.store
-        manifest = scan_dataset(store, key, limits.dataset_rules(), optional(report))
-        publish_dataset(store, manifest)
+        manifest = scan_dataset(object_store, key, limits.dataset_rules(), optional(report))
+        publish_dataset(object_store, manifest)
         with transaction(catalog.engine) as session:
             record_dataset(session, manifest)
         return dg.MaterializeResult(
             value=manifest,
-            metadata=_metadata(store, manifest),
+            metadata=_metadata(object_store, manifest),
             data_version=dg.DataVersion(manifest.version),
         )
 

@@ -26,6 +26,7 @@ from influencerai_dagster.media.plots import loss_curve_png
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata, file_links, inline_image
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
+from influencerai_dagster.orchestration.pools import IMAGE_POOL, LORA_POOL
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource, KohyaResource
@@ -59,7 +60,7 @@ class TrainLoraConfig(RunConfig):
     )
 
 
-@dg.op(pool="lora_training", code_version="1", config_schema=TrainLoraConfig.schema_for_dagster())
+@dg.op(pool=LORA_POOL, code_version="1", config_schema=TrainLoraConfig.schema_for_dagster())
 def train_lora(
     context: dg.OpExecutionContext,
     dataset: DatasetManifest,
@@ -79,9 +80,7 @@ def train_lora(
         recipe = make_recipe(dataset, captions, lora_config, trainer.models_dir)
         if recipe.left_out:
             context.log.warning(_left_out(recipe))
-        manifest = (
-            None if config.retrain else find_trained(catalog.engine, recipe, object_store.store)
-        )
+        manifest = None if config.retrain else find_trained(catalog.engine, recipe, object_store)
         if manifest is not None:
             context.log.info(f"recipe {recipe.version} was trained before as {manifest.lora_id}")
         else:
@@ -90,7 +89,7 @@ def train_lora(
             with _gpu(context, key, catalog, kohya, comfyui):
                 manifest = run_training(
                     catalog.engine,
-                    object_store.store,
+                    object_store,
                     trainer,
                     recipe,
                     sample_prompts=(f"{captions.trigger_phrase}, portrait photo",),
@@ -104,7 +103,7 @@ def train_lora(
         )
 
 
-@dg.op(pool="image_generation", code_version="1")
+@dg.op(pool=IMAGE_POOL, code_version="1")
 def render_lora_samples(
     context: dg.OpExecutionContext,
     lora_weights: LoraManifest,
@@ -115,7 +114,7 @@ def render_lora_samples(
     with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
         say = optional(context.log.info)
         manifest, sheet = render_samples(
-            object_store.store,
+            object_store,
             comfyui.render_session(),
             lora_weights,
             lambda done, total: say(f"{done} of {total} sample images rendered"),

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -11,6 +10,7 @@ from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.db import migrate
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant, put_influencer
+from influencerai_dagster.engines.comfyui.server import ServerTimes
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
@@ -20,6 +20,8 @@ from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import empty_catalog
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 
+OFTEN = ServerTimes(probe_seconds=0.25, recheck_seconds=0.1)
+"""How often the tests probe a server."""
 BASE_MODELS = {
     "v1-5-pruned-emaonly.safetensors": BaseModelFamily.SD15,
     "sd_xl_base_1.0.safetensors": BaseModelFamily.SDXL,
@@ -103,10 +105,10 @@ def comfyui(comfyui_simulator: ComfyUISimulator) -> Iterator[ComfyUISimulator]:
     comfyui_simulator.faults(reset=True)
 
 
-def new_render_session(comfyui: ComfyUISimulator, *more: str, **options: Any) -> RenderSession:
+def new_render_session(comfyui: ComfyUISimulator, *more: str) -> RenderSession:
     """A session on the simulator and maybe other servers; each worker needs one of its own."""
     return RenderSession(
-        server_pool=ServerPool((comfyui.url, *more), **options),
+        server_pool=ServerPool((comfyui.url, *more), OFTEN),
         lora_dir=comfyui.models_dir / "loras",
         timeout_seconds=30,
     )

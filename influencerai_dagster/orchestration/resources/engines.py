@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.core.manifests.captions import CaptionSource
 from influencerai_dagster.db.response_cache import ResponseCache
+from influencerai_dagster.engines.comfyui.server import ServerTimes
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.engines.kohya.captioners import BlipCaptioner, Wd14Captioner
 from influencerai_dagster.engines.openrouter.captioner import OpenRouterCaptioner
@@ -54,7 +55,7 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
         """Return the servers as the stages take them."""
         return RenderSession(
             server_pool=ServerPool(
-                self.addresses, stuck_seconds=self.timeout_seconds + _GRACE_SECONDS
+                self.addresses, ServerTimes(stuck_seconds=self.timeout_seconds + _GRACE_SECONDS)
             ),
             lora_dir=Path(self.lora_dir) if self.lora_dir else None,
             timeout_seconds=self.timeout_seconds,

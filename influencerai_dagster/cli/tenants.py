@@ -122,7 +122,7 @@ def _documents() -> list[Document]:
     with transaction(engine()) as session:
         rows = tenants.list_tenants(session)
         used = tenants.gpu_seconds_used(session)
-        kept = legal_holds.tenant_retentions(session, settings().retention_days)
+        kept = legal_holds.tenant_retentions(session, settings().retention.days)
     return [
         {
             "tenant": row.id,

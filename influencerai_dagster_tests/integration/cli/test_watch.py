@@ -38,6 +38,7 @@ from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.integration.cli.conftest import CommandLine
 from influencerai_dagster_tests.testing.catalog_rows import claim_one, complete_job, submit_one
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator, comfyui_simulator
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 AWAY = f"http://127.0.0.1:{free_port()}"
 
@@ -144,12 +145,9 @@ def test_in_a_terminal_it_goes_on_until_ctrl_c_and_leaves_the_last_table(
 
     reader = threading.Thread(target=read)
     reader.start()
-    deadline = time.monotonic() + 60
 
     def wait_for(words: str) -> None:
-        while words not in "".join(seen):
-            assert time.monotonic() < deadline, "".join(seen)
-            time.sleep(0.02)
+        wait_until(lambda: words in "".join(seen), f"{words} on the screen")
 
     try:
         wait_for("1 running")

@@ -33,7 +33,6 @@ from influencerai_dagster.orchestration.resources.object_store import ObjectStor
 from influencerai_dagster.orchestration.training import dataset_uploads_sensor as dataset_uploads
 from influencerai_dagster.orchestration.training.dataset_uploads_sensor import dataset_upload_sensor
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,
     claim_one,
@@ -46,6 +45,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
 )
 from influencerai_dagster_tests.testing.dagster_server import job_origin
 from influencerai_dagster_tests.testing.hostile_names import HOSTILE_NAMES
+from influencerai_dagster_tests.testing.servers import S3Server
 
 
 def upload(store: ObjectStore, dataset: str, name: str = "a.jpg", data: bytes = b"a photo") -> None:

@@ -20,7 +20,8 @@ from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.run_heartbeat import RunHeartbeat, describe
-from influencerai_dagster_tests.conftest import running
+from influencerai_dagster_tests.testing.servers import running
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 WAIT_SECONDS = 20.0
 EVERY_SECONDS = 0.05
@@ -46,13 +47,6 @@ def heartbeats(url: str) -> list[Heartbeat]:
             return run_heartbeats.list_heartbeats(session)
     finally:
         engine.dispose()
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def execute(
@@ -83,10 +77,16 @@ def test_a_run_beats_while_its_op_works_and_tells_what_it_does(
         def activities() -> list[str]:
             return [beat.activity for beat in heartbeats(catalog.database_url)]
 
-        wait_for(lambda: activities() == ["generate_images_job demo/2026-11-23"])
+        wait_until(
+            lambda: activities() == ["generate_images_job demo/2026-11-23"],
+            "its job",
+        )
         with resource.doing(Activity("train_lora demo/bella")):
-            wait_for(lambda: activities() == ["train_lora demo/bella"])
-        wait_for(lambda: activities() == ["generate_images_job demo/2026-11-23"])
+            wait_until(lambda: activities() == ["train_lora demo/bella"], "its step")
+        wait_until(
+            lambda: activities() == ["generate_images_job demo/2026-11-23"],
+            "its job",
+        )
         told.extend(beat.host for beat in heartbeats(catalog.database_url))
 
     assert execute(catalog, instance, body).success
@@ -97,11 +97,12 @@ def test_an_activity_is_written_at_once(catalog: CatalogResource) -> None:
     heartbeat = RunHeartbeat(catalog.database_url, RUN, every_seconds=3600.0)
     heartbeat.start()
     with heartbeat.doing(Activity("train_lora demo/bella")):
-        wait_for(
+        wait_until(
             lambda: (
                 "train_lora demo/bella"
                 in [beat.activity for beat in heartbeats(catalog.database_url)]
-            )
+            ),
+            "its activity is recorded",
         )
     heartbeat.stop()
 
@@ -109,9 +110,10 @@ def test_an_activity_is_written_at_once(catalog: CatalogResource) -> None:
 def test_after_its_last_step_a_run_no_longer_beats_and_its_row_stays_until_it_is_over(
     catalog: CatalogResource, instance: dg.DagsterInstance
 ) -> None:
-    result = execute(
-        catalog, instance, lambda _: wait_for(lambda: heartbeats(catalog.database_url))
-    )
+    def body(_: CatalogResource) -> None:
+        wait_until(lambda: heartbeats(catalog.database_url), "a heartbeat")
+
+    result = execute(catalog, instance, body)
     assert [beat.run_id for beat in heartbeats(catalog.database_url)] == [result.run_id]
     assert "run-heartbeat" not in {thread.name for thread in threading.enumerate()}
 
@@ -122,7 +124,7 @@ def test_a_run_that_was_ended_as_stalled_stops(
     seen: list[bool] = []
 
     def body(resource: CatalogResource) -> None:
-        wait_for(lambda: heartbeats(catalog.database_url))
+        wait_until(lambda: heartbeats(catalog.database_url), "a heartbeat")
         assert not resource.is_run_reaped
         (beat,) = heartbeats(catalog.database_url)
         with transaction(catalog.engine) as session:
@@ -176,7 +178,7 @@ def test_a_heartbeat_outlives_the_absence_of_postgresql(servers_dir: Path) -> No
                     statement = text("SELECT beat_at > 'epoch' FROM run_heartbeats")
                     return bool(session.scalar(statement))
 
-            wait_for(has_beaten)
+            wait_until(has_beaten, "a heartbeat after the restart")
             engine.dispose()
     heartbeat.stop()
     assert not heartbeat.reaped.is_set()

@@ -168,7 +168,7 @@ def prune_backups(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,  # noqa: FBT002 - typer's flag
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
-    """Delete the backups that no moment of the recovery window needs."""
+    """Delete the backups that no time of the recovery window needs."""
     backups = database_backups(settings())
     obsolete = prune(backups, is_dry_run=True)
     if not as_json:

@@ -120,7 +120,7 @@ def show_dataset(name: str, tenant: TenantName, as_json: JsonOption = False) -> 
 
 @dataset_app.command("status")
 def show_status(name: str, tenant: TenantName, as_json: JsonOption = False) -> None:  # noqa: FBT002
-    """Show how far a dataset is on its way to a LoRA, stage by stage, and what holds it."""
+    """Show how far a dataset is on its way to a LoRA, and what each stage waits for."""
     config = server_settings()
     with closing(dagster()) as client:
         stages = dataset_status(

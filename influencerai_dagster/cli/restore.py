@@ -70,7 +70,7 @@ def restore(
         bool, typer.Option("--force", help="Move aside what is in the folder or databases now.")
     ] = False,
 ) -> None:
-    """Restore both databases and the objects to one instant; Dagster may be down.
+    """Restore both databases and the objects to one target time; Dagster may be down.
 
     With BACKUP_DATABASE_MODE=pg_dump it is the newest dump that had begun by then. The same command
     again goes on with a restore that was stopped.
@@ -107,7 +107,7 @@ def drill(
     ] = None,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
-    """Restore a random moment into scratch space, verify it, remove it; says how long it took.
+    """Restore a random target time into scratch space, verify it, remove it; say how long it took.
 
     With BACKUP_DATABASE_MODE=pg_dump it is the newest dump.
     """

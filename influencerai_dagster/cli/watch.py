@@ -38,7 +38,7 @@ def watch_jobs(
     ] = False,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
-    """Show live what waits, runs, is done and failed; docs/operating.md explains the columns."""
+    """Show live which jobs wait, run and ended; docs/operating.md explains the columns."""
     if tenant:
         with transaction(engine()) as session:
             require_tenant(session, tenant)

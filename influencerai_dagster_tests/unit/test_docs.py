@@ -83,6 +83,14 @@ def test_cli_names_every_command_with_its_options_and_no_other() -> None:
     assert documented == {path: options_of(command) for path, command in leaves().items()}
 
 
+def test_cli_says_of_every_command_what_its_help_says() -> None:
+    text = (PROJECT_DIR / "docs" / "cli.md").read_text(encoding="utf-8")
+    cells = [line.split(" | ") for line in re.findall(r"^\| (`[a-z].*) \|$", text, re.MULTILINE)]
+    said = {words[1] for words in cells if len(words) == 3}
+    helped = {" ".join(command.help.split("\n\n")[0].split()) for command in leaves().values()}
+    assert helped - said == set()
+
+
 def test_cli_names_every_field_of_a_list() -> None:
     named = code_words(PROJECT_DIR / "docs" / "cli.md")
     modules = (datasets, doctor, influencers, jobs, loras, retention, stack_control, tenants)

@@ -25,7 +25,6 @@ from influencerai_dagster.local.postgres import SUPERUSER
 from influencerai_dagster.local.probes import listens
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service
-from influencerai_dagster_tests.conftest import running
 from influencerai_dagster_tests.testing.catalog import MakeDatabase
 from influencerai_dagster_tests.testing.catalog_rows import (
     claim_one,
@@ -33,6 +32,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
     job_now,
     submit_one,
 )
+from influencerai_dagster_tests.testing.servers import running
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 CONFIGURATION = """

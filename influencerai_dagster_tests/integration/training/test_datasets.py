@@ -22,7 +22,6 @@ from influencerai_dagster.training.datasets import (
     uploads_by_dataset,
     uploads_fingerprint,
 )
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.testing.lying_s3 import lying
 from influencerai_dagster_tests.testing.photos import (
     KEY,
@@ -37,6 +36,7 @@ from influencerai_dagster_tests.testing.photos import (
     upload,
     zip_bomb_png,
 )
+from influencerai_dagster_tests.testing.servers import S3Server
 
 NO_IMAGE = b"this is a text file, whatever its name says"
 

@@ -21,12 +21,13 @@ from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster.processes import STARTED_BY, as_user, is_running, leftover_programs
 from influencerai_dagster_tests.testing.backed_up import BackedUp
-from influencerai_dagster_tests.testing.dumped import wait_until
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 PARENT = """
 import subprocess, sys
 from influencerai_dagster.processes import owned_environment
-child = subprocess.Popen(["tail", "-f", sys.argv[1]], env=owned_environment())
+command = ["tail", "-f", sys.argv[1]]
+child = subprocess.Popen(command, env=owned_environment(), stdout=subprocess.DEVNULL)
 print(child.pid, flush=True)
 child.wait()
 """
@@ -66,8 +67,8 @@ def test_postgresql_of_a_killed_restore_is_ended_and_the_programs_of_others_are_
         with server:
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
-    left = running_postgres(staging)
-    assert left is not None
+    left = psutil.Process(running_postgres(staging))
+    assert is_running(left)
     with (
         started("tail", "-f", str(server.log_path)) as tail,
         started("sleep", "60", env={"FILE": str(staging)}) as editor,
@@ -76,14 +77,14 @@ def test_postgresql_of_a_killed_restore_is_ended_and_the_programs_of_others_are_
         assert is_running(tail)
         assert is_running(editor)
     assert running_postgres(staging) is None
-    assert not psutil.pid_exists(left)
+    assert not is_running(left)
 
 
 def test_a_postgresql_that_no_restore_started_is_named_and_lives_on(staging: Path) -> None:
     settings = ("-c", "listen_addresses=", "-c", f"unix_socket_directories={staging}")
     command = (str(programs_dir() / "postgres"), "-D", str(staging), *settings)
     with started(*command, stderr=subprocess.DEVNULL, **as_user(server_user())) as server:
-        wait_until(lambda: running_postgres(staging) is not None)
+        wait_until(lambda: running_postgres(staging), "PostgreSQL runs")
         with pytest.raises(PermanentError, match=rf"\(process {server.pid}\).*stop it, then try"):
             end_leftovers(staging)
         assert is_running(server)
@@ -101,7 +102,8 @@ def test_a_program_is_left_over_when_the_process_that_started_it_is_gone(tmp_pat
     program = psutil.Process(int(parent.stdout.readline()))
     assert pids(tmp_path) == []
     parent.kill()
-    parent.communicate()
+    parent.wait()
+    parent.stdout.close()
     assert pids(tmp_path) == [program.pid]
     assert pids(tmp_path / "another") == []
     end_leftovers(tmp_path)

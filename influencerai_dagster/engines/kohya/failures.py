@@ -59,9 +59,9 @@ _RULES = (
     _rule(
         r"_load_tokenizer|Can't load tokenizer",
         PermanentError,
-        "a tokenizer could not be fetched from the Hugging Face Hub: on a machine without"
-        " internet set KOHYA_TOKENIZER_CACHE_DIR to a folder with openai_clip-vit-large-patch14 (for SDXL also"
-        " laion_CLIP-ViT-bigG-14-laion2B-39B-b160k, for FLUX also google_t5-v1_1-xxl)",
+        "a tokenizer could not be fetched from the Hugging Face Hub: on a machine without internet"
+        " set KOHYA_TOKENIZER_CACHE_DIR to a folder with openai_clip-vit-large-patch14 (for SDXL"
+        " also laion_CLIP-ViT-bigG-14-laion2B-39B-b160k, for FLUX also google_t5-v1_1-xxl)",
     ),
     _rule(
         r"neither a valid local path nor a valid repo id|not a valid model identifier",

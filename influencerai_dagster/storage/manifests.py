@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.contents import describe
-from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.storage.object_store import WriteOnceStore
 
 
 class Manifest(Protocol):
@@ -42,7 +42,7 @@ class Published(Generic[ManifestT_co]):
     stored: StoredFile
 
 
-def publish(store: ObjectStore, manifest: ManifestT) -> Published[ManifestT]:
+def publish(store: WriteOnceStore, manifest: ManifestT) -> Published[ManifestT]:
     """Write a manifest under its immutable key; the same content there already is fine.
 
     Raises:
@@ -54,7 +54,7 @@ def publish(store: ObjectStore, manifest: ManifestT) -> Published[ManifestT]:
     return Published(manifest, stored)
 
 
-def load(store: ObjectStore, stored: StoredFile, model: type[ModelT]) -> ModelT:
+def load(store: WriteOnceStore, stored: StoredFile, model: type[ModelT]) -> ModelT:
     """Read a manifest whose size and hash are recorded, and check both.
 
     Raises:
@@ -64,7 +64,9 @@ def load(store: ObjectStore, stored: StoredFile, model: type[ModelT]) -> ModelT:
     return _parse(store.read(stored), stored.object_key, model)
 
 
-def load_unverified(store: ObjectStore, object_key: str, model: type[ModelT]) -> Published[ModelT]:
+def load_unverified(
+    store: WriteOnceStore, object_key: str, model: type[ModelT]
+) -> Published[ModelT]:
     """Read a manifest of which only the key is recorded; its SHA-256 is not checked.
 
     The bytes are those that S3 announced (`ObjectStore.get`).

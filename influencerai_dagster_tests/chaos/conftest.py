@@ -25,11 +25,12 @@ from influencerai_dagster.generation.prompt_ids import (
 )
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.chaos.proxy import Proxy
-from influencerai_dagster_tests.chaos.servers import CHECKPOINT, wait_until
+from influencerai_dagster_tests.chaos.servers import CHECKPOINT
 from influencerai_dagster_tests.chaos.worker import Assignment, start_worker
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.testing.catalog_rows import end_backoff, run_out_leases
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator, comfyui_simulator
+from influencerai_dagster_tests.testing.servers import S3Server
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 DAY = date(2026, 11, 23)
 TENANT = "demo"
@@ -78,7 +79,7 @@ class Workbench:
             assert worker.is_alive(), f"the worker ended before {what}: {self.log()}"
             return False
 
-        wait_until(look, what, seconds=60)
+        wait_until(look, what)
 
     def finish_by_another_worker(self, job: job_queue.Job) -> None:
         """Let the lease and the backoff of the dead worker be over, and another one work."""

@@ -19,8 +19,9 @@ import httpx
 
 from influencerai_dagster_tests.chaos.dispatcher import LEASE_SECONDS, Dispatcher, Worker
 from influencerai_dagster_tests.chaos.scenario import Action, Event
-from influencerai_dagster_tests.chaos.servers import ChaosServers, wait_until
+from influencerai_dagster_tests.chaos.servers import ChaosServers
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 _MANY = 1_000_000
 _WORKER_SECONDS = 20.0

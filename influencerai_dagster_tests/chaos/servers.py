@@ -7,8 +7,7 @@ because it would start again what was killed, in its own time. Breaking them liv
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,20 +23,12 @@ from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.chaos.proxy import Proxy
 from influencerai_dagster_tests.chaos.scenario import NUM_SERVERS
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 BUCKET = "assets"
 ACCESS_KEY = "chaos"
 CHECKPOINT = "checkpoints/v1-5-pruned-emaonly.safetensors=stable-diffusion-v1"
 _SECONDS_PER_STEP = 0.02
-_POLL_SECONDS = 0.05
-
-
-def wait_until(is_true: Callable[[], bool], what: str, *, seconds: float = 30.0) -> None:
-    """Look again until it is true; fails after the deadline."""
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain until {what}"
-        time.sleep(_POLL_SECONDS)
 
 
 @dataclass
@@ -50,7 +41,7 @@ class Killable:
 
     def start(self, seconds: float = 30.0) -> None:
         """Start it, again if children of the killed one were in the way, until it is ready."""
-        wait_until(self._is_up, f"{self.service.name} is up ({self.log})", seconds=seconds)
+        wait_until(self._is_up, f"{self.service.name} is up ({self.log})", timeout_seconds=seconds)
 
     def _is_up(self) -> bool:
         if self._process is None or self._process.poll() is not None:

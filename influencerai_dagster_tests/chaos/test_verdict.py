@@ -12,9 +12,10 @@ from sqlalchemy import Engine, text
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster_tests.chaos.runner import Outcome, running_scenario
 from influencerai_dagster_tests.chaos.scenario import Scenario, draw_scenario
-from influencerai_dagster_tests.chaos.servers import BUCKET, wait_until
+from influencerai_dagster_tests.chaos.servers import BUCKET
 from influencerai_dagster_tests.chaos.verdict import judge
 from influencerai_dagster_tests.testing.comfyui_prompts import colour
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 NUM_JOBS = 12
 
@@ -71,10 +72,14 @@ def test_a_missing_object_is_found(outcome: Outcome, engine: Engine, name: str) 
     path = file_of(outcome, getattr(job, name))
     content = path.read_bytes()
     path.unlink()
-    wait_until(lambda: bool(violations_of(outcome, job.job_id)), "S3 noticed it", seconds=10)
+    wait_until(
+        lambda: bool(violations_of(outcome, job.job_id)), "S3 noticed it", timeout_seconds=10
+    )
     (found,) = violations_of(outcome, job.job_id)
     path.write_bytes(content)
-    wait_until(lambda: not violations_of(outcome, job.job_id), "S3 noticed that too", seconds=10)
+    wait_until(
+        lambda: not violations_of(outcome, job.job_id), "S3 noticed that too", timeout_seconds=10
+    )
     assert "cannot be read" in found
 
 

@@ -13,9 +13,9 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.s3_matrix.questions import QUESTIONS, answers
 from influencerai_dagster_tests.s3_matrix.servers import KINDS, running_rclone
+from influencerai_dagster_tests.testing.servers import S3Server
 
 TESTS = "influencerai_dagster_tests/integration/storage/test_object_store.py"
 DOCUMENT = Path("docs/s3-servers.md")

@@ -19,7 +19,7 @@ from influencerai_dagster.storage.errors import error_code, status_code
 from influencerai_dagster.storage.multipart import abort_upload, incomplete_uploads
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.storage.uploads import MULTIPART_THRESHOLD_BYTES, upload
-from influencerai_dagster_tests.conftest import S3Server
+from influencerai_dagster_tests.testing.servers import S3Server
 
 WRITERS = 8
 NFC, NFD = "n/\u00e9.jpg", "n/e\u0301.jpg"

@@ -20,7 +20,7 @@ import httpx
 
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service
-from influencerai_dagster_tests.conftest import S3Server, rclone_server, running
+from influencerai_dagster_tests.testing.servers import S3Server, rclone_server, running
 
 ACCESS_KEY = "test-access"
 INSTALL_SECONDS = 1500

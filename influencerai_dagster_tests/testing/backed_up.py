@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 from uuid import uuid4
 
 import psycopg2
@@ -32,11 +32,11 @@ from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.conftest import S3Server, running
 from influencerai_dagster_tests.testing.catalog_rows import dataset_manifest, lora_manifest
+from influencerai_dagster_tests.testing.servers import S3Server, running
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 NUM_LORAS = 5
-WAIT_SECONDS = 60
 LINK = ["cp", "-al"]
 """Copies a folder in no time: as hard links."""
 
@@ -206,12 +206,12 @@ def _switch_wal(system: BackedUp) -> None:
 def _wait_until_received(system: BackedUp, instant: datetime) -> None:
     """Wait until WAL came that was written after an instant."""
     execute(system.database_url, "CREATE TABLE written_after_the_newest_instant ()")
-    deadline = monotonic() + WAIT_SECONDS
-    while (received_at := system.barman.archive_status().received_at) is None or (
-        received_at <= instant
-    ):
-        assert monotonic() < deadline, "the WAL did not come"
-        sleep(0.05)
+
+    def is_received() -> bool:
+        received_at = system.barman.archive_status().received_at
+        return received_at is not None and received_at > instant
+
+    wait_until(is_received, "the WAL is received")
 
 
 def _add_dataset(system: BackedUp) -> list[str]:

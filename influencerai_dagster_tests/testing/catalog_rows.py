@@ -35,16 +35,6 @@ from influencerai_dagster.generation.jobs import (
 )
 
 DAY = date(2026, 11, 23)
-HOSTILE_NAMES = {
-    "parent folder": "../x",
-    "absolute": "/etc",
-    "nul": "a\0b",
-    "newline": "a\n",
-    "look-alike": "dеmo",
-    "long": "a" * 300,
-    "empty": "",
-    "quote": "a'; DROP TABLE jobs; --",
-}
 
 
 def empty_catalog(engine: Engine) -> None:

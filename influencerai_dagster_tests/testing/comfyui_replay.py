@@ -5,9 +5,8 @@ ids, times, prose of our own and tracebacks are compared by their type.
 """
 
 import json
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from influencerai_dagster_tests.testing.comfyui_server import (
     ComfyUISimulator,
     start_comfyui_simulator,
 )
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 T = TypeVar("T")
 
@@ -174,17 +174,6 @@ def outline(messages: list[dict[str, Any]]) -> list[tuple[str, Any]]:
     return lines
 
 
-def wait_for(look: Callable[[], T], why: str) -> T:
-    """Look again until something is found; fails after the deadline."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < deadline:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"waited {DEADLINE_SECONDS} s in vain: {why}")
-
-
 def post(server: ComfyUISimulator, prompt: dict[str, Any], **more: Any) -> str:
     """Submit a prompt and return its id."""
     answer = server.http.post("/prompt", json={"prompt": prompt, **more})
@@ -194,7 +183,7 @@ def post(server: ComfyUISimulator, prompt: dict[str, Any], **more: Any) -> str:
 
 def finished(server: ComfyUISimulator, prompt_id: str) -> dict[str, Any]:
     """Wait until a prompt is in history and return its entry."""
-    found: dict[str, Any] = wait_for(
+    found: dict[str, Any] = wait_until(
         lambda: server.http.get(f"/history/{prompt_id}").json(),
         f"prompt {prompt_id} to finish",
     )

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 START_SECONDS = 20.0
 # Model files without weights that the shipped workflow templates ask for.
@@ -73,16 +74,22 @@ class ComfyUISimulator:
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         threading.Thread(target=self._read_log, args=(self.process,), daemon=True).start()
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            addresses = [line.split()[-1] for line in list(self.log) if "To see the GUI" in line]
-            if addresses:
-                self.port = int(addresses[0].rsplit(":", 1)[1])
+        wait_until(
+            lambda: self._find_port() or self.process.poll() is not None,
+            "the simulator listens or ends",
+            timeout_seconds=START_SECONDS,
+        )
+        if not self._find_port():
+            self.stop()
+            raise AssertionError(f"the simulator did not start: {''.join(self.log)}")
+
+    def _find_port(self) -> bool:
+        for line in list(self.log):
+            if "To see the GUI" in line:
+                self.port = int(line.split()[-1].rsplit(":", 1)[1])
                 self.http.base_url = httpx.URL(self.url)
-                return
-            time.sleep(0.02)
-        self.stop()
-        raise AssertionError(f"the simulator did not start: {''.join(self.log)}")
+                return True
+        return False
 
     def _read_log(self, process: subprocess.Popen[str]) -> None:
         if process.stdout is not None:

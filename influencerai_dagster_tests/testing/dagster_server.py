@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,6 +27,7 @@ from dagster._core.workspace.load_target import (
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.settings import load_settings
 from influencerai_dagster.webserver.server import OperatorsWebserver
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 LOCATION = "influencerai"
 AWAY = "code server that is away"
@@ -69,9 +69,7 @@ def running_webserver(instance: dg.DagsterInstance) -> Iterator[str]:
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:
-            deadline = time.monotonic() + START_SECONDS
-            while not server.started and time.monotonic() < deadline:
-                time.sleep(0.01)
+            wait_until(lambda: server.started, "the web server", timeout_seconds=START_SECONDS)
             yield f"http://127.0.0.1:{port}"
         finally:
             server.should_exit = True

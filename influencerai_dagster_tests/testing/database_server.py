@@ -3,8 +3,7 @@
 import os
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +19,8 @@ from influencerai_dagster.local.backups import wal_receiver
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Supervisor
+from influencerai_dagster_tests.testing.waiting import wait_until
 
-WAIT_SECONDS = 60.0
 ODD_FOLDER = "100% of it's #1; é %(name)s"
 """A folder's name may have whatever means something to configparser, a shell or rclone."""
 
@@ -77,13 +76,6 @@ def is_received(barman: BarmanServer, word: str) -> bool:
     return any(has(path) for path in barman.folder.glob("streaming/*"))
 
 
-def wait_for(condition: Callable[[], object], seconds: float = WAIT_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @contextmanager
 def running_database_server(folder: Path) -> Iterator[DatabaseServer]:
     postgres = PostgresServer(folder / "data", free_port(), f"{uuid4().hex} %'\\", is_durable=False)
@@ -111,7 +103,7 @@ def running_database_server(folder: Path) -> Iterator[DatabaseServer]:
         try:
             for name in ("influencerai", "dagster"):
                 server.execute("postgres", f"CREATE DATABASE {name} STRATEGY FILE_COPY")
-            wait_for(lambda: list(barman.folder.glob("streaming/*.partial")))
+            wait_until(lambda: list(barman.folder.glob("streaming/*.partial")), "WAL is received")
             yield server
         finally:
             supervisor.stopping.set()

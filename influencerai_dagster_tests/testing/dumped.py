@@ -1,18 +1,17 @@
 """Dumps of the small system that backed_up.py makes, with a job that is open in them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import run
-from time import monotonic, sleep
 
 from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind
 from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.local.postgres import programs_dir
-from influencerai_dagster_tests.testing.backed_up import LINK, WAIT_SECONDS, BackedUp, execute
+from influencerai_dagster_tests.testing.backed_up import LINK, BackedUp, execute
 from influencerai_dagster_tests.testing.catalog_rows import submit_one
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,6 @@ def dumped_system(system: BackedUp, home: Path) -> Dumped:
     dumps = PgDumps(home, system.databases.urls, postgres_bin_dir=programs_dir())
     first = dumps.backup(BackupKind.DUMP)
     execute(system.database_url, "CREATE TABLE after_the_first_dump ()")
-    wait_until(lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S}" > first.backup_id)
+    wait_until(lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S}" > first.backup_id, "the next second")
     dumps.backup(BackupKind.DUMP)
     return Dumped(system, dumps, first)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + WAIT_SECONDS
-    while not condition():
-        assert monotonic() < deadline
-        sleep(0.05)

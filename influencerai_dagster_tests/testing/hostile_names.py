@@ -19,4 +19,5 @@ HOSTILE_NAMES = {
     "upper case": "Demo",
     "leading dash": "-rf",
     "percent": "%2e%2e%2f",
+    "quote": "a'; DROP TABLE jobs; --",
 }

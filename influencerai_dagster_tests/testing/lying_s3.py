@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import httpx
 
-from influencerai_dagster_tests.conftest import S3Server
+from influencerai_dagster_tests.testing.servers import S3Server
 
 Lie = Callable[[str, bytes], bytes]
 """Makes of a key (with its bucket before it) and the true bytes of a GET what is answered."""

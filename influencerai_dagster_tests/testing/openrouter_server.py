@@ -13,7 +13,7 @@ import httpx
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service
-from influencerai_dagster_tests.conftest import running
+from influencerai_dagster_tests.testing.servers import running
 
 MODEL = "google/gemini-2.5-flash"
 

@@ -34,9 +34,10 @@ from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster_tests.conftest import running
 from influencerai_dagster_tests.testing.backed_up import clock, execute
-from influencerai_dagster_tests.testing.database_server import is_received, wait_for
+from influencerai_dagster_tests.testing.database_server import is_received
+from influencerai_dagster_tests.testing.servers import running
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 _TABLES = "SELECT string_agg(relname, ' ' ORDER BY oid) FROM pg_class WHERE relname ~ '^made[1-9]'"
 
@@ -119,7 +120,7 @@ class Story:
         word = uuid4().hex
         execute(self.postgres.url(), f"SELECT pg_logical_emit_message(true, 'test', '{word}')")
         # A file that is new may be filled with nothing but zeros yet.
-        wait_for(lambda: is_received(self.barman, word))
+        wait_until(lambda: is_received(self.barman, word), "the WAL is received")
 
     def _end_orphans(self) -> None:
         """pg_receivewal sees the end of its Barman when it next writes."""

@@ -9,9 +9,9 @@ import pytest
 
 from influencerai_dagster.backup.objects.places import Bucket
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.conftest import S3Server, rclone_server
 from influencerai_dagster_tests.testing.backed_up import BackedUp, backed_up_system
 from influencerai_dagster_tests.testing.dumped import Dumped, dumped_system
+from influencerai_dagster_tests.testing.servers import S3Server, rclone_server
 
 
 @pytest.fixture(scope="session")

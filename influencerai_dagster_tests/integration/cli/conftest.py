@@ -12,10 +12,10 @@ from influencerai_dagster.cli import app, common, output
 from influencerai_dagster.db import migrate
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.local.postgres import PostgresServer
-from influencerai_dagster.settings import Settings
+from influencerai_dagster.settings import VARIABLES
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.testing.catalog_rows import empty_catalog
+from influencerai_dagster_tests.testing.servers import S3Server
 
 _CACHED = (common.settings, common.server_settings, common.engine, common.store)
 
@@ -74,8 +74,8 @@ def cli(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[CommandLine]:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     for name, value in {
         "DATABASE_URL": catalog_url,
         "DAGSTER_DATABASE_URL": catalog_url,

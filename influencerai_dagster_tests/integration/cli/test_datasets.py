@@ -18,7 +18,6 @@ from influencerai_dagster.db.tenants import add_tenant, list_tenants, put_influe
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.retention import legal_holds
 from influencerai_dagster.storage.manifests import publish
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.integration.cli.conftest import CommandLine
 from influencerai_dagster_tests.testing.catalog_rows import (
     claim_one,
@@ -32,6 +31,7 @@ from influencerai_dagster_tests.testing.dagster_server import (
     queued_instance,
     running_webserver,
 )
+from influencerai_dagster_tests.testing.servers import S3Server
 
 KEY = "demo/bella"
 UPLOADS = "datasets/demo/bella/images/"

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.integration.cli.conftest import CommandLine
 from influencerai_dagster_tests.testing.catalog_rows import claim_all, complete_job, lora_manifest
 from influencerai_dagster_tests.testing.dagster_server import queued_instance, running_webserver
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 DAY = "2026-11-23"
 OTHER_DAY = "2026-11-24"
@@ -65,16 +65,12 @@ def worker(instance: dg.DagsterInstance, work: Work) -> Iterator[None]:
     problems: list[Exception] = []
 
     def wait_and_work() -> None:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            for run in instance.get_runs():
-                try:
-                    work(run)
-                except Exception as error:  # noqa: BLE001 - the test's thread raises it
-                    problems.append(error)
-                    instance.report_run_failed(run)
-                return
-            time.sleep(0.02)
+        run = wait_until(instance.get_runs, "a run is queued", timeout_seconds=30)[0]
+        try:
+            work(run)
+        except Exception as error:  # noqa: BLE001 - the test's thread raises it
+            problems.append(error)
+            instance.report_run_failed(run)
 
     thread = threading.Thread(target=wait_and_work)
     thread.start()

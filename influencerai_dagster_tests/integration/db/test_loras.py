@@ -15,7 +15,8 @@ from influencerai_dagster.db.loras import (
     record_lora,
 )
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster_tests.testing.catalog_rows import HOSTILE_NAMES, lora_manifest
+from influencerai_dagster_tests.testing.catalog_rows import lora_manifest
+from influencerai_dagster_tests.testing.hostile_names import HOSTILE_NAMES
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=9)
 

@@ -24,7 +24,6 @@ from influencerai_dagster.local.postgres import SUPERUSER, USER_UNDER_ROOT
 from influencerai_dagster.local.probes import listens
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service
-from influencerai_dagster_tests.conftest import running
 from influencerai_dagster_tests.testing.catalog import MakeDatabase
 from influencerai_dagster_tests.testing.catalog_rows import (
     claim_one,
@@ -32,6 +31,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
     job_now,
     submit_one,
 )
+from influencerai_dagster_tests.testing.servers import running
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 CONFIGURATION = """

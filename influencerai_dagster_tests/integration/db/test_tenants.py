@@ -18,7 +18,7 @@ from influencerai_dagster.db.tenants import (
     set_gpu_weight,
 )
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster_tests.testing.catalog_rows import HOSTILE_NAMES
+from influencerai_dagster_tests.testing.hostile_names import HOSTILE_NAMES
 
 ANNA: dict[str, Any] = {
     "dataset": "anna",

@@ -1,7 +1,7 @@
 """Cancelling jobs: in the job queue, and the render at once wherever it is, and nobody else's."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from uuid import uuid4
 
 import httpx
@@ -35,6 +35,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
 )
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.jobs import TODAY, status, submit
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 SLOW_STEPS = 200
 AWAY = f"http://127.0.0.1:{free_port()}"
@@ -80,13 +81,6 @@ def rendering(engine: Engine, client: ComfyUIClient, server: str | None = None) 
 def on_server(client: ComfyUIClient) -> set[str]:
     queue = client.queue()
     return {prompt.prompt_id for prompt in (*queue.running, *queue.pending)}
-
-
-def wait_until(is_true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 10
-    while not is_true():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("told", ["its server", "no server"])

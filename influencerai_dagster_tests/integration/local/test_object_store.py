@@ -1,6 +1,5 @@
 import shutil
 import subprocess
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from influencerai_dagster.errors import InsufficientStorageError
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.conftest import S3Server, running
+from influencerai_dagster_tests.testing.servers import S3Server, running
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 SEEN_SECONDS = 5.0
 SMALL_DISK = (
@@ -42,9 +42,11 @@ def test_a_file_dropped_into_the_folder_is_an_upload(s3_server: S3Server, bucket
     folder = s3_server.root_dir / bucket / "datasets/demo/bella/images"
     folder.mkdir(parents=True)
     (folder / "a.jpg").write_bytes(b"abc")
-    deadline = time.monotonic() + SEEN_SECONDS
-    while keys(s3_server, bucket) != ["datasets/demo/bella/images/a.jpg"]:
-        assert time.monotonic() < deadline
+    wait_until(
+        lambda: keys(s3_server, bucket) == ["datasets/demo/bella/images/a.jpg"],
+        "the file is listed",
+        timeout_seconds=SEEN_SECONDS,
+    )
     answer = s3_server.client().get_object(Bucket=bucket, Key="datasets/demo/bella/images/a.jpg")
     assert answer["Body"].read() == b"abc"
 

@@ -5,8 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from influencerai_dagster.local.processes import free_port, is_running
 from influencerai_dagster.local.services import Stack
 from influencerai_dagster.media.safetensors_files import read_header
 from influencerai_dagster.settings import Settings, load_settings
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 START_SECONDS = 90.0
 STOP_SECONDS = 25.0
@@ -84,13 +84,6 @@ class Running:
         self.lines.extend(line.strip() for line in self.process.stdout)
 
 
-def wait_for(condition: Callable[[], object], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope="module")
 def stack(servers_dir: Path) -> Iterator[Running]:
     folder = servers_dir / "stack"
@@ -101,7 +94,7 @@ def stack(servers_dir: Path) -> Iterator[Running]:
     environment = {
         **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
         **{name.upper(): str(port) for name, port in ports.items()},
-        "DATA_DIR": str(settings.data_dir),
+        "DATA_DIR": str(settings.local.data_dir),
         "PYTHONPATH": str(folder),
     }
     process = subprocess.Popen(
@@ -116,7 +109,11 @@ def stack(servers_dir: Path) -> Iterator[Running]:
     reader = threading.Thread(target=running.read)
     reader.start()
     try:
-        wait_for(lambda: "ready" in running.lines or process.poll() is not None, START_SECONDS)
+        wait_until(
+            lambda: "ready" in running.lines or process.poll() is not None,
+            "the stack is ready",
+            timeout_seconds=START_SECONDS,
+        )
         assert running.lines == ["ready"], running.lines
         running.children = psutil.Process(process.pid).children(recursive=True)
         yield running
@@ -132,7 +129,7 @@ def stack(servers_dir: Path) -> Iterator[Running]:
 
 
 def ask(stack: Running, query: str, **variables: Any) -> Any:
-    url = f"http://127.0.0.1:{stack.settings.dagster_webserver_port}/graphql"
+    url = f"http://127.0.0.1:{stack.settings.dagster.webserver_port}/graphql"
     return httpx.post(url, json={"query": query, "variables": variables}, timeout=30).json()["data"]
 
 
@@ -179,7 +176,7 @@ def test_the_pools_have_the_limits_of_the_settings(stack: Running) -> None:
 
 
 def test_the_simulated_engines_have_base_models(stack: Running) -> None:
-    url = f"http://127.0.0.1:{stack.settings.local_comfyui_port}/models/checkpoints"
+    url = f"http://127.0.0.1:{stack.settings.local.comfyui_port}/models/checkpoints"
     checkpoints = httpx.get(url).json()
     assert {"v1-5-pruned-emaonly.safetensors", "svd_xt.safetensors"} <= set(checkpoints)
 
@@ -191,17 +188,17 @@ def test_the_daemon_is_alive(stack: Running) -> None:
         statuses = ask(stack, query)["instance"]["daemonHealth"]["allDaemonStatuses"]
         return all(status["healthy"] for status in statuses if status["required"])
 
-    wait_for(is_healthy, START_SECONDS)
+    wait_until(is_healthy, "all daemons are healthy", timeout_seconds=START_SECONDS)
 
 
 def test_other_commands_find_it(stack: Running) -> None:
-    text = (stack.settings.data_dir / "stack.env").read_text()
-    assert f"LOCAL_S3_PORT={stack.settings.local_s3_port}" not in text
-    assert f"S3_ENDPOINT='http://127.0.0.1:{stack.settings.local_s3_port}'" in text
+    text = (stack.settings.local.data_dir / "stack.env").read_text()
+    assert f"LOCAL_S3_PORT={stack.settings.local.s3_port}" not in text
+    assert f"S3_ENDPOINT='http://127.0.0.1:{stack.settings.local.s3_port}'" in text
 
 
 def test_what_it_writes_is_for_its_owner_alone(stack: Running) -> None:
-    folder = stack.settings.data_dir
+    folder = stack.settings.local.data_dir
     assert folder.stat().st_mode & 0o076 == 0
     closed = [path for path in folder.iterdir() if path.stat().st_mode & 0o077 == 0]
     assert {path.name for path in closed} == {path.name for path in folder.iterdir()}
@@ -228,20 +225,25 @@ def launch(stack: Running, go_on: Path) -> str:
         },
         "runConfigData": {"ops": {"wait": {"config": {"path": str(go_on)}}}},
     }
-    launched: list[str] = []
 
-    def try_it() -> bool:
+    def launched() -> str | None:
         answer = ask(stack, LAUNCH, params=params)["launchRun"]
-        launched.extend([answer["run"]["runId"]] if "run" in answer else [])
-        return bool(launched)
+        return str(answer["run"]["runId"]) if "run" in answer else None
 
-    wait_for(try_it, START_SECONDS)
-    return launched[0]
+    return wait_until(launched, "a run is launched", timeout_seconds=START_SECONDS) or ""
 
 
 def run_status(stack: Running, run_id: str) -> str:
     found = ask(stack, f'{{ runOrError(runId: "{run_id}") {{ ... on Run {{ status }} }} }}')
     return str(found["runOrError"]["status"])
+
+
+def wait_for_status(stack: Running, run_id: str, status: str) -> None:
+    wait_until(
+        lambda: run_status(stack, run_id) == status,
+        f"run {run_id} is {status}",
+        timeout_seconds=START_SECONDS,
+    )
 
 
 def test_a_frozen_code_server_comes_back_by_itself_and_its_run_goes_on(
@@ -250,50 +252,58 @@ def test_a_frozen_code_server_comes_back_by_itself_and_its_run_goes_on(
     frozen = code_server(stack)
     assert frozen is not None
     first = launch(stack, tmp_path / "go-on")
-    wait_for(lambda: run_status(stack, first) == "STARTED", START_SECONDS)
+    wait_for_status(stack, first, "STARTED")
     frozen.suspend()
-    wait_for(lambda: code_server(stack) not in {frozen, None}, START_SECONDS)
+    wait_until(
+        lambda: code_server(stack) not in {frozen, None},
+        "another code server",
+        timeout_seconds=START_SECONDS,
+    )
     assert any("code-server has not answered for" in line for line in stack.lines)
-    written = (stack.settings.data_dir / "logs" / "supervisor.log").read_text()
+    written = (stack.settings.local.data_dir / "logs" / "supervisor.log").read_text()
     assert "code-server has not answered for" in written
     (tmp_path / "go-on").touch()
     second = launch(stack, tmp_path / "go-on")
     for run_id in (first, second):
-        wait_for(lambda: run_status(stack, run_id) == "SUCCESS", START_SECONDS)  # noqa: B023 - called at once
+        wait_for_status(stack, run_id, "SUCCESS")
 
 
 def test_a_second_one_in_the_same_folder_is_refused_and_harms_nothing(stack: Running) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env={"DATA_DIR": str(stack.settings.data_dir), "PATH": os.defpath},
+        env={"DATA_DIR": str(stack.settings.local.data_dir), "PATH": os.defpath},
         capture_output=True,
         text=True,
         check=False,
     )
     assert f"already (process {stack.process.pid})" in done.stderr
-    assert (stack.settings.data_dir / "stack.env").exists()
+    assert (stack.settings.local.data_dir / "stack.env").exists()
 
 
 def test_secrets_are_on_no_command_line(stack: Running) -> None:
     environment = stack_environment(stack.settings)
-    secrets = [environment["S3_SECRET"], environment["DATABASE_URL"], environment["JWT_SECRET"]]
+    secrets = [environment["S3_SECRET"], environment["DATABASE_URL"]]
     for process in stack.children:
         with suppress(psutil.NoSuchProcess):
             assert not any(secret in " ".join(process.cmdline()) for secret in secrets)
 
 
 def test_no_file_of_the_stack_is_in_a_bucket(stack: Running) -> None:
-    assert not list((stack.settings.data_dir / "assets").iterdir())
+    assert not list((stack.settings.local.data_dir / "assets").iterdir())
 
 
 def test_sigterm_ends_all_of_it(stack: Running) -> None:
     stack.children = psutil.Process(stack.process.pid).children(recursive=True)
     stack.process.send_signal(signal.SIGTERM)
     assert stack.process.wait(STOP_SECONDS) == 0
-    wait_for(lambda: not any(is_running(child) for child in stack.children), 2)
-    wait_for(lambda: stack.lines[-1] == "down", 2)
-    assert not (stack.settings.data_dir / "stack.env").exists()
-    assert not (stack.settings.data_dir / "stack-processes.json").exists()
+    wait_until(
+        lambda: not any(is_running(child) for child in stack.children),
+        "all children end",
+        timeout_seconds=2,
+    )
+    wait_until(lambda: stack.lines[-1] == "down", "it says that it is down", timeout_seconds=2)
+    assert not (stack.settings.local.data_dir / "stack.env").exists()
+    assert not (stack.settings.local.data_dir / "stack-processes.json").exists()
 
 
 def test_a_first_start_that_is_cut_short_leaves_no_half_model(tmp_path: Path) -> None:

@@ -22,15 +22,9 @@ import pytest
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service, Supervisor
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 DEADLINE_SECONDS = 10.0
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def shell(name: str, script: str, **options: object) -> Service:
@@ -45,7 +39,7 @@ def is_alive(pid: int) -> bool:
 
 
 def pid_in(path: Path) -> int:
-    wait_for(lambda: path.exists() and path.read_text().endswith("\n"))
+    wait_until(lambda: path.exists() and path.read_text().endswith("\n"), f"a line in {path}")
     return int(path.read_text())
 
 
@@ -88,7 +82,7 @@ def test_a_service_starts_when_what_it_needs_is_ready(
         shell("second", f"test -e {ready} && touch {ready}-seen; exec sleep 60", needs=["first"]),
         shell("first", f"sleep 0.2; touch {ready}; exec sleep 60", is_ready=ready.exists),
     )
-    wait_for((tmp_path / "ready-seen").exists)
+    wait_until((tmp_path / "ready-seen").exists, "the second started after the first")
 
 
 def test_a_task_is_ready_when_it_has_ended(run: Callable[..., Supervisor], tmp_path: Path) -> None:
@@ -97,7 +91,7 @@ def test_a_task_is_ready_when_it_has_ended(run: Callable[..., Supervisor], tmp_p
         shell("task", f"sleep 0.2; touch {done}", is_task=True),
         shell("after", f"test -e {done} && touch {done}-seen; exec sleep 60", needs=["task"]),
     )
-    wait_for((tmp_path / "done-seen").exists)
+    wait_until((tmp_path / "done-seen").exists, "the service started after the task")
 
 
 def test_prepare_comes_before_the_process(run: Callable[..., Supervisor], tmp_path: Path) -> None:
@@ -125,9 +119,12 @@ def test_a_log_that_grows_while_its_process_runs_is_put_aside(
     script = f"echo many old lines; until test -e {go_on}; do sleep 0.05; done; echo new"
     one = run(shell("talker", f"{script}; exec sleep 60"), max_log_bytes=10)
     with watched(one):
-        wait_for(lambda: log.with_suffix(".log.old").exists() and log.stat().st_size == 0)
+        wait_until(
+            lambda: log.with_suffix(".log.old").exists() and log.stat().st_size == 0,
+            "the log is put aside",
+        )
         go_on.touch()
-        wait_for(lambda: log.read_text() == "new\n")
+        wait_until(lambda: log.read_text() == "new\n", "a line in the new log")
     assert log.with_suffix(".log.old").read_text() == "many old lines\n"
 
 
@@ -176,7 +173,7 @@ def test_what_crashes_is_started_again_and_said_in_one_line(
     first = pid_in(pid)
     with watched(one):
         os.kill(first, signal.SIGKILL)
-        wait_for(lambda: pid_in(pid) != first)
+        wait_until(lambda: pid_in(pid) != first, "a new process")
     assert is_alive(pid_in(pid))
     (line,) = said
     assert re.fullmatch(
@@ -190,7 +187,7 @@ def test_what_keeps_crashing_is_started_ever_more_rarely(
 ) -> None:
     monkeypatch.setattr("influencerai_dagster.local.supervisor.BACKOFF_SECONDS", (0.01, 0.02, 0.04))
     with watched(run(shell("web", "sleep 0.2; exit 1"))):
-        wait_for(lambda: len(said) >= 4)
+        wait_until(lambda: len(said) >= 4, "four lines")
     delays = [line.split("again in ")[1].split(" s")[0] for line in said[:4]]
     assert delays == ["0.01", "0.02", "0.04", "0.04"]
 
@@ -203,7 +200,7 @@ def test_a_child_of_a_crashed_process_does_not_keep_its_port(
     first, orphan = pid_in(pid), pid_in(child)
     with watched(one):
         os.kill(first, signal.SIGKILL)
-        wait_for(lambda: pid_in(pid) != first)
+        wait_until(lambda: pid_in(pid) != first, "a new process")
     assert not is_alive(orphan)
 
 
@@ -219,7 +216,10 @@ def test_a_restart_that_fails_is_tried_later_and_leaves_the_others_alone(
     (tmp_path / "broken").touch()
     with watched(one):
         os.kill(pid_in(pid), signal.SIGKILL)
-        wait_for(lambda: any("web cannot be started: no disk" in line for line in said))
+        wait_until(
+            lambda: any("web cannot be started: no disk" in line for line in said),
+            "the failed start is logged",
+        )
         assert not one.stopping.is_set()
 
 
@@ -253,7 +253,7 @@ def test_a_server_stops_after_those_that_use_it(
         shell("web", script.format(name="web", order=order)),
     )
     for name in ("database", "web"):
-        wait_for(Path(f"{order}-{name}").exists)
+        wait_until(Path(f"{order}-{name}").exists, f"{name} has started")
     one.stop()
     assert order.read_text().split() == ["web", "database"]
 
@@ -396,7 +396,7 @@ def test_a_frozen_service_is_ended_and_started_again(
     frozen = pid_in(tmp_path / "web-pid")
     with watched(one):
         os.kill(frozen, signal.SIGSTOP)
-        wait_for(lambda: pid_in(tmp_path / "web-pid") != frozen)
+        wait_until(lambda: pid_in(tmp_path / "web-pid") != frozen, "a new process")
     assert any("web has not answered for 1 s and is ended" in line for line in said)
     assert not is_alive(frozen)
 
@@ -408,7 +408,7 @@ def test_a_service_that_answers_is_let_be(
     steady, other = pid_in(tmp_path / "web-pid"), pid_in(tmp_path / "other-pid")
     with watched(one):
         os.kill(other, signal.SIGSTOP)
-        wait_for(lambda: pid_in(tmp_path / "other-pid") != other)
+        wait_until(lambda: pid_in(tmp_path / "other-pid") != other, "a new process")
     assert pid_in(tmp_path / "web-pid") == steady
     assert not any(" web " in line for line in said)
 
@@ -422,7 +422,7 @@ def test_a_question_that_hangs_holds_up_no_other_service(
     frozen = pid_in(tmp_path / "web-pid")
     with watched(one):
         os.kill(frozen, signal.SIGSTOP)
-        wait_for(lambda: pid_in(tmp_path / "web-pid") != frozen)
+        wait_until(lambda: pid_in(tmp_path / "web-pid") != frozen, "a new process")
     hangs.set()
 
 
@@ -435,7 +435,7 @@ def test_what_a_service_leaves_on_purpose_goes_on_until_the_stack_stops(
     first, dagster_run = pid_in(pid), pid_in(run_pid)
     with watched(one):
         os.kill(first, signal.SIGKILL)
-        wait_for(lambda: pid_in(pid) != first)
+        wait_until(lambda: pid_in(pid) != first, "a new process")
     assert is_alive(dagster_run)
     one.stop()
     assert not is_alive(dagster_run)
@@ -462,7 +462,7 @@ def test_crashes_are_written_down_with_their_time(
     with watched(one):
         os.kill(pid_in(pid), signal.SIGKILL)
         log = tmp_path / "logs/supervisor.log"
-        wait_for(lambda: log.exists() and log.read_text())
+        wait_until(lambda: log.exists() and log.read_text(), "a line in the log")
     (line,) = log.read_text().splitlines()
     stamp, _, text = line.partition(" ")
     assert datetime.fromisoformat(stamp).tzinfo is not None

@@ -28,10 +28,10 @@ from influencerai_dagster.orchestration.resources.retention import RetentionReso
 from influencerai_dagster.settings import Settings, load_settings
 from influencerai_dagster.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.testing.catalog_rows import empty_catalog
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.paths import SIMULATED_KOHYA_DIR
+from influencerai_dagster_tests.testing.servers import S3Server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -17,6 +17,7 @@ from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
+from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
@@ -32,7 +33,6 @@ from influencerai_dagster.orchestration.resources.object_store import ObjectStor
 from influencerai_dagster.orchestration.training import dataset_uploads_sensor as dataset_uploads
 from influencerai_dagster.orchestration.training.dataset_uploads_sensor import dataset_upload_sensor
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,
     claim_one,
@@ -45,6 +45,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
 )
 from influencerai_dagster_tests.testing.dagster_server import job_origin
 from influencerai_dagster_tests.testing.hostile_names import HOSTILE_NAMES
+from influencerai_dagster_tests.testing.servers import S3Server
 
 
 def upload(store: ObjectStore, dataset: str, name: str = "a.jpg", data: bytes = b"a photo") -> None:
@@ -613,7 +614,8 @@ def test_renders_that_wait_for_a_training_on_the_same_gpu_say_so(jobs: Jobs) -> 
     jobs.submit()
     add_run(jobs.instance, status="QUEUED")
     with transaction(jobs.engine) as session:
-        run_heartbeats.first_beat(session, "run", activity="train_lora demo/bella", host="box")
+        activity = Activity.of_training("demo/bella", owns_gpu=True)
+        run_heartbeats.first_beat(session, "run", activity, host="box")
     try:
         assert "wait for the GPU, which train_lora demo/bella has" in str(jobs.tick())
     finally:

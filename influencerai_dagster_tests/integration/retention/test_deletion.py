@@ -24,7 +24,6 @@ from influencerai_dagster.retention.deletion import (
 from influencerai_dagster.retention.rules import Fate
 from influencerai_dagster.storage.multipart import incomplete_uploads
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.testing.catalog_rows import (
     claim_one,
     complete_job,
@@ -33,6 +32,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
     submit_one,
     video_request,
 )
+from influencerai_dagster_tests.testing.servers import S3Server
 
 RULES = RetentionRules(days=90, recovery_window=timedelta(days=30))
 OLD, VERY_OLD = 100, 150

@@ -22,9 +22,9 @@ from influencerai_dagster_tests.testing.comfyui_replay import (
     recorded_messages,
     shape,
     start_as_recorded,
-    wait_for,
 )
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 SLOW = 10_000  # steps, so that a run lasts until it is interrupted
 
@@ -44,7 +44,7 @@ def comfyui(server: ComfyUISimulator) -> ComfyUISimulator:
     server.faults(reset=True)
     server.http.post("/queue", json={"clear": True})
     server.http.post("/free", json={"free_memory": True})
-    wait_for(lambda: _is_idle(server), "the server to be idle")
+    wait_until(lambda: _is_idle(server), "the server to be idle")
     return server
 
 
@@ -56,7 +56,7 @@ def _is_idle(server: ComfyUISimulator) -> bool:
 def start_long_run(server: ComfyUISimulator, **more: Any) -> str:
     """Submit a prompt that does not end by itself and wait until it is running."""
     prompt_id = post(server, text_to_image(steps=SLOW), **more)
-    wait_for(lambda: prompt_id in queue_ids(server, "queue_running"), "the run to start")
+    wait_until(lambda: prompt_id in queue_ids(server, "queue_running"), "the run to start")
     return prompt_id
 
 
@@ -154,7 +154,7 @@ def test_an_interrupt_of_an_idle_server_is_forgotten(comfyui: ComfyUISimulator) 
 
 def test_an_interrupt_without_client_id_is_told_to_every_socket(comfyui: ComfyUISimulator) -> None:
     running = start_long_run(comfyui)
-    with listening(comfyui, "another client") as socket:
+    with listening(comfyui, "another-client") as socket:
         interrupt(comfyui, prompt_id=running)
         message = receive(socket)
         while message["type"] != "execution_interrupted":
@@ -192,7 +192,7 @@ def test_a_tie_of_id_and_number_kills_the_worker_silently(comfyui: ComfyUISimula
     assert codes == [code for code, _ in recorded["posts"]]
     assert len(queue_ids(comfyui, "queue_pending")) == len(recorded["pending_afterwards"])
     interrupt(comfyui, prompt_id=running)
-    wait_for(lambda: not comfyui.stats()["is_worker_alive"], "the worker to die")
+    wait_until(lambda: not comfyui.stats()["is_worker_alive"], "the worker to die")
     assert queue_ids(comfyui, "queue_running") == recorded["after_the_running_one_ended"]["running"]
     assert queue_ids(comfyui, "queue_pending") == ["tie-id", "tie-id"]
     post(comfyui, colour(14))  # still accepted, never run
@@ -204,8 +204,8 @@ def test_a_duplicate_id_runs_twice_and_history_keeps_the_last(comfyui: ComfyUISi
     for number in (1, 2):
         post(comfyui, colour(number), prompt_id="same")
     interrupt(comfyui, prompt_id=running)
-    wait_for(lambda: comfyui.stats()["prompts"]["same"]["executed"] == 2, "both runs")
-    entry = wait_for(
+    wait_until(lambda: comfyui.stats()["prompts"]["same"]["executed"] == 2, "both runs")
+    entry = wait_until(
         lambda: [
             entry
             for entry in comfyui.http.get("/history/same").json().values()

@@ -17,9 +17,9 @@ from influencerai_dagster_tests.testing.comfyui_replay import (
     receive,
     receive_until_end,
     start_as_recorded,
-    wait_for,
 )
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator, comfyui_simulator
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +104,8 @@ def test_dropped_sockets_end_without_a_close_frame(comfyui: ComfyUISimulator) ->
 
 def test_refused_connections_come_back_on_the_same_port(comfyui: ComfyUISimulator) -> None:
     comfyui.faults(refuse_connections_seconds=0.5)
-    wait_for(lambda: not _answers(comfyui), "connections to be refused")
-    wait_for(lambda: _answers(comfyui), "connections to be accepted again")
+    wait_until(lambda: not _answers(comfyui), "connections to be refused")
+    wait_until(lambda: _answers(comfyui), "connections to be accepted again")
 
 
 def _answers(server: ComfyUISimulator) -> bool:
@@ -184,7 +184,7 @@ def test_the_journal_tells_what_happened_also_before_a_kill(tmp_path: Path) -> N
         server.faults(lose_outputs_next=1)
         prompt_id = post(server, colour(2))
         finished(server, prompt_id)
-        wait_for(lambda: "finished" in journal.read_text(), "the line of its end")
+        wait_until(lambda: "finished" in journal.read_text(), "the line of its end")
         server.restart()
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     assert [line["event"] for line in lines] == [

@@ -18,9 +18,9 @@ from influencerai_dagster_tests.testing.comfyui_replay import (
     recorded_messages,
     shape,
     start_as_recorded,
-    wait_for,
 )
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 SLOW = 10_000  # steps, so that a run lasts until it is interrupted
 
@@ -40,7 +40,7 @@ def comfyui(server: ComfyUISimulator) -> ComfyUISimulator:
     server.faults(reset=True)
     server.http.post("/queue", json={"clear": True})
     server.http.post("/free", json={"free_memory": True})
-    wait_for(lambda: _is_idle(server), "the server to be idle")
+    wait_until(lambda: _is_idle(server), "the server to be idle")
     return server
 
 
@@ -52,7 +52,7 @@ def _is_idle(server: ComfyUISimulator) -> bool:
 def start_long_run(server: ComfyUISimulator, **more: Any) -> str:
     """Submit a prompt that does not end by itself and wait until it is running."""
     prompt_id = post(server, text_to_image(steps=SLOW), **more)
-    wait_for(lambda: prompt_id in queue_ids(server, "queue_running"), "the run to start")
+    wait_until(lambda: prompt_id in queue_ids(server, "queue_running"), "the run to start")
     return prompt_id
 
 
@@ -94,7 +94,7 @@ def test_the_second_socket_of_a_client_takes_over_and_goes_deaf_with_the_first(
             kinds = [message["type"] for message in receive_until_end(second)]
             assert kinds == recorded["both_open"]["second_socket"][1:]
             second_home.close()
-            wait_for(lambda: _is_deaf(comfyui), "the server to forget the client id")
+            wait_until(lambda: _is_deaf(comfyui), "the server to forget the client id")
             finished(comfyui, post(comfyui, colour(2), client_id="twin"))
             with pytest.raises(TimeoutError):
                 second.recv(timeout=0.2)

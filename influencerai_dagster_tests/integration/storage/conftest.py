@@ -6,7 +6,7 @@ import pytest
 
 from influencerai_dagster.storage.client import ChecksumMode, make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.conftest import S3Server
+from influencerai_dagster_tests.testing.servers import S3Server
 
 MakeStore = Callable[..., ObjectStore]
 

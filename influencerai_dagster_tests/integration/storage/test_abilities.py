@@ -3,7 +3,7 @@
 from influencerai_dagster.storage.abilities import Abilities, ask_abilities, other_address_style
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.conftest import S3Server
+from influencerai_dagster_tests.testing.servers import S3Server
 
 EXPECTED = {
     "rclone": Abilities(refuses_second_writer=False, checks_checksums=False, etag_is_md5=True),

@@ -8,7 +8,7 @@ import pytest
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.orchestration.resources.object_store import PathStyleS3Resource
 from influencerai_dagster.storage.client import make_s3_client
-from influencerai_dagster_tests.conftest import S3Server
+from influencerai_dagster_tests.testing.servers import S3Server
 
 OTHER_PROJECT = {
     "AWS_PROFILE": "nosuch",

@@ -11,8 +11,8 @@ from influencerai_dagster.core.stored_file import (
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.storage.uploads import MULTIPART_THRESHOLD_BYTES
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.testing.lying_s3 import Lie, changed, half, lying
+from influencerai_dagster_tests.testing.servers import S3Server
 
 KEY = "images/acme/job/output.png"
 BYTES = b"pixels" * 1000

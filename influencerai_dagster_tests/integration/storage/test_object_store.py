@@ -21,7 +21,7 @@ from influencerai_dagster.storage.uploads import (
     ObjectExistsError,
     upload,
 )
-from influencerai_dagster_tests.conftest import S3Server
+from influencerai_dagster_tests.testing.servers import S3Server
 
 KEY = "images/acme/job/output.png"
 IGNORE_IF_NONE_MATCH = {"rclone"}

@@ -28,7 +28,6 @@ from influencerai_dagster.training.datasets import (
     uploads_by_dataset,
     uploads_fingerprint,
 )
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.testing.lying_s3 import lying
 from influencerai_dagster_tests.testing.photos import (
     KEY,
@@ -43,6 +42,7 @@ from influencerai_dagster_tests.testing.photos import (
     upload,
     zip_bomb_png,
 )
+from influencerai_dagster_tests.testing.servers import S3Server
 
 NO_IMAGE = b"this is a text file, whatever its name says"
 

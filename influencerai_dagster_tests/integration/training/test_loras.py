@@ -35,11 +35,11 @@ from influencerai_dagster.training.recipes import (
     Recipe,
     make_recipe,
 )
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.testing.hostile_names import HOSTILE_NAMES
 from influencerai_dagster_tests.testing.jobs import add_lora
 from influencerai_dagster_tests.testing.paths import SIMULATED_KOHYA_DIR
 from influencerai_dagster_tests.testing.photos import KEY, RULES, contents, photo, put, upload
+from influencerai_dagster_tests.testing.servers import S3Server
 
 CONFIG = PRESETS["sd15-face"].override(
     {

@@ -12,8 +12,8 @@ from influencerai_dagster.core.stored_file import (
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.uploads import upload_folder
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.testing.photos import KEY, UPLOADS, contents
+from influencerai_dagster_tests.testing.servers import S3Server
 
 FILES = {f"img{number}.jpg": f"photo {number}".encode() for number in range(8)}
 

@@ -34,8 +34,8 @@ from influencerai_dagster_tests.testing.database_server import (
     DatabaseServer,
     execute,
     influencerai,
-    wait_for,
 )
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,10 @@ def started(data_dir: Path, password: str) -> Iterator[PostgresServer]:
     folder.mkdir()
     with Supervisor([server.service(os.environ)], data_dir=folder, announce=print) as supervisor:
         supervisor.start()
-        wait_for(lambda: execute(server.url(), "SELECT pg_is_in_recovery()") == [(False,)])
+        wait_until(
+            lambda: execute(server.url(), "SELECT pg_is_in_recovery()") == [(False,)],
+            "the server is promoted",
+        )
         yield server
 
 
@@ -110,7 +113,7 @@ def test_without_a_target_the_last_row_that_was_received_comes_back(
     word = f"the last word {uuid4()}"
     database_server.execute("dagster", f"CREATE TABLE last AS SELECT '{word}' AS text")
     (partial,) = database_server.barman.folder.glob("streaming/*.partial")
-    wait_for(lambda: word.encode() in partial.read_bytes())
+    wait_until(lambda: word.encode() in partial.read_bytes(), "the WAL is received")
     into = servers_dir / "restored-last"
     choose_backup(database_server.barman, None).copy(into)
     with started(into, database_server.postgres.password) as restored:
@@ -185,7 +188,7 @@ def test_a_backup_that_was_killed_neither_blocks_nor_poisons_the_next(
     base = barman.folder / "base"
     there = set(base.glob("*/data/*"))
     # With its first file it has said what it has to say: no broken pipe ends it.
-    wait_for(lambda: copying(base) and set(base.glob("*/data/*")) - there)
+    wait_until(lambda: copying(base) and set(base.glob("*/data/*")) - there, "its first file")
     with pytest.raises(TransientError, match="Another backup"):  # also of the command line
         barman.backup(BackupKind.FULL)
     for pid in (*(child.pid for child in psutil.Process(process.pid).children()), process.pid):
@@ -196,7 +199,7 @@ def test_a_backup_that_was_killed_neither_blocks_nor_poisons_the_next(
 
     taken = barman.backup(BackupKind.INCREMENTAL)
 
-    wait_for(lambda: not orphan.is_running())
+    wait_until(lambda: not orphan.is_running(), "the orphan ends")
     assert taken.parent_backup_id == full.backup_id
     assert dead.backup_id not in {item.backup_id for item in barman.list_backups()}
     assert not (base / dead.backup_id).exists()

@@ -13,7 +13,8 @@ from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.wal_receiver import receive_wal
 from influencerai_dagster.errors import InsufficientStorageError
-from influencerai_dagster_tests.testing.database_server import DatabaseServer, wait_for
+from influencerai_dagster_tests.testing.database_server import DatabaseServer
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 SMALL, LARGE = "size=56m", "size=400m"
 """Less than a base and two segments of WAL; and enough."""
@@ -66,7 +67,7 @@ def small_disk(
         subprocess.run(["umount", "--lazy", str(scratch)], check=True)
         slot = "SELECT pid FROM pg_stat_replication WHERE pid = (SELECT active_pid "
         slot += "FROM pg_replication_slots WHERE slot_name = 'small_disk')"
-        wait_for(lambda: not database_server.execute("postgres", slot))
+        wait_until(lambda: not database_server.execute("postgres", slot), "the slot is free")
         database_server.execute("postgres", "SELECT pg_drop_replication_slot('small_disk')")
 
 
@@ -74,7 +75,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind_and_goes_on_with_space(
     small_disk: SmallDisk,
 ) -> None:
     barman = small_disk.barman
-    wait_for(lambda: any(barman.folder.glob("streaming/*.partial")))
+    wait_until(lambda: any(barman.folder.glob("streaming/*.partial")), "WAL is received")
     with pytest.raises(InsufficientStorageError, match=r"(?s)No space left.*Make space where"):
         barman.backup(BackupKind.FULL)
     assert barman.list_backups() == []
@@ -82,7 +83,10 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind_and_goes_on_with_space(
 
     small_disk.fill()
     small_disk.let_segments_pass()
-    wait_for(lambda: any("is full: 0 MB are free" in line for line in small_disk.said))
+    wait_until(
+        lambda: any("is full: 0 MB are free" in line for line in small_disk.said),
+        "the full disk is logged",
+    )
     with pytest.raises(InsufficientStorageError, match=r"BACKUP_HOME .* is full: 0 MB are free"):
         barman.backup(BackupKind.FULL)
 

@@ -15,8 +15,8 @@ from influencerai_dagster.backup.database.timelines import (
 )
 from influencerai_dagster.backup.restore.recovery import choose_backup
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster_tests.conftest import running
 from influencerai_dagster_tests.testing.backed_up import LINK
+from influencerai_dagster_tests.testing.servers import running
 from influencerai_dagster_tests.testing.timeline_story import Story, revision_before, told
 
 # The first test waits for the whole story: four starts of a server, three backups, four restores.

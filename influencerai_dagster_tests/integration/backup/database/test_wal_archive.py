@@ -19,7 +19,8 @@ from influencerai_dagster.backup.database.wal_archive import newest_change, unar
 from influencerai_dagster.backup.restore.source import choose
 from influencerai_dagster.backup.restore.wal_copy import copy_wal
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster_tests.testing.database_server import DatabaseServer, execute, wait_for
+from influencerai_dagster_tests.testing.database_server import DatabaseServer, execute
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 _SWITCH = "SELECT pg_walfile_name(pg_switch_wal())"
 
@@ -34,7 +35,7 @@ def another_archives(barman: BarmanServer) -> Iterator[None]:
     """Hold the lock of Barman's `archive-wal` for the time of the block."""
     path = barman.home / "locks" / f".{barman.name}-archive-wal.lock"
     with path.open("a") as lock:
-        wait_for(lambda: is_locked_by_us(lock.fileno()))
+        wait_until(lambda: is_locked_by_us(lock.fileno()), "the lock is ours")
         yield
 
 
@@ -52,7 +53,7 @@ def received_segment(server: DatabaseServer) -> str:
     server.execute("postgres", "SELECT pg_logical_emit_message(true, 'test', 'before')")
     ((segment,),) = server.execute("postgres", _SWITCH)
     server.execute("postgres", "SELECT pg_logical_emit_message(true, 'test', 'after')")
-    wait_for(lambda: segment in unarchived(server.barman.folder))
+    wait_until(lambda: segment in unarchived(server.barman.folder), f"{segment} is received")
     return str(segment)
 
 
@@ -66,7 +67,7 @@ def test_a_switch_waits_for_another_process_that_archives(
     with another_archives(barman):
         told = log.read_text().count("already running")
         switch.start()
-        wait_for(lambda: log.read_text().count("already running") > told)
+        wait_until(lambda: log.read_text().count("already running") > told, "it is refused")
         received = unarchived(barman.folder)
     switch.join()
     assert received

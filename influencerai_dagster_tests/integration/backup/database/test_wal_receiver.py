@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -11,7 +12,8 @@ import psutil
 from influencerai_dagster.backup.database.backups import wal_problem
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
 from influencerai_dagster.backup.database.wal_position import begin_anew_if_refused
-from influencerai_dagster_tests.testing.database_server import DatabaseServer, is_received, wait_for
+from influencerai_dagster_tests.testing.database_server import DatabaseServer, is_received
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 
 def write(server: DatabaseServer, word: str) -> None:
@@ -29,11 +31,11 @@ def test_a_receiver_that_is_killed_is_started_again_and_misses_nothing(
     assert len(barman) == 1
     barman[0].send_signal(signal.SIGKILL)  # pg_receivewal lives on and has the slot
     write(database_server, "written while Barman was dead")
-    wait_for(lambda: len(database_server.receivers()) == 3)
+    wait_until(lambda: len(database_server.receivers()) == 3, "three processes receive")
     assert barman[0].pid not in {process.pid for process in database_server.receivers()}
     write(database_server, "written after that")
     for word in ("written while Barman was dead", "written after that"):
-        wait_for(lambda word=word: is_received(database_server.barman, word))  # type: ignore[misc]
+        wait_until(partial(is_received, database_server.barman, word), f"{word} is received")
 
 
 def test_a_receiver_goes_on_where_the_server_has_what_follows(
@@ -67,12 +69,16 @@ def test_its_supervisor_starts_it_again_with_all_its_children(
     (ours,) = named(database_server, "backup")
     ours.send_signal(signal.SIGKILL)
     write(database_server, "written while nobody looked after the receiver")
-    wait_for(lambda: not before & {process.pid for process in database_server.receivers()})
-    wait_for(lambda: len(database_server.receivers()) == 3)
-    wait_for(
+    wait_until(
+        lambda: not before & {process.pid for process in database_server.receivers()},
+        "the old processes end",
+    )
+    wait_until(lambda: len(database_server.receivers()) == 3, "three processes receive")
+    wait_until(
         lambda: is_received(
             database_server.barman, "written while nobody looked after the receiver"
-        )
+        ),
+        "the WAL is received",
     )
 
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,8 +19,9 @@ from influencerai_dagster.backup.objects.rclone_log import CopyProgress
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.integration.backup.conftest import bucket_of
+from influencerai_dagster_tests.testing.servers import S3Server
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 WINDOW = timedelta(days=30)
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -289,10 +289,7 @@ def test_a_backup_that_was_killed_goes_on_where_it_was(
     )
     values = (source.name, str(source.endpoint_url), source.secret_key, str(tmp_path / "backup"))
     with subprocess.Popen([sys.executable, "-c", script, *values], start_new_session=True) as copy:
-        deadline = time.monotonic() + 20
-        while not list(tmp_path.glob("backup/objects/images/demo/*.png")):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: any(tmp_path.glob("backup/objects/images/demo/*.png")), "an image")
         os.killpg(copy.pid, signal.SIGKILL)
     there = len(list(tmp_path.glob("backup/objects/images/demo/*.png")))
     assert 1 <= there < 12

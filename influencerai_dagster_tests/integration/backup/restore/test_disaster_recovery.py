@@ -5,11 +5,10 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic, sleep
 from types import MappingProxyType
 
 import psycopg2
@@ -34,14 +33,14 @@ from influencerai_dagster.local.environment import (
 from influencerai_dagster.local.postgres import SUPERUSER, PostgresServer, programs_dir
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Supervisor
-from influencerai_dagster.settings import Settings, load_settings, process_environment
+from influencerai_dagster.settings import VARIABLES, Settings, load_settings, process_environment
 from influencerai_dagster_tests.testing.backed_up import clock, execute
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 RUNBOOK = PROJECT_DIR / "docs" / "disaster-recovery.md"
 INSTANT = "2026-11-20T03:00Z"
 NEW_SERVER = "postgresql://admin@new-server:5432/"
-WAIT_SECONDS = 60
 
 
 def commands(heading: str) -> list[str]:
@@ -69,7 +68,7 @@ class LocalStack:
 
     @contextmanager
     def up(self) -> Iterator[None]:
-        data_dir = self.settings.data_dir
+        data_dir = self.settings.local.data_dir
         servers = [
             postgres_server(self.settings).service(process_environment()),
             s3_server(self.settings).service(process_environment()),
@@ -94,7 +93,7 @@ class LocalStack:
         )
         receiver.start()
         try:
-            self._wait_until(self._is_receiving)
+            wait_until(self._is_receiving, "WAL is received")
             yield
         finally:
             stopping.set()
@@ -102,7 +101,7 @@ class LocalStack:
 
     def barman(self) -> BarmanServer:
         return BarmanServer(
-            home=self.settings.data_dir / "backups",
+            home=self.settings.local.data_dir / "backups",
             database_url=self.database_url,
             postgres_bin_dir=programs_dir(),
         )
@@ -120,8 +119,8 @@ class LocalStack:
         environment = {
             **process_environment(),
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
-            "LOCAL_POSTGRES_PORT": str(self.settings.local_postgres_port),
-            "LOCAL_S3_PORT": str(self.settings.local_s3_port),
+            "LOCAL_POSTGRES_PORT": str(self.settings.local.postgres_port),
+            "LOCAL_S3_PORT": str(self.settings.local.s3_port),
             "BACKUP_TARGET": str(self.target),
             "COLUMNS": "200",
             **settings,
@@ -151,20 +150,13 @@ class LocalStack:
             received_at = self.barman().archive_status().received_at
             return received_at is not None and received_at > instant
 
-        self._wait_until(has_come)
-
-    @staticmethod
-    def _wait_until(condition: Callable[[], bool]) -> None:
-        deadline = monotonic() + WAIT_SECONDS
-        while not condition():
-            assert monotonic() < deadline
-            sleep(0.05)
+        wait_until(has_come, "the WAL is received")
 
 
 @pytest.fixture
 def stack(servers_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     folder = servers_dir / "disaster"
     folder.mkdir()
     yield LocalStack(folder)
@@ -182,8 +174,8 @@ def new_server(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
 def test_a_person_who_follows_the_runbook_gets_everything_back(
     stack: LocalStack, new_server: PostgresServer
 ) -> None:
-    data_dir = stack.settings.data_dir
-    bucket = data_dir / stack.settings.s3_bucket
+    data_dir = stack.settings.local.data_dir
+    bucket = data_dir / stack.settings.s3.bucket
     with stack.up():
         storage = DagsterPostgresStorage(stack.environment["DAGSTER_DATABASE_URL"])
         for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
@@ -240,7 +232,7 @@ def test_a_person_who_follows_the_runbook_gets_everything_back(
         folder="barman",
         exclude=("/off-site/**", "/locks/**", "*.log"),
     )
-    for name in ("postgres", "backups", stack.settings.s3_bucket):
+    for name in ("postgres", "backups", stack.settings.s3.bucket):
         shutil.rmtree(data_dir / name)
     bucket.mkdir()
     stack.run("C. Everything is gone")

@@ -23,9 +23,9 @@ from influencerai_dagster.backup.restore.source import choose
 from influencerai_dagster.backup.verification.objects import Assets
 from influencerai_dagster.errors import InsufficientStorageError, PermanentError
 from influencerai_dagster.local.postgres import programs_dir
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.testing.backed_up import BackedUp, execute
-from influencerai_dagster_tests.testing.dumped import wait_until
+from influencerai_dagster_tests.testing.servers import S3Server
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 WAL_PAGE_BYTES = 8192
 
@@ -88,7 +88,10 @@ def test_wal_that_ends_with_a_page_is_restored_to_its_end(
 ) -> None:
     (received,) = backed_up.barman.folder.glob("streaming/*.partial")
     execute(backed_up.database_url, "CREATE TABLE many_pages AS SELECT generate_series(1, 9999)")
-    wait_until(lambda: len(received.read_bytes().rstrip(b"\0")) > 9 * WAL_PAGE_BYTES)
+    wait_until(
+        lambda: len(received.read_bytes().rstrip(b"\0")) > 9 * WAL_PAGE_BYTES,
+        "more than nine pages are received",
+    )
     system = backed_up.copied(scratch / "copy")
     (path,) = system.barman.folder.glob("streaming/*.partial")
     data = path.read_bytes()

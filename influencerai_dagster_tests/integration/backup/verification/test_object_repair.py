@@ -11,7 +11,6 @@ from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.verification.objects import Assets
 from influencerai_dagster.backup.verification.verification import Verification
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.conftest import S3Server
 from influencerai_dagster_tests.integration.backup.conftest import bucket_of
 from influencerai_dagster_tests.integration.backup.verification.test_verification import (
     MANIFEST_KEY,
@@ -20,6 +19,7 @@ from influencerai_dagster_tests.integration.backup.verification.test_verificatio
     filled_catalog,
 )
 from influencerai_dagster_tests.testing.catalog_rows import dataset_manifest
+from influencerai_dagster_tests.testing.servers import S3Server
 
 WRONG = {
     "flipped": (WEIGHTS_KEY, b"weightz"),

@@ -1,5 +1,6 @@
 """A verification names what is broken, and tells what may be meant so apart from it."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import dataset_manifest, lora_manifest
-from influencerai_dagster_tests.testing.database_server import execute, wait_for
+from influencerai_dagster_tests.testing.database_server import execute
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 WEIGHTS = b"weights"
 WEIGHTS_KEY = "loras/demo/lora1.safetensors"
@@ -164,7 +166,11 @@ def test_every_row_is_read_also_where_an_index_could_count_them(
     read = {url: rows_read(url, table) for url, (table, _) in tables.items()}
     assert verify_databases(database_url, empty_database_url).is_sound
     for url, (table, _) in tables.items():
-        wait_for(lambda u=url, t=table: rows_read(u, t) == read[u] + number)  # type: ignore[misc]
+        wait_until(partial(_has_read, url, table, read[url] + number), f"{table} is counted")
+
+
+def _has_read(url: str, table: str, rows: int) -> bool:
+    return rows_read(url, table) == rows
 
 
 def rows_read(url: str, table: str) -> int:

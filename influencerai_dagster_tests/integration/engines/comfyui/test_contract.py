@@ -1,6 +1,5 @@
 """The same behaviour on the simulator and, where COMFYUI_URL is set, on a real ComfyUI."""
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,6 +25,7 @@ from influencerai_dagster_tests.testing.comfyui_workflows import (
     png,
     sampled_workflow,
 )
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 # Two sampler steps on a CPU take a real ComfyUI up to half a minute.
 pytestmark = pytest.mark.timeout(900)
@@ -33,10 +33,11 @@ TIMEOUT_SECONDS = 600.0
 
 
 def _wait_until_idle(client: ComfyUIClient, prompt_id: str) -> None:
-    deadline = time.monotonic() + 120
-    while client.queue().is_running(prompt_id) or client.queue().is_pending(prompt_id):
-        assert time.monotonic() < deadline, f"{prompt_id} still runs"
-        time.sleep(0.05)
+    def has_left() -> bool:
+        queue = client.queue()
+        return not (queue.is_running(prompt_id) or queue.is_pending(prompt_id))
+
+    wait_until(has_left, f"{prompt_id} has left the queue", timeout_seconds=120)
 
 
 def test_a_server_tells_version_and_devices(any_client: ComfyUIClient) -> None:

@@ -25,6 +25,7 @@ from influencerai_dagster_tests.testing.comfyui_workflows import (
     plain_workflow,
     sampled_workflow,
 )
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 STEPS = 20
 DEADLINE_SECONDS = 60.0
@@ -78,13 +79,6 @@ def slow(simulator: ComfyUISimulator) -> ComfyUISimulator:
     """A render of STEPS steps takes half a second."""
     simulator.faults(seconds_per_step=0.5 / STEPS)
     return simulator
-
-
-def _wait_for(condition: Any, what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def test_previews_come_with_the_step_that_they_show(client: ComfyUIClient) -> None:
@@ -196,7 +190,7 @@ def _kill_worker(server: ComfyUISimulator, client: ComfyUIClient) -> None:
         body = {"prompt": plain_workflow("tie", color=color), "prompt_id": "tie", "number": 900}
         httpx.post(f"{server.url}/prompt", json=body)
     first.result()
-    _wait_for(lambda: not server.stats()["is_worker_alive"], "the worker still lives")
+    wait_until(lambda: not server.stats()["is_worker_alive"], "the worker has died")
 
 
 def test_a_dead_worker_thread_is_told_from_a_long_queue(
@@ -228,7 +222,7 @@ def test_the_time_limit_of_a_prompt_that_waits_begins_when_it_runs(
     with pytest.raises(TransientError, match="time limit"):
         third.result()
     assert len(first.result().files) == 1
-    _wait_for(
+    wait_until(
         lambda: slow.stats()["prompts"][third.prompt_id]["outcome"] == "execution_interrupted",
         "it is interrupted",
     )
@@ -280,12 +274,12 @@ def test_a_submission_whose_answer_is_lost_leaves_no_prompt_behind(
     run = BackgroundRun(client, steps=200)
     with pytest.raises(TransientError, match="/prompt"):
         run.result()
-    _wait_for(
+    wait_until(
         lambda: (
             not client.queue().is_running(run.prompt_id)
             and not client.queue().is_pending(run.prompt_id)
         ),
-        "the prompt still runs",
+        "the prompt has left the queue",
     )
     entry = client.history(run.prompt_id)
     assert entry is None or entry.status is RunStatus.INTERRUPTED

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from influencerai_dagster_tests.testing.comfyui_workflows import (
     plain_workflow,
     sampled_workflow,
 )
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 AWAY = "http://127.0.0.1:9"
 
@@ -38,13 +39,6 @@ def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 def second(tmp_path: Path) -> Iterator[ComfyUISimulator]:
     with comfyui_simulator(tmp_path, seconds_per_step=0.005) as server:
         yield server
-
-
-def wait_until(is_true: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not is_true():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        time.sleep(0.02)
 
 
 def render(server_pool: ServerPool, url: str, *, steps: int = 1, **options: Any) -> RenderResult:

@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 from influencerai_dagster.engines.kohya import process as process_module
 from influencerai_dagster.engines.kohya.process import run_program
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 # Starts a child that waits, says its id, and waits for it; argument "stubborn" ignores SIGTERM.
 FAMILY = """
@@ -28,13 +27,6 @@ print(f"child {child.pid}", file=sys.stderr, flush=True)
 if "leave" not in sys.argv:
     child.wait()
 """
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)
 
 
 def is_running(process_id: int) -> bool:
@@ -130,20 +122,20 @@ def test_no_process_outlives_an_exception(
     family = Family(error)
     with pytest.raises(type(error)):
         run_family(tmp_path, family, *arguments)
-    wait_until(lambda: not is_running(family.child))
+    wait_until(lambda: not is_running(family.child), "the child ends")
 
 
 def test_no_child_outlives_a_program_that_ended(tmp_path: Path) -> None:
     family = Family(None)
     assert run_family(tmp_path, family, "leave") == 0
-    wait_until(lambda: not is_running(family.child))
+    wait_until(lambda: not is_running(family.child), "the child ends")
 
 
 def test_the_time_limit_ends_the_group_and_may_be_tried_again(tmp_path: Path) -> None:
     family = Family(None)
     with pytest.raises(TransientError, match="time limit of 1 s"):
         run_family(tmp_path, family, limit=1)
-    wait_until(lambda: not is_running(family.child))
+    wait_until(lambda: not is_running(family.child), "the child ends")
 
 
 def test_no_process_outlives_a_worker_that_was_killed(tmp_path: Path) -> None:
@@ -157,14 +149,14 @@ run_program([sys.executable, "-c", {FAMILY!r}], cwd=folder, log_path=folder / "l
     worker = subprocess.Popen([sys.executable, "-c", worker_code, str(tmp_path)])
     log = tmp_path / "log"
     try:
-        wait_until(lambda: log.exists() and log.read_text().endswith("\n"))
+        wait_until(lambda: log.exists() and log.read_text().endswith("\n"), "a line")
         child = int(log.read_text().split()[1])
         group = os.getpgid(child)
     finally:
         os.kill(worker.pid, signal.SIGKILL)
         worker.wait()
     try:
-        wait_until(lambda: not is_running(child))
+        wait_until(lambda: not is_running(child), "the child ends")
     finally:
         with suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)

@@ -15,8 +15,9 @@ from influencerai_dagster.errors import (
     PermanentError,
     TransientError,
 )
-from influencerai_dagster_tests.integration.engines.kohya.test_process import is_running, wait_until
+from influencerai_dagster_tests.integration.engines.kohya.test_process import is_running
 from influencerai_dagster_tests.testing.kohya_trainings import SIMULATOR_DIR, MakeTraining
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 
 @pytest.mark.timeout(900)
@@ -66,7 +67,7 @@ def test_no_process_survives_when_a_training_is_interrupted(
     with pytest.raises(KeyboardInterrupt):
         train(contract_training(config={"max_train_steps": 1000}), on_step=interrupt)
     assert processes
-    wait_until(lambda: not any(is_running(process) for process in processes))
+    wait_until(lambda: not any(is_running(process) for process in processes), "all end")
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])

@@ -21,7 +21,6 @@ from influencerai_dagster.generation.jobs import (
 )
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,
-    HOSTILE_NAMES,
     claim_one,
     complete_job,
     dataset_manifest,
@@ -30,6 +29,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
     submit_one,
     video_request,
 )
+from influencerai_dagster_tests.testing.hostile_names import HOSTILE_NAMES
 
 
 def _count(engine: Engine) -> int:

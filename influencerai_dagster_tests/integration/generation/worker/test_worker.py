@@ -52,6 +52,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.jobs import TODAY, status, submit
 from influencerai_dagster_tests.testing.photos import contents
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 SLOW_STEPS = 200
 
@@ -94,13 +95,6 @@ def work_until_idle(
         on_finished=on_finished,
         own_jobs=own_jobs,
     )
-
-
-def wait_until(is_true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not is_true():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        time.sleep(0.02)
 
 
 def prompts_of(comfyui: ComfyUISimulator, *jobs: job_queue.Job) -> dict[str, dict[str, Any]]:

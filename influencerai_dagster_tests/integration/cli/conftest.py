@@ -11,7 +11,7 @@ from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster.settings import Settings
+from influencerai_dagster.settings import VARIABLES
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import empty_catalog
 from influencerai_dagster_tests.testing.command_line import CommandLine, forget_settings
@@ -34,8 +34,8 @@ def cli(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[CommandLine]:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     for name, value in {
         "DATABASE_URL": catalog_url,
         "DAGSTER_DATABASE_URL": catalog_url,

@@ -242,7 +242,7 @@ def build_definitions(
         sensors=[
             dataset_upload_sensor(settle_seconds=settings.datasets.settle_seconds),
             pending_jobs_sensor,
-            stale_runs_sensor,
+            stale_runs_sensor(),
             lora_automation_sensor,
             database_backup_sensor,
             storage_pause_sensor,

@@ -47,7 +47,7 @@ _STATUS_FIELDS = (
     Field("state"),
     Field("at", "at (UTC)"),
     Field("text", "what there is, or what it waits for", is_wide=True),
-    Field("run_id", "run", is_id=True),
+    Field("run_id", "run", shown=lambda run_id: (run_id or "")[:8]),  # as in the UI
 )
 
 

@@ -114,19 +114,19 @@ def test_a_training_on_a_shared_gpu_has_comfyui_s_memory_and_says_so(
     code_location.definitions = build_definitions(settings, build_resources(settings))
     freed_before = comfyui.stats()["free_requests"]
 
-    def gpu_holder() -> str | None:
+    def gpu_owner() -> str | None:
         with transaction(code_location.engine) as session:
-            return run_heartbeats.gpu_holder(session)
+            return run_heartbeats.gpu_owner(session)
 
     def watched(*arguments: Any, **options: Any) -> LoraManifest:
         assert comfyui.stats()["free_requests"] == freed_before + 1
         activity = f"train_lora {DATASET}"
-        wait_until(lambda: gpu_holder() == activity, "the training holds the GPU")
+        wait_until(lambda: gpu_owner() == activity, "the training holds the GPU")
         return train_lora(*arguments, **options)
 
     monkeypatch.setattr(loras, "run_training", watched)
     assert code_location.run("train_lora_job", DATASET, TRAIN).success
-    assert gpu_holder() is None
+    assert gpu_owner() is None
 
 
 def test_a_training_whose_run_was_ended_while_it_was_silent_stops(

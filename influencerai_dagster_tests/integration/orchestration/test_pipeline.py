@@ -23,7 +23,7 @@ from influencerai_dagster.orchestration.training import loras
 from influencerai_dagster.settings import settings_from
 from influencerai_dagster.storage.manifests import Published
 from influencerai_dagster.training.loras import train_lora
-from influencerai_dagster_tests.integration.orchestration.conftest import (
+from influencerai_dagster_tests.testing.code_location import (
     MAX_TRAIN_STEPS,
     CodeLocation,
     failure_text,

@@ -10,7 +10,7 @@ import pytest
 from influencerai_dagster.definitions import build_definitions, build_resources
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.settings import settings_from
-from influencerai_dagster_tests.integration.orchestration.conftest import (
+from influencerai_dagster_tests.testing.code_location import (
     CodeLocation,
     failure_text,
     photo,

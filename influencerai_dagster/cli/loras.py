@@ -97,9 +97,9 @@ def train_lora(  # noqa: PLR0917 - typer calls it by name
             config=config or None,
             overrides=changes,
             retrain=retrain,
-            default_preset=settings().default_training_preset,
+            default_preset=settings().training.default_preset,
         )
-    url = f"{settings().dagster_url}/runs/{run_id}"
+    url = f"{settings().dagster.url}/runs/{run_id}"
     print_result({"run_id": run_id, "url": url}, f"training launched: {url}", as_json=as_json)
     next_step(f"`influencerai dataset status {dataset} --tenant {tenant}` shows its steps")
 

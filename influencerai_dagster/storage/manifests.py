@@ -11,7 +11,7 @@ from influencerai_dagster.core.stored_file import (
     StoredFile,
 )
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.storage.object_store import WriteOnceStore
 
 
 class Manifest(Protocol):
@@ -31,7 +31,7 @@ class Manifest(Protocol):
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-def publish(store: ObjectStore, manifest: Manifest) -> StoredFile:
+def publish(store: WriteOnceStore, manifest: Manifest) -> StoredFile:
     """Write a manifest under its immutable key; the same content again is no second write.
 
     Raises:
@@ -45,7 +45,7 @@ def publish(store: ObjectStore, manifest: Manifest) -> StoredFile:
     )
 
 
-def load(store: ObjectStore, stored: StoredFile, model: type[ModelT]) -> ModelT:
+def load(store: WriteOnceStore, stored: StoredFile, model: type[ModelT]) -> ModelT:
     """Read a manifest and check that it is the one that was stored.
 
     Raises:
@@ -55,7 +55,7 @@ def load(store: ObjectStore, stored: StoredFile, model: type[ModelT]) -> ModelT:
     return _parse(store.read(stored), stored.object_key, model)
 
 
-def load_latest(store: ObjectStore, object_key: str, model: type[ModelT]) -> ModelT:
+def load_latest(store: WriteOnceStore, object_key: str, model: type[ModelT]) -> ModelT:
     """Read a manifest that only its key is known of, as `load` does but for size and hash."""
     return _parse(store.get(object_key), object_key, model)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from uuid import uuid4
 
 from botocore.exceptions import ClientError
@@ -41,6 +41,35 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _NOT_FOUND = 404
+
+
+class WriteOnceStore(Protocol):
+    """What a stage needs of a bucket: ObjectStore has it, and RetryingObjectStore."""
+
+    def put_new(
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        content_type: str | None = None,
+        is_own_key: bool = False,
+    ) -> StoredFile:
+        """Write an object that must not exist yet; the same content there already is fine."""
+
+    def get(self, wanted: str | ObjectInfo) -> bytes:
+        """Return the bytes of an object that no manifest names."""
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Return the size and date of an object, or None if there is none."""
+
+    def read(self, stored: StoredFile) -> bytes:
+        """Return the bytes that a manifest names."""
+
+    def download(self, key: str, path: Path, *, expected: StoredFile | None) -> None:
+        """Stream an object to a file."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield every object below `prefix`."""
 
 
 class ObjectStore:

@@ -26,7 +26,7 @@ from influencerai_dagster.generation.jobs import (
     VideoJobPayload,
 )
 from influencerai_dagster.orchestration.partitions import content_day_partitions, dataset_partitions
-from influencerai_dagster.settings import Settings
+from influencerai_dagster.settings import VARIABLES
 from influencerai_dagster_tests.testing.command_tree import all_commands, leaves, options_of
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
 from influencerai_dagster_tests.testing.texts import Kind, pieces, repository_files
@@ -57,7 +57,7 @@ def names_in_dagster() -> set[str]:
 def test_settings_lists_every_setting_in_the_order_of_the_code() -> None:
     text = (PROJECT_DIR / "docs" / "settings.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `([A-Z0-9_]+)` \|", text, re.MULTILINE)
-    assert [name.lower() for name in listed] == list(Settings.model_fields)
+    assert listed == list(VARIABLES)
 
 
 def test_pipeline_names_everything_that_dagster_shows() -> None:
@@ -82,6 +82,14 @@ def test_cli_names_every_command_with_its_options_and_no_other() -> None:
             options = set(re.findall(r"`(--[a-z-]+)`", cells[2]))
             documented[name] = options ^ {"--json"}  # a row names it where there is none
     assert documented == {path: options_of(command) for path, command in leaves().items()}
+
+
+def test_cli_says_of_every_command_what_its_help_says() -> None:
+    text = (PROJECT_DIR / "docs" / "cli.md").read_text(encoding="utf-8")
+    cells = [line.split(" | ") for line in re.findall(r"^\| (`[a-z].*) \|$", text, re.MULTILINE)]
+    said = {words[1] for words in cells if len(words) == 3}
+    helped = {" ".join(command.help.split("\n\n")[0].split()) for command in leaves().values()}
+    assert helped - said == set()
 
 
 def test_cli_names_every_field_of_a_list() -> None:

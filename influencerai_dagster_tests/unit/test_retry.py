@@ -1,4 +1,7 @@
-"""Waiting out a server that is away for a moment."""
+"""Retrying while a server is away for a moment."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -43,3 +46,29 @@ def test_a_permanent_failure_is_not_tried_again() -> None:
     with pytest.raises(PermanentError):
         retry_transient(function, sleep=lambda _: None)
     assert function.calls == 1
+
+
+def test_an_error_of_no_retry_is_raised_at_once() -> None:
+    class TakenError(TransientError):
+        pass
+
+    function = Failing(1, TakenError("another worker has it"))
+    with pytest.raises(TakenError):
+        retry_transient(function, sleep=lambda _: None, no_retry=(TakenError,))
+    assert function.calls == 1
+
+
+def test_a_stop_event_aborts_the_retries_with_the_last_error() -> None:
+    stopping = threading.Event()
+    function = Failing(5, TransientError("S3 is away"))
+    with ThreadPoolExecutor() as pool:
+        result = pool.submit(retry_transient, function, sleep=stopping.wait)
+        stopping.set()
+        with pytest.raises(TransientError, match="S3 is away"):
+            result.result(10)
+    assert function.calls == 1
+
+
+def test_many_failures_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    retry_transient(Failing(5, TransientError("S3 is away")), sleep=lambda _: None)
+    assert caplog.messages == ["S3 is away; trying again for up to 600 s"]

@@ -23,6 +23,7 @@ from influencerai_dagster.engines.comfyui.progress_socket import (
 )
 from influencerai_dagster.engines.comfyui.values import HistoryEntry, QueueState, Workflow
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster.retry import retry_transient
 
 _RECONNECT_SECONDS = 10.0
 _MAX_FAILED_CHECKS = 3
@@ -225,15 +226,10 @@ class RunWatch:
         """Open another socket under a fresh id: it hears `status` only, and every one is a look."""
         self._socket.close()
         self._is_foreign_prompt = True
-        give_up = min(time.monotonic() + _RECONNECT_SECONDS, self._deadline())
-        wait_seconds = 0.1
-        while True:
-            try:
-                self._socket = self._open_events(self._is_foreign_prompt)
-                break
-            except TransientError:
-                if time.monotonic() + wait_seconds >= give_up:
-                    raise
-            time.sleep(wait_seconds)
-            wait_seconds = min(2 * wait_seconds, 2.0)
+        self._socket = retry_transient(
+            lambda: self._open_events(self._is_foreign_prompt),
+            retry_for_seconds=min(_RECONNECT_SECONDS, self._deadline() - time.monotonic()),
+            first_pause_seconds=0.1,
+            longest_pause_seconds=2.0,
+        )
         self._next_check = time.monotonic()

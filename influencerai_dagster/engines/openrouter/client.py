@@ -14,6 +14,13 @@ from typing import Any, Literal, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    before_sleep_log,
+    retry_if_exception,
+    stop_after_attempt,
+)
 
 from influencerai_dagster.engines.openrouter.answers import Completion, read_completion
 from influencerai_dagster.engines.openrouter.failures import (
@@ -188,17 +195,26 @@ class OpenRouterClient:
         return answer
 
     def _retried(self, attempt: Callable[[], Completion]) -> Completion:
-        for delay_seconds in self._retry_delays_seconds:
-            try:
-                return attempt()
-            except MaybePaidError:
-                raise
-            except TransientError as error:
-                wait_seconds = delay_seconds
-                if isinstance(error, RateLimitedError):
-                    wait_seconds = max(wait_seconds, error.retry_after_seconds or 0.0)
-                if wait_seconds > MAX_WAIT_SECONDS:
-                    raise  # the run's own retry waits for longer
-                _logger.info("%s; trying again in %g s", error, wait_seconds)
-                self._sleep(wait_seconds)
-        return attempt()
+        retrying = Retrying(
+            retry=retry_if_exception(_is_worth_retrying),
+            wait=self._wait_seconds,
+            stop=stop_after_attempt(len(self._retry_delays_seconds) + 1),
+            before_sleep=before_sleep_log(_logger, logging.INFO),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return retrying(attempt)
+
+    def _wait_seconds(self, state: RetryCallState) -> float:
+        """Return the delay before the next attempt; a longer Retry-After wins."""
+        delays = (*self._retry_delays_seconds, 0.0)  # after the last attempt nothing waits
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after_seconds if isinstance(error, RateLimitedError) else None
+        return max(delays[state.attempt_number - 1], asked or 0.0)
+
+
+def _is_worth_retrying(error: BaseException) -> bool:
+    if isinstance(error, RateLimitedError):
+        # After a longer wait the run's own retry asks again.
+        return (error.retry_after_seconds or 0.0) <= MAX_WAIT_SECONDS
+    return isinstance(error, TransientError) and not isinstance(error, MaybePaidError)

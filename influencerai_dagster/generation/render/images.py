@@ -7,7 +7,6 @@ generation/render/render_job.py.
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -43,11 +42,9 @@ from influencerai_dagster.generation.render.render_job import (
     store_output,
 )
 from influencerai_dagster.generation.render.session import RenderSession
-from influencerai_dagster.generation.storage_pauses import report_full
 from influencerai_dagster.media.pngs import png_size
 from influencerai_dagster.storage.manifests import load_latest
-from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.storage.retrying_store import RetryingObjectStore
+from influencerai_dagster.storage.object_store import ObjectStore, WriteOnceStore
 
 
 @dataclass(frozen=True)
@@ -90,14 +87,14 @@ class ImageRenderer:
     engine: Engine
     store: ObjectStore
     render_session: RenderSession
+    _store: WriteOnceStore = field(init=False)
     _placed: dict[str, str] = field(default_factory=dict)
     _families: dict[str, BaseModelFamily] = field(default_factory=dict)
     _manifests: dict[str, LoraManifest] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        on_full = partial(report_full, self.engine, self.store.bucket)
-        self.store = RetryingObjectStore(self.store, self.render_session.stopping, on_full)
+        self._store = self.render_session.retrying_store(self.engine, self.store)
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         """Render one image job, store output.png and output.json, return both.
@@ -127,7 +124,7 @@ class ImageRenderer:
             tenant=job.tenant,
             job_id=job.id,
             kind="image",
-            file=self.store.put_new(key, content, content_type="image/png", is_own_key=True),
+            file=self._store.put_new(key, content, content_type="image/png", is_own_key=True),
             width_px=width_px,
             height_px=height_px,
             sampling=sampling,
@@ -141,7 +138,7 @@ class ImageRenderer:
             is_simulated=rendered.server.is_simulated,
             created_at=datetime.now(UTC),
         )
-        return output, store_output(self.store, output, job)
+        return output, store_output(self._store, output, job)
 
     def _resolve(
         self, tenant: str, references: tuple[LoraReference, ...]
@@ -168,7 +165,7 @@ class ImageRenderer:
     def _manifest(self, key: str) -> LoraManifest:
         """Read the manifest of a LoRA once for all jobs of this worker: it never changes."""
         if key not in self._manifests:
-            self._manifests[key] = load_latest(self.store, key, LoraManifest)
+            self._manifests[key] = load_latest(self._store, key, LoraManifest)
         return self._manifests[key]
 
     def _plan(
@@ -209,7 +206,7 @@ class ImageRenderer:
                 check_lora_applies(self.render_session.lora_dir, use.lora_name, sampling.base_model)
         name = payload.workflow or defaults.workflow
         return sampling, load_template(
-            self.store, job.tenant, name, self.render_session.tenant_nodes
+            self._store, job.tenant, name, self.render_session.tenant_nodes
         )
 
     def _family_of(self, payload: ImageJobPayload, server: str) -> BaseModelFamily | None:
@@ -247,7 +244,7 @@ class ImageRenderer:
         with self._lock:
             if lora.lora_id not in self._placed:
                 self._placed[lora.lora_id] = place_lora(
-                    self.store, lora, self.render_session.lora_dir
+                    self._store, lora, self.render_session.lora_dir
                 )
         return LoraUse(
             lora_name=self._placed[lora.lora_id],

@@ -29,7 +29,7 @@ from influencerai_dagster.media.safetensors_files import (
     file_sha256,
     read_header,
 )
-from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.storage.object_store import WriteOnceStore
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ _TRAINED = re.compile(r"-[0-9a-f]{12}$")
 """How the id of a LoRA ends that was trained here (training/loras.py)."""
 
 
-def place_lora(store: ObjectStore, lora: LoraManifest, lora_dir: Path | None) -> str:
+def place_lora(store: WriteOnceStore, lora: LoraManifest, lora_dir: Path | None) -> str:
     """Bring a LoRA into ComfyUI's folder, checked by hash and family; return its lora_name.
 
     Raises:

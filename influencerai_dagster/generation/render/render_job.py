@@ -41,7 +41,7 @@ from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.generation.render.lora_files import refuse_foreign_loras
 from influencerai_dagster.generation.render.session import OtherServerError, RenderSession
 from influencerai_dagster.media.pngs import is_one_colour
-from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.storage.object_store import WriteOnceStore
 
 _log = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ def filename_prefix(job: ClaimedJob, segment: int = 0) -> str:
 
 
 def load_template(
-    store: ObjectStore, tenant: str, name: str, extra_nodes: Collection[str] = ()
+    store: WriteOnceStore, tenant: str, name: str, extra_nodes: Collection[str] = ()
 ) -> WorkflowTemplate:
     """Return a shipped template, or the tenant's own of that name.
 
@@ -255,7 +255,7 @@ def refuse_one_colour(images: Sequence[bytes]) -> None:
         raise PermanentError(f"{what} {ONE_COLOUR}")
 
 
-def store_output(store: ObjectStore, output: OutputManifest, job: ClaimedJob) -> StoredFile:
+def store_output(store: WriteOnceStore, output: OutputManifest, job: ClaimedJob) -> StoredFile:
     """Publish output.json beside the file that it describes."""
     key = output_key(f"{output.kind}s", job.tenant, job.id, job.lease_token, ".json")
     text = output.model_dump_json(indent=2)

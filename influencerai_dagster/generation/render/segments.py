@@ -46,7 +46,7 @@ from influencerai_dagster.media.frame_archives import (
     unpack_frames,
 )
 from influencerai_dagster.storage.manifests import load_latest
-from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.storage.object_store import WriteOnceStore
 
 
 @dataclass
@@ -73,7 +73,7 @@ class SegmentChain:
         folder: scratch space on this disk; all frames of the video fit in it.
     """
 
-    store: ObjectStore
+    store: WriteOnceStore
     render_session: RenderSession
     server: str
     job: ClaimedJob

@@ -6,13 +6,20 @@ What is rendered lives in render_job.py, on whose behalf in worker/worker.py.
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from uuid import UUID
+
+from sqlalchemy import Engine
 
 from influencerai_dagster.engines.comfyui.progress import RenderProgress
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.generation.jobs import Need
+from influencerai_dagster.generation.storage_pauses import report_full
+from influencerai_dagster.retry import LONGEST_PAUSE_SECONDS
+from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.storage.retrying_store import RetryingObjectStore
 
 _ALMOST_DONE = 0.99
 _UNFIT_SECONDS = 60.0
@@ -61,6 +68,7 @@ class RenderSession:
         lora_dir: ComfyUI's models/loras folder, shared with this process.
         timeout_seconds: how long one render may take, without the time in a server's queue.
         tenant_nodes: COMFYUI_TENANT_NODES, classes that tenants' own workflows may use.
+        longest_pause_seconds: between two attempts to read or store what a render needs or made.
         stopping: set when this process should wait for nothing any more.
         renders: by job, for the one render that each has at a time.
         stopped: jobs that were interrupted and must begin no further render.
@@ -71,10 +79,23 @@ class RenderSession:
     lora_dir: Path | None
     timeout_seconds: float
     tenant_nodes: frozenset[str] = frozenset()
+    longest_pause_seconds: float = LONGEST_PAUSE_SECONDS
     stopping: threading.Event = field(default_factory=threading.Event)
     renders: dict[UUID, LiveRender] = field(default_factory=dict)
     stopped: set[UUID] = field(default_factory=set)
     unfit: dict[tuple[str, Need], float] = field(default_factory=dict)
+
+    def retrying_store(self, engine: Engine, store: ObjectStore) -> RetryingObjectStore:
+        """Return a bucket as renders use it: attempts go on until `stopping`, claims pause if full.
+
+        Args:
+            engine: of the catalog.
+            store: the bucket of assets.
+        """
+        on_full = partial(report_full, engine, store.bucket)
+        return RetryingObjectStore(
+            store, self.stopping, on_full, longest_pause_seconds=self.longest_pause_seconds
+        )
 
     def begin(self, job_id: UUID, url: str, prompt_id: str) -> LiveRender:
         """Note that a job's prompt is about to be sent to a server.

@@ -6,9 +6,8 @@ the file.
 """
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -36,9 +35,7 @@ from influencerai_dagster.generation.render.render_job import (
 )
 from influencerai_dagster.generation.render.segments import Footage, SegmentChain
 from influencerai_dagster.generation.render.session import RenderSession
-from influencerai_dagster.generation.storage_pauses import report_full
-from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.storage.retrying_store import RetryingObjectStore
+from influencerai_dagster.storage.object_store import ObjectStore, WriteOnceStore
 
 _DEFAULT_WORKFLOW = "svd_image_to_video"
 _DEFAULT_BASE_MODEL = "svd_xt.safetensors"
@@ -58,10 +55,10 @@ class VideoRenderer:
     engine: Engine
     store: ObjectStore
     render_session: RenderSession
+    _store: WriteOnceStore = field(init=False)
 
     def __post_init__(self) -> None:
-        on_full = partial(report_full, self.engine, self.store.bucket)
-        self.store = RetryingObjectStore(self.store, self.render_session.stopping, on_full)
+        self._store = self.render_session.retrying_store(self.engine, self.store)
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         """Render one video job, store the MP4, its poster and output.json.
@@ -77,13 +74,13 @@ class VideoRenderer:
         source = self._source_image(job, payload)
         sampling = _sampling(payload)
         name = payload.workflow or _DEFAULT_WORKFLOW
-        template = load_template(self.store, job.tenant, name, self.render_session.tenant_nodes)
+        template = load_template(self._store, job.tenant, name, self.render_session.tenant_nodes)
         with tempfile.TemporaryDirectory(prefix="video-") as name:
             folder = Path(name)
             chain = SegmentChain(
-                self.store, self.render_session, server, job, payload, template, sampling, folder
+                self._store, self.render_session, server, job, payload, template, sampling, folder
             )
-            footage = chain.run(self.store.read(source))
+            footage = chain.run(self._store.read(source))
             facts, video, poster = self._encode(job, payload, footage, folder)
         last = footage.segments[-1]
         output = OutputManifest(
@@ -109,7 +106,7 @@ class VideoRenderer:
             is_simulated=any(item.is_simulated for item in footage.segments),
             created_at=datetime.now(UTC),
         )
-        return output, store_output(self.store, output, job)
+        return output, store_output(self._store, output, job)
 
     def _source_image(self, job: ClaimedJob, payload: VideoJobPayload) -> StoredFile:
         with transaction(self.engine) as session:
@@ -169,8 +166,8 @@ class VideoRenderer:
         ]
         return (
             facts,
-            self.store.put_new(keys[0], path, content_type="video/mp4"),
-            self.store.put_new(keys[1], poster, content_type="image/jpeg"),
+            self._store.put_new(keys[0], path, content_type="video/mp4"),
+            self._store.put_new(keys[1], poster, content_type="image/jpeg"),
         )
 
 

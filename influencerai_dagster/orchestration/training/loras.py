@@ -19,7 +19,7 @@ from influencerai_dagster.core.manifests.captions import CaptionsManifest
 from influencerai_dagster.core.manifests.dataset import DatasetManifest
 from influencerai_dagster.core.manifests.loras import LoraManifest, LoraSamplesManifest
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.db.run_heartbeats import TRAINING, TRAINING_ON_SHARED_GPU
+from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.generation.render.lora_samples import render_samples
 from influencerai_dagster.media.contact_sheets import contact_sheet
 from influencerai_dagster.media.plots import loss_curve_png
@@ -148,17 +148,18 @@ def _gpu(
     kohya: KohyaResource,
     comfyui: ComfyUIResource,
 ) -> Iterator[None]:
-    """Tell for the block that a training has the GPU, which ComfyUI gives up if it is its own."""
-    if not kohya.is_gpu_shared:
-        with catalog.doing(f"{TRAINING}{key}"):
-            yield
-        return
-    with catalog.doing(f"{TRAINING_ON_SHARED_GPU}{key}"):
-        free_comfyui_memory(
-            comfyui.addresses,
-            wait_seconds=comfyui.timeout_seconds,
-            report=optional(context.log.info),
-        )
+    """Register the run as a training for the duration of the block.
+
+    With GPU_SHARED it is registered as the owner of the GPU, and ComfyUI's models are unloaded.
+    """
+    activity = Activity.of_training(str(key), owns_gpu=kohya.is_gpu_shared)
+    with catalog.doing(activity):
+        if kohya.is_gpu_shared:
+            free_comfyui_memory(
+                comfyui.addresses,
+                wait_seconds=comfyui.timeout_seconds,
+                report=optional(context.log.info),
+            )
         yield
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +24,6 @@ from influencerai_dagster.generation.storage_pauses import report_full, try_resu
 from influencerai_dagster.retry import (
     retry_transient,
 )
-from influencerai_dagster.storage import retrying_store as patience
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.integration.generation.worker.test_worker import (
@@ -89,9 +89,11 @@ def pause_now(engine: Engine) -> StoragePause | None:
 
 
 def test_finished_renders_wait_for_space_no_job_is_claimed_and_none_fails(
-    engine: Engine, renderer: ImageRenderer, space: Space, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, renderer: ImageRenderer, space: Space
 ) -> None:
-    monkeypatch.setattr(patience, "_LONGEST_PAUSE_SECONDS", 0.2)
+    renderer = ImageRenderer(
+        engine, renderer.store, replace(renderer.render_session, longest_pause_seconds=0.2)
+    )
     jobs = submit(engine, *"abcdefgh")
     space.is_full = True
     told: list[StoragePause] = []

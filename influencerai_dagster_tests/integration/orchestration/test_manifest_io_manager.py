@@ -15,7 +15,7 @@ from influencerai_dagster.orchestration.manifest_io_manager import ManifestIOMan
 from influencerai_dagster.orchestration.partitions import dataset_partitions
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.integration.orchestration.conftest import failure_text
+from influencerai_dagster_tests.testing.code_location import failure_text
 
 BELLA, OTHER = "demo/bella", "other/bella"
 

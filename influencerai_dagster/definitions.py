@@ -62,29 +62,26 @@ from influencerai_dagster.orchestration.retention.schedules import (
 from influencerai_dagster.orchestration.retention.storage_pauses_sensor import storage_pause_sensor
 from influencerai_dagster.orchestration.run_config import executor, without_run_config
 from influencerai_dagster.orchestration.runs.stale_runs_sensor import stale_runs_sensor
-from influencerai_dagster.orchestration.training.automation_sensor import lora_automation_sensor
-from influencerai_dagster.orchestration.training.caption_checks import (
-    captioner_refused_no_image,
-    every_image_has_a_caption,
-)
 from influencerai_dagster.orchestration.training.captions import captions
-from influencerai_dagster.orchestration.training.dataset_checks import (
+from influencerai_dagster.orchestration.training.checks import (
+    captioner_refused_no_image,
     dataset_captions_check,
     dataset_has_images,
     dataset_rights_check,
     every_image_can_be_trained,
-)
-from influencerai_dagster.orchestration.training.dataset_uploads_sensor import dataset_upload_sensor
-from influencerai_dagster.orchestration.training.datasets import dataset
-from influencerai_dagster.orchestration.training.lora_assets import (
-    lora_samples_asset,
-    lora_weights_asset,
-)
-from influencerai_dagster.orchestration.training.lora_checks import (
+    every_image_has_a_caption,
     lora_changes_the_image,
     lora_weights_are_stored,
 )
-from influencerai_dagster.orchestration.training.loras import render_lora_samples, train_lora
+from influencerai_dagster.orchestration.training.dataset_uploads_sensor import dataset_upload_sensor
+from influencerai_dagster.orchestration.training.datasets import dataset
+from influencerai_dagster.orchestration.training.loras import (
+    lora_automation_sensor,
+    lora_samples_asset,
+    lora_weights_asset,
+    render_lora_samples,
+    train_lora,
+)
 from influencerai_dagster.program_environment import ignore_postgres_variables
 from influencerai_dagster.settings import Settings, load_settings
 
@@ -93,36 +90,36 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     """Return the resources that the settings describe."""
     object_store = ObjectStoreResource(
         s3=PathStyleS3Resource(
-            endpoint_url=settings.s3_endpoint,
-            region_name=settings.s3_region,
+            endpoint_url=settings.s3.endpoint,
+            region_name=settings.s3.region,
             # Without keys boto3 looks for its own: an instance role, a profile.
-            aws_access_key_id=settings.s3_key or None,
-            aws_secret_access_key=settings.s3_secret.get_secret_value() or None,
-            force_path_style=settings.s3_force_path_style,
-            checksum_mode=settings.s3_checksum_mode,
+            aws_access_key_id=settings.s3.key or None,
+            aws_secret_access_key=settings.s3.secret.get_secret_value() or None,
+            force_path_style=settings.s3.force_path_style,
+            checksum_mode=settings.s3.checksum_mode,
         ),
-        bucket=settings.s3_bucket,
-        disk=str(settings.s3_disk) if settings.s3_disk else None,
+        bucket=settings.s3.bucket,
+        disk=str(settings.s3.disk) if settings.s3.disk else None,
     )
-    kohya_python = str(settings.kohya_python or sys.executable)
+    kohya_python = str(settings.kohya.python or sys.executable)
     return {
         "object_store": object_store,
         "io_manager": manifest_io_manager,
-        "catalog": CatalogResource(database_url=settings.database_url),
+        "catalog": CatalogResource(database_url=settings.database.url),
         "comfyui": ComfyUIResource(
-            urls=",".join(settings.comfyui_url),
-            lora_dir=str(settings.comfyui_lora_dir or ""),
-            timeout_seconds=settings.comfyui_timeout_seconds,
-            tenant_nodes=list(settings.comfyui_tenant_nodes),
+            urls=",".join(settings.comfyui.urls),
+            lora_dir=str(settings.comfyui.lora_dir or ""),
+            timeout_seconds=settings.comfyui.timeout_seconds,
+            tenant_nodes=list(settings.comfyui.tenant_nodes),
         ),
         "kohya": KohyaResource(
-            sd_scripts_dir=str(settings.kohya_dir or ""),
+            sd_scripts_dir=str(settings.kohya.dir or ""),
             python=kohya_python,
-            models_dir=str(settings.kohya_models_dir or ""),
-            training_dir=str(settings.training_dir),
-            tokenizer_cache_dir=str(settings.kohya_tokenizer_cache_dir or ""),
-            is_gpu_shared=settings.gpu_shared,
-            extra_variables=",".join(settings.kohya_extra_variables),
+            models_dir=str(settings.kohya.models_dir or ""),
+            training_dir=str(settings.training.dir),
+            tokenizer_cache_dir=str(settings.kohya.tokenizer_cache_dir or ""),
+            is_gpu_shared=settings.training.is_gpu_shared,
+            extra_variables=",".join(settings.kohya.extra_variables),
         ),
         "captioner": _captioner(settings, kohya_python),
         "database_backups": _database_backups(settings),
@@ -132,70 +129,72 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             object_backups=_object_backups(settings, object_store),
         ),
         "retention": RetentionResource(
-            days=settings.retention_days,
-            is_dry_run=settings.retention_dry_run,
-            recovery_window_days=settings.backup_recovery_window_days,
-            dagster_database_url=settings.dagster_database_url,
+            days=settings.retention.days,
+            is_dry_run=settings.retention.is_dry_run,
+            recovery_window_days=settings.backup.recovery_window_days,
+            dagster_database_url=settings.dagster.database_url,
         ),
         "limits": LimitsResource(
-            max_upload_size_bytes=settings.max_upload_size,
-            max_dataset_images=settings.max_dataset_images,
-            max_image_pixels=settings.max_image_pixels,
-            min_image_side_px=settings.min_image_side_px,
-            default_training_preset=settings.default_training_preset,
-            generation_idle_timeout_seconds=settings.generation_idle_timeout_seconds,
-            generation_time_slice_seconds=settings.generation_time_slice_seconds,
-            max_pending_jobs_per_tenant=settings.max_pending_jobs_per_tenant,
+            max_upload_size_bytes=settings.datasets.max_upload_size_bytes,
+            max_dataset_images=settings.datasets.max_images,
+            max_image_pixels=settings.datasets.max_image_pixels,
+            min_image_side_px=settings.datasets.min_image_side_px,
+            default_training_preset=settings.training.default_preset,
+            generation_idle_timeout_seconds=settings.generation.idle_timeout_seconds,
+            generation_time_slice_seconds=settings.generation.time_slice_seconds,
+            max_pending_jobs_per_tenant=settings.generation.max_pending_jobs_per_tenant,
         ),
     }
 
 
 def _captioner(settings: Settings, kohya_python: str) -> CaptionerResource:
-    if not settings.enable_auto_captions:
+    if not settings.datasets.has_auto_captions:
         return CaptionerResource()
-    if settings.auto_captioner == "openrouter":
+    if settings.datasets.auto_captioner == "openrouter":
         return CaptionerResource(
             kind="openrouter",
-            openrouter_api_key=_secret(settings.openrouter_api_key),
-            openrouter_base_url=settings.openrouter_base_url,
-            openrouter_model=settings.openrouter_caption_model,
+            openrouter_api_key=_secret(settings.openrouter.api_key),
+            openrouter_base_url=settings.openrouter.base_url,
+            openrouter_model=settings.openrouter.caption_model,
             answers_kept_seconds=(
-                settings.openrouter_cache_ttl.total_seconds() if settings.enable_caching else 0.0
+                settings.openrouter.cache_ttl.total_seconds()
+                if settings.openrouter.is_cache_enabled
+                else 0.0
             ),
         )
     return CaptionerResource(
-        kind=settings.auto_captioner,
-        kohya_dir=str(settings.kohya_dir or ""),
+        kind=settings.datasets.auto_captioner,
+        kohya_dir=str(settings.kohya.dir or ""),
         kohya_python=kohya_python,
-        work_dir=str(settings.training_dir / "captions"),
-        extra_variables=",".join(settings.kohya_extra_variables),
+        work_dir=str(settings.training.dir / "captions"),
+        extra_variables=",".join(settings.kohya.extra_variables),
     )
 
 
 def _database_backups(settings: Settings) -> DatabaseBackupResource:
     return DatabaseBackupResource(
-        mode=settings.backup_database_mode,
-        home=str(settings.backup_home),
-        database_url=settings.database_url,
-        dagster_database_url=settings.dagster_database_url,
-        backup_database_url=settings.backup_database_url or settings.database_url,
-        recovery_window_days=settings.backup_recovery_window_days,
-        postgres_bin_dir=str(settings.backup_postgres_bin_dir or ""),
+        mode=settings.backup.database_mode,
+        home=str(settings.backup.home),
+        database_url=settings.database.url,
+        dagster_database_url=settings.dagster.database_url,
+        backup_database_url=settings.backup.database_url or settings.database.url,
+        recovery_window_days=settings.backup.recovery_window_days,
+        postgres_bin_dir=str(settings.backup.postgres_bin_dir or ""),
     )
 
 
 def _object_backups(settings: Settings, object_store: ObjectStoreResource) -> ObjectBackupResource:
     return ObjectBackupResource(
         object_store=object_store,
-        target=settings.backup_target or "",
-        endpoint_url=settings.backup_s3_endpoint,
-        access_key=settings.backup_s3_key,
-        secret_key=_secret(settings.backup_s3_secret),
-        region=settings.backup_s3_region,
-        encryption_key=_secret(settings.backup_encryption_key),
-        bandwidth_limit=settings.backup_bandwidth_limit,
-        home=str(settings.backup_home),
-        recovery_window_days=settings.backup_recovery_window_days,
+        target=settings.backup.target or "",
+        endpoint_url=settings.backup.s3_endpoint,
+        access_key=settings.backup.s3_key,
+        secret_key=_secret(settings.backup.s3_secret),
+        region=settings.backup.s3_region,
+        encryption_key=_secret(settings.backup.encryption_key),
+        bandwidth_limit=settings.backup.bandwidth_limit,
+        home=str(settings.backup.home),
+        recovery_window_days=settings.backup.recovery_window_days,
     )
 
 
@@ -214,7 +213,7 @@ def build_definitions(
     """
 
     def pooled(op: dg.OpDefinition) -> dg.OpDefinition:
-        return on_shared_gpu(op) if settings.gpu_shared else op
+        return on_shared_gpu(op) if settings.training.is_gpu_shared else op
 
     return dg.Definitions(
         assets=[
@@ -232,15 +231,15 @@ def build_definitions(
         asset_checks=_asset_checks(settings),
         jobs=jobs.ALL_JOBS,
         schedules=[
-            *database_backup_schedules(settings.backup_time_zone),
-            object_backup_schedule(settings.backup_time_zone),
-            restore_drill_schedule(settings.backup_time_zone),
-            retention_schedule(settings.backup_time_zone),
+            *database_backup_schedules(settings.backup.time_zone),
+            object_backup_schedule(settings.backup.time_zone),
+            restore_drill_schedule(settings.backup.time_zone),
+            retention_schedule(settings.backup.time_zone),
         ],
         sensors=[
-            dataset_upload_sensor(settle_seconds=settings.dataset_settle_seconds),
+            dataset_upload_sensor(settle_seconds=settings.datasets.settle_seconds),
             pending_jobs_sensor,
-            stale_runs_sensor,
+            stale_runs_sensor(),
             lora_automation_sensor,
             database_backup_sensor,
             storage_pause_sensor,
@@ -257,8 +256,8 @@ def _asset_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     return [
         dataset_has_images,
         every_image_can_be_trained,
-        dataset_captions_check(is_blocking=settings.dataset_captions == "block"),
-        dataset_rights_check(is_blocking=settings.dataset_rights == "block"),
+        dataset_captions_check(is_blocking=settings.datasets.captions == "block"),
+        dataset_rights_check(is_blocking=settings.datasets.rights == "block"),
         every_image_has_a_caption,
         captioner_refused_no_image,
         lora_weights_are_stored,

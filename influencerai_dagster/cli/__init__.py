@@ -45,7 +45,7 @@ COMMANDS = {
         "generate",
     ),
     "restore": LazyCommand(
-        "Restore both databases and the objects to one instant; Dagster may be down.",
+        "Restore both databases and the objects to one target time; Dagster may be down.",
         *("restore", "restore"),
     ),
     "tenant": LazyCommand("Tenants: who everything belongs to.", "tenants", "tenant_app"),

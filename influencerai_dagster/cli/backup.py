@@ -58,22 +58,22 @@ _FIELDS = (
 def barman_server(config: Settings) -> BarmanServer:
     """Return the server that the settings name."""
     return BarmanServer(
-        home=config.backup_home,
-        database_url=config.backup_database_url or config.database_url,
-        retention_days=config.backup_recovery_window_days,
-        postgres_bin_dir=config.backup_postgres_bin_dir,
+        home=config.backup.home,
+        database_url=config.backup.database_url or config.database.url,
+        retention_days=config.backup.recovery_window_days,
+        postgres_bin_dir=config.backup.postgres_bin_dir,
     )
 
 
 def database_backups(config: Settings) -> BarmanServer | PgDumps:
     """Return the backups that the settings name."""
-    if config.backup_database_mode == "barman":
+    if config.backup.database_mode == "barman":
         return barman_server(config)
     return PgDumps(
-        home=config.backup_home,
-        database_urls=(config.database_url, config.dagster_database_url),
-        retention_days=config.backup_recovery_window_days,
-        postgres_bin_dir=config.backup_postgres_bin_dir,
+        home=config.backup.home,
+        database_urls=(config.database.url, config.dagster.database_url),
+        retention_days=config.backup.recovery_window_days,
+        postgres_bin_dir=config.backup.postgres_bin_dir,
     )
 
 
@@ -100,12 +100,12 @@ def backup_now(
 
 
 def _back_up_databases(config: Settings, *, is_incremental: bool) -> BackupInfo | None:
-    if config.backup_database_mode == "pg_dump":
+    if config.backup.database_mode == "pg_dump":
         kind = BackupKind.DUMP
     else:
         kind = BackupKind.INCREMENTAL if is_incremental else BackupKind.FULL
         server = barman_server(config)
-        check_same_server(server.database_url, (config.database_url, config.dagster_database_url))
+        check_same_server(server.database_url, (config.database.url, config.dagster.database_url))
     taken = take_backup(database_backups(config), kind, say=notes.print)
     if taken.reason:
         notes.print(escape(taken.reason))
@@ -118,9 +118,9 @@ def list_backups(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's
     backups = database_backups(settings()).list_backups()
     print_rows([_document(item) for item in backups], _FIELDS, as_json=as_json)
     if not backups:
-        notes.print(f"no backup in {settings().backup_home.resolve()}")
+        notes.print(f"no backup in {settings().backup.home.resolve()}")
         return
-    if settings().backup_database_mode == "barman":
+    if settings().backup.database_mode == "barman":
         archive = barman_server(settings()).archive_status()
         received = f"{archive.received_at:%Y-%m-%d %H:%M:%S}" if archive.received_at else "never"
         notes.print(f"WAL up to {archive.last_wal or '-'}, last received (UTC) {received}")
@@ -168,7 +168,7 @@ def prune_backups(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,  # noqa: FBT002 - typer's flag
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
-    """Delete the backups that no moment of the recovery window needs."""
+    """Delete the backups that no time of the recovery window needs."""
     backups = database_backups(settings())
     obsolete = prune(backups, is_dry_run=True)
     if not as_json:
@@ -176,7 +176,7 @@ def prune_backups(
             console.print(f"{'would delete' if dry_run else 'deleting'} {backup_id}")
     if not dry_run:
         prune(backups, is_dry_run=False)
-    days = settings().backup_recovery_window_days
+    days = settings().backup.recovery_window_days
     print_result(
         {"backup_ids": obsolete, "is_dry_run": dry_run, "recovery_window_days": days},
         f"the recovery window is {days} days",
@@ -187,7 +187,7 @@ def prune_backups(
 @backup_app.command("receive-wal")
 def receive() -> None:
     """Receive WAL until this process is ended; a supervisor keeps it running."""
-    if settings().backup_database_mode == "pg_dump":
+    if settings().backup.database_mode == "pg_dump":
         raise PermanentError("BACKUP_DATABASE_MODE=pg_dump has no WAL: do not start the receiver")
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -38,7 +38,7 @@ def server_settings() -> Settings:
 @cache
 def engine() -> Engine:
     """Return the catalog's engine."""
-    return create_catalog_engine(server_settings().database_url)
+    return create_catalog_engine(server_settings().database.url)
 
 
 @cache

@@ -28,7 +28,7 @@ from influencerai_dagster.db import datasets, loras, tenants
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.records import Dataset, Lora
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.storage.manifests import load_latest
+from influencerai_dagster.storage.manifests import load_unverified
 from influencerai_dagster.training.dataset_names import dataset_keys, require_dataset
 from influencerai_dagster.training.uploads import files_to_upload, unpaired_captions, upload_folder
 
@@ -47,7 +47,7 @@ _STATUS_FIELDS = (
     Field("state"),
     Field("at", "at (UTC)"),
     Field("text", "what there is, or what it waits for", is_wide=True),
-    Field("run_id", "run", is_id=True),
+    Field("run_id", "run", shown=lambda run_id: (run_id or "")[:8]),  # as in the UI
 )
 
 
@@ -81,9 +81,9 @@ def upload_dataset(
         as_json=as_json,
     )
     next_step(
-        f"dataset, captions and LoRA are made by themselves, {settings().dataset_settle_seconds} s "
-        f"after the last upload: `influencerai dataset status {key.dataset} --tenant {tenant}`, or "
-        f"{settings().dagster_url}/assets/dataset?view=partitions&partition={tenant}%2F{key.dataset}"
+        f"dataset, captions and LoRA are made {settings().datasets.settle_seconds} s after the "
+        f"last upload: `influencerai dataset status {key.dataset} --tenant {tenant}`, or "
+        f"{settings().dagster.url}/assets/dataset?view=partitions&partition={tenant}%2F{key.dataset}"
     )
 
 
@@ -111,7 +111,7 @@ def show_dataset(name: str, tenant: TenantName, as_json: JsonOption = False) -> 
             f"dataset {key} is uploaded, but not validated yet: `influencerai dataset status "
             f"{name} --tenant {tenant}` says how far it is"
         )
-    manifest = load_latest(store(), record.manifest_key, DatasetManifest)
+    manifest = load_unverified(store(), record.manifest_key, DatasetManifest).manifest
     document = dict(_document(key, record, lora))
     document["rights"] = None if manifest.rights is None else manifest.rights.model_dump()
     document["rejected"] = [item.model_dump(mode="json") for item in manifest.rejected]
@@ -120,7 +120,7 @@ def show_dataset(name: str, tenant: TenantName, as_json: JsonOption = False) -> 
 
 @dataset_app.command("status")
 def show_status(name: str, tenant: TenantName, as_json: JsonOption = False) -> None:  # noqa: FBT002
-    """Show how far a dataset is on its way to a LoRA, stage by stage, and what holds it."""
+    """Show how far a dataset is on its way to a LoRA, and what each stage waits for."""
     config = server_settings()
     with closing(dagster()) as client:
         stages = dataset_status(
@@ -128,7 +128,7 @@ def show_status(name: str, tenant: TenantName, as_json: JsonOption = False) -> N
             store(),
             client,
             DatasetKey(tenant, name),
-            settle_seconds=config.dataset_settle_seconds,
+            settle_seconds=config.datasets.settle_seconds,
         )
     rows = [asdict(stage) | {"state": stage.state.value} for stage in stages]
     print_rows(rows, _STATUS_FIELDS, as_json=as_json)
@@ -136,7 +136,7 @@ def show_status(name: str, tenant: TenantName, as_json: JsonOption = False) -> N
     if held_by is None:
         next_step(f"`influencerai generate --tenant {tenant} --lora {name} --prompt …`")
     elif held_by.run_id is not None:
-        next_step(f"{config.dagster_url}/runs/{held_by.run_id}")
+        next_step(f"{config.dagster.url}/runs/{held_by.run_id}")
 
 
 def _document(key: DatasetKey, record: Dataset | None, lora: Lora | None) -> Document:

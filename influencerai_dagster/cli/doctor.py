@@ -64,26 +64,26 @@ def run_checks(settings: Settings, *, as_json: bool) -> bool:
 
 
 def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
-    yield "PostgreSQL: catalog", lambda: _catalog(settings.database_url)
-    yield "PostgreSQL: Dagster", lambda: _server_version(settings.dagster_database_url)
+    yield "PostgreSQL: catalog", lambda: _catalog(settings.database.url)
+    yield "PostgreSQL: Dagster", lambda: _server_version(settings.dagster.database_url)
     yield "S3", _s3
     yield "S3: what it can", _s3_abilities
     yield "clock", _clock
-    for url in settings.comfyui_url:
+    for url in settings.comfyui.urls:
         shown = httpx.URL(url).copy_with(userinfo=b"", query=None)
         yield f"ComfyUI {shown}", partial(comfyui, url)
     yield (
         "ComfyUI's LoRA folder",
-        lambda: lora_dir(settings.comfyui_lora_dir, settings.comfyui_url),
+        lambda: lora_dir(settings.comfyui.lora_dir, settings.comfyui.urls),
     )
     yield "kohya sd-scripts", lambda: kohya(settings)
     yield "models for training", lambda: training_models(settings)
-    if settings.enable_auto_captions and settings.auto_captioner == "openrouter":
+    if settings.datasets.has_auto_captions and settings.datasets.auto_captioner == "openrouter":
         yield "OpenRouter", lambda: openrouter(settings)
     yield "ffmpeg", _ffmpeg
     yield "backup programs", lambda: programs(settings)
     yield "backups", lambda: backups(settings)
-    yield "disk", lambda: _disk(settings.training_dir)
+    yield "disk", lambda: _disk(settings.training.dir)
     yield "Dagster", lambda: _dagster(settings)
     yield "Dagster's runs", lambda: _runs(settings)
 
@@ -112,7 +112,7 @@ def _s3() -> str:
 
 
 def _s3_abilities() -> str:
-    is_path_style = server_settings().s3_force_path_style
+    is_path_style = server_settings().s3.force_path_style
     other = assets_store(server_settings(), path_style=not is_path_style)
     try:
         style = other_address_style(store(), other, is_path_style=is_path_style)
@@ -156,7 +156,7 @@ def _dagster(settings: Settings) -> str:
         problem = client.location_problem()
     if problem:
         raise PermanentError(problem)
-    return f"{settings.dagster_url} has code location {CODE_LOCATION} loaded"
+    return f"{settings.dagster.url} has code location {CODE_LOCATION} loaded"
 
 
 def _runs(settings: Settings) -> str:
@@ -165,7 +165,7 @@ def _runs(settings: Settings) -> str:
         lost = client.lost_runs(after=time.time() - 60 * minutes)
     if len(lost) < _MANY_LOST_RUNS:
         return f"{len(lost)} of the newest runs of {minutes} minutes failed before they began"
-    log = settings.data_dir / "logs" / "code-server.log"
+    log = settings.local.data_dir / "logs" / "code-server.log"
     raise PermanentError(
         f"the newest {len(lost)} runs failed before they began, the last is {lost[0]}: the code "
         f"server starts no runs. Its log ({log}, where the stack runs on this machine) says why; "

@@ -27,7 +27,7 @@ FROM pg_roles WHERE rolname = current_user
 
 def programs(settings: Settings) -> str:
     """Return the versions of the programs that backups run."""
-    if settings.backup_database_mode == "pg_dump":
+    if settings.backup.database_mode == "pg_dump":
         return f"pg_dump {_version(_postgres_program(settings, 'pg_dump'))}"
     basebackup = _version(_postgres_program(settings, "pg_basebackup"))
     return f"barman {_version(script())}, pg_basebackup {basebackup}"
@@ -52,8 +52,8 @@ def backups(settings: Settings) -> str:
         raise PermanentError(
             f"{'; '.join(problems)}: {HOW_TO_HAVE_A_BACKUP}. See database_backup in the Dagster UI"
         )
-    note = "" if settings.backup_target else "; all on this disk: set BACKUP_TARGET"
-    return f"{len(listed)} in {settings.backup_home.resolve()}{note}"
+    note = "" if settings.backup.target else "; all on this disk: set BACKUP_TARGET"
+    return f"{len(listed)} in {settings.backup.home.resolve()}{note}"
 
 
 def _check_server(server: BarmanServer) -> bool:
@@ -80,7 +80,7 @@ def _check_server(server: BarmanServer) -> bool:
 
 
 def _postgres_program(settings: Settings, name: str) -> str:
-    folder = settings.backup_postgres_bin_dir
+    folder = settings.backup.postgres_bin_dir
     found = shutil.which(name, path=None if folder is None else str(folder))
     if found is None:
         raise PermanentError(

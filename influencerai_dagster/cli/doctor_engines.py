@@ -82,13 +82,13 @@ def _who_does_not_see(name: str, urls: tuple[str, ...]) -> tuple[list[str], list
 
 def kohya(settings: Settings) -> str:
     """Start the trainer of each family that is in use, and say what it would train on."""
-    folder = settings.kohya_dir
+    folder = settings.kohya.dir
     if folder is None:
         raise PermanentError("KOHYA_DIR is not set: name a checkout of kohya-ss/sd-scripts")
-    python = settings.kohya_python or Path(sys.executable)
+    python = settings.kohya.python or Path(sys.executable)
     families = {config.base_model_family for config in _configs(settings).values()}
     found = {
-        try_installation(folder, python, family, extra_variables=settings.kohya_extra_variables)
+        try_installation(folder, python, family, extra_variables=settings.kohya.extra_variables)
         for family in sorted(families)
     }
     return f"{folder}: {'; '.join(sorted(found))}"
@@ -96,7 +96,7 @@ def kohya(settings: Settings) -> str:
 
 def training_models(settings: Settings) -> str:
     """Look for the base model and the tokenizers of every configuration that is in use."""
-    models_dir = settings.kohya_models_dir
+    models_dir = settings.kohya.models_dir
     if models_dir is None or not models_dir.is_dir():
         raise PermanentError(
             f"KOHYA_MODELS_DIR={models_dir or ''} is no folder: name the one with the base models"
@@ -105,7 +105,7 @@ def training_models(settings: Settings) -> str:
     problems = [
         f"{name}: {problem}"
         for name, config in configs.items()
-        for problem in _problems(config, models_dir, settings.kohya_tokenizer_cache_dir)
+        for problem in _problems(config, models_dir, settings.kohya.tokenizer_cache_dir)
     ]
     if problems:
         raise PermanentError("\n".join(problems))
@@ -134,10 +134,10 @@ def _problems(config: LoraConfig, models_dir: Path, tokenizers_dir: Path | None)
 
 def _configs(settings: Settings) -> Mapping[str, LoraConfig]:
     """Return what is trained with, by name: the default preset, and what tenants have set."""
-    default = settings.default_training_preset
+    default = settings.training.default_preset
     configs = {default: resolve_preset(default)}
     with suppress(InfluencerAIError):  # PostgreSQL has a line of its own
-        engine = create_catalog_engine(settings.database_url)
+        engine = create_catalog_engine(settings.database.url)
         with transaction(engine) as session:
             configs |= all_configs(session)
         engine.dispose()
@@ -146,8 +146,8 @@ def _configs(settings: Settings) -> Mapping[str, LoraConfig]:
 
 def openrouter(settings: Settings) -> str:
     """Ask OpenRouter whether it takes the key, which costs nothing."""
-    secret = settings.openrouter_api_key
+    secret = settings.openrouter.api_key
     key = secret.get_secret_value() if secret else ""
-    url = settings.openrouter_base_url
+    url = settings.openrouter.base_url
     OpenRouterClient(api_key=key, base_url=url, timeout_seconds=TIMEOUT_SECONDS).check()
-    return f"{url} takes the key; captions by {settings.openrouter_caption_model}"
+    return f"{url} takes the key; captions by {settings.openrouter.caption_model}"

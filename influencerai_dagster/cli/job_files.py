@@ -58,7 +58,7 @@ def retry(
             )
             job_ids = [job.id for job in failed]
     today = day_key(tenant, "")
-    limit = settings().max_pending_jobs_per_tenant
+    limit = settings().generation.max_pending_jobs_per_tenant
     jobs = retry_jobs(engine(), today, job_ids or [], max_pending=limit)
     print_rows([job_document(job) for job in jobs], _FIELDS, as_json=as_json)
     for one_kind in JobKind:
@@ -110,7 +110,7 @@ def file_link(tenant: str, job_id: UUID) -> str:
         asset = job_queue.media_asset_of_job(session, tenant, job_id)
     if asset is None:
         raise PermanentError(f"job {job_id} is {job.status}: it has no file to link to")
-    return store().presign_get(asset.object_key, expires_seconds=settings().s3_presign_seconds)
+    return store().presign_get(asset.object_key, expires_seconds=settings().s3.presign_seconds)
 
 
 def _assets(

@@ -92,7 +92,7 @@ def show_job(job_id: JobId, tenant: TenantName, as_json: JsonOption = False) -> 
 @jobs_app.command("link")
 def link_to_output(job_id: JobId, tenant: TenantName, as_json: JsonOption = False) -> None:  # noqa: FBT002
     """Print a link to a finished job's file; it works for S3_PRESIGN_SECONDS."""
-    link, seconds = file_link(tenant, job_id), settings().s3_presign_seconds
+    link, seconds = file_link(tenant, job_id), settings().s3.presign_seconds
     print_result(
         {"job_id": job_id, "url": link, "expires_in_seconds": seconds}, link, as_json=as_json
     )
@@ -158,7 +158,7 @@ def cancel_jobs(  # noqa: PLR0917 - typer calls it by name
     if pending + running and not yes:
         typer.confirm(question, abort=True, err=True)
     cancelled = cancellation.cancel_open_jobs(
-        engine(), tenant, day=only_day, kind=kind, servers=settings().comfyui_url
+        engine(), tenant, day=only_day, kind=kind, servers=settings().comfyui.urls
     )
     print_result(
         {"tenant": tenant, "num_cancelled": cancelled},
@@ -171,7 +171,7 @@ def _cancel_named(tenant: str, job_ids: list[UUID], *, as_json: bool) -> None:
     with transaction(engine()) as session:
         require_tenant(session, tenant)
         before = {job.id: job for job in job_queue.get_jobs(session, tenant, job_ids)}
-    jobs = cancellation.cancel_jobs(engine(), tenant, job_ids, servers=settings().comfyui_url)
+    jobs = cancellation.cancel_jobs(engine(), tenant, job_ids, servers=settings().comfyui.urls)
     if as_json:
         print_json([job_document(job) for job in jobs])
     late = [job for job in jobs if before[job.id].finished_at is not None]

@@ -18,27 +18,27 @@ _MIB = 1024**2
 def assets_bucket(config: Settings) -> Bucket:
     """Return the bucket of assets as rclone reaches it."""
     return Bucket(
-        config.s3_bucket,
-        endpoint_url=config.s3_endpoint,
-        access_key=config.s3_key,
-        secret_key=config.s3_secret.get_secret_value(),
-        region=config.s3_region,
-        is_path_style=config.s3_force_path_style,
-        disk=config.s3_disk,
+        config.s3.bucket,
+        endpoint_url=config.s3.endpoint,
+        access_key=config.s3.key,
+        secret_key=config.s3.secret.get_secret_value(),
+        region=config.s3.region,
+        is_path_style=config.s3.force_path_style,
+        disk=config.s3.disk,
     )
 
 
 def backup_target(config: Settings) -> BackupTarget:
     """Return where the backup goes."""
-    key = config.backup_encryption_key
+    key = config.backup.encryption_key
     place = named_place(
-        config.backup_target or str(off_site(config.backup_home)),
-        endpoint_url=config.backup_s3_endpoint,
-        access_key=config.backup_s3_key,
-        secret_key=config.backup_s3_secret.get_secret_value(),
-        region=config.backup_s3_region,
+        config.backup.target or str(off_site(config.backup.home)),
+        endpoint_url=config.backup.s3_endpoint,
+        access_key=config.backup.s3_key,
+        secret_key=config.backup.s3_secret.get_secret_value(),
+        region=config.backup.s3_region,
     )
-    return BackupTarget(place, key.get_secret_value() if key else "", config.backup_bandwidth_limit)
+    return BackupTarget(place, key.get_secret_value() if key else "", config.backup.bandwidth_limit)
 
 
 def backup_objects(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
@@ -60,9 +60,9 @@ def copy_to_target(config: Settings, *, as_json: bool) -> dict[str, Document]:
         task = progress.add_task("copying", total=None)
         reports = copy_all(
             assets_bucket(config),
-            config.backup_home if config.backup_target else None,
+            config.backup.home if config.backup.target else None,
             backup_target(config),
-            recovery_window=timedelta(days=config.backup_recovery_window_days),
+            recovery_window=timedelta(days=config.backup.recovery_window_days),
             on_progress=lambda what, now: progress.update(
                 task, description=what, completed=now.copied_bytes, total=now.total_bytes
             ),

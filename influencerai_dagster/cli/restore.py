@@ -70,7 +70,7 @@ def restore(
         bool, typer.Option("--force", help="Move aside what is in the folder or databases now.")
     ] = False,
 ) -> None:
-    """Restore both databases and the objects to one instant; Dagster may be down.
+    """Restore both databases and the objects to one target time; Dagster may be down.
 
     With BACKUP_DATABASE_MODE=pg_dump it is the newest dump that had begun by then. The same command
     again goes on with a restore that was stopped.
@@ -80,7 +80,7 @@ def restore(
         source = choose(database_backups(config), instant, datetime.now(UTC))
         target = _target(config, into, scratch)
         if isinstance(target, DataDirTarget) or source.as_dump is None:
-            find_bin_dir(config.backup_postgres_bin_dir)  # asked for before anything is done
+            find_bin_dir(config.backup.postgres_bin_dir)  # asked for before anything is done
         request = Restore(source, target, _assets(config), instant, is_forced=force)
         planned = plan(request)
         _show_plan(planned)
@@ -107,16 +107,16 @@ def drill(
     ] = None,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
-    """Restore a random moment into scratch space, verify it, remove it; says how long it took.
+    """Restore a random target time into scratch space, verify it, remove it; say how long it took.
 
     With BACKUP_DATABASE_MODE=pg_dump it is the newest dump.
     """
     config = settings()
-    find_bin_dir(config.backup_postgres_bin_dir)  # no drill at all, rather than a broken backup
+    find_bin_dir(config.backup.postgres_bin_dir)  # no drill at all, rather than a broken backup
     report = run_drill(
         Drill(
             backups=database_backups(config),
-            databases=BothDatabases(config.database_url, config.dagster_database_url),
+            databases=BothDatabases(config.database.url, config.dagster.database_url),
             target=backup_target(config),
             scratch_dir=_scratch_dir(config, scratch),
         ),
@@ -144,7 +144,7 @@ def fetch(
 ) -> None:
     """Copy the databases' backups from BACKUP_TARGET to BACKUP_HOME; what is there stays."""
     with with_object_store(settings()) as config:
-        into: Place = assets_bucket(config) if objects else config.backup_home.absolute()
+        into: Place = assets_bucket(config) if objects else config.backup.home.absolute()
         if isinstance(into, Path):
             into.mkdir(parents=True, exist_ok=True)
         folder = OBJECTS if objects else _BARMAN
@@ -167,19 +167,19 @@ def _assets(config: Settings) -> Assets:
 
 
 def _target(config: Settings, into: str, scratch: Path | None) -> DataDirTarget | ServerTarget:
-    databases = BothDatabases(config.database_url, config.dagster_database_url)
+    databases = BothDatabases(config.database.url, config.dagster.database_url)
     if not into.startswith(("postgresql:", "postgres:", "postgresql+")):
         return DataDirTarget(Path(into).absolute(), databases)
     return ServerTarget(
         server_at(into, databases.names),
         databases,
         scratch_dir=_scratch_dir(config, scratch) / "restore",
-        bin_dir=config.backup_postgres_bin_dir,
+        bin_dir=config.backup.postgres_bin_dir,
     )
 
 
 def _scratch_dir(config: Settings, given: Path | None) -> Path:
-    return (given or config.backup_home / "drills").absolute()
+    return (given or config.backup.home / "drills").absolute()
 
 
 def _instant(text: str) -> datetime | None:

@@ -39,7 +39,7 @@ def report(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
     """Show what retention would do now, and delete nothing."""
     config = settings()
     rules = RetentionRules(
-        config.retention_days, timedelta(days=config.backup_recovery_window_days)
+        config.retention.days, timedelta(days=config.backup.recovery_window_days)
     )
     plan = plan_retention(engine(), store(), rules)
     print_rows(plan.summary(), _FIELDS, as_json=as_json)
@@ -47,7 +47,7 @@ def report(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
         "delete: out of the catalog; wait: deleted, the bytes stay for the recovery window; "
         "remove: the bytes go"
     )
-    if config.retention_dry_run:
+    if config.retention.is_dry_run:
         notes.print("RETENTION_DRY_RUN is on: the daily run only reports")
 
 
@@ -60,7 +60,7 @@ def set_days(
     """Set how long a tenant's images and videos are kept."""
     with transaction(engine()) as session:
         legal_holds.set_retention_days(session, tenant, days or None)
-    kept = days or settings().retention_days
+    kept = days or settings().retention.days
     print_result(
         {"tenant": tenant, "retention_days": kept},
         f"tenant {tenant} keeps its images and videos for {kept} days",

@@ -24,7 +24,7 @@ LINEAGE_GROUPS = ("datasets", "loras", "generation")
 """The asset groups of the pipeline. Dagster's lineage shows a group closed, unless its address
 names it; the other groups have no edge to these."""
 
-_DEMO_WAITS = {"dataset_settle_seconds": "2", "generation_idle_timeout_seconds": "2"}
+_DEMO_WAITS = {"DATASET_SETTLE_SECONDS": "2", "GENERATION_IDLE_TIMEOUT_SECONDS": "2"}
 """The samples and the jobs come in one go: nothing comes after a quiet moment."""
 
 
@@ -51,8 +51,8 @@ def demo(
     """Start the stack and run the main job on the sample photos."""
     stack = _stack(load_settings())
     for name, seconds in _DEMO_WAITS.items():
-        if name not in stack.settings.model_fields_set:
-            stack.environment[name.upper()] = seconds
+        if name not in stack.settings.variables_set():
+            stack.environment[name] = seconds
 
     def run() -> None:
         _greet(stack)
@@ -83,7 +83,7 @@ def doctor(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
 
 def migrate() -> None:
     """Bring the catalog's tables to this version."""
-    upgrade(server_settings().database_url)
+    upgrade(server_settings().database.url)
     console.print("the catalog is at the newest migration")
 
 
@@ -127,7 +127,7 @@ def _stack(own: Settings) -> Stack:
 
 
 def _dagster(own: Settings, url: str) -> DagsterGraphQL:
-    return DagsterGraphQL(url, CODE_LOCATION, credentials=own.dagster_credentials)
+    return DagsterGraphQL(url, CODE_LOCATION, credentials=own.dagster.credentials)
 
 
 def _greet(stack: Stack) -> None:
@@ -142,9 +142,9 @@ def _greet(stack: Stack) -> None:
     ]
     console.print(f"Dagster UI   {stack.dagster_url}")
     console.print(
-        f"S3           {stack.environment['S3_ENDPOINT']} bucket {stack.settings.s3_bucket}"
+        f"S3           {stack.environment['S3_ENDPOINT']} bucket {stack.settings.s3.bucket}"
     )
-    console.print(f"logs         {stack.settings.data_dir / 'logs'}")
+    console.print(f"logs         {stack.settings.local.data_dir / 'logs'}")
     if simulated:
         console.print(f"simulated    {', '.join(simulated)}")
 

@@ -36,7 +36,7 @@ def down(
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Stop the stack of this folder from another terminal; its data stays."""
-    data_dir = settings().data_dir.resolve()
+    data_dir = settings().local.data_dir.resolve()
     pid = stop_stack(data_dir, timeout_seconds=timeout)
     text = f"no stack runs in {data_dir}" if pid is None else f"the stack in {data_dir} is stopped"
     print_result({"data_dir": str(data_dir), "was_running": pid is not None}, text, as_json=as_json)
@@ -51,7 +51,7 @@ def logs(
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Print the log of a service of the stack; also of one that has ended."""
-    folder = settings().data_dir.resolve() / "logs"
+    folder = settings().local.data_dir.resolve() / "logs"
     found = {path.stem: path for path in sorted(folder.glob("*.log"))}
     if not service:
         rows = [
@@ -87,7 +87,7 @@ def open_page(
     """Open Dagster's UI, or the file of a job, in the browser; prints the address too."""
     if job_id is not None and not tenant:
         raise PermanentError("say whose job it is: --tenant NAME")
-    url = server_settings().dagster_url if job_id is None else file_link(tenant, job_id)
+    url = server_settings().dagster.url if job_id is None else file_link(tenant, job_id)
     is_opened = browser and _open(url)
     print_result({"url": url, "is_opened": is_opened}, url, as_json=as_json)
 

@@ -55,7 +55,7 @@ def _parts(config: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "PostgreSQL", _postgresql
     yield "S3", partial(_s3, config)
     yield "Dagster", partial(_dagster, config)
-    with ServerProbes(config.comfyui_url) as probes:
+    with ServerProbes(config.comfyui.urls) as probes:
         for server in probes.states(wait_seconds=TIMEOUT_SECONDS + 1):
             numbers = f"{server.running} running, {server.pending} queued"
             yield f"ComfyUI {server.url}", partial(_said, numbers, is_well=bool(server.is_up))
@@ -81,7 +81,7 @@ def _postgresql() -> str:
 
 def _s3(config: Settings) -> str:
     store().head("doctor/status")
-    return f"bucket {config.s3_bucket} at {config.s3_endpoint or 'AWS'}"
+    return f"bucket {config.s3.bucket} at {config.s3.endpoint or 'AWS'}"
 
 
 def _dagster(config: Settings) -> str:
@@ -89,7 +89,7 @@ def _dagster(config: Settings) -> str:
         problem = client.location_problem()
     if problem:
         raise PermanentError(problem)
-    return config.dagster_url
+    return config.dagster.url
 
 
 def _jobs() -> str:
@@ -124,7 +124,7 @@ def _object_backup() -> str:
 
 
 def _disk(config: Settings) -> str:
-    path = config.data_dir.absolute()
+    path = config.local.data_dir.absolute()
     folder = next(item for item in (path, *path.parents) if item.exists())
     usage = shutil.disk_usage(folder)
     found = f"{usage.free / _GIB:,.1f} of {usage.total / _GIB:,.1f} GiB free at {folder}"

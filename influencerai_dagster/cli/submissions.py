@@ -27,8 +27,8 @@ def submit_jobs(
         day,
         jobs,
         key_prefix=key_prefix,
-        max_pending=config.max_pending_jobs_per_tenant,
-        checks=JobChecks(store(), config.comfyui_url, config.comfyui_tenant_nodes),
+        max_pending=config.generation.max_pending_jobs_per_tenant,
+        checks=JobChecks(store(), config.comfyui.urls, config.comfyui.tenant_nodes),
     )
 
 
@@ -49,7 +49,7 @@ def ensure_run_for(kind: JobKind, day: DayKey, *, num_jobs: int) -> str:
         ) from error
     state = "started" if ensured.is_new else "alive already"
     next_step(
-        f"run {settings().dagster_url}/runs/{ensured.run_id} ({state}) renders them; `influencerai "
+        f"run {settings().dagster.url}/runs/{ensured.run_id} ({state}) renders them; `influencerai "
         f"jobs watch --tenant {day.tenant}` shows it"
     )
     return ensured.run_id

@@ -58,7 +58,7 @@ def set_weight(
     gpu_weight: Annotated[float, typer.Argument(help=_WEIGHT_HELP)],
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
-    """Change a tenant's part of the GPU time."""
+    """Change a tenant's share of the GPU time."""
     with transaction(engine()) as session:
         tenants.set_gpu_weight(session, name, gpu_weight)
     print_result(
@@ -70,7 +70,7 @@ def set_weight(
 
 @tenant_app.command("list")
 def list_tenants(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
-    """List all tenants, with their part of the GPU time and what they had of it."""
+    """List all tenants, with their share of the GPU time and what they used of it."""
     print_rows(_documents(), _FIELDS, as_json=as_json)
 
 
@@ -122,7 +122,7 @@ def _documents() -> list[Document]:
     with transaction(engine()) as session:
         rows = tenants.list_tenants(session)
         used = tenants.gpu_seconds_used(session)
-        kept = legal_holds.tenant_retentions(session, settings().retention_days)
+        kept = legal_holds.tenant_retentions(session, settings().retention.days)
     return [
         {
             "tenant": row.id,

@@ -38,11 +38,11 @@ def watch_jobs(
     ] = False,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
-    """Show live what waits, runs, is done and failed; docs/operating.md explains the columns."""
+    """Show live which jobs wait, run and ended; docs/operating.md explains the columns."""
     if tenant:
         with transaction(engine()) as session:
             require_tenant(session, tenant)
-    with ServerProbes(server_settings().comfyui_url) as probes:
+    with ServerProbes(server_settings().comfyui.urls) as probes:
         if once or as_json or not console.is_terminal:
             states = probes.states(wait_seconds=TIMEOUT_SECONDS + 1)
             if as_json:
@@ -62,7 +62,7 @@ def snapshot(tenant: str, servers: list[ServerState]) -> Snapshot:
         servers: as they answered last.
     """
     only = tenant or None
-    window = timedelta(days=server_settings().backup_recovery_window_days) + SAFETY_MARGIN
+    window = timedelta(days=server_settings().backup.recovery_window_days) + SAFETY_MARGIN
     with transaction(engine()) as session:
         pause = storage_pauses.current_pause(session)
         return Snapshot(
@@ -71,10 +71,10 @@ def snapshot(tenant: str, servers: list[ServerState]) -> Snapshot:
             failures=statistics.newest_failures(session, only, limit=_MAX_FAILURES),
             trainings=statistics.trainings(session),
             servers=servers,
-            is_gpu_shared=server_settings().gpu_shared,
+            is_gpu_shared=server_settings().training.is_gpu_shared,
             pause=pause,
             freeable=freeable(
-                session, default_days=server_settings().retention_days, recovery_window=window
+                session, default_days=server_settings().retention.days, recovery_window=window
             )
             if pause
             else None,

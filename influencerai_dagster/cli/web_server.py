@@ -7,4 +7,4 @@ from influencerai_dagster.dagster_client.client import CODE_LOCATION, DagsterGra
 def dagster() -> DagsterGraphQL:
     """Return a client of the Dagster web server."""
     own = server_settings()
-    return DagsterGraphQL(own.dagster_url, CODE_LOCATION, credentials=own.dagster_credentials)
+    return DagsterGraphQL(own.dagster.url, CODE_LOCATION, credentials=own.dagster.credentials)

@@ -33,7 +33,6 @@ class StackSecrets:
 
     postgres_password: str
     s3_secret: str
-    jwt_secret: str
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,9 @@ class Simulated:
     def of(cls, settings: Settings) -> "Simulated":
         """Look which settings were made."""
         return cls(
-            comfyui="comfyui_url" not in settings.model_fields_set,
-            kohya=settings.kohya_dir is None,
-            openrouter=settings.openrouter_api_key is None,
+            comfyui="urls" not in settings.comfyui.model_fields_set,
+            kohya=settings.kohya.dir is None,
+            openrouter=settings.openrouter.api_key is None,
         )
 
 
@@ -59,10 +58,11 @@ def load_secrets(data_dir: Path) -> StackSecrets:
     path = data_dir / _SECRETS_FILE
     if not path.exists():
         data_dir.mkdir(parents=True, exist_ok=True)
-        names = ("postgres_password", "s3_secret", "jwt_secret")
+        names = ("postgres_password", "s3_secret")
         # Unless another start was quicker: its secrets are the ones.
         write_new(path, json.dumps({name: secrets.token_urlsafe(32) for name in names}).encode())
-    return StackSecrets(**json.loads(path.read_text()))
+    found = json.loads(path.read_text())  # stacks of version 0.1 have a third one
+    return StackSecrets(found["postgres_password"], found["s3_secret"])
 
 
 def has_secrets(data_dir: Path) -> bool:
@@ -72,22 +72,22 @@ def has_secrets(data_dir: Path) -> bool:
 
 def postgres_server(settings: Settings) -> PostgresServer:
     """Return the stack's PostgreSQL."""
-    data_dir = settings.data_dir.resolve()
+    data_dir = settings.local.data_dir.resolve()
     password = load_secrets(data_dir).postgres_password
-    return PostgresServer(data_dir / "postgres", settings.local_postgres_port, password)
+    return PostgresServer(data_dir / "postgres", settings.local.postgres_port, password)
 
 
 def s3_server(settings: Settings) -> ObjectStoreServer:
     """Return the stack's S3 server."""
-    data_dir = settings.data_dir.resolve()
+    data_dir = settings.local.data_dir.resolve()
     secret = load_secrets(data_dir).s3_secret
-    port, bucket = settings.local_s3_port, settings.s3_bucket
+    port, bucket = settings.local.s3_port, settings.s3.bucket
     return ObjectStoreServer(data_dir, port, S3_ACCESS_KEY, secret, buckets=[bucket])
 
 
 def stack_environment(settings: Settings) -> dict[str, str]:
     """Return the variables that make any process of this project use the local stack."""
-    data_dir = settings.data_dir.resolve()
+    data_dir = settings.local.data_dir.resolve()
     postgres, s3, simulated = (
         postgres_server(settings),
         s3_server(settings),
@@ -99,37 +99,35 @@ def stack_environment(settings: Settings) -> dict[str, str]:
         "DATABASE_URL": f"{postgres.url('influencerai')}?sslmode=disable",
         "DAGSTER_DATABASE_URL": f"{postgres.url('dagster')}?sslmode=disable",
         "DAGSTER_HOME": str(data_dir / "dagster_home"),
-        "DAGSTER_URL": f"http://{LOOPBACK}:{settings.dagster_webserver_port}",
+        "DAGSTER_URL": f"http://{LOOPBACK}:{settings.dagster.webserver_port}",
         "DAGSTER_WEBSERVER_HOST": LOOPBACK,
-        "DAGSTER_WEBSERVER_PORT": str(settings.dagster_webserver_port),
+        "DAGSTER_WEBSERVER_PORT": str(settings.dagster.webserver_port),
         "DAGSTER_CODE_SERVER_HOST": LOOPBACK,
-        "DAGSTER_CODE_SERVER_PORT": str(settings.local_code_server_port),
+        "DAGSTER_CODE_SERVER_PORT": str(settings.local.code_server_port),
         "S3_ENDPOINT": s3.endpoint_url,
         "S3_KEY": s3.access_key,
         "S3_SECRET": s3.secret_key,
-        "S3_BUCKET": settings.s3_bucket,
-        "S3_DISK": str(s3.root_dir / settings.s3_bucket),
+        "S3_BUCKET": settings.s3.bucket,
+        "S3_DISK": str(s3.root_dir / settings.s3.bucket),
         "S3_FORCE_PATH_STYLE": "true",
     }
-    if "training_dir" not in settings.model_fields_set:
+    if "dir" not in settings.training.model_fields_set:
         environment["TRAINING_DIR"] = str(data_dir / "training")
-    if "backup_home" not in settings.model_fields_set:
+    if "home" not in settings.backup.model_fields_set:
         environment["BACKUP_HOME"] = str(data_dir / "backups")
-    if settings.backup_postgres_bin_dir is None:
+    if settings.backup.postgres_bin_dir is None:
         environment["BACKUP_POSTGRES_BIN_DIR"] = str(programs_dir())
-    if settings.jwt_secret is None:
-        environment["JWT_SECRET"] = load_secrets(data_dir).jwt_secret
     if simulated.comfyui:
-        environment["COMFYUI_URL"] = f"http://{LOOPBACK}:{settings.local_comfyui_port}"
+        environment["COMFYUI_URL"] = f"http://{LOOPBACK}:{settings.local.comfyui_port}"
         environment["COMFYUI_LORA_DIR"] = str(data_dir / "models" / "loras")
     if simulated.openrouter:
-        url = f"http://{LOOPBACK}:{settings.local_openrouter_port}/api/v1"
+        url = f"http://{LOOPBACK}:{settings.local.openrouter_port}/api/v1"
         environment |= {"OPENROUTER_API_KEY": "simulated", "OPENROUTER_BASE_URL": url}
     if simulated.kohya:
         environment["KOHYA_DIR"] = str(_SIMULATED_KOHYA_DIR)
         environment["KOHYA_PYTHON"] = sys.executable
         environment["KOHYA_MODELS_DIR"] = str(data_dir / "models")
-        passed = (*settings.kohya_extra_variables, "SIMULATOR_*")
+        passed = (*settings.kohya.extra_variables, "SIMULATOR_*")
         environment["KOHYA_EXTRA_VARIABLES"] = ",".join(passed)
     return environment
 
@@ -153,7 +151,7 @@ def child_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[
 
 def write_stack_env(settings: Settings) -> Path:
     """Write the running stack's variables where other commands find them."""
-    path = settings.data_dir.resolve() / STACK_ENV_FILE
+    path = settings.local.data_dir.resolve() / STACK_ENV_FILE
     lines = [f"{name}={_quoted(value)}" for name, value in stack_environment(settings).items()]
     write_whole(path, "\n".join([*lines, ""]).encode())
     return path
@@ -161,7 +159,7 @@ def write_stack_env(settings: Settings) -> Path:
 
 def remove_stack_env(settings: Settings) -> None:
     """Tell other commands that the stack runs no more."""
-    (settings.data_dir.resolve() / STACK_ENV_FILE).unlink(missing_ok=True)
+    (settings.local.data_dir.resolve() / STACK_ENV_FILE).unlink(missing_ok=True)
 
 
 def running_stack_settings() -> Settings:
@@ -170,7 +168,7 @@ def running_stack_settings() -> Settings:
     Where no stack runs in DATA_DIR they are the plain settings.
     """
     own = load_settings()
-    return load_settings((own.data_dir / STACK_ENV_FILE, ENV_FILE))
+    return load_settings((own.local.data_dir / STACK_ENV_FILE, ENV_FILE))
 
 
 def _quoted(value: str) -> str:

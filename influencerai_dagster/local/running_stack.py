@@ -31,9 +31,9 @@ def why_no_stack(settings: Settings) -> str | None:
     Args:
         settings: as `running_stack_settings` found them.
     """
-    if "database_url" in load_settings().model_fields_set:
+    if "url" in load_settings().database.model_fields_set:
         return None
-    data_dir = settings.data_dir.resolve()
+    data_dir = settings.local.data_dir.resolve()
     env_file = data_dir / STACK_ENV_FILE
     if not env_file.exists():
         supervisor = supervisor_process(data_dir / RECORD_FILE)
@@ -46,7 +46,7 @@ def why_no_stack(settings: Settings) -> str | None:
             f"No stack runs in {data_dir} (there is no {STACK_ENV_FILE}), and DATABASE_URL names "
             f"no other server. {_how_to_start()}{_other_stacks(data_dir)}"
         )
-    address = urlsplit(settings.database_url)
+    address = urlsplit(settings.database.url)
     if address.port is None or listens(address.port):
         return None
     return (

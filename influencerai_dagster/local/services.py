@@ -69,7 +69,7 @@ class Stack:
         self._definitions_module = definitions_module
         self._alive_seconds = alive_seconds
         self.problem: str | None = None
-        self._data_dir = settings.data_dir.resolve()
+        self._data_dir = settings.local.data_dir.resolve()
         self._models_dir = self._data_dir / "models"
 
     @cached_property
@@ -80,7 +80,7 @@ class Stack:
     @property
     def dagster_url(self) -> str:
         """Where the UI is."""
-        return f"http://{LOOPBACK}:{self.settings.dagster_webserver_port}"
+        return f"http://{LOOPBACK}:{self.settings.dagster.webserver_port}"
 
     @property
     def bucket_dir(self) -> Path:
@@ -95,7 +95,7 @@ class Stack:
         inherited = program_environment(inherited=process_environment())
         yield postgres_server(self.settings).service(inherited, port_setting="LOCAL_POSTGRES_PORT")
         yield s3_server(self.settings).service(inherited, port_setting="LOCAL_S3_PORT")
-        if self.settings.backup_database_mode == "barman":
+        if self.settings.backup.database_mode == "barman":
             yield wal_receiver(self.environment)
 
     def _simulators(self) -> Iterator[Service]:
@@ -103,7 +103,7 @@ class Stack:
         environment = program_environment(inherited=process_environment())
         environment["PYTHONUNBUFFERED"] = "1"
         if self.simulated.comfyui:
-            port = self.settings.local_comfyui_port
+            port = self.settings.local.comfyui_port
             folders = {
                 "--models-dir": self._models_dir,
                 "--input-dir": self._data_dir / "comfyui" / "input",
@@ -123,7 +123,7 @@ class Stack:
                 port_setting="LOCAL_COMFYUI_PORT",
             )
         if self.simulated.openrouter:
-            openrouter_port = self.settings.local_openrouter_port
+            openrouter_port = self.settings.local.openrouter_port
             models_url = f"http://{LOOPBACK}:{openrouter_port}/api/v1/models"
             yield Service(
                 name="openrouter",
@@ -139,7 +139,7 @@ class Stack:
             )
 
     def _code_server(self) -> Service:
-        code_port = self.settings.local_code_server_port
+        code_port = self.settings.local.code_server_port
         return Service(
             name="code-server",
             command=[
@@ -185,7 +185,7 @@ class Stack:
             needs=["dagster-storage", "code-server"],
             is_ready=self._is_location_loaded,
             is_alive=lambda: responds(f"{self.dagster_url}/healthz", _ANSWER_SECONDS),
-            port=self.settings.dagster_webserver_port,
+            port=self.settings.dagster.webserver_port,
             port_setting="DAGSTER_WEBSERVER_PORT",
             start_seconds=120,
         )
@@ -245,12 +245,12 @@ class Stack:
 
 
 def _pool_limits(settings: Settings) -> dict[str, int]:
-    if settings.gpu_shared:
+    if settings.training.is_gpu_shared:
         return {"gpu": 1}
     return {
-        "image_generation": settings.queue_concurrency_content_gen,
-        "video_generation": settings.queue_concurrency_video_gen,
-        "lora_training": settings.queue_concurrency_lora_training,
+        "image_generation": settings.queue_concurrency.content_gen,
+        "video_generation": settings.queue_concurrency.video_gen,
+        "lora_training": settings.queue_concurrency.lora_training,
     }
 
 

@@ -44,7 +44,7 @@ def run_stack(
         PermanentError: a port is taken, a stack runs in this folder, or a process does not start.
         TransientError: a process was not ready in time.
     """
-    data_dir = stack.settings.data_dir.resolve()
+    data_dir = stack.settings.local.data_dir.resolve()
     make_private(data_dir)
     supervisor = Supervisor(stack.services(), data_dir=data_dir, announce=announce)
     watcher = threading.Thread(target=supervisor.watch, name="supervisor")

@@ -1,6 +1,6 @@
 """The local stack while it is down: its settings, and its S3 server alone, for a restore."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from influencerai_dagster.local.environment import (
@@ -10,7 +10,7 @@ from influencerai_dagster.local.environment import (
 )
 from influencerai_dagster.local.probes import listens
 from influencerai_dagster.local.supervisor import Supervisor
-from influencerai_dagster.settings import Settings, load_settings, process_environment
+from influencerai_dagster.settings import Settings, process_environment, settings_from
 
 
 @contextmanager
@@ -26,30 +26,18 @@ def with_object_store(own: Settings) -> Iterator[Settings]:
     Raises:
         PermanentError: the S3 server does not start.
     """
-    if not has_secrets(own.data_dir):
+    if not has_secrets(own.local.data_dir):
         yield own
         return
     stack = stack_environment(own)
-    if own.s3_endpoint not in {None, stack["S3_ENDPOINT"]}:
+    if own.s3.endpoint not in {None, stack["S3_ENDPOINT"]}:
         yield own
         return
-    settings = own if own.s3_endpoint else _stack_settings(own, stack)
-    if listens(own.local_s3_port):
+    settings = own if own.s3.endpoint else settings_from({**stack, **own.variables_set()})
+    if listens(own.local.s3_port):
         yield settings
         return
     service = s3_server(own).service(process_environment(), port_setting="LOCAL_S3_PORT")
-    with Supervisor([service], data_dir=own.data_dir.resolve(), announce=print) as supervisor:
+    with Supervisor([service], data_dir=own.local.data_dir.resolve(), announce=print) as supervisor:
         supervisor.start()
         yield settings
-
-
-def _stack_settings(own: Settings, stack: Mapping[str, str]) -> Settings:
-    """Return the stack's settings below those that were made."""
-    values = {name.lower(): value for name, value in stack.items()}
-    return load_settings(
-        **{
-            name: value
-            for name, value in values.items()
-            if name in Settings.model_fields and name not in own.model_fields_set
-        }
-    )

@@ -10,15 +10,18 @@ from influencerai_dagster.settings.loading import (
     as_variables,
     load_settings,
     process_environment,
+    settings_from,
 )
-from influencerai_dagster.settings.model import Settings
+from influencerai_dagster.settings.model import VARIABLES, Settings
 
 __all__ = [
     "ENV_FILE",
+    "VARIABLES",
     "Settings",
     "as_variables",
     "load_settings",
     "parse_duration",
     "parse_size",
     "process_environment",
+    "settings_from",
 ]

@@ -29,7 +29,6 @@ _DURATION = re.compile(
 _DURATION_UNITS = ("seconds", "minutes", "hours", "days", "weeks")
 _SHORTEST_WITHOUT_UNIT = timedelta(minutes=1)
 _LONGEST = timedelta(days=999_999)
-_LOG_LEVELS = {"warning": "warn", "critical": "error", "fatal": "error"}
 _HOST = re.compile(r"[\w.:-]+")
 _AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?", re.ASCII)
 _VARIABLE = re.compile(r"(^|/)\$\w+(/|$)|\$[{(]\w+[)}]", re.ASCII)
@@ -138,11 +137,6 @@ def parse_node_classes(value: Any) -> Any:  # noqa: ANN401 - as above
     if not isinstance(value, str):
         return value
     return tuple(name.strip() for name in value.split(",") if name.strip())
-
-
-def parse_log_level(value: Any) -> Any:  # noqa: ANN401 - as above
-    """Return a level as this project calls it; Python's names, in any case, are taken too."""
-    return _LOG_LEVELS.get(value.lower(), value.lower()) if isinstance(value, str) else value
 
 
 def parse_names(value: Any) -> Any:  # noqa: ANN401 - as above

@@ -1,4 +1,4 @@
-"""Reads the environment and `.env` into `Settings`; a bad value is an error that names it."""
+"""Read the environment and `.env` into `Settings`; a bad value is an error that names it."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from pydantic import SecretStr, ValidationError
 from influencerai_dagster.core.names import nearest
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.settings.env_file import read_env_file
-from influencerai_dagster.settings.model import Settings
+from influencerai_dagster.settings.model import VARIABLES, Settings
 from influencerai_dagster.settings.texts import is_secret, set_by_kubernetes
 
 ENV_FILE = Path(".env")
@@ -23,6 +23,14 @@ RENAMED = {
     "GENERATION_SLICE_SECONDS": "GENERATION_TIME_SLICE_SECONDS",
 }
 """Old names of settings, which work until the release after 0.2."""
+PLANNED = frozenset(
+    {
+        *("PORT", "JWT_SECRET", "JWT_EXPIRES_IN", "CORS_ORIGIN", "SWAGGER_ENABLED"),
+        *("ENABLE_RATE_LIMITING", "MONTHLY_OPENROUTER_BUDGET", "LOG_LEVEL"),
+    }
+)
+"""Settings of the stack that this project replaces which nothing reads yet: they are no typing
+errors, and their values are not looked at."""
 _OWN_PREFIXES = ("BACKUP_", "COMFYUI_", "KOHYA_", "OPENROUTER_", "S3_")
 _DAGSTERS_OWN = {"DAGSTER_CODE_SERVER_HOST", "DAGSTER_CODE_SERVER_PORT", "DAGSTER_HOME"}
 _CLOSE, _CLOSE_WITH_PREFIX = 0.75, 0.5  # as in nearest
@@ -34,19 +42,35 @@ def load_settings(env_files: Sequence[Path] = (ENV_FILE,), /, **overrides: Any) 
 
     Args:
         env_files: below the environment; the later one wins.
-        overrides: fields by name; they win over all.
+        overrides: variables by their names in lower case; they win over all.
 
     Raises:
         PermanentError: some variables have bad values; the text names each, what was found and what
             is allowed. Or a file or a line of it cannot be read.
     """
-    texts: dict[str, str] = {}
+    values: dict[str, Any] = {}
     for path in env_files:
-        texts |= _known(read_env_file(path, os.environ), path)
-    texts |= _known(os.environ, None)
-    given = {name.upper(): value for name, value in overrides.items()}
+        values |= _known(read_env_file(path, os.environ), path)
+    values |= _known(os.environ, None)
+    values |= {name.upper(): value for name, value in overrides.items()}
+    return settings_from(values)
+
+
+def settings_from(variables: Mapping[str, object]) -> Settings:
+    """Return settings with these variables set, whatever the environment has.
+
+    Args:
+        variables: texts or values; a name that is not a setting changes nothing.
+
+    Raises:
+        PermanentError: as `load_settings`.
+    """
+    groups: dict[str, dict[str, object]] = {name: {} for name in Settings.model_fields}
+    for variable, value in variables.items():
+        if variable in VARIABLES:
+            groups[VARIABLES[variable][0]][variable] = value
     try:
-        return Settings.model_validate({**texts, **given})
+        return Settings.model_validate(groups)
     except ValidationError as error:
         lines = [
             f"  {_shown(item)}: {item['msg'].removeprefix('Value error, ')}"
@@ -62,12 +86,12 @@ def process_environment() -> dict[str, str]:
 
 
 def as_variables(settings: Settings) -> dict[str, str]:
-    """Return the settings that were made as variables, as any process reads them.
+    """Return the settings that were set as variables, as any process reads them.
 
     Folders are absolute, keys are without the newline that came with them.
     """
-    values = {name: getattr(settings, name) for name in sorted(settings.model_fields_set)}
-    return {name.upper(): _as_text(value) for name, value in values.items() if value is not None}
+    found = settings.variables_set()
+    return {name: _as_text(value) for name, value in found.items() if value is not None}
 
 
 def _as_text(value: object) -> str:
@@ -85,7 +109,7 @@ def _known(found: Mapping[str, str], path: Path | None) -> Iterator[tuple[str, s
     found = _with_new_names(found)
     # One in capitals wins over one that differs in case: it comes later.
     for name, text in sorted(found.items(), key=lambda item: (item[0].isupper(), item[0])):
-        is_setting = name.lower() in Settings.model_fields
+        is_setting = name.upper() in VARIABLES
         if set_by_kubernetes(name, text) and (is_setting or name in _DAGSTERS_OWN):
             _note(
                 f"{name}={text} comes from Kubernetes, for a Service of that name, and is no port. "
@@ -95,7 +119,7 @@ def _known(found: Mapping[str, str], path: Path | None) -> Iterator[tuple[str, s
             if name != name.upper() and found.get(name.upper(), text) != text:
                 _note(f"{name} changes nothing: {name.upper()} is set too. Remove one")
             yield name.upper(), text
-        elif not is_setting and path is not None and name not in _DAGSTERS_OWN:
+        elif not is_setting and path is not None:
             _note_unknown(name, path)
 
 
@@ -111,11 +135,13 @@ def _with_new_names(found: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _note_unknown(name: str, path: Path) -> None:
+    if name in _DAGSTERS_OWN or name.upper() in PLANNED:
+        return
     is_like_ours = name.startswith(_OWN_PREFIXES)
     cutoff = _CLOSE_WITH_PREFIX if is_like_ours else _CLOSE
-    near = nearest(name, Settings.model_fields, cutoff=cutoff)
+    near = nearest(name, VARIABLES, cutoff=cutoff)
     if near or is_like_ours:
-        hint = f": did you mean {near.upper()}?" if near else ""
+        hint = f": did you mean {near}?" if near else ""
         _note(f"{path}: {name} is not a setting and changes nothing{hint}")
 
 
@@ -126,7 +152,7 @@ def _note(text: str) -> None:
 
 
 def _shown(item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    name = str(item["loc"][0]).upper() if item["loc"] else ""
+    name = str(item["loc"][1])  # after the model's name; further parts are of a list
     value = str(item["input"])
     has_secret = is_secret(name) or "DATABASE_URL" in name
     has_secret = has_secret or ("://" in value and ("@" in value or "?" in value))

@@ -16,11 +16,11 @@ def assets_store(settings: Settings, *, path_style: bool | None = None) -> Objec
         PermanentError: the address cannot be one; see `make_s3_client`.
     """
     client = make_s3_client(
-        endpoint_url=settings.s3_endpoint,
-        access_key=settings.s3_key,
-        secret_key=settings.s3_secret.get_secret_value(),
-        region=settings.s3_region,
-        path_style=settings.s3_force_path_style if path_style is None else path_style,
-        checksum_mode=settings.s3_checksum_mode,
+        endpoint_url=settings.s3.endpoint,
+        access_key=settings.s3.key,
+        secret_key=settings.s3.secret.get_secret_value(),
+        region=settings.s3.region,
+        path_style=settings.s3.force_path_style if path_style is None else path_style,
+        checksum_mode=settings.s3.checksum_mode,
     )
-    return ObjectStore(client, settings.s3_bucket, disk=settings.s3_disk)
+    return ObjectStore(client, settings.s3.bucket, disk=settings.s3.disk)

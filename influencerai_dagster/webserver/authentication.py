@@ -72,7 +72,7 @@ def authenticators(settings: Settings) -> tuple[Authenticator, ...]:
         PermanentError: half of one is set; or there is none, and not only this machine can ask.
     """
     found: list[Authenticator] = []
-    user, password = settings.dagster_webserver_user, settings.dagster_webserver_password
+    user, password = settings.dagster.webserver_user, settings.dagster.webserver_password
     if bool(user) != bool(password):
         raise PermanentError(
             "DAGSTER_WEBSERVER_USER and DAGSTER_WEBSERVER_PASSWORD belong together, and only one "
@@ -80,7 +80,7 @@ def authenticators(settings: Settings) -> tuple[Authenticator, ...]:
         )
     if user and password:
         found.append(BasicAuth(user, password.get_secret_value()))
-    header, proxies = settings.dagster_webserver_auth_header, settings.dagster_webserver_proxies
+    header, proxies = settings.dagster.webserver_auth_header, settings.dagster.webserver_proxies
     if bool(header) != bool(proxies):
         raise PermanentError(
             "DAGSTER_WEBSERVER_AUTH_HEADER and DAGSTER_WEBSERVER_PROXIES belong together, and only "
@@ -88,8 +88,8 @@ def authenticators(settings: Settings) -> tuple[Authenticator, ...]:
         )
     if header:
         found.append(ForwardAuth(header.lower(), proxies))
-    host = settings.dagster_webserver_host
-    if not found and not settings.dagster_webserver_allow_anonymous and not is_loopback(host):
+    host = settings.dagster.webserver_host
+    if not found and not settings.dagster.webserver_allow_anonymous and not is_loopback(host):
         raise PermanentError(
             f"DAGSTER_WEBSERVER_HOST={host} lets other machines in, and "
             "nothing asks them who they are: set DAGSTER_WEBSERVER_USER and "

@@ -50,10 +50,10 @@ class Authority:
 
 def own_authorities(settings: Settings) -> frozenset[Authority]:
     """Return every name of this server: loopback, DAGSTER_URL, and those of the setting."""
-    port = settings.dagster_webserver_port
+    port = settings.dagster.webserver_port
     found = {
         *(Authority.parse(f"{name}:{port}") for name in _OWN_NAMES),
-        Authority.of_url(settings.dagster_url),
-        *map(Authority.parse, settings.dagster_webserver_allowed_hosts),
+        Authority.of_url(settings.dagster.url),
+        *map(Authority.parse, settings.dagster.webserver_allowed_hosts),
     }
     return frozenset(item for item in found if item is not None)

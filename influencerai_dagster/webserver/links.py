@@ -27,7 +27,7 @@ def file_route(settings: Settings) -> Route:
         store = connect()
         if store.head(key) is None:
             return None
-        return store.presign_get(key, expires_seconds=settings.s3_presign_seconds)
+        return store.presign_get(key, expires_seconds=settings.s3.presign_seconds)
 
     async def redirect(request: Request) -> Response:
         key = request.path_params["key"]
@@ -37,7 +37,7 @@ def file_route(settings: Settings) -> Route:
             status = _UNAVAILABLE if isinstance(error, TransientError) else _NOT_FOUND
             return PlainTextResponse(f"{error}\n", status)
         if url is None:
-            text = f"There is no object {key} in bucket {settings.s3_bucket}: was it deleted?\n"
+            text = f"There is no object {key} in bucket {settings.s3.bucket}: was it deleted?\n"
             return PlainTextResponse(text, _NOT_FOUND)
         return RedirectResponse(url, headers={"Cache-Control": "no-store"})
 

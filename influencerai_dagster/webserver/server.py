@@ -98,8 +98,8 @@ def serve(settings: Settings, workspace: Path) -> None:
         with WorkspaceProcessContext(instance, target, version=__version__) as context:
             uvicorn.run(
                 OperatorsWebserver(context, settings).create_asgi_app(),
-                host=settings.dagster_webserver_host,
-                port=settings.dagster_webserver_port,
+                host=settings.dagster.webserver_host,
+                port=settings.dagster.webserver_port,
                 log_level="warning",
                 # Whom a proxy speaks for is in the setting alone, not in X-Forwarded-For.
                 proxy_headers=False,

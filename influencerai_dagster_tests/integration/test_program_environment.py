@@ -17,10 +17,10 @@ from influencerai_dagster.program_environment import (
     program_environment,
     without_postgres_variables,
 )
-from influencerai_dagster.settings import Settings, load_settings
+from influencerai_dagster.settings import VARIABLES, load_settings
 
 PACKAGE = Path(influencerai_dagster.__file__).parent
-OURS = {name.upper(): "x" for name in Settings.model_fields} | {"AWS_SECRET_ACCESS_KEY": "x"}
+OURS = dict.fromkeys(VARIABLES, "x") | {"AWS_SECRET_ACCESS_KEY": "x"}
 EVERY_GROUP = (*NETWORK, *POSTGRES_CLIENT, *MACHINE_LEARNING)
 
 

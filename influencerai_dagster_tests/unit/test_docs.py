@@ -1,5 +1,6 @@
 """The documents agree with the code, and their links have targets."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -25,8 +26,8 @@ from influencerai_dagster.generation.jobs import (
     VideoJobPayload,
 )
 from influencerai_dagster.orchestration.partitions import content_day_partitions, dataset_partitions
-from influencerai_dagster.settings import Settings
-from influencerai_dagster_tests.testing.command_tree import leaves, options_of
+from influencerai_dagster.settings import VARIABLES
+from influencerai_dagster_tests.testing.command_tree import all_commands, leaves, options_of
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
 from influencerai_dagster_tests.testing.texts import Kind, pieces, repository_files
 
@@ -56,7 +57,7 @@ def names_in_dagster() -> set[str]:
 def test_settings_lists_every_setting_in_the_order_of_the_code() -> None:
     text = (PROJECT_DIR / "docs" / "settings.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `([A-Z0-9_]+)` \|", text, re.MULTILINE)
-    assert [name.lower() for name in listed] == list(Settings.model_fields)
+    assert listed == list(VARIABLES)
 
 
 def test_pipeline_names_everything_that_dagster_shows() -> None:
@@ -81,6 +82,14 @@ def test_cli_names_every_command_with_its_options_and_no_other() -> None:
             options = set(re.findall(r"`(--[a-z-]+)`", cells[2]))
             documented[name] = options ^ {"--json"}  # a row names it where there is none
     assert documented == {path: options_of(command) for path, command in leaves().items()}
+
+
+def test_cli_says_of_every_command_what_its_help_says() -> None:
+    text = (PROJECT_DIR / "docs" / "cli.md").read_text(encoding="utf-8")
+    cells = [line.split(" | ") for line in re.findall(r"^\| (`[a-z].*) \|$", text, re.MULTILINE)]
+    said = {words[1] for words in cells if len(words) == 3}
+    helped = {" ".join(command.help.split("\n\n")[0].split()) for command in leaves().values()}
+    assert helped - said == set()
 
 
 def test_cli_names_every_field_of_a_list() -> None:
@@ -158,3 +167,25 @@ def test_a_text_that_is_quoted_as_a_symptom_is_a_text_of_the_code(name: str, col
     }
     assert len(parts) > 10
     assert {part for part in parts - of_dagster if " " in part and part not in code} == set()
+
+
+def test_every_command_that_a_text_names_exists_with_its_options() -> None:
+    command = re.compile(r"`influencerai ([^`]+)`|^[ $]*influencerai (.+)$", re.MULTILINE)
+    named = {
+        (piece.path, (match[1] or match[2]).split("#")[0])
+        for piece in pieces()
+        if piece.kind is not Kind.NAME and not piece.path.startswith("influencerai_dagster_tests/")
+        for match in command.finditer(piece.text)
+    }
+    assert len(named) > 100
+    assert {item for item in named if not is_command(item[1])} == set()
+
+
+def is_command(line: str) -> bool:
+    """Tell whether the words begin with a command or group that has all options among them."""
+    words = itertools.takewhile(re.compile(r"[a-z]").match, line.split())
+    names = list(itertools.accumulate(words, lambda name, word: f"{name} {word}"))
+    known = [name for name in ("", *names) if name in all_commands()]
+    options = {option for name in known for option in options_of(all_commands()[name])}
+    used = set(re.findall(r"(?<!\S)--[a-z-]+", line))
+    return len(known) > bool(names) and used <= {*options, "--help", "--json"}

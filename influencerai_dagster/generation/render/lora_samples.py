@@ -17,6 +17,7 @@ from influencerai_dagster.generation.render.lora_files import check_lora_applies
 from influencerai_dagster.generation.render.render_job import single_image
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.media.contact_sheets import grid
+from influencerai_dagster.storage.manifests import Published, publish
 from influencerai_dagster.storage.object_store import ObjectStore
 
 PROMPTS = ("portrait photo, soft light", "full body photo, walking in a city street")
@@ -30,14 +31,14 @@ def render_samples(
     render_session: RenderSession,
     lora: LoraManifest,
     on_progress: Callable[[int, int], None],
-) -> tuple[LoraSamplesManifest, bytes]:
-    """Render every prompt at every strength and store the images and their grid.
+) -> tuple[Published[LoraSamplesManifest], bytes]:
+    """Render every prompt at every strength, store the images and their grid, publish the manifest.
 
     Args:
         on_progress: called with (images done, images in all).
 
     Returns:
-        The manifest, not yet published, and the grid as a JPEG: one row per prompt, one column per
+        The published manifest, and the grid as a JPEG: one row per prompt, one column per
         strength; strength 0 is the base model alone.
 
     Raises:
@@ -80,7 +81,7 @@ def render_samples(
         samples=samples,
         grid_key=sheet_key,
     )
-    return manifest, sheet
+    return publish(store, manifest), sheet
 
 
 def _sampling(

@@ -19,9 +19,10 @@ import pytest
 from influencerai_dagster.dagster_client.client import CODE_LOCATION, REPOSITORY
 from influencerai_dagster.dagster_client.queries import LAUNCH
 from influencerai_dagster.local.environment import stack_environment
-from influencerai_dagster.local.processes import free_port, is_running
+from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.services import Stack
 from influencerai_dagster.media.safetensors_files import read_header
+from influencerai_dagster.processes import is_running
 from influencerai_dagster.settings import Settings, load_settings
 from influencerai_dagster_tests.testing.waiting import wait_until
 
@@ -94,7 +95,7 @@ def stack(servers_dir: Path) -> Iterator[Running]:
     environment = {
         **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
         **{name.upper(): str(port) for name, port in ports.items()},
-        "DATA_DIR": str(settings.data_dir),
+        "DATA_DIR": str(settings.local.data_dir),
         "PYTHONPATH": str(folder),
     }
     process = subprocess.Popen(
@@ -129,7 +130,7 @@ def stack(servers_dir: Path) -> Iterator[Running]:
 
 
 def ask(stack: Running, query: str, **variables: Any) -> Any:
-    url = f"http://127.0.0.1:{stack.settings.dagster_webserver_port}/graphql"
+    url = f"http://127.0.0.1:{stack.settings.dagster.webserver_port}/graphql"
     return httpx.post(url, json={"query": query, "variables": variables}, timeout=30).json()["data"]
 
 
@@ -176,7 +177,7 @@ def test_the_pools_have_the_limits_of_the_settings(stack: Running) -> None:
 
 
 def test_the_simulated_engines_have_base_models(stack: Running) -> None:
-    url = f"http://127.0.0.1:{stack.settings.local_comfyui_port}/models/checkpoints"
+    url = f"http://127.0.0.1:{stack.settings.local.comfyui_port}/models/checkpoints"
     checkpoints = httpx.get(url).json()
     assert {"v1-5-pruned-emaonly.safetensors", "svd_xt.safetensors"} <= set(checkpoints)
 
@@ -192,13 +193,13 @@ def test_the_daemon_is_alive(stack: Running) -> None:
 
 
 def test_other_commands_find_it(stack: Running) -> None:
-    text = (stack.settings.data_dir / "stack.env").read_text()
-    assert f"LOCAL_S3_PORT={stack.settings.local_s3_port}" not in text
-    assert f"S3_ENDPOINT='http://127.0.0.1:{stack.settings.local_s3_port}'" in text
+    text = (stack.settings.local.data_dir / "stack.env").read_text()
+    assert f"LOCAL_S3_PORT={stack.settings.local.s3_port}" not in text
+    assert f"S3_ENDPOINT='http://127.0.0.1:{stack.settings.local.s3_port}'" in text
 
 
 def test_what_it_writes_is_for_its_owner_alone(stack: Running) -> None:
-    folder = stack.settings.data_dir
+    folder = stack.settings.local.data_dir
     assert folder.stat().st_mode & 0o076 == 0
     closed = [path for path in folder.iterdir() if path.stat().st_mode & 0o077 == 0]
     assert {path.name for path in closed} == {path.name for path in folder.iterdir()}
@@ -260,7 +261,7 @@ def test_a_frozen_code_server_comes_back_by_itself_and_its_run_goes_on(
         timeout_seconds=START_SECONDS,
     )
     assert any("code-server has not answered for" in line for line in stack.lines)
-    written = (stack.settings.data_dir / "logs" / "supervisor.log").read_text()
+    written = (stack.settings.local.data_dir / "logs" / "supervisor.log").read_text()
     assert "code-server has not answered for" in written
     (tmp_path / "go-on").touch()
     second = launch(stack, tmp_path / "go-on")
@@ -271,25 +272,25 @@ def test_a_frozen_code_server_comes_back_by_itself_and_its_run_goes_on(
 def test_a_second_one_in_the_same_folder_is_refused_and_harms_nothing(stack: Running) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env={"DATA_DIR": str(stack.settings.data_dir), "PATH": os.defpath},
+        env={"DATA_DIR": str(stack.settings.local.data_dir), "PATH": os.defpath},
         capture_output=True,
         text=True,
         check=False,
     )
     assert f"already (process {stack.process.pid})" in done.stderr
-    assert (stack.settings.data_dir / "stack.env").exists()
+    assert (stack.settings.local.data_dir / "stack.env").exists()
 
 
 def test_secrets_are_on_no_command_line(stack: Running) -> None:
     environment = stack_environment(stack.settings)
-    secrets = [environment["S3_SECRET"], environment["DATABASE_URL"], environment["JWT_SECRET"]]
+    secrets = [environment["S3_SECRET"], environment["DATABASE_URL"]]
     for process in stack.children:
         with suppress(psutil.NoSuchProcess):
             assert not any(secret in " ".join(process.cmdline()) for secret in secrets)
 
 
 def test_no_file_of_the_stack_is_in_a_bucket(stack: Running) -> None:
-    assert not list((stack.settings.data_dir / "assets").iterdir())
+    assert not list((stack.settings.local.data_dir / "assets").iterdir())
 
 
 def test_sigterm_ends_all_of_it(stack: Running) -> None:
@@ -302,8 +303,8 @@ def test_sigterm_ends_all_of_it(stack: Running) -> None:
         timeout_seconds=2,
     )
     wait_until(lambda: stack.lines[-1] == "down", "it says that it is down", timeout_seconds=2)
-    assert not (stack.settings.data_dir / "stack.env").exists()
-    assert not (stack.settings.data_dir / "stack-processes.json").exists()
+    assert not (stack.settings.local.data_dir / "stack.env").exists()
+    assert not (stack.settings.local.data_dir / "stack-processes.json").exists()
 
 
 def test_a_first_start_that_is_cut_short_leaves_no_half_model(tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ from influencerai_dagster.definitions import build_definitions, build_resources
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.orchestration.resources import run_heartbeat
 from influencerai_dagster.orchestration.training import loras
+from influencerai_dagster.settings import settings_from
+from influencerai_dagster.storage.manifests import Published
 from influencerai_dagster.training.loras import train_lora
-from influencerai_dagster_tests.integration.orchestration.conftest import (
+from influencerai_dagster_tests.testing.code_location import (
     MAX_TRAIN_STEPS,
     CodeLocation,
     failure_text,
@@ -109,23 +111,23 @@ def test_a_training_on_a_shared_gpu_has_comfyui_s_memory_and_says_so(
 ) -> None:
     code_location.upload("demo", "bella", "a.jpg", photo(1))
     assert code_location.run("build_dataset_job", DATASET).success
-    settings = code_location.settings.model_copy(update={"gpu_shared": True})
+    settings = settings_from(code_location.settings.variables_set() | {"GPU_SHARED": True})
     code_location.definitions = build_definitions(settings, build_resources(settings))
     freed_before = comfyui.stats()["free_requests"]
 
-    def gpu_holder() -> str | None:
+    def gpu_owner() -> str | None:
         with transaction(code_location.engine) as session:
-            return run_heartbeats.gpu_holder(session)
+            return run_heartbeats.gpu_owner(session)
 
-    def watched(*arguments: Any, **options: Any) -> LoraManifest:
+    def watched(*arguments: Any, **options: Any) -> Published[LoraManifest]:
         assert comfyui.stats()["free_requests"] == freed_before + 1
         activity = f"train_lora {DATASET}"
-        wait_until(lambda: gpu_holder() == activity, "the training holds the GPU")
+        wait_until(lambda: gpu_owner() == activity, "the training holds the GPU")
         return train_lora(*arguments, **options)
 
     monkeypatch.setattr(loras, "run_training", watched)
     assert code_location.run("train_lora_job", DATASET, TRAIN).success
-    assert gpu_holder() is None
+    assert gpu_owner() is None
 
 
 def test_a_training_whose_run_was_ended_while_it_was_silent_stops(
@@ -135,7 +137,7 @@ def test_a_training_whose_run_was_ended_while_it_was_silent_stops(
     assert code_location.run("build_dataset_job", DATASET).success
     monkeypatch.setattr(run_heartbeat, "BEAT_SECONDS", 0.05)
     monkeypatch.setenv("SIMULATOR_KOHYA_SECONDS_PER_STEP", "60")
-    trained_in = code_location.settings.training_dir
+    trained_in = code_location.settings.training.dir
     trainers: list[psutil.Process] = []
 
     def running_trainers() -> list[psutil.Process]:
@@ -204,7 +206,7 @@ def test_a_run_whose_jobs_are_done_already_tells_them(trained: CodeLocation) -> 
 
 
 def test_more_jobs_than_a_tenant_may_have_fail_the_run_at_once(code_location: CodeLocation) -> None:
-    limit = code_location.settings.max_pending_jobs_per_tenant
+    limit = code_location.settings.generation.max_pending_jobs_per_tenant
     result = jobs(code_location, [{"prompt": "x"}] * (limit + 1))
 
     assert not result.success
@@ -267,7 +269,7 @@ def test_a_training_that_fails_says_kohyas_cause_and_leaves_only_its_log(
 
     assert "its loss became nan" in failure_text(result)
     assert list(code_location.store.list("loras/")) == []
-    (log,) = code_location.settings.training_dir.glob("demo/*/train.log")
+    (log,) = code_location.settings.training.dir.glob("demo/*/train.log")
     assert str(log) in failure_text(result)
 
 
@@ -289,11 +291,11 @@ def test_all_uploads_rejected_blocks_the_captions(code_location: CodeLocation) -
 @pytest.mark.parametrize(
     ("job", "work", "partition", "set_name"),
     [
-        ("build_dataset_job", "assets.datasets.scan_dataset", DATASET, "datasets"),
-        ("build_dataset_job", "assets.captions.write_captions", DATASET, "datasets"),
-        ("train_lora_job", "ops.loras.run_training", DATASET, "datasets"),
-        ("train_lora_job", "ops.loras.render_samples", DATASET, "datasets"),
-        ("generate_images_job", "ops.rendering.rendering_metadata", DAY, "content_days"),
+        ("build_dataset_job", "training.datasets.build_dataset", DATASET, "datasets"),
+        ("build_dataset_job", "training.captions.write_captions", DATASET, "datasets"),
+        ("train_lora_job", "training.loras.run_training", DATASET, "datasets"),
+        ("train_lora_job", "training.loras.render_samples", DATASET, "datasets"),
+        ("generate_images_job", "generation.worker.rendering_metadata", DAY, "content_days"),
     ],
 )
 def test_a_partition_that_is_deleted_while_its_run_works_comes_back(

@@ -8,7 +8,7 @@ import pytest
 from starlette.applications import Starlette
 
 from influencerai_dagster.core.object_paths import file_link
-from influencerai_dagster.settings import Settings, load_settings
+from influencerai_dagster.settings import Settings, load_settings, settings_from
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.webserver.links import file_route
 from influencerai_dagster_tests.testing.servers import S3Server
@@ -57,7 +57,7 @@ def test_a_link_to_nothing_says_so(settings: Settings, key: str) -> None:
 
 
 def test_an_object_store_that_does_not_answer_is_unavailable(settings: Settings) -> None:
-    away = settings.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"})
+    away = settings_from(settings.variables_set() | {"S3_ENDPOINT": "http://127.0.0.1:9"})
     answer = ask(away, file_link("images/demo/1/output.png"))
     assert answer.status_code == 503
     assert "127.0.0.1:9" in answer.text

@@ -76,7 +76,7 @@ def test_a_value_that_cannot_be_meant_is_refused(own: dict[str, str], says: str)
 def test_the_password_is_in_no_text() -> None:
     own = settings(**ANN)
     assert "canary" not in f"{own!r} {authenticators(own)!r}"
-    assert own.dagster_credentials == (USER, PASSWORD)
+    assert own.dagster.credentials == (USER, PASSWORD)
     with pytest.raises(PermanentError) as caught:
         settings(user="an:n", password=[PASSWORD])
     assert "canary" not in str(caught.value)

@@ -33,7 +33,7 @@ from influencerai_dagster.local.environment import (
 from influencerai_dagster.local.postgres import SUPERUSER, PostgresServer, programs_dir
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Supervisor
-from influencerai_dagster.settings import Settings, load_settings, process_environment
+from influencerai_dagster.settings import VARIABLES, Settings, load_settings, process_environment
 from influencerai_dagster_tests.testing.backed_up import clock, execute
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
 from influencerai_dagster_tests.testing.waiting import wait_until
@@ -68,7 +68,7 @@ class LocalStack:
 
     @contextmanager
     def up(self) -> Iterator[None]:
-        data_dir = self.settings.data_dir
+        data_dir = self.settings.local.data_dir
         servers = [
             postgres_server(self.settings).service(process_environment()),
             s3_server(self.settings).service(process_environment()),
@@ -101,7 +101,7 @@ class LocalStack:
 
     def barman(self) -> BarmanServer:
         return BarmanServer(
-            home=self.settings.data_dir / "backups",
+            home=self.settings.local.data_dir / "backups",
             database_url=self.database_url,
             postgres_bin_dir=programs_dir(),
         )
@@ -119,8 +119,8 @@ class LocalStack:
         environment = {
             **process_environment(),
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
-            "LOCAL_POSTGRES_PORT": str(self.settings.local_postgres_port),
-            "LOCAL_S3_PORT": str(self.settings.local_s3_port),
+            "LOCAL_POSTGRES_PORT": str(self.settings.local.postgres_port),
+            "LOCAL_S3_PORT": str(self.settings.local.s3_port),
             "BACKUP_TARGET": str(self.target),
             "COLUMNS": "200",
             **settings,
@@ -155,8 +155,8 @@ class LocalStack:
 
 @pytest.fixture
 def stack(servers_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     folder = servers_dir / "disaster"
     folder.mkdir()
     yield LocalStack(folder)
@@ -174,8 +174,8 @@ def new_server(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
 def test_a_person_who_follows_the_runbook_gets_everything_back(
     stack: LocalStack, new_server: PostgresServer
 ) -> None:
-    data_dir = stack.settings.data_dir
-    bucket = data_dir / stack.settings.s3_bucket
+    data_dir = stack.settings.local.data_dir
+    bucket = data_dir / stack.settings.s3.bucket
     with stack.up():
         storage = DagsterPostgresStorage(stack.environment["DAGSTER_DATABASE_URL"])
         for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
@@ -232,7 +232,7 @@ def test_a_person_who_follows_the_runbook_gets_everything_back(
         folder="barman",
         exclude=("/off-site/**", "/locks/**", "*.log"),
     )
-    for name in ("postgres", "backups", stack.settings.s3_bucket):
+    for name in ("postgres", "backups", stack.settings.s3.bucket):
         shutil.rmtree(data_dir / name)
     bucket.mkdir()
     stack.run("C. Everything is gone")

@@ -9,8 +9,8 @@ import pytest
 
 from influencerai_dagster.definitions import build_definitions, build_resources
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.settings import load_settings
-from influencerai_dagster_tests.integration.orchestration.conftest import (
+from influencerai_dagster.settings import settings_from
+from influencerai_dagster_tests.testing.code_location import (
     CodeLocation,
     failure_text,
     photo,
@@ -32,13 +32,13 @@ def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
 def test_a_run_pays_only_for_what_the_one_before_it_was_not_answered(
     code_location: CodeLocation, simulator: Simulator
 ) -> None:
-    settings = load_settings(
-        **code_location.settings.model_dump()
+    settings = settings_from(
+        code_location.settings.variables_set()
         | {
-            "enable_auto_captions": True,
-            "auto_captioner": "openrouter",
-            "openrouter_base_url": simulator.base_url,
-            "openrouter_api_key": "sk-test",
+            "ENABLE_AUTO_CAPTIONS": True,
+            "AUTO_CAPTIONER": "openrouter",
+            "OPENROUTER_BASE_URL": simulator.base_url,
+            "OPENROUTER_API_KEY": "sk-test",
         }
     )
     code_location.definitions = build_definitions(settings, build_resources(settings))
@@ -49,27 +49,27 @@ def test_a_run_pays_only_for_what_the_one_before_it_was_not_answered(
     num_calls = len(simulator.calls())
     found = metadata(code_location.run("build_dataset_job", "demo/bella"))
     assert found["sources"] == {"openrouter": 3}
-    assert found["captions_paid_for_before"] == num_calls - 1
-    assert len(simulator.calls()) - num_calls == 3 - found["captions_paid_for_before"]
+    assert found["cache_hits"] == num_calls - 1
+    assert len(simulator.calls()) - num_calls == 3 - found["cache_hits"]
 
 
 @pytest.mark.parametrize(
     ("values", "kept_for"),
     [
         ({}, (86400, "")),
-        ({"openrouter_cache_ttl": "2h"}, (7200, "")),
-        ({"openrouter_cache_ttl": "0"}, (86400, "run-1")),
-        ({"enable_caching": False}, (86400, "run-1")),
-        ({"auto_captioner": "blip"}, None),
-        ({"enable_auto_captions": False}, None),
+        ({"OPENROUTER_CACHE_TTL": "2h"}, (7200, "")),
+        ({"OPENROUTER_CACHE_TTL": "0"}, (86400, "run-1")),
+        ({"ENABLE_CACHING": False}, (86400, "run-1")),
+        ({"AUTO_CAPTIONER": "blip"}, None),
+        ({"ENABLE_AUTO_CAPTIONS": False}, None),
     ],
 )
 def test_answers_are_kept_for_as_long_as_the_settings_say(
     catalog: CatalogResource, values: dict[str, Any], kept_for: tuple[int, str] | None
 ) -> None:
-    settings = load_settings(
-        **{"enable_auto_captions": True, "auto_captioner": "openrouter"} | values
+    settings = settings_from(
+        {"ENABLE_AUTO_CAPTIONS": True, "AUTO_CAPTIONER": "openrouter"} | values
     )
     captioner = build_resources(settings)["captioner"]
-    kept = captioner.kept_answers(catalog.engine, "demo", "run-1")
+    kept = captioner.response_cache(catalog.engine, "demo", "run-1")
     assert (kept and (kept.keep_for.total_seconds(), kept.only_in_run)) == kept_for

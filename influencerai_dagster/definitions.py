@@ -75,7 +75,7 @@ def build_definitions(
         *(definitions(settings) for definitions in CAPABILITIES),
         dg.Definitions(
             jobs=ALL_JOBS,
-            sensors=[stale_runs_sensor],
+            sensors=[stale_runs_sensor()],
             resources={key: as_resource(resource) for key, resource in found.items()},
             executor=executor,
         ),

@@ -1,83 +1,101 @@
-"""When a Dagster run counts as dead: its process no longer tells that it lives.
+"""Decides which Dagster runs have stalled: their process sends no heartbeat any longer.
 
-Heartbeats are kept in db/run_heartbeats.py; what becomes of a dead run is in
-orchestration/runs/stale_runs_sensor.py.
+Heartbeats are stored in db/run_heartbeats.py; orchestration/runs/stale_runs_sensor.py ends stalled
+runs.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 BEAT_SECONDS = 5.0
-STALE_SECONDS = 15.0
-"""Two beats may be lost. With the sensor's 5 s, a death is noticed within 30 s."""
-FIRST_BEAT_SECONDS = 30.0
-"""A run is called started before its process has made its resources, the heartbeat among them."""
+
+
+@dataclass(frozen=True)
+class HeartbeatLimits:
+    """How long a run may be without a heartbeat before it counts as stalled.
+
+    Attributes:
+        stale_seconds: since the newest one. Two may be lost; with the sensor's 5 s between two
+            ticks, a stalled run is found within 30 s.
+        first_seconds: until the first one: Dagster calls a run started before its process has
+            started the heartbeat.
+    """
+
+    stale_seconds: float = 15.0
+    first_seconds: float = 30.0
+
+
+DEFAULT_LIMITS = HeartbeatLimits()
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """What the process of a run last told.
+    """The newest heartbeat of a run.
 
     Attributes:
         activity: what it does, for people: "generate_images_job demo/2026-11-23".
         host: machine and process id.
-        silent_seconds: since its last beat, without the time in which nobody could be heard.
+        age_seconds: since it was sent, without the time in which none could be received.
     """
 
     run_id: str
     activity: str
     host: str
-    silent_seconds: float
+    age_seconds: float
 
 
 @dataclass(frozen=True)
 class RunHealth:
-    """What a tick does.
+    """The runs that a tick of the sensor ends.
 
     Attributes:
-        dead: why each run counts as dead, by run id.
-        ended: runs that are over in Dagster and still have a heartbeat.
+        stalled: run id → error text of the run.
+        ended: runs that ended in Dagster and still have a heartbeat.
     """
 
-    dead: dict[str, str]
+    stalled: dict[str, str]
     ended: tuple[str, ...]
 
 
 def decide(
-    heartbeats: Iterable[Heartbeat], alive: Mapping[str, float | None], over: set[str]
+    heartbeats: Iterable[Heartbeat],
+    alive: Mapping[str, float | None],
+    over: set[str],
+    limits: HeartbeatLimits = DEFAULT_LIMITS,
 ) -> RunHealth:
-    """Find the runs whose process is gone.
+    """Find the stalled runs, and the heartbeats that are left of ended ones.
 
     Args:
         heartbeats: of every run that has one.
-        alive: runs that should have a process, with the seconds since they started, or since runs
-            can be heard again; None for a run that never has a heartbeat or has not started.
+        alive: runs that should have a process → seconds since they started, or since heartbeats
+            can be received again; None for a run that sends none or has not started.
         over: runs with a heartbeat that have ended in Dagster, or are deleted there.
+        limits: how long a run may be without a heartbeat.
     """
     known = {beat.run_id: beat for beat in heartbeats}
-    dead = {
-        run_id: _silent(beat)
+    stalled = {
+        run_id: _lost(beat)
         for run_id, beat in known.items()
-        if run_id in alive and beat.silent_seconds >= STALE_SECONDS
+        if run_id in alive and beat.age_seconds >= limits.stale_seconds
     }
     for run_id, seconds in alive.items():
-        if run_id not in known and seconds is not None and seconds >= FIRST_BEAT_SECONDS:
-            dead[run_id] = _never_heard(seconds)
-    return RunHealth(dead, tuple(run_id for run_id in known if run_id in over))
+        if run_id not in known and seconds is not None and seconds >= limits.first_seconds:
+            stalled[run_id] = _never_started(seconds)
+    return RunHealth(stalled, tuple(run_id for run_id in known if run_id in over))
 
 
-def _silent(beat: Heartbeat) -> str:
+def _lost(beat: Heartbeat) -> str:
     return (
-        f"The process of this run is gone: {beat.host} was last heard of "
-        f"{beat.silent_seconds:.0f} s ago, doing {beat.activity}, and should tell every "
-        f"{BEAT_SECONDS:.0f} s that it lives. It was killed, its machine went down or ran out of "
-        "memory, or it cannot reach PostgreSQL. Its jobs are pending again and its pool slots free."
+        f"Run worker lost: no heartbeat from {beat.host} for {beat.age_seconds:.0f} s (expected "
+        f"every {BEAT_SECONDS:.0f} s) while it ran {beat.activity}. It was killed, its machine "
+        "went down or ran out of memory, or it cannot reach PostgreSQL. Its jobs were requeued "
+        "and its pool slots freed; no action is needed."
     )
 
 
-def _never_heard(seconds: float) -> str:
+def _never_started(seconds: float) -> str:
     return (
-        f"The process of this run is gone: the run started {seconds:.0f} s ago and its process "
-        "never told that it lives. It was killed while it started, or it cannot reach PostgreSQL. "
-        "Its pool slots are free."
+        f"Run worker lost: the run started {seconds:.0f} s ago and its process has sent no "
+        "heartbeat. It was killed while it started, or it cannot reach PostgreSQL. Its pool slots "
+        "were freed; no action is needed."
     )

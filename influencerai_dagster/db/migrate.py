@@ -50,10 +50,14 @@ def current_revision(url: str) -> str | None:
         engine.dispose()
 
 
-def upgrade(url: str) -> None:
-    """Migrate the database to the newest revision: all of it or nothing.
+def upgrade(url: str, revision: str = "head") -> None:
+    """Migrate the database to a revision: all of it or nothing.
 
     Several processes may start at once: one migrates, the others wait for it.
+
+    Args:
+        url: DATABASE_URL.
+        revision: the newest by default.
 
     Raises:
         TransientError: PostgreSQL is away.
@@ -69,7 +73,7 @@ def upgrade(url: str) -> None:
             _check_revision(connection)
             config = _config()
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
     finally:
         engine.dispose()
 

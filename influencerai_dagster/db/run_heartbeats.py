@@ -1,44 +1,62 @@
-"""Heartbeats of Dagster runs: which run has a process that lives, and what that process does.
+"""Heartbeats of Dagster runs: which runs have a living process, and what each is doing.
 
-A row lives from the first beat until Dagster says that the run is over, or until somebody ends the
-run because it is silent: so a run without a row has not beaten yet, and a process whose row is gone
-must stop. Ages are PostgreSQL's, and no outage makes anybody old (sweeps.py).
+A row exists from the first heartbeat until the run has ended in Dagster, or has stalled. So a run
+without a row has not started its heartbeat yet, and a process whose row was deleted must stop.
+Ages are measured by PostgreSQL's clock; an outage makes no heartbeat older (sweeps.py).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.run_health import STALE_SECONDS, Heartbeat
+from influencerai_dagster.core.run_health import DEFAULT_LIMITS, Heartbeat
 from influencerai_dagster.db.models.scheduling import RunHeartbeatRow, WorkerRow
 from influencerai_dagster.db.sweeps import HEARTBEATS, Sweep, begin_sweep
 
-TRAINING_ON_SHARED_GPU = "train_lora "
-"""How the activity of a training begins that has ComfyUI's GPU for itself (GPU_SHARED)."""
-TRAINING = "training "
-"""How the activity of any other training begins. A run of `train_lora_job` that waits, or renders
-the samples of its LoRA, does not train."""
+
+class Activity(NamedTuple):
+    """What a run does right now.
+
+    Attributes:
+        text: for people: "generate_images_job demo/2026-11-23".
+        training: the dataset that it trains on, "tenant/dataset". None at other work: also for a
+            run of `train_lora_job` that waits, or renders the samples of its LoRA.
+        owns_gpu: it has the shared GPU for itself (GPU_SHARED): no render may run.
+    """
+
+    text: str
+    training: str | None = None
+    owns_gpu: bool = False
+
+    @classmethod
+    def of_training(cls, dataset: str, *, owns_gpu: bool) -> "Activity":
+        """Return that of a run that trains on a dataset, "tenant/dataset"."""
+        return cls(f"train_lora {dataset}", dataset, owns_gpu)
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns that hold it."""
+        return {"activity": self.text, "training": self.training, "owns_gpu": self.owns_gpu}
 
 
-def first_beat(session: Session, run_id: str, *, activity: str, host: str) -> None:
-    """Say that the process of a run lives; the same again changes nothing."""
-    values = {"activity": activity, "host": host, "beat_at": func.now()}
+def first_beat(session: Session, run_id: str, activity: Activity, *, host: str) -> None:
+    """Write the first heartbeat of a run; the same again changes nothing."""
+    values = {**activity.columns(), "host": host, "beat_at": func.now()}
     statement = insert(RunHeartbeatRow).values(run_id=run_id, **values)
     session.execute(statement.on_conflict_do_update(index_elements=["run_id"], set_=values))
 
 
-def beat(session: Session, run_id: str, *, activity: str) -> bool:
-    """Say that the process of a run still lives, and what it does.
+def beat(session: Session, run_id: str, activity: Activity) -> bool:
+    """Renew the heartbeat of a run, and write what it does.
 
     Returns:
-        Whether the run may go on; if not, it was ended as dead, or is over in Dagster.
+        Whether the run may go on; if not, it was ended as stalled, or has ended in Dagster.
     """
     statement = (
         update(RunHeartbeatRow)
         .where(RunHeartbeatRow.run_id == run_id)
-        .values(activity=activity, beat_at=func.now())
+        .values(**activity.columns(), beat_at=func.now())
         .returning(RunHeartbeatRow.run_id)
     )
     return session.scalar(statement) is not None
@@ -48,18 +66,18 @@ def list_heartbeats(session: Session) -> list[Heartbeat]:
     """Return the heartbeats of all runs, the oldest run first."""
     row = RunHeartbeatRow
     rows = session.execute(
-        select(row.run_id, row.activity, row.host, _silent_seconds()).order_by(
+        select(row.run_id, row.activity, row.host, _age_seconds()).order_by(
             row.started_at, row.run_id
         )
     )
     return [
-        Heartbeat(run_id, activity, host, float(silent_seconds))
-        for run_id, activity, host, silent_seconds in rows
+        Heartbeat(run_id, activity, host, float(age_seconds))
+        for run_id, activity, host, age_seconds in rows
     ]
 
 
 def sweep(session: Session) -> Sweep:
-    """Begin to look for silent runs; makes nobody old for the time that no sweep took place."""
+    """Begin a search for stalled runs; the time without such a search makes no heartbeat older."""
     begun = begin_sweep(session, HEARTBEATS)
     if begun.missed:
         row = RunHeartbeatRow
@@ -74,15 +92,17 @@ def sweep(session: Session) -> Sweep:
     return begun
 
 
-def end_silent(session: Session, run_id: str) -> bool:
-    """Remove what a run that is silent for too long left behind.
+def end_stalled(
+    session: Session, run_id: str, *, stale_seconds: float = DEFAULT_LIMITS.stale_seconds
+) -> bool:
+    """Delete the heartbeat and the worker of a stalled run.
 
     Returns:
-        Whether it has no heartbeat now; False if it was heard of again.
+        Whether it has no heartbeat now; False if it was renewed meanwhile.
     """
     session.execute(
         delete(RunHeartbeatRow).where(
-            RunHeartbeatRow.run_id == run_id, _silent_seconds() >= STALE_SECONDS
+            RunHeartbeatRow.run_id == run_id, _age_seconds() >= stale_seconds
         ),
         execution_options={"synchronize_session": False},
     )
@@ -94,21 +114,18 @@ def end_silent(session: Session, run_id: str) -> bool:
 
 
 def end(session: Session, run_id: str) -> None:
-    """Remove what a run that is over in Dagster left behind; its process stops if it lives."""
+    """Delete the heartbeat and the worker of a run that ended in Dagster; its process stops."""
     session.execute(delete(RunHeartbeatRow).where(RunHeartbeatRow.run_id == run_id))
     session.execute(delete(WorkerRow).where(WorkerRow.owner == run_id))
 
 
-def gpu_holder(session: Session) -> str | None:
-    """Return which training has the shared GPU ("train_lora demo/bella"), or None."""
+def gpu_owner(session: Session) -> str | None:
+    """Return what has the shared GPU ("train_lora demo/bella"), or None if renders may have it."""
     row = RunHeartbeatRow
     return session.scalar(
-        select(row.activity)
-        .where(row.activity.startswith(TRAINING_ON_SHARED_GPU, autoescape=True))
-        .order_by(row.beat_at.desc())
-        .limit(1)
+        select(row.activity).where(row.owns_gpu).order_by(row.beat_at.desc()).limit(1)
     )
 
 
-def _silent_seconds() -> ColumnElement[Any]:
+def _age_seconds() -> ColumnElement[Any]:
     return func.extract("epoch", func.now() - RunHeartbeatRow.beat_at)

@@ -1,5 +1,6 @@
 """Build what renders and checks generation jobs."""
 
+from influencerai_dagster.engines.comfyui.server import ServerTimes
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.render.job_checks import JobChecks
 from influencerai_dagster.generation.render.session import RenderSession
@@ -15,7 +16,7 @@ def render_session(settings: Settings) -> RenderSession:
     comfyui = settings.comfyui
     return RenderSession(
         server_pool=ServerPool(
-            comfyui.urls, stuck_seconds=comfyui.timeout_seconds + _GRACE_SECONDS
+            comfyui.urls, ServerTimes(stuck_seconds=comfyui.timeout_seconds + _GRACE_SECONDS)
         ),
         lora_dir=comfyui.lora_dir,
         timeout_seconds=comfyui.timeout_seconds,

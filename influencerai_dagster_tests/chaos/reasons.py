@@ -38,7 +38,7 @@ REASONS = (
     Reason("asked for what cannot be made", BAD_SAMPLER, None),
     Reason(
         "its worker died",
-        r"worker \S+ stopped answering in attempt",
+        r"worker \S+ stalled in attempt",
         frozenset({Action.KILL_WORKER, Action.STOP_WORKER}),
     ),
     Reason("GPU out of memory", r"OutOfMemoryError", frozenset({Action.OUT_OF_MEMORY})),

@@ -65,15 +65,22 @@ class RunHeartbeatRow(CatalogModel):
     Attributes:
         activity: what it does, for people: "train_lora_job demo/bella".
         host: machine and process id.
+        training: the dataset that it trains on right now, "tenant/dataset"; None at other work.
+        owns_gpu: it has the shared GPU for itself (GPU_SHARED): no render may run.
     """
 
     __tablename__ = "run_heartbeats"
+    __table_args__ = (
+        CheckConstraint("training IS NOT NULL OR NOT owns_gpu", name="gpu_of_training"),
+    )
 
     run_id: Mapped[str] = mapped_column(primary_key=True)
     activity: Mapped[str]
     host: Mapped[str]
     started_at: Mapped[datetime] = mapped_column(server_default=NOW)
     beat_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    training: Mapped[str | None]
+    owns_gpu: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class SweepRow(CatalogModel):

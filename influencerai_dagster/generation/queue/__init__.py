@@ -1,13 +1,14 @@
 """The job queue: every generation job, from submission to its end.
 
-docs/jobs.md draws the statuses and what leads from one to the next.
+docs/jobs.md has the diagram of its states. A function moves a job from one to the next: `submit`
+(submission.py), `claim_fairly` (scheduling.py, by the rules of fairness.py), `complete`, `fail` and
+`cancel` (outcomes.py), `cancel_open` (cancellation.py), `requeue` and `expire_leases` (claims.py).
+queries.py and statistics.py only read.
 
 A claim is a lease: it has an owner, an expiry that heartbeats move, and a token that grows with
-every claim. Whatever a worker writes names its token, so a worker whose lease was given to another
-one, or whose job was cancelled, writes nothing more. All functions run in the transaction of their
-caller, and the clock is PostgreSQL's. What is submitted lives in submission.py, who works on it in
-claims.py, whose turn it is in scheduling.py, how it ends in outcomes.py and cancellation.py, what
-can be asked in queries.py and statistics.py.
+every claim. Each write of a worker names the token, so a worker whose lease has expired, or whose
+job was cancelled, can no longer write. All functions run in their caller's transaction and use
+PostgreSQL's clock.
 """
 
 from influencerai_dagster.db.errors import LeaseLostError, TooManyPendingJobsError
@@ -22,8 +23,8 @@ from influencerai_dagster.generation.queue.claims import (
     claim,
     days_with_claimable_jobs,
     expire_leases,
-    release,
     renew_leases,
+    requeue,
 )
 from influencerai_dagster.generation.queue.outcomes import cancel, complete, fail, fail_dependents
 from influencerai_dagster.generation.queue.queries import (
@@ -82,8 +83,8 @@ __all__ = [
     "num_workers_with_more",
     "outputs_of_day",
     "poll",
-    "release",
     "renew_leases",
+    "requeue",
     "submit",
     "unregister_worker",
 ]

@@ -1,4 +1,4 @@
-"""Who works on which job: claims, their leases, and what becomes of leases that ran out."""
+"""Leases of claimed jobs: renew them, requeue a job, end those that have expired."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -160,7 +160,7 @@ def renew_leases(
     return {row.id: JobStatus(row.status) for row in rows}
 
 
-def release(
+def requeue(
     session: Session,
     job_id: UUID,
     token: int,
@@ -168,11 +168,11 @@ def release(
     gpu_seconds: float = 0.0,
     reason: InfluencerAIError | None = None,
 ) -> bool:
-    """Give a job back without losing the attempt: the worker shuts down, or never rendered it.
+    """Requeue a job without counting the attempt: its worker shuts down, or did not render it.
 
     Args:
-        gpu_seconds: render time that the attempt took all the same.
-        reason: why it was not rendered, for people.
+        gpu_seconds: render time that the attempt took nevertheless.
+        reason: why it was not rendered, for operators.
 
     Returns:
         Whether the claim still held.
@@ -194,15 +194,15 @@ def release(
 
 
 def expire_leases(session: Session, *, owner: str | None = None) -> int:
-    """Take jobs back from workers that stopped renewing their leases, and forget silent workers.
+    """End the leases that their workers no longer renew, and delete stale workers.
 
-    The jobs wait as after a passing failure, or fail when no attempt is left. Takes a thousand at a
-    time, and none that another sweep or a worker is writing right now. What they were charged with
-    stays: the GPU may well have rendered for them.
+    The jobs wait as after a TransientError, or fail when no attempt is left. One call ends up to a
+    thousand leases, and none that another transaction is writing right now. The tenants stay
+    charged: the GPU may have rendered these jobs.
 
     Args:
-        owner: end the leases of this worker, which is dead, whenever they run out; None ends those
-            of all workers that have run out.
+        owner: end all leases of this worker, which has stalled; None ends the expired leases of all
+            workers.
 
     Returns:
         How many leases were ended.
@@ -258,7 +258,7 @@ def _is_held(job_id: UUID, token: int) -> ColumnElement[bool]:
 
 def _end_leases(session: Session, ids: list[UUID], **changes: Any) -> None:  # noqa: ANN401 - column values
     error = func.format(
-        "the worker %s stopped answering in attempt %s of %s",
+        "the worker %s stalled in attempt %s of %s",
         *(JobRow.lease_owner, JobRow.attempt, JobRow.max_attempts),
     )
     values = {**changes, "error": error, "error_class": TransientError.__name__, **_UNLEASED}

@@ -35,7 +35,7 @@ class Job:
 
     Attributes:
         number: order of submission over all tenants.
-        attempt: how often it was claimed (a release gives one back).
+        attempt: how often it was claimed (requeue takes one off).
         error: why its last attempt failed; None once it completed.
         error_class: class name of that error.
         gpu_seconds: render time over all attempts.
@@ -127,7 +127,7 @@ class ClaimedJob(Job):
 
     Attributes:
         lease_token: how often the job was claimed, 1 for the first; proves the claim to heartbeat,
-            complete, fail and release, which refuse an older one.
+            complete, fail and requeue, which refuse an older one.
         is_front: its prompt goes before those that wait on the server already.
     """
 

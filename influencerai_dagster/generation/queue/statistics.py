@@ -12,7 +12,6 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from influencerai_dagster.core.job_states import JobKind
-from influencerai_dagster.db.run_heartbeats import TRAINING, TRAINING_ON_SHARED_GPU
 
 _TENANTS = text("""
 WITH open_groups AS (
@@ -85,10 +84,9 @@ SELECT id, tenant_id AS tenant, kind, error, finished_at
 """)
 
 _TRAININGS = text("""
-SELECT activity, extract(epoch FROM now() - started_at) AS seconds
+SELECT training, extract(epoch FROM now() - started_at) AS seconds
   FROM run_heartbeats
- WHERE (starts_with(activity, :shared) OR starts_with(activity, :own))
-   AND beat_at >= now() - interval '1 min'
+ WHERE training IS NOT NULL AND beat_at >= now() - interval '1 min'
  ORDER BY started_at
 """)
 
@@ -211,6 +209,4 @@ def newest_failures(session: Session, tenant: str | None = None, *, limit: int) 
 
 def trainings(session: Session) -> list[Training]:
     """Return the trainings whose runs gave a sign of life within the last minute."""
-    beginnings = {"shared": TRAINING_ON_SHARED_GPU, "own": TRAINING}
-    rows = session.execute(_TRAININGS, beginnings)
-    return [Training(row.activity.partition(" ")[2], float(row.seconds)) for row in rows]
+    return [Training(row.training, float(row.seconds)) for row in session.execute(_TRAININGS)]

@@ -136,7 +136,7 @@ class JobExecutor:
     def _release(self, job: ClaimedJob, reason: TransientError | None) -> bool:
         used = self.renderer.render_session.used_seconds(job.id)
         with transaction(self.engine) as session:
-            return job_queue.release(
+            return job_queue.requeue(
                 session, job.id, job.lease_token, gpu_seconds=used, reason=reason
             )
 

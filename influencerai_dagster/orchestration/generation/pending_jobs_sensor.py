@@ -9,7 +9,7 @@ from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.db.run_heartbeats import gpu_holder
+from influencerai_dagster.db.run_heartbeats import gpu_owner
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.orchestration.jobs import (
     ALIVE,
@@ -57,7 +57,7 @@ def pending_jobs_sensor(
             for day in job_queue.days_with_claimable_jobs(session, kind)
         ]
         debts = job_queue.gpu_debts(session)
-        training = gpu_holder(session)
+        training = gpu_owner(session)
         pause = storage_pauses.current_pause(session)
     if pause is not None:
         return dg.SkipReason(f"jobs wait, the object store is full: {pause.error}")

@@ -8,6 +8,7 @@ import dagster as dg
 from sqlalchemy import Engine
 
 from influencerai_dagster.db.engine import create_catalog_engine
+from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.orchestration.resources.run_heartbeat import RunHeartbeat
 from influencerai_dagster.orchestration.run_config import fixed_resource
 
@@ -32,11 +33,11 @@ class Catalog:
 
     @property
     def is_run_reaped(self) -> bool:
-        """Whether the run was ended while this process was stalled: it has to stop."""
+        """Whether the run was ended because it had stalled: this process has to stop."""
         return self._heartbeat is not None and self._heartbeat.reaped.is_set()
 
-    def doing(self, activity: str) -> AbstractContextManager[None]:
-        """Record for the time of the block what the run does, beside its heartbeat."""
+    def doing(self, activity: Activity) -> AbstractContextManager[None]:
+        """Write in the run's heartbeat what it does for the duration of the block."""
         return nullcontext() if self._heartbeat is None else self._heartbeat.doing(activity)
 
     @contextmanager

@@ -1,7 +1,7 @@
-"""The heartbeat of one run: a thread that tells PostgreSQL that this process lives.
+"""Sends the heartbeat of one run: a thread that writes to PostgreSQL every 5 s.
 
-What a heartbeat is lives in db/run_heartbeats.py; orchestration/resources/catalog.py starts
-one for every run, and orchestration/runs/stale_runs_sensor.py ends runs that have none.
+The rows are in db/run_heartbeats.py; orchestration/resources/catalog.py starts a heartbeat for
+every run, and orchestration/runs/stale_runs_sensor.py ends runs without one.
 """
 
 import logging
@@ -17,6 +17,7 @@ import dagster as dg
 from influencerai_dagster.core.run_health import BEAT_SECONDS
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.errors import InfluencerAIError
 from influencerai_dagster.orchestration.partitions import PARTITION_TAG
 
@@ -25,44 +26,48 @@ _log = logging.getLogger(__name__)
 
 
 class RunHeartbeat:
-    """Beats from `start` to `stop`, and goes on trying while PostgreSQL is away.
+    """Sends heartbeats from `start` to `stop`; retries while PostgreSQL is unavailable.
 
-    When somebody ended the run meanwhile (it was silent for too long, or is over in Dagster), the
-    main thread is interrupted as Dagster itself does it to terminate a run.
+    When the run was ended meanwhile (it had stalled, or is over in Dagster), the main thread gets
+    SIGINT, as from Dagster itself when it terminates a run.
 
     Attributes:
-        reaped: the run was ended: whatever this process does for it is in vain.
+        reaped: the run was ended: further work for it is wasted.
     """
 
-    def __init__(self, database_url: str, run: dg.DagsterRun) -> None:
+    def __init__(
+        self, database_url: str, run: dg.DagsterRun, *, every_seconds: float = BEAT_SECONDS
+    ) -> None:
         """Make it; nothing is connected or started.
 
         Args:
             database_url: `postgresql://…`, of the catalog.
             run: the run of this process.
+            every_seconds: between two heartbeats.
         """
         self.reaped = threading.Event()
         self._run_id = run.run_id
-        self._activity = describe(run)
-        # Of its own: renders may have taken all connections of the run's engine.
+        self._every_seconds = every_seconds
+        self._activity = Activity(describe(run))
+        # An engine of its own: renders may use all connections of the run's engine.
         self._engine = create_catalog_engine(database_url, application_name="influencerai-beat")
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="run-heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Send the first heartbeat, then one every few seconds."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End beating; the row stays until Dagster says that the run is over."""
+        """Stop sending; the row stays until the run has ended in Dagster."""
         self._stopping.set()
         self._wake.set()
         self._thread.join(_JOIN_SECONDS)
 
     @contextmanager
-    def doing(self, activity: str) -> Iterator[None]:
-        """Tell for the time of the block what the run does."""
+    def doing(self, activity: Activity) -> Iterator[None]:
+        """Write in the heartbeat what the run does for the duration of the block."""
         before = self._activity
         self._activity = activity
         self._wake.set()
@@ -80,23 +85,23 @@ class RunHeartbeat:
                 with transaction(self._engine) as session:
                     if not is_known:
                         run_heartbeats.first_beat(
-                            session, self._run_id, activity=self._activity, host=_host()
+                            session, self._run_id, self._activity, host=_host()
                         )
-                    is_alive = run_heartbeats.beat(session, self._run_id, activity=self._activity)
+                    is_alive = run_heartbeats.beat(session, self._run_id, self._activity)
             except InfluencerAIError as error:
-                _log.warning("run %s could not tell that it lives: %s", self._run_id, error)
+                _log.warning("run %s could not send its heartbeat: %s", self._run_id, error)
             else:
                 is_known = True
                 if not is_alive:
                     self._stop_the_run()
                     break
-            self._wake.wait(BEAT_SECONDS)
+            self._wake.wait(self._every_seconds)
         self._engine.dispose()
 
     def _stop_the_run(self) -> None:
         if self._stopping.is_set():
             return
-        _log.error("run %s was ended while its process was silent: it stops", self._run_id)
+        _log.error("run %s was ended because it had stalled: its process stops", self._run_id)
         self.reaped.set()
         main = threading.main_thread().ident
         if main is not None:

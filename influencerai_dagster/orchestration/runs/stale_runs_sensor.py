@@ -1,4 +1,4 @@
-"""`stale_runs_sensor`: runs whose process is gone → failed, their jobs and pool slots given back.
+"""`stale_runs_sensor`: fails stalled runs, requeues their jobs and frees their pool slots.
 
 Dagster's run monitoring cannot see this under its default run launcher when the code server went
 down with its runs. Reads heartbeats and runs, decides by core/run_health.py, reports.
@@ -10,56 +10,83 @@ from dataclasses import dataclass
 import dagster as dg
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.run_health import Heartbeat, decide
+from influencerai_dagster.core.run_health import (
+    DEFAULT_LIMITS,
+    Heartbeat,
+    HeartbeatLimits,
+    decide,
+)
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.sweeps import Sweep
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 
-# Those that are STARTING have no process for certain: run monitoring gives them a time limit.
+# Those that are STARTING may have no process yet: run monitoring gives them a time limit.
 _HAS_A_PROCESS = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 @dataclass(frozen=True)
-class _World:
+class RunSnapshot:
+    """What a tick knows of runs and heartbeats.
+
+    Attributes:
+        alive: runs that should have a process, by run id.
+        seconds: run id → for how long it could have had a heartbeat; None if it sends none.
+        over: runs with a heartbeat that have ended in Dagster, or are deleted there.
+    """
+
     heartbeats: list[Heartbeat]
     alive: Mapping[str, dg.DagsterRun]
     seconds: Mapping[str, float | None]
     over: set[str]
 
 
-@dg.sensor(
-    minimum_interval_seconds=5,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description=(
-        "Fails runs whose process is gone, gives their jobs back and frees their pool slots."
-    ),
-)
-def stale_runs_sensor(
-    context: dg.SensorEvaluationContext, catalog: CatalogResource
+def stale_runs_sensor(limits: HeartbeatLimits = DEFAULT_LIMITS) -> dg.SensorDefinition:
+    """Make the sensor.
+
+    Args:
+        limits: how long a run may be without a heartbeat.
+    """
+
+    @dg.sensor(
+        name="stale_runs_sensor",
+        minimum_interval_seconds=5,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            "Fails runs without a heartbeat, requeues their jobs and frees their pool slots."
+        ),
+    )
+    def sensor(context: dg.SensorEvaluationContext, catalog: CatalogResource) -> dg.SkipReason:
+        origin = context.code_location_origin
+        location = origin.location_name if origin else None
+        return _tick(context.instance, catalog.engine, location, limits)
+
+    return sensor
+
+
+def _tick(
+    instance: dg.DagsterInstance, engine: Engine, location: str | None, limits: HeartbeatLimits
 ) -> dg.SkipReason:
-    """Look for runs that no longer tell that they live, and end them."""
-    origin = context.code_location_origin
-    world = _read(context.instance, catalog.engine, origin.location_name if origin else None)
-    health = decide(world.heartbeats, world.seconds, world.over)
+    snapshot = _read(instance, engine, location)
+    health = decide(snapshot.heartbeats, snapshot.seconds, snapshot.over, limits)
     for run_id in health.ended:
-        with transaction(catalog.engine) as session:
+        with transaction(engine) as session:
             run_heartbeats.end(session, run_id)
             job_queue.expire_leases(session, owner=run_id)
-        context.instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
     ended = [
         run_id
-        for run_id, why in health.dead.items()
-        if _end(context.instance, catalog.engine, world.alive[run_id], why)
+        for run_id, why in health.stalled.items()
+        if _end(instance, engine, snapshot.alive[run_id], why, limits)
     ]
     if ended:
-        return dg.SkipReason(f"ended because their process is gone: {', '.join(ended)}")
-    return dg.SkipReason(f"{len(world.alive)} runs should have a process, none is silent")
+        return dg.SkipReason(f"ended because they had stalled: {', '.join(ended)}")
+    return dg.SkipReason(f"{len(snapshot.alive)} runs should have a process, none has stalled")
 
 
-def _read(instance: dg.DagsterInstance, engine: Engine, location: str | None) -> _World:
-    # The heartbeats first: a run that is started has one from then on until it is over.
+def _read(instance: dg.DagsterInstance, engine: Engine, location: str | None) -> RunSnapshot:
+    # Heartbeats are read first: a run that has started has one from then on until it is over.
     with transaction(engine) as session:
         sweep = run_heartbeats.sweep(session)
         heartbeats = run_heartbeats.list_heartbeats(session)
@@ -67,7 +94,7 @@ def _read(instance: dg.DagsterInstance, engine: Engine, location: str | None) ->
     alive = {record.dagster_run.run_id: record for record in records}
     others = [beat.run_id for beat in heartbeats if beat.run_id not in alive]
     found = instance.get_runs(dg.RunsFilter(run_ids=others)) if others else []
-    return _World(
+    return RunSnapshot(
         heartbeats,
         {run_id: record.dagster_run for run_id, record in alive.items()},
         {run_id: _seconds(record, sweep, location) for run_id, record in alive.items()},
@@ -83,10 +110,16 @@ def _seconds(record: dg.RunRecord, sweep: Sweep, location: str | None) -> float 
     return sweep.now.timestamp() - max(record.start_time, sweep.since.timestamp())
 
 
-def _end(instance: dg.DagsterInstance, engine: Engine, run: dg.DagsterRun, why: str) -> bool:
-    """End one run, unless it was heard of again; what fails here is done by a later tick."""
+def _end(
+    instance: dg.DagsterInstance,
+    engine: Engine,
+    run: dg.DagsterRun,
+    why: str,
+    limits: HeartbeatLimits,
+) -> bool:
+    """End one run, unless its heartbeat was renewed; a later tick repeats what fails here."""
     with transaction(engine) as session:
-        if not run_heartbeats.end_silent(session, run.run_id):
+        if not run_heartbeats.end_stalled(session, run.run_id, stale_seconds=limits.stale_seconds):
             return False
         job_queue.expire_leases(session, owner=run.run_id)
     now = instance.get_run_by_id(run.run_id)

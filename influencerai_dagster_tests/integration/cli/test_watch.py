@@ -22,8 +22,9 @@ from sqlalchemy import text
 from influencerai_dagster.cli.server_probes import ServerProbes, ServerState
 from influencerai_dagster.cli.watch_view import Snapshot, view
 from influencerai_dagster.core.job_states import JobKind
+from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.db.models.scheduling import RunHeartbeatRow
+from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
@@ -34,9 +35,9 @@ from influencerai_dagster.generation.queue.statistics import (
     Training,
 )
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster_tests.integration.cli.conftest import CommandLine
 from influencerai_dagster_tests.testing.catalog_rows import claim_one, complete_job, submit_one
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator, comfyui_simulator
+from influencerai_dagster_tests.testing.command_line import CommandLine
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 AWAY = f"http://127.0.0.1:{free_port()}"
@@ -75,7 +76,8 @@ def jobs(cli: CommandLine, comfyui: ComfyUISimulator) -> CommandLine:
 def training(cli: CommandLine) -> Iterator[None]:
     """A training whose run is alive."""
     with transaction(cli.engine) as session:
-        session.add(RunHeartbeatRow(run_id="r", activity="train_lora demo/bella", host="h"))
+        activity = Activity.of_training("demo/bella", owns_gpu=True)
+        run_heartbeats.first_beat(session, "r", activity, host="h")
     yield
     with transaction(cli.engine) as session:
         session.execute(text("DELETE FROM run_heartbeats"))

@@ -68,6 +68,34 @@ def test_a_new_database_has_no_revision_and_an_upgraded_one_the_head(
     assert current_revision(url) == head_revision()
 
 
+def test_a_training_of_a_running_stack_still_owns_the_gpu_after_the_migration(
+    make_database: MakeDatabase,
+) -> None:
+    url = make_database()
+    upgrade(url, "0006")
+    engine = create_catalog_engine(url)
+    activities = ("train_lora a/shared", "training a/own", "train_lora_job a/waits", "lora_samples")
+    with transaction(engine) as session:
+        for activity in activities:
+            session.execute(
+                text(
+                    "INSERT INTO run_heartbeats (run_id, activity, host) VALUES (:it, :it, 'box')"
+                ),
+                {"it": activity},
+            )
+    upgrade(url)
+    with transaction(engine) as session:
+        rows = session.execute(text("SELECT activity, training, owns_gpu FROM run_heartbeats"))
+        found = {row.activity: (row.training, row.owns_gpu) for row in rows}
+    engine.dispose()
+    assert found == {
+        "train_lora a/shared": ("a/shared", True),
+        "training a/own": ("a/own", False),
+        "train_lora_job a/waits": (None, False),
+        "lora_samples": (None, False),
+    }
+
+
 def test_starters_at_the_same_moment_migrate_once(make_database: MakeDatabase) -> None:
     url = make_database()
     with ThreadPoolExecutor(4) as pool:

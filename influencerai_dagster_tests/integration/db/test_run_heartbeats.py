@@ -5,11 +5,14 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.core.run_health import STALE_SECONDS, Heartbeat
+from influencerai_dagster.core.run_health import DEFAULT_LIMITS, Heartbeat
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.db.sweeps import Sweep
 from influencerai_dagster_tests.testing.catalog_rows import DAY, let_time_pass
+
+RENDERING = Activity("generate_images_job")
 
 
 @pytest.fixture
@@ -22,12 +25,12 @@ def run_id(engine: Engine) -> str:
 
 def start(engine: Engine, run_id: str, activity: str = "generate_images_job") -> None:
     with transaction(engine) as session:
-        run_heartbeats.first_beat(session, run_id, activity=activity, host="process 7 on box")
+        run_heartbeats.first_beat(session, run_id, Activity(activity), host="process 7 on box")
 
 
-def beat(engine: Engine, run_id: str, activity: str = "generate_images_job") -> bool:
+def beat(engine: Engine, run_id: str, activity: Activity = RENDERING) -> bool:
     with transaction(engine) as session:
-        return run_heartbeats.beat(session, run_id, activity=activity)
+        return run_heartbeats.beat(session, run_id, activity)
 
 
 def heartbeats(engine: Engine) -> list[Heartbeat]:
@@ -35,7 +38,7 @@ def heartbeats(engine: Engine) -> list[Heartbeat]:
         return run_heartbeats.list_heartbeats(session)
 
 
-def make_silent(engine: Engine, run_id: str, seconds: float) -> None:
+def make_stale(engine: Engine, run_id: str, seconds: float) -> None:
     statement = text(
         "UPDATE run_heartbeats SET beat_at = now() - make_interval(secs => :seconds)"
         " WHERE run_id = :run_id"
@@ -57,17 +60,19 @@ def num_workers(engine: Engine) -> int:
         return int(session.execute(text("SELECT count(*) FROM workers")).scalar_one())
 
 
-def end_silent(engine: Engine, run_id: str) -> bool:
+def end_stalled(
+    engine: Engine, run_id: str, stale_seconds: float = DEFAULT_LIMITS.stale_seconds
+) -> bool:
     with transaction(engine) as session:
-        return run_heartbeats.end_silent(session, run_id)
+        return run_heartbeats.end_stalled(session, run_id, stale_seconds=stale_seconds)
 
 
 def test_a_beat_tells_what_the_run_does_and_that_it_is_alive(engine: Engine, run_id: str) -> None:
-    assert beat(engine, run_id, "train_lora demo/bella")
+    assert beat(engine, run_id, Activity("train_lora demo/bella"))
     (found,) = heartbeats(engine)
     assert (found.run_id, found.activity) == (run_id, "train_lora demo/bella")
     assert found.host == "process 7 on box"
-    assert found.silent_seconds < STALE_SECONDS
+    assert found.age_seconds < DEFAULT_LIMITS.stale_seconds
 
 
 def test_the_first_beat_may_be_repeated(engine: Engine, run_id: str) -> None:
@@ -84,23 +89,20 @@ def test_a_beat_of_a_run_that_was_ended_says_so_and_does_not_bring_it_back(
     assert heartbeats(engine) == []
 
 
-def test_a_silent_run_is_ended_with_its_worker(
-    engine: Engine, run_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stalled_run_is_ended_with_its_worker(engine: Engine, run_id: str) -> None:
     add_worker(engine, run_id)
-    monkeypatch.setattr(run_heartbeats, "STALE_SECONDS", 0.0)
-    assert end_silent(engine, run_id)
+    assert end_stalled(engine, run_id, stale_seconds=0.0)
     assert (heartbeats(engine), num_workers(engine)) == ([], 0)
 
 
 def test_a_run_that_was_heard_of_again_is_not_ended(engine: Engine, run_id: str) -> None:
     add_worker(engine, run_id)
-    assert not end_silent(engine, run_id)
+    assert not end_stalled(engine, run_id)
     assert (len(heartbeats(engine)), num_workers(engine)) == (1, 1)
 
 
 def test_a_run_that_never_had_a_heartbeat_can_be_ended(engine: Engine) -> None:
-    assert end_silent(engine, str(uuid4()))
+    assert end_stalled(engine, str(uuid4()))
 
 
 def sweep(engine: Engine) -> Sweep:
@@ -108,24 +110,24 @@ def sweep(engine: Engine) -> Sweep:
         return run_heartbeats.sweep(session)
 
 
-def test_an_outage_makes_no_run_silent(engine: Engine, run_id: str) -> None:
+def test_an_outage_makes_no_run_stalled(engine: Engine, run_id: str) -> None:
     sweep(engine)
     let_time_pass(engine, 3600)
     begun = sweep(engine)
     (found,) = heartbeats(engine)
     assert found.run_id == run_id
-    assert found.silent_seconds < STALE_SECONDS
+    assert found.age_seconds < DEFAULT_LIMITS.stale_seconds
     assert begun.since == begun.now, "nor could a run that started before it beat"
 
 
-def test_a_run_that_stays_silent_after_an_outage_is_noticed(engine: Engine, run_id: str) -> None:
+def test_a_run_that_stays_stalled_after_an_outage_is_noticed(engine: Engine, run_id: str) -> None:
     sweep(engine)
     let_time_pass(engine, 3600)
     for _ in range(3):
         sweep(engine)
         let_time_pass(engine, 5)
     sweep(engine)
-    assert end_silent(engine, run_id)
+    assert end_stalled(engine, run_id)
 
 
 def test_between_sweeps_without_a_pause_every_second_counts(engine: Engine, run_id: str) -> None:
@@ -134,27 +136,35 @@ def test_between_sweeps_without_a_pause_every_second_counts(engine: Engine, run_
     assert sweep(engine).since == since
     let_time_pass(engine, 9)
     sweep(engine)
-    assert end_silent(engine, run_id)
+    assert end_stalled(engine, run_id)
 
 
-def test_a_silent_run_is_as_old_as_its_last_beat(engine: Engine, run_id: str) -> None:
-    make_silent(engine, run_id, 0.5)
+def test_a_heartbeat_is_as_old_as_its_last_beat(engine: Engine, run_id: str) -> None:
+    make_stale(engine, run_id, 0.5)
     (found,) = heartbeats(engine)
-    assert 0.5 <= found.silent_seconds < 5
+    assert 0.5 <= found.age_seconds < 5
 
 
 @pytest.mark.parametrize(
-    ("activity", "holder"),
+    ("activity", "owner"),
     [
-        ("train_lora demo/bella", "train_lora demo/bella"),
-        ("train_lora_job demo/bella", None),
-        ("training demo/bella", None),
-        ("generate_images_job demo/2026-11-23", None),
+        (Activity.of_training("demo/bella", owns_gpu=True), "train_lora demo/bella"),
+        (Activity.of_training("demo/bella", owns_gpu=False), None),
+        (Activity("train_lora demo/bella"), None),
+        (Activity("generate_images_job demo/2026-11-23"), None),
     ],
+    ids=["on the shared GPU", "on its own GPU", "only by its text", "a render"],
 )
-def test_a_training_that_says_so_has_the_shared_gpu(
-    engine: Engine, run_id: str, activity: str, holder: str | None
+def test_a_training_that_says_so_owns_the_shared_gpu(
+    engine: Engine, run_id: str, activity: Activity, owner: str | None
 ) -> None:
     assert beat(engine, run_id, activity)
     with transaction(engine) as session:
-        assert run_heartbeats.gpu_holder(session) == holder
+        assert run_heartbeats.gpu_owner(session) == owner
+
+
+def test_the_shared_gpu_is_free_again_after_the_training(engine: Engine, run_id: str) -> None:
+    assert beat(engine, run_id, Activity.of_training("demo/bella", owns_gpu=True))
+    assert beat(engine, run_id, Activity("train_lora_job demo/bella"))
+    with transaction(engine) as session:
+        assert run_heartbeats.gpu_owner(session) is None

@@ -17,6 +17,7 @@ from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
+from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
@@ -612,7 +613,8 @@ def test_renders_that_wait_for_a_training_on_the_same_gpu_say_so(jobs: Jobs) -> 
     jobs.submit()
     add_run(jobs.instance, status="QUEUED")
     with transaction(jobs.engine) as session:
-        run_heartbeats.first_beat(session, "run", activity="train_lora demo/bella", host="box")
+        activity = Activity.of_training("demo/bella", owns_gpu=True)
+        run_heartbeats.first_beat(session, "run", activity, host="box")
     try:
         assert "wait for the GPU, which train_lora demo/bella has" in str(jobs.tick())
     finally:

@@ -172,7 +172,7 @@ def test_a_heartbeat_with_an_old_token_renews_nothing(engine: Engine) -> None:
     submit_one(engine)
     old = claim_one(engine)
     with transaction(engine) as session:
-        assert job_queue.release(session, old.id, old.lease_token)
+        assert job_queue.requeue(session, old.id, old.lease_token)
     claim_one(engine)
     before = job_now(engine, old)
     with transaction(engine) as session:
@@ -180,16 +180,16 @@ def test_a_heartbeat_with_an_old_token_renews_nothing(engine: Engine) -> None:
     assert job_now(engine, old) == before
 
 
-def test_a_released_job_keeps_its_attempt_but_its_claims_go_on_counting(engine: Engine) -> None:
+def test_a_requeued_job_keeps_its_attempt_but_its_claims_go_on_counting(engine: Engine) -> None:
     submit_one(engine)
     for claims in range(1, 6):
         job = claim_one(engine)
         assert (job.attempt, job.lease_token) == (1, claims)
         with transaction(engine) as session:
-            assert job_queue.release(session, job.id, job.lease_token, gpu_seconds=1.5)
-    released = job_now(engine, job)
-    assert (released.status, released.attempt, released.gpu_seconds) == (JobStatus.PENDING, 0, 7.5)
-    assert released.lease_owner is None
+            assert job_queue.requeue(session, job.id, job.lease_token, gpu_seconds=1.5)
+    requeued = job_now(engine, job)
+    assert (requeued.status, requeued.attempt, requeued.gpu_seconds) == (JobStatus.PENDING, 0, 7.5)
+    assert requeued.lease_owner is None
 
 
 def test_a_lost_claim_releases_nothing(engine: Engine) -> None:
@@ -197,7 +197,7 @@ def test_a_lost_claim_releases_nothing(engine: Engine) -> None:
     job = claim_one(engine)
     complete_job(engine, job)
     with transaction(engine) as session:
-        assert not job_queue.release(session, job.id, job.lease_token)
+        assert not job_queue.requeue(session, job.id, job.lease_token)
     assert job_now(engine, job).status is JobStatus.COMPLETED
 
 
@@ -228,7 +228,7 @@ def test_an_expired_lease_goes_back_to_pending_after_a_backoff(
         )
         assert again == []
     assert waiting.status is JobStatus.PENDING
-    assert waiting.error == f"the worker worker 7 stopped answering in attempt {attempt} of 3"
+    assert waiting.error == f"the worker worker 7 stalled in attempt {attempt} of 3"
 
 
 def test_a_job_whose_workers_die_three_times_fails_and_so_does_its_video(engine: Engine) -> None:
@@ -240,7 +240,7 @@ def test_a_job_whose_workers_die_three_times_fails_and_so_does_its_video(engine:
         assert _expire(engine) == 1
     assert job_now(engine, image).status is JobStatus.FAILED
     assert job_now(engine, video).status is JobStatus.FAILED
-    assert "stopped answering in attempt 3 of 3" in (job_now(engine, video).error or "")
+    assert "stalled in attempt 3 of 3" in (job_now(engine, video).error or "")
 
 
 def test_a_worker_whose_lease_expired_can_write_nothing_more(engine: Engine) -> None:
@@ -258,7 +258,7 @@ def test_a_worker_whose_lease_expired_can_write_nothing_more(engine: Engine) -> 
         with pytest.raises(job_queue.LeaseLostError), transaction(engine) as session:
             job_queue.fail(session, old.id, old.lease_token, error)
     with transaction(engine) as session:
-        assert not job_queue.release(session, old.id, old.lease_token)
+        assert not job_queue.requeue(session, old.id, old.lease_token)
         assert beat(session, old) is JobStatus.RUNNING
         assert job_queue.media_asset_of_job(session, "demo", old.id) is None
     assert job_now(engine, new) == before
@@ -272,7 +272,7 @@ def test_the_leases_of_a_dead_worker_end_before_they_run_out(engine: Engine) -> 
     with transaction(engine) as session:
         assert job_queue.expire_leases(session, owner="dead") == 1
     assert job_now(engine, dead).status is JobStatus.PENDING
-    assert "worker dead stopped answering" in str(job_now(engine, dead).error)
+    assert "worker dead stalled" in str(job_now(engine, dead).error)
     assert job_now(engine, living).status is JobStatus.RUNNING
 
 

@@ -67,7 +67,7 @@ class Workers:
         else:
             with suppress(job_queue.LeaseLostError), transaction(self.engine) as session:
                 if chance < 0.8:
-                    job_queue.release(session, job.id, job.lease_token)
+                    job_queue.requeue(session, job.id, job.lease_token)
                 elif chance < 0.95:
                     job_queue.fail(session, job.id, job.lease_token, TransientError("away"))
                 elif chance < 0.98:

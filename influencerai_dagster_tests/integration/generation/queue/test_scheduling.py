@@ -196,7 +196,7 @@ def test_a_job_that_is_given_back_costs_nothing(engine: Engine) -> None:
     submit(engine, 1)
     (job,) = claim(engine, a_worker())
     with transaction(engine) as session:
-        assert job_queue.release(session, job.id, job.lease_token)
+        assert job_queue.requeue(session, job.id, job.lease_token)
     assert share(engine)["finish_tag"] == 0.0
 
 

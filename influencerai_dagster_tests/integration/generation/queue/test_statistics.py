@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, TextClause, text
 
+from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
-from influencerai_dagster.db.models.scheduling import GpuShareRow, RunHeartbeatRow
+from influencerai_dagster.db.models.scheduling import GpuShareRow
+from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import statistics
@@ -165,15 +167,14 @@ def test_trainings_are_those_whose_runs_are_alive(engine: Engine) -> None:
     with transaction(engine) as session:
         session.execute(text("DELETE FROM run_heartbeats"))
         activities = (
-            "train_lora demo/bella",
-            "training demo/nova",
-            "train_lora_job demo/renders its samples",
-            "lora_samples demo/bella",
-            "training old",
+            Activity.of_training("demo/bella", owns_gpu=True),
+            Activity.of_training("demo/nova", owns_gpu=False),
+            Activity("train_lora_job demo/renders its samples"),
+            Activity("train_lora demo/only by its text"),
+            Activity.of_training("demo/old", owns_gpu=False),
         )
         for activity in activities:
-            session.add(RunHeartbeatRow(run_id=activity, activity=activity, host="h"))
-        session.flush()
+            run_heartbeats.first_beat(session, activity.text, activity, host="h")
         session.execute(
             text(
                 "UPDATE run_heartbeats SET beat_at = now() - interval '2 min' WHERE run_id ~ 'old'"

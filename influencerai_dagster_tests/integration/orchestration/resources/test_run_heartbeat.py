@@ -15,9 +15,9 @@ from influencerai_dagster.core.run_health import Heartbeat
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.migrate import upgrade
+from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster.orchestration.resources import run_heartbeat
 from influencerai_dagster.orchestration.resources.catalog import (
     Catalog,
     CatalogResource,
@@ -28,13 +28,12 @@ from influencerai_dagster_tests.testing.servers import running
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 WAIT_SECONDS = 20.0
-BEAT_SECONDS = 0.05
+EVERY_SECONDS = 0.05
 RUN = dg.DagsterRun(job_name="generate_images_job", tags={"dagster/partition": "demo/2026-11-23"})
 
 
 @pytest.fixture(autouse=True)
-def quick(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(run_heartbeat, "BEAT_SECONDS", BEAT_SECONDS)
+def no_heartbeats(catalog: Catalog) -> Iterator[None]:
     forget_heartbeats(catalog)  # of runs of other tests on this database
     yield
     forget_heartbeats(catalog)
@@ -86,7 +85,7 @@ def test_a_run_beats_while_its_op_works_and_tells_what_it_does(
             lambda: activities() == ["generate_images_job demo/2026-11-23"],
             "its job",
         )
-        with resource.doing("train_lora demo/bella"):
+        with resource.doing(Activity("train_lora demo/bella")):
             wait_until(lambda: activities() == ["train_lora demo/bella"], "its step")
         wait_until(
             lambda: activities() == ["generate_images_job demo/2026-11-23"],
@@ -98,11 +97,10 @@ def test_a_run_beats_while_its_op_works_and_tells_what_it_does(
     assert told[0].startswith(f"process {os.getpid()} on ")
 
 
-def test_an_activity_is_told_at_once(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_heartbeat, "BEAT_SECONDS", 3600.0)
-    heartbeat = RunHeartbeat(catalog.database_url, RUN)
+def test_an_activity_is_written_at_once(catalog: Catalog) -> None:
+    heartbeat = RunHeartbeat(catalog.database_url, RUN, every_seconds=3600.0)
     heartbeat.start()
-    with heartbeat.doing("train_lora demo/bella"):
+    with heartbeat.doing(Activity("train_lora demo/bella")):
         wait_until(
             lambda: (
                 "train_lora demo/bella"
@@ -113,7 +111,7 @@ def test_an_activity_is_told_at_once(catalog: Catalog, monkeypatch: pytest.Monke
     heartbeat.stop()
 
 
-def test_after_its_last_step_a_run_beats_no_more_and_its_row_stays_until_it_is_over(
+def test_after_its_last_step_a_run_no_longer_beats_and_its_row_stays_until_it_is_over(
     catalog: Catalog, instance: dg.DagsterInstance
 ) -> None:
     def body(_: Catalog) -> None:
@@ -124,7 +122,7 @@ def test_after_its_last_step_a_run_beats_no_more_and_its_row_stays_until_it_is_o
     assert "run-heartbeat" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_a_run_that_was_ended_while_it_was_silent_stops(
+def test_a_run_that_was_ended_as_stalled_stops(
     catalog: Catalog, instance: dg.DagsterInstance
 ) -> None:
     seen: list[bool] = []
@@ -136,7 +134,8 @@ def test_a_run_that_was_ended_while_it_was_silent_stops(
         with transaction(catalog.engine) as session:
             run_heartbeats.end(session, beat.run_id)
         try:
-            threading.Event().wait(WAIT_SECONDS)
+            with resource.doing(Activity("its next heartbeat is sent at once")):
+                threading.Event().wait(WAIT_SECONDS)
         finally:
             seen.append(resource.is_run_reaped)
 
@@ -154,7 +153,7 @@ def test_a_tick_of_a_sensor_has_no_heartbeat(
 ) -> None:
     @dg.sensor(job_name="any_job")
     def sensor(catalog: CatalogResource) -> dg.SkipReason:
-        with catalog.doing("nothing"):
+        with catalog.doing(Activity("nothing")):
             return dg.SkipReason(str(catalog.is_run_reaped))
 
     resources = {"catalog": catalog_resource(catalog.database_url)}
@@ -170,7 +169,7 @@ def test_a_heartbeat_outlives_the_absence_of_postgresql(servers_dir: Path) -> No
     server = PostgresServer(folder / "data", free_port(), uuid4().hex, is_durable=False)
     with running(server.service(os.environ), folder):
         upgrade(server.url())
-    heartbeat = RunHeartbeat(server.url(), RUN)
+    heartbeat = RunHeartbeat(server.url(), RUN, every_seconds=EVERY_SECONDS)
     heartbeat.start()  # while it is away
     for _ in range(2):
         with running(server.service(os.environ), folder):

@@ -1,4 +1,4 @@
-"""What becomes of runs whose process is gone: a real job queue, and an instance with pools."""
+"""What becomes of stalled runs: a real job queue, and an instance with pools."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from influencerai_dagster.core import run_health
+from influencerai_dagster.core.run_health import DEFAULT_LIMITS, HeartbeatLimits
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.orchestration.resources.catalog import Catalog
@@ -32,11 +33,9 @@ def server() -> Iterator[dg.DagsterInstance]:
 class Watch:
     """The sensor, and runs that hold a pool slot and a lease."""
 
-    def __init__(
-        self, instance: dg.DagsterInstance, catalog: Catalog, patch: pytest.MonkeyPatch
-    ) -> None:
+    def __init__(self, instance: dg.DagsterInstance, catalog: Catalog) -> None:
         self.instance, self.catalog, self.engine = instance, catalog, catalog.engine
-        self._patch = patch
+        self._limits = DEFAULT_LIMITS
         self.storage = instance.event_log_storage
 
     def run(self, status: str = "STARTED", *, location: str = "influencerai") -> str:
@@ -57,13 +56,11 @@ class Watch:
 
     def beat(self, run_id: str) -> None:
         with transaction(self.engine) as session:
-            run_heartbeats.first_beat(session, run_id, activity="rendering", host="box")
+            run_heartbeats.first_beat(session, run_id, Activity("rendering"), host="box")
 
     def let_time_pass(self) -> None:
-        """Whoever has beaten is silent for too long now, and all had time for a first beat."""
-        self._patch.setattr(run_health, "STALE_SECONDS", 0.0)
-        self._patch.setattr(run_heartbeats, "STALE_SECONDS", 0.0)
-        self._patch.setattr(run_health, "FIRST_BEAT_SECONDS", 0.0)
+        """All heartbeats are too old now, and all runs had time for a first one."""
+        self._limits = HeartbeatLimits(stale_seconds=0.0, first_seconds=0.0)
 
     def tick(self, catalog: Catalog | None = None) -> str:
         resources: dict[str, Any] = {"catalog": catalog or self.catalog}
@@ -73,7 +70,7 @@ class Watch:
             resources=dg.build_sensor_context(resources=resources).resource_defs,
             code_location_origin=location_origin(),
         ) as context:
-            result = stale_runs_sensor(context)
+            result = stale_runs_sensor(self._limits)(context)
         assert isinstance(result, dg.SkipReason)
         return str(result.skip_message)
 
@@ -91,13 +88,13 @@ class Watch:
 
 
 @pytest.fixture
-def watch(server: dg.DagsterInstance, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> Watch:
+def watch(server: dg.DagsterInstance, catalog: Catalog) -> Watch:
     server.wipe()
     server.event_log_storage.set_concurrency_slots(POOL, 3)
-    return Watch(server, catalog, monkeypatch)
+    return Watch(server, catalog)
 
 
-def test_a_silent_run_fails_and_gives_everything_back(watch: Watch) -> None:
+def test_a_stalled_run_fails_and_its_job_lease_and_slot_are_freed(watch: Watch) -> None:
     run_id = watch.run()
     watch.beat(run_id)
     submit_one(watch.engine)
@@ -122,13 +119,13 @@ def test_the_failure_says_what_happened(watch: Watch) -> None:
         for record in watch.instance.get_records_for_run(run_id).records
         if record.event_log_entry.dagster_event
     ]
-    assert any("process of this run is gone: box was last heard of" in str(t) for t in texts)
+    assert any("Run worker lost: no heartbeat from box for" in str(t) for t in texts)
 
 
 def test_a_run_that_beats_is_let_be(watch: Watch) -> None:
     run_id = watch.run()
     watch.beat(run_id)
-    assert watch.tick() == "1 runs should have a process, none is silent"
+    assert watch.tick() == "1 runs should have a process, none has stalled"
     assert watch.status(run_id) == "STARTED"
     assert (watch.slots_taken(), watch.heartbeats()) == (1, [run_id])
 
@@ -219,7 +216,7 @@ def test_while_postgresql_is_away_nothing_is_decided(watch: Watch) -> None:
     assert watch.status(run_id) == "STARTED"
 
 
-def test_a_run_of_which_nothing_is_silent_keeps_its_jobs(watch: Watch) -> None:
+def test_a_run_with_a_fresh_heartbeat_keeps_its_jobs(watch: Watch) -> None:
     run_id = watch.run()
     watch.beat(run_id)
     submit_one(watch.engine)

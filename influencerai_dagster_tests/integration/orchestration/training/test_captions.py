@@ -11,7 +11,7 @@ from influencerai_dagster.definitions import build_definitions, build_resources
 from influencerai_dagster.orchestration.resources.catalog import Catalog
 from influencerai_dagster.settings import settings_from
 from influencerai_dagster.wiring.training import response_cache
-from influencerai_dagster_tests.integration.orchestration.conftest import (
+from influencerai_dagster_tests.testing.code_location import (
     CodeLocation,
     failure_text,
     photo,
@@ -50,8 +50,8 @@ def test_a_run_pays_only_for_what_the_one_before_it_was_not_answered(
     num_calls = len(simulator.calls())
     found = metadata(code_location.run("build_dataset_job", "demo/bella"))
     assert found["sources"] == {"openrouter": 3}
-    assert found["captions_paid_for_before"] == num_calls - 1
-    assert len(simulator.calls()) - num_calls == 3 - found["captions_paid_for_before"]
+    assert found["cache_hits"] == num_calls - 1
+    assert len(simulator.calls()) - num_calls == 3 - found["cache_hits"]
 
 
 @pytest.mark.parametrize(

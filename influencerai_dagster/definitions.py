@@ -62,29 +62,26 @@ from influencerai_dagster.orchestration.retention.schedules import (
 from influencerai_dagster.orchestration.retention.storage_pauses_sensor import storage_pause_sensor
 from influencerai_dagster.orchestration.run_config import executor, without_run_config
 from influencerai_dagster.orchestration.runs.stale_runs_sensor import stale_runs_sensor
-from influencerai_dagster.orchestration.training.automation_sensor import lora_automation_sensor
-from influencerai_dagster.orchestration.training.caption_checks import (
-    captioner_refused_no_image,
-    every_image_has_a_caption,
-)
 from influencerai_dagster.orchestration.training.captions import captions
-from influencerai_dagster.orchestration.training.dataset_checks import (
+from influencerai_dagster.orchestration.training.checks import (
+    captioner_refused_no_image,
     dataset_captions_check,
     dataset_has_images,
     dataset_rights_check,
     every_image_can_be_trained,
-)
-from influencerai_dagster.orchestration.training.dataset_uploads_sensor import dataset_upload_sensor
-from influencerai_dagster.orchestration.training.datasets import dataset
-from influencerai_dagster.orchestration.training.lora_assets import (
-    lora_samples_asset,
-    lora_weights_asset,
-)
-from influencerai_dagster.orchestration.training.lora_checks import (
+    every_image_has_a_caption,
     lora_changes_the_image,
     lora_weights_are_stored,
 )
-from influencerai_dagster.orchestration.training.loras import render_lora_samples, train_lora
+from influencerai_dagster.orchestration.training.dataset_uploads_sensor import dataset_upload_sensor
+from influencerai_dagster.orchestration.training.datasets import dataset
+from influencerai_dagster.orchestration.training.loras import (
+    lora_automation_sensor,
+    lora_samples_asset,
+    lora_weights_asset,
+    render_lora_samples,
+    train_lora,
+)
 from influencerai_dagster.program_environment import ignore_postgres_variables
 from influencerai_dagster.settings import Settings, load_settings
 

@@ -1,37 +1,32 @@
-"""The IO manager of every asset: its value is a manifest on S3.
+"""Loads the manifests that assets pass to each other, by what each materialization recorded.
 
-The bytes that a manifest names are written by the stages; this publishes the manifest last, and on
-load checks that it still is what was stored.
+An asset's function publishes its manifest itself (storage/manifests.py); nothing is written here.
 """
 
 import dagster as dg
 from pydantic import BaseModel
 
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
-from influencerai_dagster.storage.manifests import Manifest, load, publish
+from influencerai_dagster.storage.manifests import Manifest, load
 
 
 class ManifestIOManager(dg.ConfigurableIOManager):
-    """Keeps manifests on S3, under the immutable keys that they name themselves."""
+    """Loads manifests from S3; their materializations say where they are."""
 
     object_store: ObjectStoreResource
 
     def handle_output(self, context: dg.OutputContext, obj: Manifest) -> None:
-        """Publish the manifest and record its key, size and hash on the materialization."""
-        with dagster_failures():
-            stored = publish(self.object_store.store, obj)
-        context.add_output_metadata(
-            {
-                "object_key": stored.object_key,
-                "size_bytes": stored.size_bytes,
-                "sha256": stored.sha256,
-            }
-        )
+        """Check that the asset recorded the object of its manifest; nothing is written."""
+        missing = StoredFile.model_fields.keys() - context.output_metadata.keys()
+        if missing:
+            raise dg.DagsterInvariantViolationError(
+                f"{context.asset_key.to_user_string()} returned {obj.object_key()} without "
+                f"{', '.join(sorted(missing))} in its metadata: publish the manifest and add "
+                "stored_metadata (orchestration/metadata.py)"
+            )
 
     def load_input(self, context: dg.InputContext) -> BaseModel:
         """Return the manifest that the newest materialization of the partition recorded.

@@ -27,6 +27,7 @@ from influencerai_dagster.generation.worker.worker import run_worker
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.generation.metadata import rendering_metadata
 from influencerai_dagster.orchestration.generation.pools import num_runs_waiting_for_pool
+from influencerai_dagster.orchestration.metadata import stored_metadata
 from influencerai_dagster.orchestration.partitions import content_day_partitions, kept_partition
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
@@ -34,6 +35,7 @@ from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
 from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.run_config import RunConfig
+from influencerai_dagster.storage.manifests import publish
 
 
 class GenerationConfig(RunConfig):
@@ -133,6 +135,7 @@ def _run(
         manifest = DayManifest(
             tenant=day.tenant, day=day.day, kind=_PLURALS[kind], outputs=tuple(outputs)
         )
+        published = publish(checks.store, manifest)
         return dg.Output(
             manifest,
             metadata=rendering_metadata(
@@ -142,7 +145,8 @@ def _run(
                 rows,
                 own_ids=own_ids,
                 worker_seconds=last_end - started,
-            ),
+            )
+            | stored_metadata(published.stored),
             data_version=dg.DataVersion(manifest.version),
         )
 

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.core.manifests.captions import CaptionSource
 from influencerai_dagster.db.response_cache import ResponseCache
+from influencerai_dagster.engines.comfyui.server import ServerTimes
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.engines.kohya.captioners import BlipCaptioner, Wd14Captioner
 from influencerai_dagster.engines.openrouter.captioner import OpenRouterCaptioner
@@ -54,7 +55,7 @@ class ComfyUIResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
         """Return the servers as the stages take them."""
         return RenderSession(
             server_pool=ServerPool(
-                self.addresses, stuck_seconds=self.timeout_seconds + _GRACE_SECONDS
+                self.addresses, ServerTimes(stuck_seconds=self.timeout_seconds + _GRACE_SECONDS)
             ),
             lora_dir=Path(self.lora_dir) if self.lora_dir else None,
             timeout_seconds=self.timeout_seconds,
@@ -117,8 +118,8 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
     openrouter_model: str = ""
     answers_kept_seconds: float = 0.0
 
-    def kept_answers(self, engine: Engine, tenant: str, run_id: str) -> ResponseCache | None:
-        """Return a tenant's answers of before; None if this captioner is not paid for them."""
+    def response_cache(self, engine: Engine, tenant: str, run_id: str) -> ResponseCache | None:
+        """Return a tenant's response cache, or None if this captioner costs nothing."""
         if self.kind != CaptionSource.OPENROUTER:
             return None
         if not self.answers_kept_seconds:
@@ -126,7 +127,7 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
         return ResponseCache(engine, tenant, timedelta(seconds=self.answers_kept_seconds))
 
     def captioner(
-        self, answers: ResponseCache | None = None
+        self, cache: ResponseCache | None = None
     ) -> tuple[Captioner | None, CaptionSource]:
         """Return the captioner and its name in the manifest; (None, class) when it is off."""
         if not self.kind:
@@ -140,7 +141,7 @@ class CaptionerResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Da
             client = OpenRouterClient(
                 api_key=self.openrouter_api_key, base_url=self.openrouter_base_url
             )
-            return OpenRouterCaptioner(client, self.openrouter_model, cache=answers), source
+            return OpenRouterCaptioner(client, self.openrouter_model, cache=cache), source
         if not self.kohya_dir:
             raise PermanentError(f"AUTO_CAPTIONER={self.kind} needs KOHYA_DIR; it is not set")
         sd_scripts_dir, python = Path(self.kohya_dir), Path(self.kohya_python)

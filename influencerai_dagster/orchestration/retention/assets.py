@@ -13,8 +13,7 @@ from pydantic import Field
 from sqlalchemy import Engine
 
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.db.llm_answers import count_expired
-from influencerai_dagster.db.response_cache import delete_expired_answers
+from influencerai_dagster.db.response_cache import count_expired, delete_expired_responses
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
@@ -115,11 +114,11 @@ def apply_retention(
         # Once more: what belonged to those partitions is old now, what was put back is not.
         events = find_old_events(retention.dagster_engine, found.plan.made_at - KEEP_RUNS)
         delete_old_events(retention.dagster_engine, events)
-        num_answers = delete_expired_answers(catalog.engine)
+        num_responses = delete_expired_responses(catalog.engine)
     for key in done.removed:
         context.log.info(f"removed {key}")
     yield dg.MaterializeResult(
-        asset_key=DELETIONS, metadata=deletions_metadata(done, gone, events, num_answers)
+        asset_key=DELETIONS, metadata=deletions_metadata(done, gone, events, num_responses)
     )
 
 
@@ -130,11 +129,11 @@ def _look(
     rules, now = retention.rules(), datetime.now(UTC)
     with transaction(engine) as session:
         tenants = tenant_retentions(session, rules.days)
-        num_answers = count_expired(session)
+        num_responses = count_expired(session)
     leftovers = find_leftovers(instance, engine, tenants, now=now)
     return Findings(
         plan=plan_retention(engine, store, rules, days=leftovers.day_partitions, now=now),
         leftovers=leftovers,
         events=find_old_events(retention.dagster_engine, now - KEEP_RUNS, leftovers.days),
-        num_answers=num_answers,
+        num_responses=num_responses,
     )

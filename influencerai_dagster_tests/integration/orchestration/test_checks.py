@@ -30,17 +30,13 @@ from influencerai_dagster.orchestration.generation.checks import (
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
-from influencerai_dagster.orchestration.training.caption_checks import (
+from influencerai_dagster.orchestration.training.checks import (
     captioner_refused_no_image,
-    every_image_has_a_caption,
-)
-from influencerai_dagster.orchestration.training.dataset_checks import (
     dataset_captions_check,
     dataset_has_images,
     dataset_rights_check,
     every_image_can_be_trained,
-)
-from influencerai_dagster.orchestration.training.lora_checks import (
+    every_image_has_a_caption,
     lora_changes_the_image,
     lora_weights_are_stored,
 )

@@ -133,7 +133,7 @@ class Supervisor:
             data_dir: belongs to this supervisor alone while it runs.
             announce: gets a line about every crash and restart.
             ask_seconds: between two questions to a service whether it is alive.
-            max_log_bytes: of a log before it begins anew.
+            max_log_bytes: of a log before a new one begins.
         """
         self.stopping = threading.Event()
         self._services = services

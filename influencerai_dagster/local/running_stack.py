@@ -11,6 +11,7 @@ import psutil
 
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.environment import STACK_ENV_FILE
+from influencerai_dagster.local.folder_lock import FolderLock
 from influencerai_dagster.local.probes import listens
 from influencerai_dagster.local.processes import (
     RECORD_FILE,
@@ -67,11 +68,14 @@ def stop_stack(data_dir: Path, *, timeout_seconds: float) -> int | None:
 
     Raises:
         TransientError: it has not ended in time; it goes on to end.
+        PermanentError: a stack is just starting in this folder.
     """
     record = data_dir / RECORD_FILE
     supervisor = supervisor_process(record)
     if supervisor is None:
-        clean_leftovers(record)
+        if record.exists():
+            with FolderLock(data_dir):  # held by a stack that is just starting
+                clean_leftovers(record)
         return None
     try:
         supervisor.terminate()

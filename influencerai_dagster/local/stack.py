@@ -13,7 +13,7 @@ from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.environment import remove_stack_env, write_stack_env
 from influencerai_dagster.local.private_folder import make_private
 from influencerai_dagster.local.services import Stack
-from influencerai_dagster.local.supervisor import Supervisor
+from influencerai_dagster.local.supervisor import Supervisor, show_nothing
 
 __all__ = ["Stack", "run_stack"]
 _OWNER_ONLY = 0o077
@@ -50,7 +50,7 @@ def run_stack(
     watcher = threading.Thread(target=supervisor.watch, name="supervisor")
     with _signals_as_interrupt(), _private_files(), suppress(KeyboardInterrupt):
         try:
-            with show_start() if show_start else nullcontext(_show_nothing) as show:
+            with show_start() if show_start else nullcontext(show_nothing) as show:
                 _start(stack, supervisor, show)
             watcher.start()
             on_ready()
@@ -68,9 +68,6 @@ def run_stack(
             supervisor.stop()
             if supervisor.has_started:
                 announce("stopped")
-
-
-def _show_nothing(_line: str) -> None: ...
 
 
 def _start(stack: Stack, supervisor: Supervisor, show: Callable[[str], None]) -> None:

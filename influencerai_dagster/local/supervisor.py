@@ -47,7 +47,8 @@ _ROTATE_SECONDS = 2.0
 def _nothing() -> None: ...
 
 
-def _show_nothing(_line: str) -> None: ...
+def show_nothing(_line: str) -> None:
+    """Ignore which services start."""
 
 
 def _always() -> bool:
@@ -151,7 +152,7 @@ class Supervisor:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, show: Callable[[str], None] = _show_nothing) -> None:
+    def start(self, show: Callable[[str], None] = show_nothing) -> None:
         """Start everything and return when all of it is ready, or `stopping` was set.
 
         Args:

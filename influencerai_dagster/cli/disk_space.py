@@ -1,4 +1,4 @@
-"""How much space a disk has, for `influencerai status` and `influencerai doctor`."""
+"""Check the free space of a disk, for `influencerai status` and `influencerai doctor`."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`influencerai doctor`: every part that the system needs, what is wrong with it and what to do."""
+"""Command `doctor`: check every part that the system needs, and say what to do."""
 
 import subprocess
 import time
@@ -36,7 +36,7 @@ from influencerai_dagster.storage.errors import translated_errors
 from influencerai_dagster.wiring.stores import assets_store
 
 MAX_CLOCK_SKEW_SECONDS = 60
-"""S3 refuses a request that is signed 15 minutes off; a minute shows that nobody sets the clock."""
+"""S3 refuses a request that is signed 15 minutes off; a minute shows a clock without NTP."""
 _RUNS_MINUTES = 15
 _MANY_LOST_RUNS = 3
 
@@ -127,7 +127,7 @@ def _clock() -> str:
         )
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     if date is None:
-        return "S3 tells no time to compare with"
+        return "S3 sends no time to compare with"
     skew = abs((parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
     if skew > MAX_CLOCK_SKEW_SECONDS:
         raise PermanentError(f"this clock and S3's differ by {skew:.0f} s: set it (NTP)")

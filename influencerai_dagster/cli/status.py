@@ -1,4 +1,4 @@
-"""`influencerai status`: one screen that says what runs, what waits, and what is wrong."""
+"""Command `status`: show services, queue, runs, backups and disk on one screen."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""One stack in a folder: a lock that the kernel releases when its process is gone."""
+"""Lock a folder for one stack; the kernel releases the lock when its process is gone."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""Which stack the command line means: what to say when it does not run, and how it is stopped.
+"""Find and stop the stack that the command line means, and say when it does not run.
 
 How its settings are found is in environment.py.
 """
@@ -67,7 +67,7 @@ def stop_stack(data_dir: Path, *, timeout_seconds: float) -> int | None:
         The process id of its supervisor; None if no stack ran.
 
     Raises:
-        TransientError: it has not ended in time; it goes on to end.
+        TransientError: it has not ended in time; it is still ending.
         PermanentError: a stack is just starting in this folder.
     """
     record = data_dir / RECORD_FILE

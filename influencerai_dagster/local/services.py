@@ -1,4 +1,4 @@
-"""The processes that make up the local stack, and how to know that each is ready.
+"""Define the processes of the local stack, and how each is known to be ready.
 
 How processes are kept running is in supervisor.py, their variables are in environment.py.
 """
@@ -191,7 +191,7 @@ class Stack:
         )
         yield Service(
             name="daemon",
-            # Quiet: it would tell every few seconds of each sensor that it had nothing to do.
+            # Quiet: it would log every few seconds of each sensor that it had nothing to do.
             command=[
                 *(*_DAGSTER_PROCESS, "dagster-daemon", "run", "-w", workspace),
                 *("--log-level", "warning"),
@@ -218,7 +218,7 @@ class Stack:
     def _prepare_storage(self) -> None:
         from influencerai_dagster.db import migrate  # noqa: PLC0415 - imports Alembic
 
-        # No run is alive now: what a killed training had copied is of use to nobody; its log stays.
+        # No run is alive now: copies of a killed training are of no use; its log stays.
         for name in ("images", "output"):
             for folder in (self._data_dir / "training").glob(f"*/*/{name}"):
                 shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""Runs the whole system on one machine, from the first process to the last signal.
+"""Run the whole system on one machine, from the first process to the last signal.
 
 Which processes there are is in services.py, how they are kept running in supervisor.py.
 """
@@ -60,7 +60,9 @@ def run_stack(
             _ignore_signals()  # a second Ctrl-C must not leave half of it running
             supervisor.stopping.set()
             if supervisor.has_started:
-                announce("stopping everything: jobs that are not done go on with the next start")
+                announce(
+                    "stopping everything: jobs that are not done continue after the next start"
+                )
             if watcher.ident is not None:
                 watcher.join()
             if supervisor.has_started:  # else it may be that of the stack that runs here

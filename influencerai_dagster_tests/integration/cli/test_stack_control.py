@@ -119,7 +119,7 @@ def test_the_address_of_a_file_is_printed_where_there_is_no_browser(cli: Command
     found = json.loads(cli("open", str(job.id), "--tenant", "demo", "--json").out)
     assert f"images/demo/{job.id}/output.png?" in found["url"]
     assert found["is_opened"] is False
-    assert "say whose job it is" in cli("open", str(job.id))
+    assert "name its tenant with --tenant" in cli("open", str(job.id))
 
 
 def test_a_stack_that_starts_is_told_of_and_is_stopped_from_another_terminal(

@@ -26,7 +26,10 @@ from influencerai_dagster.orchestration.backups.restore_drill_schedules import (
     restore_drill_schedule,
 )
 from influencerai_dagster.orchestration.backups.restore_drills import restore_drill
-from influencerai_dagster.orchestration.backups.schedules import database_backup_schedules
+from influencerai_dagster.orchestration.backups.schedules import (
+    database_backup_schedules,
+    object_backup_schedule,
+)
 from influencerai_dagster.orchestration.generation.checks import (
     every_video_fits_its_platform,
     jobs_completed_check,
@@ -55,10 +58,7 @@ from influencerai_dagster.orchestration.resources.restore_drills import RestoreD
 from influencerai_dagster.orchestration.resources.retention import RetentionResource
 from influencerai_dagster.orchestration.retention.assets import apply_retention
 from influencerai_dagster.orchestration.retention.checks import object_store_has_space
-from influencerai_dagster.orchestration.retention.schedules import (
-    object_backup_schedule,
-    retention_schedule,
-)
+from influencerai_dagster.orchestration.retention.schedules import retention_schedule
 from influencerai_dagster.orchestration.retention.storage_pauses_sensor import storage_pause_sensor
 from influencerai_dagster.orchestration.run_config import executor, without_run_config
 from influencerai_dagster.orchestration.runs.stale_runs_sensor import stale_runs_sensor

@@ -1,4 +1,4 @@
-"""Schedules backups: databases in full at 02:00, incrementally every 6 hours, objects after each.
+"""Schedule backups: full at 02:00, incremental every 6 hours in between, copies after each.
 
 Dagster itself runs only the newest tick that it missed; database_backup_sensor sees what is still
 too old then.

@@ -78,9 +78,10 @@ class RetentionConfig(RunConfig):
             owners=[OWNER],
             description=(
                 "What retention deleted of what its report named; nothing while "
-                "`RETENTION_DRY_RUN` is on.\n\nMade together with retention_report. It has no partitions. An image is "
-                "deleted in the catalog first; its bytes are removed when the recovery window has "
-                "passed. Rerun it after a run that failed: it goes on with what is left."
+                "`RETENTION_DRY_RUN` is on.\n\nMade together with retention_report. It has no "
+                "partitions. An image is deleted in the catalog first; its bytes are removed when "
+                "the recovery window has passed. Rerun it after a run that failed: it goes on "
+                "with what is left."
             ),
         ),
     ],
@@ -95,7 +96,7 @@ def apply_retention(
     with dagster_failures(context.retry_number):
         config = RetentionConfig.of(context)
         is_dry_run = retention.is_dry_run if config.dry_run is None else config.dry_run
-        found = _find(context.instance, catalog.engine, object_store.store, retention)
+        found = _find(context.instance, catalog.engine, object_store, retention)
     yield dg.MaterializeResult(
         asset_key=REPORT, metadata=report_metadata(found, is_dry_run=is_dry_run)
     )
@@ -107,9 +108,9 @@ def apply_retention(
         return
     with dagster_failures(context.retry_number):
         rules = retention.rules()
-        done = delete_planned(catalog.engine, object_store.store, found.plan, rules)
+        done = delete_planned(catalog.engine, object_store, found.plan, rules)
         # Before the partitions of their days: see day_lists.py.
-        delete_day_lists(catalog.engine, object_store.store, found.plan, rules, done)
+        delete_day_lists(catalog.engine, object_store, found.plan, rules, done)
         gone = delete_leftovers(context.instance, found.leftovers)
         # Once more: what belonged to those partitions is old now, what was put back is not.
         events = find_old_events(retention.dagster_engine, found.plan.made_at - KEEP_RUNS)

@@ -1,4 +1,4 @@
-"""Schedules retention."""
+"""Schedule retention."""
 
 import dagster as dg
 

@@ -22,7 +22,7 @@ from influencerai_dagster.orchestration.resources.object_store import (
     PathStyleS3Resource,
 )
 from influencerai_dagster.orchestration.training.dataset_uploads_sensor import (
-    MAX_RUNS_PER_TICK,
+    MAX_RUNS_ALIVE,
     dataset_upload_sensor,
 )
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -49,7 +49,7 @@ def run() -> Sequence[Comparison]:
             seconds = take_turns(
                 {
                     "listing": lambda: _list(store),
-                    "first": lambda: sensor.tick(None, num_runs=MAX_RUNS_PER_TICK),
+                    "first": lambda: sensor.tick(None, num_runs=MAX_RUNS_ALIVE),
                     "steady": lambda: sensor.tick(all_seen, num_runs=0),
                 },
                 rounds=ROUNDS,
@@ -124,8 +124,11 @@ class _Sensor:
         return result.cursor
 
     def cursor_when_all_is_seen(self) -> str | None:
-        """Tick until every dataset was requested once; also warms everything up."""
+        """Tick until every dataset was requested once; also warms everything up.
+
+        The requested runs are not launched, so each tick may request as many as the first.
+        """
         cursor: str | None = None
-        for _ in range(_NUM_DATASETS // MAX_RUNS_PER_TICK):
-            cursor = self.tick(cursor, num_runs=MAX_RUNS_PER_TICK)
+        for left in range(_NUM_DATASETS, 0, -MAX_RUNS_ALIVE):
+            cursor = self.tick(cursor, num_runs=min(MAX_RUNS_ALIVE, left))
         return cursor

@@ -32,11 +32,14 @@ from influencerai_dagster.orchestration.generation.checks import (
     jobs_completed_check,
     outputs_stored_check,
 )
-from influencerai_dagster.orchestration.generation.images import generated_images_asset
 from influencerai_dagster.orchestration.generation.pending_jobs_sensor import pending_jobs_sensor
 from influencerai_dagster.orchestration.generation.pools import on_shared_gpu
-from influencerai_dagster.orchestration.generation.videos import generated_videos_asset
-from influencerai_dagster.orchestration.generation.worker import render_images, render_videos
+from influencerai_dagster.orchestration.generation.worker import (
+    generated_images_asset,
+    generated_videos_asset,
+    render_images,
+    render_videos,
+)
 from influencerai_dagster.orchestration.manifest_io_manager import manifest_io_manager
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
@@ -232,7 +235,7 @@ def build_definitions(
             apply_retention,
         ],
         asset_checks=_asset_checks(settings),
-        jobs=jobs.ALL_JOBS,
+        jobs=[*jobs.JOBS.values()],
         schedules=[
             *database_backup_schedules(settings.backup.time_zone),
             object_backup_schedule(settings.backup.time_zone),

@@ -12,7 +12,13 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.dagster_client.client import CODE_LOCATION
+from influencerai_dagster.core.dagster_names import (
+    CODE_LOCATION,
+    GPU_POOL,
+    IMAGE_POOL,
+    TRAINING_POOL,
+    VIDEO_POOL,
+)
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.files import write_whole
@@ -246,11 +252,11 @@ class Stack:
 
 def _pool_limits(settings: Settings) -> dict[str, int]:
     if settings.training.is_gpu_shared:
-        return {"gpu": 1}
+        return {GPU_POOL: 1}
     return {
-        "image_generation": settings.queue_concurrency.content_gen,
-        "video_generation": settings.queue_concurrency.video_gen,
-        "lora_training": settings.queue_concurrency.lora_training,
+        IMAGE_POOL: settings.queue_concurrency.content_gen,
+        VIDEO_POOL: settings.queue_concurrency.video_gen,
+        TRAINING_POOL: settings.queue_concurrency.lora_training,
     }
 
 

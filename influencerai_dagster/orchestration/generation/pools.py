@@ -1,20 +1,21 @@
-"""Pools: which ops exclude each other, and who waits for a slot.
+"""Pools: moves the ops of the GPU into one pool, and counts the runs that wait for a slot.
 
-Ops name their own pool. With GPU_SHARED all that use the GPU get the one pool `gpu` instead, so
-that a training and renders never run at the same time. Limits are set by startup.py.
+Ops name their own pool. With GPU_SHARED all ops that use the GPU get the pool `gpu` instead, so
+that a training and renders never run at the same time. startup.py sets the limits.
 """
 
 import inspect
 
 import dagster as dg
 
-GPU_POOL = "gpu"
+from influencerai_dagster.core.dagster_names import GPU_POOL
+
 _PAGE = 100
 
 
 def on_shared_gpu(op: dg.OpDefinition) -> dg.OpDefinition:
-    """Return the same op in the pool of the one GPU."""
-    # Its code version comes with its outputs.
+    """Return the same op in the pool of the shared GPU."""
+    # The code version is part of the outputs.
     copy = dg.op(name=op.name, pool=GPU_POOL, ins=dict(op.ins), out=dict(op.outs))
     return copy(inspect.unwrap(op))
 
@@ -22,10 +23,10 @@ def on_shared_gpu(op: dg.OpDefinition) -> dg.OpDefinition:
 def num_runs_waiting_for_pool(
     instance: dg.DagsterInstance, pool: str, *, at_most: int = _PAGE
 ) -> int:
-    """Return how many runs wait for a slot of a pool that has none free; 0 while it has one.
+    """Count the runs that wait for a slot of a full pool; 0 while it has a free slot.
 
-    They are queued runs that would begin with the pool, and runs whose next step is of it. Costs
-    three small queries while nobody waits.
+    They are queued runs whose first step is in the pool, and runs whose next step is. Costs three
+    small queries while no run waits.
 
     Args:
         at_most: stop counting there.

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from influencerai_dagster.core.dagster_names import IMAGE_POOL, TRAINING_POOL
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.lora_training import LoraConfig, TrainingStep, epochs_planned
 from influencerai_dagster.core.manifests.captions import CaptionsManifest
@@ -59,7 +60,7 @@ class TrainLoraConfig(RunConfig):
     )
 
 
-@dg.op(pool="lora_training", code_version="1", config_schema=TrainLoraConfig.schema_for_dagster())
+@dg.op(pool=TRAINING_POOL, code_version="1", config_schema=TrainLoraConfig.schema_for_dagster())
 def train_lora(
     context: dg.OpExecutionContext,
     dataset: DatasetManifest,
@@ -104,7 +105,7 @@ def train_lora(
         )
 
 
-@dg.op(pool="image_generation", code_version="1")
+@dg.op(pool=IMAGE_POOL, code_version="1")
 def render_lora_samples(
     context: dg.OpExecutionContext,
     lora_weights: LoraManifest,

@@ -24,7 +24,7 @@ class InsufficientStorageError(TransientError):
 
 
 class PermanentError(InfluencerAIError):
-    """A failure that stays until a person changes something."""
+    """A failure that stays until someone changes something."""
 
 
 class ObjectNotFoundError(PermanentError):

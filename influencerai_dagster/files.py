@@ -38,8 +38,8 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: it was not written; what was there before still is.
     """
-    with _draft(path, content) as draft:
-        draft.replace(path)
+    with _staging(path, content) as staging:
+        staging.replace(path)
 
 
 def write_new(path: Path, content: bytes) -> bool:
@@ -48,16 +48,16 @@ def write_new(path: Path, content: bytes) -> bool:
     Returns:
         Whether it was written; False also if another process wrote one at the same moment.
     """
-    with _draft(path, content) as draft:
+    with _staging(path, content) as staging:
         try:
-            path.hardlink_to(draft)
+            path.hardlink_to(staging)
         except FileExistsError:
             return False
     return True
 
 
 @contextmanager
-def _draft(path: Path, content: bytes) -> Iterator[Path]:
+def _staging(path: Path, content: bytes) -> Iterator[Path]:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         try:

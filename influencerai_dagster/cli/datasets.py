@@ -28,7 +28,7 @@ from influencerai_dagster.db import datasets, loras, tenants
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.records import Dataset, Lora
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.storage.manifests import load_latest
+from influencerai_dagster.storage.manifests import load_unverified
 from influencerai_dagster.training.dataset_names import dataset_keys, require_dataset
 from influencerai_dagster.training.uploads import files_to_upload, unpaired_captions, upload_folder
 
@@ -47,7 +47,7 @@ _STATUS_FIELDS = (
     Field("state"),
     Field("at", "at (UTC)"),
     Field("text", "what there is, or what it waits for", is_wide=True),
-    Field("run_id", "run", is_id=True),
+    Field("run_id", "run", shown=lambda run_id: (run_id or "")[:8]),  # as in the UI
 )
 
 
@@ -111,7 +111,7 @@ def show_dataset(name: str, tenant: TenantName, as_json: JsonOption = False) -> 
             f"dataset {key} is uploaded, but not validated yet: `influencerai dataset status "
             f"{name} --tenant {tenant}` says how far it is"
         )
-    manifest = load_latest(store(), record.manifest_key, DatasetManifest)
+    manifest = load_unverified(store(), record.manifest_key, DatasetManifest).manifest
     document = dict(_document(key, record, lora))
     document["rights"] = None if manifest.rights is None else manifest.rights.model_dump()
     document["rejected"] = [item.model_dump(mode="json") for item in manifest.rejected]

@@ -24,7 +24,7 @@ from influencerai_dagster.db import loras
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.records import Lora
 from influencerai_dagster.db.tenants import require_tenant
-from influencerai_dagster.storage.manifests import load_latest
+from influencerai_dagster.storage.manifests import load_unverified
 from influencerai_dagster.training import lora_configs
 from influencerai_dagster.training.dataset_names import require_dataset
 
@@ -65,7 +65,7 @@ def show_lora(lora_id: str, tenant: TenantName, as_json: JsonOption = False) -> 
     with transaction(engine()) as session:
         require_tenant(session, tenant)
         lora = loras.require_lora(session, tenant, lora_id)
-    manifest = load_latest(store(), lora.manifest_key, LoraManifest)
+    manifest = load_unverified(store(), lora.manifest_key, LoraManifest).manifest
     training = manifest.model_dump(
         include={"steps", "final_loss", "train_seconds", "is_simulated", "sd_scripts_commit"}
     )

@@ -34,7 +34,7 @@ ASSET_OF_PARTITIONS = {DATASET_PARTITIONS: "dataset", DAY_PARTITIONS: "generated
 
 IMAGE_POOL = "image_generation"
 VIDEO_POOL = "video_generation"
-TRAINING_POOL = "lora_training"
+LORA_POOL = "lora_training"
 GPU_POOL = "gpu"
 """The one pool of all that use the GPU, with GPU_SHARED."""
 

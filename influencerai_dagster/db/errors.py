@@ -5,7 +5,7 @@ How a database error becomes one of ours is in engine.py.
     TransientError
     └── LeaseLostError             the worker drops the job; whoever holds it goes on
     PermanentError
-    └── TooManyPendingJobsError    the tenant's queue is full: a person sends fewer, or waits
+    └── TooManyPendingJobsError    the tenant's queue is full: submit fewer jobs, or wait
 """
 
 from influencerai_dagster.errors import PermanentError, TransientError

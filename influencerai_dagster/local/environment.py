@@ -158,7 +158,7 @@ def write_stack_env(settings: Settings) -> Path:
 
 
 def remove_stack_env(settings: Settings) -> None:
-    """Tell other commands that the stack runs no more."""
+    """Tell other commands that the stack no longer runs."""
     (settings.local.data_dir.resolve() / STACK_ENV_FILE).unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""One stack in a folder: a lock that the kernel gives back when its process is gone."""
+"""One stack in a folder: a lock that the kernel releases when its process is gone."""
 
 import fcntl
 import os

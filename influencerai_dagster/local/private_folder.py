@@ -5,7 +5,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from influencerai_dagster.local.postgres import PASS_THROUGH
+from influencerai_dagster.db.data_dir import PASS_THROUGH
 
 _OTHERS = 0o077
 

@@ -1,11 +1,10 @@
-"""Finds, proves and ends processes of our own, and free ports; not what they are for.
+"""Processes and ports of a local stack: which processes belong to it, and how they are ended.
 
-A process is ours if its environment carries the mark of the stack, or if its id and start time
-were written down when it was started (PostgreSQL overwrites its environment with its title).
+A process belongs to a stack if its environment has the mark of the stack, or if its id and start
+time were recorded when it was started.
 """
 
 import os
-import pwd
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psutil
 from pydantic import ValidationError
@@ -21,15 +20,12 @@ from pydantic import ValidationError
 from influencerai_dagster.core.base import Value
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.files import write_whole
+from influencerai_dagster.processes import KILL_SECONDS, end, same_process
 
 LOOPBACK = "127.0.0.1"
 STACK_ID = "INFLUENCERAI_STACK_ID"  # in the environment of every process that belongs to a stack
 RECORD_FILE = "stack-processes.json"
 """In a stack's folder: which processes it started."""
-STOP_SECONDS = 5.0
-KILL_SECONDS = 3.0
-_POLL_SECONDS = 0.02
-_CLOCK_SECONDS = 2.0  # a start time is counted from a boot time that moves with the clock
 
 
 class _Record(Value):
@@ -63,14 +59,6 @@ def check_port(port: int, *, service: str, setting: str) -> None:
             ) from None
 
 
-def as_user(name: str | None) -> dict[str, Any]:
-    """Return the arguments of `subprocess` that run a program as another user."""
-    if name is None:
-        return {}
-    entry = pwd.getpwnam(name)
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-
-
 def marked_processes(
     stack_id: str, *, group: int | None = None, but: Sequence[int] = ()
 ) -> list[psutil.Process]:
@@ -93,37 +81,6 @@ def marked_processes(
             if group is None or os.getpgid(process.pid) == group:
                 found.append(process)
     return found
-
-
-def end(processes: Sequence[psutil.Process]) -> None:
-    """Ask processes to end, and kill those that do not."""
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    for process in _still_there(processes, wait_seconds=STOP_SECONDS):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    _still_there(processes, wait_seconds=KILL_SECONDS)
-
-
-def _still_there(
-    processes: Sequence[psutil.Process], *, wait_seconds: float
-) -> Sequence[psutil.Process]:
-    """Wait for processes to end; a zombie has, whose parent may never ask (psutil would wait)."""
-    deadline = time.monotonic() + wait_seconds
-    while alive := [process for process in processes if is_running(process)]:
-        if time.monotonic() > deadline:
-            break
-        time.sleep(_POLL_SECONDS)
-    return alive
-
-
-def is_running(process: psutil.Process) -> bool:
-    """Say whether a process does anything still."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 class Ending(NamedTuple):
@@ -183,7 +140,7 @@ def supervisor_process(path: Path) -> psutil.Process | None:
         record = _Record.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-    return _same_process(record.supervisor_pid, record.started.get(record.supervisor_pid, 0.0))
+    return same_process(record.supervisor_pid, record.started.get(record.supervisor_pid, 0.0))
 
 
 def clean_leftovers(path: Path) -> int:
@@ -205,7 +162,7 @@ def clean_leftovers(path: Path) -> int:
     ours = [
         process
         for pid, created in record.started.items()
-        if (process := _same_process(pid, created)) is not None
+        if (process := same_process(pid, created)) is not None
     ]
     if any(process.pid == record.supervisor_pid for process in ours):
         raise PermanentError(
@@ -217,12 +174,3 @@ def clean_leftovers(path: Path) -> int:
     end(list(leftovers.values()))
     path.unlink()
     return len(leftovers)
-
-
-def _same_process(pid: int, created: float) -> psutil.Process | None:
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - created) < _CLOCK_SECONDS
-    except psutil.NoSuchProcess:
-        return None
-    return process if same and is_running(process) else None

@@ -12,13 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.dagster_names import (
-    CODE_LOCATION,
-    GPU_POOL,
-    IMAGE_POOL,
-    TRAINING_POOL,
-    VIDEO_POOL,
-)
+from influencerai_dagster.core.dagster_names import CODE_LOCATION
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.files import write_whole
@@ -172,9 +166,8 @@ class Stack:
         yield Service(
             name="dagster-storage",
             command=[
-                *(sys.executable, "-m", "influencerai_dagster.orchestration.startup"),
-                "--fail-orphans",
-                *(f"{pool}={limit}" for pool, limit in _pool_limits(self.settings).items()),
+                *(sys.executable, "-m", "influencerai_dagster.cli"),
+                *("dagster", "prepare", "--fail-orphans"),
             ],
             environment=self.environment,
             needs=["postgres"],
@@ -248,16 +241,6 @@ class Stack:
         except TransientError as error:
             self.problem = str(error)
         return self.problem is None
-
-
-def _pool_limits(settings: Settings) -> dict[str, int]:
-    if settings.training.is_gpu_shared:
-        return {GPU_POOL: 1}
-    return {
-        IMAGE_POOL: settings.queue_concurrency.content_gen,
-        VIDEO_POOL: settings.queue_concurrency.video_gen,
-        TRAINING_POOL: settings.queue_concurrency.lora_training,
-    }
 
 
 def _project_file(name: str) -> Path:

@@ -27,15 +27,14 @@ from influencerai_dagster.local.processes import (
     RECORD_FILE,
     STACK_ID,
     Ending,
-    as_user,
     check_port,
     clean_leftovers,
-    end,
     kill,
     marked_processes,
     stop_groups,
     write_record,
 )
+from influencerai_dagster.processes import as_user, end
 
 POLL_SECONDS = 0.1
 STEADY_SECONDS = 60.0  # who ran that long starts with the shortest backoff again
@@ -134,7 +133,7 @@ class Supervisor:
             data_dir: belongs to this supervisor alone while it runs.
             announce: gets a line about every crash and restart.
             ask_seconds: between two questions to a service whether it is alive.
-            max_log_bytes: of a log before it begins anew.
+            max_log_bytes: of a log before a new one begins.
         """
         self.stopping = threading.Event()
         self._services = services

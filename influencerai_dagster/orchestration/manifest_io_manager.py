@@ -1,37 +1,34 @@
-"""The IO manager of every asset: its value is a manifest on S3.
+"""Loads the manifests that assets pass to each other, by what each materialization recorded.
 
-The bytes that a manifest names are written by the stages; this publishes the manifest last, and on
-load checks that it still is what was stored.
+An asset's function publishes its manifest itself (storage/manifests.py); nothing is written here.
 """
 
 import dagster as dg
 from pydantic import BaseModel
 
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
 from influencerai_dagster.orchestration.failures import dagster_failures
-from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
-from influencerai_dagster.storage.manifests import Manifest, load, publish
+from influencerai_dagster.storage.manifests import Manifest, load
+from influencerai_dagster.storage.object_store import ObjectStore
 
 
-class ManifestIOManager(dg.ConfigurableIOManager):
-    """Keeps manifests on S3, under the immutable keys that they name themselves."""
+class ManifestIOManager(dg.IOManager):
+    """Load manifests from S3; their materializations say where they are."""
 
-    object_store: ObjectStoreResource
+    def __init__(self, store: ObjectStore) -> None:
+        """Make it on a bucket."""
+        self._store = store
 
     def handle_output(self, context: dg.OutputContext, obj: Manifest) -> None:
-        """Publish the manifest and record its key, size and hash on the materialization."""
-        with dagster_failures():
-            stored = publish(self.object_store.store, obj)
-        context.add_output_metadata(
-            {
-                "object_key": stored.object_key,
-                "size_bytes": stored.size_bytes,
-                "sha256": stored.sha256,
-            }
-        )
+        """Check that the asset recorded the object of its manifest; nothing is written."""
+        missing = StoredFile.model_fields.keys() - context.output_metadata.keys()
+        if missing:
+            raise dg.DagsterInvariantViolationError(
+                f"{context.asset_key.to_user_string()} returned {obj.object_key()} without "
+                f"{', '.join(sorted(missing))} in its metadata: publish the manifest and add "
+                "stored_metadata (orchestration/metadata.py)"
+            )
 
     def load_input(self, context: dg.InputContext) -> BaseModel:
         """Return the manifest that the newest materialization of the partition recorded.
@@ -43,11 +40,11 @@ class ManifestIOManager(dg.ConfigurableIOManager):
             stored = _recorded(context)
             model: type[BaseModel] = context.dagster_type.typing_type
             try:
-                return load(self.object_store.store, stored, model)
+                return load(self._store, stored, model)
             except ObjectNotFoundError as error:
                 raise ObjectNotFoundError(
                     f"{_name(context)} was materialized as {stored.object_key}, which is gone from "
-                    f"the bucket {self.object_store.bucket}. Materialize it again."
+                    f"the bucket {self._store.bucket}. Materialize it again."
                 ) from error
 
 
@@ -58,7 +55,7 @@ def manifest_io_manager(context: dg.InitResourceContext) -> ManifestIOManager:
     Every output has an IO manager, of assets, ops and checks alike. Because this one asks for the
     catalog too, every run has it, and with it a heartbeat.
     """
-    return ManifestIOManager(object_store=context.resources.object_store)
+    return ManifestIOManager(context.resources.object_store)
 
 
 def _name(context: dg.InputContext) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from influencerai_dagster.core.object_paths import file_link
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.media.contact_sheets import data_uri, markdown_image, png_data_uri
 
 Metadata = dict[str, Any]
@@ -39,6 +40,11 @@ def file_links(files: Iterable[tuple[str, str]]) -> dg.MarkdownMetadataValue:
 def _plain(words: str) -> str:
     """Return words without what Markdown would read as its own."""
     return "".join(f"\\{letter}" if letter in _MARKDOWN else letter for letter in words)
+
+
+def stored_metadata(stored: StoredFile) -> Metadata:
+    """Return where a published manifest is: the IO manager loads it by these three values."""
+    return stored.model_dump()
 
 
 def table(rows: Sequence[dict[str, str | int | float]]) -> dg.TableMetadataValue | str:

@@ -1,63 +1,82 @@
-"""Manifests on S3: how every stage publishes its own and reads another's.
+"""Publishes and loads manifests, the JSON objects that say which bytes belong together.
 
-What a manifest holds lives in domain/manifests/; the IO manager calls these two functions.
+The function that makes a manifest publishes it, after all bytes that it names. Nobody else writes
+one: the IO manager only loads. What a manifest holds lives in core/manifests/.
 """
 
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.storage.contents import describe
 from influencerai_dagster.storage.object_store import WriteOnceStore
 
 
 class Manifest(Protocol):
-    """What every manifest can tell: its data version and where it is kept."""
+    """A value with a data version that is stored under a key of its own."""
 
     @property
     def version(self) -> str:
         """The content hash that is the asset's data version."""
 
     def object_key(self) -> str:
-        """Return where this version is kept."""
+        """Return the immutable key of this version."""
 
     def model_dump_json(self, *, indent: int | None = None) -> str:
         """Return the manifest as JSON."""
 
 
+ManifestT_co = TypeVar("ManifestT_co", covariant=True)
+ManifestT = TypeVar("ManifestT", bound=Manifest)
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-def publish(store: WriteOnceStore, manifest: Manifest) -> StoredFile:
-    """Write a manifest under its immutable key; the same content again is no second write.
+@dataclass(frozen=True)
+class Published(Generic[ManifestT_co]):
+    """A manifest and the object that it is stored in."""
+
+    manifest: ManifestT_co
+    stored: StoredFile
+
+
+def publish(store: WriteOnceStore, manifest: ManifestT) -> Published[ManifestT]:
+    """Write a manifest under its immutable key; the same content there already is fine.
 
     Raises:
-        PermanentError: another content is there already.
-        TransientError: S3 did not answer; nothing is published.
+        PermanentError: other content is there.
+        TransientError: S3 did not answer; call again.
     """
-    return store.put_new(
-        manifest.object_key(),
-        manifest.model_dump_json(indent=2).encode(),
-        content_type="application/json",
-    )
+    data = manifest.model_dump_json(indent=2).encode()
+    stored = store.put_new(manifest.object_key(), data, content_type="application/json")
+    return Published(manifest, stored)
 
 
 def load(store: WriteOnceStore, stored: StoredFile, model: type[ModelT]) -> ModelT:
-    """Read a manifest and check that it is the one that was stored.
+    """Read a manifest whose size and hash are recorded, and check both.
 
     Raises:
         ObjectNotFoundError: it is gone.
-        PermanentError: its size or hash is another, or it is not such a manifest.
+        PermanentError: its size or hash differs, or it is not such a manifest.
     """
     return _parse(store.read(stored), stored.object_key, model)
 
 
-def load_latest(store: WriteOnceStore, object_key: str, model: type[ModelT]) -> ModelT:
-    """Read a manifest that only its key is known of, as `load` does but for size and hash."""
-    return _parse(store.get(object_key), object_key, model)
+def load_unverified(
+    store: WriteOnceStore, object_key: str, model: type[ModelT]
+) -> Published[ModelT]:
+    """Read a manifest of which only the key is recorded; its SHA-256 is not checked.
+
+    The bytes are those that S3 announced (`ObjectStore.get`).
+
+    Raises:
+        ObjectNotFoundError: it is gone.
+        PermanentError: it is not such a manifest.
+    """
+    data = store.get(object_key)
+    return Published(_parse(data, object_key, model), describe(object_key, data))
 
 
 def _parse(data: bytes, object_key: str, model: type[ModelT]) -> ModelT:

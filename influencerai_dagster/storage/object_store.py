@@ -135,11 +135,11 @@ class ObjectStore:
         """Return an object's bytes: for uploads and pointers that no manifest names.
 
         Args:
-            wanted: a listed object, which must have the size and the MD5 that the listing told; or
+            wanted: a listed object, which must have the size and the MD5 of the listing; or
                 a key, whose content must have the MD5 that the answer tells.
 
         Raises:
-            TransientError: the bytes are not those that the server told of.
+            TransientError: the bytes are not those that the server announced.
         """
         listed = wanted if isinstance(wanted, ObjectInfo) else None
         data = BytesIO()
@@ -152,7 +152,7 @@ class ObjectStore:
         Raises:
             ObjectNotFoundError: there is no such object.
             PermanentError: its size or SHA-256 is another; the text has both.
-            TransientError: the bytes are not those that the server told of.
+            TransientError: the bytes are not those that the server announced.
         """
         data = BytesIO()
         self.receive(stored.object_key, data.write, expected=stored)
@@ -191,7 +191,7 @@ class ObjectStore:
         Args:
             key: of the object.
             write: takes the chunks; what it got before an error is worth nothing.
-            listed: what a listing told of it.
+            listed: its entry in a listing.
             expected: what a manifest says of it.
 
         Raises:
@@ -202,12 +202,12 @@ class ObjectStore:
             with closing(answer["Body"]) as body:  # unread, it would keep its connection
                 self._check_size(key, answer["ContentLength"], listed, expected)
                 received = receive(body, write)
-        told = known_md5(self.bucket, answer)
-        for md5 in {told, told and listed and known_md5(self.bucket, {"ETag": listed.etag})}:
+        known = known_md5(self.bucket, answer)
+        for md5 in {known, known and listed and known_md5(self.bucket, {"ETag": listed.etag})}:
             if md5 not in {None, received.md5}:
                 raise lying_answer(self.bucket, key, f"MD5 {received.md5}", str(md5))
         if expected is not None and received.sha256 != expected.sha256:
-            if told is None:
+            if known is None:
                 raise lying_answer(self.bucket, key, f"SHA-256 {received.sha256}", expected.sha256)
             found = f"SHA-256 {received.sha256}"
             raise not_as_named(self.bucket, expected, found, expected.sha256)
@@ -280,9 +280,9 @@ class ObjectStore:
     def _upload(self, stored: StoredFile, data: bytes | Path, content_type: str | None) -> bool:
         """Write an object; False if another writer was first, or may have been."""
         key, media_type = stored.object_key, content_type or content_type_of(stored.object_key)
-        told = full_disk_told(self._disk, stored.size_bytes)
+        full = full_disk_told(self._disk, stored.size_bytes)
         try:
-            with told, translated_errors("put", self.bucket, key):
+            with full, translated_errors("put", self.bucket, key):
                 etag = upload(self.client, self.bucket, key, data, media_type)
         except ObjectExistsError:
             return False

@@ -22,8 +22,9 @@ from influencerai_dagster.core.manifests.dataset import DatasetImage, DatasetMan
 from influencerai_dagster.core.plain_text import text_problem
 from influencerai_dagster.core.refused_images import RefusedImage
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.storage.manifests import Published, publish
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.training.datasets import copy_name, read_caption, write_copy
+from influencerai_dagster.training.dataset_images import copy_name, read_caption, write_copy
 
 CAPTIONED_SIDE_PX = 2048
 """What a captioner is shown at most; models see 384 to 1024 px."""
@@ -55,8 +56,8 @@ class CaptionSettings:
 
 def write_captions(
     store: ObjectStore, dataset: DatasetManifest, settings: CaptionSettings
-) -> CaptionsManifest:
-    """Give every image of a dataset its caption.
+) -> Published[CaptionsManifest]:
+    """Give every image of a dataset its caption and publish them.
 
     Raises:
         PermanentError: some sidecars cannot be used; the text names each file and its problem.
@@ -84,13 +85,14 @@ def write_captions(
     captions = tuple(
         _caption(image.file_name, written, described, settings) for image in dataset.images
     )
-    return CaptionsManifest.build(
+    manifest = CaptionsManifest.build(
         dataset.key,
         dataset_version=dataset.version,
         trigger_phrase=settings.trigger_phrase,
         captions=captions,
         refused=refused,
     )
+    return publish(store, manifest)
 
 
 def parse_sidecar(data: bytes) -> str:

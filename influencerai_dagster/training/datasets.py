@@ -1,16 +1,16 @@
-"""Stage `dataset`: uploads → a validated dataset. Uploads are only read, never changed or deleted.
+"""Stage `dataset`: validates uploads and publishes the dataset that they make.
 
-However many uploads a dataset has and however many datasets are scanned on one machine, the memory
-for their bytes and their pixels is limited. Rules are in core/dataset_rules.py, the measuring in
-media/images.py.
+Uploads are only read, never changed or deleted. However many uploads a dataset has and however many
+datasets are scanned on one machine, the memory for their bytes and their pixels is limited. Rules
+are in core/dataset_rules.py, the measuring in media/images.py.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from PIL import Image
 from pydantic import ValidationError
+from sqlalchemy import Engine
 
 from influencerai_dagster.core.dataset_rules import DatasetRules, RejectReason
 from influencerai_dagster.core.fingerprints import fingerprint, sha256_hex
@@ -28,27 +28,25 @@ from influencerai_dagster.core.object_paths import (
     rights_key,
     uploads_prefix,
 )
+from influencerai_dagster.db.datasets import record_dataset
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.tenants import require_tenant
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.media.contact_sheets import thumbnail
 from influencerai_dagster.media.images import (
     MeasuredImage,
     Reject,
     measure_upload,
     near_duplicates,
-    normalised_image,
 )
-from influencerai_dagster.media.memory_budget import MemoryBudget
 from influencerai_dagster.storage.contents import ObjectInfo
-from influencerai_dagster.storage.manifests import publish
+from influencerai_dagster.storage.manifests import Published, publish
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.training.dataset_images import READING
 from influencerai_dagster.training.sidecars import is_about_all, is_caption_file, pair_captions
 
-READING = MemoryBudget("reading", 512 * 1024**2)
-"""Bytes of uploads in memory; who holds some may go on to decode them, never the reverse."""
 MAX_SIDECAR_SIZE_BYTES = 64 * 1024
 MAX_RIGHTS_SIZE_BYTES = 64 * 1024
 _RIGHTS_FILE = "rights.json"
-_COPY_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".png"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,24 @@ class _Upload:
     file_name: str
     info: ObjectInfo
     sidecar: ObjectInfo | None
+
+
+def build_dataset(
+    engine: Engine,
+    store: ObjectStore,
+    key: DatasetKey,
+    rules: DatasetRules,
+    on_progress: Callable[[int, int], None],
+) -> Published[DatasetManifest]:
+    """Scan the uploads of a dataset, publish the result and record it as the newest version.
+
+    Raises:
+        PermanentError: unknown tenant, nothing was uploaded, or access to S3 is denied.
+        TransientError: S3 or PostgreSQL did not answer; run again.
+    """
+    with transaction(engine) as session:
+        require_tenant(session, key.tenant)
+    return publish_dataset(engine, store, scan_dataset(store, key, rules, on_progress))
 
 
 def scan_dataset(
@@ -108,65 +124,20 @@ def scan_dataset(
     )
 
 
-def publish_dataset(store: ObjectStore, manifest: DatasetManifest) -> None:
-    """Publish this version of the manifest, then make it the newest (manifest.json)."""
-    publish(store, manifest)
+def publish_dataset(
+    engine: Engine, store: ObjectStore, manifest: DatasetManifest
+) -> Published[DatasetManifest]:
+    """Publish a version of a dataset, then make it the newest: manifest.json, then the row.
+
+    Call it again after an error: each step overwrites what an earlier call left.
+    """
+    published = publish(store, manifest)
     store.put_latest(
         latest_dataset_manifest_key(manifest.key), manifest.model_dump_json(indent=2).encode()
     )
-
-
-def read_image(store: ObjectStore, image: DatasetImage) -> bytes:
-    """Return an accepted upload, if it is still the one that the scan measured.
-
-    Raises:
-        PermanentError: it was replaced or removed since.
-    """
-    return _unchanged(store, image.object_key, image.sha256)
-
-
-def read_caption(store: ObjectStore, image: DatasetImage) -> bytes:
-    """Return the sidecar caption of an image that has one, as `read_image` does."""
-    return _unchanged(store, image.caption_object_key or "", image.caption_sha256)
-
-
-def _unchanged(store: ObjectStore, object_key: str, sha256: str | None) -> bytes:
-    data = store.get(object_key)
-    if sha256_hex(data) != sha256 and (listed := store.head(object_key)) is not None:
-        data = store.get(listed)  # an answer that was cut is known by its size
-    if sha256_hex(data) != sha256:
-        raise PermanentError(
-            f"upload {object_key} was replaced after its dataset was scanned. Materialize "
-            "`dataset` again."
-        )
-    return data
-
-
-def copy_name(index: int, image: DatasetImage) -> str:
-    """Return the name of an image's copy in a folder that a program reads.
-
-    Numbered, so that two uploads with one stem (a.jpg, a.png) keep a caption each, and with the
-    ending of its format, which an upload need not have.
-    """
-    return f"img{index:05d}{_COPY_SUFFIXES[image.format]}"
-
-
-def write_copy(
-    store: ObjectStore, image: DatasetImage, path: Path, *, max_side_px: int | None = None
-) -> None:
-    """Write an accepted upload to a file as training receives it (`normalised_image`).
-
-    Raises:
-        PermanentError: it was replaced or removed since the scan.
-    """
-    with READING.hold(image.size_bytes):
-        path.write_bytes(normalised_image(read_image(store, image), max_side_px=max_side_px))
-
-
-def image_thumbnail(store: ObjectStore, image: DatasetImage, side_px: int) -> Image.Image:
-    """Return a small square image of an upload, whatever it holds now."""
-    with READING.hold(image.size_bytes):
-        return thumbnail(store.get(image.object_key), side_px)
+    with transaction(engine) as session:
+        record_dataset(session, manifest)
+    return published
 
 
 def uploads_by_dataset(infos: Iterable[ObjectInfo]) -> dict[DatasetKey, list[ObjectInfo]]:

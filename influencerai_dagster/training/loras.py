@@ -32,9 +32,9 @@ from influencerai_dagster.media.safetensors_files import (
 from influencerai_dagster.retry import (
     retry_transient,
 )
-from influencerai_dagster.storage.manifests import load_latest, publish
+from influencerai_dagster.storage.manifests import Published, load_unverified, publish
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.training.datasets import copy_name, write_copy
+from influencerai_dagster.training.dataset_images import copy_name, write_copy
 from influencerai_dagster.training.recipes import Recipe
 
 FLUX_FILES = {
@@ -63,7 +63,9 @@ class Trainer:
     extra_variables: tuple[str, ...] = ()
 
 
-def find_trained(engine: Engine, recipe: Recipe, store: ObjectStore) -> LoraManifest | None:
+def find_trained(
+    engine: Engine, recipe: Recipe, store: ObjectStore
+) -> Published[LoraManifest] | None:
     """Return the LoRA that this recipe has given before, if its objects are still there.
 
     It becomes the newest of its dataset again: jobs that ask for the dataset's LoRA get this one.
@@ -74,7 +76,7 @@ def find_trained(engine: Engine, recipe: Recipe, store: ObjectStore) -> LoraMani
         return None
     with transaction(engine) as session:
         lora_rows.choose_lora(session, recipe.dataset.tenant, row.lora_id)
-    return load_latest(store, row.manifest_key, LoraManifest)
+    return load_unverified(store, row.manifest_key, LoraManifest)
 
 
 def train_lora(
@@ -86,7 +88,7 @@ def train_lora(
     sample_prompts: tuple[str, ...] = (),
     on_step: Callable[[TrainingStep], None],
     on_sample: Callable[[Path], None],
-) -> LoraManifest:
+) -> Published[LoraManifest]:
     """Train, verify, upload, publish and record one LoRA; of a failure only its log stays on disk.
 
     In the catalog it takes the place of the LoRA that the recipe had when the training began.
@@ -117,7 +119,7 @@ def train_lora(
         result = train(training, on_step=on_step, on_sample=on_sample)
         check_lora_fits(read_header(result.weights_path), recipe.config.base_model_family)
         on_full = partial(report_full, engine, store.bucket)
-        manifest = _publish(store, recipe, lora_id, result, on_full)
+        published = _publish(store, recipe, lora_id, result, on_full)
     except BaseException:
         # kohya's log stays for whoever asks why; the error names it.
         for folder in ("images", "output"):
@@ -128,12 +130,12 @@ def train_lora(
 
     def record() -> Lora:
         with transaction(engine) as session:
-            return lora_rows.record_lora(session, manifest, replaces=replaces)
+            return lora_rows.record_lora(session, published.manifest, replaces=replaces)
 
     row = retry_transient(record)
     if row.lora_id == lora_id:
-        return manifest
-    return load_latest(store, row.manifest_key, LoraManifest)
+        return published
+    return load_unverified(store, row.manifest_key, LoraManifest)
 
 
 def _training(
@@ -188,7 +190,7 @@ def _publish(
     lora_id: str,
     result: TrainingResult,
     on_full: Callable[[InfluencerAIError], None],
-) -> LoraManifest:
+) -> Published[LoraManifest]:
     """Store the weights, then the manifest that names them."""
     tenant = recipe.dataset.tenant
     key = lora_key(tenant, lora_id)
@@ -214,5 +216,4 @@ def _publish(
         weights_size_bytes=weights.size_bytes,
         created_at=datetime.now(UTC),
     )
-    retry_transient(lambda: publish(store, manifest), on_full=on_full)
-    return manifest
+    return retry_transient(lambda: publish(store, manifest), on_full=on_full)

@@ -86,8 +86,8 @@ class Gate:
         if len(hosts) == 1 and Authority.parse(hosts[0]) in self._authorities:
             return None
         return PlainTextResponse(
-            f"{', '.join(hosts) or 'The empty Host'} is no name of this server. If it should be, "
-            "set DAGSTER_URL, or add it to DAGSTER_WEBSERVER_ALLOWED_HOSTS.\n",
+            f"{', '.join(hosts) or 'The empty Host'} is not a name of this server. If it should "
+            "be, set DAGSTER_URL, or add it to DAGSTER_WEBSERVER_ALLOWED_HOSTS.\n",
             HTTPStatus.BAD_REQUEST,
         )
 
@@ -144,7 +144,7 @@ class Gate:
 
 
 def _is_followed_link(request: HTTPConnection) -> bool:
-    """Tell whether a person goes to a page of ours, as from a chat that links to a run.
+    """Tell whether a browser goes to a page of ours, as from a chat that links to a run.
 
     Reading changes nothing, and the page that links to us does not see what is read.
     """

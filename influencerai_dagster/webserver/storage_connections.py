@@ -45,12 +45,12 @@ def _ping(connection: Any, _record: object, _proxy: object) -> None:  # noqa: AN
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except psycopg2.Error as error:
-        # All others of the pool are as old; SQLAlchemy connects anew.
+        # All others of the pool are as old; SQLAlchemy connects again.
         raise InvalidatePoolError from error
 
 
 def _leave_read_only_server(context: ExceptionContext) -> None:
-    """Connect anew after a write was refused: the server is a former primary, or will be one."""
+    """Connect again after a write was refused: the server is a former primary, or will be one."""
     if getattr(context.original_exception, "pgcode", None) == _READ_ONLY:
         context.is_disconnect = True
 

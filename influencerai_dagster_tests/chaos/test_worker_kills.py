@@ -18,7 +18,7 @@ from influencerai_dagster.core.job_states import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster_tests.chaos.conftest import Workbench
+from influencerai_dagster_tests.chaos.workbench import Workbench
 
 SUCCESS = "execution_success"
 _HELD_SECONDS = 60

@@ -239,3 +239,14 @@ def _add_lora(system: BackedUp, lora_id: str) -> list[str]:
 def remove(folder: Path) -> None:
     """Remove a folder, whoever owns what is in it."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def bucket_of(server: S3Server, store: ObjectStore, prefix: str = "") -> Bucket:
+    """Return the bucket of a store, as the backup names it."""
+    return Bucket(
+        store.bucket,
+        endpoint_url=server.endpoint_url,
+        access_key=server.access_key,
+        secret_key=server.secret_key,
+        prefix=prefix,
+    )

@@ -6,10 +6,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, make_url
 
-from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.db.migrate import ensure_database, upgrade
-from influencerai_dagster.db.tenants import add_tenant, put_influencer
-from influencerai_dagster_tests.testing.catalog_rows import empty_catalog
+from influencerai_dagster_tests.testing.catalog_rows import add_two_tenants, empty_catalog
 
 MakeDatabase = Callable[[], str]
 
@@ -44,16 +43,6 @@ def catalog_engine(catalog_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def engine(catalog_engine: Engine) -> Iterator[Engine]:
     """The catalog with two tenants that both have an influencer `bella`."""
-    with transaction(catalog_engine) as session:
-        for tenant in ("demo", "other"):
-            add_tenant(session, tenant)
-            put_influencer(
-                session,
-                tenant,
-                "bella",
-                dataset="bella",
-                trigger_phrase="bella woman",
-                class_caption="photo of a woman",
-            )
+    add_two_tenants(catalog_engine)
     yield catalog_engine
     empty_catalog(catalog_engine)

@@ -26,6 +26,7 @@ from influencerai_dagster.core.stored_file import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.models.content import CatalogModel
+from influencerai_dagster.db.tenants import add_tenant, put_influencer
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
@@ -35,6 +36,26 @@ from influencerai_dagster.generation.jobs import (
 )
 
 DAY = date(2026, 11, 23)
+
+
+def add_two_tenants(engine: Engine) -> None:
+    """Add tenants `demo` and `other`, who both have an influencer `bella`."""
+    with transaction(engine) as session:
+        for tenant in ("demo", "other"):
+            add_tenant(session, tenant)
+            add_bella(session, tenant)
+
+
+def add_bella(session: Session, tenant: str = "demo") -> None:
+    """Add the influencer `bella` with the dataset `bella`."""
+    put_influencer(
+        session,
+        tenant,
+        "bella",
+        dataset="bella",
+        trigger_phrase="bella woman",
+        class_caption="photo of a woman",
+    )
 
 
 def empty_catalog(engine: Engine) -> None:

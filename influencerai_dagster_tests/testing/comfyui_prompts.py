@@ -4,10 +4,13 @@ import json
 from typing import Any
 
 from influencerai_dagster_tests.testing.comfyui_recordings import recording
-from influencerai_dagster_tests.testing.comfyui_replay import finished, post, shape
+from influencerai_dagster_tests.testing.comfyui_replay import finished, post, queue_ids, shape
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 Prompt = dict[str, Any]
+
+LONG_RUN_STEPS = 10_000
 
 
 def colour(number: int, prefix: str = "probe/color") -> Prompt:
@@ -30,6 +33,14 @@ def text_to_image(**sampling: Any) -> Prompt:
 
 def run(server: ComfyUISimulator, prompt: Prompt, **more: Any) -> dict[str, Any]:
     return finished(server, post(server, prompt, **more))
+
+
+def start_long_run(server: ComfyUISimulator, **more: Any) -> str:
+    """Submit a prompt that does not end by itself and wait until it is running."""
+    server.faults(seconds_per_step=0.01)
+    prompt_id = post(server, text_to_image(steps=LONG_RUN_STEPS), **more)
+    wait_until(lambda: prompt_id in queue_ids(server, "queue_running"), "the run to start")
+    return prompt_id
 
 
 def recorded_history(name: str) -> dict[str, Any]:

@@ -188,3 +188,24 @@ def finished(server: ComfyUISimulator, prompt_id: str) -> dict[str, Any]:
         f"prompt {prompt_id} to finish",
     )
     return dict(found[prompt_id])
+
+
+def queue_ids(server: ComfyUISimulator, part: str) -> list[str]:
+    """Return the ids of the prompts in a part of the queue."""
+    return [item[1] for item in server.http.get("/queue").json()[part]]
+
+
+def interrupt(server: ComfyUISimulator, **body: Any) -> None:
+    """Interrupt what runs."""
+    assert server.http.post("/interrupt", json=body).status_code == 200
+
+
+def make_idle(server: ComfyUISimulator) -> None:
+    """Clear the queue and interrupt what runs, until nothing does."""
+    server.http.post("/queue", json={"clear": True})
+
+    def is_idle() -> bool:
+        interrupt(server)
+        return bool(server.http.get("/prompt").json()["exec_info"]["queue_remaining"] == 0)
+
+    wait_until(is_idle, "the server to be idle")

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from typer.main import get_command
@@ -9,6 +10,7 @@ from typer.main import get_command
 from influencerai_dagster.cli import COMMANDS, app
 
 
+@cache
 def all_commands() -> dict[str, Any]:
     """Every command and group by its words, "jobs list"; the program itself is ""."""
     root: Any = get_command(app)

@@ -1,60 +1,28 @@
-"""Two tenants in a catalog of their own, and one simulated ComfyUI for the folder's tests."""
+"""One simulated ComfyUI for a folder's tests, and a render session on it."""
 
 import shutil
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from influencerai_dagster.core.lora_training import BaseModelFamily
-from influencerai_dagster.db import migrate
-from influencerai_dagster.db.engine import create_catalog_engine, transaction
-from influencerai_dagster.db.tenants import add_tenant, put_influencer
+from influencerai_dagster.engines.comfyui.server import ServerTimes
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
-from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.testing.catalog_rows import empty_catalog
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 
+OFTEN = ServerTimes(probe_seconds=0.25, recheck_seconds=0.1)
+"""How often the tests probe a server."""
 BASE_MODELS = {
     "v1-5-pruned-emaonly.safetensors": BaseModelFamily.SD15,
     "sd_xl_base_1.0.safetensors": BaseModelFamily.SDXL,
     "their-own-xl.safetensors": BaseModelFamily.SDXL,
     "their-own-sd.safetensors": BaseModelFamily.SD15,
 }
-
-
-@pytest.fixture(scope="session")
-def catalog(postgres_server: PostgresServer) -> Iterator[Engine]:
-    """One database for the folder's tests: emptying its tables is quicker than a new one."""
-    url = postgres_server.url("stages")
-    migrate.ensure_database(url)
-    migrate.upgrade(url)
-    engine = create_catalog_engine(url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def engine(catalog: Engine) -> Iterator[Engine]:
-    """A catalog with the tenants `demo` and `other`, who both have an influencer `bella`."""
-    with transaction(catalog) as session:
-        for tenant in ("demo", "other"):
-            add_tenant(session, tenant)
-            put_influencer(
-                session,
-                tenant,
-                "bella",
-                dataset="bella",
-                trigger_phrase="bella woman",
-                class_caption="woman",
-            )
-    yield catalog
-    empty_catalog(catalog)
 
 
 @pytest.fixture(scope="session")
@@ -103,10 +71,10 @@ def comfyui(comfyui_simulator: ComfyUISimulator) -> Iterator[ComfyUISimulator]:
     comfyui_simulator.faults(reset=True)
 
 
-def new_render_session(comfyui: ComfyUISimulator, *more: str, **options: Any) -> RenderSession:
+def new_render_session(comfyui: ComfyUISimulator, *more: str) -> RenderSession:
     """A session on the simulator and maybe other servers; each worker needs one of its own."""
     return RenderSession(
-        server_pool=ServerPool((comfyui.url, *more), **options),
+        server_pool=ServerPool((comfyui.url, *more), OFTEN),
         lora_dir=comfyui.models_dir / "loras",
         timeout_seconds=30,
     )

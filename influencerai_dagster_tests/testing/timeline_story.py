@@ -160,20 +160,20 @@ def _fill(databases: BothDatabases) -> None:
 
 def told(folder: Path) -> Story:
     """Let it happen; nothing runs afterwards."""
-    postgres = PostgresServer(folder / "data", free_port(), uuid4().hex, is_durable=False)
+    options = ("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--wal-segsize=64")
+    postgres = PostgresServer(
+        folder / "data", free_port(), uuid4().hex, is_durable=False, initdb_options=options
+    )
     barman = BarmanServer(folder / "barman", postgres.url(), postgres_bin_dir=programs_dir())
     story = Story(folder, postgres, barman)
-    with pytest.MonkeyPatch.context() as patched:
-        options = ("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--wal-segsize=64")
-        patched.setattr("influencerai_dagster.local.postgres._CREATE_OPTIONS", options)
-        with story.up():
-            _fill(story.databases)
-            barman.backup(BackupKind.FULL)
-            story.instants["good"] = story.make(1)
-            story.make(2)
-            story.backups["left"] = barman.backup(BackupKind.INCREMENTAL)  # segments go by
-            story.instants["accident"] = story.make(3)
-            story.make(4)
+    with story.up():
+        _fill(story.databases)
+        barman.backup(BackupKind.FULL)
+        story.instants["good"] = story.make(1)
+        story.make(2)
+        story.backups["left"] = barman.backup(BackupKind.INCREMENTAL)  # segments go by
+        story.instants["accident"] = story.make(3)
+        story.make(4)
     story.restore("good", postgres.data_dir, is_in_place=True)
     with story.up():
         story.instants["after"] = story.make(5)

@@ -1,5 +1,6 @@
 """The documents agree with the code, and their links have targets."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from influencerai_dagster.generation.jobs import (
 )
 from influencerai_dagster.orchestration.partitions import content_day_partitions, dataset_partitions
 from influencerai_dagster.settings import VARIABLES
-from influencerai_dagster_tests.testing.command_tree import leaves, options_of
+from influencerai_dagster_tests.testing.command_tree import all_commands, leaves, options_of
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
 from influencerai_dagster_tests.testing.texts import Kind, pieces, repository_files
 
@@ -166,3 +167,25 @@ def test_a_text_that_is_quoted_as_a_symptom_is_a_text_of_the_code(name: str, col
     }
     assert len(parts) > 10
     assert {part for part in parts - of_dagster if " " in part and part not in code} == set()
+
+
+def test_every_command_that_a_text_names_exists_with_its_options() -> None:
+    command = re.compile(r"`influencerai ([^`]+)`|^[ $]*influencerai (.+)$", re.MULTILINE)
+    named = {
+        (piece.path, (match[1] or match[2]).split("#")[0])
+        for piece in pieces()
+        if piece.kind is not Kind.NAME and not piece.path.startswith("influencerai_dagster_tests/")
+        for match in command.finditer(piece.text)
+    }
+    assert len(named) > 100
+    assert {item for item in named if not is_command(item[1])} == set()
+
+
+def is_command(line: str) -> bool:
+    """Tell whether the words begin with a command or group that has all options among them."""
+    words = itertools.takewhile(re.compile(r"[a-z]").match, line.split())
+    names = list(itertools.accumulate(words, lambda name, word: f"{name} {word}"))
+    known = [name for name in ("", *names) if name in all_commands()]
+    options = {option for name in known for option in options_of(all_commands()[name])}
+    used = set(re.findall(r"(?<!\S)--[a-z-]+", line))
+    return len(known) > bool(names) and used <= {*options, "--help", "--json"}

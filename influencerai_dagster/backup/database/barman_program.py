@@ -22,12 +22,12 @@ from influencerai_dagster.errors import (
     PermanentError,
     TransientError,
 )
+from influencerai_dagster.processes import end, leftover_programs
 
 BACKUP_STOP_SECONDS = 20.0
 """Barman tells the server to end the backup, and marks it as failed."""
 _STOP_SECONDS = 5.0
 _FOR_GOOD = ("Unknown backup", "Unknown server")
-_WRITERS = {"pg_basebackup", "pg_receivewal"}
 _SHOWN_CHARS = 2000
 
 
@@ -107,14 +107,8 @@ def end_orphans(folder: Path, config: Path) -> None:
 
 
 def end_programs_at(folder: Path) -> None:
-    """End programs of PostgreSQL that write into a folder, and wait until they are gone."""
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or [""]
-        is_ours = Path(words[0]).name in _WRITERS
-        if is_ours and any(str(folder) in word for word in words):
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-                process.wait(_STOP_SECONDS)
+    """End the programs that a killed Barman of ours left writing into a folder."""
+    end(leftover_programs(str(folder)))
 
 
 def _end_group(process: "subprocess.Popen[str]", stop_seconds: float) -> None:

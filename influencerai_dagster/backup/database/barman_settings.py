@@ -15,7 +15,8 @@ from influencerai_dagster.backup.database.barman_files import (
 )
 from influencerai_dagster.errors import InsufficientStorageError
 from influencerai_dagster.files import write_whole
-from influencerai_dagster.program_environment import POSTGRES_CLIENT, program_environment
+from influencerai_dagster.processes import owned_environment
+from influencerai_dagster.program_environment import POSTGRES_CLIENT
 
 _MB = 1000**2
 
@@ -59,7 +60,7 @@ class BarmanSettings:
     @property
     def environment(self) -> dict[str, str]:
         """The complete environment of Barman and its children; has the password."""
-        environment = program_environment(*POSTGRES_CLIENT)
+        environment = owned_environment(*POSTGRES_CLIENT)
         environment |= libpq_conninfo(self.database_url)[1]
         if self.postgres_bin_dir is not None:
             path = environment.get("PATH", os.defpath)

@@ -35,7 +35,8 @@ from influencerai_dagster.errors import (
     PermanentError,
     TransientError,
 )
-from influencerai_dagster.program_environment import POSTGRES_CLIENT, program_environment
+from influencerai_dagster.processes import owned_environment
+from influencerai_dagster.program_environment import POSTGRES_CLIENT
 
 _RECORD = "dump.json"
 _ID = "%Y%m%dT%H%M%S"
@@ -195,7 +196,7 @@ class PgDumps:
         try:
             done = subprocess.run(  # noqa: S603 - a list of arguments, no shell
                 command,
-                env={**program_environment(*POSTGRES_CLIENT), **secret},
+                env={**owned_environment(*POSTGRES_CLIENT), **secret},
                 capture_output=True,
                 text=True,
                 check=False,

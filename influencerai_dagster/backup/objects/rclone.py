@@ -34,6 +34,7 @@ from influencerai_dagster.backup.objects.rclone_log import (
 from influencerai_dagster.backup.objects.rclone_names import plain_key, shown_name
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.http_clients import certificate_variables
+from influencerai_dagster.processes import owned_environment
 from influencerai_dagster.program_environment import AWS, NETWORK, program_environment
 
 _GRACE_SECONDS = 10
@@ -74,7 +75,7 @@ class Rclone:
             isinstance(place, Bucket) and not place.access_key for place in (source, target.place)
         )
         groups = (*NETWORK, *AWS) if is_of_machine else NETWORK
-        environment = program_environment(*groups) | certificate_variables()
+        environment = owned_environment(*groups) | certificate_variables()
         self._environment = {**environment, **remotes}
 
     def copy(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from influencerai_dagster.backup.database.base_files import MANIFEST
 from influencerai_dagster.errors import InsufficientStorageError, PermanentError, TransientError
-from influencerai_dagster.program_environment import program_environment
+from influencerai_dagster.processes import owned_environment
 from influencerai_dagster.storage.parallel import map_in_threads
 
 _COMBINE = "pg_combinebackup"
@@ -78,7 +78,7 @@ def _combine(chain: Sequence[Path], into: Path, bin_dir: Path | None) -> None:
             "the folder of PostgreSQL's programs, 17 or newer"
         )
     command = [program, *map(str, chain), f"--output={into}", *_COMBINE_OPTIONS]
-    environment = {**program_environment(), "LC_ALL": "C"}  # its words are looked at
+    environment = {**owned_environment(), "LC_ALL": "C"}  # its errors are compared
     done = subprocess.run(  # noqa: S603 - PostgreSQL's own program
         command, capture_output=True, text=True, check=False, env=environment
     )

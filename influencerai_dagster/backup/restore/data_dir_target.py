@@ -4,24 +4,24 @@ A restored directory is made beside its place and renamed into it when it is who
 starts a PostgreSQL on half of one.
 """
 
-import os
 import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
-
 from influencerai_dagster.backup.restore.both_databases import BothDatabases
 from influencerai_dagster.backup.restore.journal import Journal
 from influencerai_dagster.backup.restore.recovery_settings import forget_recovery
-from influencerai_dagster.backup.restore.restored_server import LOCK, left_socket_dir
+from influencerai_dagster.backup.restore.restored_server import left_socket_dir
 from influencerai_dagster.backup.restore.source import Source
 from influencerai_dagster.backup.restore.target import Restored, Say
+from influencerai_dagster.db.data_dir import running_postgres
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.processes import end, leftover_programs
 
 _STOP_SECONDS = 60.0
 
@@ -110,7 +110,7 @@ class DataDirTarget:
 
     def end_orphans(self) -> None:
         """End what a killed restore left running: PostgreSQL in its draft, programs that copy."""
-        end_left_server(self.draft)
+        end_leftovers(self.draft)
 
     def clear(self) -> None:
         """Remove what an earlier try left; half of a database is of use to nobody."""
@@ -129,46 +129,34 @@ class DataDirTarget:
         return None if aside is None else str(aside)
 
 
-def end_left_server(data_dir: Path) -> None:
-    """End what a killed process left running in a data directory, and remove its socket."""
+def end_leftovers(data_dir: Path) -> None:
+    """End the programs that a killed restore or drill left running on a data directory.
+
+    Raises:
+        PermanentError: a PostgreSQL runs there that is not proven to be ours.
+    """
     socket_dir = left_socket_dir(data_dir)
-    end_processes(str(data_dir), server=running_postgres(data_dir))
+    end_leftover_programs(str(data_dir))
+    process = running_postgres(data_dir)
+    if process is not None:
+        raise PermanentError(
+            f"PostgreSQL runs in {data_dir} (process {process}), and no restore of this machine "
+            "started it: stop it, then try again"
+        )
     if socket_dir is not None:
         shutil.rmtree(socket_dir, ignore_errors=True)
 
 
-def end_processes(word: str, *, server: int | None = None) -> None:
-    """End all processes that have a word in an argument, but this one and those that started it.
+def end_leftover_programs(name: str) -> None:
+    """End the programs that a killed restore or drill left running; PostgreSQL may finish first.
 
     Args:
-        word: a path or an address that only children of a restore are given.
-        server: of them the PostgreSQL that shall write its checkpoint.
+        name: a path or a connection string that they were started with.
     """
-    # A shell's script may have the word too: `… restore --into x || cat x.restoring.log`.
-    ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if process.pid in ours or not any(word in found for found in words):
-            continue
-        with suppress(psutil.NoSuchProcess):
-            if process.pid == server:
-                process.send_signal(signal.SIGINT)
-            else:
-                process.kill()
-            process.wait(_STOP_SECONDS)
-
-
-def running_postgres(data_dir: Path) -> int | None:
-    """Return the process of the PostgreSQL that runs in a data directory, or None.
-
-    A lock that a killed server left counts only if its process id is a postgres now.
-    """
-    try:
-        pid = int((data_dir / LOCK).read_text().splitlines()[0])
-        name = psutil.Process(pid).name()
-    except (OSError, ValueError, IndexError, psutil.Error):
-        return None
-    return pid if "postgres" in name else None
+    left = leftover_programs(name)
+    servers = [process for process in left if process.info["name"] == "postgres"]
+    end([process for process in left if process not in servers])
+    end(servers, signal.SIGINT, stop_seconds=_STOP_SECONDS)  # "fast": with a checkpoint
 
 
 def _has_content(folder: Path) -> bool:

@@ -5,6 +5,8 @@ began, and no WAL leads on from there. Any server can load it: a new one in a da
 own too, for a drill.
 """
 
+import getpass
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,15 +18,17 @@ from psycopg2 import sql
 from influencerai_dagster.backup.database.backups import BackupInfo
 from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.backup.database.wal_lag import postgres_cursor
-from influencerai_dagster.backup.restore.new_data_dir import make_data_dir
 from influencerai_dagster.backup.restore.restored_server import RestoredServer, find_bin_dir
 from influencerai_dagster.backup.restore.server_databases import ServerDatabases, draft_of
 from influencerai_dagster.core.database_urls import database_name, in_database, libpq_parameters
+from influencerai_dagster.db.data_dir import init_data_dir
 from influencerai_dagster.errors import PermanentError
 
 COPY, LOAD = "make data directory", "load dumps"
 _SPACE_FACTOR = 10
 """Dumps are compressed, and have no indexes."""
+# The locale needs no package of the machine; a dump brings none.
+_INITDB_OPTIONS = ("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale")
 _MAINTENANCE = "template1"
 """A database of every server that no backup holds."""
 
@@ -101,7 +105,14 @@ class DumpRecovery:
 
     def copy(self, draft: Path) -> None:
         """Make an empty data directory, whose superuser is the user of the first database."""
-        make_data_dir(draft, self.dumps.database_urls[0], self._bin_dir)
+        url = libpq_parameters(self.dumps.database_urls[0])
+        init_data_dir(
+            draft,
+            self._bin_dir,
+            superuser=url.get("user") or getpass.getuser(),
+            password=url.get("password") or secrets.token_urlsafe(),
+            options=_INITDB_OPTIONS,
+        )
 
     def is_copied(self, draft: Path) -> bool:
         """Tell whether the directory was made."""

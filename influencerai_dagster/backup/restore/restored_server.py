@@ -5,8 +5,6 @@ client of the old server connects by mistake, and the password of that time need
 Follows chapters 19.5 (recovery target) and 20.1 (pg_hba.conf) of PostgreSQL's documentation.
 """
 
-import os
-import pwd
 import re
 import shutil
 import signal
@@ -17,23 +15,26 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import psycopg2
 
 from influencerai_dagster.backup.restore.recovery_settings import OVERRIDDEN
 from influencerai_dagster.core.database_urls import database_url, libpq_parameters
+from influencerai_dagster.db.data_dir import (
+    LOCK,
+    give_to_server,
+    open_way_for_server,
+    server_user,
+)
 from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.processes import as_user, owned_environment
 from influencerai_dagster.program_environment import program_environment
 
-LOCK = "postmaster.pid"
-"""Of a data directory: its first line is a process, the fifth the folder of its socket."""
-USER_UNDER_ROOT = "nobody"  # PostgreSQL refuses to run as root
 _SOCKETS = "influencerai-"
 _PORT = 5432
 """Of a Unix socket it is only the ending of a file's name."""
 _CONFIG = "postgresql.conf"
-_TRAVERSE = 0o001
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 60.0
 _LOG_LINES = 12
@@ -109,12 +110,12 @@ class RestoredServer:
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
                 [str(self.bin_dir / "postgres"), "-D", str(self.data_dir), *options],
-                env=program_environment(),
+                env=owned_environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                **as_user(),
+                **as_user(server_user()),
             )
         try:
             self._wait_until_ready()
@@ -141,12 +142,9 @@ class RestoredServer:
     def _prepare_folders(self) -> None:
         # Short: a Unix socket's path has at most 107 bytes.
         self._socket_dir = Path(tempfile.mkdtemp(prefix=_SOCKETS))
-        user = as_user()
-        if user:
-            os.chown(self._socket_dir, user["user"], user["group"])
-            give_to(self.data_dir, user["user"], user["group"])
-            open_way_to(self.data_dir)
-            open_way_to(self.bin_dir / "postgres")
+        give_to_server(self._socket_dir)
+        give_to_server(self.data_dir)
+        open_way_for_server(self.data_dir, self.bin_dir / "postgres")
         self.data_dir.chmod(0o700)
 
     def _wait_until_ready(self) -> None:
@@ -212,26 +210,3 @@ def left_socket_dir(data_dir: Path) -> Path | None:
         if folder.name.startswith(_SOCKETS):
             return folder
     return None
-
-
-def give_to(folder: Path, user: int, group: int) -> None:
-    """Make a user the owner of a folder and all that is in it."""
-    os.chown(folder, user, group)
-    for path in folder.rglob("*"):
-        os.chown(path, user, group, follow_symlinks=False)
-
-
-def open_way_to(path: Path) -> None:
-    """Let others pass through (not read) the folders above; only root gets here."""
-    for folder in path.parents:
-        mode = folder.stat().st_mode
-        if not mode & _TRAVERSE:
-            folder.chmod(mode | _TRAVERSE)
-
-
-def as_user() -> dict[str, Any]:
-    """Return the arguments of Popen for the user that PostgreSQL runs as; none but under root."""
-    if os.geteuid() != 0:
-        return {}
-    entry = pwd.getpwnam(USER_UNDER_ROOT)
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}

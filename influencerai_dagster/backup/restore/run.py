@@ -8,6 +8,9 @@ from is in source.py, where it goes in target.py, what counts as whole in
 verification/verification.py.
 """
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -155,6 +158,11 @@ def run_restore(restore: Restore, say: Say) -> RestoreReport:
             what it must be; the target is as it was.
         TransientError: a server was away; ask again to go on.
     """
+    with _alone_at(restore.target):
+        return _restore(restore, say)
+
+
+def _restore(restore: Restore, say: Say) -> RestoreReport:
     source, target, journal = restore.source, restore.target, restore.journal()
     journal.load(is_forced=restore.is_forced)
     _refuse(restore)
@@ -189,6 +197,24 @@ def run_restore(restore: Restore, say: Say) -> RestoreReport:
         seconds_by_step=journal.seconds_by_step,
         moved_aside=moved_aside,
     )
+
+
+@contextmanager
+def _alone_at(target: RestoreTarget) -> Iterator[None]:
+    """Hold the lock of a target: two restores would write into the same staging directory."""
+    path = target.journal_path.with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PermanentError(
+                f"Another restore to {target} is running: wait until it has ended"
+            ) from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _refuse(restore: Restore) -> None:

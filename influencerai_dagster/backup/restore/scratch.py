@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from influencerai_dagster.backup.restore.data_dir_target import end_left_server, end_processes
+from influencerai_dagster.backup.restore.data_dir_target import end_leftover_programs, end_leftovers
 
 POSTGRES = "postgres"
 """In a folder: the data directory of the server that runs in it."""
@@ -41,8 +41,8 @@ def _remove_if_left(folder: Path) -> None:
     try:
         with (folder / _LOCK).open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            end_left_server(folder / POSTGRES)
-            end_processes(str(folder))
+            end_leftovers(folder / POSTGRES)
+            end_leftover_programs(str(folder))
             shutil.rmtree(folder, ignore_errors=True)
     except (BlockingIOError, FileNotFoundError):  # it is in use, or removed by now
         return

@@ -14,7 +14,7 @@ from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.backup.database.barman_files import libpq_conninfo
 from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.backup.restore.both_databases import BothDatabases
-from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget, end_processes
+from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget, end_leftover_programs
 from influencerai_dagster.backup.restore.dump_recovery import DumpRecovery
 from influencerai_dagster.backup.restore.journal import Journal
 from influencerai_dagster.backup.restore.server_databases import ServerDatabases, draft_of
@@ -88,9 +88,9 @@ class ServerTarget:
     def end_orphans(self) -> None:
         """End what a killed restore left running."""
         self._scratch.end_orphans()
-        end_processes(str(self._dumps.folder))
+        end_leftover_programs(str(self._dumps.folder))
         for name in self.databases.names:
-            end_processes(libpq_conninfo(self.server.url_of(draft_of(name)))[0])
+            end_leftover_programs(libpq_conninfo(self.server.url_of(draft_of(name)))[0])
 
     @contextmanager
     def filled(self, source: Source, journal: Journal, say: Say) -> Iterator[Restored]:

@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from influencerai_dagster.engines.kohya.checks import check_program, images_in
 from influencerai_dagster.engines.kohya.command import program_path
@@ -20,19 +19,6 @@ from influencerai_dagster.engines.kohya.process import run_program
 from influencerai_dagster.errors import PermanentError
 
 _WD14_FILES = ("model.onnx", "selected_tags.csv")
-
-
-class Captioner(Protocol):
-    """Writes captions for a folder of images."""
-
-    def caption(self, image_dir: Path) -> dict[str, str]:
-        """Return file name → caption, one line each; an image it has no words for is left out.
-
-        Raises:
-            PermanentError: the tool or its model is not usable; the text says what to do.
-            TransientError: the model could not be downloaded now, or the time limit passed.
-        """
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +39,12 @@ class BlipCaptioner:
     extra_variables: tuple[str, ...] = ()
 
     def caption(self, image_dir: Path) -> dict[str, str]:
-        """Return file name → sentence."""
+        """Return file name → sentence; an image that BLIP has no words for is left out.
+
+        Raises:
+            PermanentError: the tool or its model cannot be used; the text says what to do.
+            TransientError: the model could not be downloaded now, or the time limit passed.
+        """
         return _captions_by(
             "finetune/make_captions.py",
             [f"--caption_extension={CAPTION_EXTENSION}"],
@@ -71,7 +62,7 @@ class Wd14Captioner:
         python: the interpreter that has its requirements, onnx and onnxruntime too.
         work_dir: copies and the log go here; made if missing.
         model_dir: where the tagger's model is kept between runs.
-        repo_id: the tagger's model on its dispatcher.
+        repo_id: the tagger's model on the Hugging Face Hub.
         thresh: tags below this confidence are left out.
         extra_variables: as above.
     """
@@ -86,7 +77,7 @@ class Wd14Captioner:
     extra_variables: tuple[str, ...] = ()
 
     def caption(self, image_dir: Path) -> dict[str, str]:
-        """Return file name → tags."""
+        """Return file name → tags; an image without any is left out. Errors are BLIP's."""
         options = [
             "--onnx",
             f"--repo_id={self.repo_id}",

@@ -59,9 +59,9 @@ _RULES = (
     _rule(
         r"_load_tokenizer|Can't load tokenizer",
         PermanentError,
-        "a tokenizer could not be fetched from its dispatcher: on a machine without internet set"
-        " KOHYA_TOKENIZER_CACHE_DIR to a folder with openai_clip-vit-large-patch14 (for SDXL also"
-        " laion_CLIP-ViT-bigG-14-laion2B-39B-b160k, for FLUX also google_t5-v1_1-xxl)",
+        "a tokenizer could not be fetched from the Hugging Face Hub: on a machine without internet"
+        " set KOHYA_TOKENIZER_CACHE_DIR to a folder with openai_clip-vit-large-patch14 (for SDXL"
+        " also laion_CLIP-ViT-bigG-14-laion2B-39B-b160k, for FLUX also google_t5-v1_1-xxl)",
     ),
     _rule(
         r"neither a valid local path nor a valid repo id|not a valid model identifier",
@@ -133,7 +133,8 @@ _RULES = (
     _rule(
         r"ConnectionError|couldn't connect|Max retries|name resolution|ReadTimeout|URLError",
         TransientError,
-        "a model could not be downloaded: the dispatcher is away or this machine has no internet",
+        "a model could not be downloaded: the Hugging Face Hub is away, or this machine has no"
+        " internet",
     ),
     _rule(
         r"ModuleNotFoundError|ImportError",

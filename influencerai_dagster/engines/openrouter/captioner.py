@@ -29,13 +29,13 @@ _logger = logging.getLogger(__name__)
 
 
 class AnswerCache(Protocol):
-    """Answers that were paid for before; called from several threads."""
+    """Answers to earlier requests; called from several threads."""
 
     def get(self, key: str) -> str | None:
-        """Return the answer to what has this SHA-256, or None."""
+        """Return the answer to the request of this SHA-256, or None."""
 
     def put(self, key: str, text: str) -> None:
-        """Keep an answer."""
+        """Store an answer."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class OpenRouterCaptioner:
 
     Attributes:
         model: OPENROUTER_CAPTION_MODEL.
-        cache: each sentence is kept as soon as it is there, so that a folder that failed half-way
-            is not asked for again; None keeps nothing.
+        cache: each sentence is stored as soon as it arrives, so that a folder that failed half-way
+            is not paid for twice; None stores nothing.
         parallel: requests under way at once.
     """
 
@@ -71,10 +71,10 @@ class OpenRouterCaptioner:
             pool.shutdown(cancel_futures=True)
         paid = [item.cost_usd for item in sentences if item.cost_usd is not None]
         num_refused = sum(isinstance(item.text, RefusedImage) for item in sentences)
-        num_kept = len(sentences) - len(paid) - num_refused
+        num_hits = len(sentences) - len(paid) - num_refused
         _logger.info(
-            "%d images for %s: %d answers for %.4f USD, %d kept from before, %d refused",
-            *(len(paths), self.model, len(paid), sum(paid), num_kept, num_refused),
+            "%d images for %s: %d answers for %.4f USD, %d cache hits, %d refused",
+            *(len(paths), self.model, len(paid), sum(paid), num_hits, num_refused),
         )
         found = zip(paths, sentences, strict=True)
         return {path.name: sentence.text for path, sentence in found if sentence.text}

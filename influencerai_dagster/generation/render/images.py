@@ -43,7 +43,7 @@ from influencerai_dagster.generation.render.render_job import (
 )
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.media.pngs import png_size
-from influencerai_dagster.storage.manifests import load_latest
+from influencerai_dagster.storage.manifests import load_unverified
 from influencerai_dagster.storage.object_store import ObjectStore, WriteOnceStore
 
 
@@ -165,7 +165,7 @@ class ImageRenderer:
     def _manifest(self, key: str) -> LoraManifest:
         """Read the manifest of a LoRA once for all jobs of this worker: it never changes."""
         if key not in self._manifests:
-            self._manifests[key] = load_latest(self._store, key, LoraManifest)
+            self._manifests[key] = load_unverified(self._store, key, LoraManifest).manifest
         return self._manifests[key]
 
     def _plan(

@@ -11,11 +11,13 @@ from influencerai_dagster.core.manifests.loras import LoraManifest, LoraSample, 
 from influencerai_dagster.core.object_paths import lora_samples_key
 from influencerai_dagster.core.sampling import ImageSampling, LoraUse
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
+from influencerai_dagster.engines.comfyui.values import RenderRequest
 from influencerai_dagster.generation.render.images import FAMILY_DEFAULTS
 from influencerai_dagster.generation.render.lora_files import check_lora_applies, place_lora
 from influencerai_dagster.generation.render.render_job import single_image
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.media.contact_sheets import grid
+from influencerai_dagster.storage.manifests import Published, publish
 from influencerai_dagster.storage.object_store import ObjectStore
 
 PROMPTS = ("portrait photo, soft light", "full body photo, walking in a city street")
@@ -29,14 +31,14 @@ def render_samples(
     render_session: RenderSession,
     lora: LoraManifest,
     on_progress: Callable[[int, int], None],
-) -> tuple[LoraSamplesManifest, bytes]:
-    """Render every prompt at every strength and store the images and their grid.
+) -> tuple[Published[LoraSamplesManifest], bytes]:
+    """Render every prompt at every strength, store the images and their grid, publish the manifest.
 
     Args:
         on_progress: called with (images done, images in all).
 
     Returns:
-        The manifest, not yet published, and the grid as a JPEG: one row per prompt, one column per
+        The published manifest, and the grid as a JPEG: one row per prompt, one column per
         strength; strength 0 is the base model alone.
 
     Raises:
@@ -62,13 +64,8 @@ def render_samples(
                 filename_prefix=f"{lora.tenant}/samples/{lora.lora_id}-{attempt_id}",
             )
             server = server or server_pool.least_loaded_for(workflow)
-            result = server_pool.run(
-                server.url,
-                workflow,
-                prompt_id=attempt_id,
-                timeout_seconds=render_session.timeout_seconds,
-                is_new=True,
-            )
+            timeout_seconds = render_session.timeout_seconds
+            result = server.run(RenderRequest(workflow, attempt_id, timeout_seconds, is_new=True))
             rendered.append(single_image(result))
             on_progress(len(rendered), len(plan))
     samples = tuple(
@@ -84,7 +81,7 @@ def render_samples(
         samples=samples,
         grid_key=sheet_key,
     )
-    return manifest, sheet
+    return publish(store, manifest), sheet
 
 
 def _sampling(

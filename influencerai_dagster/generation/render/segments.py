@@ -22,13 +22,12 @@ from influencerai_dagster.core.sampling import VideoSampling
 from influencerai_dagster.core.stored_file import (
     StoredFile,
 )
-from influencerai_dagster.engines.comfyui.runs import RenderResult
 from influencerai_dagster.engines.comfyui.templates import (
     WorkflowTemplate,
     fill_video_workflow,
     workflow_sha256,
 )
-from influencerai_dagster.engines.comfyui.values import VIDEO_SUFFIXES
+from influencerai_dagster.engines.comfyui.values import VIDEO_SUFFIXES, RenderResult
 from influencerai_dagster.errors import InsufficientStorageError, PermanentError
 from influencerai_dagster.generation.jobs import VideoJobPayload
 from influencerai_dagster.generation.queue import ClaimedJob
@@ -45,7 +44,7 @@ from influencerai_dagster.media.frame_archives import (
     pixels_sha256,
     unpack_frames,
 )
-from influencerai_dagster.storage.manifests import load_latest
+from influencerai_dagster.storage.manifests import load_unverified
 from influencerai_dagster.storage.object_store import WriteOnceStore
 
 
@@ -130,7 +129,7 @@ class SegmentChain:
         self, key: str, segment: int, claim: int, starts_from: str
     ) -> tuple[SegmentManifest, list[Path]]:
         """Read a stored segment; PermanentError if it is not this one, whole and of this chain."""
-        manifest = load_latest(self.store, key, SegmentManifest)
+        manifest = load_unverified(self.store, key, SegmentManifest).manifest
         tenant, job_id, file = self.job.tenant, self.job.id, manifest.file
         if (
             file is None

@@ -22,7 +22,7 @@ from influencerai_dagster.core.stored_file import (
 )
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, probe, unfit
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.storage.manifests import load_latest
+from influencerai_dagster.storage.manifests import load_unverified
 from influencerai_dagster.storage.object_store import ObjectStore
 
 
@@ -82,7 +82,9 @@ def check_platforms(
 def _recorded(store: ObjectStore, file: StoredFile) -> _Video:
     """Read what was recorded of a video when it was made."""
     try:
-        output = load_latest(store, output_manifest_key(file.object_key), OutputManifest)
+        output = load_unverified(
+            store, output_manifest_key(file.object_key), OutputManifest
+        ).manifest
         if output.file != file:
             return _Video(file, None, ("its output.json describes another file",))
         if output.preset is None or output.aspect_ratio is None:

@@ -26,7 +26,7 @@ from influencerai_dagster.orchestration.backups.checks import (
 )
 from influencerai_dagster.orchestration.backups.database_backups import lag_metadata, run_config
 from influencerai_dagster.orchestration.jobs import JOBS
-from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
+from influencerai_dagster.orchestration.resources.backups import DatabaseBackupResource
 from influencerai_dagster.orchestration.run_states import ALIVE
 
 EVERY_SECONDS = 300

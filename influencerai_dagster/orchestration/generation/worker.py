@@ -27,15 +27,18 @@ from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOp
 from influencerai_dagster.generation.worker.worker import run_worker
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.generation.metadata import rendering_metadata
-from influencerai_dagster.orchestration.generation.pools import num_runs_waiting_for_pool
-from influencerai_dagster.orchestration.metadata import OWNER
+from influencerai_dagster.orchestration.metadata import OWNER, stored_metadata
 from influencerai_dagster.orchestration.partitions import content_day_partitions, kept_partition
+from influencerai_dagster.orchestration.pools import (
+    num_runs_waiting_for_pool,
+)
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
 from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.run_config import RunConfig
+from influencerai_dagster.storage.manifests import publish
 
 _AUTOMATIC = "Runs start by themselves while jobs are pending."
 
@@ -67,8 +70,8 @@ def render_images(
     limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
     """Render the pending images of one tenant-day through ComfyUI."""
-    renderer = ImageRenderer(catalog.engine, object_store.store, comfyui.render_session())
-    checks = comfyui.job_checks(object_store.store)
+    renderer = ImageRenderer(catalog.engine, object_store, comfyui.render_session())
+    checks = comfyui.job_checks(object_store)
     return _run(context, JobKind.IMAGE, renderer, checks, catalog, limits)
 
 
@@ -86,8 +89,8 @@ def render_videos(
     limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
     """Render the pending videos of one tenant-day through ComfyUI and ffmpeg."""
-    renderer = VideoRenderer(catalog.engine, object_store.store, comfyui.render_session())
-    checks = comfyui.job_checks(object_store.store)
+    renderer = VideoRenderer(catalog.engine, object_store, comfyui.render_session())
+    checks = comfyui.job_checks(object_store)
     return _run(context, JobKind.VIDEO, renderer, checks, catalog, limits)
 
 
@@ -137,6 +140,7 @@ def _run(
         manifest = DayManifest(
             tenant=day.tenant, day=day.day, kind=f"{kind}s", outputs=tuple(outputs)
         )
+        published = publish(checks.store, manifest)
         return dg.Output(
             manifest,
             metadata=rendering_metadata(
@@ -146,7 +150,8 @@ def _run(
                 rows,
                 own_ids=own_ids,
                 worker_seconds=last_end - started,
-            ),
+            )
+            | stored_metadata(published.stored),
             data_version=dg.DataVersion(manifest.version),
         )
 

@@ -13,8 +13,7 @@ from pydantic import Field
 from sqlalchemy import Engine
 
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.db.llm_answers import count_expired
-from influencerai_dagster.db.response_cache import delete_expired_answers
+from influencerai_dagster.db.response_cache import count_expired, delete_expired_responses
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
@@ -96,7 +95,7 @@ def apply_retention(
     with dagster_failures(context.retry_number):
         config = RetentionConfig.of(context)
         is_dry_run = retention.is_dry_run if config.dry_run is None else config.dry_run
-        found = _look(context.instance, catalog.engine, object_store.store, retention)
+        found = _look(context.instance, catalog.engine, object_store, retention)
     yield dg.MaterializeResult(
         asset_key=REPORT, metadata=report_metadata(found, is_dry_run=is_dry_run)
     )
@@ -108,18 +107,18 @@ def apply_retention(
         return
     with dagster_failures(context.retry_number):
         rules = retention.rules()
-        done = delete_planned(catalog.engine, object_store.store, found.plan, rules)
+        done = delete_planned(catalog.engine, object_store, found.plan, rules)
         # Before the partitions of their days: see the stage.
-        delete_day_lists(catalog.engine, object_store.store, found.plan, rules, done)
+        delete_day_lists(catalog.engine, object_store, found.plan, rules, done)
         gone = delete_leftovers(context.instance, found.leftovers)
         # Once more: what belonged to those partitions is old now, what was put back is not.
         events = find_old_events(retention.dagster_engine, found.plan.made_at - KEEP_RUNS)
         delete_old_events(retention.dagster_engine, events)
-        num_answers = delete_expired_answers(catalog.engine)
+        num_responses = delete_expired_responses(catalog.engine)
     for key in done.removed:
         context.log.info(f"removed {key}")
     yield dg.MaterializeResult(
-        asset_key=DELETIONS, metadata=deletions_metadata(done, gone, events, num_answers)
+        asset_key=DELETIONS, metadata=deletions_metadata(done, gone, events, num_responses)
     )
 
 
@@ -130,11 +129,11 @@ def _look(
     rules, now = retention.rules(), datetime.now(UTC)
     with transaction(engine) as session:
         tenants = tenant_retentions(session, rules.days)
-        num_answers = count_expired(session)
+        num_responses = count_expired(session)
     leftovers = find_leftovers(instance, engine, tenants, now=now)
     return Findings(
         plan=plan_retention(engine, store, rules, days=leftovers.day_partitions, now=now),
         leftovers=leftovers,
         events=find_old_events(retention.dagster_engine, now - KEEP_RUNS, leftovers.days),
-        num_answers=num_answers,
+        num_responses=num_responses,
     )

@@ -20,13 +20,13 @@ class Findings:
     """What retention looked at; nothing is deleted yet.
 
     Attributes:
-        num_answers: answers of language models that have expired.
+        num_responses: cached responses of language models that have expired.
     """
 
     plan: RetentionPlan
     leftovers: DagsterLeftovers
     events: OldEvents
-    num_answers: int
+    num_responses: int
 
 
 def report_metadata(found: Findings, *, is_dry_run: bool) -> Metadata:
@@ -49,7 +49,7 @@ def report_metadata(found: Findings, *, is_dry_run: bool) -> Metadata:
         "kept_on_hold": _objects([i for i in plan.of(Fate.KEEP) if "hold" in i.verdict.reason]),
         "left_behind": _left_behind(plan),
         "days_to_remove": _days(found.leftovers.days),
-        "records_to_delete": _records(found.leftovers, found.events, found.num_answers),
+        "records_to_delete": _records(found.leftovers, found.events, found.num_responses),
         "num_old_runs_with_a_last_materialization": found.leftovers.num_kept,
     }
 
@@ -69,7 +69,7 @@ def _in_short(plan: RetentionPlan, *, is_dry_run: bool) -> str:
 
 
 def deletions_metadata(
-    done: Deletions, gone: DagsterLeftovers, events: OldEvents, num_answers: int
+    done: Deletions, gone: DagsterLeftovers, events: OldEvents, num_responses: int
 ) -> Metadata:
     """Return what went."""
     return {
@@ -82,7 +82,7 @@ def deletions_metadata(
         "spared": table([{"object": key} for key in done.spared]),
         "ended_uploads": table([{"upload": key} for key in done.aborted]),
         "removed_days": _days(gone.days),
-        "deleted_records": _records(gone, events, num_answers),
+        "deleted_records": _records(gone, events, num_responses),
     }
 
 
@@ -112,7 +112,7 @@ def _days(keys: Sequence[str]) -> dg.TableMetadataValue | str:
 
 
 def _records(
-    leftovers: DagsterLeftovers, events: OldEvents, num_answers: int
+    leftovers: DagsterLeftovers, events: OldEvents, num_responses: int
 ) -> dg.TableMetadataValue | str:
     """Return what is no object, by kind."""
     rows: list[tuple[str, int, str]] = [
@@ -124,7 +124,7 @@ def _records(
             len(events.outcome_ids),
             f"{_OLD} and not the newest of the check, or their partition is gone",
         ),
-        ("answers of language models", num_answers, "expired (OPENROUTER_CACHE_TTL)"),
+        ("answers of language models", num_responses, "expired (OPENROUTER_CACHE_TTL)"),
     ]
     return table([{"what": what, "number": num, "why": why} for what, num, why in rows if num])
 

@@ -33,7 +33,7 @@ def storage_pause_sensor(
     was_full = context.cursor == _FULL
     if pause is None and not was_full:
         return dg.SkipReason("the object store has space")
-    if pause is not None and try_resume(catalog.engine, object_store.store):
+    if pause is not None and try_resume(catalog.engine, object_store):
         pause = None
     if (pause is not None) == was_full:
         return dg.SkipReason(f"the object store is full: {pause.error if pause else ''}")

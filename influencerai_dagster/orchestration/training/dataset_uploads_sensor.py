@@ -52,7 +52,7 @@ def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
         object_store: ObjectStoreResource,
         catalog: CatalogResource,
     ) -> dg.SensorResult:
-        snapshot = _read(context, object_store.store, catalog.engine)
+        snapshot = _read(context, object_store, catalog.engine)
         now = time.time()
         decision = decide(
             snapshot.listed,

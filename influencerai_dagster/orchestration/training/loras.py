@@ -1,31 +1,28 @@
-"""Ops of the LoRA stages: `train_lora` and `render_lora_samples`.
+"""Assets `lora_weights` and `lora_samples`, made by the ops `train_lora` and `render_lora_samples`.
 
-The work lives in training/loras.py and generation/render/lora_samples.py; lora_assets.py makes
-assets of these.
+The work lives in training/loras.py and generation/render/lora_samples.py. The ops keep names of
+their own, which run configs use, and take another pool where the GPU is shared.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from influencerai_dagster.core.dagster_names import IMAGE_POOL, TRAINING_POOL
+from influencerai_dagster.core.dagster_names import IMAGE_POOL, LORA_POOL, TRAIN_LORA_JOB
 from influencerai_dagster.core.keys import DatasetKey
-from influencerai_dagster.core.lora_training import LoraConfig, TrainingStep, epochs_planned
+from influencerai_dagster.core.lora_training import LoraConfig, epochs_planned
 from influencerai_dagster.core.manifests.captions import CaptionsManifest
 from influencerai_dagster.core.manifests.dataset import DatasetManifest
 from influencerai_dagster.core.manifests.loras import LoraManifest, LoraSamplesManifest
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.generation.render.lora_samples import render_samples
-from influencerai_dagster.media.contact_sheets import contact_sheet
-from influencerai_dagster.media.plots import loss_curve_png
 from influencerai_dagster.orchestration.failures import dagster_failures
-from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata, file_links, inline_image
+from influencerai_dagster.orchestration.jobs import JOBS
+from influencerai_dagster.orchestration.metadata import OWNER, stored_metadata
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
@@ -33,13 +30,42 @@ from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
 from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.run_config import RunConfig
+from influencerai_dagster.orchestration.training.metadata import (
+    TrainingProgress,
+    left_out_text,
+    lora_metadata,
+    samples_metadata,
+)
 from influencerai_dagster.training.gpu_sharing import free_comfyui_memory
 from influencerai_dagster.training.lora_configs import resolve_lora_config
 from influencerai_dagster.training.loras import find_trained
 from influencerai_dagster.training.loras import train_lora as run_training
-from influencerai_dagster.training.recipes import Recipe, make_recipe, why_left_out
+from influencerai_dagster.training.recipes import make_recipe
 
-_LOG_EVERY_SECONDS = 10.0
+_Condition = dg.AutomationCondition
+
+train_when_captions_changed = (
+    (
+        _Condition.missing().newly_true()
+        | _Condition.any_deps_match(_Condition.data_version_changed())
+    ).since(_Condition.newly_requested() | _Condition.newly_updated())
+    & ~_Condition.any_deps_missing()
+    & ~_Condition.any_deps_in_progress()
+    & ~_Condition.in_progress()
+    & _Condition.all_deps_blocking_checks_passed()
+).with_label("captions have a new data version and every blocking check passed")
+"""A training costs hours of GPU: new content that passed its checks starts one, a rerun never."""
+
+lora_automation_sensor = dg.AutomationConditionSensorDefinition(
+    "lora_automation_sensor",
+    target=dg.AssetSelection.assets("lora_weights", "lora_samples"),
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    run_tags=dict(JOBS[TRAIN_LORA_JOB].tags or {}),
+    description=(
+        "Trains a LoRA when captions have a new data version and every blocking check passed."
+    ),
+)
 
 
 class TrainLoraConfig(RunConfig):
@@ -60,7 +86,7 @@ class TrainLoraConfig(RunConfig):
     )
 
 
-@dg.op(pool=TRAINING_POOL, code_version="1", config_schema=TrainLoraConfig.schema_for_dagster())
+@dg.op(pool=LORA_POOL, code_version="1", config_schema=TrainLoraConfig.schema_for_dagster())
 def train_lora(
     context: dg.OpExecutionContext,
     dataset: DatasetManifest,
@@ -71,7 +97,7 @@ def train_lora(
     comfyui: ComfyUIResource,
     limits: LimitsResource,
 ) -> dg.Output[LoraManifest]:
-    """Train a LoRA with kohya sd-scripts, unless this very recipe was trained before."""
+    """Train a LoRA with kohya sd-scripts, unless the same recipe was trained before."""
     with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
         config = TrainLoraConfig.of(context)
         key = DatasetKey.parse(context.partition_key)
@@ -79,19 +105,18 @@ def train_lora(
         trainer = kohya.trainer()
         recipe = make_recipe(dataset, captions, lora_config, trainer.models_dir)
         if recipe.left_out:
-            context.log.warning(_left_out(recipe))
-        manifest = (
-            None if config.retrain else find_trained(catalog.engine, recipe, object_store.store)
-        )
-        if manifest is not None:
-            context.log.info(f"recipe {recipe.version} was trained before as {manifest.lora_id}")
+            context.log.warning(left_out_text(recipe))
+        published = None if config.retrain else find_trained(catalog.engine, recipe, object_store)
+        if published is not None:
+            lora_id = published.manifest.lora_id
+            context.log.info(f"recipe {recipe.version} was trained before as {lora_id}")
         else:
             context.log.info(_plan(lora_config, len(recipe.images)))
-            progress = _Progress(context)
+            progress = TrainingProgress(context)
             with _gpu(context, key, catalog, kohya, comfyui):
-                manifest = run_training(
+                published = run_training(
                     catalog.engine,
-                    object_store.store,
+                    object_store,
                     trainer,
                     recipe,
                     sample_prompts=(f"{captions.trigger_phrase}, portrait photo",),
@@ -99,9 +124,12 @@ def train_lora(
                     on_sample=optional(progress.sample),
                 )
         return dg.Output(
-            manifest,
-            metadata=_lora_metadata(manifest, recipe),
-            data_version=dg.DataVersion(manifest.version),
+            published.manifest,
+            metadata={
+                **lora_metadata(published.manifest, recipe),
+                **stored_metadata(published.stored),
+            },
+            data_version=dg.DataVersion(published.manifest.version),
         )
 
 
@@ -114,31 +142,65 @@ def render_lora_samples(
 ) -> dg.Output[LoraSamplesManifest]:
     """Render the fixed sample prompts with a LoRA at several strengths."""
     with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
-        say = optional(context.log.info)
-        manifest, sheet = render_samples(
-            object_store.store,
+        log = optional(context.log.info)
+        published, sheet = render_samples(
+            object_store,
             comfyui.render_session(),
             lora_weights,
-            lambda done, total: say(f"{done} of {total} sample images rendered"),
+            lambda done, total: log(f"{done} of {total} sample images rendered"),
         )
         return dg.Output(
-            manifest,
+            published.manifest,
             metadata={
-                "grid": inline_image(sheet, "prompts by strength"),
-                "files": file_links(
-                    [
-                        ("the grid", manifest.grid_key),
-                        *(
-                            (f"{item.prompt}, strength {item.strength_model:g}", item.object_key)
-                            for item in manifest.samples
-                        ),
-                    ]
-                ),
-                "lora_id": manifest.lora_id,
-                "samples": len(manifest.samples),
+                **samples_metadata(published.manifest, sheet),
+                **stored_metadata(published.stored),
             },
-            data_version=dg.DataVersion(manifest.version),
+            data_version=dg.DataVersion(published.manifest.version),
         )
+
+
+def lora_weights_asset(op: dg.OpDefinition) -> dg.AssetsDefinition:
+    """Return the asset of an op that trains; its pool is the op's."""
+    return dg.AssetsDefinition.from_op(
+        op,
+        keys_by_output_name={"result": dg.AssetKey("lora_weights")},
+        partitions_def=dataset_partitions,
+        group_name="loras",
+        automation_conditions_by_output_name={"result": train_when_captions_changed},
+    ).map_asset_specs(
+        lambda spec: spec.replace_attributes(
+            kinds={"s3", "pytorch"},
+            owners=[OWNER],
+            description=(
+                "The newest LoRA of a dataset: weights trained by kohya sd-scripts and verified, "
+                "at `loras/<tenant>/<loraId>.safetensors`.\n\nMade from captions and dataset; one "
+                "partition is one dataset of one tenant. It starts by itself when captions have a "
+                "new data version; materialize it by hand to train with another config."
+            ),
+        )
+    )
+
+
+def lora_samples_asset(op: dg.OpDefinition) -> dg.AssetsDefinition:
+    """Return the asset of an op that renders samples; its pool is the op's."""
+    return dg.AssetsDefinition.from_op(
+        op,
+        keys_by_output_name={"result": dg.AssetKey("lora_samples")},
+        partitions_def=dataset_partitions,
+        group_name="loras",
+        automation_conditions_by_output_name={"result": _Condition.eager()},
+    ).map_asset_specs(
+        lambda spec: spec.replace_attributes(
+            kinds={"s3", "comfyui"},
+            owners=[OWNER],
+            description=(
+                "Fixed prompts and seeds rendered with the newest LoRA at several strengths, to "
+                "see at a glance whether a training worked.\n\nMade from lora_weights through "
+                "ComfyUI; one partition is one dataset of one tenant. It follows every training by "
+                "itself."
+            ),
+        )
+    )
 
 
 @contextmanager
@@ -184,60 +246,3 @@ def _plan(config: LoraConfig, num_images: int) -> str:
         f"{config.num_repeats} repeats × {epochs_planned(num_images, config)} epochs ÷ batch "
         f"{config.train_batch_size}, stopping at {config.max_train_steps} steps"
     )
-
-
-def _left_out(recipe: Recipe) -> str:
-    reasons = [why_left_out(image, recipe.config.resolution) for image in recipe.left_out]
-    heading = f"{len(reasons)} of {len(recipe.dataset.images)} images are left out of this training"
-    return "\n".join([f"{heading}:", *reasons[:MAX_ROWS]])
-
-
-def _lora_metadata(manifest: LoraManifest, recipe: Recipe) -> Metadata:
-    facts: Metadata = {}
-    if manifest.loss_curve:
-        facts["loss_curve"] = inline_image(loss_curve_png(manifest.loss_curve), "loss by step")
-    if manifest.final_loss is not None:
-        facts["final_loss"] = manifest.final_loss
-    if recipe.left_out:
-        facts["left_out_of_training"] = _left_out(recipe)
-    facts |= {
-        "lora_id": manifest.lora_id,
-        "weights_key": manifest.weights_key,
-        "weights_size_bytes": manifest.weights_size_bytes,
-        "base_model": manifest.config.base_model,
-        "steps": manifest.steps,
-        "train_seconds": round(manifest.train_seconds, 1),
-        "is_simulated": manifest.is_simulated,
-        "config": dg.MetadataValue.json(manifest.config.model_dump(mode="json")),
-    }
-    return facts
-
-
-class _Progress:
-    """Reports a running training to the Dagster log, and its samples as observations."""
-
-    def __init__(self, context: dg.OpExecutionContext) -> None:
-        self._context = context
-        self._logged_at = 0.0
-
-    def step(self, step: TrainingStep) -> None:
-        now = time.monotonic()
-        if now - self._logged_at < _LOG_EVERY_SECONDS and step.step < step.total_steps:
-            return
-        self._logged_at = now
-        loss = "?" if step.loss is None else f"{step.loss:.4f}"
-        eta = "?" if step.eta_seconds is None else f"{step.eta_seconds:.0f} s"
-        self._context.log.info(
-            f"step {step.step} of {step.total_steps} "
-            f"({100 * step.step / max(1, step.total_steps):.0f} %), loss {loss}, left {eta}"
-        )
-
-    def sample(self, path: Path) -> None:
-        sheet = contact_sheet([(path.name, path.read_bytes())], columns=1, thumb_px=256)
-        self._context.log_event(
-            dg.AssetObservation(
-                asset_key="lora_weights",
-                partition=self._context.partition_key,
-                metadata={"training_sample": inline_image(sheet, path.name)},
-            )
-        )

@@ -9,7 +9,7 @@ import pytest
 
 from influencerai_dagster.backup.objects.places import Bucket
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.testing.backed_up import BackedUp, backed_up_system
+from influencerai_dagster_tests.testing.backed_up import BackedUp, backed_up_system, bucket_of
 from influencerai_dagster_tests.testing.dumped import Dumped, dumped_system
 from influencerai_dagster_tests.testing.servers import S3Server, rclone_server
 
@@ -23,16 +23,6 @@ def second_s3_server(servers_dir: Path) -> Iterator[S3Server]:
 @pytest.fixture
 def source(s3_server: S3Server, object_store: ObjectStore) -> Bucket:
     return bucket_of(s3_server, object_store)
-
-
-def bucket_of(server: S3Server, store: ObjectStore, prefix: str = "") -> Bucket:
-    return Bucket(
-        store.bucket,
-        endpoint_url=server.endpoint_url,
-        access_key=server.access_key,
-        secret_key=server.secret_key,
-        prefix=prefix,
-    )
 
 
 @pytest.fixture(scope="session")

@@ -1,61 +1,21 @@
 """The command line on the test run's own servers, with a catalog and a bucket of its own."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
-from typer.testing import CliRunner
 
-from influencerai_dagster.cli import app, common, output
+from influencerai_dagster.cli import output
 from influencerai_dagster.db import migrate
-from influencerai_dagster.db.engine import create_catalog_engine
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.local.postgres import PostgresServer
+from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.settings import VARIABLES
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import empty_catalog
+from influencerai_dagster_tests.testing.command_line import CommandLine, forget_settings
 from influencerai_dagster_tests.testing.servers import S3Server
-
-_CACHED = (common.settings, common.server_settings, common.engine, common.store)
-
-
-@dataclass
-class Answer:
-    """What a command did; `text` is all that it printed, `out` only what goes into a pipe."""
-
-    exit_code: int
-    text: str
-    out: str = ""
-
-    def __contains__(self, text: str) -> bool:
-        """Whether the output has these words, however the terminal broke its lines."""
-        return " ".join(text.split()) in " ".join(self.text.split())
-
-
-@dataclass
-class CommandLine:
-    """The command `influencerai` in a folder without .env and without a stack."""
-
-    engine: Engine
-    store: ObjectStore
-    environment: pytest.MonkeyPatch
-
-    def __call__(self, *arguments: str | Path, stdin: str = "") -> Answer:
-        """Run a command as a new process would see settings, but in this one."""
-        forget()
-        result = CliRunner().invoke(app, [str(item) for item in arguments], input=stdin)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Answer(result.exit_code, result.output, result.stdout)
-
-
-def forget() -> None:
-    """Let the next command read the settings anew."""
-    if common.engine.cache_info().currsize:
-        common.engine().dispose()
-    for cached in _CACHED:
-        cached.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +52,16 @@ def cli(
         monkeypatch.setattr(console, "width", 250)
     engine = create_catalog_engine(catalog_url)
     yield CommandLine(engine, object_store, monkeypatch)
-    forget()
+    forget_settings()
     empty_catalog(engine)
     engine.dispose()
+
+
+@pytest.fixture
+def jobs(cli: CommandLine) -> CommandLine:
+    """The command line with two tenants, while no Dagster answers."""
+    cli.environment.setenv("DAGSTER_URL", f"http://127.0.0.1:{free_port()}")
+    with transaction(cli.engine) as session:
+        for tenant in ("demo", "other"):
+            add_tenant(session, tenant)
+    return cli

@@ -2,7 +2,7 @@
 
 import pytest
 
-from influencerai_dagster_tests.integration.cli.conftest import CommandLine
+from influencerai_dagster_tests.testing.command_line import CommandLine
 from influencerai_dagster_tests.testing.database_server import DatabaseServer
 
 

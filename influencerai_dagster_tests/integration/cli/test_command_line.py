@@ -15,8 +15,8 @@ from influencerai_dagster.cli.examples import EXAMPLES
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.local.processes import STACK_ID, free_port
-from influencerai_dagster_tests.integration.cli.conftest import CommandLine
 from influencerai_dagster_tests.testing.catalog_rows import submit_one
+from influencerai_dagster_tests.testing.command_line import CommandLine
 from influencerai_dagster_tests.testing.command_tree import all_commands, leaves, parse
 
 HEAVY = ("alembic", "boto3", "dagster", "httpx", "sqlalchemy")

@@ -9,7 +9,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.models.scheduling import GpuShareRow
 from influencerai_dagster.db.tenants import get_influencer, list_tenants
 from influencerai_dagster.training.lora_configs import resolve_lora_config
-from influencerai_dagster_tests.integration.cli.conftest import CommandLine
+from influencerai_dagster_tests.testing.command_line import CommandLine
 from influencerai_dagster_tests.testing.hostile_names import HOSTILE_NAMES
 
 # A program's argument cannot hold NUL, and a leading dash is an option to every command line.

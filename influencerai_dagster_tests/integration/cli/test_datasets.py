@@ -18,7 +18,6 @@ from influencerai_dagster.db.tenants import add_tenant, list_tenants, put_influe
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.retention import legal_holds
 from influencerai_dagster.storage.manifests import publish
-from influencerai_dagster_tests.integration.cli.conftest import CommandLine
 from influencerai_dagster_tests.testing.catalog_rows import (
     claim_one,
     complete_job,
@@ -26,6 +25,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
     lora_manifest,
     submit_one,
 )
+from influencerai_dagster_tests.testing.command_line import CommandLine
 from influencerai_dagster_tests.testing.dagster_server import (
     job_origin,
     queued_instance,

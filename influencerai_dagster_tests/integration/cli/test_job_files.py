@@ -9,11 +9,8 @@ from sqlalchemy import text
 
 from influencerai_dagster.core.fingerprints import sha256_hex
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.local.processes import free_port
-from influencerai_dagster_tests.integration.cli.conftest import CommandLine
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,
     claim_one,
@@ -23,15 +20,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
     output_of,
     submit_one,
 )
-
-
-@pytest.fixture
-def jobs(cli: CommandLine) -> CommandLine:
-    cli.environment.setenv("DAGSTER_URL", f"http://127.0.0.1:{free_port()}")
-    with transaction(cli.engine) as session:
-        for tenant in ("demo", "other"):
-            add_tenant(session, tenant)
-    return cli
+from influencerai_dagster_tests.testing.command_line import CommandLine
 
 
 def failed_job(cli: CommandLine) -> job_queue.Job:

@@ -10,26 +10,15 @@ from influencerai_dagster.core.job_states import (
     JobStatus,
 )
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.local.processes import free_port
-from influencerai_dagster_tests.integration.cli.conftest import CommandLine
 from influencerai_dagster_tests.testing.catalog_rows import (
     claim_one,
     complete_job,
     job_now,
     submit_one,
 )
-
-
-@pytest.fixture
-def jobs(cli: CommandLine) -> CommandLine:
-    cli.environment.setenv("DAGSTER_URL", f"http://127.0.0.1:{free_port()}")
-    with transaction(cli.engine) as session:
-        for tenant in ("demo", "other"):
-            add_tenant(session, tenant)
-    return cli
+from influencerai_dagster_tests.testing.command_line import CommandLine
 
 
 def fail_one(cli: CommandLine, reason: str) -> UUID:

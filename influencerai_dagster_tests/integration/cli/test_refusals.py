@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from influencerai_dagster_tests.integration.cli.conftest import CommandLine
+from influencerai_dagster_tests.testing.command_line import CommandLine
 
 
 def test_a_data_dir_that_cannot_be_made_is_told_in_one_line(

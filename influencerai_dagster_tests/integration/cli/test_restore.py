@@ -8,7 +8,7 @@ from dagster_postgres import DagsterPostgresStorage
 
 from influencerai_dagster.db import migrate
 from influencerai_dagster.local.postgres import SUPERUSER, PostgresServer, programs_dir
-from influencerai_dagster_tests.integration.cli.conftest import CommandLine
+from influencerai_dagster_tests.testing.command_line import CommandLine
 from influencerai_dagster_tests.testing.database_server import execute
 
 

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.retention import legal_holds
-from influencerai_dagster_tests.integration.cli.conftest import CommandLine
 from influencerai_dagster_tests.testing.catalog_rows import claim_one, complete_job, submit_one
+from influencerai_dagster_tests.testing.command_line import CommandLine
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster_tests.integration.cli.conftest import CommandLine
 from influencerai_dagster_tests.testing.catalog_rows import claim_one, complete_job, submit_one
+from influencerai_dagster_tests.testing.command_line import CommandLine
 
 NOT_UTF8 = "\N{REPLACEMENT CHARACTER}"
 SUPERVISOR = """

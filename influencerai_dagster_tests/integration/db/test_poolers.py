@@ -15,12 +15,13 @@ from influencerai_dagster.core.database_urls import libpq_parameters
 from influencerai_dagster.core.job_states import (
     JobStatus,
 )
+from influencerai_dagster.db.data_dir import USER_UNDER_ROOT
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.migrate import current_revision, head_revision, upgrade
 from influencerai_dagster.db.notifications import Listener, notify_work
 from influencerai_dagster.db.tenants import add_tenant, list_tenants, put_influencer
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.local.postgres import SUPERUSER, USER_UNDER_ROOT
+from influencerai_dagster.local.postgres import SUPERUSER
 from influencerai_dagster.local.probes import listens
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service

@@ -1,13 +1,16 @@
-"""Answers of language models: kept for a while, each tenant's own, deleted when they expired."""
+"""Responses of language models: cached for a while, by tenant, deleted once they expired."""
 
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.db import llm_answers
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
-from influencerai_dagster.db.response_cache import ResponseCache, delete_expired_answers
+from influencerai_dagster.db.response_cache import (
+    ResponseCache,
+    count_expired,
+    delete_expired_responses,
+)
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.retention.legal_holds import set_tenant_hold
 
@@ -31,7 +34,7 @@ def test_an_answer_is_found_again_and_counted(kept: ResponseCache) -> None:
     kept.put(KEY, "a woman, smiling")
     kept.put(KEY, "a woman, laughing")
     assert kept.get(KEY) == "a woman, laughing"
-    assert (kept.get(OTHER_KEY), kept.num_found) == (None, 1)
+    assert (kept.get(OTHER_KEY), kept.num_hits) == (None, 1)
 
 
 def test_a_tenant_reads_only_its_own_answers(engine: Engine, kept: ResponseCache) -> None:
@@ -48,16 +51,18 @@ def test_an_answer_expires_and_is_deleted_by_retention(engine: Engine, kept: Res
     expire(engine)
     assert kept.get(KEY) is None
     with transaction(engine) as session:
-        assert llm_answers.count_expired(session) == 1
-    assert delete_expired_answers(engine) == 1
-    assert (kept.get(OTHER_KEY), delete_expired_answers(engine)) == ("new", 0)
+        assert count_expired(session) == 1
+    assert delete_expired_responses(engine) == 1
+    assert (kept.get(OTHER_KEY), delete_expired_responses(engine)) == ("new", 0)
 
 
-def test_an_answer_that_is_asked_for_again_begins_anew(engine: Engine, kept: ResponseCache) -> None:
+def test_an_answer_that_is_asked_for_again_is_kept_from_then_on(
+    engine: Engine, kept: ResponseCache
+) -> None:
     kept.put(KEY, "old")
     expire(engine)
     kept.put(KEY, "new")
-    assert (delete_expired_answers(engine), kept.get(KEY)) == (0, "new")
+    assert (delete_expired_responses(engine), kept.get(KEY)) == (0, "new")
 
 
 def test_a_hold_keeps_answers_that_have_expired(engine: Engine, kept: ResponseCache) -> None:
@@ -66,22 +71,18 @@ def test_a_hold_keeps_answers_that_have_expired(engine: Engine, kept: ResponseCa
     expire(engine)
     with transaction(engine) as session:
         set_tenant_hold(session, "demo", is_on_hold=True)
-        assert llm_answers.count_expired(session) == 1
-    assert delete_expired_answers(engine) == 1
+        assert count_expired(session) == 1
+    assert delete_expired_responses(engine) == 1
     with transaction(engine) as session:
         left = session.execute(text("SELECT tenant_id, text FROM llm_responses")).all()
     assert [tuple(row) for row in left] == [("demo", "evidence")]
 
 
-def test_all_that_expired_goes_in_small_batches(
-    engine: Engine, kept: ResponseCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_that_expired_is_deleted_in_small_batches(engine: Engine, kept: ResponseCache) -> None:
     for number in range(5):
         kept.put(f"{number}" * 64, "old")
         expire(engine, f"{number}" * 64)
-    for module in ("llm_answers", "response_cache"):
-        monkeypatch.setattr(f"influencerai_dagster.db.{module}.BATCH", 2)
-    assert delete_expired_answers(engine) == 5
+    assert delete_expired_responses(engine, batch_rows=2) == 5
 
 
 def test_an_answer_of_one_run_is_found_by_its_retries_only(engine: Engine) -> None:

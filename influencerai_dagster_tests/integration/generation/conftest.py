@@ -1,11 +1,15 @@
-"""Two tenants in a catalog of their own, and one simulated ComfyUI for the folder's tests."""
+"""A migrated catalog with two tenants, and one simulated ComfyUI for the folder's tests."""
 
+from influencerai_dagster_tests.testing.catalog import (
+    catalog_engine,
+    catalog_url,
+    engine,
+    make_database,
+)
 from influencerai_dagster_tests.testing.render_servers import (
     bare,
-    catalog,
     comfyui,
     comfyui_simulator,
-    engine,
     render_session,
     renderer,
     second_comfyui,
@@ -13,10 +17,12 @@ from influencerai_dagster_tests.testing.render_servers import (
 
 __all__ = [
     "bare",
-    "catalog",
+    "catalog_engine",
+    "catalog_url",
     "comfyui",
     "comfyui_simulator",
     "engine",
+    "make_database",
     "render_session",
     "renderer",
     "second_comfyui",

@@ -20,9 +20,10 @@ from influencerai_dagster.core.dagster_names import CODE_LOCATION
 from influencerai_dagster.dagster_client.client import REPOSITORY
 from influencerai_dagster.dagster_client.queries import LAUNCH
 from influencerai_dagster.local.environment import stack_environment
-from influencerai_dagster.local.processes import free_port, is_running
+from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.services import Stack
 from influencerai_dagster.media.safetensors_files import read_header
+from influencerai_dagster.processes import is_running
 from influencerai_dagster.settings import Settings, load_settings
 from influencerai_dagster_tests.testing.waiting import wait_until
 
@@ -149,13 +150,6 @@ def test_both_databases_are_there_and_the_catalog_is_migrated(stack: Running) ->
             cursor.execute(f"SELECT count(*) FROM {table}")  # noqa: S608 - our own names
             assert cursor.fetchone() == (0,)
         connection.close()
-
-
-def test_a_shared_gpu_is_one_pool_with_one_slot(tmp_path: Path) -> None:
-    settings = load_settings((), data_dir=tmp_path, gpu_shared=True)
-    services = Stack(settings, location_problem=lambda _: None).services()
-    (startup,) = [service for service in services if service.name == "dagster-storage"]
-    assert [part for part in startup.command if "=" in part] == ["gpu=1"]
 
 
 def test_a_bucket_of_another_name_has_a_folder_of_that_name(tmp_path: Path) -> None:

@@ -1,121 +1,34 @@
 """The code location on the test run's own servers, with a tenant and a few photos."""
 
-import io
-import random
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
-from PIL import Image, ImageDraw
-from sqlalchemy import Engine
 
 from influencerai_dagster.core.lora_training import PRESETS, BaseModelFamily
 from influencerai_dagster.db import migrate
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
-from influencerai_dagster.db.tenants import add_tenant, put_influencer
+from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.definitions import build_definitions, build_resources
 from influencerai_dagster.local.postgres import PostgresServer
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.object_store import (
-    ObjectStoreResource,
-    PathStyleS3Resource,
-)
-from influencerai_dagster.orchestration.resources.retention import RetentionResource
-from influencerai_dagster.settings import Settings, load_settings
+from influencerai_dagster.orchestration.resources.catalog import Catalog
+from influencerai_dagster.orchestration.resources.retention import Retention
+from influencerai_dagster.settings import load_settings, settings_from
 from influencerai_dagster.simulators.base_models import write_simulated_base_model
-from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.testing.catalog_rows import empty_catalog
+from influencerai_dagster_tests.testing.catalog_rows import (
+    add_bella,
+    add_two_tenants,
+    empty_catalog,
+)
+from influencerai_dagster_tests.testing.code_location import (
+    BASE_MODELS,
+    CodeLocation,
+)
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.paths import SIMULATED_KOHYA_DIR
 from influencerai_dagster_tests.testing.servers import S3Server
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-MAX_TRAIN_STEPS = 20
-
-
-def photo(seed: int, size: tuple[int, int] = (320, 400)) -> bytes:
-    """A JPEG of coloured shapes; another seed is another image, also to a perceptual hash."""
-    shapes = random.Random(seed)  # noqa: S311 - an image, not a secret
-    image = Image.new("RGB", size, tuple(shapes.randrange(256) for _ in range(3)))
-    draw = ImageDraw.Draw(image)
-    for _ in range(12):
-        left, top = shapes.randrange(size[0]), shapes.randrange(size[1])
-        colour = tuple(shapes.randrange(256) for _ in range(3))
-        draw.ellipse((left - 60, top - 60, left + 60, top + 60), fill=colour)
-    data = io.BytesIO()
-    image.save(data, "JPEG")
-    return data.getvalue()
-
-
-@dataclass
-class CodeLocation:
-    """A code location with everything behind it."""
-
-    definitions: dg.Definitions
-    instance: dg.DagsterInstance
-    engine: Engine
-    store: ObjectStore
-    settings: Settings
-    environment: pytest.MonkeyPatch
-
-    def upload(self, tenant: str, dataset: str, name: str, data: bytes) -> str:
-        """Put an upload; return its object key."""
-        key = f"datasets/{tenant}/{dataset}/images/{name}"
-        self.store.put_latest(key, data)
-        return key
-
-    def run(
-        self,
-        job: str,
-        partition_key: str,
-        run_config: Mapping[str, object] | None = None,
-    ) -> dg.ExecuteInProcessResult:
-        """Run a job for a partition, adding the partition first as the sensors do."""
-        is_dataset = job in {"build_dataset_job", "train_lora_job"}
-        self.instance.add_dynamic_partitions(
-            "datasets" if is_dataset else "content_days", [partition_key]
-        )
-        return self.definitions.resolve_job_def(job).execute_in_process(
-            run_config=dict(run_config or {}),
-            partition_key=partition_key,
-            instance=self.instance,
-            raise_on_error=False,
-        )
-
-
-def failure_text(result: dg.ExecuteInProcessResult) -> str:
-    """Why the first failed step of a run failed."""
-    for event in result.all_events:
-        if event.is_step_failure:
-            data = event.step_failure_data
-            described = data.user_failure_data.description if data.user_failure_data else None
-            return described or (data.error.message if data.error else "")
-    return ""
-
-
-class CachedClientS3(PathStyleS3Resource):
-    """S3 whose client is made once for all tests: that takes 0.2 s."""
-
-    def get_client(self) -> "S3Client":
-        key, secret = str(self.aws_access_key_id), str(self.aws_secret_access_key)
-        return S3Server("s3", str(self.endpoint_url), key, secret, Path()).client()
-
-
-@pytest.fixture
-def object_store_resource(s3_server: S3Server, object_store: ObjectStore) -> ObjectStoreResource:
-    """An empty bucket."""
-    s3 = CachedClientS3(
-        endpoint_url=s3_server.endpoint_url,
-        aws_access_key_id=s3_server.access_key,
-        aws_secret_access_key=s3_server.secret_key,
-    )
-    return ObjectStoreResource(s3=s3, bucket=object_store.bucket)
 
 
 @pytest.fixture(scope="session")
@@ -128,20 +41,10 @@ def catalog_url(postgres_server: PostgresServer) -> str:
 
 
 @pytest.fixture
-def catalog(catalog_url: str) -> Iterator[CatalogResource]:
+def catalog(catalog_url: str) -> Iterator[Catalog]:
     """A catalog with the tenants `demo` and `other`, who both have an influencer `bella`."""
-    resource = CatalogResource(database_url=catalog_url)
-    with transaction(resource.engine) as session:
-        for tenant in ("demo", "other"):
-            add_tenant(session, tenant)
-            put_influencer(
-                session,
-                tenant,
-                "bella",
-                dataset="bella",
-                trigger_phrase="bella",
-                class_caption="woman",
-            )
+    resource = Catalog(catalog_url)
+    add_two_tenants(resource.engine)
     yield resource
     empty_catalog(resource.engine)
     resource.engine.dispose()
@@ -177,11 +80,9 @@ def postgres_instance(postgres_storage: dg.DagsterInstance) -> dg.DagsterInstanc
 
 
 @pytest.fixture
-def retention(dagster_storage_url: str) -> RetentionResource:
+def retention(dagster_storage_url: str) -> Retention:
     """Rules of 90 days and a window of 30, as a dry run."""
-    return RetentionResource(
-        days=90, is_dry_run=True, recovery_window_days=30, dagster_database_url=dagster_storage_url
-    )
+    return Retention(settings_from({"DAGSTER_DATABASE_URL": dagster_storage_url}))
 
 
 @pytest.fixture
@@ -192,7 +93,7 @@ def code_location(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[CodeLocation]:
-    """A studio with tenant `demo` and its influencer `bella`, and an empty bucket."""
+    """A code location with tenant `demo` and its influencer `bella`, and an empty bucket."""
     models_dir = tmp_path / "models"
     preset = PRESETS["sd15-face"]
     write_simulated_base_model(models_dir / "checkpoints" / preset.base_model, BaseModelFamily.SD15)
@@ -219,14 +120,7 @@ def code_location(
     engine = create_catalog_engine(database_url)
     with transaction(engine) as session:
         add_tenant(session, "demo")
-        put_influencer(
-            session,
-            "demo",
-            "bella",
-            dataset="bella",
-            trigger_phrase="bella",
-            class_caption="woman",
-        )
+        add_bella(session)
     with dg.DagsterInstance.ephemeral() as instance:
         yield CodeLocation(
             definitions=build_definitions(settings, build_resources(settings)),
@@ -247,10 +141,3 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUISimulat
     )
     yield simulator
     simulator.stop()
-
-
-BASE_MODELS = (
-    "checkpoints/v1-5-pruned-emaonly.safetensors=stable-diffusion-v1",
-    "checkpoints/sd_xl_base_1.0.safetensors=stable-diffusion-xl-v1-base",
-    "checkpoints/svd_xt.safetensors=stable-video-diffusion-img2vid-xt",
-)

@@ -10,7 +10,7 @@ from influencerai_dagster.errors import (
     TransientError,
 )
 from influencerai_dagster.orchestration.failures import MAX_RETRIES, dagster_failures
-from influencerai_dagster_tests.integration.orchestration.conftest import failure_text
+from influencerai_dagster_tests.testing.code_location import failure_text
 
 
 @pytest.mark.parametrize("error", [PermanentError, ObjectNotFoundError])

@@ -11,11 +11,13 @@ from influencerai_dagster.core.fingerprints import sha256_hex
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.manifests.captions import Caption, CaptionsManifest, CaptionSource
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.manifest_io_manager import ManifestIOManager
+from influencerai_dagster.orchestration.metadata import stored_metadata
 from influencerai_dagster.orchestration.partitions import dataset_partitions
-from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.storage.manifests import publish
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.integration.orchestration.conftest import failure_text
+from influencerai_dagster_tests.testing.code_location import failure_text
 
 BELLA, OTHER = "demo/bella", "other/bella"
 
@@ -35,7 +37,6 @@ class Pipe:
     """Two assets with the IO manager between them."""
 
     instance: dg.DagsterInstance
-    resource: ObjectStoreResource
     store: ObjectStore
 
     def write(self, value: CaptionsManifest) -> str:
@@ -45,12 +46,18 @@ class Pipe:
         (event,) = result.get_asset_materialization_events()
         return str(event.materialization.metadata["object_key"].value)
 
-    def materialize(self, value: CaptionsManifest) -> dg.ExecuteInProcessResult:
+    def materialize(
+        self, value: CaptionsManifest, *, is_published: bool = True
+    ) -> dg.ExecuteInProcessResult:
         """Materialize the first asset with a value."""
 
         @dg.asset(name="captions", partitions_def=dataset_partitions)
         def written() -> dg.MaterializeResult[CaptionsManifest]:
-            return dg.MaterializeResult(value=value)
+            if not is_published:
+                return dg.MaterializeResult(value=value)
+            with dagster_failures():
+                stored = publish(self.store, value).stored
+            return dg.MaterializeResult(value=value, metadata=stored_metadata(stored))
 
         partition = str(value.key)
         self.instance.add_dynamic_partitions("datasets", [partition])
@@ -78,7 +85,7 @@ class Pipe:
             partition_key=partition,
             instance=self.instance,
             resources={
-                "io_manager": ManifestIOManager(object_store=self.resource),
+                "io_manager": ManifestIOManager(self.store),
                 "nothing": dg.mem_io_manager,
             },
             raise_on_error=False,
@@ -88,10 +95,9 @@ class Pipe:
 @pytest.fixture
 def pipe(
     instance: dg.DagsterInstance,
-    object_store_resource: ObjectStoreResource,
     object_store: ObjectStore,
 ) -> Pipe:
-    return Pipe(instance, object_store_resource, object_store)
+    return Pipe(instance, object_store)
 
 
 def test_what_was_written_is_read(pipe: Pipe) -> None:
@@ -110,6 +116,13 @@ def test_a_materialization_records_key_size_and_hash_of_its_object(pipe: Pipe) -
     assert found is not None
     assert materialization.metadata["size_bytes"].value == found.size_bytes
     assert len(str(materialization.metadata["sha256"].value)) == 64
+
+
+def test_a_manifest_that_nobody_published_fails_the_asset_that_returned_it(pipe: Pipe) -> None:
+    result = pipe.materialize(manifest(BELLA), is_published=False)
+    assert "publish the manifest" in failure_text(result)
+    assert not result.get_asset_materialization_events()
+    assert list(pipe.store.list("")) == []
 
 
 def test_two_tenants_with_the_same_dataset_name_read_their_own(pipe: Pipe) -> None:
@@ -224,7 +237,7 @@ def test_a_store_that_is_away_asks_for_a_retry_instead_of_failing(
         raise TransientError("S3 does not answer")
 
     monkeypatch.setattr(ObjectStore, "read", be_away)
-    io_manager = ManifestIOManager(object_store=pipe.resource)
+    io_manager = ManifestIOManager(pipe.store)
     context = dg.build_input_context(
         asset_key=dg.AssetKey("captions"),
         partition_key=BELLA,

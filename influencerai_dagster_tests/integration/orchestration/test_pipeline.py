@@ -21,8 +21,9 @@ from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.orchestration.resources import run_heartbeat
 from influencerai_dagster.orchestration.training import loras
 from influencerai_dagster.settings import settings_from
+from influencerai_dagster.storage.manifests import Published
 from influencerai_dagster.training.loras import train_lora
-from influencerai_dagster_tests.integration.orchestration.conftest import (
+from influencerai_dagster_tests.testing.code_location import (
     MAX_TRAIN_STEPS,
     CodeLocation,
     failure_text,
@@ -118,7 +119,7 @@ def test_a_training_on_a_shared_gpu_has_comfyui_s_memory_and_says_so(
         with transaction(code_location.engine) as session:
             return run_heartbeats.gpu_owner(session)
 
-    def watched(*arguments: Any, **options: Any) -> LoraManifest:
+    def watched(*arguments: Any, **options: Any) -> Published[LoraManifest]:
         assert comfyui.stats()["free_requests"] == freed_before + 1
         activity = f"train_lora {DATASET}"
         wait_until(lambda: gpu_owner() == activity, "the training holds the GPU")
@@ -290,11 +291,11 @@ def test_all_uploads_rejected_blocks_the_captions(code_location: CodeLocation) -
 @pytest.mark.parametrize(
     ("job", "work", "partition", "set_name"),
     [
-        ("build_dataset_job", "assets.datasets.scan_dataset", DATASET, "datasets"),
-        ("build_dataset_job", "assets.captions.write_captions", DATASET, "datasets"),
-        ("train_lora_job", "ops.loras.run_training", DATASET, "datasets"),
-        ("train_lora_job", "ops.loras.render_samples", DATASET, "datasets"),
-        ("generate_images_job", "ops.rendering.rendering_metadata", DAY, "content_days"),
+        ("build_dataset_job", "training.datasets.build_dataset", DATASET, "datasets"),
+        ("build_dataset_job", "training.captions.write_captions", DATASET, "datasets"),
+        ("train_lora_job", "training.loras.run_training", DATASET, "datasets"),
+        ("train_lora_job", "training.loras.render_samples", DATASET, "datasets"),
+        ("generate_images_job", "generation.worker.rendering_metadata", DAY, "content_days"),
     ],
 )
 def test_a_partition_that_is_deleted_while_its_run_works_comes_back(

@@ -1,5 +1,10 @@
-"""Two tenants in a catalog of their own."""
+"""A migrated catalog with two tenants and no job."""
 
-from influencerai_dagster_tests.testing.render_servers import catalog, engine
+from influencerai_dagster_tests.testing.catalog import (
+    catalog_engine,
+    catalog_url,
+    engine,
+    make_database,
+)
 
-__all__ = ["catalog", "engine"]
+__all__ = ["catalog_engine", "catalog_url", "engine", "make_database"]

@@ -1,8 +1,5 @@
 """What the simulated ComfyUI answers from its cache, and how it names files."""
 
-import shutil
-from collections.abc import Iterator
-
 import pytest
 from PIL import Image
 
@@ -22,25 +19,8 @@ from influencerai_dagster_tests.testing.comfyui_replay import (
     receive,
     receive_until_end,
     recorded_messages,
-    start_as_recorded,
 )
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUISimulator]:
-    started = start_as_recorded(tmp_path_factory.mktemp("comfyui"))
-    yield started
-    started.stop()
-
-
-@pytest.fixture
-def comfyui(server: ComfyUISimulator) -> ComfyUISimulator:
-    """One server for all tests, with nothing cached and no outputs at the start of each."""
-    server.http.post("/free", json={"free_memory": True})
-    for entry in server.output_dir.iterdir():
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    return server
 
 
 def test_an_identical_prompt_is_answered_from_cache_with_the_old_file(

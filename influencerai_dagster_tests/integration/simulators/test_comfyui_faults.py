@@ -1,7 +1,6 @@
 """Every fault of the simulated ComfyUI does what its name says, and nothing else stays broken."""
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,25 +15,9 @@ from influencerai_dagster_tests.testing.comfyui_replay import (
     post,
     receive,
     receive_until_end,
-    start_as_recorded,
 )
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator, comfyui_simulator
 from influencerai_dagster_tests.testing.waiting import wait_until
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUISimulator]:
-    started = start_as_recorded(tmp_path_factory.mktemp("comfyui"))
-    yield started
-    started.stop()
-
-
-@pytest.fixture
-def comfyui(server: ComfyUISimulator) -> ComfyUISimulator:
-    if server.process.poll() is not None:
-        server.start()
-    server.faults(reset=True)
-    return server
 
 
 def test_a_failure_on_demand_looks_like_a_real_one(comfyui: ComfyUISimulator) -> None:

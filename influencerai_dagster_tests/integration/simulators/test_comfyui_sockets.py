@@ -1,13 +1,11 @@
 """WebSockets and restarts of the simulated ComfyUI are those recorded."""
 
 import signal
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from influencerai_dagster_tests.testing.comfyui_prompts import colour, text_to_image
+from influencerai_dagster_tests.testing.comfyui_prompts import colour, start_long_run
 from influencerai_dagster_tests.testing.comfyui_recordings import recording
 from influencerai_dagster_tests.testing.comfyui_replay import (
     finished,
@@ -17,51 +15,9 @@ from influencerai_dagster_tests.testing.comfyui_replay import (
     receive_until_end,
     recorded_messages,
     shape,
-    start_as_recorded,
 )
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.waiting import wait_until
-
-SLOW = 10_000  # steps, so that a run lasts until it is interrupted
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUISimulator]:
-    started = start_as_recorded(tmp_path_factory.mktemp("comfyui"), seconds_per_step=0.01)
-    yield started
-    started.kill()
-
-
-@pytest.fixture
-def comfyui(server: ComfyUISimulator) -> ComfyUISimulator:
-    """One server for all tests, idle and with nothing cached at the start of each."""
-    if not server.stats()["is_worker_alive"]:
-        server.restart()
-    server.faults(reset=True)
-    server.http.post("/queue", json={"clear": True})
-    server.http.post("/free", json={"free_memory": True})
-    wait_until(lambda: _is_idle(server), "the server to be idle")
-    return server
-
-
-def _is_idle(server: ComfyUISimulator) -> bool:
-    interrupt(server)
-    return bool(server.http.get("/prompt").json()["exec_info"]["queue_remaining"] == 0)
-
-
-def start_long_run(server: ComfyUISimulator, **more: Any) -> str:
-    """Submit a prompt that does not end by itself and wait until it is running."""
-    prompt_id = post(server, text_to_image(steps=SLOW), **more)
-    wait_until(lambda: prompt_id in queue_ids(server, "queue_running"), "the run to start")
-    return prompt_id
-
-
-def queue_ids(server: ComfyUISimulator, part: str) -> list[str]:
-    return [item[1] for item in server.http.get("/queue").json()[part]]
-
-
-def interrupt(server: ComfyUISimulator, **body: Any) -> None:
-    assert server.http.post("/interrupt", json=body).status_code == 200
 
 
 def test_a_socket_that_connects_in_the_middle_hears_the_running_node_first(

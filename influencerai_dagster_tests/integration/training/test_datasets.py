@@ -3,21 +3,27 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from influencerai_dagster.core.dataset_rules import DatasetRules, RejectReason
 from influencerai_dagster.core.fingerprints import sha256_hex
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.manifests.dataset import DatasetManifest
+from influencerai_dagster.core.stored_file import StoredFile
+from influencerai_dagster.db.datasets import get_dataset
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError, TransientError
 from influencerai_dagster.storage.contents import ObjectInfo
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.training.dataset_images import read_image
 from influencerai_dagster.training.datasets import (
     MAX_RIGHTS_SIZE_BYTES,
     MAX_SIDECAR_SIZE_BYTES,
-    publish_dataset,
-    read_image,
+    build_dataset,
     scan_dataset,
     uploads_by_dataset,
     uploads_fingerprint,
@@ -373,24 +379,94 @@ def test_two_tenants_with_a_dataset_of_one_name_see_only_their_own(
     assert [image.object_key for image in other.images] == ["datasets/other/bella/images/b.jpg"]
 
 
+def build(engine: Engine, store: ObjectStore) -> DatasetManifest:
+    return build_dataset(engine, store, KEY, RULES, lambda _done, _total: None).manifest
+
+
+def recorded_version(engine: Engine) -> str | None:
+    with transaction(engine) as session:
+        found = get_dataset(session, KEY.tenant, KEY.dataset)
+    return found.version if found else None
+
+
 def test_a_dataset_is_published_under_its_version_and_as_the_newest(
-    object_store: ObjectStore,
+    engine: Engine, object_store: ObjectStore
 ) -> None:
     upload(object_store, a_jpg=photo(1))
     uploads = contents(object_store)
-    manifest = scan(object_store)
-    publish_dataset(object_store, manifest)
-    publish_dataset(object_store, manifest)
+    manifest = build(engine, object_store)
+    assert build(engine, object_store) == manifest
     upload(object_store, b_jpg=photo(2))
-    newer = scan(object_store)
-    publish_dataset(object_store, newer)
+    newer = build(engine, object_store)
     newest = object_store.get("datasets/demo/bella/manifest.json")
     assert DatasetManifest.model_validate_json(newest) == newer
+    assert recorded_version(engine) == newer.version
     older = object_store.get(f"datasets/demo/bella/manifests/{manifest.version}.json")
     assert DatasetManifest.model_validate_json(older) == manifest
     written = contents(object_store)
     assert uploads.items() <= written.items()
     assert {key for key in written if not key.startswith("datasets/demo/bella/")} == set()
+
+
+class Killed(ObjectStore):
+    """A real store whose process is killed before or after it wrote one key."""
+
+    def __init__(self, store: ObjectStore, key_end: str, *, is_written: bool) -> None:
+        super().__init__(store.client, store.bucket)
+        self._key_end = key_end
+        self._is_written = is_written
+
+    def put_new(self, key: str, data: bytes | Path, **options: Any) -> StoredFile:
+        return self._killed(key, lambda: ObjectStore.put_new(self, key, data, **options))
+
+    def put_latest(self, key: str, data: bytes) -> StoredFile:
+        return self._killed(key, lambda: ObjectStore.put_latest(self, key, data))
+
+    def _killed(self, key: str, write: Callable[[], StoredFile]) -> StoredFile:
+        if not key.endswith(self._key_end):
+            return write()
+        if self._is_written:
+            write()
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("is_written", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", ["version", "pointer"])
+def test_a_dataset_whose_run_was_killed_at_any_step_is_the_same_after_the_next_run(
+    engine: Engine, object_store: ObjectStore, step: str, *, is_written: bool
+) -> None:
+    upload(object_store, a_jpg=photo(1))
+    version = scan(object_store).version
+    key_end = "/bella/manifest.json" if step == "pointer" else f"{version}.json"
+    killed = Killed(object_store, key_end, is_written=is_written)
+    with pytest.raises(KeyboardInterrupt):
+        build(engine, killed)
+    assert recorded_version(engine) is None, "the row comes last"
+    is_pointer_there = object_store.head("datasets/demo/bella/manifest.json") is not None
+    assert is_pointer_there == (step == "pointer" and is_written)
+
+    manifest = build(engine, object_store)
+
+    after = contents(object_store)
+    assert manifest.version == recorded_version(engine) == version
+    assert build(engine, object_store) == manifest
+    assert contents(object_store) == after
+    assert after["datasets/demo/bella/manifest.json"] == after[manifest.object_key()]
+
+
+def test_no_manifest_is_read_back_by_the_process_that_wrote_it(
+    engine: Engine, object_store: ObjectStore
+) -> None:
+    upload(object_store, a_jpg=photo(1))
+    requests: list[str] = []
+
+    def note(params: dict[str, Any], **_: object) -> None:
+        requests.append(params["Key"])
+
+    object_store.client.meta.events.register("provide-client-params.s3.GetObject", note)
+    manifest = build(engine, object_store)
+    assert manifest.images[0].object_key in requests
+    assert not [key for key in requests if key.endswith(".json")]
 
 
 def test_an_upload_that_was_replaced_after_the_scan_is_not_taken_for_the_old_one(

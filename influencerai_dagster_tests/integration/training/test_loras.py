@@ -26,7 +26,7 @@ from influencerai_dagster.media.base_models import (
     find_base_model,
 )
 from influencerai_dagster.simulators.base_models import write_simulated_base_model
-from influencerai_dagster.storage.manifests import load_latest
+from influencerai_dagster.storage.manifests import load_unverified
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.captions import CaptionSettings, write_captions
 from influencerai_dagster.training.datasets import scan_dataset
@@ -86,7 +86,11 @@ class TrainingSetUp:
             recipe or self.recipe(),
             on_step=on_step or self.steps.append,
             on_sample=lambda _: None,
-        )
+        ).manifest
+
+    def find(self, recipe: Recipe | None = None) -> LoraManifest | None:
+        found = find_trained(self.engine, recipe or self.recipe(), self.store)
+        return found.manifest if found else None
 
     def newest(self) -> Lora | None:
         with transaction(self.engine) as session:
@@ -105,7 +109,7 @@ def set_up(
     upload(object_store, a_jpg=photo(1), a_png=photo(2, "PNG"), b_jpg=photo(3), b_txt=b"smiling")
     dataset = scan_dataset(object_store, KEY, RULES, lambda _done, _total: None)
     settings = CaptionSettings(trigger_phrase="bella woman", class_caption="woman")
-    captions = write_captions(object_store, dataset, settings)
+    captions = write_captions(object_store, dataset, settings).manifest
     trainer = Trainer(
         sd_scripts_dir=SIMULATED_KOHYA_DIR,
         python=Path(sys.executable),
@@ -140,7 +144,7 @@ def test_a_training_stores_weights_and_a_manifest_that_says_what_they_are_made_o
             size_bytes=lora.weights_size_bytes,
         )
     )
-    assert load_latest(set_up.store, lora.object_key(), LoraManifest) == lora
+    assert load_unverified(set_up.store, lora.object_key(), LoraManifest).manifest == lora
     assert (lora.dataset_version, lora.captions_version, lora.recipe_version) == (
         set_up.dataset.version,
         set_up.captions.version,
@@ -183,10 +187,10 @@ def test_kohya_gets_a_private_numbered_copy_with_a_caption_for_every_image(
 
 
 def test_a_recipe_that_was_trained_is_found_and_not_trained_again(set_up: TrainingSetUp) -> None:
-    assert find_trained(set_up.engine, set_up.recipe(), set_up.store) is None
+    assert set_up.find() is None
     lora = set_up.train()
-    assert find_trained(set_up.engine, set_up.recipe(), set_up.store) == lora
-    assert find_trained(set_up.engine, set_up.recipe(max_train_steps=5), set_up.store) is None
+    assert set_up.find() == lora
+    assert set_up.find(set_up.recipe(max_train_steps=5)) is None
 
 
 def test_a_recipe_that_is_asked_for_again_gives_the_newest_lora_again(
@@ -197,7 +201,7 @@ def test_a_recipe_that_is_asked_for_again_gives_the_newest_lora_again(
     newest = set_up.newest()
     assert newest is not None
     assert newest.lora_id == other.lora_id
-    find_trained(set_up.engine, set_up.recipe(), set_up.store)
+    set_up.find()
     newest = set_up.newest()
     assert newest is not None
     assert newest.lora_id == first.lora_id
@@ -209,10 +213,10 @@ def test_a_lora_whose_objects_are_lost_is_trained_again_and_found_then(
 ) -> None:
     first = set_up.train()
     set_up.store.delete(first.weights_key if lost == "weights" else first.object_key())
-    assert find_trained(set_up.engine, set_up.recipe(), set_up.store) is None
+    assert set_up.find() is None
     second = set_up.train()
     assert second.lora_id != first.lora_id
-    assert find_trained(set_up.engine, set_up.recipe(), set_up.store) == second
+    assert set_up.find() == second
     row = set_up.newest()
     assert row is not None
     assert row.lora_id == second.lora_id
@@ -260,10 +264,10 @@ def test_a_crash_between_weights_manifest_and_row_leaves_no_half_record(
     (weights_key,) = broken.there
     assert weights_key.endswith(".safetensors"), "the weights are there before their manifest"
     assert set_up.newest() is None
-    assert find_trained(set_up.engine, set_up.recipe(), set_up.store) is None
+    assert set_up.find() is None
     assert copies(set_up) == []
     again = set_up.train()
-    assert find_trained(set_up.engine, set_up.recipe(), set_up.store) == again
+    assert set_up.find() == again
 
 
 def test_an_upload_that_was_replaced_after_the_scan_is_not_trained_on(
@@ -361,7 +365,7 @@ def test_an_image_that_kohya_has_no_bucket_for_is_left_out_and_the_others_are_tr
     put(set_up.store, "screenshot.png", photo(9, "PNG", (100, 2500)))
     set_up.dataset = scan_dataset(set_up.store, KEY, RULES, lambda _done, _total: None)
     settings = CaptionSettings(trigger_phrase="bella woman", class_caption="woman")
-    set_up.captions = write_captions(set_up.store, set_up.dataset, settings)
+    set_up.captions = write_captions(set_up.store, set_up.dataset, settings).manifest
     recipe = set_up.recipe()
     assert [image.file_name for image in recipe.left_out] == ["screenshot.png"]
     assert [image.file_name for image in recipe.images] == ["a.jpg", "a.png", "b.jpg"]
@@ -376,7 +380,7 @@ def test_a_dataset_of_which_no_image_has_a_bucket_is_refused_before_a_training(
     put(set_up.store, "screenshot.png", photo(9, "PNG", (100, 2500)))
     set_up.dataset = scan_dataset(set_up.store, KEY, RULES, lambda _done, _total: None)
     settings = CaptionSettings(trigger_phrase="bella woman", class_caption="woman")
-    set_up.captions = write_captions(set_up.store, set_up.dataset, settings)
+    set_up.captions = write_captions(set_up.store, set_up.dataset, settings).manifest
     with pytest.raises(PermanentError, match=r"screenshot\.png has 100×2500 px.*less than 64 px"):
         set_up.recipe()
 

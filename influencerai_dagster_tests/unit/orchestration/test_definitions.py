@@ -16,6 +16,7 @@ from dagster._core.remote_representation.external_data import RepositorySnap
 from influencerai_dagster.cli.stack import lineage_url
 from influencerai_dagster.core import dagster_names as names
 from influencerai_dagster.definitions import build_definitions, build_resources, defs
+from influencerai_dagster.orchestration.manifest_io_manager import manifest_io_manager
 from influencerai_dagster.settings import load_settings
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
 
@@ -185,7 +186,7 @@ def test_the_names_that_callers_use_are_those_of_the_definitions(
         partitions = specs[asset].partitions_def
         assert isinstance(partitions, dg.DynamicPartitionsDefinition)
         assert partitions.name == partition_set
-    pools = {names.IMAGE_POOL, names.VIDEO_POOL, names.TRAINING_POOL}
+    pools = {names.IMAGE_POOL, names.VIDEO_POOL, names.LORA_POOL}
     assert pools == set(pools_of(defs).values()) - set(OTHER_POOLS)
 
 
@@ -256,8 +257,7 @@ def test_every_step_has_the_catalog_and_so_every_run_a_heartbeat() -> None:
     keys = {out.io_manager_key for op in ops for out in op.outs.values()}
     assert keys == {"io_manager"}
     assert all(op.outs for op in ops)
-    io_manager = build_resources(load_settings())["io_manager"]
-    assert "catalog" in io_manager.required_resource_keys
+    assert "catalog" in manifest_io_manager.required_resource_keys
 
 
 def test_the_sensors_run_from_the_start() -> None:

@@ -90,7 +90,7 @@ class Trainer:
                 "network for Text Encoder cannot be trained with caching Text Encoder outputs"
             )
         self._console.log("INFO", "preparing accelerator", "train_network.py:593")
-        self._console.say("accelerator device: cpu")
+        self._console.print_line("accelerator device: cpu")
         base_model = args.pretrained_model_name_or_path
         if base_model is None or not Path(base_model).exists():
             raise ValueError(
@@ -100,8 +100,8 @@ class Trainer:
         if self._name == "flux_train_network":
             for path in (args.clip_l, args.t5xxl, args.ae):
                 Path(path).stat()
-        self._console.say(f"import network module: {args.network_module}")
-        self._console.say("prepare optimizer, data loader etc.")
+        self._console.print_line(f"import network module: {args.network_module}")
+        self._console.print_line("prepare optimizer, data loader etc.")
         if args.optimizer_type.lower() not in _OPTIMIZERS:
             raise AttributeError(f"module 'torch.optim' has no attribute '{args.optimizer_type}'")
 
@@ -122,7 +122,7 @@ class Trainer:
             f"epoch 1/{epochs}",
             "",
         ):
-            self._console.say(line)
+            self._console.print_line(line)
 
     def _step(self, step: int, dataset: Dataset, bar: Bar) -> None:
         args = self._args
@@ -162,7 +162,7 @@ class Trainer:
         args = self._args
         name = args.output_name if is_last else f"{args.output_name}-step{steps:08d}"
         path = Path(args.output_dir) / f"{name}.safetensors"
-        self._console.say(f"\nsaving checkpoint: {path}")
+        self._console.print_line(f"\nsaving checkpoint: {path}")
         content = lora_bytes(
             self._name,
             network_dim=args.network_dim,

@@ -21,7 +21,7 @@ from influencerai_dagster.backup.objects.places import BackupTarget, Bucket, Pla
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.chaos.proxy import Proxy
-from influencerai_dagster_tests.integration.backup.conftest import bucket_of
+from influencerai_dagster_tests.testing.backed_up import bucket_of
 from influencerai_dagster_tests.testing.servers import S3Server
 
 WINDOW = timedelta(days=30)

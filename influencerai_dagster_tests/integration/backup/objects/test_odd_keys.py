@@ -14,7 +14,7 @@ from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.objects.rclone_log import Comparison, CopyResult
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.integration.backup.conftest import bucket_of
+from influencerai_dagster_tests.testing.backed_up import bucket_of
 from influencerai_dagster_tests.testing.servers import S3Server
 
 WINDOW = timedelta(days=30)

@@ -9,7 +9,7 @@ import pytest
 from influencerai_dagster.backup.objects.copies import copy_objects
 from influencerai_dagster.backup.objects.places import BackupTarget
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster_tests.integration.backup.conftest import bucket_of
+from influencerai_dagster_tests.testing.backed_up import bucket_of
 from influencerai_dagster_tests.testing.servers import S3Server
 
 WINDOW = timedelta(days=30)

@@ -11,13 +11,13 @@ from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.verification.objects import Assets
 from influencerai_dagster.backup.verification.verification import Verification
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.integration.backup.conftest import bucket_of
 from influencerai_dagster_tests.integration.backup.verification.test_verification import (
     MANIFEST_KEY,
     WEIGHTS,
     WEIGHTS_KEY,
     filled_catalog,
 )
+from influencerai_dagster_tests.testing.backed_up import bucket_of
 from influencerai_dagster_tests.testing.catalog_rows import dataset_manifest
 from influencerai_dagster_tests.testing.servers import S3Server
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from influencerai_dagster.engines.kohya.captioners import BlipCaptioner, Captioner, Wd14Captioner
+from influencerai_dagster.engines.kohya.captioners import BlipCaptioner, Wd14Captioner
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.testing.kohya_trainings import SIMULATOR_DIR
 
@@ -20,7 +20,7 @@ for image in folder.iterdir():
 """
 
 
-def make(kind: str, tmp_path: Path, **changes: Any) -> Captioner:
+def make(kind: str, tmp_path: Path, **changes: Any) -> BlipCaptioner | Wd14Captioner:
     settings = {
         "sd_scripts_dir": SIMULATOR_DIR,
         "python": Path(sys.executable),

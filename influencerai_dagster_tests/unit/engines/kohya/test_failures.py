@@ -132,7 +132,7 @@ def test_an_exception_that_was_only_logged_before_is_not_the_cause() -> None:
 
 def test_what_an_exception_was_raised_from_belongs_to_its_cause() -> None:
     stderr = (
-        'Traceback (most recent call last):\n  File "a.py", line 1\nConnectionError: dispatcher\n\n'
+        'Traceback (most recent call last):\n  File "a.py", line 1\nConnectionError: hub\n\n'
         "The above exception was the direct cause of the following exception:\n\n"
         'Traceback (most recent call last):\n  File "b.py", line 2\nOSError: no file\n'
     )

@@ -1,6 +1,6 @@
-"""Pools: moves the ops of the GPU into one pool, and counts the runs that wait for a slot.
+"""Limit how many steps of a kind run at once: Dagster's pools, and the runs that wait for one.
 
-Ops name their own pool. With GPU_SHARED all ops that use the GPU get the pool `gpu` instead, so
+Ops name their own pool. With GPU_SHARED all ops that use the GPU get the one pool `gpu` instead, so
 that a training and renders never run at the same time. startup.py sets the limits.
 """
 
@@ -8,14 +8,28 @@ import inspect
 
 import dagster as dg
 
-from influencerai_dagster.core.dagster_names import GPU_POOL
+from influencerai_dagster.core.dagster_names import GPU_POOL, IMAGE_POOL, LORA_POOL, VIDEO_POOL
+from influencerai_dagster.settings import Settings
 
 _PAGE = 100
 
 
-def on_shared_gpu(op: dg.OpDefinition) -> dg.OpDefinition:
-    """Return the same op in the pool of the shared GPU."""
-    # The code version is part of the outputs.
+def pool_limits(settings: Settings) -> dict[str, int]:
+    """Return the limit of each pool: QUEUE_CONCURRENCY_*, or one step where the GPU is shared."""
+    if settings.training.is_gpu_shared:
+        return {GPU_POOL: 1}
+    return {
+        IMAGE_POOL: settings.queue_concurrency.content_gen,
+        VIDEO_POOL: settings.queue_concurrency.video_gen,
+        LORA_POOL: settings.queue_concurrency.lora_training,
+    }
+
+
+def pooled(op: dg.OpDefinition, settings: Settings) -> dg.OpDefinition:
+    """Return an op that uses the GPU, in its own pool or in that of a shared GPU."""
+    if not settings.training.is_gpu_shared:
+        return op
+    # Its code version comes with its outputs.
     copy = dg.op(name=op.name, pool=GPU_POOL, ins=dict(op.ins), out=dict(op.outs))
     return copy(inspect.unwrap(op))
 

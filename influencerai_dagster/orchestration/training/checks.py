@@ -1,15 +1,22 @@
-"""Checks of `dataset`: nothing unusable or unlicensed goes on to a training."""
+"""Checks of datasets, captions and LoRAs: each says what must hold before the next stage.
+
+kohya trains silently without captions, and nothing unusable or unlicensed may reach a training.
+"""
 
 import dagster as dg
 
 from influencerai_dagster.core.dataset_rules import RejectReason
+from influencerai_dagster.core.manifests.captions import CaptionsManifest
 from influencerai_dagster.core.manifests.dataset import DatasetManifest
+from influencerai_dagster.core.manifests.loras import LoraManifest, LoraSamplesManifest
 from influencerai_dagster.core.object_paths import uploads_prefix
 from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import MAX_ROWS
 from influencerai_dagster.orchestration.partitions import dataset_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.limits import LimitsResource
+from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.training.lora_configs import resolve_lora_config
 from influencerai_dagster.training.recipes import divide_by_bucket, why_left_out
 
@@ -122,3 +129,78 @@ def dataset_rights_check(*, is_blocking: bool) -> dg.AssetChecksDefinition:
         )
 
     return check
+
+
+@dg.asset_check(
+    asset="captions",
+    blocking=True,
+    partitions_def=dataset_partitions,
+    additional_ins={"dataset": dg.AssetIn("dataset")},
+)
+def every_image_has_a_caption(
+    captions: CaptionsManifest, dataset: DatasetManifest
+) -> dg.AssetCheckResult:
+    """Every accepted image has a caption that starts with the trigger phrase."""
+    texts = {item.file_name: item.text for item in captions.captions}
+    missing = [image.file_name for image in dataset.images if not texts.get(image.file_name)]
+    astray = [name for name, text in texts.items() if not text.startswith(captions.trigger_phrase)]
+    return dg.AssetCheckResult(
+        passed=not missing and not astray,
+        description=f"{len(texts)} captions for {len(dataset.images)} images",
+        metadata={"without_caption": missing[:50], "without_trigger_phrase": astray[:50]},
+    )
+
+
+@dg.asset_check(asset="captions", partitions_def=dataset_partitions)
+def captioner_refused_no_image(captions: CaptionsManifest) -> dg.AssetCheckResult:
+    """The auto-captioner described every image that it was asked about."""
+    refused = captions.refused
+    return dg.AssetCheckResult(
+        passed=not refused,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            f"{len(refused)} images were refused and have the class caption: write theirs by hand "
+            "(a .txt beside the image) or take them out of the dataset"
+            if refused
+            else f"none of {len(captions.captions)} images was refused"
+        ),
+        metadata={"refused": [f"{image.file_name}: {image.why}" for image in refused[:50]]},
+    )
+
+
+@dg.asset_check(asset="lora_weights", blocking=True, partitions_def=dataset_partitions)
+def lora_weights_are_stored(
+    lora_weights: LoraManifest, object_store: ObjectStoreResource
+) -> dg.AssetCheckResult:
+    """The weights are on S3 with their recorded size, and the training reached its steps."""
+    with dagster_failures():
+        found = object_store.head(lora_weights.weights_key)
+    is_stored = found is not None and found.size_bytes == lora_weights.weights_size_bytes
+    is_trained = lora_weights.steps >= lora_weights.config.max_train_steps
+    return dg.AssetCheckResult(
+        passed=is_stored and is_trained,
+        description=(
+            f"{lora_weights.weights_key}: {found.size_bytes if found else 'missing'} of "
+            f"{lora_weights.weights_size_bytes} bytes, {lora_weights.steps} of "
+            f"{lora_weights.config.max_train_steps} steps"
+        ),
+    )
+
+
+@dg.asset_check(asset="lora_samples", partitions_def=dataset_partitions)
+def lora_changes_the_image(lora_samples: LoraSamplesManifest) -> dg.AssetCheckResult:
+    """The image at full strength differs from the base model's at the same prompt and seed.
+
+    One of which ComfyUI would leave out the most is refused before
+    (generation/render/lora_files.py).
+    """
+    plain = {item.prompt: item.sha256 for item in lora_samples.samples if not item.strength_model}
+    same = [
+        f"{item.prompt} at {item.strength_model:g}"
+        for item in lora_samples.samples
+        if item.strength_model and plain.get(item.prompt) == item.sha256
+    ]
+    return dg.AssetCheckResult(
+        passed=not same,
+        description=f"no effect: {', '.join(same)}" if same else "every strength has an effect",
+    )

@@ -34,7 +34,7 @@ from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.abilities import ask_abilities, other_address_style
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.errors import translated_errors
-from influencerai_dagster.storage.wiring import assets_store
+from influencerai_dagster.wiring.stores import assets_store
 
 MAX_CLOCK_SKEW_SECONDS = 60
 """S3 refuses a request that is signed 15 minutes off; a minute shows that nobody sets the clock."""

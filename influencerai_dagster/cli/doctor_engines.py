@@ -1,16 +1,14 @@
 """What `influencerai doctor` says of ComfyUI, sd-scripts and OpenRouter: tried, not assumed."""
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from influencerai_dagster.core.lora_training import BaseModelFamily, LoraConfig
-from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.kohya.installation import missing_tokenizers, try_installation
-from influencerai_dagster.engines.openrouter.client import OpenRouterClient
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.media.base_models import (
     find_base_model,
@@ -19,6 +17,8 @@ from influencerai_dagster.media.safetensors_files import base_model_family
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.training.lora_configs import all_configs, resolve_preset
 from influencerai_dagster.training.loras import FLUX_FILES
+from influencerai_dagster.wiring.stores import catalog_engine
+from influencerai_dagster.wiring.training import kohya_python, openrouter_client
 
 TIMEOUT_SECONDS = 10.0
 LORA_SEEN_SECONDS = 5.0
@@ -85,10 +85,11 @@ def kohya(settings: Settings) -> str:
     folder = settings.kohya.dir
     if folder is None:
         raise PermanentError("KOHYA_DIR is not set: name a checkout of kohya-ss/sd-scripts")
-    python = settings.kohya.python or Path(sys.executable)
     families = {config.base_model_family for config in _configs(settings).values()}
     found = {
-        try_installation(folder, python, family, extra_variables=settings.kohya.extra_variables)
+        try_installation(
+            folder, kohya_python(settings), family, extra_variables=settings.kohya.extra_variables
+        )
         for family in sorted(families)
     }
     return f"{folder}: {'; '.join(sorted(found))}"
@@ -137,7 +138,7 @@ def _configs(settings: Settings) -> Mapping[str, LoraConfig]:
     default = settings.training.default_preset
     configs = {default: resolve_preset(default)}
     with suppress(InfluencerAIError):  # PostgreSQL has a line of its own
-        engine = create_catalog_engine(settings.database.url)
+        engine = catalog_engine(settings)
         with transaction(engine) as session:
             configs |= all_configs(session)
         engine.dispose()
@@ -146,8 +147,6 @@ def _configs(settings: Settings) -> Mapping[str, LoraConfig]:
 
 def openrouter(settings: Settings) -> str:
     """Ask OpenRouter whether it takes the key, which costs nothing."""
-    secret = settings.openrouter.api_key
-    key = secret.get_secret_value() if secret else ""
-    url = settings.openrouter.base_url
-    OpenRouterClient(api_key=key, base_url=url, timeout_seconds=TIMEOUT_SECONDS).check()
-    return f"{url} takes the key; captions by {settings.openrouter.caption_model}"
+    openrouter_client(settings, timeout_seconds=TIMEOUT_SECONDS).check()
+    chosen = settings.openrouter
+    return f"{chosen.base_url} accepts the key; captions by {chosen.caption_model}"

@@ -10,7 +10,7 @@ import typer
 from sqlalchemy import text
 
 from influencerai_dagster.backup.database.backups import newest_whole
-from influencerai_dagster.cli.backup import HOW_TO_HAVE_A_BACKUP, database_backups
+from influencerai_dagster.cli.backup import HOW_TO_HAVE_A_BACKUP
 from influencerai_dagster.cli.common import engine, server_settings, store
 from influencerai_dagster.cli.output import Field, JsonOption, print_rows
 from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ServerProbes
@@ -20,6 +20,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.settings import Settings
+from influencerai_dagster.wiring.backups import database_backups
 
 _FIELDS = (
     Field("part"),

@@ -166,9 +166,8 @@ class Stack:
         yield Service(
             name="dagster-storage",
             command=[
-                *(sys.executable, "-m", "influencerai_dagster.orchestration.startup"),
-                "--fail-orphans",
-                *(f"{pool}={limit}" for pool, limit in _pool_limits(self.settings).items()),
+                *(sys.executable, "-m", "influencerai_dagster.cli"),
+                *("dagster", "prepare", "--fail-orphans"),
             ],
             environment=self.environment,
             needs=["postgres"],
@@ -242,16 +241,6 @@ class Stack:
         except TransientError as error:
             self.problem = str(error)
         return self.problem is None
-
-
-def _pool_limits(settings: Settings) -> dict[str, int]:
-    if settings.training.is_gpu_shared:
-        return {"gpu": 1}
-    return {
-        "image_generation": settings.queue_concurrency.content_gen,
-        "video_generation": settings.queue_concurrency.video_gen,
-        "lora_training": settings.queue_concurrency.lora_training,
-    }
 
 
 def _project_file(name: str) -> Path:

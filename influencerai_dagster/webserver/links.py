@@ -14,7 +14,7 @@ from starlette.routing import Route
 from influencerai_dagster.core.object_paths import FILES_PATH
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 from influencerai_dagster.settings import Settings
-from influencerai_dagster.storage.wiring import assets_store
+from influencerai_dagster.wiring.stores import assets_store
 
 _NOT_FOUND, _UNAVAILABLE = 404, 503
 

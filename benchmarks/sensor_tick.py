@@ -18,7 +18,7 @@ from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.definitions import build_resources
 from influencerai_dagster.orchestration.training.dataset_uploads_sensor import (
-    MAX_RUNS_PER_TICK,
+    MAX_RUNS_ALIVE,
     dataset_upload_sensor,
 )
 from influencerai_dagster.settings import settings_from
@@ -46,7 +46,7 @@ def run() -> Sequence[Comparison]:
             seconds = alternate(
                 {
                     "listing": lambda: _list(store),
-                    "first": lambda: sensor.tick(None, num_runs=MAX_RUNS_PER_TICK),
+                    "first": lambda: sensor.tick(None, num_runs=MAX_RUNS_ALIVE),
                     "steady": lambda: sensor.tick(all_seen, num_runs=0),
                 },
                 rounds=ROUNDS,
@@ -124,6 +124,6 @@ class _Sensor:
     def cursor_when_all_is_seen(self) -> str | None:
         """Tick until every dataset was requested once; also warms everything up."""
         cursor: str | None = None
-        for _ in range(_NUM_DATASETS // MAX_RUNS_PER_TICK):
-            cursor = self.tick(cursor, num_runs=MAX_RUNS_PER_TICK)
+        for first in range(0, _NUM_DATASETS, MAX_RUNS_ALIVE):
+            cursor = self.tick(cursor, num_runs=min(MAX_RUNS_ALIVE, _NUM_DATASETS - first))
         return cursor

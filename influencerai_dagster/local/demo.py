@@ -288,5 +288,5 @@ def _describe(asset: str, facts: Mapping[str, str | int]) -> str:
         "dataset": "{images} images, {rejected} rejected",
         "captions": "{captions} captions",
         "lora_weights": "{steps} steps on {base_model}",
-        "lora_samples": "{images} sample images",
+        "lora_samples": "{samples} sample images",
     }[asset].format_map(facts)

@@ -1,4 +1,4 @@
-"""The main job on sample photos: a tenant, an influencer, uploads, jobs; then it only watches.
+"""Run the main job on sample photos: a tenant, an influencer, uploads, jobs; then watch.
 
 Everything between the upload and the video is done by Dagster's sensors and runs. What the stack is
 made of lives in stack.py.

@@ -43,7 +43,7 @@ def num_runs_waiting_for_pool(
     """Return how many runs wait for a slot of a pool that has none free; 0 while it has one.
 
     They are queued runs that would begin with the pool, and runs whose next step is of it. Costs
-    three small queries while nobody waits.
+    three small queries while no run waits.
 
     Args:
         at_most: stop counting there.

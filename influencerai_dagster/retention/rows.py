@@ -21,7 +21,7 @@ from influencerai_dagster.db.models.content import TenantRow
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 from influencerai_dagster.db.models.retention import ObjectDeletionRow
 from influencerai_dagster.retention.legal_holds import is_on_hold
-from influencerai_dagster.retention.rules import JobFacts
+from influencerai_dagster.retention.rules import JobOutputFacts
 
 _OPEN = (JobStatus.PENDING, JobStatus.RUNNING)
 
@@ -75,7 +75,7 @@ class Freeable:
     later_bytes: int
 
 
-def job_facts(session: Session, tenant: str) -> dict[UUID, JobFacts]:
+def job_facts(session: Session, tenant: str) -> dict[UUID, JobOutputFacts]:
     """Return the facts about every job of a tenant."""
     return {row.id: _facts(row) for row in session.execute(_FACTS, {"tenant": tenant})}
 
@@ -208,9 +208,9 @@ def _outputs_of(job_ids: Collection[UUID], tenant: str) -> Select[Any]:
     )
 
 
-def _facts(row: Row[Any]) -> JobFacts:
+def _facts(row: Row[Any]) -> JobOutputFacts:
     key = row.object_key
-    return JobFacts(
+    return JobOutputFacts(
         finished_at=row.finished_at,
         stem=None if key is None else _stem(key).rpartition("/")[2],
         made_at=row.made_at,

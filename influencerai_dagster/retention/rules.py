@@ -62,7 +62,7 @@ class TenantRetention:
 
 
 @dataclass(frozen=True)
-class JobFacts:
+class JobOutputFacts:
     """What the catalog knows of a job whose folder has the object.
 
     Attributes:
@@ -147,7 +147,7 @@ class RetentionContext:
     recovery_window: timedelta
     now: datetime
     days: DayPartitions | None = None
-    jobs: Mapping[UUID, JobFacts] = field(default_factory=dict)
+    jobs: Mapping[UUID, JobOutputFacts] = field(default_factory=dict)
     tombstones: Mapping[str, datetime] = field(default_factory=dict)
 
     def is_over(self, since: datetime, days: int) -> bool:
@@ -193,7 +193,7 @@ def _decide_file(
 
 
 def _deleted_at(
-    file: FolderFile, job: JobFacts | None, tombstone: datetime | None
+    file: FolderFile, job: JobOutputFacts | None, tombstone: datetime | None
 ) -> datetime | None:
     """Return when a file was deleted in the catalog; None if it was not, or is named again."""
     if job is None or file.stem != job.stem:
@@ -213,7 +213,7 @@ def _decide_deleted(deleted_at: datetime, context: RetentionContext) -> Decision
 def _decide_existing(
     file: FolderFile,
     tenant: TenantRetention,
-    job: JobFacts | None,
+    job: JobOutputFacts | None,
     last_modified: datetime,
     context: RetentionContext,
 ) -> Decision:

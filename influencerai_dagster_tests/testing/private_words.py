@@ -116,7 +116,6 @@ ALLOWED = (
     Allowed(r"studio", "influencerai_dagster/local/samples/draw.py", "a photo studio is drawn"),
     Allowed(r"studio", "influencerai_dagster/simulators/comfyui/*", "a photo studio is drawn"),
     Allowed(r"a person", "influencerai_dagster/simulators/*", "captions that a model writes"),
-    Allowed(r"linger", "influencerai_dagster/local/processes.py", "sockets do (SO_LINGER)"),
 )
 
 UNFINISHED = (  # Files that are still being rewritten; this list only ever shrinks.

@@ -15,7 +15,7 @@ from influencerai_dagster.core.recovery_window import SAFETY_MARGIN, is_past_win
 from influencerai_dagster.retention.rules import (
     DayPartitions,
     Decision,
-    JobFacts,
+    JobOutputFacts,
     RetentionAction,
     RetentionContext,
     TenantRetention,
@@ -48,7 +48,7 @@ names = st.sampled_from(
     ["output.png", "output.json", "output.jpg", "output-2.mp4", "segment-0001.zip", "notes.txt"]
 )
 facts = st.builds(
-    JobFacts,
+    JobOutputFacts,
     finished_at=st.none() | times,
     stem=st.sampled_from([None, "output", "output-2"]),
     made_at=st.none() | times,
@@ -60,7 +60,7 @@ rules = st.builds(TenantRetention, days=st.integers(1, 400), is_on_hold=st.boole
 
 
 def context(
-    job: JobFacts | None = None,
+    job: JobOutputFacts | None = None,
     tenant: TenantRetention | None = DEFAULT,
     tombstone: datetime | None = None,
     key: str = PNG,
@@ -75,16 +75,16 @@ def context(
     )
 
 
-def done(days_ago: float, **changes: object) -> JobFacts:
+def done(days_ago: float, **changes: object) -> JobOutputFacts:
     at = NOW - days_ago * DAY
-    return replace(JobFacts(finished_at=at, stem="output", made_at=at), **changes)  # type: ignore[arg-type]
+    return replace(JobOutputFacts(finished_at=at, stem="output", made_at=at), **changes)  # type: ignore[arg-type]
 
 
 @given(names, times, st.none() | facts, st.none() | rules, st.none() | times)
 def test_nothing_on_hold_of_an_open_job_or_of_an_unknown_tenant_is_touched(
     name: str,
     last_modified: datetime,
-    job: JobFacts | None,
+    job: JobOutputFacts | None,
     tenant: TenantRetention | None,
     tombstone: datetime | None,
 ) -> None:
@@ -99,7 +99,7 @@ def test_nothing_on_hold_of_an_open_job_or_of_an_unknown_tenant_is_touched(
 def test_bytes_go_only_when_no_time_of_the_window_names_them(
     name: str,
     last_modified: datetime,
-    job: JobFacts | None,
+    job: JobOutputFacts | None,
     tenant: TenantRetention,
     tombstone: datetime | None,
 ) -> None:
@@ -118,7 +118,7 @@ def test_bytes_go_only_when_no_time_of_the_window_names_them(
 
 @given(names, times, facts, rules)
 def test_an_output_is_deleted_only_when_it_is_old_enough_and_not_needed(
-    name: str, last_modified: datetime, job: JobFacts, tenant: TenantRetention
+    name: str, last_modified: datetime, job: JobOutputFacts, tenant: TenantRetention
 ) -> None:
     key = f"images/demo/{JOB}/{name}"
     decision = decide(key, last_modified, context(job, tenant))
@@ -135,7 +135,7 @@ def test_an_output_is_deleted_only_when_it_is_old_enough_and_not_needed(
 def test_loras_datasets_and_all_that_is_not_of_a_job_are_exempt(
     key: str,
     last_modified: datetime,
-    job: JobFacts | None,
+    job: JobOutputFacts | None,
     tenant: TenantRetention,
     tombstone: datetime | None,
 ) -> None:
@@ -151,7 +151,7 @@ class World:
     """A bucket and a catalog with one image, as days go by."""
 
     made_at: datetime
-    job: JobFacts
+    job: JobOutputFacts
     has_bytes: bool = True
     tombstone: datetime | None = None
     named_until: datetime | None = None
@@ -167,7 +167,7 @@ def test_a_catalog_of_any_time_within_the_window_finds_its_image(
 ) -> None:
     """Retention runs on some days, holds come and go; a restore may happen on any day."""
     start = NOW
-    world = World(start, JobFacts(finished_at=start, stem="output", made_at=start))
+    world = World(start, JobOutputFacts(finished_at=start, stem="output", made_at=start))
     for number in sorted(runs):
         now = start + number * DAY
         is_held = any(begin <= number < begin + length for begin, length in holds)
@@ -297,7 +297,7 @@ def test_dagster_of_any_time_within_the_window_finds_the_lists_of_its_partitions
         (f"videos/demo/{JOB}/segment-0001.zip", done(0.5), RetentionAction.KEEP, "has just ended"),
         (
             f"videos/demo/{JOB}/segment-0001-2.zip",
-            JobFacts(None),
+            JobOutputFacts(None),
             RetentionAction.KEEP,
             "is not over",
         ),
@@ -305,7 +305,7 @@ def test_dagster_of_any_time_within_the_window_finds_the_lists_of_its_partitions
     ],
 )
 def test_every_action_has_its_reason(
-    key: str, job: JobFacts | None, action: RetentionAction, why: str
+    key: str, job: JobOutputFacts | None, action: RetentionAction, why: str
 ) -> None:
     decision = decide(key, NOW - 95 * DAY, context(job, key=key))
     assert decision.action is action

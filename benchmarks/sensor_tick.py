@@ -1,6 +1,6 @@
 """One tick of `dataset_upload_sensor` against one bare boto3 listing of the same prefix.
 
-Resources are made anew for every tick, as Dagster's code server does.
+Resources are made for every tick, as Dagster's code server does.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from benchmarks.comparisons import Comparison, take_turns
+from benchmarks.comparisons import Comparison, alternate
 from benchmarks.servers import BUCKET, REGION, S3Server, running_catalog, running_s3
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.object_paths import DATASETS_PREFIX, upload_key
@@ -43,7 +43,7 @@ def run() -> Sequence[Comparison]:
         with dg.DagsterInstance.ephemeral() as instance:
             sensor = _Sensor(instance, _resources(server, database_url))
             all_seen = sensor.cursor_when_all_is_seen()
-            seconds = take_turns(
+            seconds = alternate(
                 {
                     "listing": lambda: _list(store),
                     "first": lambda: sensor.tick(None, num_runs=MAX_RUNS_ALIVE),

@@ -1,4 +1,4 @@
-"""`influencerai retention`: what may be deleted and why, days of a tenant, legal holds."""
+"""`influencerai retention`: report what may be deleted and why, set days and legal holds."""
 
 from typing import Annotated
 from uuid import UUID
@@ -27,7 +27,7 @@ JobId = Annotated[
 ]
 _FIELDS = (
     Field("tenant"),
-    Field("fate"),
+    Field("action"),
     Field("why", is_wide=True),
     Field("objects", shown="{:,}".format, is_number=True),
     Field("bytes", shown="{:,}".format, is_number=True),
@@ -42,8 +42,8 @@ def report(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
     plan = plan_retention(engine(), store(), rules)
     print_rows(plan.summary(), _FIELDS, as_json=as_json)
     notes.print(
-        "delete: out of the catalog; wait: deleted, the bytes stay for the recovery window; "
-        "remove: the bytes go"
+        "delete: delete in the catalog; wait: deleted, the bytes stay for the recovery window; "
+        "remove: remove the bytes"
     )
     if config.retention.is_dry_run:
         notes.print("RETENTION_DRY_RUN is on: the daily run only reports")

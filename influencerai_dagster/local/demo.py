@@ -1,4 +1,4 @@
-"""The main job on sample photos: a tenant, an influencer, uploads, jobs; then it only watches.
+"""Run the main job on sample photos: a tenant, an influencer, uploads, jobs; then watch.
 
 Everything between the upload and the video is done by Dagster's sensors and runs. What the stack is
 made of lives in stack.py.
@@ -289,5 +289,5 @@ def _describe(asset: str, facts: Mapping[str, str | int]) -> str:
         "dataset": "{images} images, {rejected} rejected",
         "captions": "{captions} captions",
         "lora_weights": "{steps} steps on {base_model}",
-        "lora_samples": "{images} sample images",
+        "lora_samples": "{samples} sample images",
     }[asset].format_map(facts)

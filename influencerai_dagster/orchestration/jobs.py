@@ -1,4 +1,4 @@
-"""The Dagster jobs of the pipeline: sensors and schedules start them, operators may launch them."""
+"""Define the Dagster jobs of the pipeline, which sensors start and operators may launch."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Defines the two sets of dynamic partitions; core/keys.py parses their keys."""
+"""Define the two sets of dynamic partitions; core/keys.py parses their keys."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -7,12 +7,12 @@ from influencerai_dagster.orchestration.jobs import JOBS
 
 
 def retention_schedule(time_zone: str) -> dg.ScheduleDefinition:
-    """Return the daily schedule of retention: when the night's backup has the objects."""
+    """Return the daily schedule of retention; it runs after the night's backup."""
     return dg.ScheduleDefinition(
         name="retention_schedule",
         job=JOBS[RETENTION_JOB],
         cron_schedule="0 4 * * *",
         execution_timezone=time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Reports what retention may delete, and deletes it unless it is a dry run.",
+        description="Reports what retention may delete, and deletes it (RETENTION_DRY_RUN=false).",
     )

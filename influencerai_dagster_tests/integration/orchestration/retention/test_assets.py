@@ -148,7 +148,7 @@ def test_what_is_no_image_is_named_with_the_reason_and_goes_once(
     (left_behind,) = report["left_behind"].records
     assert (left_behind.data["what"], left_behind.data["key"]) == ("scratch object", "doctor/old")
     assert "more than a day ago" in str(left_behind.data["why"])
-    expected = {"answers of language models": 1, "events without a run": 2}
+    expected = {"cached responses of language models": 1, "events without a run": 2}
     assert records(report) == expected
     assert len(postgres_instance.fetch_observations(key, limit=9).records) == 3
     done = run(dry_run=False)["retention_deletions"]

@@ -125,6 +125,7 @@ class Supervisor:
         data_dir: Path,
         announce: Callable[[str], None],
         ask_seconds: float = ASK_SECONDS,
+        backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
         max_log_bytes: int = MAX_LOG_BYTES,
     ) -> None:
         """Make it; nothing is written or started.
@@ -134,9 +135,11 @@ class Supervisor:
             data_dir: belongs to this supervisor alone while it runs.
             announce: gets a line about every crash and restart.
             ask_seconds: between two questions to a service whether it is alive.
+            backoff_seconds: before a crashed service starts again, the first time, the second …
             max_log_bytes: of a log before a new one begins.
         """
         self.stopping = threading.Event()
+        self._backoff_seconds = backoff_seconds
         self._services = services
         self._lock = FolderLock(data_dir)
         self._logs = Logs(data_dir / "logs", announce, max_bytes=max_log_bytes)
@@ -272,7 +275,7 @@ class Supervisor:
         if child.restart_at is None:
             steady = now - child.started > STEADY_SECONDS
             child.crashes = 1 if steady else child.crashes + 1
-            delay = BACKOFF_SECONDS[min(child.crashes, len(BACKOFF_SECONDS)) - 1]
+            delay = self._backoff_seconds[min(child.crashes, len(self._backoff_seconds)) - 1]
             child.restart_at = now + delay
             self._logs.note(
                 f"{child.service.name} ended with code {child.process.returncode}; "
@@ -287,7 +290,7 @@ class Supervisor:
             except (InfluencerAIError, OSError) as error:
                 why = explained(error) if isinstance(error, OSError) else error
                 self._logs.note(f"{child.service.name} cannot be started: {why}")
-                child.restart_at = now + BACKOFF_SECONDS[-1]
+                child.restart_at = now + self._backoff_seconds[-1]
 
 
 def _check_port(service: Service) -> None:

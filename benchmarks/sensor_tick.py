@@ -1,6 +1,6 @@
 """One tick of `dataset_upload_sensor` against one bare boto3 listing of the same prefix.
 
-Resources are made anew for every tick, as Dagster's code server does.
+Resources are made for every tick, as Dagster's code server does.
 """
 
 import os
@@ -10,21 +10,18 @@ from typing import Any
 
 import dagster as dg
 
-from benchmarks.comparisons import Comparison, take_turns
+from benchmarks.comparisons import Comparison, alternate
 from benchmarks.servers import BUCKET, REGION, S3Server, running_catalog, running_s3
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.object_paths import DATASETS_PREFIX, upload_key
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.object_store import (
-    ObjectStoreResource,
-    PathStyleS3Resource,
-)
+from influencerai_dagster.definitions import build_resources
 from influencerai_dagster.orchestration.training.dataset_uploads_sensor import (
-    MAX_RUNS_PER_TICK,
+    MAX_RUNS_ALIVE,
     dataset_upload_sensor,
 )
+from influencerai_dagster.settings import settings_from
 from influencerai_dagster.storage.object_store import ObjectStore
 
 NUM_TENANTS = 50
@@ -46,10 +43,10 @@ def run() -> Sequence[Comparison]:
         with dg.DagsterInstance.ephemeral() as instance:
             sensor = _Sensor(instance, _resources(server, database_url))
             all_seen = sensor.cursor_when_all_is_seen()
-            seconds = take_turns(
+            seconds = alternate(
                 {
                     "listing": lambda: _list(store),
-                    "first": lambda: sensor.tick(None, num_runs=MAX_RUNS_PER_TICK),
+                    "first": lambda: sensor.tick(None, num_runs=MAX_RUNS_ALIVE),
                     "steady": lambda: sensor.tick(all_seen, num_runs=0),
                 },
                 rounds=ROUNDS,
@@ -86,16 +83,17 @@ def _add_tenants(database_url: str) -> None:
 
 
 def _resources(server: S3Server, database_url: str) -> Mapping[str, Any]:
-    s3 = PathStyleS3Resource(
-        endpoint_url=server.endpoint_url,
-        region_name=REGION,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
+    settings = settings_from(
+        {
+            "DATABASE_URL": database_url,
+            "S3_ENDPOINT": server.endpoint_url,
+            "S3_REGION": REGION,
+            "S3_KEY": server.access_key,
+            "S3_SECRET": server.secret_key,
+            "S3_BUCKET": BUCKET,
+        }
     )
-    return {
-        "object_store": ObjectStoreResource(s3=s3, bucket=BUCKET),
-        "catalog": CatalogResource(database_url=database_url),
-    }
+    return {key: build_resources(settings)[key] for key in ("object_store", "catalog")}
 
 
 def _list(store: ObjectStore) -> None:
@@ -126,6 +124,6 @@ class _Sensor:
     def cursor_when_all_is_seen(self) -> str | None:
         """Tick until every dataset was requested once; also warms everything up."""
         cursor: str | None = None
-        for _ in range(_NUM_DATASETS // MAX_RUNS_PER_TICK):
-            cursor = self.tick(cursor, num_runs=MAX_RUNS_PER_TICK)
+        for first in range(0, _NUM_DATASETS, MAX_RUNS_ALIVE):
+            cursor = self.tick(cursor, num_runs=min(MAX_RUNS_ALIVE, _NUM_DATASETS - first))
         return cursor

@@ -1,6 +1,6 @@
 """What a benchmark returns, and how two things are timed side by side. Printing lives in report.py.
 
-The two sides take turns within one run, so that a machine that is busy for a while slows both; the
+The two sides alternate within one run, so that a machine that is busy for a while slows both; the
 ratio is taken round by round.
 """
 
@@ -70,7 +70,7 @@ class Stopwatch:
 def _nothing() -> None: ...
 
 
-def take_turns(
+def alternate(
     sides: Mapping[str, Callable[[], object]],
     *,
     rounds: int,

@@ -1,4 +1,4 @@
-"""Our side of generation: `stages.rendering.drain` in a process of its own, as in a Dagster run."""
+"""Run our workers, each in a process of its own, as a Dagster run does."""
 
 import multiprocessing
 import time

@@ -119,10 +119,14 @@ ALLOWED = (
 )
 
 UNFINISHED = (  # Files that are still being rewritten; this list only ever shrinks.
-    "benchmarks/*",
-    "influencerai_dagster/*",
+    "influencerai_dagster/backup/*",
+    "influencerai_dagster/cli/*",
+    "influencerai_dagster/engines/*",
+    "influencerai_dagster/generation/*",
+    "influencerai_dagster/orchestration/*",
+    "influencerai_dagster/processes.py",
+    "influencerai_dagster/training/*",
     "influencerai_dagster_tests/*",
-    "docs/cli.md",
     "docs/disaster-recovery.md",
     "docs/troubleshooting.md",
 )

@@ -142,7 +142,7 @@ def test_the_hash_of_a_workflow_is_of_its_content_and_not_of_its_order() -> None
     assert workflow_sha256(filled) != workflow_sha256(workflow)
 
 
-def test_every_parameter_of_a_clip_reaches_its_node() -> None:
+def test_every_parameter_of_a_video_reaches_its_node() -> None:
     sampling = VideoSampling(
         seed=7, steps=4, cfg=3, min_cfg=1.5, width_px=64, height_px=96, num_frames=5, fps=8,
         motion_bucket_id=99, augmentation_level=1, base_model="svd.safetensors",

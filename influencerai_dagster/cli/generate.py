@@ -144,12 +144,12 @@ def _render(
 ) -> list[Job]:
     """Submit jobs of one kind and wait for them."""
     keyed = [{"idempotency_key": prefix, **jobs[0]}] if len(jobs) == 1 else jobs
-    jobs = submit_jobs(kind, key, keyed, key_prefix=prefix)
-    if all(job.finished_at is not None for job in jobs):
-        return jobs
+    submitted = submit_jobs(kind, key, keyed, key_prefix=prefix)
+    if all(job.finished_at is not None for job in submitted):
+        return submitted
     run_id = ensure_run_for(kind, key, num_jobs=len(jobs))
     with closing(dagster()) as client:
-        return _watch(client, run_id, key.tenant, {job.id for job in jobs})
+        return _watch(client, run_id, key.tenant, {job.id for job in submitted})
 
 
 def _report(tenant: str, jobs: Sequence[Job], *, as_json: bool) -> None:

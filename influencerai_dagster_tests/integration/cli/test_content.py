@@ -156,10 +156,10 @@ def test_a_folder_is_uploaded_once_and_only_what_changed_again(
     demo: CommandLine, photos: Path
 ) -> None:
     command = ("dataset", "upload", photos, "--tenant", "demo")
-    assert "3 files sent to dataset demo/bella, 0 existed already" in demo(*command)
-    assert "0 files sent to dataset demo/bella, 3 existed already" in demo(*command)
+    assert "3 files sent to dataset demo/bella, 0 were there already" in demo(*command)
+    assert "0 files sent to dataset demo/bella, 3 were there already" in demo(*command)
     (photos / "b.jpg").write_bytes(b"another photo")
-    assert "1 files sent to dataset demo/bella, 2 existed already" in demo(*command)
+    assert "1 files sent to dataset demo/bella, 2 were there already" in demo(*command)
     assert demo.store.get("datasets/demo/bella/images/b.jpg") == b"another photo"
     assert len(list(demo.store.list(""))) == 3
 

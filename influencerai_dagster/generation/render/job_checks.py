@@ -25,11 +25,6 @@ from influencerai_dagster.generation.render.render_job import load_template
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _ASK_SECONDS = 3.0
-_LOADERS = {
-    JobKind.IMAGE: ("CheckpointLoaderSimple", "UNETLoader"),
-    JobKind.VIDEO: ("ImageOnlyCheckpointLoader",),
-}
-"""The loaders of the shipped workflows, for a job that names none."""
 
 
 @dataclass
@@ -81,7 +76,7 @@ class JobChecks:
         for name, value in wanted.items():
             if value is None or not self._servers:
                 continue
-            choices = self._choices(name, payload.kind, template)
+            choices = self._choices(name, payload, template)
             if value not in choices:
                 yield (
                     f"{name}: no ComfyUI server has {value!r}. "
@@ -109,12 +104,12 @@ class JobChecks:
                 )
 
     def _choices(
-        self, name: str, kind: JobKind, template: WorkflowTemplate | None
+        self, name: str, payload: JobPayload, template: WorkflowTemplate | None
     ) -> Mapping[str, None]:
         """Return the values that any server offers for a field, in their order."""
         loaders: Collection[str] = ("KSampler",)
         if name == "base_model":
-            loaders = _LOADERS[kind] if template is None else _loaders_of(template.graph)
+            loaders = payload.DEFAULT_LOADERS if template is None else _loaders_of(template.graph)
         inputs = [
             (loader, Graph.model_file_input(loader) if name == "base_model" else name)
             for loader in loaders

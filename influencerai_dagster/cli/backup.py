@@ -106,7 +106,7 @@ def _back_up_databases(config: Settings, *, is_incremental: bool) -> BackupInfo 
         kind = BackupKind.INCREMENTAL if is_incremental else BackupKind.FULL
         server = barman_server(config)
         check_same_server(server.database_url, (config.database.url, config.dagster.database_url))
-    taken = take_backup(database_backups(config), kind, say=notes.print)
+    taken = take_backup(database_backups(config), kind, log=notes.print)
     if taken.reason:
         notes.print(escape(taken.reason))
     return taken.backup
@@ -192,7 +192,7 @@ def receive() -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    receive_wal(barman_server(settings()), stopping, say=lambda line: console.print(escape(line)))
+    receive_wal(barman_server(settings()), stopping, log=lambda line: console.print(escape(line)))
 
 
 def _document(backup: BackupInfo) -> Document:

@@ -5,7 +5,12 @@ from datetime import timedelta
 from rich.progress import Progress
 
 from influencerai_dagster.backup.objects.copies import ObjectBackupReport, copy_all
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket, named_place, off_site
+from influencerai_dagster.backup.objects.locations import (
+    BackupTarget,
+    Bucket,
+    off_site,
+    parse_location,
+)
 from influencerai_dagster.cli.common import settings
 from influencerai_dagster.cli.output import Document, JsonOption, console, notes, print_json
 from influencerai_dagster.errors import TransientError
@@ -31,14 +36,16 @@ def assets_bucket(config: Settings) -> Bucket:
 def backup_target(config: Settings) -> BackupTarget:
     """Return where the backup goes."""
     key = config.backup.encryption_key
-    place = named_place(
+    location = parse_location(
         config.backup.target or str(off_site(config.backup.home)),
         endpoint_url=config.backup.s3_endpoint,
         access_key=config.backup.s3_key,
         secret_key=config.backup.s3_secret.get_secret_value(),
         region=config.backup.s3_region,
     )
-    return BackupTarget(place, key.get_secret_value() if key else "", config.backup.bandwidth_limit)
+    return BackupTarget(
+        location, key.get_secret_value() if key else "", config.backup.bandwidth_limit
+    )
 
 
 def backup_objects(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
@@ -54,7 +61,7 @@ def copy_to_target(config: Settings, *, as_json: bool) -> dict[str, Document]:
 
     Raises:
         TransientError: some objects are not in the backup, each is named; or a server is away.
-        PermanentError: access denied, or a place is not there.
+        PermanentError: access denied, or a location is not there.
     """
     with Progress(console=notes, transient=True) as progress:
         task = progress.add_task("copying", total=None)

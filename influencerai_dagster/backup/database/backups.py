@@ -53,7 +53,7 @@ class BackupInfo(Value):
 
     Attributes:
         backup_id: Barman's, like "20261120T020000": a name. It was local time once, and clocks are
-            set back: what came first is told by `place`.
+            set back: what came first is told by `position`.
         begin: when it began, UTC; None while Barman has not asked the server yet.
         end: when it was consistent, UTC: it restores to this moment and every later one.
         size_bytes: what it takes on disk, without its WAL.
@@ -79,7 +79,7 @@ class BackupInfo(Value):
     error: str | None = None
 
     @property
-    def place(self) -> tuple[int, int, datetime]:
+    def position(self) -> tuple[int, int, datetime]:
         """Its place among the backups of a server: by the WAL, which no clock moves.
 
         Dumps, and backups that did not come far enough to have one, are in the order of their
@@ -134,7 +134,7 @@ def newest_whole(
     """Return the newest backup that can be restored, of one kind or of any."""
     return max(
         (backup for backup in backups if backup.is_whole and kind in {None, backup.kind}),
-        key=lambda backup: backup.place,
+        key=lambda backup: backup.position,
         default=None,
     )
 

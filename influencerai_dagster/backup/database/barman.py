@@ -26,7 +26,7 @@ from influencerai_dagster.backup.database.barman_program import (
 )
 from influencerai_dagster.backup.database.barman_settings import BarmanSettings
 from influencerai_dagster.backup.database.base_files import verify_files
-from influencerai_dagster.backup.database.pruning import deletable, obsolete, robbed_by_deletion
+from influencerai_dagster.backup.database.pruning import deletable, losing_wal_by_deletion, obsolete
 from influencerai_dagster.backup.database.timelines import refuse_left_timeline, timeline_from
 from influencerai_dagster.backup.database.wal_archive import (
     WalArchive,
@@ -96,7 +96,7 @@ class BarmanServer(BarmanSettings):
 
     def list_backups(self) -> list[BackupInfo]:
         """Return all backups, also broken ones, oldest first."""
-        return sorted(read_backups(self.folder), key=lambda backup: backup.place)
+        return sorted(read_backups(self.folder), key=lambda backup: backup.position)
 
     def obsolete_backups(self) -> list[str]:
         """Return the ids of those that no moment of the recovery window needs, oldest first.
@@ -112,12 +112,12 @@ class BarmanServer(BarmanSettings):
         Raises:
             PermanentError: it would take WAL from another one, or is not there.
         """
-        robbed = robbed_by_deletion(self.list_backups(), backup_id)
-        if robbed:
+        losing_wal = losing_wal_by_deletion(self.list_backups(), backup_id)
+        if losing_wal:
             raise PermanentError(
                 f"Backup {backup_id} is not deleted: Barman would remove WAL that backup "
-                f"{robbed[0].backup_id} needs, because their names are not in the order in which "
-                "they were taken. It can be deleted once that one is gone"
+                f"{losing_wal[0].backup_id} needs, because their ids are not in the order of their "
+                "WAL. It can be deleted once that backup is gone"
             )
         self._run("delete", self.name, backup_id)
 
@@ -134,7 +134,7 @@ class BarmanServer(BarmanSettings):
         ]
         for backup_id in unfinished:
             end_orphans(self.folder / "base" / backup_id, self.config_path)
-            if robbed_by_deletion(self.list_backups(), backup_id):
+            if losing_wal_by_deletion(self.list_backups(), backup_id):
                 # Only its name stays, until it can be deleted without loss.
                 shutil.rmtree(self.data_dir(backup_id), ignore_errors=True)
             else:

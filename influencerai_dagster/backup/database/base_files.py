@@ -72,11 +72,11 @@ def _manifest(folder: Path) -> list[dict[str, Any]]:
     found = data.rfind(_CHECKSUM_FIELD)
     try:
         content = json.loads(data)
-        is_sound = content["Manifest-Checksum"] == hashlib.sha256(data[:found]).hexdigest()
+        is_valid = content["Manifest-Checksum"] == hashlib.sha256(data[:found]).hexdigest()
         files: list[dict[str, Any]] = content["Files"]
     except (ValueError, KeyError):
-        is_sound = False
-    if not is_sound:
+        is_valid = False
+    if not is_valid:
         raise PermanentError(f"{path} was changed or cut off: its own checksum is wrong")
     return files
 

@@ -59,7 +59,7 @@ def take_backup(
     kind: BackupKind,
     *,
     unless_after: datetime | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> TakenBackup:
     """Take a backup of a kind, or the next best one.
 
@@ -82,9 +82,9 @@ def take_backup(
     if unless_after and newest and newest.end and unless_after <= newest.end <= latest:
         return TakenBackup(newest, f"{newest.backup_id} was taken in the meantime")
     if kind is not BackupKind.INCREMENTAL or not isinstance(backups, BarmanServer):
-        say(f"taking a {kind} backup")
+        log(f"taking a {kind} backup")
         return TakenBackup(backups.backup(kind))
-    return _take_incremental(backups, say)
+    return _take_incremental(backups, log)
 
 
 def prune(backups: DatabaseBackups, *, is_dry_run: bool) -> list[str]:
@@ -138,20 +138,20 @@ def no_incremental_because(database_url: str) -> str | None:
     return None
 
 
-def _take_incremental(server: BarmanServer, say: Callable[[str], None]) -> TakenBackup:
+def _take_incremental(server: BarmanServer, log: Callable[[str], None]) -> TakenBackup:
     if newest_whole(server.list_backups(), BackupKind.FULL) is None:
-        say("there is no full backup for an incremental one to stand on: taking a full one")
+        log("there is no full backup for an incremental one to stand on: taking a full one")
         return TakenBackup(server.backup(BackupKind.FULL), "there was no full backup")
     why_not = no_incremental_because(server.database_url)
     if why_not is not None:
-        say("archiving WAL up to now")
+        log("archiving WAL up to now")
         server.switch_wal()
         return TakenBackup(None, f"WAL alone: {why_not}")
-    say("taking an incremental backup")
+    log("taking an incremental backup")
     try:
         return TakenBackup(server.backup(BackupKind.INCREMENTAL))
     except TransientError as error:
         if _NO_SUMMARIES not in str(error):
             raise
-        say("the server has no summaries of all WAL since the last full backup: taking a full one")
+        log("the server has no summaries of all WAL since the last full backup: taking a full one")
         return TakenBackup(server.backup(BackupKind.FULL), "WAL summaries were missing")

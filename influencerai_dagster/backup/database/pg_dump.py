@@ -40,7 +40,7 @@ from influencerai_dagster.program_environment import POSTGRES_CLIENT
 
 _RECORD = "dump.json"
 _ID = "%Y%m%dT%H%M%S"
-_DRAFT = ".unfinished"
+_STAGING = ".unfinished"
 _SHOWN_CHARS = 2000
 _JOBS = min(4, os.cpu_count() or 1)
 _DUMPED_FROM = re.compile(r"Dumped from database version: (\d+)")
@@ -91,21 +91,21 @@ class PgDumps:
         """
         begin = datetime.now(UTC)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for leftover in self.folder.glob(f"*{_DRAFT}"):  # of a dump that was killed
+        for leftover in self.folder.glob(f"*{_STAGING}"):  # of a dump that was killed
             shutil.rmtree(leftover)
         backup_id = begin.strftime(_ID)
-        draft = self.folder / f"{backup_id}{_DRAFT}"
-        draft.mkdir(mode=0o700)
+        staging = self.folder / f"{backup_id}{_STAGING}"
+        staging.mkdir(mode=0o700)
         files = {}
         for url in self.database_urls:
-            path = draft / f"{_database(url)}.dump"
+            path = staging / f"{_database(url)}.dump"
             if path.exists():
                 raise PermanentError(f"Two databases are named {path.stem}: rename one of them")
             self._dump(url, path)
             files[path.name] = _File(size_bytes=path.stat().st_size, sha256=_sha256(path))
         dump = _Dump(begin=begin, end=datetime.now(UTC), files=files)
-        (draft / _RECORD).write_text(dump.model_dump_json(indent=2))
-        draft.replace(self.folder / backup_id)
+        (staging / _RECORD).write_text(dump.model_dump_json(indent=2))
+        staging.replace(self.folder / backup_id)
         return _info(backup_id, dump)
 
     def list_backups(self) -> list[BackupInfo]:
@@ -113,7 +113,7 @@ class PgDumps:
         return [
             _info(path.parent.name, _Dump.model_validate_json(path.read_bytes()))
             for path in sorted(self.folder.glob(f"*/{_RECORD}"))
-            if not path.parent.name.endswith(_DRAFT)
+            if not path.parent.name.endswith(_STAGING)
         ]
 
     def obsolete_backups(self) -> list[str]:
@@ -131,9 +131,9 @@ class PgDumps:
     def delete(self, backup_id: str) -> None:
         """Delete a dump."""
         folder = self.folder / backup_id
-        draft = folder.with_name(f"{backup_id}{_DRAFT}")
-        folder.replace(draft)  # a half-deleted one does not count
-        shutil.rmtree(draft)
+        staging = folder.with_name(f"{backup_id}{_STAGING}")
+        folder.replace(staging)  # a half-deleted one does not count
+        shutil.rmtree(staging)
 
     def verify(self, backup_id: str) -> None:
         """Compare the dumps with their checksums, and have pg_restore read their contents.

@@ -31,7 +31,7 @@ def obsolete(
     full = [backup for backup in backups if backup.is_whole and backup.kind is BackupKind.FULL]
     return [
         earlier.backup_id
-        for earlier, later in pairwise(sorted(full, key=lambda backup: backup.place))
+        for earlier, later in pairwise(sorted(full, key=lambda backup: backup.position))
         if all(
             backup.end is not None and is_past_window(backup.end, recovery_window, now)
             for backup in (earlier, later)
@@ -39,7 +39,7 @@ def obsolete(
     ]
 
 
-def robbed_by_deletion(backups: Iterable[BackupInfo], backup_id: str) -> Sequence[BackupInfo]:
+def losing_wal_by_deletion(backups: Iterable[BackupInfo], backup_id: str) -> Sequence[BackupInfo]:
     """Return the backups that lose WAL if Barman deletes one, and with it those that stand on it.
 
     Args:
@@ -49,19 +49,19 @@ def robbed_by_deletion(backups: Iterable[BackupInfo], backup_id: str) -> Sequenc
     listed = {backup.backup_id: backup for backup in backups}
     if backup_id not in listed:
         return []
-    doomed = _tree(listed.values(), backup_id)
-    kept = [item for item in listed.values() if item.is_whole and item.backup_id not in doomed]
+    deleted = _tree(listed.values(), backup_id)
+    kept = [item for item in listed.values() if item.is_whole and item.backup_id not in deleted]
     left = {item.backup_id: item for item in kept}
-    left |= {doomed_id: listed[doomed_id] for doomed_id in doomed}
-    for doomed_id in doomed:
-        gone = left.pop(doomed_id)
-        if any(other_id < doomed_id and item.is_whole for other_id, item in left.items()):
+    left |= {deleted_id: listed[deleted_id] for deleted_id in deleted}
+    for deleted_id in deleted:
+        gone = left.pop(deleted_id)
+        if any(other_id < deleted_id and item.is_whole for other_id, item in left.items()):
             continue  # Barman removes WAL with the first by id alone, up to the next
         following = [item for _, item in sorted(left.items()) if item.is_whole]
         until = (following[0] if following else gone).begin_wal
-        robbed = [item for item in kept if until is None or (item.begin_wal or "") < until]
-        if robbed:
-            return robbed
+        losing_wal = [item for item in kept if until is None or (item.begin_wal or "") < until]
+        if losing_wal:
+            return losing_wal
     return []
 
 
@@ -74,7 +74,7 @@ def deletable(backups: Iterable[BackupInfo], wanted: Iterable[str]) -> Sequence[
     """
     left, found = list(backups), list[str]()
     for backup_id in wanted:
-        if not robbed_by_deletion(left, backup_id):
+        if not losing_wal_by_deletion(left, backup_id):
             found.append(backup_id)
             gone = _tree(left, backup_id)
             left = [item for item in left if item.backup_id not in gone]

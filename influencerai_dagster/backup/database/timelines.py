@@ -65,10 +65,10 @@ def read_timelines(folder: Path) -> list[KnownTimeline]:
     return sorted(known.values(), key=lambda item: (item.began_at, item.timeline.number))
 
 
-def timeline_at(folder: Path, instant: datetime | None) -> Timeline:
-    """Return the timeline on which the server lived at an instant; None is the newest."""
+def timeline_at(folder: Path, target_time: datetime | None) -> Timeline:
+    """Return the timeline on which the server lived at a target time; None is the newest."""
     known = read_timelines(folder)
-    alive = [item for item in known if instant is None or item.began_at <= instant]
+    alive = [item for item in known if target_time is None or item.began_at <= target_time]
     return (alive or known[:1] or [_FIRST])[-1].timeline
 
 
@@ -122,10 +122,10 @@ def _read(path: Path, size_bytes: int = -1) -> bytes:
 def timeline_from(folder: Path, segment: str) -> Timeline:
     """Return the newest timeline that a segment leads to; its own, where none is known."""
     size = segment_bytes(folder)
-    number, place = timeline_of(segment), segment_number(segment, size) or 0
+    timeline, number = timeline_of(segment), segment_number(segment, size) or 0
     known = (item.timeline for item in reversed(read_timelines(folder)))
-    leading = (line for line in known if line.has(number, place * size))
-    return next(leading, Timeline(number))
+    leading = (line for line in known if line.has(timeline, number * size))
+    return next(leading, Timeline(timeline))
 
 
 _FIRST = KnownTimeline(Timeline(1), datetime.fromtimestamp(0, UTC))

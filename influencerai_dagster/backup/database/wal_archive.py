@@ -66,7 +66,7 @@ def missing_wal(
 
 
 def is_followed(folder: Path, segment: str) -> bool:
-    """Say whether a segment was received as a whole, and the next one has begun to come."""
+    """Log whether a segment was received as a whole, and the next one has begun to come."""
     if any(folder.glob(f"wals/*/{segment}")):
         return True
     streaming = {path.stem for path in folder.glob("streaming/*")}

@@ -1,6 +1,6 @@
 """Where the receiver of WAL goes on: behind what it has, or anew where the server never has that.
 
-pg_receivewal asks for what follows its newest segment. A server that was restored to an instant
+pg_receivewal asks for what follows its newest segment. A server that was restored to a target time
 before it is on a new timeline and never comes there, and one without our slot removes what it does
 not need itself: the receiver would be refused for ever. Follows "Notes" and
 FindStreamingStart of pg_receivewal: it begins at its newest file, whole or not.
@@ -22,7 +22,7 @@ _LAST = f"{'F' * 24}.partial"
 """Barman archives all that is half received but the last by its name."""
 
 
-def begin_anew_if_refused(server: BarmanServer) -> str | None:
+def choose_resume_position(server: BarmanServer) -> str | None:
     """Let the receiver begin with the oldest segment of the server if it has not what follows.
 
     What was received stays: it is archived. Nobody may be receiving.

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.barman_program import end_programs_at
-from influencerai_dagster.backup.database.wal_position import begin_anew_if_refused
+from influencerai_dagster.backup.database.wal_position import choose_resume_position
 from influencerai_dagster.errors import (
     InfluencerAIError,
     InsufficientStorageError,
@@ -26,7 +26,7 @@ _STOP_SECONDS = 5.0
 
 
 def receive_wal(
-    server: BarmanServer, stopping: threading.Event, *, say: Callable[[str], None]
+    server: BarmanServer, stopping: threading.Event, *, log: Callable[[str], None]
 ) -> None:
     """Receive WAL until `stopping` is set.
 
@@ -44,50 +44,50 @@ def receive_wal(
         while not stopping.is_set():
             now = time.monotonic()
             if process is not None and process.poll() is not None:
-                say(f"the receiver ended with {process.returncode}; again in {RESTART_SECONDS:g} s")
-                _say_if_full(server, say)
+                log(f"the receiver ended with {process.returncode}; again in {RESTART_SECONDS:g} s")
+                _say_if_full(server, log)
                 process, start_at = None, now + RESTART_SECONDS
             if process is None and now >= start_at:
-                process, start_at = _started(server, say), now + RESTART_SECONDS
+                process, start_at = _started(server, log), now + RESTART_SECONDS
             if now >= archive_at:
                 archive_at = now + ARCHIVE_SECONDS
-                _archive(server, say)
+                _archive(server, log)
             stopping.wait(_POLL_SECONDS)
     finally:
         if process is not None:
             _stop(process)
 
 
-def _started(server: BarmanServer, say: Callable[[str], None]) -> "subprocess.Popen[bytes] | None":
+def _started(server: BarmanServer, log: Callable[[str], None]) -> "subprocess.Popen[bytes] | None":
     # pg_receivewal outlives a Barman that was killed, and would keep slot and segment.
     end_programs_at(server.folder / "streaming")
     try:
         with suppress(TransientError):  # the receiver itself will say what is wrong
-            anew = begin_anew_if_refused(server)
+            anew = choose_resume_position(server)
             if anew is not None:
-                say(anew)
+                log(anew)
         command = server.receive_wal_command()
     except (InfluencerAIError, OSError) as error:
-        say(f"{error}; again in {RESTART_SECONDS:g} s")
+        log(f"{error}; again in {RESTART_SECONDS:g} s")
         return None
-    say(f"receiving WAL into {server.folder / 'streaming'}")
+    log(f"receiving WAL into {server.folder / 'streaming'}")
     return subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
         command, env=server.environment, stdin=subprocess.DEVNULL
     )
 
 
-def _say_if_full(server: BarmanServer, say: Callable[[str], None]) -> None:
+def _say_if_full(server: BarmanServer, log: Callable[[str], None]) -> None:
     try:
         server.check_space()
     except InsufficientStorageError as error:
-        say(str(error))
+        log(str(error))
 
 
-def _archive(server: BarmanServer, say: Callable[[str], None]) -> None:
+def _archive(server: BarmanServer, log: Callable[[str], None]) -> None:
     try:
         server.archive_wal()
     except InfluencerAIError as error:  # the next minute may be better
-        say(str(error))
+        log(str(error))
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -52,11 +52,11 @@ def time_of_beginning(segment: bytes, offset: int) -> datetime | None:
 
 def _content(segment: bytes, offset: int) -> bytes:
     """Return what stands at an offset, without the headers of pages in between."""
-    found, place = b"", offset
-    while len(found) < _RECORD_BYTES and place < len(segment):
-        if place % PAGE_BYTES == 0:
-            place += _SHORT_HEADER if place else _LONG_HEADER
-        end = (place // PAGE_BYTES + 1) * PAGE_BYTES
-        found += segment[place:end]
-        place = end
+    found, position = b"", offset
+    while len(found) < _RECORD_BYTES and position < len(segment):
+        if position % PAGE_BYTES == 0:
+            position += _SHORT_HEADER if position else _LONG_HEADER
+        end = (position // PAGE_BYTES + 1) * PAGE_BYTES
+        found += segment[position:end]
+        position = end
     return found

@@ -70,7 +70,7 @@ def database_backup(
             backups,
             BackupKind.DUMP if database_backups.full_kind is BackupKind.DUMP else config.kind,
             unless_after=config.asked_at,
-            say=optional(context.log.info),
+            log=optional(context.log.info),
         )
         pruned = prune(backups, is_dry_run=False) if taken.backup else []
         lag = database_backups.wal_lag()

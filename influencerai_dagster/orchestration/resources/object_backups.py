@@ -5,7 +5,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket, named_place, off_site
+from influencerai_dagster.backup.objects.locations import (
+    BackupTarget,
+    Bucket,
+    off_site,
+    parse_location,
+)
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 
 
@@ -54,11 +59,11 @@ class ObjectBackupResource(dg.ConfigurableResource):  # type: ignore[type-arg] #
 
     def backup_target(self) -> BackupTarget:
         """Return where the backup goes."""
-        place = named_place(
+        location = parse_location(
             self.target or str(off_site(Path(self.home))),
             endpoint_url=self.endpoint_url,
             access_key=self.access_key,
             secret_key=self.secret_key,
             region=self.region,
         )
-        return BackupTarget(place, self.encryption_key, self.bandwidth_limit)
+        return BackupTarget(location, self.encryption_key, self.bandwidth_limit)

@@ -1,4 +1,4 @@
-"""Restores begin new timelines: WAL is received on, and each instant is found on its own."""
+"""Restores begin new timelines: WAL is received on, and each target time is found on its own."""
 
 import os
 import subprocess
@@ -53,7 +53,7 @@ def test_a_backup_that_was_taken_after_the_instant_of_a_restore_is_not_used_on_i
     story: Story,
 ) -> None:
     assert story.backups["left"].end is not None
-    assert story.backups["left"].end < story.instants["after"]
+    assert story.backups["left"].end < story.target_times["after"]
     assert story.backups["after"].backup_id < story.backups["left"].backup_id
 
 
@@ -69,8 +69,8 @@ def test_the_newest_moment_is_that_of_the_newest_timeline(story: Story) -> None:
 def test_a_switch_of_timelines_is_no_gap(story: Story) -> None:
     barman = story.barman
     assert [barman.missing_wal(item.begin_wal or "") for item in barman.list_backups()] == [[]] * 3
-    for instant in (*story.instants.values(), None):
-        assert not any("missing" in line for line in choose_backup(barman, instant).warnings())
+    for target_time in (*story.target_times.values(), None):
+        assert not any("missing" in line for line in choose_backup(barman, target_time).warnings())
 
 
 def test_of_two_restores_of_one_timeline_the_one_moved_aside_is_not_backed_up(
@@ -87,7 +87,7 @@ def test_of_two_restores_of_one_timeline_the_one_moved_aside_is_not_backed_up(
 
 
 def test_a_plan_says_that_the_instant_is_on_a_timeline_that_was_left(story: Story) -> None:
-    (warning,) = choose_backup(story.barman, story.instants["accident"]).warnings()
+    (warning,) = choose_backup(story.barman, story.target_times["accident"]).warnings()
     assert "is on timeline 1, which a later restore has left" in warning
     assert choose_backup(story.barman, None).warnings() == []
 
@@ -100,7 +100,7 @@ def test_a_gap_of_a_timeline_is_named_where_the_one_that_was_left_has_such_a_seg
     left = removed.name.replace("00000002", "00000001", 1)
     assert any(barman.folder.glob(f"wals/*/{left}*"))
     removed.unlink()
-    recovery = choose_backup(barman, story.instants["after"])
+    recovery = choose_backup(barman, story.target_times["after"])
     with pytest.raises(PermanentError, match=rf"segments are missing .*: {removed.name}\."):
         recovery.check(is_all_needed=True)
 
@@ -124,7 +124,7 @@ def test_an_instant_that_no_backup_leads_to_is_refused_with_the_reason(
         if backup != story.backups["left"]:
             (barman.folder / "meta" / f"{backup.backup_id}-backup.info").unlink()
     with pytest.raises(PermanentError, match="leads to timeline 2, on which the server was at"):
-        choose_backup(barman, story.instants["after"])
+        choose_backup(barman, story.target_times["after"])
 
 
 def test_a_catalog_of_an_older_release_is_migrated_and_keeps_its_rows(story: Story) -> None:
@@ -142,9 +142,9 @@ def test_a_catalog_of_a_newer_release_is_refused_with_what_to_do(story: Story) -
 def test_a_timeline_begins_when_the_recovery_before_it_ended(story: Story) -> None:
     """And not when the receiver heard of it, which was down while `after` came."""
     oldest, second, third = read_timelines(story.barman.folder)
-    assert oldest.began_at < story.instants["good"]
-    assert story.instants["accident"] < second.began_at < story.instants["after"]
-    assert story.instants["after"] < third.began_at
+    assert oldest.began_at < story.target_times["good"]
+    assert story.target_times["accident"] < second.began_at < story.target_times["after"]
+    assert story.target_times["after"] < third.began_at
 
 
 def test_segments_of_another_size_are_counted_as_the_server_does(story: Story) -> None:

@@ -11,7 +11,7 @@ import psutil
 
 from influencerai_dagster.backup.database.backups import wal_problem
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
-from influencerai_dagster.backup.database.wal_position import begin_anew_if_refused
+from influencerai_dagster.backup.database.wal_position import choose_resume_position
 from influencerai_dagster_tests.testing.database_server import DatabaseServer, is_received
 from influencerai_dagster_tests.testing.waiting import wait_until
 
@@ -41,7 +41,7 @@ def test_a_receiver_that_is_killed_is_started_again_and_misses_nothing(
 def test_a_receiver_goes_on_where_the_server_has_what_follows(
     database_server: DatabaseServer,
 ) -> None:
-    assert begin_anew_if_refused(database_server.barman) is None
+    assert choose_resume_position(database_server.barman) is None
 
 
 def test_a_receiver_begins_anew_where_the_server_has_not_what_follows_and_loses_nothing(
@@ -52,14 +52,14 @@ def test_a_receiver_begins_anew_where_the_server_has_not_what_follows_and_loses_
     half.parent.mkdir(parents=True)
     half.write_bytes(bytes(16 * 1024**2))
     os.utime(half, times=(1_000_000_000, 1_000_000_000))
-    said = begin_anew_if_refused(barman)
+    said = choose_resume_position(barman)
     assert "the server has no 0000000100000F00000000AA, which would come next" in (said or "")
     assert [path.name for path in barman.folder.glob("wals/*/*")] == [half.name]
     (empty,) = barman.folder.glob("streaming/*")
     names = database_server.execute("postgres", "SELECT min(name) FROM pg_ls_waldir()")
     assert [(empty.stem,)] == names
     assert barman.archive_status().received_at == datetime.fromtimestamp(1_000_000_000, UTC)
-    assert begin_anew_if_refused(barman) is None
+    assert choose_resume_position(barman) is None
 
 
 def test_its_supervisor_starts_it_again_with_all_its_children(

@@ -13,8 +13,8 @@ from influencerai_dagster.backup.objects.copies import (
     ObjectBackupReport,
     copy_objects,
 )
+from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket, Location
 from influencerai_dagster.backup.objects.missing import restore_objects
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket, Place
 from influencerai_dagster.backup.objects.rclone_log import CopyProgress
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.processes import free_port
@@ -31,7 +31,7 @@ MANIFEST = "datasets/demo/bella/manifest.json"
 UPLOAD = "datasets/demo/bella/images/ein Bild – „neu“ #1.jpg"
 
 
-def backup(source: Place, target: BackupTarget, now: datetime = NOW) -> ObjectBackupReport:
+def backup(source: Location, target: BackupTarget, now: datetime = NOW) -> ObjectBackupReport:
     return copy_objects(source, target, recovery_window=WINDOW, now=now)
 
 
@@ -261,7 +261,7 @@ def test_a_source_that_is_not_there_is_not_an_empty_one(
 ) -> None:
     target = BackupTarget(tmp_path / "backup")
     backup(source, target)
-    places: dict[str, Place] = {
+    places: dict[str, Location] = {
         "bucket": Bucket("nosuchbucket", s3_server.endpoint_url, "test-access", source.secret_key),
         "folder": tmp_path / "none",
         "server": Bucket("assets", f"http://127.0.0.1:{free_port()}", "key", "secret"),
@@ -282,7 +282,7 @@ def test_a_backup_that_was_killed_goes_on_where_it_was(
         "from datetime import timedelta\n"
         "from pathlib import Path\n"
         "from influencerai_dagster.backup.objects.copies import copy_objects\n"
-        "from influencerai_dagster.backup.objects.places import BackupTarget, Bucket\n"
+        "from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket\n"
         "target = BackupTarget(Path(sys.argv[4]), bandwidth_limit='1M')\n"
         "source = Bucket(*sys.argv[1:3], 'test-access', sys.argv[3])\n"
         "copy_objects(source, target, recovery_window=timedelta(days=30))\n"

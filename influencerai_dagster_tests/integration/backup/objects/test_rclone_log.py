@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from influencerai_dagster.backup.objects.copies import copy_objects
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
+from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.objects.rclone_log import Comparison, CopyResult, comparison, note
 from influencerai_dagster.errors import PermanentError, TransientError

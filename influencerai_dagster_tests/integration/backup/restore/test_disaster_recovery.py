@@ -21,7 +21,7 @@ from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
 from influencerai_dagster.backup.database.wal_receiver import receive_wal
 from influencerai_dagster.backup.objects.copies import copy_objects
-from influencerai_dagster.backup.objects.places import BackupTarget
+from influencerai_dagster.backup.objects.locations import BackupTarget
 from influencerai_dagster.db import migrate
 from influencerai_dagster.local.environment import (
     child_environment,
@@ -109,7 +109,7 @@ class LocalStack:
     def run(
         self,
         heading: str,
-        instant: datetime | None = None,
+        target_time: datetime | None = None,
         *,
         new_server: str = NEW_SERVER,
         settings: Mapping[str, str] = MappingProxyType({}),
@@ -126,7 +126,7 @@ class LocalStack:
             **settings,
         }
         for line in commands(heading):
-            shown = line.replace(INSTANT, instant.isoformat() if instant else INSTANT)
+            shown = line.replace(INSTANT, target_time.isoformat() if target_time else INSTANT)
             shown = shown.replace(NEW_SERVER, new_server)
             done = subprocess.run(
                 ["bash", "-euc", shown],
@@ -145,10 +145,10 @@ class LocalStack:
         barman = self.barman()
         return read_wal_lag(barman.database_url, barman.slot_name, None).is_receiving
 
-    def wait_for_wal(self, instant: datetime) -> None:
+    def wait_for_wal(self, target_time: datetime) -> None:
         def has_come() -> bool:
             received_at = self.barman().archive_status().received_at
-            return received_at is not None and received_at > instant
+            return received_at is not None and received_at > target_time
 
         wait_until(has_come, "the WAL is received")
 

@@ -28,11 +28,11 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def resource_of(
     system: BackedUp, mode: Literal["barman", "pg_dump"] = "barman", home: Path | None = None
 ) -> RestoreDrillResource:
-    place, home = system.place, home or system.barman.home
+    location, home = system.location, home or system.barman.home
     s3 = PathStyleS3Resource(
-        endpoint_url=place.endpoint_url,
-        aws_access_key_id=place.access_key,
-        aws_secret_access_key=place.secret_key,
+        endpoint_url=location.endpoint_url,
+        aws_access_key_id=location.access_key,
+        aws_secret_access_key=location.secret_key,
     )
     return RestoreDrillResource(
         database_backups=DatabaseBackupResource(
@@ -45,8 +45,8 @@ def resource_of(
             postgres_bin_dir=str(system.barman.postgres_bin_dir),
         ),
         object_backups=ObjectBackupResource(
-            object_store=ObjectStoreResource(s3=s3, bucket=place.name),
-            target=str(system.target.place),
+            object_store=ObjectStoreResource(s3=s3, bucket=location.name),
+            target=str(system.target.location),
             endpoint_url=None,
             access_key="",
             secret_key="",
@@ -62,7 +62,7 @@ def resource_of(
 def drilled(
     system: BackedUp, instance: dg.DagsterInstance
 ) -> tuple[dg.AssetMaterialization, dg.AssetCheckEvaluation]:
-    config = {"ops": {"restore_drill": {"config": {"instant": system.newest.isoformat()}}}}
+    config = {"ops": {"restore_drill": {"config": {"target_time": system.newest.isoformat()}}}}
     result = dg.materialize(
         [restore_drill],
         instance=instance,
@@ -92,7 +92,7 @@ def test_a_broken_backup_turns_the_check_red_and_is_named(
 ) -> None:
     system = backed_up.copied(scratch / "copy")
     key = "loras/demo/lora1.safetensors"
-    (Path(str(system.target.place)) / "objects" / key).unlink()
+    (Path(str(system.target.location)) / "objects" / key).unlink()
     materialization, check = drilled(system, instance)
     assert not check.passed
     assert "rto_seconds" not in materialization.metadata  # Dagster would draw it as a good one

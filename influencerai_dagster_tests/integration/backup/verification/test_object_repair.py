@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from influencerai_dagster.backup.objects.copies import copy_objects
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
+from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.verification.objects import Assets
 from influencerai_dagster.backup.verification.verification import Verification
@@ -54,7 +54,7 @@ def verified(url: str, assets: Assets) -> Verification:
 
 def kept(target: BackupTarget, key: str) -> list[str | None]:
     """What the target keeps of the wrong bytes of an object."""
-    rclone = Rclone(target.place, target)
+    rclone = Rclone(target.location, target)
     return [rclone.read(f"target:wrong/{stamp}/{key}") for stamp in rclone.folders("target:wrong")]
 
 
@@ -93,8 +93,8 @@ def test_an_encrypted_backup_on_another_s3_repairs_too(
     source: Bucket,
     second_s3_server: S3Server,
 ) -> None:
-    place = bucket_of(second_s3_server, second_s3_server.store(), prefix="studio")
-    target = BackupTarget(place, encryption_key="secret")
+    location = bucket_of(second_s3_server, second_s3_server.store(), prefix="studio")
+    target = BackupTarget(location, encryption_key="secret")
     back_up(source, target)
     object_store.put_latest(WEIGHTS_KEY, b"weightz")
     assert verified(database_url, Assets(object_store, source, target)).problems == []
@@ -115,8 +115,8 @@ def test_wrong_bytes_are_deleted_when_the_recovery_window_has_passed(
 ) -> None:
     target = BackupTarget(tmp_path / "backup")
     if is_encrypted:
-        place = bucket_of(second_s3_server, second_s3_server.store(), prefix="studio")
-        target = BackupTarget(place, encryption_key="secret")
+        location = bucket_of(second_s3_server, second_s3_server.store(), prefix="studio")
+        target = BackupTarget(location, encryption_key="secret")
     back_up(source, target)
     object_store.put_latest(WEIGHTS_KEY, b"weightz")
     assert verified(database_url, Assets(object_store, source, target)).problems == []

@@ -1,4 +1,4 @@
-"""`influencerai backup`: take, list, prove and prune backups, without Dagster."""
+"""`influencerai backup`: take, list, verify and prune backups, without Dagster."""
 
 import signal
 import threading
@@ -40,7 +40,7 @@ from influencerai_dagster.settings import Settings
 
 backup_app = typer.Typer(help="Backups of the databases and the objects.", no_args_is_help=True)
 HOW_TO_HAVE_A_BACKUP = (
-    "`influencerai backup now` takes one at once; by itself the first one comes "
+    "`influencerai backup now` takes one now; the first scheduled one comes "
     f"{FIRST_BACKUP_AFTER.seconds // 60} minutes after the first start"
 )
 _MIB = 1024**2
@@ -56,7 +56,7 @@ _FIELDS = (
 
 
 def barman_server(config: Settings) -> BarmanServer:
-    """Return the server that the settings name."""
+    """Return the server of the settings, with its backups."""
     return BarmanServer(
         home=config.backup.home,
         database_url=config.backup.database_url or config.database.url,
@@ -66,7 +66,7 @@ def barman_server(config: Settings) -> BarmanServer:
 
 
 def database_backups(config: Settings) -> BarmanServer | PgDumps:
-    """Return the backups that the settings name."""
+    """Return the backups of the settings."""
     if config.backup.database_mode == "barman":
         return barman_server(config)
     return PgDumps(
@@ -80,14 +80,14 @@ def database_backups(config: Settings) -> BarmanServer | PgDumps:
 @backup_app.command("now")
 def backup_now(
     incremental: Annotated[  # noqa: FBT002 - typer's flag
-        bool, typer.Option("--incremental", help="Only what changed since the last full one.")
+        bool, typer.Option("--incremental", help="Only the changes since the last full backup.")
     ] = False,
     objects: Annotated[  # noqa: FBT002 - typer's flag
-        bool, typer.Option("--objects/--no-objects", help="Copy what is new in the bucket too.")
+        bool, typer.Option("--objects/--no-objects", help="Copy new objects of the bucket too.")
     ] = True,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
-    """Back up both databases, then the objects that they name; Dagster may be down."""
+    """Back up both databases, then the objects; Dagster may be down."""
     config = server_settings()
     backup = _back_up_databases(config, is_incremental=incremental)
     if not as_json and backup is not None:
@@ -114,7 +114,7 @@ def _back_up_databases(config: Settings, *, is_incremental: bool) -> BackupInfo 
 
 @backup_app.command("list")
 def list_backups(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
-    """List all backups, broken ones too, the newest last."""
+    """List all backups, the newest last, broken ones too."""
     backups = database_backups(settings()).list_backups()
     print_rows([_document(item) for item in backups], _FIELDS, as_json=as_json)
     if not backups:
@@ -128,10 +128,10 @@ def list_backups(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's
 
 @backup_app.command("verify")
 def verify_backup(
-    backup_id: Annotated[str | None, typer.Argument(help="Without it the newest.")] = None,
+    backup_id: Annotated[str | None, typer.Argument(help="Default: the newest.")] = None,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
-    """Read every byte of a backup and compare checksums; see that no WAL since it is missing."""
+    """Read every byte of a backup, compare checksums, and look for missing WAL since then."""
     config = settings()
     backups = database_backups(config)
     found = backups.list_backups()
@@ -165,7 +165,7 @@ def verify_backup(
 
 @backup_app.command("prune")
 def prune_backups(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,  # noqa: FBT002 - typer's flag
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which.")] = False,  # noqa: FBT002 - typer's flag
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Delete the backups that no time of the recovery window needs."""

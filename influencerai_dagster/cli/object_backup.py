@@ -1,4 +1,4 @@
-"""`influencerai backup objects`: the copy of objects and of database backups, without Dagster."""
+"""`influencerai backup objects`: copies objects and database backups, without Dagster."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ _MIB = 1024**2
 
 
 def assets_bucket(config: Settings) -> Bucket:
-    """Return the bucket of assets as rclone reaches it."""
+    """Return the location of the bucket of assets."""
     return Bucket(
         config.s3.bucket,
         endpoint_url=config.s3.endpoint,
@@ -34,7 +34,7 @@ def assets_bucket(config: Settings) -> Bucket:
 
 
 def backup_target(config: Settings) -> BackupTarget:
-    """Return where the backup goes."""
+    """Return the backup target of the settings."""
     key = config.backup.encryption_key
     location = parse_location(
         config.backup.target or str(off_site(config.backup.home)),
@@ -57,10 +57,10 @@ def backup_objects(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer
 
 
 def copy_to_target(config: Settings, *, as_json: bool) -> dict[str, Document]:
-    """Copy what is new; print what was done, unless it is to be JSON, and return it.
+    """Copy new objects; print a summary unless JSON is asked for, and return it.
 
     Raises:
-        TransientError: some objects are not in the backup, each is named; or a server is away.
+        TransientError: objects are not in the backup, the text names each; or a server is away.
         PermanentError: access denied, or a location is not there.
     """
     with Progress(console=notes, transient=True) as progress:

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from influencerai_dagster.backup.database.empty_folders import make_empty_folders
+from influencerai_dagster.backup.database.barman_files import make_empty_folders
 from influencerai_dagster.backup.objects.history import OBJECTS
 from influencerai_dagster.backup.objects.locations import Location
 from influencerai_dagster.backup.objects.missing import restore_objects

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 
-from influencerai_dagster.backup.database.barman_settings import BarmanSettings
+from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.supervisor import Service
@@ -26,6 +26,6 @@ def _is_receiving(environment: Mapping[str, str]) -> bool:
     """Ask PostgreSQL whether somebody receives WAL; while it does not answer, it cannot be told."""
     url = environment.get("BACKUP_DATABASE_URL") or environment["DATABASE_URL"]
     try:
-        return read_wal_lag(url, BarmanSettings.slot_name, None).is_receiving
+        return read_wal_lag(url, BarmanServer.slot_name, None).is_receiving
     except TransientError:
         return True

@@ -74,7 +74,7 @@ class Story:
         """Run the server and its receiver for the time of the block; all WAL is received then."""
         stopping = threading.Event()
         receiver = threading.Thread(
-            target=receive_wal, args=(self.barman, stopping), kwargs={"say": self.said.append}
+            target=receive_wal, args=(self.barman, stopping), kwargs={"log": self.said.append}
         )
         with running(self.postgres.service(os.environ), self.folder):
             receiver.start()

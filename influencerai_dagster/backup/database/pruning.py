@@ -1,32 +1,26 @@
-"""Which backups no moment of the recovery window needs, and which of those may be deleted now.
+"""Finds the backups that no target time of the recovery window needs, and may be deleted now.
 
-Backups are compared by their place in the WAL. Barman compares ids, which are local times: those of
-two time zones, of both sides of a daylight saving change, or of a clock that was set back are not
-in the order of the WAL. Its `delete` then removes WAL that another backup needs, for which it is
-not called. Follows should_remove_wals and delete_backup of Barman 3.19.
+Backups are ordered by their position in the WAL. Barman orders them by id, which is a local time:
+in two time zones, around a daylight saving change, or after the clock was set back, ids are not in
+the order of the WAL. Barman's `delete` then removes WAL that another backup needs, so it is not
+called for such a backup. Follows should_remove_wals and delete_backup of Barman 3.19.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from influencerai_dagster.backup.database.backups import (
-    BackupInfo,
-    BackupKind,
-)
-from influencerai_dagster.core.recovery_window import (
-    is_past_window,
-)
+from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind
+from influencerai_dagster.core.recovery_window import is_past_window
 
 
 def obsolete(
     backups: Iterable[BackupInfo], recovery_window: timedelta, now: datetime
 ) -> Sequence[str]:
-    """Return the ids of full backups that no moment of the window needs, oldest first.
+    """Return the ids of full backups that no target time of the window needs, oldest first.
 
-    One is needed until the next one is older than the window, and so is one whose own time lies
-    within it, whatever the clock said when the next one was taken. With them go the incremental
-    ones that stand on them.
+    A backup is needed until the next one is older than the window, and while its own time lies in
+    the window. The incremental backups that are based on it are deleted with it.
     """
     full = [backup for backup in backups if backup.is_whole and backup.kind is BackupKind.FULL]
     return [
@@ -40,7 +34,7 @@ def obsolete(
 
 
 def losing_wal_by_deletion(backups: Iterable[BackupInfo], backup_id: str) -> Sequence[BackupInfo]:
-    """Return the backups that lose WAL if Barman deletes one, and with it those that stand on it.
+    """Return the backups that lose WAL if Barman deletes one and the incremental ones based on it.
 
     Args:
         backups: all there are.
@@ -66,7 +60,7 @@ def losing_wal_by_deletion(backups: Iterable[BackupInfo], backup_id: str) -> Seq
 
 
 def deletable(backups: Iterable[BackupInfo], wanted: Iterable[str]) -> Sequence[str]:
-    """Return those that can be deleted one after the other without loss; the others have to wait.
+    """Return the backups that can be deleted one after the other without loss of WAL.
 
     Args:
         backups: all there are.
@@ -82,5 +76,5 @@ def deletable(backups: Iterable[BackupInfo], wanted: Iterable[str]) -> Sequence[
 
 
 def _tree(backups: Iterable[BackupInfo], backup_id: str) -> list[str]:
-    """Return the ids of those that stand on a backup, and its own last, as Barman deletes them."""
+    """Return the ids of the backups based on one, and its own last, as Barman deletes them."""
     return [*(b.backup_id for b in backups if b.parent_backup_id == backup_id), backup_id]

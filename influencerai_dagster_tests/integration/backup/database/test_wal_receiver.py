@@ -38,13 +38,13 @@ def test_a_receiver_that_is_killed_is_started_again_and_misses_nothing(
         wait_until(partial(is_received, database_server.barman, word), f"{word} is received")
 
 
-def test_a_receiver_goes_on_where_the_server_has_what_follows(
+def test_a_receiver_resumes_after_its_newest_segment_if_the_server_has_the_next(
     database_server: DatabaseServer,
 ) -> None:
     assert choose_resume_position(database_server.barman) is None
 
 
-def test_a_receiver_begins_anew_where_the_server_has_not_what_follows_and_loses_nothing(
+def test_a_receiver_resumes_at_the_oldest_segment_if_the_next_is_gone_and_loses_nothing(
     database_server: DatabaseServer, tmp_path: Path
 ) -> None:
     barman = replace(database_server.barman, home=tmp_path)
@@ -53,7 +53,7 @@ def test_a_receiver_begins_anew_where_the_server_has_not_what_follows_and_loses_
     half.write_bytes(bytes(16 * 1024**2))
     os.utime(half, times=(1_000_000_000, 1_000_000_000))
     said = choose_resume_position(barman)
-    assert "the server has no 0000000100000F00000000AA, which would come next" in (said or "")
+    assert "the server does not have 0000000100000F00000000AA, the next WAL segment" in (said or "")
     assert [path.name for path in barman.folder.glob("wals/*/*")] == [half.name]
     (empty,) = barman.folder.glob("streaming/*")
     names = database_server.execute("postgres", "SELECT min(name) FROM pg_ls_waldir()")

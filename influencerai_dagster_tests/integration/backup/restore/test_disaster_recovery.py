@@ -89,7 +89,7 @@ class LocalStack:
     def _receiver(self) -> Iterator[None]:
         stopping = threading.Event()
         receiver = threading.Thread(
-            target=receive_wal, args=(self.barman(), stopping), kwargs={"say": print}
+            target=receive_wal, args=(self.barman(), stopping), kwargs={"log": print}
         )
         receiver.start()
         try:

@@ -69,7 +69,7 @@ def running_database(
         record_images(database.catalog_url, images)
         found = fill(database.dagster_url, size_bytes)
         with _receiving(database, folder):
-            barman.switch_wal()  # what was written before is no part of any measurement
+            barman.switch_wal()  # what was written before is not part of any measurement
             yield replace(database, size_bytes=found)
 
 

@@ -1,6 +1,6 @@
 """Finds and ends processes of our own; a process that is not proven to be ours is never signalled.
 
-Two proofs. The environment of a program has a mark that names the process which started it: see
+Either is enough. The environment of a program has a mark that names the process which started it: see
 `owned_environment`. Or its id and start time were recorded when it started: see `same_process`.
 """
 

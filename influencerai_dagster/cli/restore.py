@@ -76,7 +76,7 @@ def restore(
     With BACKUP_DATABASE_MODE=pg_dump, load the newest dump that had begun by then. The same command
     again resumes a restore that was stopped.
     """
-    target_time = _instant(to)
+    target_time = _target_time(to)
     with with_object_store(settings()) as config:
         source = choose(database_backups(config), target_time, datetime.now(UTC))
         target = _target(config, into, scratch)
@@ -122,7 +122,7 @@ def drill(
             scratch_dir=_scratch_dir(config, scratch),
         ),
         lambda line: notes.print(escape(line), highlight=False),
-        _instant(to) if to else None,
+        _target_time(to) if to else None,
     )
     if as_json:
         print_json(report.model_dump() | {"is_valid": report.is_valid})
@@ -183,7 +183,7 @@ def _scratch_dir(config: Settings, given: Path | None) -> Path:
     return (given or config.backup.home / "drills").absolute()
 
 
-def _instant(text: str) -> datetime | None:
+def _target_time(text: str) -> datetime | None:
     if text == _LATEST:
         return None
     try:

@@ -109,11 +109,11 @@ class Story:
         journal.remove()
 
     def _verify(self, restored: Restored) -> None:
-        self.verification = verify_restored(restored, "the draft")
+        self.verification = verify_restored(restored, "staging")
         newer = "UPDATE alembic_version SET version_num = '9999'"
         execute(restored.databases.catalog_url, newer)
         with pytest.raises(PermanentError) as error:
-            verify_restored(restored, "the draft")
+            verify_restored(restored, "staging")
         self.newer_release = str(error.value)
 
     def _wait_until_received(self) -> None:
@@ -158,7 +158,7 @@ def _fill(databases: BothDatabases) -> None:
         part.dispose()
 
 
-def told(folder: Path) -> Story:
+def made_story(folder: Path) -> Story:
     """Let it happen; nothing runs afterwards."""
     options = ("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--wal-segsize=64")
     postgres = PostgresServer(

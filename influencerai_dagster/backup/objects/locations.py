@@ -55,7 +55,7 @@ class BackupTarget:
         encryption_key: BACKUP_ENCRYPTION_KEY; with it contents are encrypted at rest. Object keys
             stay readable: encrypted, a long file name would no longer fit into a folder.
         bandwidth_limit: BACKUP_BANDWIDTH_LIMIT as rclone writes it: "10M" (MiB/s), or a timetable
-            like "08:00,2M 19:00,off". Empty is no limit.
+            like "08:00,2M 19:00,off". Empty does not limit it.
     """
 
     location: Location

@@ -107,16 +107,16 @@ def run_drill(
     """Restore one target time into scratch space, verify it, remove it and record the outcome.
 
     Args:
-        drill: what is drilled.
-        say: told what is done, for a person.
+        drill: what to restore, and where.
+        log: gets a line about every step.
         target_time: UTC; None draws one that the last full backup reaches.
 
     Returns:
         The report; of a broken backup it has problems.
 
     Raises:
-        InsufficientStorageError: the scratch space is too small; the backup was not judged.
-        TransientError: a server was away; the backup was not judged.
+        InsufficientStorageError: the scratch space is too small; nothing is known about the backup.
+        TransientError: a server was away; nothing is known about the backup.
     """
     with scratch_folder(drill.scratch_dir) as scratch:
         run = _Run(drill, scratch, log)

@@ -48,7 +48,7 @@ class Assets:
         Args:
             catalog_url: of the restored one.
             found: is added to.
-            say: told what is done, for a person.
+            log: gets lines about the progress.
         """
 
         def repair(corrupt: list[NamedObject]) -> None:

@@ -1,7 +1,7 @@
 """Asset `restore_drill`: restores the last backup into scratch space and verifies it, every week.
 
 The drill itself is in backup/restore/drill.py. A broken backup is an outcome, shown by the check;
-the run fails only if the backup could not be judged: no space, or a server that is away.
+the run fails only if the backup could not be verified: no space, or a server that is away.
 """
 
 from collections.abc import Sequence

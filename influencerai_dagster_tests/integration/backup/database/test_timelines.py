@@ -17,7 +17,7 @@ from influencerai_dagster.backup.restore.recovery import choose_backup
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.testing.backed_up import LINK
 from influencerai_dagster_tests.testing.servers import running
-from influencerai_dagster_tests.testing.timeline_story import Story, revision_before, told
+from influencerai_dagster_tests.testing.timeline_story import Story, made_story, revision_before
 
 # The first test waits for the whole story: four starts of a server, three backups, four restores.
 pytestmark = pytest.mark.timeout(600)
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def story(servers_dir: Path) -> Story:
-    return told(servers_dir / "timelines")
+    return made_story(servers_dir / "timelines")
 
 
 def copied(story: Story, folder: Path) -> BarmanServer:
@@ -35,21 +35,21 @@ def copied(story: Story, folder: Path) -> BarmanServer:
     return barman
 
 
-def test_after_a_restore_in_place_the_receiver_begins_anew_and_says_why(story: Story) -> None:
-    anew = [line for line in story.said if "begins anew" in line]
-    assert "the server has no 00000001" in anew[0]
-    assert "begins anew with 00000002" in anew[0]
-    assert "begins anew with 00000003" in anew[1]
-    assert len(anew) == 2
+def test_after_a_restore_in_place_the_receiver_resumes_elsewhere_and_says_why(story: Story) -> None:
+    resumed = [line for line in story.said if "Receiving resumes" in line]
+    assert "the server does not have 00000001" in resumed[0]
+    assert "Receiving resumes with 00000002" in resumed[0]
+    assert "Receiving resumes with 00000003" in resumed[1]
+    assert len(resumed) == 2
 
 
-def test_an_instant_after_a_restore_comes_back_also_before_there_is_a_new_backup(
+def test_a_target_time_after_a_restore_comes_back_also_before_there_is_a_new_backup(
     story: Story,
 ) -> None:
     assert story.found["after"] == "made1 made5"
 
 
-def test_a_backup_that_was_taken_after_the_instant_of_a_restore_is_not_used_on_its_timeline(
+def test_a_backup_that_was_taken_after_the_target_time_of_a_restore_is_not_used_on_its_timeline(
     story: Story,
 ) -> None:
     assert story.backups["left"].end is not None
@@ -86,7 +86,7 @@ def test_of_two_restores_of_one_timeline_the_one_moved_aside_is_not_backed_up(
     assert [number for number, _ in timeline_at(story.barman.folder, None).past] == [1]
 
 
-def test_a_plan_says_that_the_instant_is_on_a_timeline_that_was_left(story: Story) -> None:
+def test_a_plan_says_that_the_target_time_is_on_a_timeline_that_was_left(story: Story) -> None:
     (warning,) = choose_backup(story.barman, story.target_times["accident"]).warnings()
     assert "is on timeline 1, which a later restore has left" in warning
     assert choose_backup(story.barman, None).warnings() == []
@@ -116,7 +116,7 @@ def test_a_history_of_a_timeline_that_is_damaged_is_named(tmp_path: Path, data: 
         timeline_at(tmp_path, None)
 
 
-def test_an_instant_that_no_backup_leads_to_is_refused_with_the_reason(
+def test_a_target_time_that_no_backup_leads_to_is_refused_with_the_reason(
     story: Story, scratch: Path
 ) -> None:
     barman = copied(story, scratch)

@@ -65,9 +65,9 @@ def test_a_switch_waits_for_another_process_that_archives(
     switch = threading.Thread(target=barman.switch_wal)
     log = barman.home / "barman.log"
     with another_archives(barman):
-        told = log.read_text().count("already running")
+        logged = log.read_text().count("already running")
         switch.start()
-        wait_until(lambda: log.read_text().count("already running") > told, "it is refused")
+        wait_until(lambda: log.read_text().count("already running") > logged, "it is refused")
         received = unarchived(barman.folder)
     switch.join()
     assert received

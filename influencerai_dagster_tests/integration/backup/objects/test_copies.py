@@ -97,7 +97,7 @@ def test_with_a_key_nothing_readable_is_at_rest_and_the_wrong_key_reads_nothing(
     assert filled.get(IMAGE) == f"content of {IMAGE}".encode()
 
 
-def test_a_flipped_byte_in_the_backup_is_found_and_mended_by_the_next_one(
+def test_a_flipped_byte_in_the_backup_is_found_and_repaired_by_the_next_one(
     source: Bucket, filled: ObjectStore, tmp_path: Path
 ) -> None:
     target = BackupTarget(tmp_path / "backup")
@@ -219,16 +219,16 @@ def test_the_bandwidth_limit_is_kept_and_progress_is_told(
     source: Bucket, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     object_store.put_latest("images/demo/big.png", bytes(3 * 1024**2))
-    told: list[CopyProgress] = []
+    reported: list[CopyProgress] = []
     report = copy_objects(
         source,
         BackupTarget(tmp_path / "backup", bandwidth_limit="1M"),
         recovery_window=WINDOW,
-        on_progress=told.append,
+        on_progress=reported.append,
     )
     assert report.seconds > 1.5
-    assert told[-1].copied_bytes == told[-1].total_bytes == 3 * 1024**2
-    assert told[-1].num_copied == 1
+    assert reported[-1].copied_bytes == reported[-1].total_bytes == 3 * 1024**2
+    assert reported[-1].num_copied == 1
 
 
 @pytest.mark.parametrize("target", ["second S3 server"], indirect=True)

@@ -39,7 +39,7 @@ from influencerai_dagster_tests.testing.paths import PROJECT_DIR
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 RUNBOOK = PROJECT_DIR / "docs" / "disaster-recovery.md"
-INSTANT = "2026-11-20T03:00Z"
+TARGET_TIME = "2026-11-20T03:00Z"
 NEW_SERVER = "postgresql://admin@new-server:5432/"
 
 
@@ -114,7 +114,7 @@ class LocalStack:
         new_server: str = NEW_SERVER,
         settings: Mapping[str, str] = MappingProxyType({}),
     ) -> str:
-        """Run the commands below a heading as a person in the project's folder does."""
+        """Run the commands below a heading as someone in the project's folder does."""
         output = ""
         environment = {
             **process_environment(),
@@ -126,7 +126,9 @@ class LocalStack:
             **settings,
         }
         for line in commands(heading):
-            shown = line.replace(INSTANT, target_time.isoformat() if target_time else INSTANT)
+            shown = line.replace(
+                TARGET_TIME, target_time.isoformat() if target_time else TARGET_TIME
+            )
             shown = shown.replace(NEW_SERVER, new_server)
             done = subprocess.run(
                 ["bash", "-euc", shown],

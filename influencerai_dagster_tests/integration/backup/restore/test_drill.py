@@ -116,7 +116,7 @@ def test_the_rto_ends_with_the_last_object_and_not_with_the_tidying(
 
 
 def rewritten(path: Path, change: Callable[[bytes], bytes]) -> None:
-    """Replace a file: its content is shared with the sound backup as a hard link."""
+    """Replace a file: its content is shared with the valid backup as a hard link."""
     data = path.read_bytes()
     path.unlink()
     path.write_bytes(change(data))

@@ -41,7 +41,7 @@ def asked(system: BackedUp, recovery: Recovery, staging: Path, sql: str) -> str:
 def test_a_restored_server_can_be_written_whatever_the_old_one_had(
     backed_up: BackedUp, scratch: Path, setting: str
 ) -> None:
-    staging = scratch / "draft"
+    staging = scratch / "staging"
     recovery = copied(backed_up, staging, None, setting)
     write = "SELECT pg_sleep(0.01); CREATE TABLE written (); SELECT 'done'"
     assert asked(backed_up, recovery, staging, write) == "done"
@@ -50,7 +50,7 @@ def test_a_restored_server_can_be_written_whatever_the_old_one_had(
 def test_no_commit_waits_for_the_standbys_of_the_old_server(
     backed_up: BackedUp, scratch: Path
 ) -> None:
-    staging = scratch / "draft"
+    staging = scratch / "staging"
     recovery = copied(backed_up, staging, None, "synchronous_standby_names = '*'")
     assert asked(backed_up, recovery, staging, "SHOW synchronous_standby_names") == ""
 
@@ -62,7 +62,7 @@ def test_no_commit_waits_for_the_standbys_of_the_old_server(
 def test_the_target_of_a_former_recovery_by_hand_is_not_that_of_a_restore(
     backed_up: BackedUp, scratch: Path, left_over: str, *, is_latest: bool
 ) -> None:
-    staging, target_time = scratch / "draft", None if is_latest else backed_up.before_drop
+    staging, target_time = scratch / "staging", None if is_latest else backed_up.before_drop
     recovery = copied(backed_up, staging, target_time, left_over)
     assert asked(backed_up, recovery, staging, _COUNT) == ("9" if is_latest else "7")
 
@@ -70,7 +70,7 @@ def test_the_target_of_a_former_recovery_by_hand_is_not_that_of_a_restore(
 def test_wal_that_is_missing_is_named_also_where_the_old_server_logged_little(
     backed_up: BackedUp, scratch: Path
 ) -> None:
-    staging = scratch / "draft"
+    staging = scratch / "staging"
     recovery = copied(backed_up, staging, None, "log_min_messages = fatal")
     *_, missing, _ = sorted((staging / "restored_wal").glob("00000001*"))
     missing.unlink()
@@ -79,7 +79,7 @@ def test_wal_that_is_missing_is_named_also_where_the_old_server_logged_little(
 
 
 def test_the_file_of_the_old_servers_process_id_stays(backed_up: BackedUp, scratch: Path) -> None:
-    staging, pid_file = scratch / "draft", scratch / "old" / "main.pid"
+    staging, pid_file = scratch / "staging", scratch / "old" / "main.pid"
     pid_file.parent.mkdir()
     pid_file.parent.chmod(0o777)
     pid_file.write_text("1\n")
@@ -91,7 +91,7 @@ def test_the_file_of_the_old_servers_process_id_stays(backed_up: BackedUp, scrat
 def test_a_backup_without_a_configuration_file_is_restored_as_debian_has_it_elsewhere(
     backed_up: BackedUp, scratch: Path
 ) -> None:
-    staging = scratch / "draft"
+    staging = scratch / "staging"
     recovery = copied(backed_up, staging, None)
     (staging / "postgresql.conf").unlink()
     assert asked(backed_up, recovery, staging, _COUNT) == "9"

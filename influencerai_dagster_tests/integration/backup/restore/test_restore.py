@@ -75,7 +75,7 @@ def test_after_data_directory_and_bucket_are_lost_all_comes_back_on_another_s3(
     assert report.verification.rows["dagster.runs"] == 0
 
 
-def test_an_instant_after_the_last_transaction_is_the_end_of_the_wal(
+def test_a_target_time_after_the_last_transaction_is_the_end_of_the_wal(
     backed_up: BackedUp, scratch: Path
 ) -> None:
     target_time = datetime.now(UTC) - timedelta(milliseconds=1)
@@ -132,7 +132,7 @@ def test_an_object_that_no_backup_has_is_named_and_the_database_is_in_its_place(
     ],
     ids=["too old", "future"],
 )
-def test_an_instant_that_cannot_be_restored_is_refused_with_those_that_can(
+def test_a_target_time_that_cannot_be_restored_is_refused_with_those_that_can(
     backed_up: BackedUp, target_time: datetime, words: str
 ) -> None:
     with pytest.raises(PermanentError, match=words):
@@ -160,8 +160,8 @@ def test_a_full_backup_is_restored_without_pg_combinebackup(
         if program.name != "pg_combinebackup":  # which PostgreSQL 16 does not have
             (programs / program.name).symlink_to(program)
     server = replace(backed_up.barman, postgres_bin_dir=programs)
-    replace(recovery, server=server).copy(scratch / "draft")
-    with recovery.opened(scratch / "draft") as restored:
+    replace(recovery, server=server).copy(scratch / "staging")
+    with recovery.opened(scratch / "staging") as restored:
         assert execute(restored.url_of(backed_up.database_url), "SELECT count(*) FROM loras") == "9"
     with pytest.raises(PermanentError, match=r"pg_combinebackup is not in .*17 or newer"):
         choose_backup(server, None).copy(scratch / "another")
@@ -175,7 +175,7 @@ def test_a_full_disk_is_named(
 
     monkeypatch.setattr("influencerai_dagster.backup.restore.wal_copy.shutil.copyfileobj", fail)
     with pytest.raises(InsufficientStorageError, match=r"was not copied to .*No space left"):
-        choose_backup(backed_up.barman, None).copy(scratch / "draft")
+        choose_backup(backed_up.barman, None).copy(scratch / "staging")
 
 
 def test_a_plan_writes_nothing_and_says_every_step(backed_up: BackedUp, scratch: Path) -> None:

@@ -87,7 +87,7 @@ def test_figures_and_their_history_are_metadata_and_the_check_is_green(
     assert str(shown["history"]).startswith("![RTO and RPO of all drills](data:image/png;base64,")
 
 
-def test_a_broken_backup_turns_the_check_red_and_is_named(
+def test_a_broken_backup_makes_the_check_red_and_is_named(
     backed_up: BackedUp, scratch: Path, instance: dg.DagsterInstance
 ) -> None:
     system = backed_up.copied(scratch / "copy")

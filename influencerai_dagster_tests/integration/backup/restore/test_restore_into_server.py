@@ -104,7 +104,7 @@ def test_open_jobs_are_fenced_there_too(dumped: Dumped, managed: Managed) -> Non
     assert int(managed.ask("influencerai", "SELECT lease_token FROM jobs")) > int(before)
 
 
-def test_the_newest_dump_before_the_instant_is_loaded_and_its_distance_is_said(
+def test_the_newest_dump_before_the_target_time_is_loaded_and_its_distance_is_said(
     dumped: Dumped, managed: Managed
 ) -> None:
     begin = dumped.first.begin
@@ -120,7 +120,7 @@ def test_the_newest_dump_before_the_instant_is_loaded_and_its_distance_is_said(
     assert managed.names() == sorted(NAMES)
 
 
-def test_an_instant_before_the_first_dump_is_refused(dumped: Dumped) -> None:
+def test_a_target_time_before_the_first_dump_is_refused(dumped: Dumped) -> None:
     with pytest.raises(PermanentError, match=r"No dump had begun at .* the oldest began at"):
         choose(dumped.dumps, datetime(2020, 1, 1, tzinfo=UTC), datetime.now(UTC))
 
@@ -232,7 +232,7 @@ def test_the_live_server_is_safe_from_a_restore_into_it_by_mistake(
         restored(managed.restore(dumped.system, dumped.dumps, None, live), print)
 
 
-def test_a_database_like_a_draft_that_no_restore_made_is_left_alone(
+def test_a_database_like_a_staging_database_that_no_restore_made_is_left_alone(
     dumped: Dumped, managed: Managed
 ) -> None:
     execute(managed.postgres.url(), "CREATE DATABASE dagster_restoring")

@@ -1,4 +1,4 @@
-"""An object with wrong bytes gets the right ones back, and the wrong ones are kept."""
+"""An object with corrupt bytes gets the right ones back, and the wrong ones are kept."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,7 +53,7 @@ def verified(url: str, assets: Assets) -> Verification:
 
 
 def kept(target: BackupTarget, key: str) -> list[str | None]:
-    """What the target keeps of the wrong bytes of an object."""
+    """What the target keeps of the corrupt bytes of an object."""
     rclone = Rclone(target.location, target)
     return [rclone.read(f"target:wrong/{stamp}/{key}") for stamp in rclone.folders("target:wrong")]
 
@@ -74,7 +74,7 @@ def test_the_right_bytes_come_back_and_the_wrong_ones_are_kept(
     target = BackupTarget(tmp_path / "backup")
     back_up(source, target)
     object_store.put_latest(key, data)
-    if is_in_history:  # a backup came in between, and took the wrong bytes for new ones
+    if is_in_history:  # a backup came in between, and took the corrupt bytes for new ones
         back_up(source, target)
     found = verified(database_url, Assets(object_store, source, target))
     assert found.problems == []
@@ -104,7 +104,7 @@ def test_an_encrypted_backup_on_another_s3_repairs_too(
 
 @pytest.mark.usefixtures("objects")
 @pytest.mark.parametrize("is_encrypted", [False, True], ids=["folder", "encrypted on S3"])
-def test_wrong_bytes_are_deleted_when_the_recovery_window_has_passed(
+def test_corrupt_bytes_are_deleted_when_the_recovery_window_has_passed(
     database_url: str,
     object_store: ObjectStore,
     source: Bucket,
@@ -126,7 +126,7 @@ def test_wrong_bytes_are_deleted_when_the_recovery_window_has_passed(
     assert kept(target, WEIGHTS_KEY) == []
 
 
-def test_wrong_bytes_stay_where_no_backup_has_right_ones(
+def test_corrupt_bytes_stay_where_no_backup_has_right_ones(
     database_url: str,
     object_store: ObjectStore,
     objects: dict[str, bytes],
@@ -159,7 +159,7 @@ def test_an_upload_that_its_tenant_replaced_is_left_alone(
     assert object_store.get(upload) == b"a better photo"
 
 
-def test_wrong_bytes_that_cannot_be_kept_are_not_overwritten(
+def test_corrupt_bytes_that_cannot_be_kept_are_not_overwritten(
     database_url: str,
     object_store: ObjectStore,
     objects: dict[str, bytes],

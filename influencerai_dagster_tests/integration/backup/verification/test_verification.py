@@ -68,7 +68,7 @@ def in_folder(objects: dict[str, bytes], folder: Path) -> FolderContents:
     return FolderContents(folder)
 
 
-def test_a_bucket_and_a_folder_with_all_objects_are_sound(
+def test_a_bucket_and_a_folder_with_all_objects_are_valid(
     database_url: str, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     objects = filled_catalog(database_url)
@@ -87,7 +87,7 @@ BROKEN = {
     "missing": (WEIGHTS_KEY, None, f"object {WEIGHTS_KEY} of loras is missing"),
     "truncated": (WEIGHTS_KEY, b"weight", "has 6 bytes, the catalog says 7"),
     "flipped": (WEIGHTS_KEY, b"weightz", f"SHA-256 {sha256_hex(b'weightz')}, the catalog says"),
-    "no manifest": (MANIFEST_KEY, b"{", "is no manifest of a dataset"),
+    "no manifest": (MANIFEST_KEY, b"{", "is not a manifest of a dataset"),
     "other manifest": (
         MANIFEST_KEY,
         dataset_manifest(num_images=1).model_dump_json().encode(),

@@ -1,7 +1,8 @@
 # `make demo` runs the main job, `make test` the tests; both install what they need into .venv.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-PYTHON ?= $(shell command -v python3.11 || echo python3)
+PYTHONS := 3.11 3.12 3.13
+PYTHON ?= $(shell for v in $(PYTHONS); do python$$v -c '' 2>/dev/null && { command -v python$$v; exit; }; done; echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
@@ -26,7 +27,7 @@ test: $(VENV)/.installed ## all tests
 	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-unit: $(VENV)/.installed ## the tests that need no server: seconds
-	@$(BIN)/pytest -q influencerai_dagster_tests/unit $(ARGS)
+	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder influencerai_dagster_tests/unit $(ARGS)
 
 chaos: $(VENV)/.installed ## jobs while everything breaks (N=5000 is the long form; SEED=… replays a run)
 	@$(BIN)/python -m influencerai_dagster_tests.chaos --jobs $(N) $(if $(SEED),--seed $(SEED))
@@ -56,12 +57,12 @@ lock: $(VENV)/.installed ## write requirements.lock from pyproject.toml
 	    --custom-compile-command "make lock" --output-file requirements.lock
 
 clean: ## remove the venv and everything that the stack wrote
-	rm -rf $(VENV) && git clean -fdXq data
+	rm -rf $(VENV) .venv-* && git clean -fdXq data
 
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11 (Debian, Ubuntu: sudo apt-get install python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) --version), but this project needs Python 3.11: install it, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make a virtual environment: install its venv package (Debian, Ubuntu: sudo apt-get install python3.11-venv), then run make $(MAKECMDGOALS) again"; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python (Debian, Ubuntu: sudo apt-get install python3 python3-venv), or name one: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split())' || { echo "$(PYTHON) is $$($(PYTHON) --version), but this project needs one of Python $(PYTHONS): install it, or name it: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make a virtual environment: install its venv package (Debian, Ubuntu: sudo apt-get install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')), then run make $(MAKECMDGOALS) again"; exit 1; }
 	@free=$$(df -Pk . | awk 'NR == 2 {print int($$4 / 1024)}'); [ "$$free" -ge $(NEEDED_MB) ] || { echo "only $$free MB are free in $(CURDIR), but the installation takes $(NEEDED_MB) MB: make space, or clone to another disk"; exit 1; }
 	@echo "step 1 of 3: making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)

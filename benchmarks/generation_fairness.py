@@ -82,16 +82,16 @@ def _wait_comparison(
 
 def _images(tenant: str, count: int) -> list[JobRequest]:
     """Return orders whose renders take different times."""
-    chance = random.Random(tenant)  # noqa: S311 - no secret
-    return [image(number, steps=chance.choice(STEPS)) for number in range(count)]
+    rng = random.Random(tenant)  # noqa: S311 - no secret
+    return [image(number, steps=rng.choice(STEPS)) for number in range(count)]
 
 
 def _visit(stack: PipelineStack, tenant: str, pause_seconds: tuple[float, float]) -> list[float]:
     """Order one image after the other; return seconds from each order to its image."""
-    chance = random.Random(tenant)  # noqa: S311 - no secret
+    rng = random.Random(tenant)  # noqa: S311 - no secret
     waits = []
     for request in _images(tenant, NUM_VISITS):
-        time.sleep(chance.uniform(*pause_seconds))
+        time.sleep(rng.uniform(*pause_seconds))
         [job_id] = stack.order(tenant, [request])
         job = stack.completed_job(tenant, job_id)
         assert job.finished_at is not None

@@ -16,15 +16,12 @@ from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.object_paths import DATASETS_PREFIX, upload_key
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.object_store import (
-    ObjectStoreResource,
-    PathStyleS3Resource,
-)
+from influencerai_dagster.definitions import build_resources
 from influencerai_dagster.orchestration.training.dataset_uploads_sensor import (
     MAX_RUNS_PER_TICK,
     dataset_upload_sensor,
 )
+from influencerai_dagster.settings import settings_from
 from influencerai_dagster.storage.object_store import ObjectStore
 
 NUM_TENANTS = 50
@@ -86,16 +83,17 @@ def _add_tenants(database_url: str) -> None:
 
 
 def _resources(server: S3Server, database_url: str) -> Mapping[str, Any]:
-    s3 = PathStyleS3Resource(
-        endpoint_url=server.endpoint_url,
-        region_name=REGION,
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
+    settings = settings_from(
+        {
+            "DATABASE_URL": database_url,
+            "S3_ENDPOINT": server.endpoint_url,
+            "S3_REGION": REGION,
+            "S3_KEY": server.access_key,
+            "S3_SECRET": server.secret_key,
+            "S3_BUCKET": BUCKET,
+        }
     )
-    return {
-        "object_store": ObjectStoreResource(s3=s3, bucket=BUCKET),
-        "catalog": CatalogResource(database_url=database_url),
-    }
+    return {key: build_resources(settings)[key] for key in ("object_store", "catalog")}
 
 
 def _list(store: ObjectStore) -> None:

@@ -56,6 +56,7 @@ COMMANDS = {
     "retention": LazyCommand(
         "What is deleted when, and legal holds.", "retention", "retention_app"
     ),
+    "dagster": LazyCommand("The Dagster instance of DAGSTER_HOME.", "dagster_group", "dagster_app"),
     "backup": LazyCommand(
         "Backups of the databases and the objects.", "backup_group", "backup_app"
     ),

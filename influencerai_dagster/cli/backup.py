@@ -19,7 +19,6 @@ from influencerai_dagster.backup.database.databases import (
     prune,
     take_backup,
 )
-from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.backup.database.wal_receiver import receive_wal
 from influencerai_dagster.cli.common import server_settings, settings
 from influencerai_dagster.cli.object_backup import copy_to_target
@@ -37,6 +36,7 @@ from influencerai_dagster.cli.output import (
 from influencerai_dagster.core.names import unknown_name
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.settings import Settings
+from influencerai_dagster.wiring.backups import barman_server, both_databases, database_backups
 
 backup_app = typer.Typer(help="Backups of the databases and the objects.", no_args_is_help=True)
 HOW_TO_HAVE_A_BACKUP = (
@@ -53,28 +53,6 @@ _FIELDS = (
     Field("size_bytes", "MiB", shown=lambda value: f"{value / _MIB:,.1f}", is_number=True),
     Field("seconds", "s", is_number=True),
 )
-
-
-def barman_server(config: Settings) -> BarmanServer:
-    """Return the server of the settings, with its backups."""
-    return BarmanServer(
-        home=config.backup.home,
-        database_url=config.backup.database_url or config.database.url,
-        retention_days=config.backup.recovery_window_days,
-        postgres_bin_dir=config.backup.postgres_bin_dir,
-    )
-
-
-def database_backups(config: Settings) -> BarmanServer | PgDumps:
-    """Return the backups of the settings."""
-    if config.backup.database_mode == "barman":
-        return barman_server(config)
-    return PgDumps(
-        home=config.backup.home,
-        database_urls=(config.database.url, config.dagster.database_url),
-        retention_days=config.backup.recovery_window_days,
-        postgres_bin_dir=config.backup.postgres_bin_dir,
-    )
 
 
 @backup_app.command("now")
@@ -105,7 +83,7 @@ def _back_up_databases(config: Settings, *, is_incremental: bool) -> BackupInfo 
     else:
         kind = BackupKind.INCREMENTAL if is_incremental else BackupKind.FULL
         server = barman_server(config)
-        check_same_server(server.database_url, (config.database.url, config.dagster.database_url))
+        check_same_server(server.database_url, both_databases(config).urls)
     taken = take_backup(database_backups(config), kind, log=notes.print)
     if taken.reason:
         notes.print(escape(taken.reason))

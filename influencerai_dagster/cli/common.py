@@ -1,17 +1,16 @@
-"""What all commands share: settings and the two stores."""
+"""Build the settings, the catalog's engine and the bucket once for a command."""
 
 from functools import cache
 
 from sqlalchemy import Engine
 
 from influencerai_dagster.cli.output import console
-from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.environment import running_stack_settings
 from influencerai_dagster.local.running_stack import why_no_stack
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.storage.wiring import assets_store
+from influencerai_dagster.wiring import stores
 
 __all__ = ["console", "engine", "server_settings", "settings", "store"]
 
@@ -38,10 +37,10 @@ def server_settings() -> Settings:
 @cache
 def engine() -> Engine:
     """Return the catalog's engine."""
-    return create_catalog_engine(server_settings().database.url)
+    return stores.catalog_engine(server_settings())
 
 
 @cache
 def store() -> ObjectStore:
     """Return the bucket of assets."""
-    return assets_store(server_settings())
+    return stores.assets_store(server_settings())

@@ -1,4 +1,4 @@
-"""What `influencerai doctor` says of backups: their programs, the server's settings, their age."""
+"""Check backups for `influencerai doctor`: programs, the server's settings, age."""
 
 import re
 import shutil
@@ -10,10 +10,11 @@ from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.barman_program import script
 from influencerai_dagster.backup.database.databases import FIRST_WITH_INCREMENTAL
 from influencerai_dagster.backup.database.wal_lag import postgres_cursor, read_wal_lag
-from influencerai_dagster.cli.backup import HOW_TO_HAVE_A_BACKUP, database_backups
+from influencerai_dagster.cli.backup import HOW_TO_HAVE_A_BACKUP
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.program_environment import program_environment
 from influencerai_dagster.settings import Settings
+from influencerai_dagster.wiring.backups import database_backups
 
 _FEATURES = """
 SELECT current_setting('server_version_num')::int / 10000,

@@ -75,6 +75,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "retention days": ("retention days 30 --tenant acme",),
     "retention hold": ("retention hold --tenant acme",),
     "retention release": ("retention release --tenant acme",),
+    "dagster prepare": ("dagster prepare", "dagster prepare --fail-orphans"),
     "backup now": ("backup now", "backup now --incremental --no-objects"),
     "backup list": ("backup list --json",),
     "backup verify": ("backup verify", "backup verify 20261120T020000"),

@@ -1,51 +1,16 @@
 """`influencerai backup objects`: copies objects and database backups, without Dagster."""
 
-from datetime import timedelta
-
 from rich.progress import Progress
 
 from influencerai_dagster.backup.objects.copies import ObjectBackupReport, copy_all
-from influencerai_dagster.backup.objects.locations import (
-    BackupTarget,
-    Bucket,
-    off_site,
-    parse_location,
-)
 from influencerai_dagster.cli.common import settings
 from influencerai_dagster.cli.output import Document, JsonOption, console, notes, print_json
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.stopped_stack import with_object_store
 from influencerai_dagster.settings import Settings
+from influencerai_dagster.wiring.backups import assets_bucket, backup_target
 
 _MIB = 1024**2
-
-
-def assets_bucket(config: Settings) -> Bucket:
-    """Return the location of the bucket of assets."""
-    return Bucket(
-        config.s3.bucket,
-        endpoint_url=config.s3.endpoint,
-        access_key=config.s3.key,
-        secret_key=config.s3.secret.get_secret_value(),
-        region=config.s3.region,
-        is_path_style=config.s3.force_path_style,
-        disk=config.s3.disk,
-    )
-
-
-def backup_target(config: Settings) -> BackupTarget:
-    """Return the backup target of the settings."""
-    key = config.backup.encryption_key
-    location = parse_location(
-        config.backup.target or str(off_site(config.backup.home)),
-        endpoint_url=config.backup.s3_endpoint,
-        access_key=config.backup.s3_key,
-        secret_key=config.backup.s3_secret.get_secret_value(),
-        region=config.backup.s3_region,
-    )
-    return BackupTarget(
-        location, key.get_secret_value() if key else "", config.backup.bandwidth_limit
-    )
 
 
 def backup_objects(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
@@ -69,7 +34,7 @@ def copy_to_target(config: Settings, *, as_json: bool) -> dict[str, Document]:
             assets_bucket(config),
             config.backup.home if config.backup.target else None,
             backup_target(config),
-            recovery_window=timedelta(days=config.backup.recovery_window_days),
+            recovery_window=config.backup.recovery_window,
             on_progress=lambda what, now: progress.update(
                 task, description=what, completed=now.copied_bytes, total=now.total_bytes
             ),

@@ -13,9 +13,8 @@ from influencerai_dagster.backup.database.barman_files import make_empty_folders
 from influencerai_dagster.backup.objects.history import OBJECTS
 from influencerai_dagster.backup.objects.locations import Location
 from influencerai_dagster.backup.objects.missing import restore_objects
-from influencerai_dagster.backup.restore.both_databases import BothDatabases
 from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget
-from influencerai_dagster.backup.restore.drill import Drill, run_drill
+from influencerai_dagster.backup.restore.drill import run_drill
 from influencerai_dagster.backup.restore.restored_server import find_bin_dir
 from influencerai_dagster.backup.restore.run import (
     Restore,
@@ -30,14 +29,20 @@ from influencerai_dagster.backup.restore.server_target import ServerTarget
 from influencerai_dagster.backup.restore.source import choose
 from influencerai_dagster.backup.restore.target import RestoreTarget
 from influencerai_dagster.backup.verification.objects import Assets
-from influencerai_dagster.cli.backup import database_backups
 from influencerai_dagster.cli.common import settings
-from influencerai_dagster.cli.object_backup import assets_bucket, backup_target
 from influencerai_dagster.cli.output import JsonOption, console, notes, print_json, print_result
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.stopped_stack import with_object_store
 from influencerai_dagster.settings import Settings
-from influencerai_dagster.storage.wiring import assets_store
+from influencerai_dagster.wiring.backups import (
+    assets_bucket,
+    backup_target,
+    both_databases,
+    database_backups,
+    restore_drill,
+    scratch_dir,
+)
+from influencerai_dagster.wiring.stores import assets_store
 
 _BARMAN = "barman"
 """The folder of BACKUP_HOME's files at the target."""
@@ -112,15 +117,8 @@ def drill(
 
     With BACKUP_DATABASE_MODE=pg_dump it is the newest dump.
     """
-    config = settings()
-    find_bin_dir(config.backup.postgres_bin_dir)  # a missing program is not a broken backup
     report = run_drill(
-        Drill(
-            backups=database_backups(config),
-            databases=BothDatabases(config.database.url, config.dagster.database_url),
-            target=backup_target(config),
-            scratch_dir=_scratch_dir(config, scratch),
-        ),
+        restore_drill(settings(), scratch),
         lambda line: notes.print(escape(line), highlight=False),
         _target_time(to) if to else None,
     )
@@ -168,19 +166,15 @@ def _assets(config: Settings) -> Assets:
 
 
 def _target(config: Settings, into: str, scratch: Path | None) -> DataDirTarget | ServerTarget:
-    databases = BothDatabases(config.database.url, config.dagster.database_url)
+    databases = both_databases(config)
     if not into.startswith(("postgresql:", "postgres:", "postgresql+")):
         return DataDirTarget(Path(into).absolute(), databases)
     return ServerTarget(
         server_at(into, databases.names),
         databases,
-        scratch_dir=_scratch_dir(config, scratch) / "restore",
+        scratch_dir=scratch_dir(config, scratch) / "restore",
         bin_dir=config.backup.postgres_bin_dir,
     )
-
-
-def _scratch_dir(config: Settings, given: Path | None) -> Path:
-    return (given or config.backup.home / "drills").absolute()
 
 
 def _target_time(text: str) -> datetime | None:

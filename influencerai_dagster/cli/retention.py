@@ -1,6 +1,5 @@
-"""`influencerai retention`: what may be deleted and why, days of a tenant, legal holds."""
+"""`influencerai retention`: report what may be deleted and why, set days and legal holds."""
 
-from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -18,7 +17,8 @@ from influencerai_dagster.cli.output import (
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import require_tenant
 from influencerai_dagster.retention import legal_holds
-from influencerai_dagster.retention.deletion import RetentionRules, plan_retention
+from influencerai_dagster.retention.deletion import plan_retention
+from influencerai_dagster.wiring.retention import retention_rules
 
 retention_app = typer.Typer(help="What is deleted when, and legal holds.", no_args_is_help=True)
 
@@ -27,7 +27,7 @@ JobId = Annotated[
 ]
 _FIELDS = (
     Field("tenant"),
-    Field("fate"),
+    Field("action"),
     Field("why", is_wide=True),
     Field("objects", shown="{:,}".format, is_number=True),
     Field("bytes", shown="{:,}".format, is_number=True),
@@ -38,14 +38,12 @@ _FIELDS = (
 def report(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
     """Show what retention would do now, and delete nothing."""
     config = settings()
-    rules = RetentionRules(
-        config.retention.days, timedelta(days=config.backup.recovery_window_days)
-    )
+    rules = retention_rules(config)
     plan = plan_retention(engine(), store(), rules)
     print_rows(plan.summary(), _FIELDS, as_json=as_json)
     notes.print(
-        "delete: out of the catalog; wait: deleted, the bytes stay for the recovery window; "
-        "remove: the bytes go"
+        "delete: delete in the catalog; wait: deleted, the bytes stay for the recovery window; "
+        "remove: remove the bytes"
     )
     if config.retention.is_dry_run:
         notes.print("RETENTION_DRY_RUN is on: the daily run only reports")

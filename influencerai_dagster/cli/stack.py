@@ -1,4 +1,4 @@
-"""`influencerai up | demo | doctor | migrate | webserver`: the stack, and how it is."""
+"""Commands `up`, `demo`, `doctor`, `migrate` and `webserver`: start and check the stack."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def up() -> None:
     """Start the stack on this machine and keep it running."""
     stack = _stack(load_settings())
 
-    def tell() -> None:
+    def greet() -> None:
         _greet(stack)
         next_step(
             "in another terminal `influencerai tenant add NAME`, then `influencerai dataset upload "
@@ -40,7 +40,7 @@ def up() -> None:
             "Ctrl-C stops it"
         )
 
-    run_stack(stack, tell, announce=_announce, show_start=_show_start)
+    run_stack(stack, greet, announce=_announce, show_start=_show_start)
 
 
 def demo(

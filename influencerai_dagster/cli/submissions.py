@@ -12,8 +12,8 @@ from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.ensure_run import ensure_run
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 from influencerai_dagster.generation.queue import Job
-from influencerai_dagster.generation.render.job_checks import JobChecks
 from influencerai_dagster.generation.submission import submit
+from influencerai_dagster.wiring.generation import job_checks
 
 
 def submit_jobs(
@@ -28,7 +28,7 @@ def submit_jobs(
         jobs,
         key_prefix=key_prefix,
         max_pending=config.generation.max_pending_jobs_per_tenant,
-        checks=JobChecks(store(), config.comfyui.urls, config.comfyui.tenant_nodes),
+        checks=job_checks(config, store()),
     )
 
 

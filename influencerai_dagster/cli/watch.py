@@ -5,7 +5,6 @@ How it is drawn lives in watch_view.py.
 
 import time
 from contextlib import suppress
-from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -62,7 +61,7 @@ def snapshot(tenant: str, servers: list[ServerState]) -> Snapshot:
         servers: as they answered last.
     """
     only = tenant or None
-    window = timedelta(days=server_settings().backup.recovery_window_days) + SAFETY_MARGIN
+    window = server_settings().backup.recovery_window + SAFETY_MARGIN
     with transaction(engine()) as session:
         pause = storage_pauses.current_pause(session)
         return Snapshot(

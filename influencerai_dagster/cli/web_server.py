@@ -1,4 +1,4 @@
-"""The Dagster web server that commands ask."""
+"""Connect commands to the Dagster web server."""
 
 from influencerai_dagster.cli.common import server_settings
 from influencerai_dagster.dagster_client.client import CODE_LOCATION, DagsterGraphQL

@@ -45,7 +45,7 @@ def libpq_parameters(url: str) -> dict[str, str]:
     """Return what a URL says as libpq's keywords and values, decoded.
 
     Raises:
-        ValueError: it is no URL of PostgreSQL; the text shows no password.
+        ValueError: it is not a URL of PostgreSQL; the text shows no password.
     """
     scheme = _SCHEME.match(url)
     if scheme is None:

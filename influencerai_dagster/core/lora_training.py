@@ -42,7 +42,7 @@ def _known_optimizer(value: str) -> str:
     for name in _OPTIMIZERS:
         if name.lower() == value.lower():
             return name
-    raise ValueError(f'"{value}" is no optimizer of sd-scripts; use {", ".join(_OPTIMIZERS)}')
+    raise ValueError(f'"{value}" is not an optimizer of sd-scripts; use {", ".join(_OPTIMIZERS)}')
 
 
 OptimizerType = Annotated[str, AfterValidator(_known_optimizer)]

@@ -97,7 +97,7 @@ def captions_manifest_key(key: DatasetKey, version: str) -> str:
 
 
 def dataset_key_of(object_key: str) -> DatasetKey | None:
-    """Return the dataset that an uploaded object belongs to, or None if it is no valid upload."""
+    """Return the dataset of an uploaded object, or None if it is not a valid upload."""
     match object_key.split("/"):
         case ["datasets", tenant, dataset, "images", file_name] if file_name:
             pass

@@ -44,5 +44,5 @@ def _harm(character: str) -> str | None:
     if character in _BIDI_CONTROLS:
         return "a control character of text direction"
     if _NONCHARACTER.match(character):
-        return "a code that is no character"
+        return "a code that is not a character"
     return _REFUSED_CATEGORIES.get(unicodedata.category(character))

@@ -72,7 +72,7 @@ def create_catalog_engine(url: str, *, application_name: str = "influencerai") -
 
     Every transaction answers in UTC, a connection is tested before use, notices a silently dead
     server within a minute, and does not hold locks for a caller that stopped in the middle of a
-    transaction. After a failover all connections are made anew.
+    transaction. After a failover all connections are made again.
 
     Args:
         url: DATABASE_URL, `postgresql://…`; libpq itself reads it, and its options are kept.

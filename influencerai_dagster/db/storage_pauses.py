@@ -1,4 +1,4 @@
-"""Pauses while the object store is full: who said so, since when, and whose turn it is to try.
+"""Store when the object store was found full, by which error, and when it was probed last.
 
 Workers and the sensor try whether there is space in generation/storage_pauses.py.
 """

@@ -1,4 +1,4 @@
-"""Sweeps that end silent workers and runs, and the time in which nobody could be heard.
+"""Time the sweeps that end stalled workers and runs, and discount outages between them.
 
 A worker that cannot write to PostgreSQL is silent and not dead. A sweep writes too, so it knows:
 the time that it missed itself is held against nobody. That covers a server that was down, read-only

@@ -1,4 +1,4 @@
-"""The main job on sample photos: a tenant, an influencer, uploads, jobs; then it only watches.
+"""Run the main job on sample photos: a tenant, an influencer, uploads, jobs; then watch.
 
 Everything between the upload and the video is done by Dagster's sensors and runs. What the stack is
 made of lives in stack.py.
@@ -46,7 +46,7 @@ _POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Output:
-    """An image or a video that a person wants to open."""
+    """An image or a video that the user wants to open."""
 
     prompt: str
     object_key: str
@@ -103,9 +103,9 @@ class Demo:
         # Unchanged photos are the same content: what was made of them stays, whenever it was made.
         not_before = started if num_sent else 0.0
         dataset_key = str(DatasetKey(TENANT, INFLUENCER))
-        told = partial(self._newest_log_line, _LogEnd(), dataset_key, started)
+        line = partial(self._newest_log_line, _LogEnd(), dataset_key, started)
         stages = [
-            _Stage(asset, dataset_key, partial(self._seen_asset, asset, not_before), told)
+            _Stage(asset, dataset_key, partial(self._seen_asset, asset, not_before), line)
             for asset in ("dataset", "captions", "lora_weights", "lora_samples")
         ]
         for asset, ordered in (("generated_images", jobs[:-1]), ("generated_videos", jobs[-1:])):
@@ -288,5 +288,5 @@ def _describe(asset: str, facts: Mapping[str, str | int]) -> str:
         "dataset": "{images} images, {rejected} rejected",
         "captions": "{captions} captions",
         "lora_weights": "{steps} steps on {base_model}",
-        "lora_samples": "{images} sample images",
+        "lora_samples": "{samples} sample images",
     }[asset].format_map(facts)

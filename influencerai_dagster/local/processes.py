@@ -1,4 +1,4 @@
-"""Processes and ports of a local stack: which processes belong to it, and how they are ended.
+"""Find, record and end the processes of a local stack, and check its ports.
 
 A process belongs to a stack if its environment has the mark of the stack, or if its id and start
 time were recorded when it was started.

@@ -1,4 +1,4 @@
-"""The local stack while it is down: its settings, and its S3 server alone, for a restore."""
+"""Start the S3 server of a stack that is down, with its settings, for a restore."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ def with_object_store(own: Settings) -> Iterator[Settings]:
     """Give settings whose bucket answers, for the time of the block.
 
     Where a local stack was used in DATA_DIR and is down, its settings are given and its S3 server
-    is started; anywhere else the settings are given back as they are.
+    is started; anywhere else the settings are returned as they are.
 
     Args:
         own: as the command line found them.

@@ -47,7 +47,8 @@ _ROTATE_SECONDS = 2.0
 def _nothing() -> None: ...
 
 
-def _show_nothing(_line: str) -> None: ...
+def show_nothing(_line: str) -> None:
+    """Ignore which services start."""
 
 
 def _always() -> bool:
@@ -154,7 +155,7 @@ class Supervisor:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, show: Callable[[str], None] = _show_nothing) -> None:
+    def start(self, show: Callable[[str], None] = show_nothing) -> None:
         """Start everything and return when all of it is ready, or `stopping` was set.
 
         Args:
@@ -194,8 +195,8 @@ class Supervisor:
                 self._liveness.watch(service.name, service.is_alive, service.alive_seconds)
         rotate_at = time.monotonic()
         while not self.stopping.wait(POLL_SECONDS):
-            for name, seconds in self._liveness.silent():
-                self._end_unresponsive(self._children[name], seconds)
+            for name, seconds in self._liveness.stalled():
+                self._end_stalled(self._children[name], seconds)
             for child in list(self._children.values()):
                 if child.process.poll() is None:
                     self._kill_if_late(child)
@@ -254,8 +255,8 @@ class Supervisor:
             raise TransientError(f"{service.name} was not ready in {limit}.\n{tail}")
         return False
 
-    def _end_unresponsive(self, child: _Child, seconds: float) -> None:
-        """Ask a process that does not answer to end; `_kill_if_late` kills it."""
+    def _end_stalled(self, child: _Child, seconds: float) -> None:
+        """Begin to end a process that does not answer; `_kill_if_late` sees to its end."""
         if child.kill_at is not None or child.process.poll() is not None:
             return
         self._logs.note(

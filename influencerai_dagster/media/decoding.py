@@ -60,7 +60,7 @@ def read_header(data: bytes) -> ImageHeader:
     """Return format and size of an image without decoding it.
 
     Raises:
-        UnidentifiedImageError: it is no JPEG, PNG or WebP; the text says what it is.
+        UnidentifiedImageError: it is not a JPEG, PNG or WebP; the text says what it is.
         One of BROKEN_IMAGE: it cannot be read.
     """
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -122,7 +122,7 @@ def _load(image: ImageFile) -> Decoded:
     try:
         orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
     except BROKEN_IMAGE:
-        orientation = 1  # broken EXIF is no EXIF: the pixels are fine
+        orientation = 1  # broken EXIF is ignored: the pixels are fine
     # A copy lets go of the decoder, with the canvases that it keeps.
     return Decoded(image.copy() if image.format == "WEBP" else image, orientation)
 

@@ -1,4 +1,4 @@
-"""Names the format of a file that is no image we take, in words, with what to do about it.
+"""Name the format of a file that is not an accepted image, with what to do about it.
 
 The signatures are those of each format's specification.
 """

@@ -43,7 +43,7 @@ def unpack_frames(archive: Path, num_frames: int, path_of: Callable[[int], Path]
                 with file.open(item) as source, files[-1].open("wb") as target:
                     shutil.copyfileobj(source, target)
     except zipfile.BadZipFile as error:
-        raise PermanentError(f"{archive.name} is no whole ZIP file: {error}") from error
+        raise PermanentError(f"{archive.name} is not a complete ZIP file: {error}") from error
     return files
 
 
@@ -52,9 +52,9 @@ def frame_name(index: int) -> str:
     return f"{index:05}.png"
 
 
-def pixels_sha256(picture: bytes) -> str:
+def pixels_sha256(png: bytes) -> str:
     """Return the hash of what is seen: ComfyUI writes the names of each render into a PNG."""
-    with upright_rgb(picture) as image:
+    with upright_rgb(png) as image:
         digest = hashlib.sha256(f"{image.size}".encode())
         digest.update(image.tobytes())
     return digest.hexdigest()

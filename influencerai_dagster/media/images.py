@@ -25,7 +25,7 @@ from influencerai_dagster.media.decoding import (
     read_header,
 )
 
-_TURNS = {  # what undoes each EXIF orientation
+_TRANSPOSITIONS = {  # what undoes each EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -90,7 +90,7 @@ def measure_upload(data: bytes, rules: DatasetRules) -> MeasuredImage | Reject:
     except TooLargeToDecodeError as error:
         return Reject(RejectReason.TOO_MANY_PIXELS, str(error))
     except BROKEN_IMAGE as error:
-        return Reject(RejectReason.UNREADABLE, _told(error))
+        return Reject(RejectReason.UNREADABLE, _reason(error))
     width_px, height_px = header.width_px, header.height_px
     if orientation in _SIDEWAYS:
         width_px, height_px = height_px, width_px
@@ -123,9 +123,9 @@ def upright_rgb(data: bytes, *, scale_to_px: int | None = None) -> Iterator[Imag
         try:
             found = stack.enter_context(decoded(data, "RGB", scale_to_px=scale_to_px))
             found.image = to_srgb(found.image)
-            found.image = _time_slice(found.image, found.orientation)
+            found.image = _upright(found.image, found.orientation)
         except BROKEN_IMAGE as error:
-            raise PermanentError(f"an image cannot be decoded: {_told(error)}") from error
+            raise PermanentError(f"an image cannot be decoded: {_reason(error)}") from error
         yield found.image
 
 
@@ -192,8 +192,10 @@ def _size_problem(header: ImageHeader, rules: DatasetRules) -> Reject | None:
     return None
 
 
-def _time_slice(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return (
+        image.transpose(_TRANSPOSITIONS[orientation]) if orientation in _TRANSPOSITIONS else image
+    )
 
 
 def _perceptual_hash(found: Decoded) -> str:
@@ -203,9 +205,9 @@ def _perceptual_hash(found: Decoded) -> str:
     if small.mode in {"L", "RGB", "RGBA"}:
         small = small.resize((_HASH_SIDE_PX, _HASH_SIDE_PX), Image.Resampling.BOX)
     small.info.pop("icc_profile", None)  # a hash of shapes: colours need not be exact
-    turned = _time_slice(to_srgb(small), found.orientation)
-    return str(imagehash.phash(turned.resize((_HASH_SIDE_PX, _HASH_SIDE_PX))))
+    upright = _upright(to_srgb(small), found.orientation)
+    return str(imagehash.phash(upright.resize((_HASH_SIDE_PX, _HASH_SIDE_PX))))
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(error)[:200] or type(error).__name__

@@ -52,7 +52,7 @@ class MemoryBudget:
 
     @contextmanager
     def hold(self, size_bytes: int) -> Iterator[None]:
-        """Hold so much memory for the block; wait until others have given it back.
+        """Hold so much memory for the block; wait until others have released it.
 
         Args:
             size_bytes: more than the whole budget counts as all of it.

@@ -59,7 +59,7 @@ def drill_history_png(
     """
     figure = _figure()
     axes = figure.add_subplot()
-    rto = [(at, s) for at, s, _, is_sound in drills if is_sound and s is not None]
+    rto = [(at, s) for at, s, _, is_valid in drills if is_valid and s is not None]
     rpo = [(at, s) for at, _, s, _ in drills if s is not None]
     for label, colour, points, goal in (
         ("RTO", "tab:blue", rto, rto_goal),
@@ -68,7 +68,7 @@ def drill_history_png(
         times, seconds = [at for at, _ in points], [max(value, 0.1) for _, value in points]
         axes.plot(times, seconds, marker="o", color=colour, label=label)  # type: ignore[arg-type] # matplotlib takes times
         axes.axhline(goal, color=colour, linestyle="--", linewidth=0.8, label=f"{label} goal")
-    for at in (at for at, _, _, is_sound in drills if not is_sound):
+    for at in (at for at, _, _, is_valid in drills if not is_valid):
         axes.axvline(at, color="red", linewidth=0.8)  # type: ignore[arg-type] # as above
     axes.set(title="Restore drills (red: broken)", ylabel="seconds", yscale="log")
     axes.tick_params(axis="x", labelrotation=30)

@@ -13,7 +13,7 @@ def without_texts(data: bytes) -> bytes:
     """Return a PNG without its texts and without a colour profile of absurd size, or a second one.
 
     Tools write whole workflows into an image, and Pillow fails the image for a large one. What
-    is no whole chain of chunks is returned as it is: the decoder says what is wrong with it.
+    is not a complete chain of chunks is returned as it is: the decoder says what is wrong with it.
 
     Raises:
         ValueError: it has more chunks than any encoder writes; each costs the decoder time.

@@ -13,7 +13,7 @@ def png_size(data: bytes) -> tuple[int, int]:
     """Return width and height of a PNG whose every chunk is whole, by its checksum.
 
     Raises:
-        PermanentError: it is no PNG, damaged or cut off.
+        PermanentError: it is not a PNG, or damaged or cut off.
     """
     from PIL.PngImagePlugin import PngImageFile  # noqa: PLC0415 - plugins take 0.1 s to import
 
@@ -22,7 +22,9 @@ def png_size(data: bytes) -> tuple[int, int]:
         size: tuple[int, int] = image.size
         image.verify()
     except BROKEN_IMAGE as error:
-        raise PermanentError(f"an image of {len(data)} bytes is no whole PNG: {error}") from error
+        raise PermanentError(
+            f"an image of {len(data)} bytes is not a complete PNG: {error}"
+        ) from error
     return size
 
 

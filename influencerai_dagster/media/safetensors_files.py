@@ -69,7 +69,7 @@ def lora_family(lora: Path | SafetensorsHeader) -> BaseModelFamily:
     """Return the family of base models that a LoRA fits, from its keys and shapes.
 
     Raises:
-        PermanentError: it is no LoRA, or one of another architecture.
+        PermanentError: it is not a LoRA, or one of another architecture.
     """
     header = read_header(lora) if isinstance(lora, Path) else lora
     if not any(_LORA_KEY.search(key) for key in header.tensors):

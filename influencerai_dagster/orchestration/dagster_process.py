@@ -1,9 +1,10 @@
-"""Runs a program of Dagster as a process of its own: `python -m … dagster api grpc --port …`.
+"""Run a program of Dagster as a process of its own: `python -m … dagster api grpc --port …`.
 
-The same program, started so that three things can be relied on:
+The same program, started so that four things can be relied on:
 
+- The daemon starts with the pool limits of the settings (QUEUE_CONCURRENCY_*).
 - When the thread of the code server dies that looks after runs, the process ends and is started
-  anew. Any database error ends that thread for good (Dagster 1.13), and nobody would notice.
+  again. Any database error ends that thread for good (Dagster 1.13), without a sign outside.
 - A line of the log is there once. The first `logging.warning` of Dagster gives the root logger an
   output of its own, and from then on it would repeat every line.
 - A run is started once. Where the code server took more than Dagster's 60 s to start the process of
@@ -17,6 +18,8 @@ import os
 import sys
 import threading
 from importlib.metadata import entry_points
+
+from influencerai_dagster.settings import load_settings
 
 _OWN_THREADS = "grpc-server"
 _TIME_LIMITS = {
@@ -34,13 +37,13 @@ _log = logging.getLogger(__name__)
 
 
 def end_with_own_threads(failed: threading.ExceptHookArgs) -> None:
-    """Tell why a thread died, and end the process if it cannot do its work without it."""
+    """Log why a thread died, and end the process if it cannot work without it."""
     threading.__excepthook__(failed)
     name = failed.thread.name if failed.thread else ""
     if name.startswith(_OWN_THREADS):
         _log.critical("The thread %s died, so this process ends to be started again.", name)
         logging.shutdown()
-        os._exit(1)  # without waiting for its runs: they go on
+        os._exit(1)  # without waiting for its runs: they continue
 
 
 def main() -> None:
@@ -50,8 +53,21 @@ def main() -> None:
     threading.excepthook = end_with_own_threads
     os.environ.update(_TIME_LIMITS | os.environ)  # Dagster reads them when it is imported
     sys.argv = sys.argv[1:]
+    if sys.argv[:2] == ["dagster-daemon", "run"]:
+        set_pool_limits()
     (program,) = entry_points(group="console_scripts", name=sys.argv[0])
     sys.exit(program.load()())
+
+
+def set_pool_limits() -> None:
+    """Set the limits of the settings in the instance of DAGSTER_HOME."""
+    import dagster as dg  # noqa: PLC0415 - reads variables that main() sets
+
+    from influencerai_dagster.orchestration.pools import pool_limits  # noqa: PLC0415 - as above
+    from influencerai_dagster.orchestration.startup import apply_pool_limits  # noqa: PLC0415
+
+    with dg.DagsterInstance.get() as instance:
+        apply_pool_limits(instance, pool_limits(load_settings()))
 
 
 if __name__ == "__main__":

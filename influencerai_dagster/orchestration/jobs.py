@@ -1,4 +1,4 @@
-"""The Dagster jobs of the pipeline: what sensors start and what a person may launch."""
+"""Define the Dagster jobs of the pipeline, which sensors start and operators may launch."""
 
 import dagster as dg
 

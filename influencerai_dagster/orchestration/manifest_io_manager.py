@@ -1,4 +1,4 @@
-"""Loads the manifests that assets pass to each other, by what each materialization recorded.
+"""Load the manifests that assets pass to each other, by what each materialization recorded.
 
 An asset's function publishes its manifest itself (storage/manifests.py); nothing is written here.
 """
@@ -9,14 +9,16 @@ from pydantic import BaseModel
 from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
 from influencerai_dagster.orchestration.failures import dagster_failures
-from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.storage.manifests import Manifest, load
+from influencerai_dagster.storage.object_store import ObjectStore
 
 
-class ManifestIOManager(dg.ConfigurableIOManager):
-    """Loads manifests from S3; their materializations say where they are."""
+class ManifestIOManager(dg.IOManager):
+    """Load manifests from S3; their materializations say where they are."""
 
-    object_store: ObjectStoreResource
+    def __init__(self, store: ObjectStore) -> None:
+        """Make it on a bucket."""
+        self._store = store
 
     def handle_output(self, context: dg.OutputContext, obj: Manifest) -> None:
         """Check that the asset recorded the object of its manifest; nothing is written."""
@@ -38,11 +40,11 @@ class ManifestIOManager(dg.ConfigurableIOManager):
             stored = _recorded(context)
             model: type[BaseModel] = context.dagster_type.typing_type
             try:
-                return load(self.object_store.store, stored, model)
+                return load(self._store, stored, model)
             except ObjectNotFoundError as error:
                 raise ObjectNotFoundError(
                     f"{_name(context)} was materialized as {stored.object_key}, which is gone from "
-                    f"the bucket {self.object_store.bucket}. Materialize it again."
+                    f"the bucket {self._store.bucket}. Materialize it again."
                 ) from error
 
 
@@ -53,7 +55,7 @@ def manifest_io_manager(context: dg.InitResourceContext) -> ManifestIOManager:
     Every output has an IO manager, of assets, ops and checks alike. Because this one asks for the
     catalog too, every run has it, and with it a heartbeat.
     """
-    return ManifestIOManager(object_store=context.resources.object_store)
+    return ManifestIOManager(context.resources.object_store)
 
 
 def _name(context: dg.InputContext) -> str:

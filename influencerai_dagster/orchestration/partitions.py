@@ -1,4 +1,4 @@
-"""The two dynamic partition sets of the project. What a key means lives in core/keys.py."""
+"""Define the two dynamic partition sets. What a key means lives in core/keys.py."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,12 +1,13 @@
-"""What can be set when a run is launched: fields of our own models, and nothing else.
+"""Limit the run config of a launch to fields of our own models.
 
-In a field of `dg.Config` Dagster puts the value of a variable in the place of `{"env": NAME}`, and
-every field of a `dg.ConfigurableResource` is a field of the run config. Whoever launches a run
-could read its secrets, and give it another program, server or folder. Here Dagster checks the run
-config of an op against types that it does not resolve; resources and the executor take none.
+In a field of `dg.Config` Dagster replaces `{"env": NAME}` by the value of a variable, and every
+field of a `dg.ConfigurableResource` is a field of the run config. A user who launches a run could
+read its secrets, and give it another program, server or folder. Here Dagster checks the run config
+of an op against types that it does not resolve; resources and the executor take none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import dagster as dg
@@ -64,21 +65,33 @@ class RunConfig(BaseModel):
             ) from None
 
 
-def without_run_config(resource: object) -> object:
-    """Return a resource that no run config can change; it is made anew for every run and tick."""
-    if not isinstance(resource, dg.ConfigurableResource):
-        return resource  # a definition that states its own schema, or a plain object
+def fixed_resource(
+    description: str,
+    opened: Callable[[dg.InitResourceContext], AbstractContextManager[object]],
+) -> dg.ResourceDefinition:
+    """Return a resource that no run config can change; it is made again for every run and tick.
 
-    def initialize(context: dg.InitResourceContext) -> Iterator[Any]:
-        own = resource.with_replaced_resource_context(context)
-        with own.yield_for_execution(context) as value:
+    Args:
+        description: its text in the UI.
+        opened: gives the resource for the time of a run or tick.
+    """
+
+    def initialize(context: dg.InitResourceContext) -> Iterator[object]:
+        with opened(context) as value:
             yield value
 
-    first_line = (resource.__doc__ or "").partition("\n")[0]
-    return dg.resource(config_schema={}, description=first_line)(initialize)
+    return dg.resource(config_schema={}, description=description)(initialize)
 
 
-# A second process per step costs seconds of CPU; one run workers many jobs instead.
+def as_resource(value: object) -> dg.ResourceDefinition:
+    """Return a resource that is always this value, unless it is a definition already."""
+    if isinstance(value, dg.ResourceDefinition):
+        return value
+    first_line = (type(value).__doc__ or "").partition("\n")[0]
+    return fixed_resource(first_line, lambda _: nullcontext(value))
+
+
+# A second process per step costs seconds of CPU; one run renders many jobs instead.
 executor = dg.in_process_executor.configured(
     lambda _: {}, name=dg.in_process_executor.name, config_schema={}
 )

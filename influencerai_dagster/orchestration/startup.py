@@ -1,10 +1,9 @@
-"""What a Dagster instance needs before its daemon starts: pool limits, no orphaned runs.
+"""Prepare a Dagster instance before its daemon starts: set pool limits, fail orphaned runs.
 
-Dagster keeps pool limits in its database and not in dagster.yaml; ops name their pool themselves.
-`python -m influencerai_dagster.orchestration.startup --fail-orphans image_generation=3 …`.
+Dagster keeps pool limits in its database and not in dagster.yaml. `influencerai dagster prepare`
+sets them, and so does every start of the daemon (dagster_process.py).
 """
 
-import argparse
 from collections.abc import Mapping
 
 import dagster as dg
@@ -45,24 +44,3 @@ def fail_orphaned_runs(instance: dg.DagsterInstance) -> int:
         instance.report_run_failed(run, message="The stack was stopped while this run was alive.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return len(orphans)
-
-
-def _limit(text: str) -> tuple[str, int]:
-    pool, _, limit = text.partition("=")
-    return pool, int(limit)
-
-
-def main() -> None:
-    """Prepare the instance of DAGSTER_HOME."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fail-orphans", action="store_true", help="no run can be alive now")
-    parser.add_argument("limits", nargs="+", type=_limit, metavar="POOL=LIMIT")
-    arguments = parser.parse_args()
-    with dg.DagsterInstance.get() as instance:
-        apply_pool_limits(instance, dict(arguments.limits))
-        if arguments.fail_orphans:
-            fail_orphaned_runs(instance)
-
-
-if __name__ == "__main__":
-    main()

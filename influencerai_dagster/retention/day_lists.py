@@ -1,82 +1,153 @@
-"""Deletes the lists of what a day has, after its partition: by the plan of retention/deletion.py.
+"""Deletes the lists of a day's outputs once the day's partition is gone.
 
-Lists are marked before Dagster removes the partition: whatever stops in between, the recovery
-window of a list never begins earlier than a day (the safety margin) before its partition went.
+No row names such a list; Dagster's materialization of the day does. So a list gets its tombstone
+before Dagster removes the partition: whatever stops in between, the recovery window of a list never
+begins earlier than a day (the safety margin) before its partition was removed. The plan is made in
+deletion.py by the rules of rules.py.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
 
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.object_paths import day_of_list
-from influencerai_dagster.core.recovery_window import (
-    SAFETY_MARGIN,
-)
+from influencerai_dagster.core.recovery_window import SAFETY_MARGIN
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.retention.day_list_rows import (
-    lock_removable_lists,
-    mark_lists,
-    unmark_lists,
-)
+from influencerai_dagster.db.models.retention import ObjectDeletionRow
 from influencerai_dagster.retention.deletion import (
     Deletions,
     PlannedObject,
     RetentionPlan,
     RetentionRules,
 )
-from influencerai_dagster.retention.rows import record_removed
-from influencerai_dagster.retention.rules import Fate
+from influencerai_dagster.retention.legal_holds import is_on_hold
+from influencerai_dagster.retention.rows import days_with_objects_or_work, record_removed
+from influencerai_dagster.retention.rules import RetentionAction
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _BATCH = 100
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Some lists of one tenant for which the same action is planned."""
+
+    tenant: str
+    objects: Sequence[PlannedObject]
+    days: Mapping[str, DayKey]
+    """Key of a list → its day."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of each list in bytes, by key."""
+        return {item.key: item.size_bytes for item in self.objects}
+
+    def others(self, keys: Collection[str]) -> list[str]:
+        """Return the keys of the batch that are not among these."""
+        return sorted(self.days.keys() - set(keys))
+
+
 def delete_day_lists(
     engine: Engine, store: ObjectStore, plan: RetentionPlan, rules: RetentionRules, done: Deletions
 ) -> None:
-    """Do what a plan says of lists; may be called again at any time.
+    """Carry out a plan for the lists of days; may be called again at any time.
 
     Args:
         engine: of the catalog.
         store: the bucket of assets.
-        plan: that knows of the days' partitions.
+        plan: made with the days' partitions.
         rules: those of the plan.
         done: is added to.
     """
-    for tenant, batch, days in _batches(plan, Fate.DELETE):
-        sizes = {item.key: item.size_bytes for item in batch}
+    for batch in _batches(plan, RetentionAction.DELETE):
         with transaction(engine) as session:
-            marked = mark_lists(session, tenant, days, sizes, batch[0].verdict.reason)
-        done.deleted += marked
-        done.spared += sorted(days.keys() - set(marked))
-    for _, _, days in _batches(plan, Fate.KEEP):
+            deleted = _add_tombstones(session, batch)
+        done.deleted += deleted
+        done.skipped += batch.others(deleted)
+    for batch in _batches(plan, RetentionAction.KEEP):
         with transaction(engine) as session:
-            unmark_lists(session, days.keys())
-    for tenant, batch, days in _batches(plan, Fate.REMOVE):
-        sizes = {item.key: item.size_bytes for item in batch}
-        window = rules.recovery_window + SAFETY_MARGIN
+            _remove_tombstones(session, batch)
+    for batch in _batches(plan, RetentionAction.REMOVE):
         # One transaction: a hold that is set now waits until these are gone, and keeps the rest.
         with transaction(engine) as session:
-            gone = lock_removable_lists(session, tenant, days, window)
-            for _ in store.map(store.delete, gone):
+            removed = _lock_removable(session, batch, rules.recovery_window + SAFETY_MARGIN)
+            for _ in store.map(store.delete, removed):
                 pass
-            record_removed(session, gone)
-        done.removed |= {key: sizes[key] for key in gone}
-        done.spared += sorted(days.keys() - set(gone))
+            record_removed(session, removed)
+        done.removed |= {key: batch.sizes[key] for key in removed}
+        done.skipped += batch.others(removed)
 
 
-def _batches(
-    plan: RetentionPlan, fate: Fate
-) -> Iterator[tuple[str, Sequence[PlannedObject], Mapping[str, DayKey]]]:
-    """Yield tenant, some of its lists of one fate, and the same as key → day."""
-    by_tenant: dict[str, list[PlannedObject]] = defaultdict(list)
-    for item in plan.of(fate):
-        if day_of_list(item.key) is not None:
-            by_tenant[item.tenant].append(item)
-    for tenant, items in by_tenant.items():
-        for start in range(0, len(items), _BATCH):
-            batch = items[start : start + _BATCH]
-            days = {item.key: day for item in batch if (day := day_of_list(item.key)) is not None}
-            yield tenant, batch, days
+def _batches(plan: RetentionPlan, action: RetentionAction) -> Iterator[_Batch]:
+    by_tenant: dict[str, list[tuple[PlannedObject, DayKey]]] = defaultdict(list)
+    for item in plan.of(action):
+        day = day_of_list(item.key)
+        if day is not None:
+            by_tenant[item.tenant].append((item, day))
+    for tenant, lists in by_tenant.items():
+        for start in range(0, len(lists), _BATCH):
+            some = lists[start : start + _BATCH]
+            days = {item.key: day for item, day in some}
+            yield _Batch(tenant, [item for item, _ in some], days)
+
+
+def _add_tombstones(session: Session, batch: _Batch) -> list[str]:
+    """Record lists as deleted now, in place of earlier tombstones; return their keys.
+
+    A list stays if the tenant is on hold, or if its day has a job or an object by now.
+    """
+    deleted = _unneeded(session, batch)
+    if deleted:
+        values = [
+            {
+                "object_key": item.key,
+                "tenant_id": batch.tenant,
+                "size_bytes": item.size_bytes,
+                "reason": item.decision.reason,
+            }
+            for item in batch.objects
+            if item.key in set(deleted)
+        ]
+        statement = insert(ObjectDeletionRow).values(values)
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["object_key"],
+                set_={
+                    "marked_at": func.now(),
+                    "removed_at": None,
+                    "reason": statement.excluded.reason,
+                },
+            )
+        )
+    return deleted
+
+
+def _remove_tombstones(session: Session, batch: _Batch) -> None:
+    """Forget that lists were deleted, because their day is there again."""
+    row = ObjectDeletionRow
+    session.execute(delete(row).where(row.object_key.in_(batch.days), row.removed_at.is_(None)))
+
+
+def _lock_removable(session: Session, batch: _Batch, window: timedelta) -> list[str]:
+    """Return the lists whose bytes this transaction may remove."""
+    row = ObjectDeletionRow
+    statement = select(row.object_key).where(
+        row.tenant_id == batch.tenant,
+        row.object_key.in_(_unneeded(session, batch)),
+        row.marked_at + window < func.now(),
+        row.removed_at.is_(None),
+    )
+    return list(session.scalars(statement.with_for_update()))
+
+
+def _unneeded(session: Session, batch: _Batch) -> list[str]:
+    if is_on_hold(session, batch.tenant):
+        return []
+    needed = days_with_objects_or_work(session, batch.tenant)
+    return [key for key, day in batch.days.items() if day not in needed]

@@ -1,7 +1,7 @@
-"""How long each tenant keeps its images and videos, and what is on legal hold.
+"""Sets what keeps a tenant's images and videos: its legal holds, and its days of retention.
 
-A hold wins over every deletion that runs at its time: deletions share a lock on the tenant's row,
-which setting a hold waits for.
+A hold that is set while retention runs is never missed: deletions share a lock on the tenant's row,
+and setting a hold waits for that lock.
 """
 
 from uuid import UUID
@@ -20,7 +20,7 @@ MAX_RETENTION_DAYS = 36500
 
 
 def tenant_retentions(session: Session, default_days: int) -> dict[str, TenantRetention]:
-    """Return the rules of every tenant."""
+    """Return the days and the hold of every tenant."""
     rows = session.execute(select(TenantRow.id, TenantRow.retention_days, TenantRow.is_on_hold))
     return {
         row.id: TenantRetention(row.retention_days or default_days, is_on_hold=row.is_on_hold)
@@ -29,7 +29,7 @@ def tenant_retentions(session: Session, default_days: int) -> dict[str, TenantRe
 
 
 def is_on_hold(session: Session, tenant: str) -> bool:
-    """Look at the tenant's hold, and let nobody set it until the transaction ends."""
+    """Whether the tenant is on hold; no hold can be set until the transaction ends."""
     statement = select(TenantRow.is_on_hold).where(TenantRow.id == tenant)
     return session.scalar(statement.with_for_update(read=True)) is not False
 
@@ -49,7 +49,7 @@ def set_retention_days(session: Session, tenant: str, days: int | None) -> None:
 
 
 def set_tenant_hold(session: Session, tenant: str, *, is_on_hold: bool) -> None:
-    """Set or end the legal hold of all that a tenant has; waits for deletions that run."""
+    """Set or end the legal hold on everything of a tenant; waits for deletions that run."""
     require_tenant(session, tenant)
     statement = update(TenantRow).where(TenantRow.id == tenant)
     session.execute(statement.values(is_on_hold=is_on_hold))

@@ -1,7 +1,8 @@
-"""What the catalog knows of images and videos for retention, and what retention writes there.
+"""Reads what retention must know of jobs and outputs from the catalog, and writes tombstones.
 
-The rules are retention/rules.py; days and holds of tenants are in legal_holds.py, lists of days in
-day_lists.py.
+A tombstone is a row of table object_deletions: an object that is deleted in the catalog and whose
+bytes are there until `removed_at`. The rules are in rules.py, holds of tenants in legal_holds.py,
+lists of days in day_lists.py.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -10,19 +11,17 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, or_, select, text, update
+from sqlalchemy import Row, Select, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.models.content import TenantRow
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 from influencerai_dagster.db.models.retention import ObjectDeletionRow
 from influencerai_dagster.retention.legal_holds import is_on_hold
-from influencerai_dagster.retention.rules import JobFacts
+from influencerai_dagster.retention.rules import JobOutputFacts
 
 _OPEN = (JobStatus.PENDING, JobStatus.RUNNING)
 
@@ -54,8 +53,8 @@ SELECT DISTINCT jobs.tenant_id, jobs.day FROM jobs
 
 
 @dataclass(frozen=True)
-class DoomedObject:
-    """An object that is deleted in the catalog, with why."""
+class ObjectToDelete:
+    """An object to delete in the catalog, and the reason."""
 
     key: str
     job_id: UUID
@@ -65,24 +64,24 @@ class DoomedObject:
 
 @dataclass(frozen=True)
 class Freeable:
-    """What retention could free of a full store.
+    """The space that retention could free in a full store.
 
     Attributes:
-        now_bytes: deleted long enough ago: the next run removes them.
-        later_bytes: deleted, or old enough to be deleted: they go when the window has passed.
+        now_bytes: deleted long enough ago; the next run removes them.
+        later_bytes: deleted, or old enough to be deleted; removed when the window has passed.
     """
 
     now_bytes: int
     later_bytes: int
 
 
-def job_facts(session: Session, tenant: str) -> dict[UUID, JobFacts]:
-    """Return what retention must know of every job of a tenant."""
+def job_facts(session: Session, tenant: str) -> dict[UUID, JobOutputFacts]:
+    """Return the facts about every job of a tenant."""
     return {row.id: _facts(row) for row in session.execute(_FACTS, {"tenant": tenant})}
 
 
-def marked_objects(session: Session, tenant: str) -> dict[str, datetime]:
-    """Return the keys of bytes that wait for their removal, with since when they are deleted."""
+def tombstones(session: Session, tenant: str) -> dict[str, datetime]:
+    """Return key → when it was deleted, of the objects whose bytes are still there."""
     row = ObjectDeletionRow
     statement = select(row.object_key, row.marked_at).where(
         row.tenant_id == tenant, row.removed_at.is_(None)
@@ -90,79 +89,74 @@ def marked_objects(session: Session, tenant: str) -> dict[str, datetime]:
     return {row.object_key: row.marked_at for row in session.execute(statement)}
 
 
-def delete_in_catalog(session: Session, tenant: str, objects: Sequence[DoomedObject]) -> list[str]:
-    """Delete objects in the catalog; those that are on hold or needed by now stay.
+def delete_in_catalog(
+    session: Session, tenant: str, objects: Sequence[ObjectToDelete]
+) -> list[str]:
+    """Delete outputs and leave a tombstone for each of their files; return the keys.
 
-    Returns:
-        The keys that are deleted.
+    An output stays with all its files if it is on hold, or if a video that is not over starts from
+    it. Files in the folder of a job that are not of its output (a claim that was lost wrote them)
+    get a tombstone alone.
     """
     if not objects or is_on_hold(session, tenant):
         return []
-    job_ids = list({item.job_id for item in objects})
     session.execute(_DELETE, {"tenant": tenant, "keys": [item.key for item in objects]})
-    # Of what is left undeleted only files of other claims may go.
-    live = session.execute(
-        select(MediaAssetRow.object_key, MediaAssetRow.job_id, MediaAssetRow.is_on_hold).where(
-            MediaAssetRow.tenant_id == tenant,
-            MediaAssetRow.job_id.in_(job_ids),
-            or_(MediaAssetRow.deleted_at.is_(None), MediaAssetRow.is_on_hold),
-        )
-    ).all()
-    stems = {_stem(row.object_key) for row in live}
-    held = {row.job_id for row in live if row.is_on_hold}
-    gone = [i for i in objects if i.job_id not in held and _stem(i.key) not in stems]
-    if gone:
-        statement = insert(ObjectDeletionRow).values(
-            [
-                {
-                    "object_key": item.key,
-                    "tenant_id": tenant,
-                    "job_id": item.job_id,
-                    "size_bytes": item.size_bytes,
-                    "reason": item.reason,
-                }
-                for item in gone
-            ]
-        )
-        session.execute(statement.on_conflict_do_nothing())
-    return [item.key for item in gone]
+    outputs = session.execute(_outputs_of({item.job_id for item in objects}, tenant)).all()
+    held = {row.job_id for row in outputs if row.is_on_hold}
+    kept_stems = {_stem(row.object_key) for row in outputs if row.deleted_at is None}
+    deleted = [
+        item for item in objects if item.job_id not in held and _stem(item.key) not in kept_stems
+    ]
+    if deleted:
+        tombstones = [
+            {
+                "object_key": item.key,
+                "tenant_id": tenant,
+                "job_id": item.job_id,
+                "size_bytes": item.size_bytes,
+                "reason": item.reason,
+            }
+            for item in deleted
+        ]
+        session.execute(insert(ObjectDeletionRow).values(tombstones).on_conflict_do_nothing())
+    return [item.key for item in deleted]
 
 
 def lock_removable(
-    session: Session, tenant: str, objects: Mapping[str, UUID], recovery_window: timedelta
+    session: Session, tenant: str, jobs: Mapping[str, UUID], recovery_window: timedelta
 ) -> list[str]:
-    """Return which objects' bytes may be removed in this transaction: no hold was set meanwhile.
+    """Return the keys whose bytes this transaction may remove, and lock their outputs.
+
+    An object stays if the tenant or its job's output is on hold, if its job is open again, or if
+    the output that it belongs to is not deleted, or only within the recovery window.
 
     Args:
-        objects: key → the job in whose folder it is.
+        jobs: key → the job in whose folder it is.
         recovery_window: with the safety margin.
     """
     if is_on_hold(session, tenant):
         return []
-    ids = list(set(objects.values()))
-    rows = session.execute(
-        select(
-            MediaAssetRow.job_id,
-            MediaAssetRow.object_key,
-            MediaAssetRow.is_on_hold,
-            (MediaAssetRow.deleted_at + recovery_window < func.now()).label("is_over"),
-        )
-        .where(MediaAssetRow.tenant_id == tenant, MediaAssetRow.job_id.in_(ids))
-        .with_for_update(read=True)
-    ).all()
-    held = {row.job_id for row in rows if row.is_on_hold}
-    named = {_stem(row.object_key) for row in rows if not row.is_over}
-    open_jobs = set(
-        session.scalars(select(JobRow.id).where(JobRow.id.in_(ids), JobRow.status.in_(_OPEN)))
+    job_ids = set(jobs.values())
+    is_past_window = (MediaAssetRow.deleted_at + recovery_window < func.now()).label(
+        "is_past_window"
     )
-    kept = held | open_jobs
+    outputs = session.execute(
+        _outputs_of(job_ids, tenant).add_columns(is_past_window).with_for_update(read=True)
+    ).all()
+    held = {row.job_id for row in outputs if row.is_on_hold}
+    kept_stems = {_stem(row.object_key) for row in outputs if not row.is_past_window}
+    open_jobs = set(
+        session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids), JobRow.status.in_(_OPEN)))
+    )
     return [
-        key for key, job_id in objects.items() if job_id not in kept and _stem(key) not in named
+        key
+        for key, job_id in jobs.items()
+        if job_id not in held | open_jobs and _stem(key) not in kept_stems
     ]
 
 
 def record_removed(session: Session, keys: Collection[str]) -> None:
-    """Write down that the bytes of objects are gone."""
+    """Record that the bytes of objects are gone."""
     row = ObjectDeletionRow
     session.execute(update(row).where(row.object_key.in_(keys)).values(removed_at=func.now()))
 
@@ -178,9 +172,9 @@ def days_with_objects_or_work(session: Session, tenant: str | None = None) -> se
 
 
 def freeable(session: Session, *, default_days: int, recovery_window: timedelta) -> Freeable:
-    """Return what retention could free, by the catalog; posters and orphans come on top."""
+    """Return what retention could free; the catalog knows no posters and orphans, so it is more."""
     row, media, tenant = ObjectDeletionRow, MediaAssetRow, TenantRow
-    marked = (
+    tombstones = (
         select(
             func.coalesce(func.sum(row.size_bytes), 0).label("all"),
             func.coalesce(
@@ -201,14 +195,22 @@ def freeable(session: Session, *, default_days: int, recovery_window: timedelta)
             media.created_at + days < func.now(),
         )
     )
-    found = session.execute(marked).one()
+    found = session.execute(tombstones).one()
     expired = int(session.scalar(old) or 0)
     return Freeable(int(found.now), int(found.all) - int(found.now) + expired)
 
 
-def _facts(row: Row[Any]) -> JobFacts:
+def _outputs_of(job_ids: Collection[UUID], tenant: str) -> Select[Any]:
+    """Select the outputs of jobs, deleted ones too."""
+    row = MediaAssetRow
+    return select(row.job_id, row.object_key, row.is_on_hold, row.deleted_at).where(
+        row.tenant_id == tenant, row.job_id.in_(job_ids)
+    )
+
+
+def _facts(row: Row[Any]) -> JobOutputFacts:
     key = row.object_key
-    return JobFacts(
+    return JobOutputFacts(
         finished_at=row.finished_at,
         stem=None if key is None else _stem(key).rpartition("/")[2],
         made_at=row.made_at,
@@ -219,4 +221,5 @@ def _facts(row: Row[Any]) -> JobFacts:
 
 
 def _stem(object_key: str) -> str:
+    """Return a key without its ending: it is the same for an output, its manifest and poster."""
     return object_key.rpartition(".")[0]

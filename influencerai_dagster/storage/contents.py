@@ -29,7 +29,7 @@ _DIRECTORY_BUCKET = "--x-s3"
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectSummary:
     """What HEAD and a listing say of one object.
 
     Attributes:
@@ -43,10 +43,10 @@ class ObjectInfo:
     last_modified: datetime
 
 
-def object_info(key: str, size_bytes: int, etag: str, last_modified: datetime) -> ObjectInfo:
+def object_summary(key: str, size_bytes: int, etag: str, last_modified: datetime) -> ObjectSummary:
     """Return the same value for the same object, whether HEAD or a listing told of it."""
     seconds = last_modified.astimezone(UTC).replace(microsecond=0)  # HEAD knows only these
-    return ObjectInfo(key, size_bytes, etag.strip('"'), seconds)
+    return ObjectSummary(key, size_bytes, etag.strip('"'), seconds)
 
 
 def describe(key: str, data: bytes | Path) -> StoredFile:

@@ -106,7 +106,7 @@ def translated_errors(
         ObjectNotFoundError: no such key.
         InsufficientStorageError: the store or the local disk is full.
         TransientError: time limits, connections, 5xx and throttling; boto3's retries are used up.
-        PermanentError: denied, no such bucket, and all that stays until a person changes something.
+        PermanentError: denied, no such bucket, and all that stays until someone changes something.
     """
     what = f"S3 {operation} of {key!r} in bucket {bucket!r}"
     try:

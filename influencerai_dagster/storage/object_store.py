@@ -17,22 +17,22 @@ from botocore.exceptions import ClientError
 from influencerai_dagster.core.stored_file import (
     StoredFile,
 )
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import ObjectExistsError, PermanentError
 from influencerai_dagster.storage.contents import (
-    ObjectInfo,
+    ObjectSummary,
     Received,
     content_type_of,
     describe,
     known_md5,
     lying_answer,
     not_as_named,
-    object_info,
+    object_summary,
     receive,
 )
 from influencerai_dagster.storage.errors import status_code, translated_errors
 from influencerai_dagster.storage.full_disks import full_disk_told
 from influencerai_dagster.storage.parallel import map_in_threads
-from influencerai_dagster.storage.uploads import ObjectExistsError, upload
+from influencerai_dagster.storage.uploads import upload
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -56,10 +56,10 @@ class WriteOnceStore(Protocol):
     ) -> StoredFile:
         """Write an object that must not exist yet; the same content there already is fine."""
 
-    def get(self, wanted: str | ObjectInfo) -> bytes:
+    def get(self, wanted: str | ObjectSummary) -> bytes:
         """Return the bytes of an object that no manifest names."""
 
-    def head(self, key: str) -> ObjectInfo | None:
+    def head(self, key: str) -> ObjectSummary | None:
         """Return the size and date of an object, or None if there is none."""
 
     def read(self, stored: StoredFile) -> bytes:
@@ -68,7 +68,7 @@ class WriteOnceStore(Protocol):
     def download(self, key: str, path: Path, *, expected: StoredFile | None) -> None:
         """Stream an object to a file."""
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str) -> Iterator[ObjectSummary]:
         """Yield every object below `prefix`."""
 
 
@@ -131,17 +131,17 @@ class ObjectStore:
             )
         return describe(key, data)
 
-    def get(self, wanted: str | ObjectInfo) -> bytes:
+    def get(self, wanted: str | ObjectSummary) -> bytes:
         """Return an object's bytes: for uploads and pointers that no manifest names.
 
         Args:
-            wanted: a listed object, which must have the size and the MD5 that the listing told; or
+            wanted: a listed object, which must have the size and the MD5 of the listing; or
                 a key, whose content must have the MD5 that the answer tells.
 
         Raises:
-            TransientError: the bytes are not those that the server told of.
+            TransientError: the bytes are not those that the server announced.
         """
-        listed = wanted if isinstance(wanted, ObjectInfo) else None
+        listed = wanted if isinstance(wanted, ObjectSummary) else None
         data = BytesIO()
         self.receive(listed.key if listed else str(wanted), data.write, listed=listed)
         return data.getvalue()
@@ -152,7 +152,7 @@ class ObjectStore:
         Raises:
             ObjectNotFoundError: there is no such object.
             PermanentError: its size or SHA-256 is another; the text has both.
-            TransientError: the bytes are not those that the server told of.
+            TransientError: the bytes are not those that the server announced.
         """
         data = BytesIO()
         self.receive(stored.object_key, data.write, expected=stored)
@@ -183,7 +183,7 @@ class ObjectStore:
         key: str,
         write: Callable[[bytes], object],
         *,
-        listed: ObjectInfo | None = None,
+        listed: ObjectSummary | None = None,
         expected: StoredFile | None = None,
     ) -> Received:
         """Stream an object to `write` in bounded memory and check it: every read comes here.
@@ -191,7 +191,7 @@ class ObjectStore:
         Args:
             key: of the object.
             write: takes the chunks; what it got before an error is worth nothing.
-            listed: what a listing told of it.
+            listed: its entry in a listing.
             expected: what a manifest says of it.
 
         Raises:
@@ -202,18 +202,18 @@ class ObjectStore:
             with closing(answer["Body"]) as body:  # unread, it would keep its connection
                 self._check_size(key, answer["ContentLength"], listed, expected)
                 received = receive(body, write)
-        told = known_md5(self.bucket, answer)
-        for md5 in {told, told and listed and known_md5(self.bucket, {"ETag": listed.etag})}:
+        known = known_md5(self.bucket, answer)
+        for md5 in {known, known and listed and known_md5(self.bucket, {"ETag": listed.etag})}:
             if md5 not in {None, received.md5}:
                 raise lying_answer(self.bucket, key, f"MD5 {received.md5}", str(md5))
         if expected is not None and received.sha256 != expected.sha256:
-            if told is None:
+            if known is None:
                 raise lying_answer(self.bucket, key, f"SHA-256 {received.sha256}", expected.sha256)
             found = f"SHA-256 {received.sha256}"
             raise not_as_named(self.bucket, expected, found, expected.sha256)
         return received
 
-    def head(self, key: str) -> ObjectInfo | None:
+    def head(self, key: str) -> ObjectSummary | None:
         """Return what is known of an object, or None if there is none.
 
         Raises:
@@ -228,7 +228,7 @@ class ObjectStore:
                 self._check_bucket(key)
                 return None
         self._bucket_was_seen = True
-        return object_info(key, found["ContentLength"], found["ETag"], found["LastModified"])
+        return object_summary(key, found["ContentLength"], found["ETag"], found["LastModified"])
 
     def list_folders(self, prefix: str) -> Sequence[str]:
         """Return the prefixes one level below `prefix`, sorted, each ending in a slash."""
@@ -239,7 +239,7 @@ class ObjectStore:
             found = (item["Prefix"] for page in pages for item in page.get("CommonPrefixes", []))
             return sorted(found)
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str) -> Iterator[ObjectSummary]:
         """Yield every object below `prefix`, page by page; a page that fails raises."""
         with translated_errors("list", self.bucket, prefix):
             pages = self.client.get_paginator("list_objects_v2").paginate(
@@ -249,7 +249,7 @@ class ObjectStore:
                 for item in page.get("Contents", []):
                     # s3proxy tells neither of the mark of an empty folder.
                     size_bytes, etag = item.get("Size", 0), item.get("ETag", "")
-                    yield object_info(item["Key"], size_bytes, etag, item["LastModified"])
+                    yield object_summary(item["Key"], size_bytes, etag, item["LastModified"])
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is fine."""
@@ -280,9 +280,9 @@ class ObjectStore:
     def _upload(self, stored: StoredFile, data: bytes | Path, content_type: str | None) -> bool:
         """Write an object; False if another writer was first, or may have been."""
         key, media_type = stored.object_key, content_type or content_type_of(stored.object_key)
-        told = full_disk_told(self._disk, stored.size_bytes)
+        full = full_disk_told(self._disk, stored.size_bytes)
         try:
-            with told, translated_errors("put", self.bucket, key):
+            with full, translated_errors("put", self.bucket, key):
                 etag = upload(self.client, self.bucket, key, data, media_type)
         except ObjectExistsError:
             return False
@@ -306,7 +306,7 @@ class ObjectStore:
         )
 
     def _check_size(
-        self, key: str, size_bytes: int, listed: ObjectInfo | None, expected: StoredFile | None
+        self, key: str, size_bytes: int, listed: ObjectSummary | None, expected: StoredFile | None
     ) -> None:
         """Compare the size of an answer with what is known of it, before a byte is read."""
         found = f"{size_bytes} bytes"

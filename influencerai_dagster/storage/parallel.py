@@ -15,7 +15,8 @@ def map_in_threads(
     """Yield `function(item)` in the order of items.
 
     Items are taken as results are, at most 2 × max_workers ahead: 5,000 images are never in memory
-    at once. The first error is raised in its turn; what has not begun by then is cancelled.
+    at once. The first error is raised when its result is due; items that have not begun by then are
+    cancelled.
     """
     with ThreadPoolExecutor(max_workers, thread_name_prefix="transfer") as pool:
         ahead: deque[Future[Result]] = deque()

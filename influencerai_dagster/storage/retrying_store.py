@@ -8,7 +8,7 @@ from typing import TypeVar
 from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.errors import InsufficientStorageError
 from influencerai_dagster.retry import LONGEST_PAUSE_SECONDS, retry_transient
-from influencerai_dagster.storage.contents import ObjectInfo
+from influencerai_dagster.storage.contents import ObjectSummary
 from influencerai_dagster.storage.object_store import ObjectStore
 
 Result = TypeVar("Result")
@@ -49,11 +49,11 @@ class RetryingObjectStore:
         put = self._store.put_new
         return self._retry(lambda: put(key, data, content_type=content_type, is_own_key=is_own_key))
 
-    def get(self, wanted: str | ObjectInfo) -> bytes:
+    def get(self, wanted: str | ObjectSummary) -> bytes:
         """Return an object's bytes, see ObjectStore."""
         return self._retry(lambda: self._store.get(wanted))
 
-    def head(self, key: str) -> ObjectInfo | None:
+    def head(self, key: str) -> ObjectSummary | None:
         """Return the size and date of an object, see ObjectStore."""
         return self._retry(lambda: self._store.head(key))
 
@@ -65,7 +65,7 @@ class RetryingObjectStore:
         """Stream an object to a file, see ObjectStore."""
         self._retry(lambda: self._store.download(key, path, expected=expected))
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str) -> Iterator[ObjectSummary]:
         """Yield every object below `prefix`, see ObjectStore; a retry begins the listing again."""
         yield from self._retry(lambda: [*self._store.list(prefix)])
 

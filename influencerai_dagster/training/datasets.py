@@ -38,7 +38,7 @@ from influencerai_dagster.media.images import (
     measure_upload,
     near_duplicates,
 )
-from influencerai_dagster.storage.contents import ObjectInfo
+from influencerai_dagster.storage.contents import ObjectSummary
 from influencerai_dagster.storage.manifests import Published, publish
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.dataset_images import READING
@@ -54,8 +54,8 @@ class _Upload:
     """One listed upload and the caption file that belongs to it."""
 
     file_name: str
-    info: ObjectInfo
-    sidecar: ObjectInfo | None
+    info: ObjectSummary
+    sidecar: ObjectSummary | None
 
 
 def build_dataset(
@@ -140,9 +140,9 @@ def publish_dataset(
     return published
 
 
-def uploads_by_dataset(infos: Iterable[ObjectInfo]) -> dict[DatasetKey, list[ObjectInfo]]:
+def uploads_by_dataset(infos: Iterable[ObjectSummary]) -> dict[DatasetKey, list[ObjectSummary]]:
     """Group a listing by dataset; objects that are no uploads of a valid dataset are left out."""
-    groups: dict[DatasetKey, list[ObjectInfo]] = {}
+    groups: dict[DatasetKey, list[ObjectSummary]] = {}
     for info in infos:
         key = dataset_key_of(info.key)
         if key is not None:
@@ -150,7 +150,7 @@ def uploads_by_dataset(infos: Iterable[ObjectInfo]) -> dict[DatasetKey, list[Obj
     return groups
 
 
-def uploads_fingerprint(infos: Iterable[ObjectInfo]) -> str:
+def uploads_fingerprint(infos: Iterable[ObjectSummary]) -> str:
     """Return the hash of a listing; it changes when an upload comes, goes or is replaced."""
     return fingerprint(sorted([info.key, info.size_bytes, info.etag] for info in infos))
 
@@ -160,10 +160,10 @@ def _reject(file_name: str, reason: RejectReason, detail: str) -> RejectedUpload
 
 
 def _sort_out(
-    listed: list[ObjectInfo], prefix: str, rules: DatasetRules
+    listed: list[ObjectSummary], prefix: str, rules: DatasetRules
 ) -> tuple[list[_Upload], list[RejectedUpload]]:
     """Tell images from captions and reject by name, size and number without reading a byte."""
-    by_name: dict[str, ObjectInfo] = {}
+    by_name: dict[str, ObjectSummary] = {}
     uploads: list[_Upload] = []
     rejected: list[RejectedUpload] = []
     for info in sorted(listed, key=lambda item: item.key):
@@ -259,7 +259,7 @@ def _dataset_image(store: ObjectStore, upload: _Upload, image: MeasuredImage) ->
 
 
 def _read_rights(
-    store: ObjectStore, key: DatasetKey, listed: list[ObjectInfo]
+    store: ObjectStore, key: DatasetKey, listed: list[ObjectSummary]
 ) -> tuple[Rights | None, list[RejectedUpload]]:
     # The usual name first, then one that differs in case, as Windows and Macs write it.
     found = sorted(

@@ -22,7 +22,7 @@ from influencerai_dagster.db import loras as lora_rows
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.records import Lora
 from influencerai_dagster.db.tenants import require_tenant
-from influencerai_dagster.engines.kohya.training import Training, TrainingResult, train
+from influencerai_dagster.engines.kohya.training import TrainingResult, TrainingSpec, train
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.generation.storage_pauses import report_full
 from influencerai_dagster.media.safetensors_files import (
@@ -140,8 +140,8 @@ def train_lora(
 
 def _training(
     trainer: Trainer, recipe: Recipe, work_dir: Path, sample_prompts: tuple[str, ...]
-) -> Training:
-    training = Training(
+) -> TrainingSpec:
+    training = TrainingSpec(
         sd_scripts_dir=trainer.sd_scripts_dir,
         python=trainer.python,
         config=recipe.config,

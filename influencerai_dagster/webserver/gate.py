@@ -1,4 +1,4 @@
-"""The door: an ASGI middleware that every HTTP request and WebSocket passes before Dagster.
+"""Check every HTTP request and WebSocket before Dagster, as an ASGI middleware.
 
 A web page in the operator's browser can send requests to any address that the browser reaches. Its
 browser says for whom it asks, in Host, Origin, Sec-Fetch-Site and Referer; a page cannot forge
@@ -41,9 +41,9 @@ class Gate:
         """Wrap an application.
 
         Args:
-            app: what is asked when a request may pass.
+            app: gets the requests that may pass.
             authorities: every name of this server.
-            authenticators: who has to be known by one of them; without any nobody has to.
+            authenticators: one of them has to know the user; without any all requests pass.
         """
         self._app = app
         self._authorities = authorities
@@ -86,8 +86,8 @@ class Gate:
         if len(hosts) == 1 and Authority.parse(hosts[0]) in self._authorities:
             return None
         return PlainTextResponse(
-            f"{', '.join(hosts) or 'The empty Host'} is no name of this server. If it should be, "
-            "set DAGSTER_URL, or add it to DAGSTER_WEBSERVER_ALLOWED_HOSTS.\n",
+            f"{', '.join(hosts) or 'The empty Host'} is not a name of this server. If it should "
+            "be, set DAGSTER_URL, or add it to DAGSTER_WEBSERVER_ALLOWED_HOSTS.\n",
             HTTPStatus.BAD_REQUEST,
         )
 
@@ -101,7 +101,7 @@ class Gate:
         )
 
     def _foreign_page(self, request: HTTPConnection) -> str | None:
-        """Name the page of somebody else that asks; None if it is ours, or a program asks."""
+        """Name the foreign page that sent the request; None if it is ours, or a program sent it."""
         headers = request.headers
         for origin in headers.getlist("origin"):
             if not self._is_own(origin):
@@ -144,7 +144,7 @@ class Gate:
 
 
 def _is_followed_link(request: HTTPConnection) -> bool:
-    """Tell whether a person goes to a page of ours, as from a chat that links to a run.
+    """Tell whether a browser goes to a page of ours, as from a chat that links to a run.
 
     Reading changes nothing, and the page that links to us does not see what is read.
     """

@@ -1,4 +1,4 @@
-"""`/files/<object key>`: a link to an object that does not expire, for metadata and lists.
+"""Serve `/files/<object key>`: a link to an object that does not expire.
 
 A link that S3 signs ends after an hour, so metadata cannot hold it. This one asks S3 for a new one
 each time, and lets in whom the gate lets in.
@@ -14,7 +14,7 @@ from starlette.routing import Route
 from influencerai_dagster.core.object_paths import FILES_PATH
 from influencerai_dagster.errors import InfluencerAIError, TransientError
 from influencerai_dagster.settings import Settings
-from influencerai_dagster.storage.wiring import assets_store
+from influencerai_dagster.wiring.stores import assets_store
 
 _NOT_FOUND, _UNAVAILABLE = 404, 503
 

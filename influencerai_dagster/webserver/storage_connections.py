@@ -1,4 +1,4 @@
-"""Dagster's pooled connections to PostgreSQL: a dead one never reaches a request.
+"""Replace dead connections in Dagster's PostgreSQL pool before a request gets one.
 
 Dagster keeps connections open in its web server and does not look whether they still are: after a
 restart or a failover each of them would fail one request.
@@ -24,7 +24,7 @@ _CONNECT_DEFAULTS = {
 
 
 def replace_dead_connections() -> None:
-    """Look at every pooled connection of this process before it is used.
+    """Test every pooled connection of this process before it is used.
 
     Dagster makes the engines, without `pool_pre_ping`; this is the recipe for that case of
     https://docs.sqlalchemy.org/en/20/core/pooling.html#custom-legacy-pessimistic-ping.
@@ -45,12 +45,12 @@ def _ping(connection: Any, _record: object, _proxy: object) -> None:  # noqa: AN
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except psycopg2.Error as error:
-        # All others of the pool are as old; SQLAlchemy connects anew.
+        # All others of the pool are as old; SQLAlchemy connects again.
         raise InvalidatePoolError from error
 
 
 def _leave_read_only_server(context: ExceptionContext) -> None:
-    """Connect anew after a write was refused: the server is a former primary, or will be one."""
+    """Connect again after a write was refused: the server is a former primary, or will be one."""
     if getattr(context.original_exception, "pgcode", None) == _READ_ONLY:
         context.is_disconnect = True
 

@@ -17,6 +17,7 @@ from influencerai_dagster.core.base import Value
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import create_catalog_engine
+from influencerai_dagster.engines.comfyui.server import ServerTimes
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
@@ -68,8 +69,10 @@ def work(assignment: Assignment) -> None:
     store = ObjectStore(client, assignment.s3_bucket)
     server_pool = ServerPool(
         assignment.comfyui_urls,
-        hung_seconds=assignment.hung_seconds,
-        stuck_seconds=assignment.comfyui_timeout_seconds + assignment.hung_seconds,
+        ServerTimes(
+            hung_seconds=assignment.hung_seconds,
+            stuck_seconds=assignment.comfyui_timeout_seconds + assignment.hung_seconds,
+        ),
     )
     render_session = RenderSession(server_pool, None, assignment.comfyui_timeout_seconds)
     run_worker(

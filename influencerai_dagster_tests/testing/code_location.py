@@ -2,23 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
 from sqlalchemy import Engine
 
-from influencerai_dagster.orchestration.resources.object_store import (
-    PathStyleS3Resource,
-)
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing import photos
-from influencerai_dagster_tests.testing.servers import S3Server
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 BASE_MODELS = (
     "checkpoints/v1-5-pruned-emaonly.safetensors=stable-diffusion-v1",
@@ -77,11 +68,3 @@ def failure_text(result: dg.ExecuteInProcessResult) -> str:
             described = data.user_failure_data.description if data.user_failure_data else None
             return described or (data.error.message if data.error else "")
     return ""
-
-
-class CachedClientS3(PathStyleS3Resource):
-    """S3 whose client is made once for all tests: that takes 0.2 s."""
-
-    def get_client(self) -> "S3Client":
-        key, secret = str(self.aws_access_key_id), str(self.aws_secret_access_key)
-        return S3Server("s3", str(self.endpoint_url), key, secret, Path()).client()

@@ -8,7 +8,10 @@ from PIL import Image
 
 from influencerai_dagster.core.sampling import ImageSampling
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.comfyui.event_dispatcher import EventDispatcher
+from influencerai_dagster.engines.comfyui.runs import run_workflow
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
+from influencerai_dagster.engines.comfyui.values import RenderRequest, RenderResult, Workflow
 
 
 def new_id() -> str:
@@ -63,3 +66,17 @@ def open_image(content: bytes) -> Image.Image:
     image = Image.open(BytesIO(content))
     image.load()
     return image
+
+
+def run_alone(
+    client: ComfyUIClient,
+    workflow: Workflow,
+    *,
+    prompt_id: str,
+    timeout_seconds: float,
+    **options: Any,
+) -> RenderResult:
+    """Run a workflow with a progress socket of its own."""
+    with EventDispatcher(client.connection) as dispatcher:
+        request = RenderRequest(workflow, prompt_id, timeout_seconds, **options)
+        return run_workflow(client, dispatcher, request)

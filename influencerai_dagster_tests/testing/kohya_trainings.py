@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from influencerai_dagster.core.lora_training import PRESETS, BaseModelFamily, LoraConfig
-from influencerai_dagster.engines.kohya.training import Training
+from influencerai_dagster.engines.kohya.training import TrainingSpec
 from influencerai_dagster.simulators.base_models import write_simulated_base_model
 from influencerai_dagster_tests.testing.paths import RECORDED_DIR, SIMULATED_KOHYA_DIR
 
@@ -30,7 +30,7 @@ TINY = {
     "save_every_n_steps": None,
     "sample_every_n_steps": None,
 }
-MakeTraining = Callable[..., Training]
+MakeTraining = Callable[..., TrainingSpec]
 
 
 def tiny_config(family: BaseModelFamily, **changes: Any) -> LoraConfig:
@@ -53,10 +53,10 @@ def make_training(tmp_path: Path, image_dir: Path, monkeypatch: pytest.MonkeyPat
 
     def make(
         family: str = "sd15", *, config: dict[str, Any] | None = None, **changes: Any
-    ) -> Training:
+    ) -> TrainingSpec:
         base_model = tmp_path / "models" / f"{family}.safetensors"
         write_simulated_base_model(base_model, BaseModelFamily(family))
-        training = Training(
+        training = TrainingSpec(
             sd_scripts_dir=SIMULATOR_DIR,
             python=Path(sys.executable),
             config=tiny_config(BaseModelFamily(family), **(config or {})),

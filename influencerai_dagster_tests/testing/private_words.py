@@ -113,6 +113,9 @@ ALLOWED = (
     Allowed(r".*", "*/private_words.py", "this table"),
     Allowed(r".*", "*/test_private_words.py", "tests of this table"),
     Allowed(r"clip", "influencerai_dagster/*/comfyui/*", "ComfyUI's name for the text encoder"),
+    Allowed(r"studio", "influencerai_dagster/local/samples/draw.py", "a photo studio is drawn"),
+    Allowed(r"studio", "influencerai_dagster/simulators/comfyui/*", "a photo studio is drawn"),
+    Allowed(r"a person", "influencerai_dagster/simulators/*", "captions that a model writes"),
 )
 
 UNFINISHED = (  # Files that are still being rewritten; this list only ever shrinks.

@@ -2,12 +2,12 @@
 
 import shutil
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from influencerai_dagster.core.lora_training import BaseModelFamily
+from influencerai_dagster.engines.comfyui.server import ServerTimes
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
@@ -15,6 +15,8 @@ from influencerai_dagster.simulators.base_models import write_simulated_base_mod
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 
+OFTEN = ServerTimes(probe_seconds=0.25, recheck_seconds=0.1)
+"""How often the tests probe a server."""
 BASE_MODELS = {
     "v1-5-pruned-emaonly.safetensors": BaseModelFamily.SD15,
     "sd_xl_base_1.0.safetensors": BaseModelFamily.SDXL,
@@ -69,10 +71,10 @@ def comfyui(comfyui_simulator: ComfyUISimulator) -> Iterator[ComfyUISimulator]:
     comfyui_simulator.faults(reset=True)
 
 
-def new_render_session(comfyui: ComfyUISimulator, *more: str, **options: Any) -> RenderSession:
+def new_render_session(comfyui: ComfyUISimulator, *more: str) -> RenderSession:
     """A session on the simulator and maybe other servers; each worker needs one of its own."""
     return RenderSession(
-        server_pool=ServerPool((comfyui.url, *more), **options),
+        server_pool=ServerPool((comfyui.url, *more), OFTEN),
         lora_dir=comfyui.models_dir / "loras",
         timeout_seconds=30,
     )

@@ -58,7 +58,7 @@ class CaptionsManifest(Value):
         refused: tuple[RefusedImage, ...] = (),
     ) -> "CaptionsManifest":
         """Make the manifest with its version."""
-        draft = cls(
+        unversioned = cls(
             tenant=key.tenant,
             dataset=key.dataset,
             version="",
@@ -69,8 +69,8 @@ class CaptionsManifest(Value):
         )
         # Not "refused" where there is none: the versions of older manifests stay what they are.
         left_out = {"version"} if refused else {"version", "refused"}
-        return draft.model_copy(
-            update={"version": fingerprint(draft.model_dump(mode="json", exclude=left_out))}
+        return unversioned.model_copy(
+            update={"version": fingerprint(unversioned.model_dump(mode="json", exclude=left_out))}
         )
 
     @property

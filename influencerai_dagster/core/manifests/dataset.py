@@ -70,7 +70,7 @@ class DatasetManifest(Value):
         rights: Rights | None,
     ) -> "DatasetManifest":
         """Make the manifest with its version."""
-        draft = cls(
+        unversioned = cls(
             tenant=key.tenant,
             dataset=key.dataset,
             version="",
@@ -78,8 +78,10 @@ class DatasetManifest(Value):
             rejected=rejected,
             rights=rights,
         )
-        return draft.model_copy(
-            update={"version": fingerprint(draft.model_dump(mode="json", exclude={"version"}))}
+        return unversioned.model_copy(
+            update={
+                "version": fingerprint(unversioned.model_dump(mode="json", exclude={"version"}))
+            }
         )
 
     @property

@@ -1,13 +1,13 @@
-"""One progress socket of a server for all runs of this process, each of which hears its own event.
+"""Multiplexes one ComfyUI WebSocket per server: dispatches each event to the run it is about.
 
 A socket for each run costs a handshake and a thread, which is more than a short render takes.
-ComfyUI sends event of a prompt only to the client id that submitted it, so runs submit under the
-dispatcher's. What follows from the event is drawn in waiting.py.
+ComfyUI sends the events of a prompt only to the client id that submitted it, so all runs submit
+under the dispatcher's. waiting.py decides what an event means for its run.
 """
 
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Self
 
 from influencerai_dagster.engines.comfyui.http import HttpConnection
@@ -28,29 +28,24 @@ _IDLE_SECONDS = 1.0
 
 
 class Subscription:
-    """The event of one prompt; takes the place of a socket of its own.
+    """The events of one prompt.
 
     Attributes:
         client_id: what to submit the prompt with.
-        is_foreign_prompt: another client id submitted it, so that only `status` tells of it.
+        hears_status: every QueueChanged comes too, because no other event of the prompt does.
     """
 
     def __init__(
-        self,
-        dispatcher: "EventDispatcher",
-        prompt_id: str,
-        client_id: str,
-        *,
-        is_foreign_prompt: bool,
+        self, dispatcher: "EventDispatcher", prompt_id: str, client_id: str, *, hears_status: bool
     ) -> None:
         self.client_id = client_id
         self.prompt_id = prompt_id
-        self.is_foreign_prompt = is_foreign_prompt
-        self._hub = dispatcher
+        self.hears_status = hears_status
+        self._dispatcher = dispatcher
         self._events: queue.SimpleQueue[ServerEvent | TransientError] = queue.SimpleQueue()
 
     def put(self, event: "ServerEvent | TransientError") -> None:
-        """Hand over event, or the end of the socket."""
+        """Add an event, or the end of the socket."""
         self._events.put(event)
 
     def receive(self, timeout_seconds: float) -> ServerEvent | None:
@@ -64,16 +59,16 @@ class Subscription:
         return event
 
     def close(self) -> None:
-        """Hear no more."""
-        self._hub.forget(self)
+        """End it; no further event comes."""
+        self._dispatcher.forget(self)
 
 
 class EventDispatcher:
-    """Hands the messages of one socket to the runs that they are about; safe between threads.
+    """Reads one socket and gives each event to its subscription; safe between threads.
 
     Args:
         connection: to the server.
-        on_lost: called when the socket ended, as it does when the server is restarted.
+        on_lost: called when the socket ended, as it does when the server restarts.
     """
 
     def __init__(
@@ -93,8 +88,12 @@ class EventDispatcher:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def subscribe(self, prompt_id: str, *, is_foreign_prompt: bool) -> Subscription:
-        """Hear of a prompt from now on; opens the socket if there is none.
+    def subscribe(self, prompt_id: str, *, hears_status: bool) -> Subscription:
+        """Receive the events of a prompt from now on; opens the socket if there is none.
+
+        Args:
+            prompt_id: the prompt.
+            hears_status: another client id submitted it, so that only `status` comes.
 
         Raises:
             TransientError: the server is away.
@@ -102,13 +101,13 @@ class EventDispatcher:
         with self._lock:
             if self._socket is None:
                 self._socket = ProgressSocket(self._connection)
-                name = f"event of {self._connection.url}"
+                name = f"events of {self._connection.url}"
                 self._reader = threading.Thread(
                     target=self._read, args=(self._socket,), name=name, daemon=True
                 )
                 self._reader.start()
             subscription = Subscription(
-                self, prompt_id, self._socket.client_id, is_foreign_prompt=is_foreign_prompt
+                self, prompt_id, self._socket.client_id, hears_status=hears_status
             )
             self._subscriptions[prompt_id] = subscription
         return subscription
@@ -119,15 +118,15 @@ class EventDispatcher:
             if self._subscriptions.get(subscription.prompt_id) is subscription:
                 del self._subscriptions[subscription.prompt_id]
 
-    def look_now(self, prompt_id: str) -> None:
-        """Let the run of a prompt look at history and queue at once."""
+    def recheck(self, prompt_id: str) -> None:
+        """Let the run of a prompt read history and queue at once."""
         with self._lock:
             subscription = self._subscriptions.get(prompt_id)
         if subscription is not None:
             subscription.put(Recheck())
 
     def abandon(self, reason: str) -> None:
-        """Let every run of this server that has not begun give up, for this reason."""
+        """End the wait of every run of this server that has not begun, for this reason."""
         with self._lock:
             subscriptions = list(self._subscriptions.values())
         for subscription in subscriptions:
@@ -147,25 +146,25 @@ class EventDispatcher:
             while not self._is_closed:
                 event = socket.receive(_IDLE_SECONDS)
                 if event is not None:
-                    self._hand_over(event)
+                    self._dispatch(event)
             ended = TransientError(f"the progress socket of {self._connection.url} was closed")
         except TransientError as error:
             ended = error
         except Exception as error:  # noqa: BLE001 - a message that cannot be read ends the socket
-            ended = TransientError(f"the event of {self._connection.url} cannot be read: {error}")
+            ended = TransientError(f"an event of {self._connection.url} cannot be read: {error}")
         socket.close()
         with self._lock:
             if self._socket is socket:
                 self._socket = None
             is_closed = self._is_closed
-            left: Mapping[str, Subscription] = dict(self._subscriptions)
-        for subscription in left.values():
+            subscriptions = list(self._subscriptions.values())
+        for subscription in subscriptions:
             if subscription.client_id == socket.client_id:
                 subscription.put(ended)
         if not is_closed:
             self._on_lost()
 
-    def _hand_over(self, event: ServerEvent) -> None:
+    def _dispatch(self, event: ServerEvent) -> None:
         match event:
             case NodeProgress() | PreviewImage() | RunEnded() | UnknownEvent():
                 with self._lock:
@@ -173,9 +172,9 @@ class EventDispatcher:
                 if subscription is not None:
                     subscription.put(event)
             case QueueChanged():
-                # Only those whose prompt another client id submitted hear nothing better.
+                # The others would read history at each of them, though their own events come.
                 with self._lock:
                     listeners = list(self._subscriptions.values())
                 for subscription in listeners:
-                    if subscription.is_foreign_prompt:
+                    if subscription.hears_status:
                         subscription.put(event)

@@ -1,16 +1,24 @@
-"""HTTP to one server: addresses, credentials and the translation of failures into our errors.
+"""Sends HTTP requests to one server, each within a deadline, and translates their failures.
 
-What is asked lives in client.py. Proxies of the environment are not used: ComfyUI is reached
-directly.
+The requests are in client.py. Proxies of the environment are not used: ComfyUI is reached directly.
+httpx limits each read and write alone: a server that sends one byte every five seconds would hold a
+request for ever, also while it sends its headers. So a transport of our own, which follows
+httpcore's network backends, holds the whole exchange to the deadline.
 """
 
+import math
+import ssl
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import httpcore
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from influencerai_dagster.engines.comfyui.bounded_transport import BoundedTransport, deadline
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.http_clients import ssl_context
 
@@ -23,7 +31,9 @@ _CUT = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 _IDLE_SECONDS = 20.0
 """httpx closes connections that were idle so long, and may close one that another thread took a
 moment before. Not after 5 s, its default: then failed jobs come back, many at once."""
+_CHUNK_BYTES = 64 * 1024
 _T = TypeVar("_T")
+_deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,8 @@ class AnswerLimits:
     """How much of a server's answers is read, and for how long.
 
     Attributes:
-        json_bytes: largest answer that is no file; /object_info with many custom nodes has 10 MB.
+        json_bytes: largest answer that is not a file; many custom nodes give an /object_info of
+            10 MB.
         image_bytes: largest image.
         video_bytes: largest video.
         run_bytes: all files of one run together.
@@ -125,7 +136,7 @@ class HttpConnection:
         Args:
             method: of the request.
             path: below the server's address.
-            accept: other statuses that are no error.
+            accept: other statuses that are not an error.
             max_bytes: largest answer that is read; None for `limits.json_bytes`.
             seconds: longest time from now to the answer's last byte; None for `timeout_seconds`.
             arguments: those of httpx's `Client.build_request`.
@@ -133,7 +144,7 @@ class HttpConnection:
         Raises:
             AnswerTooLargeError: it has more than max_bytes.
             TransientError: the server is away, too slow, overloaded or answered 5xx.
-            PermanentError: it refused the request; the text has what it said.
+            PermanentError: it refused the request; the text has its answer.
         """
         what = f"{method} {self.url}{path}"
         try:
@@ -182,7 +193,7 @@ class HttpConnection:
             if encoding != "identity":
                 raise TransientError(
                     f"{what}: the answer is compressed ({encoding[:20]}), though it was asked for "
-                    "as it is. Look at the proxy before this ComfyUI."
+                    "as it is. Check the proxy before this ComfyUI."
                 )
             content = bytearray()
             for chunk in response.iter_bytes():
@@ -207,13 +218,148 @@ class HttpConnection:
             return adapter.validate_json(response.content)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
+            location = ".".join(str(part) for part in first["loc"])
             what = f"{response.request.method} {response.request.url.copy_with(query=None)}"
             raise TransientError(
-                f"{what}: the answer is not what ComfyUI sends ({place}: {first['msg']}): "
+                f"{what}: the answer is not what ComfyUI sends ({location}: {first['msg']}): "
                 f"{_text(response)!r}. Is this a ComfyUI server?"
             ) from error
 
 
 def _text(response: httpx.Response) -> str:
     return " ".join(response.text.split())[:200]
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Let every request of this thread in the block end after so many seconds."""
+    token = _deadline.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+def _seconds_left(timeout: float | None, late: type[httpcore.TimeoutException]) -> float | None:
+    left = _deadline.get() - time.monotonic()
+    if left <= 0:
+        raise late("the whole answer took too long")
+    if math.isinf(left):
+        return timeout
+    return left if timeout is None else min(left, timeout)
+
+
+class _BoundedStream(httpcore.NetworkStream):
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _seconds_left(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for start in range(0, len(buffer), _CHUNK_BYTES):
+            left = _seconds_left(timeout, httpcore.WriteTimeout)
+            self._stream.write(buffer[start : start + _CHUNK_BYTES], left)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        left = _seconds_left(timeout, httpcore.ConnectTimeout)
+        return _BoundedStream(self._stream.start_tls(ssl_context, server_hostname, left))
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's signature
+        return self._stream.get_extra_info(info)
+
+
+class _BoundedBackend(httpcore.SyncBackend):
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        left = _seconds_left(timeout, httpcore.ConnectTimeout)
+        return _BoundedStream(super().connect_tcp(host, port, left, local_address, socket_options))
+
+
+class BoundedTransport(httpx.BaseTransport):
+    """A pool of connections whose requests keep to `deadline`; safe between threads."""
+
+    def __init__(self, ssl_context: ssl.SSLContext | None, *, keepalive_expiry: float) -> None:
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=ssl_context,
+            max_connections=100,
+            max_keepalive_connections=20,
+            keepalive_expiry=keepalive_expiry,
+            network_backend=_BoundedBackend(),
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; its answer's body is read from the connection piece by piece."""
+        url = request.url
+        with _errors_of_httpx():
+            answer = self._pool.handle_request(
+                httpcore.Request(
+                    method=request.method,
+                    url=httpcore.URL(
+                        scheme=url.raw_scheme,
+                        host=url.raw_host,
+                        port=url.port,
+                        target=url.raw_path,
+                    ),
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions=request.extensions,
+                )
+            )
+        return httpx.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=_Body(answer),
+            extensions=answer.extensions,
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _errors_of_httpx():
+            yield from self._answer.iter_stream()
+
+    def close(self) -> None:
+        with _errors_of_httpx():
+            self._answer.close()
+
+
+@contextmanager
+def _errors_of_httpx() -> Iterator[None]:
+    try:
+        yield
+    except httpcore.ConnectTimeout as error:
+        raise httpx.ConnectTimeout(str(error)) from error
+    except httpcore.WriteTimeout as error:
+        raise httpx.WriteTimeout(str(error)) from error
+    except httpcore.TimeoutException as error:
+        raise httpx.ReadTimeout(str(error)) from error
+    except httpcore.ConnectError as error:
+        raise httpx.ConnectError(str(error)) from error
+    except httpcore.WriteError as error:
+        raise httpx.WriteError(str(error)) from error
+    except httpcore.NetworkError as error:
+        raise httpx.ReadError(str(error)) from error
+    except httpcore.ProtocolError as error:
+        raise httpx.RemoteProtocolError(str(error)) from error

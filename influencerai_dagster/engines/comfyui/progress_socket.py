@@ -1,15 +1,15 @@
-"""ComfyUI's WebSocket: early event of one run, decoded into values.
+"""Reads ComfyUI's WebSocket and decodes its messages into events.
 
-History is the truth, the socket only says when to look (docs/protocols/comfyui.md, points 9 and
-17 to 20); waiting.py draws the conclusions. One socket has one fresh client id: a second socket
-with the same id takes over, and when the first closes the second goes deaf.
+History is the truth, an event only says when to read it (docs/protocols/comfyui.md, points 9 and
+17 to 20). One socket has one fresh client id: a second socket with the same id takes over, and when
+the first closes the second goes deaf.
 """
 
 import json
 import struct
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 from uuid import uuid4
 
 from websockets.exceptions import ConnectionClosed, WebSocketException
@@ -57,30 +57,24 @@ class RunEnded:
 
 @dataclass(frozen=True)
 class QueueChanged:
-    """`status`, which goes to every socket: some prompt came, began or ended.
-
-    Attributes:
-        num_prompts: how many run or wait now.
-    """
-
-    num_prompts: int = 0
+    """`status`, which goes to every socket: some prompt was queued, began or ended."""
 
 
 @dataclass(frozen=True)
 class UnknownEvent:
-    """Any other message; its prompt_id tells whose, empty if it is nobody's."""
+    """Any other message; prompt_id is empty if it is about no prompt."""
 
     prompt_id: str = ""
 
 
 @dataclass(frozen=True)
 class Recheck:
-    """Not from the server: something happened to the prompt that history or queue tell."""
+    """Not from the server: the prompt was cancelled, so that history and queue have to be read."""
 
 
 @dataclass(frozen=True)
 class ServerLost:
-    """Not from the server: it was found unusable, and nobody should wait for it."""
+    """Not from the server: it was found unusable, and no queued run should wait for it."""
 
     reason: str
 
@@ -88,18 +82,6 @@ class ServerLost:
 ServerEvent: TypeAlias = (
     NodeProgress | PreviewImage | RunEnded | QueueChanged | UnknownEvent | Recheck | ServerLost
 )
-
-
-class EventSource(Protocol):
-    """Where the event of a run come from: a socket of its own, or a share of one."""
-
-    client_id: str
-
-    def receive(self, timeout_seconds: float) -> ServerEvent | None:
-        """Return the next event, or None if none came in time; TransientError: the socket broke."""
-
-    def close(self) -> None:
-        """Hear no more."""
 
 
 class ProgressSocket:
@@ -165,7 +147,7 @@ def decode_text(frame: str) -> ServerEvent:
     event: ServerEvent | None = None
     match message.get("type"):
         case "status":
-            event = _queue_changed(data)
+            event = QueueChanged()
         # Without prompt_id it tells a new socket which node runs, of anybody's prompt.
         case "executing" if prompt_id:
             node = data.get("display_node") or data.get("node")
@@ -175,13 +157,6 @@ def decode_text(frame: str) -> ServerEvent:
         case "progress_state" if isinstance(data.get("nodes"), dict):
             event = _running_node(prompt_id, data["nodes"])
     return event or UnknownEvent(prompt_id)
-
-
-def _queue_changed(data: dict[str, Any]) -> QueueChanged:
-    match data:
-        case {"status": {"exec_info": {"queue_remaining": int(num_prompts)}}}:
-            return QueueChanged(num_prompts)
-    return QueueChanged()
 
 
 def _running_node(prompt_id: str, nodes: dict[str, Any]) -> NodeProgress | None:

@@ -1,11 +1,11 @@
-"""What ComfyUI answers, as frozen values: server, queue, history and files.
+"""Frozen values: what a render is asked for, what it gave, and what ComfyUI answers.
 
-How they are asked for is in client.py; node classes are in object_info.py. Where a field is named
-otherwise than ComfyUI names it, the alias is ComfyUI's name. Source: docs/protocols/comfyui.md,
-points 8, 11, 12 and 23.
+The requests are in client.py, the node classes in object_info.py. Where a field has another name
+than ComfyUI's, the alias is ComfyUI's name. Source: docs/protocols/comfyui.md, points 8, 11, 12
+and 23.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, TypeAlias
@@ -15,6 +15,75 @@ from pydantic import BaseModel, ConfigDict, Field
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mov")
 Workflow: TypeAlias = Mapping[str, Any]
 """A workflow in API format: node id → {"class_type": …, "inputs": {…}}."""
+
+
+@dataclass(frozen=True)
+class RenderProgress:
+    """How far one node of a run is.
+
+    Attributes:
+        node_class: empty for a node that ComfyUI made itself while running.
+        preview_image: JPEG or PNG of what the sampler has so far, if the event brought one.
+    """
+
+    prompt_id: str
+    node_id: str
+    node_class: str
+    value: float
+    max: float
+    preview_image: bytes | None = None
+
+    @property
+    def fraction(self) -> float:
+        """How much of this node's work is done, 0 to 1."""
+        return min(max(self.value / self.max, 0.0), 1.0) if self.max > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class RenderRequest:
+    """One run that a server is asked for.
+
+    Attributes:
+        workflow: in API format, filled and validated.
+        prompt_id: a UUID for each job and attempt.
+        timeout_seconds: limit of the execution; the time in the server's queue is not counted.
+        on_progress: called for every step in the thread that waits; an error from it ends the run.
+        is_new: no earlier submission had this prompt_id, so that history and queue are not read.
+        is_front: the prompt goes before the queued ones; the running one is not stopped.
+        silence_seconds: history and queue are read after this long without an event of the prompt.
+    """
+
+    workflow: Workflow
+    prompt_id: str
+    timeout_seconds: float
+    on_progress: Callable[[RenderProgress], None] | None = None
+    is_new: bool = False
+    is_front: bool = False
+    silence_seconds: float = 15.0
+
+
+@dataclass(frozen=True)
+class RenderedFile:
+    """One file that a run saved; `file_name` is its name without folders."""
+
+    file_name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class RenderResult:
+    """The files that a run saved.
+
+    Attributes:
+        files: in the order of the nodes and of their batches, without previews.
+        seconds: how long the server executed the run, without the time in its queue.
+        was_found: an earlier submission of this prompt_id made it; nothing was submitted now.
+    """
+
+    prompt_id: str
+    files: tuple[RenderedFile, ...]
+    seconds: float
+    was_found: bool
 
 
 class Answer(BaseModel):

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from influencerai_dagster.core.lora_training import BaseModelFamily
-from influencerai_dagster.engines.kohya.command import Training, check_config
+from influencerai_dagster.engines.kohya.command import TrainingSpec, check_config
 from influencerai_dagster.engines.kohya.dataset_config import CAPTION_EXTENSION
 from influencerai_dagster.errors import InsufficientStorageError, PermanentError
 
@@ -27,7 +27,7 @@ _MIB_PER_DIM = {
 _SPARE_MIB = 200
 
 
-def check_before_training(training: Training) -> None:
+def check_before_training(training: TrainingSpec) -> None:
     """Refuse a training that cannot end well.
 
     Raises:
@@ -124,7 +124,7 @@ def _check_caption(path: Path) -> None:
         )
 
 
-def _check_models(training: Training) -> None:
+def _check_models(training: TrainingSpec) -> None:
     models: dict[str, Path | None] = {"base_model": training.base_model_path}
     if training.config.base_model_family is BaseModelFamily.FLUX:
         models |= {
@@ -140,7 +140,7 @@ def _check_models(training: Training) -> None:
             raise PermanentError(text)
 
 
-def _check_disk(training: Training) -> None:
+def _check_disk(training: TrainingSpec) -> None:
     config = training.config
     bytes_per_value = 4 if config.mixed_precision == "no" else 2
     one_mib = _MIB_PER_DIM[config.base_model_family] * config.network_dim * bytes_per_value / 4

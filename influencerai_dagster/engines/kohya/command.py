@@ -25,7 +25,7 @@ _NETWORK_MODULES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class TrainingSpec:
     """One training to run; every path is on this machine.
 
     Attributes:
@@ -93,7 +93,7 @@ class Training:
         return bool(self.sample_prompts) and self.config.sample_every_n_steps is not None
 
 
-def training_command(training: Training) -> list[str]:
+def training_command(training: TrainingSpec) -> list[str]:
     """Return the command that trains, to be run in the sd-scripts folder.
 
     Raises:
@@ -171,7 +171,7 @@ def check_config(config: LoraConfig) -> None:
         raise PermanentError(text + "; ".join(problems))
 
 
-def _family_options(training: Training) -> dict[str, object]:
+def _family_options(training: TrainingSpec) -> dict[str, object]:
     config = training.config
     if config.base_model_family is BaseModelFamily.SD15:
         return {}

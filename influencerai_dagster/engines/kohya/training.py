@@ -15,7 +15,7 @@ from pathlib import Path
 from influencerai_dagster.core.lora_training import TrainingStep
 from influencerai_dagster.engines.kohya.causes import real_cause
 from influencerai_dagster.engines.kohya.checks import check_before_training
-from influencerai_dagster.engines.kohya.command import Training, training_command
+from influencerai_dagster.engines.kohya.command import TrainingSpec, training_command
 from influencerai_dagster.engines.kohya.dataset_config import (
     write_dataset_config,
     write_sample_prompts,
@@ -27,7 +27,7 @@ from influencerai_dagster.engines.kohya.verify import verified_metadata
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.program_environment import program_environment
 
-__all__ = ["Training", "TrainingResult", "sd_scripts_commit", "train"]
+__all__ = ["TrainingResult", "TrainingSpec", "sd_scripts_commit", "train"]
 
 UNKNOWN_COMMIT = "unknown"
 _PNG_END = b"IEND\xaeB`\x82"
@@ -57,7 +57,7 @@ class TrainingResult:
 
 
 def train(
-    training: Training,
+    training: TrainingSpec,
     *,
     on_step: Callable[[TrainingStep], None] = lambda _: None,
     on_sample: Callable[[Path], None] = lambda _: None,
@@ -132,7 +132,7 @@ def sd_scripts_commit(sd_scripts_dir: Path) -> str:
     return found.stdout.strip()
 
 
-def _proved(training: Training, finished: Finished, started_at: float) -> dict[str, str]:
+def _proved(training: TrainingSpec, finished: Finished, started_at: float) -> dict[str, str]:
     cause = real_cause(finished.stderr)
     has_nothing = not training.weights_path.is_file() and cause is not None
     if finished.exit_code != 0 or has_nothing:
@@ -151,7 +151,7 @@ def _proved(training: Training, finished: Finished, started_at: float) -> dict[s
 class _Watch:
     """Follows a running training: its steps, its loss, its sample images."""
 
-    training: Training
+    training: TrainingSpec
     on_step: Callable[[TrainingStep], None]
     on_sample: Callable[[Path], None]
     losses: dict[int, float] = field(default_factory=dict)

@@ -11,8 +11,8 @@ job was cancelled, can no longer write. All functions run in their caller's tran
 PostgreSQL's clock.
 """
 
-from influencerai_dagster.db.errors import LeaseLostError, TooManyPendingJobsError
 from influencerai_dagster.db.notifications import Listener
+from influencerai_dagster.errors import LeaseLostError, TooManyPendingJobsError
 from influencerai_dagster.generation.queue.cancellation import (
     AbandonedPrompts,
     abandoned_prompts,

@@ -14,10 +14,14 @@ from influencerai_dagster.core.job_states import (
 )
 from influencerai_dagster.core.keys import check_part
 from influencerai_dagster.core.manifests.outputs import OutputManifest
-from influencerai_dagster.db.errors import LeaseLostError
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 from influencerai_dagster.db.notifications import notify_cancelled, notify_work
-from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
+from influencerai_dagster.errors import (
+    InfluencerAIError,
+    LeaseLostError,
+    PermanentError,
+    TransientError,
+)
 from influencerai_dagster.generation.queue.records import Job, MediaAsset
 from influencerai_dagster.generation.queue.retry_policy import (
     retry_delay_seconds,

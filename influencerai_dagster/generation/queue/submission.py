@@ -17,12 +17,11 @@ from influencerai_dagster.core.job_states import (
     JobStatus,
 )
 from influencerai_dagster.core.keys import check_part
-from influencerai_dagster.db.errors import TooManyPendingJobsError
 from influencerai_dagster.db.models.content import TenantRow
 from influencerai_dagster.db.models.jobs import JobRow
 from influencerai_dagster.db.notifications import notify_work
 from influencerai_dagster.db.tenants import unknown_tenant
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import PermanentError, TooManyPendingJobsError
 from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
     JobPayload,

@@ -11,6 +11,7 @@ from influencerai_dagster.core.manifests.loras import LoraManifest, LoraSample, 
 from influencerai_dagster.core.object_paths import lora_samples_key
 from influencerai_dagster.core.sampling import ImageSampling, LoraUse
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
+from influencerai_dagster.engines.comfyui.values import RenderRequest
 from influencerai_dagster.generation.render.images import FAMILY_DEFAULTS
 from influencerai_dagster.generation.render.lora_files import check_lora_applies, place_lora
 from influencerai_dagster.generation.render.render_job import single_image
@@ -63,13 +64,8 @@ def render_samples(
                 filename_prefix=f"{lora.tenant}/samples/{lora.lora_id}-{attempt_id}",
             )
             server = server or server_pool.least_loaded_for(workflow)
-            result = server_pool.run(
-                server.url,
-                workflow,
-                prompt_id=attempt_id,
-                timeout_seconds=render_session.timeout_seconds,
-                is_new=True,
-            )
+            timeout_seconds = render_session.timeout_seconds
+            result = server.run(RenderRequest(workflow, attempt_id, timeout_seconds, is_new=True))
             rendered.append(single_image(result))
             on_progress(len(rendered), len(plan))
     samples = tuple(

@@ -7,7 +7,7 @@ generation/render/lora_samples.py; LoRA files are in lora_files.py.
 import logging
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from influencerai_dagster.core.manifests.outputs import (
@@ -19,7 +19,6 @@ from influencerai_dagster.core.stored_file import (
 )
 from influencerai_dagster.engines.comfyui.choices import did_you_mean
 from influencerai_dagster.engines.comfyui.rejections import UnfitServerError
-from influencerai_dagster.engines.comfyui.runs import RenderResult
 from influencerai_dagster.engines.comfyui.server import Server
 from influencerai_dagster.engines.comfyui.templates import (
     MAX_TEMPLATE_BYTES,
@@ -28,7 +27,13 @@ from influencerai_dagster.engines.comfyui.templates import (
     shipped_template,
     shipped_template_names,
 )
-from influencerai_dagster.engines.comfyui.values import QueueState, RunStatus, SystemStats
+from influencerai_dagster.engines.comfyui.values import (
+    QueueState,
+    RenderRequest,
+    RenderResult,
+    RunStatus,
+    SystemStats,
+)
 from influencerai_dagster.errors import (
     InfluencerAIError,
     ObjectNotFoundError,
@@ -89,9 +94,15 @@ def render_workflow(
             failed for good.
         TransientError: the server failed in passing or the render took too long.
     """
+    request = RenderRequest(
+        workflow,
+        prompt_id(job.id, job.lease_token, segment),
+        timeout_seconds=job.payload.timeout_seconds or render_session.timeout_seconds,
+    )
     newest = job.lease_token - 1
     for claim in range(newest, max(0, newest - _MAX_EARLIER_CLAIMS), -1):
-        earlier = _take_earlier(render_session, job, prompt_id(job.id, claim, segment), workflow)
+        earlier_id = prompt_id(job.id, claim, segment)
+        earlier = _take_earlier(render_session, job, replace(request, prompt_id=earlier_id))
         if earlier is not None:
             return earlier
     render_session.check_wanted(job.id)
@@ -101,15 +112,9 @@ def render_workflow(
         if lora_names is not None:
             on_server = target.client.models("loras")
             refuse_foreign_loras(workflow, on_server=on_server, own=lora_names)
-        return _run(
-            render_session,
-            target,
-            job,
-            workflow,
-            prompt_id(job.id, job.lease_token, segment),
-            is_new=True,
-            is_front=job.is_front and segment == 0,
-        )
+        is_front = job.is_front and segment == 0
+        new = replace(request, is_new=True, is_front=is_front)
+        return _run(render_session, target, job, new)
     except UnfitServerError as error:
         raise _elsewhere(render_session, job, target, workflow, error) from error
 
@@ -151,38 +156,28 @@ def _elsewhere(
 
 
 def _run(
-    render_session: RenderSession,
-    server: Server,
-    job: ClaimedJob,
-    workflow: dict[str, Any],
-    render_id: str,
-    **options: bool,
+    render_session: RenderSession, server: Server, job: ClaimedJob, request: RenderRequest
 ) -> Rendered:
-    render = render_session.begin(job.id, server.url, render_id)
-    result = render_session.server_pool.run(
-        server.url,
-        workflow,
-        prompt_id=render_id,
-        timeout_seconds=job.payload.timeout_seconds or render_session.timeout_seconds,
-        on_progress=render.note,
-        **options,
-    )
+    render = render_session.begin(job.id, server.url, request.prompt_id)
+    result = server.run(replace(request, on_progress=render.note))
     render.progress, render.ended = 1.0, time.monotonic()
     return Rendered(result, server.stats, server.url)
 
 
 def _take_earlier(
-    render_session: RenderSession, job: ClaimedJob, earlier_id: str, workflow: dict[str, Any]
+    render_session: RenderSession, job: ClaimedJob, request: RenderRequest
 ) -> Rendered | None:
     """Return what a dead worker's prompt made on any server, waiting for it if it still runs."""
     try:
-        found = render_session.server_pool.find(earlier_id)
+        found = render_session.server_pool.find(request.prompt_id)
         if found is not None:
             server, state = found
             if isinstance(state, QueueState) or state.status is RunStatus.SUCCESS:
-                return _run(render_session, server, job, workflow, earlier_id)
+                return _run(render_session, server, job, request)
     except InfluencerAIError as error:
-        _log.warning("job %s renders anew instead of taking %s: %s", job.id, earlier_id, error)
+        _log.warning(
+            "job %s is rendered again instead of using %s: %s", job.id, request.prompt_id, error
+        )
     return None
 
 

@@ -22,13 +22,12 @@ from influencerai_dagster.core.sampling import VideoSampling
 from influencerai_dagster.core.stored_file import (
     StoredFile,
 )
-from influencerai_dagster.engines.comfyui.runs import RenderResult
 from influencerai_dagster.engines.comfyui.templates import (
     WorkflowTemplate,
     fill_video_workflow,
     workflow_sha256,
 )
-from influencerai_dagster.engines.comfyui.values import VIDEO_SUFFIXES
+from influencerai_dagster.engines.comfyui.values import VIDEO_SUFFIXES, RenderResult
 from influencerai_dagster.errors import InsufficientStorageError, PermanentError
 from influencerai_dagster.generation.jobs import VideoJobPayload
 from influencerai_dagster.generation.queue import ClaimedJob

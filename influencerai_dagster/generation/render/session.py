@@ -12,8 +12,8 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.engines.comfyui.progress import RenderProgress
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
+from influencerai_dagster.engines.comfyui.values import RenderProgress
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.generation.jobs import Need
 from influencerai_dagster.generation.storage_pauses import report_full
@@ -150,4 +150,4 @@ class RenderSession:
         self.stopped.add(job_id)
         render = self.renders.get(job_id)
         if render is not None:
-            self.server_pool.cancel(render.url, render.prompt_id)
+            self.server_pool[render.url].cancel(render.prompt_id)

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from influencerai_dagster.local.samples.canvas import Canvas, Points, both_sides, points
 from influencerai_dagster.local.samples.head import SKIN, SKIN_SHADE, draw_back_hair, draw_head
-from influencerai_dagster.local.samples.pen import Pen, Points, both_sides, points
 
 NECK = 1.3j
 CHEST = 2
@@ -30,77 +30,77 @@ STANDING = ("-.5 5.8, -.55 8.6, -.5 11.2", ".5 5.8, .55 8.6, .5 11.2")
 HAND = "-.1 -.15, .25 -.22, .62 -.15, .74 0, .62 .16, .25 .2, -.1 .15"
 
 
-def draw_bella(pen: Pen, scene: dict[str, Any]) -> None:
+def draw_bella(canvas: Canvas, scene: dict[str, Any]) -> None:
     """Draw the figure with what is behind and before it.
 
     An arm whose hand is higher than the chest is before the face.
     """
     tilt = cmath.rect(1, math.radians(scene.get("tilt", 0)))
-    head = replace(pen, origin=pen.at(NECK - NECK * tilt), unit=pen.unit * tilt)
+    head = replace(canvas, origin=canvas.at(NECK - NECK * tilt), unit=canvas.unit * tilt)
     arms = [points(arm) for arm in scene["arms"]]
-    _things(pen, scene.get("behind", ()))
+    _things(canvas, scene.get("behind", ()))
     draw_back_hair(head, scene)
     if "bottom" in scene:
-        _legs(pen, scene, scene["bottom"])
-    _torso(pen, scene)
+        _legs(canvas, scene, scene["bottom"])
+    _torso(canvas, scene)
     for arm in arms:
         if arm[-1].imag > CHEST:
-            _arm(pen, arm, scene)
+            _arm(canvas, arm, scene)
     draw_head(head, scene)
     for arm in arms:
         if arm[-1].imag <= CHEST:
-            _arm(pen, arm, scene)
-    _things(pen, scene.get("front", ()))
+            _arm(canvas, arm, scene)
+    _things(canvas, scene.get("front", ()))
 
 
-def _things(pen: Pen, things: Iterable[dict[str, Any]]) -> None:
+def _things(canvas: Canvas, things: Iterable[dict[str, Any]]) -> None:
     for thing in things:
         if "line" in thing:
-            pen.limb(thing["line"], thing["radius"], thing["radius"], thing["fill"])
+            canvas.limb(thing["line"], thing["radius"], thing["radius"], thing["fill"])
         else:
-            pen.blob(thing["blob"], thing["fill"])
+            canvas.blob(thing["blob"], thing["fill"])
 
 
-def _legs(pen: Pen, scene: dict[str, Any], bottom: dict[str, Any]) -> None:
+def _legs(canvas: Canvas, scene: dict[str, Any], bottom: dict[str, Any]) -> None:
     for leg in map(points, scene.get("legs", STANDING)):
-        pen.limb(leg, 0.52, 0.2, SKIN)
+        canvas.limb(leg, 0.52, 0.2, SKIN)
         if bottom["kind"] == "trousers":
-            pen.limb(leg, 0.6, bottom.get("hem", 0.32), bottom["colour"], 0.93)
+            canvas.limb(leg, 0.6, bottom.get("hem", 0.32), bottom["colour"], 0.93)
         outward = math.copysign(1, leg[-1].real)
         shoe = points("-.22 -.1, .2 -.12, .62 .3, .5 .42, -.24 .42", leg[-1], side=outward)
-        pen.blob(shoe, scene.get("shoes", "#ffffff"))
+        canvas.blob(shoe, scene.get("shoes", "#ffffff"))
     if bottom["kind"] == "trousers":
         hips = both_sides(".4 4.2, .84 4.3, 1.05 5, 1.14 5.8, .95 6.5, .3 6.5")
-        pen.blob(hips, bottom["colour"])
+        canvas.blob(hips, bottom["colour"])
 
 
-def _torso(pen: Pen, scene: dict[str, Any]) -> None:
+def _torso(canvas: Canvas, scene: dict[str, Any]) -> None:
     top, bottom = scene["top"], scene.get("bottom", {})
     body = both_sides(TORSO)
-    pen.blob(body, SKIN)
-    with pen.inside(body) as inner:
+    canvas.blob(body, SKIN)
+    with canvas.inside(body) as inner:
         inner.oval(0.1 + 1j, 0.62, 0.72, SKIN_SHADE)  # the head's shadow
     if bottom.get("kind") == "skirt":
-        _skirt(pen, bottom)
-    _cloth(pen, both_sides(f"{NECKLINES[top['neck']]}, {SIDES}"), top)
+        _skirt(canvas, bottom)
+    _cloth(canvas, both_sides(f"{NECKLINES[top['neck']]}, {SIDES}"), top)
     if "belt" in bottom:
-        pen.limb("-.8 4.25, 0 4.34, .8 4.25", 0.12, 0.12, bottom["belt"])
+        canvas.limb("-.8 4.25, 0 4.34, .8 4.25", 0.12, 0.12, bottom["belt"])
     if "jacket" in scene:
         for side in (-1, 1):
-            pen.blob(points(FLAP, side=side), scene["jacket"]["colour"])
-            pen.limb(points(LAPEL, side=side), 0.05, 0.03, scene["jacket"]["edge"])
+            canvas.blob(points(FLAP, side=side), scene["jacket"]["colour"])
+            canvas.limb(points(LAPEL, side=side), 0.05, 0.03, scene["jacket"]["edge"])
 
 
-def _skirt(pen: Pen, skirt: dict[str, Any]) -> None:
+def _skirt(canvas: Canvas, skirt: dict[str, Any]) -> None:
     hem, wide = skirt["hem"], skirt["wide"]
     seam = f"{wide} {hem - 0.2}, {wide * 0.8} {hem}, {wide * 0.3} {hem + 0.08}"
-    _cloth(pen, both_sides(f".3 3.95, .84 4.05, 1.08 5.1, {seam}"), skirt)
+    _cloth(canvas, both_sides(f".3 3.95, .84 4.05, 1.08 5.1, {seam}"), skirt)
 
 
-def _cloth(pen: Pen, outline: Points, cloth: dict[str, Any]) -> None:
+def _cloth(canvas: Canvas, outline: Points, cloth: dict[str, Any]) -> None:
     """Fill a garment with its colour and its pattern."""
     pattern, ink = cloth.get("pattern"), cloth.get("ink", "")
-    with pen.inside(outline) as inner:
+    with canvas.inside(outline) as inner:
         inner.box(-4, 0, 8, 12, cloth["colour"])
         for row in range(36):
             y = 1.5 + row * 0.34
@@ -114,16 +114,16 @@ def _cloth(pen: Pen, outline: Points, cloth: dict[str, Any]) -> None:
                 inner.limb(f"{x * 0.6} 4.6, {x * 1.2} {cloth['hem'] + 0.2}", 0.01, 0.09, ink)
 
 
-def _arm(pen: Pen, arm: Points, scene: dict[str, Any]) -> None:
+def _arm(canvas: Canvas, arm: Points, scene: dict[str, Any]) -> None:
     elbow, wrist = arm[-2:]
     along = (wrist - elbow) / abs(wrist - elbow)
     thumb = ".1 .1, .42 .34" if arm[0].real > 0 else ".1 -.1, .42 -.34"
-    pen.limb(arm, 0.25, 0.15, SKIN)
-    pen.blob(points(HAND, wrist, along), SKIN)
-    pen.limb(points(thumb, wrist, along), 0.09, 0.06, SKIN)
+    canvas.limb(arm, 0.25, 0.15, SKIN)
+    canvas.blob(points(HAND, wrist, along), SKIN)
+    canvas.limb(points(thumb, wrist, along), 0.09, 0.06, SKIN)
     cloth = scene.get("jacket", scene["top"])
     sleeve = 1 if "jacket" in scene else cloth.get("sleeve", 0.35)
     cuff = 0.24 if sleeve > LONG_SLEEVE else 0.3
     if sleeve:
-        pen.limb(arm, 0.3, cuff + 0.035, cloth.get("edge", cloth["colour"]), sleeve)
-        pen.limb(arm, 0.32, cuff, cloth["colour"], sleeve)
+        canvas.limb(arm, 0.3, cuff + 0.035, cloth.get("edge", cloth["colour"]), sleeve)
+        canvas.limb(arm, 0.32, cuff, cloth["colour"], sleeve)

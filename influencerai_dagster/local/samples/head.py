@@ -8,7 +8,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from influencerai_dagster.local.samples.pen import Pen, both_sides, points
+from influencerai_dagster.local.samples.canvas import Canvas, both_sides, points
 
 SKIN, SKIN_SHADE, BLUSH, LIP, LIP_DARK = "#f5c9a8", "#e2a583", "#ea7f6a50", "#cf5a55", "#8c2f35"
 HAIR, HAIR_SHADE, HAIR_SHINE = "#8f4226", "#6b2d1a", "#bd6a3f"
@@ -38,9 +38,9 @@ FRINGE_SHINE = (
 TEMPLE = 0.9
 
 
-def draw_back_hair(head: Pen, scene: dict[str, Any]) -> None:
+def draw_back_hair(head: Canvas, scene: dict[str, Any]) -> None:
     """Draw the hair that is behind neck and shoulders."""
-    style, back = scene["hair"], -math.sin(scene.get("turn", 0))
+    style, back = scene["hair"], -math.sin(scene.get("rotation", 0))
     shape = both_sides(BACK_HAIR.get(style, BACK_HAIR["tied"]))
     head.blob([p + 0.3 * back for p in shape], HAIR_SHADE)
     for knot in KNOTS.get(style, ()):
@@ -55,10 +55,10 @@ def draw_back_hair(head: Pen, scene: dict[str, Any]) -> None:
         head.oval(tail[0] + 0.1 * side, 0.14, 0.2, scene["accent"])
 
 
-def draw_head(head: Pen, scene: dict[str, Any]) -> None:
+def draw_head(head: Canvas, scene: dict[str, Any]) -> None:
     """Draw ears, face, the hair in front of them, and what is worn."""
-    turn = scene.get("turn", 0)
-    aside = math.sin(turn)
+    rotation = scene.get("rotation", 0)
+    aside = math.sin(rotation)
     for side in (-1, 1):
         if side * aside < EAR_HIDDEN:
             head.oval(complex(side * 0.98 - 0.2 * aside, 0.22), 0.17, 0.25, SKIN_SHADE)
@@ -67,7 +67,7 @@ def draw_head(head: Pen, scene: dict[str, Any]) -> None:
     outline = [p + 0.26 * aside * max(0, p.imag) for p in both_sides(FACE)]
     head.blob(outline, SKIN)
     with head.inside(outline) as inner:
-        _face(replace(inner, turn=turn), scene)
+        _face(replace(inner, rotation=rotation), scene)
         for lock in FRINGE:
             inner.blob(points(lock, 0.22 * aside + 0.09j), SKIN_SHADE + "90")
     for lock in FRINGE:
@@ -84,7 +84,7 @@ def draw_head(head: Pen, scene: dict[str, Any]) -> None:
         {"glasses": _glasses, "hat": _hat, "beanie": _beanie}[scene["wear"]](head, scene)
 
 
-def _face(face: Pen, scene: dict[str, Any]) -> None:
+def _face(face: Canvas, scene: dict[str, Any]) -> None:
     look, gaze = scene.get("eyes", "open"), complex(*scene.get("gaze", (0, 0)))
     for side in (-1, 1):
         face.oval(complex(side * 0.58, 0.5), 0.2, 0.14, BLUSH)
@@ -110,7 +110,7 @@ def _face(face: Pen, scene: dict[str, Any]) -> None:
         face.oval(0.02 + 0.84j, 0.06, 0.014, "#ffffff60")
 
 
-def _open_eye(face: Pen, side: int, gaze: complex) -> None:
+def _open_eye(face: Canvas, side: int, gaze: complex) -> None:
     middle = complex(side * 0.42, 0.1)
     lids = "-.24 .06, -.13 -.09, .06 -.13, .2 -.07, .27 -.01, .15 .13, -.06 .16"
     with face.inside(points(lids, middle, side=side)) as inner:
@@ -124,7 +124,7 @@ def _open_eye(face: Pen, side: int, gaze: complex) -> None:
     face.limb(points(lashes, middle, side=side), 0.018, 0.036, INK)
 
 
-def _braid(head: Pen, ribbon: str) -> None:
+def _braid(head: Canvas, ribbon: str) -> None:
     for index in range(9):
         middle = complex(1 + 0.14 * math.sin(index / 2), 0.75 + index * 0.3)
         head.oval(middle, 0.27 - index * 0.012, 0.22, HAIR_SHADE)
@@ -133,20 +133,20 @@ def _braid(head: Pen, ribbon: str) -> None:
     head.limb("1.05 3.45, 1 3.8", 0.17, 0.06, HAIR)
 
 
-def _glasses(head: Pen, scene: dict[str, Any]) -> None:
-    pen = replace(head, turn=scene.get("turn", 0), depth=1)
+def _glasses(head: Canvas, scene: dict[str, Any]) -> None:
+    canvas = replace(head, rotation=scene.get("rotation", 0), depth=1)
     for middle in (-0.44 + 0.12j, 0.44 + 0.12j):
-        pen.limb([middle + cmath.rect(0.31, a / 2) for a in range(14)], 0.025, 0.025, INK)
-    pen.limb("-.12 .05, .12 .05", 0.025, 0.025, INK)
+        canvas.limb([middle + cmath.rect(0.31, a / 2) for a in range(14)], 0.025, 0.025, INK)
+    canvas.limb("-.12 .05, .12 .05", 0.025, 0.025, INK)
 
 
-def _hat(head: Pen, scene: dict[str, Any]) -> None:
+def _hat(head: Canvas, scene: dict[str, Any]) -> None:
     head.blob("-2 -.55, -1 -.95, 1 -.95, 2 -.55, 1.2 -.42, 0 -.62, -1.2 -.42", "#d9b36a")
     head.blob("-1.1 -.8, -1.02 -1.5, -.5 -1.85, .5 -1.85, 1.02 -1.5, 1.1 -.8, 0 -.95", "#eecb84")
     head.blob("-1.12 -.7, -1.08 -1.1, 0 -1.2, 1.08 -1.1, 1.12 -.7, 0 -.86", scene["accent"])
 
 
-def _beanie(head: Pen, scene: dict[str, Any]) -> None:
+def _beanie(head: Canvas, scene: dict[str, Any]) -> None:
     wool = "-1.16 -.5, -1.12 -1.2, -.6 -1.75, .6 -1.75, 1.12 -1.2, 1.16 -.5, 0 -.75"
     head.blob(wool, scene["accent"])
     head.limb("-1.12 -.5, 0 -.74, 1.12 -.5", 0.2, 0.2, scene["accent"])

@@ -17,7 +17,7 @@ from influencerai_dagster.backup.database.backups import (
     wal_problem,
 )
 from influencerai_dagster.orchestration.failures import dagster_failures
-from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
+from influencerai_dagster.orchestration.resources.backups import DatabaseBackupResource
 
 FRESHNESS_CHECK = "no_database_backup_is_too_old"
 WAL_CHECK = "wal_is_received"

@@ -13,7 +13,7 @@ from influencerai_dagster.backup.database.databases import TakenBackup, prune, t
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, Metadata, table
 from influencerai_dagster.orchestration.progress import optional
-from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
+from influencerai_dagster.orchestration.resources.backups import DatabaseBackupResource
 from influencerai_dagster.orchestration.run_config import RunConfig
 
 BACKUP_POOL = "database_backup"

@@ -25,7 +25,7 @@ from influencerai_dagster.orchestration.backups.checks import (
 )
 from influencerai_dagster.orchestration.backups.database_backups import lag_metadata, run_config
 from influencerai_dagster.orchestration.jobs import ALIVE, backup_database_job
-from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
+from influencerai_dagster.orchestration.resources.backups import DatabaseBackupResource
 
 EVERY_SECONDS = 300
 REPORT_AGAIN_AFTER = timedelta(minutes=30)

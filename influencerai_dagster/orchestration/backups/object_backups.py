@@ -15,7 +15,7 @@ from influencerai_dagster.backup.objects.rclone_log import CopyProgress
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, Metadata, table
 from influencerai_dagster.orchestration.progress import optional
-from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource
+from influencerai_dagster.orchestration.resources.backups import ObjectBackupResource
 
 OBJECT_BACKUP_POOL = "object_backup"
 """One slot: two copies at once would share the network."""

@@ -14,7 +14,7 @@ from influencerai_dagster.backup.restore.drill import DrillReport, drill_history
 from influencerai_dagster.media.plots import drill_history_png
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, Metadata, inline_image, table
-from influencerai_dagster.orchestration.resources.restore_drills import RestoreDrillResource
+from influencerai_dagster.orchestration.resources.backups import RestoreDrillResource
 from influencerai_dagster.orchestration.run_config import RunConfig
 
 RESTORE_DRILL_POOL = "restore_drill"

@@ -1,4 +1,4 @@
-"""Schedules of database backups: full at 02:00, incremental every 6 hours in between.
+"""Schedule backups: full at 02:00, incremental every 6 hours in between, copies after each.
 
 Dagster runs only the newest missed tick; database_backup_sensor requests what is still too old.
 """
@@ -7,7 +7,7 @@ import dagster as dg
 
 from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.orchestration.backups.database_backups import run_config
-from influencerai_dagster.orchestration.jobs import backup_database_job
+from influencerai_dagster.orchestration.jobs import backup_database_job, backup_objects_job
 
 _CRON = {BackupKind.FULL: "0 2 * * *", BackupKind.INCREMENTAL: "0 8,14,20 * * *"}
 
@@ -30,3 +30,15 @@ def _schedule(kind: BackupKind, cron: str, time_zone: str) -> dg.ScheduleDefinit
         return dg.RunRequest(run_config=run_config(kind, context.scheduled_execution_time))
 
     return schedule
+
+
+def object_backup_schedule(time_zone: str) -> dg.ScheduleDefinition:
+    """Return the schedule of the copies, each after a backup of the databases."""
+    return dg.ScheduleDefinition(
+        name="object_backup_schedule",
+        job=backup_objects_job,
+        cron_schedule="30 2,8,14,20 * * *",
+        execution_timezone=time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Copies new objects and database backups to the backup target.",
+    )

@@ -30,9 +30,10 @@ def outputs_stored_check(asset: str) -> dg.AssetChecksDefinition:
     )
     def check(manifest: DayManifest, object_store: ObjectStoreResource) -> dg.AssetCheckResult:
         """Every output that the job queue calls completed is on S3 with its recorded size."""
-        store = object_store.store
         with dagster_failures():
-            infos = list(store.map(lambda item: store.head(item.object_key), manifest.outputs))
+            infos = list(
+                object_store.map(lambda item: object_store.head(item.object_key), manifest.outputs)
+            )
         wrong = [
             item.object_key
             for item, info in zip(manifest.outputs, infos, strict=True)
@@ -89,7 +90,7 @@ def every_video_fits_its_platform(
     The recorded facts of every video are read; the files of the newest 10 are decoded again.
     """
     with dagster_failures():
-        report = check_platforms(object_store.store, generated_videos, max_measured=_MEASURED)
+        report = check_platforms(object_store, generated_videos, max_measured=_MEASURED)
     return dg.AssetCheckResult(
         passed=not report.unfit,
         description=(

@@ -26,9 +26,13 @@ from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOp
 from influencerai_dagster.generation.worker.worker import run_worker
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.generation.metadata import rendering_metadata
-from influencerai_dagster.orchestration.generation.pools import num_runs_waiting_for_pool
 from influencerai_dagster.orchestration.metadata import stored_metadata
 from influencerai_dagster.orchestration.partitions import content_day_partitions, kept_partition
+from influencerai_dagster.orchestration.pools import (
+    IMAGE_POOL,
+    VIDEO_POOL,
+    num_runs_waiting_for_pool,
+)
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
@@ -52,7 +56,7 @@ class GenerationConfig(RunConfig):
 
 
 @dg.op(
-    pool="image_generation",
+    pool=IMAGE_POOL,
     code_version="1",
     ins={"lora_weights": dg.In(dg.Nothing)},
     config_schema=GenerationConfig.schema_for_dagster(),
@@ -65,13 +69,13 @@ def render_images(
     limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
     """Render the pending images of one tenant-day through ComfyUI."""
-    renderer = ImageRenderer(catalog.engine, object_store.store, comfyui.render_session())
-    checks = comfyui.job_checks(object_store.store)
+    renderer = ImageRenderer(catalog.engine, object_store, comfyui.render_session())
+    checks = comfyui.job_checks(object_store)
     return _run(context, JobKind.IMAGE, renderer, checks, catalog, limits)
 
 
 @dg.op(
-    pool="video_generation",
+    pool=VIDEO_POOL,
     code_version="1",
     ins={"generated_images": dg.In(dg.Nothing)},
     config_schema=GenerationConfig.schema_for_dagster(),
@@ -84,8 +88,8 @@ def render_videos(
     limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
     """Render the pending videos of one tenant-day through ComfyUI and ffmpeg."""
-    renderer = VideoRenderer(catalog.engine, object_store.store, comfyui.render_session())
-    checks = comfyui.job_checks(object_store.store)
+    renderer = VideoRenderer(catalog.engine, object_store, comfyui.render_session())
+    checks = comfyui.job_checks(object_store)
     return _run(context, JobKind.VIDEO, renderer, checks, catalog, limits)
 
 

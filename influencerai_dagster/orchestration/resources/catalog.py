@@ -1,26 +1,30 @@
 """PostgreSQL for ops: one engine per process, and the heartbeat of the run."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 
 import dagster as dg
-from pydantic import PrivateAttr
 from sqlalchemy import Engine
 
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.orchestration.resources.run_heartbeat import RunHeartbeat
+from influencerai_dagster.orchestration.run_config import fixed_resource
 
 
-class CatalogResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic
-    """The catalog database; where it is used in a run, the run has a heartbeat.
+class Catalog:
+    """The catalog database; where it is used in a run, the run has a heartbeat."""
 
-    Attributes:
-        database_url: `postgresql://…`, DATABASE_URL.
-    """
+    def __init__(self, database_url: str, run: dg.DagsterRun | None = None) -> None:
+        """Make it; nothing is sent yet.
 
-    database_url: str
-    _heartbeat: RunHeartbeat | None = PrivateAttr(default=None)
+        Args:
+            database_url: `postgresql://…`, DATABASE_URL.
+            run: whose heartbeat it has; a tick of a sensor has none.
+        """
+        self.database_url = database_url
+        self._heartbeat = None if run is None else RunHeartbeat(database_url, run)
 
     @cached_property
     def engine(self) -> Engine:
@@ -36,15 +40,26 @@ class CatalogResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dags
         """Write in the run's heartbeat what it does for the duration of the block."""
         return nullcontext() if self._heartbeat is None else self._heartbeat.doing(activity)
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Start the heartbeat of the run; a tick of a sensor has none."""
-        if context.run is not None:
-            self._heartbeat = RunHeartbeat(self.database_url, context.run)
-            self._heartbeat.start()
-
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
-        """Close the connections: every tick of a sensor makes a resource of its own."""
+    @contextmanager
+    def opened(self) -> Iterator["Catalog"]:
+        """Keep the heartbeat for the time of the block, then close the connections."""
         if self._heartbeat is not None:
-            self._heartbeat.stop()
-        if "engine" in self.__dict__:
-            self.engine.dispose()
+            self._heartbeat.start()
+        try:
+            yield self
+        finally:
+            if self._heartbeat is not None:
+                self._heartbeat.stop()
+            if "engine" in self.__dict__:
+                self.engine.dispose()
+
+
+def catalog_resource(database_url: str) -> dg.ResourceDefinition:
+    """Return the resource `catalog`: made again for every run and tick."""
+    return fixed_resource(
+        "The catalog database; where it is used in a run, the run has a heartbeat.",
+        lambda context: Catalog(database_url, context.run).opened(),
+    )
+
+
+CatalogResource = dg.ResourceParam[Catalog]

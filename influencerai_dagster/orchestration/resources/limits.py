@@ -1,34 +1,43 @@
-"""The rules that a studio sets for itself, for assets and ops."""
+"""Limits and defaults of the operator, for ops and checks."""
+
+from dataclasses import dataclass
 
 import dagster as dg
 
 from influencerai_dagster.core.dataset_rules import DatasetRules
+from influencerai_dagster.settings import Settings
+from influencerai_dagster.wiring import training
 
 
-class LimitsResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic
-    """Limits and defaults from the settings, by value.
+@dataclass(frozen=True)
+class Limits:
+    """Limits and defaults from the settings."""
 
-    Attributes:
-        default_training_preset: DEFAULT_TRAINING_PRESET, where a tenant has no LoRA config.
-        generation_idle_timeout_seconds: how long a generation run waits for new jobs before it
-        ends. generation_time_slice_seconds: after so long it ends early if others wait for its pool
-        slot.
-    """
+    settings: Settings
 
-    max_upload_size_bytes: int
-    max_dataset_images: int
-    max_image_pixels: int
-    min_image_side_px: int
-    default_training_preset: str
-    generation_idle_timeout_seconds: float
-    generation_time_slice_seconds: float
-    max_pending_jobs_per_tenant: int
+    @property
+    def default_training_preset(self) -> str:
+        """The preset of tenants without a LoRA config."""
+        return self.settings.training.default_preset
+
+    @property
+    def generation_idle_timeout_seconds(self) -> float:
+        """How long a worker waits for new jobs before its run ends."""
+        return self.settings.generation.idle_timeout_seconds
+
+    @property
+    def generation_time_slice_seconds(self) -> float:
+        """After how long a worker ends early if others wait for its pool slot."""
+        return self.settings.generation.time_slice_seconds
+
+    @property
+    def max_pending_jobs_per_tenant(self) -> int:
+        """How many jobs of a tenant may wait."""
+        return self.settings.generation.max_pending_jobs_per_tenant
 
     def dataset_rules(self) -> DatasetRules:
-        """Return the limits that uploads are held to."""
-        return DatasetRules(
-            max_upload_size_bytes=self.max_upload_size_bytes,
-            max_images=self.max_dataset_images,
-            max_pixels=self.max_image_pixels,
-            min_side_px=self.min_image_side_px,
-        )
+        """Return the limits of uploads."""
+        return training.dataset_rules(self.settings)
+
+
+LimitsResource = dg.ResourceParam[Limits]

@@ -1,37 +1,46 @@
-"""How long things are kept, for the retention assets."""
+"""How long media are kept, for the retention assets."""
 
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import dagster as dg
 from sqlalchemy import Engine
 
-from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.retention.deletion import RetentionRules
+from influencerai_dagster.settings import Settings
+from influencerai_dagster.wiring import retention, stores
 
 
-class RetentionResource(dg.ConfigurableResource):  # type: ignore[type-arg] # Dagster's own generic
-    """RETENTION_DAYS, RETENTION_DRY_RUN and BACKUP_RECOVERY_WINDOW_DAYS.
+class Retention:
+    """The rules of retention, and Dagster's own storage, whose old events are deleted too."""
 
-    Attributes:
-        dagster_database_url: DAGSTER_DATABASE_URL.
-    """
+    def __init__(self, settings: Settings) -> None:
+        """Make it; nothing is sent yet."""
+        self.settings = settings
 
-    days: int
-    is_dry_run: bool
-    recovery_window_days: int
-    dagster_database_url: str
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether nothing is deleted."""
+        return self.settings.retention.is_dry_run
 
     def rules(self) -> RetentionRules:
-        """Return the rules as the stage takes them."""
-        return RetentionRules(self.days, timedelta(days=self.recovery_window_days))
+        """Return the rules."""
+        return retention.retention_rules(self.settings)
 
     @cached_property
     def dagster_engine(self) -> Engine:
         """The SQLAlchemy engine of Dagster's own storage."""
-        return create_catalog_engine(self.dagster_database_url)
+        return stores.dagster_engine(self.settings)
 
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
-        """Close the connections."""
-        if "dagster_engine" in self.__dict__:
-            self.dagster_engine.dispose()
+    @contextmanager
+    def opened(self) -> Iterator["Retention"]:
+        """Close the connections at the end of the block."""
+        try:
+            yield self
+        finally:
+            if "dagster_engine" in self.__dict__:
+                self.dagster_engine.dispose()
+
+
+RetentionResource = dg.ResourceParam[Retention]

@@ -1,8 +1,7 @@
-"""Assets `retention_report` and `retention_deletions`: what may go and why, then what went.
+"""Assets `retention_report` and `retention_deletions`: what may be deleted, then what was deleted.
 
-The rules are retention/rules.py; objects are looked at in retention/deletion.py, what Dagster
-itself keeps in dagster_pruning.py and dagster_events.py. How it is shown is
-metadata.py.
+Objects are planned and deleted in retention/deletion.py, what Dagster itself keeps in
+dagster_pruning.py and dagster_events.py. metadata.py says how both are shown.
 """
 
 from collections.abc import Iterator
@@ -41,7 +40,7 @@ from influencerai_dagster.storage.object_store import ObjectStore
 
 REPORT, DELETIONS = "retention_report", "retention_deletions"
 _DRY_RUN = (
-    "nothing was deleted, this is a dry run: look at retention_report, then set "
+    "nothing was deleted, this is a dry run: read retention_report, then set "
     "RETENTION_DRY_RUN=false, or run once with the config dry_run: false"
 )
 
@@ -67,8 +66,9 @@ class RetentionConfig(RunConfig):
             description=(
                 "What retention keeps, what it deletes and why, before anything is deleted: "
                 "images and videos past their days, left-overs of lost claims, empty days and "
-                "their lists, old runs and events of Dagster, expired answers of language models. "
-                "It has no partitions; a schedule makes it every day."
+                "their lists, old runs and events of Dagster, expired responses of language "
+                "models.\n\nMade from the catalog and the bucket. It has no partitions; a schedule "
+                "makes it every day. Rerun it to see what changed days or holds would delete."
             ),
         ),
         dg.AssetSpec(
@@ -77,10 +77,11 @@ class RetentionConfig(RunConfig):
             kinds={"s3", "postgres"},
             owners=[OWNER],
             description=(
-                "What retention deleted of what its report named, or, as long as "
-                "`RETENTION_DRY_RUN` is on, that it deleted nothing. It has no partitions. A "
-                "image is deleted in the catalog first; its bytes go when the recovery window "
-                "has passed."
+                "What retention deleted of what its report named; nothing while "
+                "`RETENTION_DRY_RUN` is on.\n\nMade together with retention_report. It has no "
+                "partitions. An image is deleted in the catalog first; its bytes are removed when "
+                "the recovery window has passed. Rerun it after a run that failed: it goes on "
+                "with what is left."
             ),
         ),
     ],
@@ -91,11 +92,11 @@ def apply_retention(
     catalog: CatalogResource,
     retention: RetentionResource,
 ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg] # Dagster's own generic
-    """Report what may go, then delete it unless this is a dry run."""
+    """Report what may be deleted, then delete it unless this is a dry run."""
     with dagster_failures(context.retry_number):
         config = RetentionConfig.of(context)
         is_dry_run = retention.is_dry_run if config.dry_run is None else config.dry_run
-        found = _look(context.instance, catalog.engine, object_store.store, retention)
+        found = _find(context.instance, catalog.engine, object_store, retention)
     yield dg.MaterializeResult(
         asset_key=REPORT, metadata=report_metadata(found, is_dry_run=is_dry_run)
     )
@@ -107,9 +108,9 @@ def apply_retention(
         return
     with dagster_failures(context.retry_number):
         rules = retention.rules()
-        done = delete_planned(catalog.engine, object_store.store, found.plan, rules)
-        # Before the partitions of their days: see the stage.
-        delete_day_lists(catalog.engine, object_store.store, found.plan, rules, done)
+        done = delete_planned(catalog.engine, object_store, found.plan, rules)
+        # Before the partitions of their days: see day_lists.py.
+        delete_day_lists(catalog.engine, object_store, found.plan, rules, done)
         gone = delete_leftovers(context.instance, found.leftovers)
         # Once more: what belonged to those partitions is old now, what was put back is not.
         events = find_old_events(retention.dagster_engine, found.plan.made_at - KEEP_RUNS)
@@ -122,10 +123,10 @@ def apply_retention(
     )
 
 
-def _look(
+def _find(
     instance: dg.DagsterInstance, engine: Engine, store: ObjectStore, retention: RetentionResource
 ) -> Findings:
-    """Look at everything; writes nothing."""
+    """Find everything that may be deleted; writes nothing."""
     rules, now = retention.rules(), datetime.now(UTC)
     with transaction(engine) as session:
         tenants = tenant_retentions(session, rules.days)

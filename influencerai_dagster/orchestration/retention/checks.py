@@ -1,11 +1,9 @@
-"""Check of `retention_report`: the object store has space, or what retention could free of it."""
+"""Check of `retention_report`: the object store has space. If not, what retention could free."""
 
 import dagster as dg
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.recovery_window import (
-    SAFETY_MARGIN,
-)
+from influencerai_dagster.core.recovery_window import SAFETY_MARGIN
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.storage_pauses import StoragePause
@@ -51,8 +49,8 @@ def space_evaluation(
         passed=False,
         severity=dg.AssetCheckSeverity.ERROR,
         description=(
-            "The object store is full: no job is claimed, renders wait to be stored, none fails, "
-            f"and all go on by themselves when there is space. Retention could free "
+            "The object store is full: no job is claimed, and finished renders wait to be stored. "
+            "No job fails; all go on by themselves when there is space. Retention could free "
             f"{found.now_bytes:,} bytes now and {found.later_bytes:,} after the recovery window."
         ),
         metadata={

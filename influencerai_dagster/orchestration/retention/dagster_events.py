@@ -1,4 +1,4 @@
-"""What Dagster keeps for ever besides runs: events without a run, and outcomes of checks.
+"""Deletes what Dagster keeps for ever besides runs: events without a run, outcomes of checks.
 
 Sensors report observations and checks without a run, and deleting a run leaves the outcomes of its
 checks. Dagster 1.13 has neither a setting nor a call that deletes them, so this is SQL on three of
@@ -19,12 +19,12 @@ from influencerai_dagster.errors import PermanentError
 
 _BATCH = 1000
 _MOST = 100_000
-"""In one go: the next day's run takes the next ones."""
+"""At most so many in one run of retention; the next day's run takes the next ones."""
 
 # Dagster's timestamps are UTC without a zone.
 _BEFORE = "CAST(:before AS timestamptz) AT TIME ZONE 'utc'"
 
-# A check that was planned and never ran is none to keep; one of a partition that is gone neither.
+# A check that was planned and never ran is not kept, nor one of a partition that is gone.
 _OLD_OUTCOMES = text(f"""
 SELECT id FROM (
   SELECT id, partition, coalesce(evaluation_event_timestamp, create_timestamp) AS at,
@@ -61,19 +61,19 @@ _DELETE_EVENTS = (
 
 @dataclass(frozen=True)
 class OldEvents:
-    """Rows that may go: ids of events without a run, and of outcomes of checks."""
+    """Ids of rows to delete: events without a run, and outcomes of checks."""
 
     event_ids: Sequence[int] = ()
     outcome_ids: Sequence[int] = ()
 
 
 def find_old_events(engine: Engine, before: datetime, ending: Sequence[str] = ()) -> OldEvents:
-    """Look for what is older; writes nothing.
+    """Find what is older than a time; writes nothing.
 
     Args:
         engine: of Dagster's database.
         before: with its time zone.
-        ending: partitions that are still there and taken as gone.
+        ending: partitions that count as gone: the same run removes them later.
 
     Raises:
         PermanentError: the tables are not those of Dagster 1.13.

@@ -1,4 +1,4 @@
-"""What Dagster keeps for ever: partitions of days without objects, old runs and their events.
+"""Deletes what Dagster keeps for ever: partitions of empty days, old runs and their events.
 
 Dagster 1.13 has no retention of its event log. A run that holds the last materialization of an
 asset, or of one of its partitions, stays. Events that belong to no run are in dagster_events.py.
@@ -25,20 +25,20 @@ from influencerai_dagster.retention.rules import DayPartitions, TenantRetention,
 
 KEEP_RUNS = timedelta(days=30)
 _MAX_RUNS = 5000
-"""In one go: the next day's run takes the next ones."""
+"""At most so many in one run of retention; the next day's run takes the next ones."""
 _DAYS, _DATASETS = str(content_day_partitions.name), str(dataset_partitions.name)
 _ENDED = [status for status in dg.DagsterRunStatus if status not in ALIVE]
 
 
 @dataclass(frozen=True)
 class DagsterLeftovers:
-    """What may go.
+    """Partitions and runs that may be deleted.
 
     Attributes:
         days: partition keys of tenant-days without objects, work or runs.
         run_ids: runs that ended long ago.
-        num_kept: runs as old as those that hold a last materialization.
-        day_partitions: what the lists of days are judged by.
+        num_kept: old runs that stay because they hold a last materialization.
+        day_partitions: what the lists of days are decided by.
     """
 
     days: Sequence[str]
@@ -54,7 +54,7 @@ def find_leftovers(
     *,
     now: datetime,
 ) -> DagsterLeftovers:
-    """Look for what may go; writes nothing."""
+    """Find what may be deleted; writes nothing."""
     with transaction(engine) as session:
         needed = days_with_objects_or_work(session)
     partitions = instance.get_dynamic_partitions(_DAYS)
@@ -74,12 +74,12 @@ def find_leftovers(
     gone = [run.run_id for run in old if not newest.is_in(run.run_id)]
     there = {day for key in partitions if (day := _day(key)) is not None}
     ending = {DayKey.parse(key) for key in days}
-    judged_by = DayPartitions(kept=(there - ending) | needed, ending=ending)
-    return DagsterLeftovers(days, gone, len(old) - len(gone), judged_by)
+    day_partitions = DayPartitions(kept=(there - ending) | needed, ending=ending)
+    return DagsterLeftovers(days, gone, len(old) - len(gone), day_partitions)
 
 
 def delete_leftovers(instance: dg.DagsterInstance, found: DagsterLeftovers) -> DagsterLeftovers:
-    """Delete what was found, but no day that has a run by now; return what is gone."""
+    """Delete what was found, except a day that has a run by now; return what was deleted."""
     days = [key for key in found.days if _delete_day(instance, key)]
     for run_id in found.run_ids:
         instance.compute_log_manager.delete_logs(prefix=[run_id])
@@ -113,11 +113,11 @@ def _day(partition_key: str) -> DayKey | None:
 
 
 class _NewestMaterializations:
-    """Which runs hold the last materialization of an asset or of one of its partitions."""
+    """Finds the runs that hold the last materialization of an asset or of a partition."""
 
     def __init__(self, instance: dg.DagsterInstance, partitions: frozenset[str]) -> None:
         self._instance = instance
-        self._partitions = partitions  # of one that is gone no last materialization is kept
+        self._partitions = partitions  # the last materialization of a deleted one is not kept
         self._newest: dict[dg.AssetKey, Mapping[str, int]] = {}
 
     def is_in(self, run_id: str) -> bool:

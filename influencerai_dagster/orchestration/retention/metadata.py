@@ -1,4 +1,4 @@
-"""What the assets of retention show in the UI: what may go and why, then what went."""
+"""Shows retention in the Dagster UI: what may be deleted and why, then what was deleted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from influencerai_dagster.orchestration.metadata import Metadata, table
 from influencerai_dagster.orchestration.retention.dagster_events import OldEvents
 from influencerai_dagster.orchestration.retention.dagster_pruning import KEEP_RUNS, DagsterLeftovers
 from influencerai_dagster.retention.deletion import Deletions, PlannedObject, RetentionPlan
-from influencerai_dagster.retention.rules import Fate
+from influencerai_dagster.retention.rules import RetentionAction
 
-_FATES = (Fate.DELETE, Fate.REMOVE, Fate.WAIT)
+_SHOWN = (RetentionAction.DELETE, RetentionAction.REMOVE, RetentionAction.WAIT)
 _OLD = f"older than {KEEP_RUNS.days} days"
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What retention looked at; nothing is deleted yet.
+    """All that retention may delete; nothing is deleted yet.
 
     Attributes:
         num_responses: cached responses of language models that have expired.
@@ -30,23 +30,27 @@ class Findings:
 
 
 def report_metadata(found: Findings, *, is_dry_run: bool) -> Metadata:
-    """Return what may go and why."""
+    """Return what may be deleted and why."""
     plan = found.plan
     counts: Metadata = {}
-    for fate in Fate:
-        items = plan.of(fate)
-        counts[f"num_{fate}"] = len(items)
-        counts[f"{fate}_bytes"] = sum(item.size_bytes for item in items)
+    for action in RetentionAction:
+        items = plan.of(action)
+        counts[f"num_{action}"] = len(items)
+        counts[f"{action}_bytes"] = sum(item.size_bytes for item in items)
     return {
         "in_short": _in_short(plan, is_dry_run=is_dry_run),
         "is_dry_run": is_dry_run,
         **counts,
         "summary": table(plan.summary()),
         **{
-            f"to_{fate}" if fate is not Fate.WAIT else "waiting": _objects(plan.of(fate))
-            for fate in _FATES
+            f"to_{action}" if action is not RetentionAction.WAIT else "waiting": _objects(
+                plan.of(action)
+            )
+            for action in _SHOWN
         },
-        "kept_on_hold": _objects([i for i in plan.of(Fate.KEEP) if "hold" in i.verdict.reason]),
+        "kept_on_hold": _objects(
+            [item for item in plan.of(RetentionAction.KEEP) if item.decision.is_on_hold]
+        ),
         "left_behind": _left_behind(plan),
         "days_to_remove": _days(found.leftovers.days),
         "records_to_delete": _records(found.leftovers, found.events, found.num_responses),
@@ -55,23 +59,23 @@ def report_metadata(found: Findings, *, is_dry_run: bool) -> Metadata:
 
 
 def _in_short(plan: RetentionPlan, *, is_dry_run: bool) -> str:
-    def told(fate: Fate) -> str:
-        items = plan.of(fate)
+    def size(action: RetentionAction) -> str:
+        items = plan.of(action)
         return f"{len(items):,} ({sum(item.size_bytes for item in items):,} bytes)"
 
-    start = "A dry run, nothing is deleted." if is_dry_run else "No dry run."
+    start = "Dry run: nothing is deleted." if is_dry_run else "Not a dry run."
     return (
-        f"{start} Objects that may be deleted in the catalog now, their bytes stay for the "
-        f"recovery window: {told(Fate.DELETE)}. Deleted before and waiting for it: "
-        f"{told(Fate.WAIT)}. Whose bytes may go now: {told(Fate.REMOVE)}. That are kept: "
-        f"{told(Fate.KEEP)}."
+        f"{start} To delete in the catalog now, the bytes stay for the recovery window: "
+        f"{size(RetentionAction.DELETE)}. Deleted earlier, the bytes still stay: "
+        f"{size(RetentionAction.WAIT)}. Bytes to remove now: {size(RetentionAction.REMOVE)}. "
+        f"Kept: {size(RetentionAction.KEEP)}."
     )
 
 
 def deletions_metadata(
     done: Deletions, gone: DagsterLeftovers, events: OldEvents, num_responses: int
 ) -> Metadata:
-    """Return what went."""
+    """Return what was deleted."""
     return {
         "is_dry_run": False,
         "num_deleted": len(done.deleted),
@@ -79,7 +83,7 @@ def deletions_metadata(
         "removed_bytes": sum(done.removed.values()),
         "deleted": table([{"object": key} for key in done.deleted]),
         "removed": table([{"object": key, "bytes": size} for key, size in done.removed.items()]),
-        "spared": table([{"object": key} for key in done.spared]),
+        "skipped": table([{"object": key} for key in done.skipped]),
         "ended_uploads": table([{"upload": key} for key in done.aborted]),
         "removed_days": _days(gone.days),
         "deleted_records": _records(gone, events, num_responses),
@@ -114,7 +118,7 @@ def _days(keys: Sequence[str]) -> dg.TableMetadataValue | str:
 def _records(
     leftovers: DagsterLeftovers, events: OldEvents, num_responses: int
 ) -> dg.TableMetadataValue | str:
-    """Return what is no object, by kind."""
+    """Return the numbers of partitions and rows to delete, by kind."""
     rows: list[tuple[str, int, str]] = [
         ("days' partitions", len(leftovers.days), "nothing is left of the day"),
         ("runs, with their events", len(leftovers.run_ids), f"ended and {_OLD}"),
@@ -124,7 +128,7 @@ def _records(
             len(events.outcome_ids),
             f"{_OLD} and not the newest of the check, or their partition is gone",
         ),
-        ("answers of language models", num_responses, "expired (OPENROUTER_CACHE_TTL)"),
+        ("cached responses of language models", num_responses, "expired (OPENROUTER_CACHE_TTL)"),
     ]
     return table([{"what": what, "number": num, "why": why} for what, num, why in rows if num])
 
@@ -135,8 +139,10 @@ def _objects(items: Sequence[PlannedObject]) -> dg.TableMetadataValue | str:
             {
                 "object": item.key,
                 "bytes": item.size_bytes,
-                "why": item.verdict.reason,
-                "bytes may go (UTC)": f"{item.verdict.due:%Y-%m-%d}" if item.verdict.due else "",
+                "why": item.decision.reason,
+                "bytes stay until (UTC)": f"{item.decision.due:%Y-%m-%d}"
+                if item.decision.due
+                else "",
             }
             for item in items
         ]

@@ -1,29 +1,17 @@
-"""When objects are copied and when retention runs."""
+"""Schedule retention."""
 
 import dagster as dg
 
-from influencerai_dagster.orchestration.jobs import backup_objects_job, retention_job
-
-
-def object_backup_schedule(time_zone: str) -> dg.ScheduleDefinition:
-    """Return the schedule of the copies, each after a backup of the databases."""
-    return dg.ScheduleDefinition(
-        name="object_backup_schedule",
-        job=backup_objects_job,
-        cron_schedule="30 2,8,14,20 * * *",
-        execution_timezone=time_zone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Copies new objects and database backups to the backup target.",
-    )
+from influencerai_dagster.orchestration.jobs import retention_job
 
 
 def retention_schedule(time_zone: str) -> dg.ScheduleDefinition:
-    """Return the daily schedule of retention: when the night's backup has the objects."""
+    """Return the daily schedule of retention; it runs after the night's backup."""
     return dg.ScheduleDefinition(
         name="retention_schedule",
         job=retention_job,
         cron_schedule="0 4 * * *",
         execution_timezone=time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Reports what retention may delete, and deletes it unless it is a dry run.",
+        description="Reports what retention may delete, and deletes it (RETENTION_DRY_RUN=false).",
     )

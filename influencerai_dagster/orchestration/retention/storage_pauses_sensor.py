@@ -1,4 +1,4 @@
-"""`storage_pause_sensor`: tries whether a full object store has space, and alerts meanwhile.
+"""`storage_pause_sensor`: probes a full object store until it has space, and alerts meanwhile.
 
 The alert is the check `object_store_has_space` of `retention_report`, red while it is full.
 """
@@ -27,13 +27,13 @@ def storage_pause_sensor(
     object_store: ObjectStoreResource,
     retention: RetentionResource,
 ) -> dg.SensorResult | dg.SkipReason:
-    """Look whether jobs are paused; tell it once when that begins, and once when it ends."""
+    """Report once when a pause of the jobs begins, and once when it ends."""
     with transaction(catalog.engine) as session:
         pause = storage_pauses.current_pause(session)
     was_full = context.cursor == _FULL
     if pause is None and not was_full:
         return dg.SkipReason("the object store has space")
-    if pause is not None and try_resume(catalog.engine, object_store.store):
+    if pause is not None and try_resume(catalog.engine, object_store):
         pause = None
     if (pause is not None) == was_full:
         return dg.SkipReason(f"the object store is full: {pause.error if pause else ''}")

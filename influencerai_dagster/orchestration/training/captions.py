@@ -43,7 +43,7 @@ def captions(
         cache = captioner.response_cache(catalog.engine, key.tenant, context.run.run_id)
         program, source = captioner.captioner(cache)
         settings = _settings(context, catalog, key, program, source)
-        published = write_captions(object_store.store, dataset, settings)
+        published = write_captions(object_store, dataset, settings)
         num_cache_hits = cache.num_hits if cache else 0
         if num_cache_hits:
             context.log.info(f"{num_cache_hits} captions came from the response cache")

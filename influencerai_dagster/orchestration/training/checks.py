@@ -174,7 +174,7 @@ def lora_weights_are_stored(
 ) -> dg.AssetCheckResult:
     """The weights are on S3 with their recorded size, and the training reached its steps."""
     with dagster_failures():
-        found = object_store.store.head(lora_weights.weights_key)
+        found = object_store.head(lora_weights.weights_key)
     is_stored = found is not None and found.size_bytes == lora_weights.weights_size_bytes
     is_trained = lora_weights.steps >= lora_weights.config.max_train_steps
     return dg.AssetCheckResult(

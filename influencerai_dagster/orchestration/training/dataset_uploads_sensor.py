@@ -55,7 +55,7 @@ def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
         alive = _alive_partitions(context.instance)
         seen = _scanned(cursor.get("seen", {}), ended, alive)
         sightings = {name: Sighting(*item) for name, item in cursor.get("settling", {}).items()}
-        listed = list_uploads(object_store.store, tenants)
+        listed = list_uploads(object_store, tenants)
         decision = decide(listed, seen, sightings, now=time.time(), settle_seconds=settle_seconds)
         named = {_run_name(str(key)): key for key in decision.ready}
         free = [named[name] for name in startable(named, ended, time.time())]

@@ -42,14 +42,13 @@ def dataset(
             context.log.info(f"{done} of {total} uploads read")
 
     with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
-        store = object_store.store
         key = DatasetKey.parse(context.partition_key)
         rules = limits.dataset_rules()
-        published = build_dataset(catalog.engine, store, key, rules, optional(report))
+        published = build_dataset(catalog.engine, object_store, key, rules, optional(report))
         return dg.MaterializeResult(
             value=published.manifest,
             metadata={
-                **dataset_metadata(store, published.manifest),
+                **dataset_metadata(object_store, published.manifest),
                 **stored_metadata(published.stored),
             },
             data_version=dg.DataVersion(published.manifest.version),

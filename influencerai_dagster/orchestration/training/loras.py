@@ -22,6 +22,7 @@ from influencerai_dagster.generation.render.lora_samples import render_samples
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.metadata import OWNER, stored_metadata
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
+from influencerai_dagster.orchestration.pools import IMAGE_POOL, LORA_POOL
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource, KohyaResource
@@ -84,7 +85,7 @@ class TrainLoraConfig(RunConfig):
     )
 
 
-@dg.op(pool="lora_training", code_version="1", config_schema=TrainLoraConfig.schema_for_dagster())
+@dg.op(pool=LORA_POOL, code_version="1", config_schema=TrainLoraConfig.schema_for_dagster())
 def train_lora(
     context: dg.OpExecutionContext,
     dataset: DatasetManifest,
@@ -100,11 +101,11 @@ def train_lora(
         config = TrainLoraConfig.of(context)
         key = DatasetKey.parse(context.partition_key)
         lora_config = _lora_config(config, key, catalog, limits)
-        trainer, store = kohya.trainer(), object_store.store
+        trainer = kohya.trainer()
         recipe = make_recipe(dataset, captions, lora_config, trainer.models_dir)
         if recipe.left_out:
             context.log.warning(left_out_text(recipe))
-        published = None if config.retrain else find_trained(catalog.engine, recipe, store)
+        published = None if config.retrain else find_trained(catalog.engine, recipe, object_store)
         if published is not None:
             lora_id = published.manifest.lora_id
             context.log.info(f"recipe {recipe.version} was trained before as {lora_id}")
@@ -114,7 +115,7 @@ def train_lora(
             with _gpu(context, key, catalog, kohya, comfyui):
                 published = run_training(
                     catalog.engine,
-                    store,
+                    object_store,
                     trainer,
                     recipe,
                     sample_prompts=(f"{captions.trigger_phrase}, portrait photo",),
@@ -131,7 +132,7 @@ def train_lora(
         )
 
 
-@dg.op(pool="image_generation", code_version="1")
+@dg.op(pool=IMAGE_POOL, code_version="1")
 def render_lora_samples(
     context: dg.OpExecutionContext,
     lora_weights: LoraManifest,
@@ -142,7 +143,7 @@ def render_lora_samples(
     with dagster_failures(context.retry_number), kept_partition(context, dataset_partitions):
         log = optional(context.log.info)
         published, sheet = render_samples(
-            object_store.store,
+            object_store,
             comfyui.render_session(),
             lora_weights,
             lambda done, total: log(f"{done} of {total} sample images rendered"),

@@ -83,7 +83,7 @@ class Executor:
         crash_after = self._faults.crash_after_prompts
         if crash_after and len(self._statistics.order) >= crash_after:
             os._exit(1)
-        run.is_doomed = self._faults.dooms(run.prompt_id)
+        run.is_to_fail = self._faults.dooms(run.prompt_id)
         self._run_nodes(run)
         self._statistics.outcomes[run.prompt_id] = run.outcome
         time.sleep(self._faults.history_lag_seconds)
@@ -132,7 +132,7 @@ class Executor:
         try:
             self._check_interrupt()
             inputs = _inputs(run, node)
-            if run.is_doomed:
+            if run.is_to_fail:
                 self._fail_on_demand(run.class_of(node))
             result = NODES[run.class_of(node)](self._context(run, node), **inputs)
         except InterruptedRunError:

@@ -31,16 +31,16 @@ def add_simulated_mark(image: Image.Image, height: float = 0.72) -> None:
     top = round(image.height * height) - mask.height // 2
     image.paste((255, 255, 255), (left, top), mask)
     size_px = max(8, min(image.size) // 30)
-    pen = ImageDraw.Draw(image)
-    box = pen.textbbox((size_px * 0.8, size_px * 0.6), _WORD, font=_font(size_px))
+    draw = ImageDraw.Draw(image)
+    box = draw.textbbox((size_px * 0.8, size_px * 0.6), _WORD, font=_font(size_px))
     around = (
         box[0] - size_px * 0.4,
         box[1] - size_px * 0.3,
         box[2] + size_px * 0.4,
         box[3] + size_px * 0.3,
     )
-    pen.rectangle(around, fill=(196, 40, 60))
-    pen.text((size_px * 0.8, size_px * 0.6), _WORD, fill=(255, 255, 255), font=_font(size_px))
+    draw.rectangle(around, fill=(196, 40, 60))
+    draw.text((size_px * 0.8, size_px * 0.6), _WORD, fill=(255, 255, 255), font=_font(size_px))
 
 
 @lru_cache(maxsize=8)
@@ -56,8 +56,8 @@ def _slanted_word(side_px: int) -> Image.Image:
 def _add_caption(image: Image.Image, caption: str) -> None:
     size_px = max(8, min(image.size) // 34)
     font = _font(size_px)
-    pen = ImageDraw.Draw(image)
-    lines = _lines(caption, pen, font, image.width - 2 * size_px)
+    draw = ImageDraw.Draw(image)
+    lines = _lines(caption, draw, font, image.width - 2 * size_px)
     if not lines:
         return
     high = round(size_px * (1.35 * len(lines) + 0.7))
@@ -67,19 +67,19 @@ def _add_caption(image: Image.Image, caption: str) -> None:
     image.paste(Image.blend(band, dark, 0.62), (0, top))
     for index, line in enumerate(lines):
         y = top + size_px * (0.3 + 1.35 * index)
-        pen.text((size_px, y), line, fill=(244, 242, 240), font=font)
+        draw.text((size_px, y), line, fill=(244, 242, 240), font=font)
 
 
 def _lines(
     caption: str,
-    pen: ImageDraw.ImageDraw,
+    draw: ImageDraw.ImageDraw,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     width_px: int,
 ) -> list[str]:
     lines: list[str] = []
     for word in caption.split()[:60]:
         longer = f"{lines[-1]} {word}" if lines else word
-        if lines and pen.textlength(longer, font=font) <= width_px:
+        if lines and draw.textlength(longer, font=font) <= width_px:
             lines[-1] = longer
         elif len(lines) == _MAX_LINES:
             lines[-1] += " …"

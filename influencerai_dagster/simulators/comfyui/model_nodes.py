@@ -69,7 +69,7 @@ def _load_unet(context: NodeContext, *, unet_name: str, weight_dtype: str) -> No
     return NodeResult((_load(context, "diffusion_models", unet_name),))
 
 
-def _load_two_clips(
+def _load_two_text_encoders(
     context: NodeContext,
     *,
     clip_name1: str,
@@ -128,7 +128,7 @@ MODEL_NODES: dict[str, Callable[..., NodeResult]] = {
     "CheckpointLoaderSimple": _load_checkpoint,
     "ImageOnlyCheckpointLoader": _load_checkpoint,
     "UNETLoader": _load_unet,
-    "DualCLIPLoader": _load_two_clips,
+    "DualCLIPLoader": _load_two_text_encoders,
     "VAELoader": _load_vae,
     "LoraLoader": _load_lora,
     "LoraLoaderModelOnly": _load_lora,

@@ -17,9 +17,9 @@ def move(
     image: Image.Image, size: tuple[int, int], num_frames: int, seed: int, motion_bucket_id: int
 ) -> Iterator[Image.Image]:
     """Yield RGB frames of a size; a higher motion bucket moves more."""
-    chance = random.Random(seed)  # noqa: S311 - looks, no secret
+    rng = random.Random(seed)  # noqa: S311 - looks, no secret
     amount = min(motion_bucket_id / _USUAL_MOTION, 2.0)
-    phase, direction = chance.uniform(0, math.tau), chance.choice((-1, 1))
+    phase, direction = rng.uniform(0, math.tau), rng.choice((-1, 1))
     margin = (round(size[0] * _MARGIN), round(size[1] * _MARGIN))
     source = ImageOps.fit(image, margin, Image.Resampling.BILINEAR)
     room_x, room_y = margin[0] - size[0], margin[1] - size[1]

@@ -1,4 +1,4 @@
-"""What every node gets and gives back."""
+"""Inputs and outputs of every node."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

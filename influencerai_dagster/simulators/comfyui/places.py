@@ -28,11 +28,11 @@ _NEON: tuple[Rgb, ...] = ((255, 64, 150), (64, 220, 255), (255, 196, 64), (150, 
 class _Scene:
     """What a background is drawn with; lengths are pixels of the canvas."""
 
-    pen: ImageDraw.ImageDraw
+    draw: ImageDraw.ImageDraw
     width: int
     height: int
     setting: Setting
-    chance: random.Random
+    rng: random.Random
 
     def lit(self, colour: Rgb) -> Rgb:
         """Return a colour as it looks at the setting's time of day."""
@@ -45,13 +45,13 @@ class _Scene:
     def oval(self, x: float, y: float, half_width: float, half_height: float, fill: Rgb) -> None:
         """Fill an ellipse; its middle and halves are shares of the canvas."""
         box = [x - half_width, y - half_height, x + half_width, y + half_height]
-        self.pen.ellipse([v * side for v, side in zip(box, self._sides, strict=True)], fill=fill)
+        self.draw.ellipse([v * side for v, side in zip(box, self._sides, strict=True)], fill=fill)
 
     def box(self, left: float, top: float, right: float, bottom: float, fill: Rgb) -> None:
         """Fill a rectangle; edges are shares of the canvas."""
         if left < right and top < bottom:
             box = (left, top, right, bottom)
-            self.pen.rectangle(
+            self.draw.rectangle(
                 [v * side for v, side in zip(box, self._sides, strict=True)], fill=fill
             )
 
@@ -68,8 +68,8 @@ def draw_place(size: tuple[int, int], setting: Setting, seed: int) -> Image.Imag
         top, bottom = mix(top, *_LIGHT[setting.time]), mix(bottom, *_LIGHT[setting.time])
     gradient = Image.linear_gradient("L").resize((1, size[1]), Image.Resampling.BILINEAR)
     canvas = ImageOps.colorize(gradient, top, bottom).resize(size)
-    chance = random.Random(seed)  # noqa: S311 - looks, no secret
-    scene = _Scene(ImageDraw.Draw(canvas), *size, setting, chance)
+    rng = random.Random(seed)  # noqa: S311 - looks, no secret
+    scene = _Scene(ImageDraw.Draw(canvas), *size, setting, rng)
     if setting.place not in {"studio", "indoors"}:
         _sun_or_stars(scene)
     _DRAWERS[setting.place](scene)
@@ -77,14 +77,14 @@ def draw_place(size: tuple[int, int], setting: Setting, seed: int) -> Image.Imag
 
 
 def _sun_or_stars(scene: _Scene) -> None:
-    x, y = scene.chance.choice((0.16, 0.84)), scene.chance.uniform(0.14, 0.24)
+    x, y = scene.rng.choice((0.16, 0.84)), scene.rng.uniform(0.14, 0.24)
     if scene.is_night:
         for _ in range(50):
-            radius = scene.chance.uniform(0.5, 1.6) / scene.width
-            spot = scene.chance.random(), scene.chance.random() * 0.55
+            radius = scene.rng.uniform(0.5, 1.6) / scene.width
+            spot = scene.rng.random(), scene.rng.random() * 0.55
             scene.oval(*spot, radius, radius * scene.width / scene.height, (250, 246, 220))
     if scene.setting.time == "sunset":
-        x, y = scene.chance.choice((0.2, 0.8)), 0.5
+        x, y = scene.rng.choice((0.2, 0.8)), 0.5
     radius = 0.1 * min(scene.width, scene.height)
     colour = {"day": (255, 248, 206), "sunset": (255, 240, 176), "night": (236, 236, 224)}
     scene.oval(x, y, radius / scene.width, radius / scene.height, colour[scene.setting.time])
@@ -104,9 +104,9 @@ def _indoors(scene: _Scene) -> None:
         for left, right in ((0.03, 0.3), (0.7, 0.97)):
             x = left
             while x < right - 0.03:
-                wide = scene.chance.uniform(0.02, 0.045)
-                top = y - scene.chance.uniform(0.07, 0.14)
-                cover = mix(scene.chance.choice(_NEON), (120, 90, 70), 0.62)
+                wide = scene.rng.uniform(0.02, 0.045)
+                top = y - scene.rng.uniform(0.07, 0.14)
+                cover = mix(scene.rng.choice(_NEON), (120, 90, 70), 0.62)
                 scene.box(x, top, min(x + wide, right), y, scene.lit(cover))
                 x += wide + 0.006
             scene.box(left - 0.01, y, right + 0.01, y + 0.018, scene.lit(wood))
@@ -123,10 +123,10 @@ def _beach(scene: _Scene) -> None:
         y = 0.6 + 0.035 * row
         scene.box(0, y, 1, y + 0.006, scene.lit((150, 214, 226)))
     scene.oval(0.5, 1.06, 0.8, 0.34, scene.lit((240, 216, 170)))
-    x = scene.chance.uniform(0.06, 0.2)
+    x = scene.rng.uniform(0.06, 0.2)
     box = [x - 0.14, 0.56, x + 0.14, 0.78]
     sides = (scene.width, scene.height) * 2
-    scene.pen.pieslice(
+    scene.draw.pieslice(
         [v * side for v, side in zip(box, sides, strict=True)],
         180,
         360,
@@ -137,10 +137,10 @@ def _beach(scene: _Scene) -> None:
 def _forest(scene: _Scene) -> None:
     for layer, green in enumerate(((150, 196, 160), (104, 164, 124), (70, 130, 98))):
         for index in range(7):
-            x = (index + scene.chance.uniform(-0.3, 0.3)) / 6
-            top = 0.22 + 0.14 * layer + scene.chance.uniform(0, 0.08)
+            x = (index + scene.rng.uniform(-0.3, 0.3)) / 6
+            top = 0.22 + 0.14 * layer + scene.rng.uniform(0, 0.08)
             corners = ((x - 0.11, 1.0), (x + 0.11, 1.0), (x, top))
-            scene.pen.polygon(
+            scene.draw.polygon(
                 [(a * scene.width, b * scene.height) for a, b in corners], fill=scene.lit(green)
             )
     scene.box(0, 0.86, 1, 1, scene.lit((92, 148, 92)))
@@ -149,14 +149,14 @@ def _forest(scene: _Scene) -> None:
 def _mountain(scene: _Scene) -> None:
     for layer, rock in enumerate(((168, 176, 196), (128, 138, 160), (92, 112, 108))):
         for index in range(3):
-            x = (index + scene.chance.uniform(-0.2, 0.2)) / 2
-            top, base = 0.24 + 0.16 * layer + scene.chance.uniform(0, 0.08), 1.0
+            x = (index + scene.rng.uniform(-0.2, 0.2)) / 2
+            top, base = 0.24 + 0.16 * layer + scene.rng.uniform(0, 0.08), 1.0
             half = 0.34 + 0.04 * layer
             for share, fill in ((1.0, rock), (0.24, (246, 248, 252))):
                 bottom = top + (base - top) * share
                 if layer < 2 or fill is rock:  # noqa: PLR2004 - no snow on the nearest hills
                     corners = ((x - half * share, bottom), (x + half * share, bottom), (x, top))
-                    scene.pen.polygon(
+                    scene.draw.polygon(
                         [(a * scene.width, b * scene.height) for a, b in corners],
                         fill=scene.lit(fill),
                     )
@@ -164,22 +164,22 @@ def _mountain(scene: _Scene) -> None:
 
 
 def _city(scene: _Scene) -> None:
-    chance = scene.chance
+    rng = scene.rng
     for layer, share in enumerate((0.45, 0.15)):
         left = 0.0
         while left < 1:
-            wide = chance.uniform(0.1, 0.18)
-            top = chance.uniform(0.2 + 0.18 * layer, 0.45 + 0.18 * layer)
+            wide = rng.uniform(0.1, 0.18)
+            top = rng.uniform(0.2 + 0.18 * layer, 0.45 + 0.18 * layer)
             tone = mix(mix((104, 112, 138), scene.setting.backdrop, 0.25), _WHITE, share)
             scene.box(left, top, left + wide, 1, scene.lit(tone))
             for column in range(3):
                 for row in range(6):
                     x, y = left + wide * (0.14 + 0.28 * column), top + wide * (0.2 + 0.36 * row)
-                    if chance.random() < 0.6:  # noqa: PLR2004 - share of windows that show
+                    if rng.random() < 0.6:  # noqa: PLR2004 - share of windows that show
                         glass = _LAMP if scene.is_night else scene.lit((226, 236, 244))
                         scene.box(x, y, x + wide * 0.16, y + wide * 0.16, glass)
             if scene.is_night and layer:
-                sign = chance.choice(_NEON)
+                sign = rng.choice(_NEON)
                 scene.box(left + 0.02, top + 0.06, left + 0.035, top + 0.26, sign)
             left += wide
     scene.box(0, 0.93, 1, 1, scene.lit((120, 120, 128)))

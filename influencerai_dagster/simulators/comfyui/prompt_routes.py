@@ -24,7 +24,7 @@ async def queue_size(request: web.Request) -> web.Response:
 
 @routes.post("/prompt")
 async def submit(request: web.Request) -> web.Response:
-    """Validate and queue a prompt; a body that is no JSON is 500, an invalid prompt 400."""
+    """Validate and queue a prompt; a body that is not JSON is 500, an invalid prompt 400."""
     state = request.app[STATE]
     body = await _json(request)
     if "number" in body:
@@ -71,7 +71,7 @@ async def change_queue(request: web.Request) -> web.Response:
 
 @routes.get("/history")
 async def history(request: web.Request) -> web.Response:
-    """List finished prompts; a `max_items` that is no number is 500."""
+    """List finished prompts; a `max_items` that is not a number is 500."""
     max_items = request.query.get("max_items")
     offset = int(request.query.get("offset", "-1"))
     found = request.app[STATE].queue.history(None if max_items is None else int(max_items), offset)

@@ -25,7 +25,7 @@ class Run:
         outputs: what output nodes reported, by node id.
         results: values of the nodes that have run or were cached.
         executed: ids of the nodes that really ran.
-        is_doomed: the fail node has to fail.
+        is_to_fail: the fail node has to fail.
     """
 
     item: QueueItem
@@ -35,7 +35,7 @@ class Run:
     meta: dict[str, Any] = field(default_factory=dict)
     results: dict[str, NodeResult] = field(default_factory=dict)
     executed: list[str] = field(default_factory=list)
-    is_doomed: bool = False
+    is_to_fail: bool = False
     _progress: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property

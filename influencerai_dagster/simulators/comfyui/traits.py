@@ -108,16 +108,16 @@ class Setting:
 
 def person_of(number: int) -> Person:
     """Draw one person from a number, always the same from the same number."""
-    chance = random.Random(number)  # noqa: S311 - looks, no secret
+    rng = random.Random(number)  # noqa: S311 - looks, no secret
     return Person(
-        skin=chance.choice(_SKINS),
-        hair=chance.choice(_HAIRS),
-        eyes=chance.choice(_EYES),
-        hair_style=chance.choice(_STYLES),
-        face_width=chance.uniform(0.86, 1.06),
-        eye_distance=chance.uniform(0.92, 1.08),
-        has_freckles=chance.random() < 0.3,  # noqa: PLR2004 - a share
-        has_glasses=chance.random() < 0.2,  # noqa: PLR2004 - a share
+        skin=rng.choice(_SKINS),
+        hair=rng.choice(_HAIRS),
+        eyes=rng.choice(_EYES),
+        hair_style=rng.choice(_STYLES),
+        face_width=rng.uniform(0.86, 1.06),
+        eye_distance=rng.uniform(0.92, 1.08),
+        has_freckles=rng.random() < 0.3,  # noqa: PLR2004 - a share
+        has_glasses=rng.random() < 0.2,  # noqa: PLR2004 - a share
     )
 
 
@@ -150,20 +150,20 @@ def _pull(start: Person, goal: Person, strength: float) -> Person:
 def setting_of(seed: int, prompt: str) -> Setting:
     """Choose clothes, place and pose from words of the prompt, else from seed and prompt."""
     digest = hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()
-    chance = random.Random(digest)  # noqa: S311 - looks, no secret
+    rng = random.Random(digest)  # noqa: S311 - looks, no secret
     garment = "dress|shirt|jacket|coat|sweater|top|hoodie|t-shirt|blouse|outfit|suit|bikini"
     worn = re.search(rf"\b({'|'.join(_COLOURS)})[\w -]{{0,12}} ({garment})", prompt.lower())
     colours = list(_COLOURS.values())
-    place, time = chance.choice(_PLACES), chance.choice(_TIMES)
+    place, time = rng.choice(_PLACES), rng.choice(_TIMES)
     return Setting(
         place=place_in(prompt) or place,
         time=time_in(prompt) or time,
-        outfit=_COLOURS[worn[1]] if worn else chance.choice(colours),
-        accent=chance.choice(colours),
-        backdrop=chance.choice(colours),
-        lean=chance.uniform(-1, 1),
-        smile=chance.uniform(0.3, 1),
-        has_earrings=chance.random() < 0.4,  # noqa: PLR2004 - a share
+        outfit=_COLOURS[worn[1]] if worn else rng.choice(colours),
+        accent=rng.choice(colours),
+        backdrop=rng.choice(colours),
+        lean=rng.uniform(-1, 1),
+        smile=rng.uniform(0.3, 1),
+        has_earrings=rng.random() < 0.4,  # noqa: PLR2004 - a share
     )
 
 

@@ -28,7 +28,7 @@ class Faults:
         status: the next `count` calls fail with this status.
         count: how many calls are hit by `status`, `is_malformed` or `is_late_error`.
         retry_after_seconds: sent with a 429.
-        is_malformed: the body is no JSON.
+        is_malformed: the body is not JSON.
         is_late_error: the error comes in a body with status 200.
         is_empty: the model writes nothing.
         delay_seconds: before every answer.

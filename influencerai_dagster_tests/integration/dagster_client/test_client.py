@@ -285,7 +285,7 @@ def test_a_web_server_that_is_away_is_a_passing_error_that_says_how_to_start_it(
     [
         (401, "This server has to know who asks: send the user and password."),
         (403, "A page of http://x asked for this."),
-        (400, "gpu1 is no name of this server: set DAGSTER_URL."),
+        (400, "gpu1 is not a name of this server: set DAGSTER_URL."),
     ],
 )
 def test_a_web_server_that_does_not_let_us_in_says_why(

@@ -151,13 +151,6 @@ def test_both_databases_are_there_and_the_catalog_is_migrated(stack: Running) ->
         connection.close()
 
 
-def test_a_shared_gpu_is_one_pool_with_one_slot(tmp_path: Path) -> None:
-    settings = load_settings((), data_dir=tmp_path, gpu_shared=True)
-    services = Stack(settings, location_problem=lambda _: None).services()
-    (startup,) = [service for service in services if service.name == "dagster-storage"]
-    assert [part for part in startup.command if "=" in part] == ["gpu=1"]
-
-
 def test_a_bucket_of_another_name_has_a_folder_of_that_name(tmp_path: Path) -> None:
     settings = load_settings((), data_dir=tmp_path, s3_bucket="photos")
     stack = Stack(settings, location_problem=lambda _: None)

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
@@ -14,14 +13,10 @@ from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.definitions import build_definitions, build_resources
 from influencerai_dagster.local.postgres import PostgresServer
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.object_store import (
-    ObjectStoreResource,
-)
-from influencerai_dagster.orchestration.resources.retention import RetentionResource
-from influencerai_dagster.settings import load_settings
+from influencerai_dagster.orchestration.resources.catalog import Catalog
+from influencerai_dagster.orchestration.resources.retention import Retention
+from influencerai_dagster.settings import load_settings, settings_from
 from influencerai_dagster.simulators.base_models import write_simulated_base_model
-from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import (
     add_bella,
     add_two_tenants,
@@ -29,26 +24,11 @@ from influencerai_dagster_tests.testing.catalog_rows import (
 )
 from influencerai_dagster_tests.testing.code_location import (
     BASE_MODELS,
-    CachedClientS3,
     CodeLocation,
 )
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.paths import SIMULATED_KOHYA_DIR
 from influencerai_dagster_tests.testing.servers import S3Server
-
-if TYPE_CHECKING:
-    pass
-
-
-@pytest.fixture
-def object_store_resource(s3_server: S3Server, object_store: ObjectStore) -> ObjectStoreResource:
-    """An empty bucket."""
-    s3 = CachedClientS3(
-        endpoint_url=s3_server.endpoint_url,
-        aws_access_key_id=s3_server.access_key,
-        aws_secret_access_key=s3_server.secret_key,
-    )
-    return ObjectStoreResource(s3=s3, bucket=object_store.bucket)
 
 
 @pytest.fixture(scope="session")
@@ -61,9 +41,9 @@ def catalog_url(postgres_server: PostgresServer) -> str:
 
 
 @pytest.fixture
-def catalog(catalog_url: str) -> Iterator[CatalogResource]:
+def catalog(catalog_url: str) -> Iterator[Catalog]:
     """A catalog with the tenants `demo` and `other`, who both have an influencer `bella`."""
-    resource = CatalogResource(database_url=catalog_url)
+    resource = Catalog(catalog_url)
     add_two_tenants(resource.engine)
     yield resource
     empty_catalog(resource.engine)
@@ -100,11 +80,9 @@ def postgres_instance(postgres_storage: dg.DagsterInstance) -> dg.DagsterInstanc
 
 
 @pytest.fixture
-def retention(dagster_storage_url: str) -> RetentionResource:
+def retention(dagster_storage_url: str) -> Retention:
     """Rules of 90 days and a window of 30, as a dry run."""
-    return RetentionResource(
-        days=90, is_dry_run=True, recovery_window_days=30, dagster_database_url=dagster_storage_url
-    )
+    return Retention(settings_from({"DAGSTER_DATABASE_URL": dagster_storage_url}))
 
 
 @pytest.fixture

@@ -27,9 +27,8 @@ from influencerai_dagster.orchestration.generation.checks import (
     jobs_completed_check,
     outputs_stored_check,
 )
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.limits import LimitsResource
-from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.orchestration.resources.catalog import Catalog
+from influencerai_dagster.orchestration.resources.limits import Limits
 from influencerai_dagster.orchestration.training.checks import (
     captioner_refused_no_image,
     dataset_captions_check,
@@ -40,6 +39,7 @@ from influencerai_dagster.orchestration.training.checks import (
     lora_changes_the_image,
     lora_weights_are_stored,
 )
+from influencerai_dagster.settings import settings_from
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.lora_configs import put_lora_config
 from influencerai_dagster_tests.testing.catalog_rows import (
@@ -79,18 +79,9 @@ def test_a_dataset_whose_uploads_were_all_rejected_fails_and_says_how_many() -> 
 
 
 def test_an_image_without_a_bucket_at_the_tenants_resolution_is_named(
-    catalog: CatalogResource,
+    catalog: Catalog,
 ) -> None:
-    limits = LimitsResource(
-        max_upload_size_bytes=1,
-        max_dataset_images=1,
-        max_image_pixels=1,
-        min_image_side_px=1,
-        default_training_preset="sd15-face",
-        generation_idle_timeout_seconds=1,
-        generation_time_slice_seconds=1,
-        max_pending_jobs_per_tenant=1,
-    )
+    limits = Limits(settings_from({}))
     manifest = dataset_manifest()
     assert run(every_image_can_be_trained, manifest, catalog=catalog, limits=limits).passed
     long = manifest.images[0].model_copy(update={"width_px": 256, "height_px": 20_000})
@@ -225,7 +216,6 @@ STEPS = lora_manifest().config.max_train_steps
 )
 def test_weights_must_be_stored_whole_and_trained_to_the_end(
     object_store: ObjectStore,
-    object_store_resource: ObjectStoreResource,
     stored: bytes | None,
     steps: int,
     passes: str,
@@ -236,7 +226,7 @@ def test_weights_must_be_stored_whole_and_trained_to_the_end(
     # A LoRA of the same id of another tenant is not this one.
     object_store.put_latest(manifest.weights_key.replace("demo", "other"), WEIGHTS)
 
-    result = run(lora_weights_are_stored, manifest, object_store=object_store_resource)
+    result = run(lora_weights_are_stored, manifest, object_store=object_store)
 
     assert result.passed is (passes == "passes")
     assert result.passed or passes in str(result.description)
@@ -300,32 +290,31 @@ def day(store: ObjectStore, kind: Literal["images", "videos"], num_outputs: int)
 @pytest.mark.parametrize("num_outputs", [0, 3])
 def test_outputs_that_are_all_stored_pass(
     object_store: ObjectStore,
-    object_store_resource: ObjectStoreResource,
     asset: str,
     num_outputs: int,
 ) -> None:
     manifest = day(object_store, "images", num_outputs)
-    result = run(outputs_stored_check(asset), manifest, object_store=object_store_resource)
+    result = run(outputs_stored_check(asset), manifest, object_store=object_store)
     assert result.passed
     assert result.description == f"{num_outputs} of {num_outputs} stored"
 
 
 def test_outputs_that_are_gone_or_changed_fail_with_their_keys(
-    object_store: ObjectStore, object_store_resource: ObjectStoreResource
+    object_store: ObjectStore,
 ) -> None:
     manifest = day(object_store, "videos", 3)
     object_store.delete("videos/demo/0/output")
     object_store.put_latest("videos/demo/2/output", b"x")
 
     check = outputs_stored_check("generated_videos")
-    result = run(check, manifest, object_store=object_store_resource)
+    result = run(check, manifest, object_store=object_store)
 
     assert not result.passed
     assert result.description == "1 of 3 stored"
     assert values(result)["missing_or_changed"] == ["videos/demo/0/output", "videos/demo/2/output"]
 
 
-def fail_a_job(catalog: CatalogResource, tenant: str) -> None:
+def fail_a_job(catalog: Catalog, tenant: str) -> None:
     with transaction(catalog.engine) as session:
         job_queue.submit(session, tenant, DAY, [image_request()])
     job = claim_one(catalog.engine)
@@ -344,7 +333,7 @@ def fail_a_job(catalog: CatalogResource, tenant: str) -> None:
 )
 def test_failed_jobs_of_the_day_are_a_warning_with_their_reasons(
     object_store: ObjectStore,
-    catalog: CatalogResource,
+    catalog: Catalog,
     tenant: str | None,
     kind: JobKind,
     failed: int,
@@ -364,7 +353,6 @@ def test_failed_jobs_of_the_day_are_a_warning_with_their_reasons(
 
 def test_a_store_that_is_away_asks_for_a_retry_and_fails_no_check(
     object_store: ObjectStore,
-    object_store_resource: ObjectStoreResource,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     manifest = day(object_store, "images", 1)
@@ -374,6 +362,6 @@ def test_a_store_that_is_away_asks_for_a_retry_and_fails_no_check(
 
     monkeypatch.setattr(ObjectStore, "head", be_away)
     with pytest.raises(dg.RetryRequested):
-        run(lora_weights_are_stored, lora_manifest(), object_store=object_store_resource)
+        run(lora_weights_are_stored, lora_manifest(), object_store=object_store)
     with pytest.raises(dg.RetryRequested):
-        run(outputs_stored_check("a"), manifest, object_store=object_store_resource)
+        run(outputs_stored_check("a"), manifest, object_store=object_store)

@@ -15,7 +15,6 @@ from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.manifest_io_manager import ManifestIOManager
 from influencerai_dagster.orchestration.metadata import stored_metadata
 from influencerai_dagster.orchestration.partitions import dataset_partitions
-from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.storage.manifests import publish
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.code_location import failure_text
@@ -38,7 +37,6 @@ class Pipe:
     """Two assets with the IO manager between them."""
 
     instance: dg.DagsterInstance
-    resource: ObjectStoreResource
     store: ObjectStore
 
     def write(self, value: CaptionsManifest) -> str:
@@ -87,7 +85,7 @@ class Pipe:
             partition_key=partition,
             instance=self.instance,
             resources={
-                "io_manager": ManifestIOManager(object_store=self.resource),
+                "io_manager": ManifestIOManager(self.store),
                 "nothing": dg.mem_io_manager,
             },
             raise_on_error=False,
@@ -97,10 +95,9 @@ class Pipe:
 @pytest.fixture
 def pipe(
     instance: dg.DagsterInstance,
-    object_store_resource: ObjectStoreResource,
     object_store: ObjectStore,
 ) -> Pipe:
-    return Pipe(instance, object_store_resource, object_store)
+    return Pipe(instance, object_store)
 
 
 def test_what_was_written_is_read(pipe: Pipe) -> None:
@@ -240,7 +237,7 @@ def test_a_store_that_is_away_asks_for_a_retry_instead_of_failing(
         raise TransientError("S3 does not answer")
 
     monkeypatch.setattr(ObjectStore, "read", be_away)
-    io_manager = ManifestIOManager(object_store=pipe.resource)
+    io_manager = ManifestIOManager(pipe.store)
     context = dg.build_input_context(
         asset_key=dg.AssetKey("captions"),
         partition_key=BELLA,

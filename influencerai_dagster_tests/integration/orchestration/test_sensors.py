@@ -28,8 +28,7 @@ from influencerai_dagster.orchestration.generation.pending_jobs_sensor import (
     choose,
     pending_jobs_sensor,
 )
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.orchestration.resources.catalog import Catalog
 from influencerai_dagster.orchestration.training import dataset_uploads_sensor as dataset_uploads
 from influencerai_dagster.orchestration.training.dataset_uploads_sensor import dataset_upload_sensor
 from influencerai_dagster.storage.object_store import ObjectStore
@@ -59,8 +58,8 @@ class Uploads:
     def __init__(
         self,
         instance: dg.DagsterInstance,
-        object_store: ObjectStoreResource,
-        catalog: CatalogResource,
+        object_store: ObjectStore,
+        catalog: Catalog,
     ) -> None:
         self._instance = instance
         self._resources = {"object_store": object_store, "catalog": catalog}
@@ -87,10 +86,10 @@ class Uploads:
 @pytest.fixture
 def uploads(
     instance: dg.DagsterInstance,
-    object_store_resource: ObjectStoreResource,
-    catalog: CatalogResource,
+    object_store: ObjectStore,
+    catalog: Catalog,
 ) -> Uploads:
-    return Uploads(instance, object_store_resource, catalog)
+    return Uploads(instance, object_store, catalog)
 
 
 def test_the_first_tick_without_uploads_asks_for_nothing(uploads: Uploads) -> None:
@@ -198,10 +197,10 @@ def test_a_dataset_that_disappeared_asks_for_nothing_and_is_new_when_it_is_back(
 
 def test_a_listing_that_fails_raises_and_keeps_the_cursor(
     instance: dg.DagsterInstance,
-    object_store_resource: ObjectStoreResource,
-    catalog: CatalogResource,
+    object_store: ObjectStore,
+    catalog: Catalog,
 ) -> None:
-    gone = ObjectStoreResource(s3=object_store_resource.s3, bucket="no-such-bucket")
+    gone = ObjectStore(object_store.client, "no-such-bucket")
     resources = {"object_store": gone, "catalog": catalog}
     before = '{"seen":{"demo/bella":"1"}}'
     with dg.build_sensor_context(instance, cursor=before, resources=resources) as context:
@@ -398,7 +397,7 @@ def test_a_dataset_whose_run_failed_after_it_began_is_not_asked_for_again(
 class Jobs:
     """The job queue and the sensor that looks at it."""
 
-    def __init__(self, instance: dg.DagsterInstance, catalog: CatalogResource) -> None:
+    def __init__(self, instance: dg.DagsterInstance, catalog: Catalog) -> None:
         self.instance, self.catalog, self.engine = instance, catalog, catalog.engine
 
     def submit(
@@ -426,7 +425,7 @@ class Jobs:
 
 
 @pytest.fixture
-def jobs(instance: dg.DagsterInstance, catalog: CatalogResource) -> Jobs:
+def jobs(instance: dg.DagsterInstance, catalog: Catalog) -> Jobs:
     return Jobs(instance, catalog)
 
 

@@ -10,13 +10,13 @@ import psycopg2
 import pytest
 import yaml  # type: ignore[import-untyped] # its stubs are not in the lock file
 
+from influencerai_dagster.cli import dagster_group
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import PostgresServer
-from influencerai_dagster.orchestration.startup import (
-    apply_pool_limits,
-    fail_orphaned_runs,
-    main,
-)
+from influencerai_dagster.orchestration.dagster_process import set_pool_limits
+from influencerai_dagster.orchestration.pools import pool_limits
+from influencerai_dagster.orchestration.startup import apply_pool_limits, fail_orphaned_runs
+from influencerai_dagster.settings import settings_from
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
 
 LIMITS = {"image_generation": 3, "video_generation": 2, "lora_training": 1}
@@ -66,19 +66,40 @@ def test_a_limit_can_be_raised_and_lowered(instance: dg.DagsterInstance) -> None
         assert info.slot_count == limit
 
 
-def test_the_command_sets_the_limits_it_is_given(
+SET = {"QUEUE_CONCURRENCY_VIDEO_GEN": "7"}
+
+
+def limits_of(instance: dg.DagsterInstance) -> dict[str, int]:
+    return {limit.name: limit.limit for limit in instance.event_log_storage.get_pool_limits()}
+
+
+@pytest.mark.parametrize(
+    ("variables", "limits"),
+    [
+        ({}, LIMITS),
+        (SET, LIMITS | {"video_generation": 7}),
+        ({"GPU_SHARED": "true"}, {"gpu": 1}),
+    ],
+    ids=["defaults", "a limit", "a shared GPU"],
+)
+def test_the_settings_say_the_limits(variables: dict[str, str], limits: dict[str, int]) -> None:
+    assert pool_limits(settings_from(variables)) == limits
+
+
+def test_the_command_sets_the_limits_of_the_settings(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["startup", "video_generation=7", "lora_training=1"])
-    main()
-    assert instance.event_log_storage.get_concurrency_info("video_generation").slot_count == 7
+    monkeypatch.setattr(dagster_group, "settings", lambda: settings_from(SET))
+    dagster_group.prepare()
+    assert limits_of(instance)["video_generation"] == 7
 
 
-@pytest.mark.parametrize("text", ["image_generation", "image_generation=many"])
-def test_the_command_refuses_what_is_no_limit(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr("sys.argv", ["startup", text])
-    with pytest.raises(SystemExit):
-        main()
+def test_the_daemon_starts_with_the_limits_of_the_settings(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUEUE_CONCURRENCY_VIDEO_GEN", "6")
+    set_pool_limits()
+    assert limits_of(instance)["video_generation"] == 6
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from influencerai_dagster.retention.deletion import (
     RetentionRules,
     plan_retention,
 )
-from influencerai_dagster.retention.rows import marked_objects
-from influencerai_dagster.retention.rules import DayPartitions, Fate
+from influencerai_dagster.retention.rows import tombstones
+from influencerai_dagster.retention.rules import DayPartitions, RetentionAction
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import submit_one
 
@@ -46,15 +46,15 @@ def run(engine: Engine, store: ObjectStore, planned: RetentionPlan) -> Deletions
     return done
 
 
-def age_marks(engine: Engine, days: int) -> None:
+def age_tombstones(engine: Engine, days: int) -> None:
     change = "UPDATE object_deletions SET marked_at = now() - make_interval(days => :days)"
     with transaction(engine) as session:
         session.execute(text(change), {"days": days})
 
 
-def marks(engine: Engine) -> int:
+def num_tombstones(engine: Engine) -> int:
     with transaction(engine) as session:
-        return len(marked_objects(session, "demo"))
+        return len(tombstones(session, "demo"))
 
 
 def test_lists_go_after_the_window_and_every_version_of_the_day(
@@ -62,47 +62,49 @@ def test_lists_go_after_the_window_and_every_version_of_the_day(
 ) -> None:
     assert run(engine, store, plan(engine, store, THERE)) == Deletions()
     assert run(engine, store, plan(engine, store, ENDING)).deleted == KEYS
-    age_marks(engine, 30)
+    age_tombstones(engine, 30)
     assert run(engine, store, plan(engine, store)) == Deletions()
-    age_marks(engine, 32)
+    age_tombstones(engine, 32)
     assert run(engine, store, plan(engine, store)).removed == dict.fromkeys(KEYS, 2)
     assert [store.head(key) for key in KEYS] == [None, None]
-    assert marks(engine) == 0
+    assert num_tombstones(engine) == 0
 
 
-def test_the_window_of_a_day_that_came_back_begins_anew(engine: Engine, store: ObjectStore) -> None:
+def test_the_window_of_a_day_that_came_back_begins_again(
+    engine: Engine, store: ObjectStore
+) -> None:
     run(engine, store, plan(engine, store, ENDING))
-    age_marks(engine, 400)
+    age_tombstones(engine, 400)
     planned = plan(engine, store, ENDING)
-    assert len(planned.of(Fate.DELETE)) == 2
+    assert len(planned.of(RetentionAction.DELETE)) == 2
     run(engine, store, planned)
-    assert len(plan(engine, store).of(Fate.WAIT)) == 2
-    age_marks(engine, 400)
+    assert len(plan(engine, store).of(RetentionAction.WAIT)) == 2
+    age_tombstones(engine, 400)
     run(engine, store, plan(engine, store, THERE))
-    assert marks(engine) == 0
+    assert num_tombstones(engine) == 0
 
 
 def test_a_list_that_was_removed_and_written_again_is_deleted_again(
     engine: Engine, store: ObjectStore
 ) -> None:
     run(engine, store, plan(engine, store))
-    age_marks(engine, 32)
+    age_tombstones(engine, 32)
     run(engine, store, plan(engine, store))
     store.put_latest(KEYS[0], b"{}")
     assert run(engine, store, plan(engine, store)).deleted == KEYS[:1]
-    assert marks(engine) == 1
+    assert num_tombstones(engine) == 1
 
 
-@pytest.mark.parametrize("fate", [Fate.DELETE, Fate.REMOVE])
+@pytest.mark.parametrize("action", [RetentionAction.DELETE, RetentionAction.REMOVE])
 @pytest.mark.parametrize("why", ["hold", "job"])
 def test_a_hold_or_a_job_that_comes_after_the_plan_keeps_the_lists(
-    engine: Engine, store: ObjectStore, fate: Fate, why: str
+    engine: Engine, store: ObjectStore, action: RetentionAction, why: str
 ) -> None:
-    if fate is Fate.REMOVE:
+    if action is RetentionAction.REMOVE:
         run(engine, store, plan(engine, store))
-        age_marks(engine, 32)
+        age_tombstones(engine, 32)
     planned = plan(engine, store)
-    assert len(planned.of(fate)) == 2
+    assert len(planned.of(action)) == 2
     if why == "hold":
         with transaction(engine) as session:
             legal_holds.set_tenant_hold(session, "demo", is_on_hold=True)
@@ -110,10 +112,10 @@ def test_a_hold_or_a_job_that_comes_after_the_plan_keeps_the_lists(
         submit_one(engine)
         with transaction(engine) as session:
             session.execute(text("UPDATE jobs SET day = :day"), {"day": DAY.day})
-    assert run(engine, store, planned) == Deletions(spared=KEYS)
+    assert run(engine, store, planned) == Deletions(skipped=KEYS)
     assert all(store.head(key) for key in KEYS)
 
 
 def test_nobody_who_did_not_ask_dagster_deletes_a_list(engine: Engine, store: ObjectStore) -> None:
     planned = plan_retention(engine, store, RULES)
-    assert {item.verdict.fate for item in planned.objects} == {Fate.KEEP}
+    assert {item.decision.action for item in planned.objects} == {RetentionAction.KEEP}

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -13,15 +14,14 @@ from sqlalchemy import Engine, text
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.retention import legal_holds
-from influencerai_dagster.retention import rows as catalog_retention
+from influencerai_dagster.retention import legal_holds, rows
 from influencerai_dagster.retention.deletion import (
     Deletions,
     RetentionRules,
     delete_planned,
     plan_retention,
 )
-from influencerai_dagster.retention.rules import Fate
+from influencerai_dagster.retention.rules import RetentionAction
 from influencerai_dagster.storage.multipart import incomplete_uploads
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import (
@@ -94,9 +94,18 @@ def is_deleted(engine: Engine, asset: job_queue.MediaAsset) -> bool:
 def test_a_plan_deletes_nothing(engine: Engine, object_store: ObjectStore, put: Age) -> None:
     asset = made(engine, put, OLD)
     plan = plan_retention(engine, object_store, RULES)
-    assert {item.key for item in plan.of(Fate.DELETE)} == {asset.object_key, asset.manifest_key}
+    assert {item.key for item in plan.of(RetentionAction.DELETE)} == {
+        asset.object_key,
+        asset.manifest_key,
+    }
     assert plan.summary() == [
-        {"tenant": "demo", "fate": "delete", "why": "older than 90 days", "objects": 2, "bytes": 14}
+        {
+            "tenant": "demo",
+            "action": "delete",
+            "why": "older than 90 days",
+            "objects": 2,
+            "bytes": 14,
+        }
     ]
     assert not is_deleted(engine, asset)
     assert object_store.head(asset.object_key)
@@ -119,7 +128,7 @@ def test_old_images_are_deleted_at_once_and_their_bytes_after_the_window(
     assert object_store.head(old.object_key) is None
     assert object_store.head(young.object_key)
     with transaction(engine) as session:
-        assert catalog_retention.marked_objects(session, "demo") == {}
+        assert rows.tombstones(session, "demo") == {}
 
 
 def test_days_are_the_tenants_own(engine: Engine, object_store: ObjectStore, put: Age) -> None:
@@ -165,14 +174,14 @@ def test_a_hold_that_is_set_after_the_plan_still_wins(
     sql(engine, "UPDATE media_assets SET deleted_at = NULL WHERE job_id = :id", id=asset.job_id)
     sql(engine, "DELETE FROM object_deletions WHERE job_id = :id", id=asset.job_id)
     plan = plan_retention(engine, object_store, RULES)
-    assert len(plan.of(Fate.DELETE)) == len(plan.of(Fate.REMOVE)) == 2
+    assert len(plan.of(RetentionAction.DELETE)) == len(plan.of(RetentionAction.REMOVE)) == 2
     with transaction(engine) as session:
         if what == "tenant":
             legal_holds.set_tenant_hold(session, "demo", is_on_hold=True)
         for held in (asset, gone) if what == "job" else ():
             legal_holds.set_job_hold(session, "demo", held.job_id, is_on_hold=True)
     done = delete_planned(engine, object_store, plan, RULES)
-    assert (done.deleted, done.removed, len(done.spared)) == ([], {}, 4)
+    assert (done.deleted, done.removed, len(done.skipped)) == ([], {}, 4)
     assert not is_deleted(engine, asset)
     assert object_store.head(gone.object_key)
 
@@ -271,18 +280,17 @@ def test_scratch_objects_go_and_loras_and_datasets_never(
     assert all(object_store.head(key) for key in (*kept, "doctor/new"))
 
 
-def test_uploads_that_nobody_completes_are_ended(
-    engine: Engine, any_s3: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_uploads_that_nobody_completes_are_ended(engine: Engine, any_s3: S3Server) -> None:
     store = any_s3.store()
     begun = store.client.create_multipart_upload(Bucket=store.bucket, Key="loras/demo/x")
     store.client.upload_part(
         Bucket=store.bucket, Key="loras/demo/x", UploadId=begun["UploadId"], PartNumber=1, Body=b"x"
     )
     assert run(engine, store).aborted == []
-    monkeypatch.setattr("influencerai_dagster.retention.deletion._UPLOAD_LASTS", timedelta(days=-1))
     there = [upload.key for upload in incomplete_uploads(store)]
-    assert run(engine, store).aborted == there
+    rules = replace(RULES, max_upload_age=timedelta(days=-1))
+    plan = plan_retention(engine, store, rules)
+    assert delete_planned(engine, store, plan, rules).aborted == there
     assert list(incomplete_uploads(store)) == []
 
 
@@ -295,9 +303,7 @@ def test_the_catalog_tells_what_retention_could_free(
     made(engine, put, OLD)
     made(engine, put, 5)
     with transaction(engine) as session:
-        found = catalog_retention.freeable(
-            session, default_days=90, recovery_window=timedelta(days=31)
-        )
+        found = rows.freeable(session, default_days=90, recovery_window=timedelta(days=31))
     assert (found.now_bytes, found.later_bytes) == (14, 1234)
 
 
@@ -306,7 +312,7 @@ def test_a_day_is_needed_while_it_has_work_or_bytes(
 ) -> None:
     def needed() -> bool:
         with transaction(engine) as session:
-            return bool(catalog_retention.days_with_objects_or_work(session))
+            return bool(rows.days_with_objects_or_work(session))
 
     submit_one(engine)
     assert needed()

@@ -9,7 +9,7 @@ from influencerai_dagster.db.models.content import CatalogModel
 from influencerai_dagster.db.tenants import list_tenants
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.retention import legal_holds
-from influencerai_dagster.retention.tenant_rows import count_rows, remove_rows
+from influencerai_dagster.retention.tenant_removal import count_rows, remove_rows
 from influencerai_dagster_tests.testing.catalog_rows import claim_one, complete_job, submit_one
 
 

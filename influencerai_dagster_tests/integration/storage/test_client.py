@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.orchestration.resources.object_store import PathStyleS3Resource
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster_tests.testing.servers import S3Server
 
@@ -51,12 +50,6 @@ def test_with_keys_of_our_own_nothing_of_another_project_counts(s3_server: S3Ser
     bucket = s3_server.store().bucket
     s3 = client(s3_server.endpoint_url, s3_server.access_key, s3_server.secret_key)
     assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
-    resource = PathStyleS3Resource(
-        endpoint_url=s3_server.endpoint_url,
-        aws_access_key_id=s3_server.access_key,
-        aws_secret_access_key=s3_server.secret_key,
-    )
-    assert "Contents" not in resource.get_client().list_objects_v2(Bucket=bucket)
 
 
 @pytest.mark.usefixtures("other_project")

@@ -13,12 +13,15 @@ from botocore.exceptions import ClientError
 from influencerai_dagster.core.stored_file import (
     StoredFile,
 )
-from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
+from influencerai_dagster.errors import (
+    ObjectExistsError,
+    ObjectNotFoundError,
+    PermanentError,
+)
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.storage.uploads import (
     MULTIPART_THRESHOLD_BYTES,
-    ObjectExistsError,
     upload,
 )
 from influencerai_dagster_tests.testing.servers import S3Server

@@ -17,7 +17,7 @@ from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.db.datasets import get_dataset
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError, TransientError
-from influencerai_dagster.storage.contents import ObjectInfo
+from influencerai_dagster.storage.contents import ObjectSummary
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.dataset_images import read_image
 from influencerai_dagster.training.datasets import (
@@ -483,8 +483,8 @@ def test_an_upload_that_was_replaced_after_the_scan_is_not_taken_for_the_old_one
         read_image(object_store, image)
 
 
-def info(key: str, etag: str = "e", size_bytes: int = 1) -> ObjectInfo:
-    return ObjectInfo(key, size_bytes, etag, datetime(2026, 11, 23, tzinfo=UTC))
+def info(key: str, etag: str = "e", size_bytes: int = 1) -> ObjectSummary:
+    return ObjectSummary(key, size_bytes, etag, datetime(2026, 11, 23, tzinfo=UTC))
 
 
 def test_a_listing_is_grouped_by_dataset_without_what_is_no_upload() -> None:
@@ -516,11 +516,11 @@ class CountingStore(ObjectStore):
         self.keys: list[str] = []
         self._extra = extra or []
 
-    def get(self, wanted: str | ObjectInfo) -> bytes:
+    def get(self, wanted: str | ObjectSummary) -> bytes:
         self.keys.append(wanted if isinstance(wanted, str) else wanted.key)
         return super().get(wanted)
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str) -> Iterator[ObjectSummary]:
         yield from super().list(prefix)
         yield from (info(key) for key in self._extra)
 
@@ -532,11 +532,11 @@ class ListedStore(ObjectStore):
         super().__init__(store.client, store.bucket)
         self._shown = shown
 
-    def get(self, wanted: str | ObjectInfo) -> bytes:
-        key = wanted.key if isinstance(wanted, ObjectInfo) else wanted
+    def get(self, wanted: str | ObjectSummary) -> bytes:
+        key = wanted.key if isinstance(wanted, ObjectSummary) else wanted
         return super().get(self._shown.get(key, key))
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str) -> Iterator[ObjectSummary]:
         names = {key: shown for shown, key in self._shown.items()}
         for found in super().list(prefix):
             yield replace(found, key=names.get(found.key, found.key))
@@ -559,9 +559,9 @@ class LiveBytes(bytes):
 class LiveBytesStore(ObjectStore):
     """5,001 uploads without a server: as many requests would take a minute."""
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str) -> Iterator[ObjectSummary]:
         return (info(f"{prefix}img{number:04d}.jpg") for number in range(5001))
 
-    def get(self, wanted: str | ObjectInfo) -> bytes:
-        assert isinstance(wanted, ObjectInfo)
+    def get(self, wanted: str | ObjectSummary) -> bytes:
+        assert isinstance(wanted, ObjectSummary)
         return LiveBytes(NO_IMAGE)

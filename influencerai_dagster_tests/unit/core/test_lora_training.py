@@ -44,9 +44,12 @@ def test_an_override_that_kohya_would_refuse_is_refused(changes: dict[str, objec
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"optimizer_type": "os.path.Join"}, "is no optimizer of sd-scripts; use AdamW, AdamW8bit"),
-        ({"optimizer_type": "RAdam"}, "is no optimizer"),
-        ({"optimizer_type": ""}, "is no optimizer"),
+        (
+            {"optimizer_type": "os.path.Join"},
+            "is not an optimizer of sd-scripts; use AdamW, AdamW8bit",
+        ),
+        ({"optimizer_type": "RAdam"}, "is not an optimizer"),
+        ({"optimizer_type": ""}, "is not an optimizer"),
         ({"lr_scheduler": "torch.optim.lr_scheduler.StepLR"}, "'constant'"),
         ({"lr_scheduler": "piecewise_constant"}, "'constant'"),
         ({"mixed_precision": "fp8"}, "'bf16'"),

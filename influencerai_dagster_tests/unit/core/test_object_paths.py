@@ -115,7 +115,7 @@ def test_a_hostile_name_is_refused_in_every_key(builder: str, name: str) -> None
         pytest.param("a\x85.png", "control character", id="C1"),
         pytest.param("a\u2067b.png", "text direction", id="isolate"),
         pytest.param("a\u2028b.png", "line separator", id="line separator"),
-        pytest.param("a\ufffe.png", "no character", id="not in XML"),
+        pytest.param("a\ufffe.png", "not a character", id="not in XML"),
         pytest.param("\udcff.png", "half of a character", id="not UTF-8 on disk"),
         pytest.param("a" * 300 + ".png", "longer than 200 bytes", id="300 characters"),
         pytest.param("é" * 101, "longer than 200 bytes", id="bytes, not characters"),

@@ -64,7 +64,7 @@ def test_a_cut_archive_is_refused(tmp_path: Path, share: float) -> None:
     pack_frames(written(tmp_path, b"x" * 1000), archive)
     data = archive.read_bytes()
     archive.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(PermanentError, match=r"frames\.zip is no whole ZIP file"):
+    with pytest.raises(PermanentError, match=r"frames\.zip is not a complete ZIP file"):
         unpack_frames(archive, 1, lambda index: tmp_path / f"{index}")
 
 

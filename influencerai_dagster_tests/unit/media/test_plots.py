@@ -53,12 +53,12 @@ def test_no_global_state_of_pyplot_is_touched() -> None:
     assert "matplotlib.pyplot" not in sys.modules
 
 
-@pytest.mark.parametrize("is_sound", [True, False], ids=["whole", "broken"])
-def test_a_history_of_drills_marks_a_broken_backup(*, is_sound: bool) -> None:
+@pytest.mark.parametrize("is_valid", [True, False], ids=["whole", "broken"])
+def test_a_history_of_drills_marks_a_broken_backup(*, is_valid: bool) -> None:
     first = datetime(2026, 11, 1, tzinfo=UTC)
-    drills = [(first, 60.0, 5.0, True), (first + timedelta(days=7), 65.0, None, is_sound)]
+    drills = [(first, 60.0, 5.0, True), (first + timedelta(days=7), 65.0, None, is_valid)]
     image = opened(drill_history_png(drills, rto_goal=14_400, rpo_goal=21_600))
-    assert (count_red(image) > 100) == (not is_sound)
+    assert (count_red(image) > 100) == (not is_valid)
 
 
 def test_a_drill_of_a_broken_backup_has_no_rto_in_the_history() -> None:

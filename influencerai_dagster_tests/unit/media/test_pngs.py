@@ -39,7 +39,7 @@ def test_a_png_tells_its_width_and_height() -> None:
 @pytest.mark.parametrize("place", [0.3, 0.5, 0.9])
 def test_a_png_that_is_cut_off_is_refused(place: float) -> None:
     data = _encoded()
-    with pytest.raises(PermanentError, match="no whole PNG"):
+    with pytest.raises(PermanentError, match="not a complete PNG"):
         png_size(data[: int(place * len(data))])
 
 
@@ -47,7 +47,7 @@ def test_a_png_that_is_cut_off_is_refused(place: float) -> None:
 def test_a_png_with_one_wrong_bit_is_refused(place: float) -> None:
     data = bytearray(_encoded())
     data[int(place * len(data))] ^= 1
-    with pytest.raises(PermanentError, match="no whole PNG"):
+    with pytest.raises(PermanentError, match="not a complete PNG"):
         png_size(bytes(data))
 
 
@@ -55,5 +55,5 @@ def test_a_png_with_one_wrong_bit_is_refused(place: float) -> None:
     "data", [b"", b"SIMULATED", _encoded("JPEG")], ids=["none", "text", "jpeg"]
 )
 def test_what_is_no_png_is_refused(data: bytes) -> None:
-    with pytest.raises(PermanentError, match="no whole PNG"):
+    with pytest.raises(PermanentError, match="not a complete PNG"):
         png_size(data)

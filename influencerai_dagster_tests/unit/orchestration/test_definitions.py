@@ -15,6 +15,7 @@ from dagster._core.remote_representation.external_data import RepositorySnap
 
 from influencerai_dagster.cli.stack import lineage_url
 from influencerai_dagster.definitions import build_definitions, build_resources, defs
+from influencerai_dagster.orchestration.manifest_io_manager import manifest_io_manager
 from influencerai_dagster.settings import load_settings
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
 
@@ -235,8 +236,7 @@ def test_every_step_has_the_catalog_and_so_every_run_a_heartbeat() -> None:
     keys = {out.io_manager_key for op in ops for out in op.outs.values()}
     assert keys == {"io_manager"}
     assert all(op.outs for op in ops)
-    io_manager = build_resources(load_settings())["io_manager"]
-    assert "catalog" in io_manager.required_resource_keys
+    assert "catalog" in manifest_io_manager.required_resource_keys
 
 
 def test_the_sensors_run_from_the_start() -> None:

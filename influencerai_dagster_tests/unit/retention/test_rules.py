@@ -8,25 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influencerai_dagster.backup.objects.history import (
-    still_missing,
-)
+from influencerai_dagster.backup.objects.history import still_missing
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.object_paths import day_manifest_key
-from influencerai_dagster.core.recovery_window import (
-    SAFETY_MARGIN,
-    is_past_window,
-)
+from influencerai_dagster.core.recovery_window import SAFETY_MARGIN, is_past_window
 from influencerai_dagster.retention.rules import (
     DayPartitions,
-    Fate,
-    JobFacts,
-    Knowledge,
+    Decision,
+    JobOutputFacts,
+    RetentionAction,
+    RetentionContext,
     TenantRetention,
-    Verdict,
+    decide,
     folder_file,
     is_day_over,
-    judge,
 )
 
 NOW = datetime(2026, 11, 25, 2, 0, tzinfo=UTC)
@@ -53,7 +48,7 @@ names = st.sampled_from(
     ["output.png", "output.json", "output.jpg", "output-2.mp4", "segment-0001.zip", "notes.txt"]
 )
 facts = st.builds(
-    JobFacts,
+    JobOutputFacts,
     finished_at=st.none() | times,
     stem=st.sampled_from([None, "output", "output-2"]),
     made_at=st.none() | times,
@@ -64,56 +59,56 @@ facts = st.builds(
 rules = st.builds(TenantRetention, days=st.integers(1, 400), is_on_hold=st.booleans())
 
 
-def known(
-    job: JobFacts | None = None,
+def context(
+    job: JobOutputFacts | None = None,
     tenant: TenantRetention | None = DEFAULT,
-    mark: datetime | None = None,
+    tombstone: datetime | None = None,
     key: str = PNG,
     now: datetime = NOW,
-) -> Knowledge:
-    return Knowledge(
+) -> RetentionContext:
+    return RetentionContext(
         tenants={"demo": tenant} if tenant else {},
         jobs={JOB: job} if job else {},
-        marks={key: mark} if mark else {},
+        tombstones={key: tombstone} if tombstone else {},
         recovery_window=WINDOW,
         now=now,
     )
 
 
-def done(days_ago: float, **changes: object) -> JobFacts:
+def done(days_ago: float, **changes: object) -> JobOutputFacts:
     at = NOW - days_ago * DAY
-    return replace(JobFacts(finished_at=at, stem="output", made_at=at), **changes)  # type: ignore[arg-type]
+    return replace(JobOutputFacts(finished_at=at, stem="output", made_at=at), **changes)  # type: ignore[arg-type]
 
 
 @given(names, times, st.none() | facts, st.none() | rules, st.none() | times)
 def test_nothing_on_hold_of_an_open_job_or_of_an_unknown_tenant_is_touched(
     name: str,
     last_modified: datetime,
-    job: JobFacts | None,
+    job: JobOutputFacts | None,
     tenant: TenantRetention | None,
-    mark: datetime | None,
+    tombstone: datetime | None,
 ) -> None:
     key = f"images/demo/{JOB}/{name}"
-    fate = judge(key, last_modified, known(job, tenant, mark, key)).fate
+    action = decide(key, last_modified, context(job, tenant, tombstone, key)).action
     is_held = tenant is None or tenant.is_on_hold or (job is not None and job.is_on_hold)
     if is_held or (job is not None and job.finished_at is None):
-        assert fate is Fate.KEEP
+        assert action is RetentionAction.KEEP
 
 
 @given(names, times, st.none() | facts, rules, st.none() | times)
-def test_bytes_go_only_when_no_moment_of_the_window_names_them(
+def test_bytes_go_only_when_no_time_of_the_window_names_them(
     name: str,
     last_modified: datetime,
-    job: JobFacts | None,
+    job: JobOutputFacts | None,
     tenant: TenantRetention,
-    mark: datetime | None,
+    tombstone: datetime | None,
 ) -> None:
     key = f"images/demo/{JOB}/{name}"
-    verdict = judge(key, last_modified, known(job, tenant, mark, key))
-    if verdict.fate is not Fate.REMOVE:
+    decision = decide(key, last_modified, context(job, tenant, tombstone, key))
+    if decision.action is not RetentionAction.REMOVE:
         return
     is_output = job is not None and name.rpartition(".")[0] == job.stem
-    gone_at = job.deleted_at if job is not None and is_output else mark
+    gone_at = job.deleted_at if job is not None and is_output else tombstone
     if gone_at is None:  # no catalog ever named it
         assert name.startswith("segment-")
         assert last_modified + DAY < NOW
@@ -123,11 +118,15 @@ def test_bytes_go_only_when_no_moment_of_the_window_names_them(
 
 @given(names, times, facts, rules)
 def test_an_output_is_deleted_only_when_it_is_old_enough_and_not_needed(
-    name: str, last_modified: datetime, job: JobFacts, tenant: TenantRetention
+    name: str, last_modified: datetime, job: JobOutputFacts, tenant: TenantRetention
 ) -> None:
     key = f"images/demo/{JOB}/{name}"
-    verdict = judge(key, last_modified, known(job, tenant))
-    if verdict.fate is Fate.DELETE and name.rpartition(".")[0] == job.stem and job.made_at:
+    decision = decide(key, last_modified, context(job, tenant))
+    if (
+        decision.action is RetentionAction.DELETE
+        and name.rpartition(".")[0] == job.stem
+        and job.made_at
+    ):
         assert job.made_at + tenant.days * DAY < NOW
         assert not job.is_needed
 
@@ -136,11 +135,14 @@ def test_an_output_is_deleted_only_when_it_is_old_enough_and_not_needed(
 def test_loras_datasets_and_all_that_is_not_of_a_job_are_exempt(
     key: str,
     last_modified: datetime,
-    job: JobFacts | None,
+    job: JobOutputFacts | None,
     tenant: TenantRetention,
-    mark: datetime | None,
+    tombstone: datetime | None,
 ) -> None:
-    assert judge(key, last_modified, known(job, tenant, mark, key)).fate is Fate.KEEP
+    assert (
+        decide(key, last_modified, context(job, tenant, tombstone, key)).action
+        is RetentionAction.KEEP
+    )
     assert folder_file(key) is None
 
 
@@ -149,9 +151,9 @@ class World:
     """A bucket and a catalog with one image, as days go by."""
 
     made_at: datetime
-    job: JobFacts
+    job: JobOutputFacts
     has_bytes: bool = True
-    mark: datetime | None = None
+    tombstone: datetime | None = None
     named_until: datetime | None = None
 
 
@@ -160,21 +162,21 @@ class World:
     st.lists(st.tuples(st.integers(0, 250), st.integers(1, 60)), max_size=3),
     st.lists(st.integers(0, 250), min_size=1, max_size=250, unique=True),
 )
-def test_a_catalog_of_any_moment_within_the_window_finds_its_image(
+def test_a_catalog_of_any_time_within_the_window_finds_its_image(
     retention_days: int, holds: list[tuple[int, int]], runs: list[int]
 ) -> None:
     """Retention runs on some days, holds come and go; a restore may happen on any day."""
     start = NOW
-    world = World(start, JobFacts(finished_at=start, stem="output", made_at=start))
+    world = World(start, JobOutputFacts(finished_at=start, stem="output", made_at=start))
     for number in sorted(runs):
         now = start + number * DAY
         is_held = any(begin <= number < begin + length for begin, length in holds)
         tenant = TenantRetention(retention_days, is_on_hold=is_held)
-        verdict = judge(PNG, start, known(world.job, tenant, world.mark, now=now))
-        if verdict.fate is Fate.DELETE:
+        decision = decide(PNG, start, context(world.job, tenant, world.tombstone, now=now))
+        if decision.action is RetentionAction.DELETE:
             world.job = replace(world.job, deleted_at=now)
-            world.mark = world.named_until = now
-        if verdict.fate is Fate.REMOVE:
+            world.tombstone = world.named_until = now
+        if decision.action is RetentionAction.REMOVE:
             world.has_bytes = False
         oldest_restorable = now - WINDOW
         is_named = world.named_until is None or oldest_restorable < world.named_until
@@ -189,11 +191,11 @@ LIST = day_manifest_key("images", LIST_DAY, "0123456789abcdef")
 
 def of_list(
     tenant: TenantRetention | None = DEFAULT,
-    mark: datetime | None = None,
+    tombstone: datetime | None = None,
     days: DayPartitions | None = DayPartitions(kept=frozenset()),  # noqa: B008 - frozen
     now: datetime = NOW,
-) -> Verdict:
-    return judge(LIST, now, replace(known(None, tenant, mark, LIST, now), days=days))
+) -> Decision:
+    return decide(LIST, now, replace(context(None, tenant, tombstone, LIST, now), days=days))
 
 
 partitions = st.builds(
@@ -206,89 +208,113 @@ partitions = st.builds(
 @given(st.none() | rules, st.none() | times, st.none() | partitions, times)
 def test_a_list_goes_only_after_its_day_and_the_window(
     tenant: TenantRetention | None,
-    mark: datetime | None,
+    tombstone: datetime | None,
     days: DayPartitions | None,
     now: datetime,
 ) -> None:
-    verdict = of_list(tenant, mark, days, now)
-    if verdict.fate is Fate.KEEP:
+    decision = of_list(tenant, tombstone, days, now)
+    if decision.action is RetentionAction.KEEP:
         return
     assert tenant is not None
     assert not tenant.is_on_hold
     assert is_day_over(LIST_DAY.day, tenant, now)
     assert days is not None
     assert LIST_DAY not in days.kept
-    if verdict.fate is Fate.REMOVE:
+    if decision.action is RetentionAction.REMOVE:
         assert LIST_DAY not in days.ending
-        assert mark is not None
-        assert mark + WINDOW + SAFETY_MARGIN < now
+        assert tombstone is not None
+        assert tombstone + WINDOW + SAFETY_MARGIN < now
 
 
 @pytest.mark.parametrize(
-    ("verdict", "fate", "why"),
+    ("decision", "action", "why"),
     [
-        (of_list(days=None), Fate.KEEP, "the daily run looks"),
-        (of_list(days=DayPartitions(frozenset({LIST_DAY}))), Fate.KEEP, "that is there"),
-        (of_list(TenantRetention(400)), Fate.KEEP, "that is there"),
-        (of_list(), Fate.DELETE, "whose partition is gone"),
-        (of_list(mark=NOW - 30 * DAY), Fate.WAIT, "a restore may still ask"),
-        (of_list(mark=NOW - 32 * DAY), Fate.REMOVE, "window has passed"),
+        (of_list(days=None), RetentionAction.KEEP, "the daily run looks"),
+        (of_list(days=DayPartitions(frozenset({LIST_DAY}))), RetentionAction.KEEP, "that is there"),
+        (of_list(TenantRetention(400)), RetentionAction.KEEP, "that is there"),
+        (of_list(), RetentionAction.DELETE, "whose partition is gone"),
+        (of_list(tombstone=NOW - 30 * DAY), RetentionAction.WAIT, "a restore may still ask"),
+        (of_list(tombstone=NOW - 32 * DAY), RetentionAction.REMOVE, "window has passed"),
     ],
 )
-def test_every_fate_of_a_list_has_its_reason(verdict: Verdict, fate: Fate, why: str) -> None:
-    assert verdict.fate is fate
-    assert why in verdict.reason
+def test_every_action_of_a_list_has_its_reason(
+    decision: Decision, action: RetentionAction, why: str
+) -> None:
+    assert decision.action is action
+    assert why in decision.reason
 
 
 @given(
     st.lists(st.tuples(st.integers(91, 400), st.booleans()), max_size=60, unique_by=lambda x: x[0])
 )
-def test_dagster_of_any_moment_within_the_window_finds_the_lists_of_its_partitions(
+def test_dagster_of_any_time_within_the_window_finds_the_lists_of_its_partitions(
     runs: list[tuple[int, bool]],
 ) -> None:
     """Retention runs on some days; before some runs a job has brought the partition back."""
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    mark, gone_at = None, None
+    tombstone, gone_at = None, None
     for number, is_back in sorted(runs):
         now = start + number * DAY
         if is_back:
             gone_at = None
         ending = frozenset({LIST_DAY}) if gone_at is None else frozenset()
-        verdict = of_list(mark=mark, days=DayPartitions(frozenset(), ending), now=now)
-        if verdict.fate is Fate.DELETE:
-            mark = now
+        decision = of_list(tombstone=tombstone, days=DayPartitions(frozenset(), ending), now=now)
+        if decision.action is RetentionAction.DELETE:
+            tombstone = now
         gone_at = gone_at or now
-        if verdict.fate is Fate.REMOVE:
+        if decision.action is RetentionAction.REMOVE:
             assert gone_at + WINDOW < now
             return
 
 
 @pytest.mark.parametrize(
-    ("key", "job", "fate", "why"),
+    ("key", "job", "action", "why"),
     [
-        (PNG, done(89), Fate.KEEP, "younger than 90 days"),
-        (PNG, done(91), Fate.DELETE, "older than 90 days"),
-        (PNG, done(91, is_needed=True), Fate.KEEP, "a video that is not over starts from it"),
-        (PNG, done(130, deleted_at=NOW - 30 * DAY), Fate.WAIT, "a restore may still ask"),
-        (PNG, done(130, deleted_at=NOW - 32 * DAY), Fate.REMOVE, "window has passed"),
-        (PNG, None, Fate.DELETE, "no job names it"),
-        (PNG, done(3, stem="output-2"), Fate.DELETE, "of a claim that never completed"),
-        (PNG, done(0.5, stem="output-2"), Fate.KEEP, "has just ended"),
-        (f"videos/demo/{JOB}/segment-0001.zip", done(3), Fate.REMOVE, "segment of a video"),
-        (f"videos/demo/{JOB}/segment-0001.zip", done(0.5), Fate.KEEP, "has just ended"),
-        (f"videos/demo/{JOB}/segment-0001-2.zip", JobFacts(None), Fate.KEEP, "is not over"),
-        (f"images/demo/{JOB}/notes.txt", done(300), Fate.KEEP, "unknown kind of file"),
+        (PNG, done(89), RetentionAction.KEEP, "younger than 90 days"),
+        (PNG, done(91), RetentionAction.DELETE, "older than 90 days"),
+        (
+            PNG,
+            done(91, is_needed=True),
+            RetentionAction.KEEP,
+            "a video that is not over starts from it",
+        ),
+        (
+            PNG,
+            done(130, deleted_at=NOW - 30 * DAY),
+            RetentionAction.WAIT,
+            "a restore may still ask",
+        ),
+        (PNG, done(130, deleted_at=NOW - 32 * DAY), RetentionAction.REMOVE, "window has passed"),
+        (PNG, None, RetentionAction.DELETE, "no job names it"),
+        (PNG, done(3, stem="output-2"), RetentionAction.DELETE, "of a claim that never completed"),
+        (PNG, done(0.5, stem="output-2"), RetentionAction.KEEP, "has just ended"),
+        (
+            f"videos/demo/{JOB}/segment-0001.zip",
+            done(3),
+            RetentionAction.REMOVE,
+            "segment of a video",
+        ),
+        (f"videos/demo/{JOB}/segment-0001.zip", done(0.5), RetentionAction.KEEP, "has just ended"),
+        (
+            f"videos/demo/{JOB}/segment-0001-2.zip",
+            JobOutputFacts(None),
+            RetentionAction.KEEP,
+            "is not over",
+        ),
+        (f"images/demo/{JOB}/notes.txt", done(300), RetentionAction.KEEP, "unknown kind of file"),
     ],
 )
-def test_every_fate_has_its_reason(key: str, job: JobFacts | None, fate: Fate, why: str) -> None:
-    verdict = judge(key, NOW - 95 * DAY, known(job, key=key))
-    assert verdict.fate is fate
-    assert why in verdict.reason
+def test_every_action_has_its_reason(
+    key: str, job: JobOutputFacts | None, action: RetentionAction, why: str
+) -> None:
+    decision = decide(key, NOW - 95 * DAY, context(job, key=key))
+    assert decision.action is action
+    assert why in decision.reason
 
 
 def test_an_output_that_is_named_again_is_kept_though_it_was_deleted_once() -> None:
-    marked = known(done(10), mark=NOW - 60 * DAY)
-    assert judge(PNG, NOW - 100 * DAY, marked).fate is Fate.KEEP
+    named_again = context(done(10), tombstone=NOW - 60 * DAY)
+    assert decide(PNG, NOW - 100 * DAY, named_again).action is RetentionAction.KEEP
 
 
 @given(st.integers(1, 400), st.booleans())
@@ -308,7 +334,7 @@ def test_what_is_gone_is_kept_for_the_window_and_a_day(gone_at: datetime, days: 
 
 
 @given(st.dictionaries(st.text(), times), st.sets(st.text()))
-def test_the_time_of_a_missing_key_never_starts_anew(
+def test_the_time_of_a_missing_key_never_starts_again(
     before: dict[str, datetime], missing: set[str]
 ) -> None:
     after = still_missing(before, missing, NOW)

@@ -14,6 +14,7 @@ from botocore.config import Config
 from influencerai_dagster.errors import (
     InfluencerAIError,
     InsufficientStorageError,
+    ObjectExistsError,
     ObjectNotFoundError,
     PermanentError,
     TransientError,
@@ -21,7 +22,7 @@ from influencerai_dagster.errors import (
 from influencerai_dagster.storage.client import s3_client_config
 from influencerai_dagster.storage.errors import translated_errors
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.storage.uploads import ObjectExistsError, upload
+from influencerai_dagster.storage.uploads import upload
 
 KEY = "images/acme/job/output.png"
 

@@ -16,7 +16,7 @@ class Console:
     def __init__(self) -> None:
         self._last_stamp = ""
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a line on stdout."""
         print(text, flush=True)  # noqa: T201 - a program's output
 

@@ -33,7 +33,7 @@ class Subset:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class SimulatedDataset:
     """What is trained on."""
 
     subsets: tuple[Subset, ...]
@@ -46,7 +46,7 @@ class Dataset:
         return sum(len(subset.captions) * subset.num_repeats for subset in self.subsets)
 
 
-def read_dataset(path: Path, console: Console, *, cache_latents: bool) -> Dataset:
+def read_dataset(path: Path, console: Console, *, cache_latents: bool) -> SimulatedDataset:
     """Read the first dataset of a TOML; a folder that is missing or empty is passed over."""
     console.log("INFO", f"Loading dataset config from {path}", "train_network.py:519")
     config = _load(path)
@@ -63,7 +63,7 @@ def read_dataset(path: Path, console: Console, *, cache_latents: bool) -> Datase
         _check_images(
             Path(one["image_dir"]), console, max_area=size[0] * size[-1], is_decoded=cache_latents
         )
-    made = Dataset(subsets, (size[0], size[-1]), settings.get("batch_size", 1))
+    made = SimulatedDataset(subsets, (size[0], size[-1]), settings.get("batch_size", 1))
     console.log("INFO", f"{made.num_train_images} train images with repeats.", "train_util.py:2158")
     return made
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from influencerai_dagster.simulators.sd_scripts.simulation.dataset import Dataset
+from influencerai_dagster.simulators.sd_scripts.simulation.dataset import SimulatedDataset
 
 _ARCHITECTURES = {
     "train_network": ("stable-diffusion-v1/lora", "sd_v1"),
@@ -30,7 +30,12 @@ _MAX_HASHED_BYTES = 64 * 1024**2
 
 
 def lora_metadata(
-    trainer: str, args: argparse.Namespace, dataset: Dataset, *, steps: int, started_at: float
+    trainer: str,
+    args: argparse.Namespace,
+    dataset: SimulatedDataset,
+    *,
+    steps: int,
+    started_at: float,
 ) -> dict[str, str]:
     """Return the metadata of a checkpoint after so many steps."""
     architecture, base_model_version = _ARCHITECTURES[trainer]

@@ -15,7 +15,10 @@ import time
 from pathlib import Path
 
 from influencerai_dagster.simulators.sd_scripts.simulation.console import Bar, Console
-from influencerai_dagster.simulators.sd_scripts.simulation.dataset import Dataset, read_dataset
+from influencerai_dagster.simulators.sd_scripts.simulation.dataset import (
+    SimulatedDataset,
+    read_dataset,
+)
 from influencerai_dagster.simulators.sd_scripts.simulation.errors import (
     OutOfMemoryError,
     SafetensorError,
@@ -43,10 +46,10 @@ def main(trainer: str) -> int:
     for name in _NOT_SIMULATED:
         if getattr(args, name):
             raise SystemExit(f"{trainer}.py is simulated and does not do --{name}")
-    return Trainer(trainer, args).train()
+    return SimulatedTrainer(trainer, args).train()
 
 
-class Trainer:
+class SimulatedTrainer:
     """One simulated training."""
 
     def __init__(self, name: str, args: argparse.Namespace) -> None:
@@ -90,7 +93,7 @@ class Trainer:
                 "network for Text Encoder cannot be trained with caching Text Encoder outputs"
             )
         self._console.log("INFO", "preparing accelerator", "train_network.py:593")
-        self._console.say("accelerator device: cpu")
+        self._console.print_line("accelerator device: cpu")
         base_model = args.pretrained_model_name_or_path
         if base_model is None or not Path(base_model).exists():
             raise ValueError(
@@ -100,12 +103,12 @@ class Trainer:
         if self._name == "flux_train_network":
             for path in (args.clip_l, args.t5xxl, args.ae):
                 Path(path).stat()
-        self._console.say(f"import network module: {args.network_module}")
-        self._console.say("prepare optimizer, data loader etc.")
+        self._console.print_line(f"import network module: {args.network_module}")
+        self._console.print_line("prepare optimizer, data loader etc.")
         if args.optimizer_type.lower() not in _OPTIMIZERS:
             raise AttributeError(f"module 'torch.optim' has no attribute '{args.optimizer_type}'")
 
-    def _announce(self, dataset: Dataset) -> None:
+    def _announce(self, dataset: SimulatedDataset) -> None:
         epochs = math.ceil(self._args.max_train_steps / self._batches(dataset))
         count = dataset.num_train_images
         for line in (
@@ -122,9 +125,9 @@ class Trainer:
             f"epoch 1/{epochs}",
             "",
         ):
-            self._console.say(line)
+            self._console.print_line(line)
 
-    def _step(self, step: int, dataset: Dataset, bar: Bar) -> None:
+    def _step(self, step: int, dataset: SimulatedDataset, bar: Bar) -> None:
         args = self._args
         time.sleep(seconds_per_step())
         if self._fault == "oom":
@@ -150,19 +153,19 @@ class Trainer:
         progress = step / self._args.max_train_steps
         return 0.08 + 0.12 * math.exp(-3 * progress) + self._random.gauss(0, 0.004)
 
-    def _average(self, dataset: Dataset) -> float | None:
+    def _average(self, dataset: SimulatedDataset) -> float | None:
         """Return the mean over as many losses as an epoch has, as kohya's loss recorder does."""
         recent = self._losses[-self._batches(dataset) :]
         return sum(recent) / len(recent) if recent else None
 
-    def _batches(self, dataset: Dataset) -> int:
+    def _batches(self, dataset: SimulatedDataset) -> int:
         return math.ceil(dataset.num_train_images / dataset.batch_size)
 
-    def _save(self, dataset: Dataset, steps: int, *, is_last: bool) -> None:
+    def _save(self, dataset: SimulatedDataset, steps: int, *, is_last: bool) -> None:
         args = self._args
         name = args.output_name if is_last else f"{args.output_name}-step{steps:08d}"
         path = Path(args.output_dir) / f"{name}.safetensors"
-        self._console.say(f"\nsaving checkpoint: {path}")
+        self._console.print_line(f"\nsaving checkpoint: {path}")
         content = lora_bytes(
             self._name,
             network_dim=args.network_dim,

@@ -34,7 +34,7 @@ def test_an_error_of_a_folder_is_no_failure_of_an_object(key: str, object_type: 
     assert (result.failures, result.problems) == ({}, ["denied"])
 
 
-@pytest.mark.parametrize("object_type", ["*s3.Object", "*crypt.Object", "*crypt.ObjectInfo"])
+@pytest.mark.parametrize("object_type", ["*s3.Object", "*crypt.Object", "*crypt.ObjectSummary"])
 def test_an_error_of_an_object_names_it(object_type: str) -> None:
     result = noted(level="error", msg="denied", object="a.png", objectType=object_type)
     assert (result.failures, result.problems) == ({"a.png": "denied"}, [])

@@ -9,13 +9,8 @@ import pytest
 
 from influencerai_dagster.definitions import defs
 from influencerai_dagster.orchestration.backups.restore_drills import CHECK, restore_drill
-from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
-from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource
-from influencerai_dagster.orchestration.resources.object_store import (
-    ObjectStoreResource,
-    PathStyleS3Resource,
-)
-from influencerai_dagster.orchestration.resources.restore_drills import RestoreDrillResource
+from influencerai_dagster.orchestration.resources.backups import RestoreDrillSetup
+from influencerai_dagster.settings import settings_from
 from influencerai_dagster_tests.testing.backed_up import BackedUp
 
 
@@ -27,36 +22,22 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 def resource_of(
     system: BackedUp, mode: Literal["barman", "pg_dump"] = "barman", home: Path | None = None
-) -> RestoreDrillResource:
-    location, home = system.location, home or system.barman.home
-    s3 = PathStyleS3Resource(
-        endpoint_url=location.endpoint_url,
-        aws_access_key_id=location.access_key,
-        aws_secret_access_key=location.secret_key,
-    )
-    return RestoreDrillResource(
-        database_backups=DatabaseBackupResource(
-            mode=mode,
-            home=str(home),
-            database_url=system.database_url,
-            dagster_database_url=system.dagster_url,
-            backup_database_url=system.postgres.url(),
-            recovery_window_days=30,
-            postgres_bin_dir=str(system.barman.postgres_bin_dir),
-        ),
-        object_backups=ObjectBackupResource(
-            object_store=ObjectStoreResource(s3=s3, bucket=location.name),
-            target=str(system.target.location),
-            endpoint_url=None,
-            access_key="",
-            secret_key="",
-            region="us-east-1",
-            encryption_key="",
-            bandwidth_limit="",
-            home=str(home),
-            recovery_window_days=30,
-        ),
-    )
+) -> RestoreDrillSetup:
+    location = system.location
+    variables = {
+        "BACKUP_DATABASE_MODE": mode,
+        "BACKUP_HOME": home or system.barman.home,
+        "DATABASE_URL": system.database_url,
+        "DAGSTER_DATABASE_URL": system.dagster_url,
+        "BACKUP_DATABASE_URL": system.postgres.url(),
+        "BACKUP_POSTGRES_BIN_DIR": system.barman.postgres_bin_dir,
+        "BACKUP_TARGET": str(system.target.location),
+        "S3_ENDPOINT": location.endpoint_url,
+        "S3_KEY": location.access_key,
+        "S3_SECRET": location.secret_key,
+        "S3_BUCKET": location.name,
+    }
+    return RestoreDrillSetup(settings_from(variables))
 
 
 def drilled(

@@ -13,9 +13,9 @@ from influencerai_dagster.backup.verification.catalog_objects import (
 )
 from influencerai_dagster.db.datasets import record_dataset
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.db.errors import LeaseLostError
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.db.models.jobs import MediaAssetRow
+from influencerai_dagster.errors import LeaseLostError
 from influencerai_dagster_tests.testing.catalog_rows import (
     claim_one,
     complete_job,

@@ -8,21 +8,20 @@ import pytest
 
 from influencerai_dagster.core.sampling import VideoSampling
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.comfyui.progress import RenderProgress
-from influencerai_dagster.engines.comfyui.runs import fetch_finished, run_workflow
 from influencerai_dagster.engines.comfyui.templates import (
     fill_video_workflow,
     shipped_template,
     shipped_template_names,
 )
 from influencerai_dagster.engines.comfyui.validation import validate_workflow
-from influencerai_dagster.engines.comfyui.values import OutputFile, RunStatus
+from influencerai_dagster.engines.comfyui.values import OutputFile, RenderProgress, RunStatus
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster_tests.testing.comfyui_workflows import (
     new_id,
     open_image,
     plain_workflow,
     png,
+    run_alone,
     sampled_workflow,
 )
 from influencerai_dagster_tests.testing.waiting import wait_until
@@ -65,7 +64,7 @@ def test_the_sd15_template_validates_and_renders_a_png_of_the_size_asked_for(
     prompt_id, event = new_id(), list[RenderProgress]()
     workflow = sampled_workflow(any_client, prompt_id, steps=2)
     validate_workflow(workflow, any_client.object_info())
-    result = run_workflow(
+    result = run_alone(
         any_client,
         workflow,
         prompt_id=prompt_id,
@@ -86,12 +85,10 @@ def test_the_sd15_template_validates_and_renders_a_png_of_the_size_asked_for(
 def test_a_finished_run_is_fetched_and_not_rendered_again(any_client: ComfyUIClient) -> None:
     prompt_id = new_id()
     workflow = plain_workflow(prompt_id)
-    assert fetch_finished(any_client, prompt_id) is None
-    first = run_workflow(any_client, workflow, prompt_id=prompt_id, timeout_seconds=60)
-    again = run_workflow(any_client, workflow, prompt_id=prompt_id, timeout_seconds=60)
+    first = run_alone(any_client, workflow, prompt_id=prompt_id, timeout_seconds=60)
+    again = run_alone(any_client, workflow, prompt_id=prompt_id, timeout_seconds=60)
     assert (first.was_found, again.was_found) == (False, True)
     assert again.files == first.files
-    assert fetch_finished(any_client, prompt_id) == again
 
 
 def test_threads_get_their_own_images(any_client: ComfyUIClient) -> None:
@@ -99,7 +96,7 @@ def test_threads_get_their_own_images(any_client: ComfyUIClient) -> None:
 
     def render(item: tuple[str, int]) -> tuple[int, int]:
         prompt_id, color = item
-        result = run_workflow(
+        result = run_alone(
             any_client,
             plain_workflow(prompt_id, color=color),
             prompt_id=prompt_id,
@@ -121,7 +118,7 @@ def test_a_node_that_fails_is_named_with_its_cause(any_client: ComfyUIClient) ->
     workflow = plain_workflow(prompt_id)
     workflow["1"] = {"class_type": "LoadImage", "inputs": {"image": name}}
     with pytest.raises(PermanentError, match=r"node 1 \(LoadImage\).*cannot identify image"):
-        run_workflow(any_client, workflow, prompt_id=prompt_id, timeout_seconds=60)
+        run_alone(any_client, workflow, prompt_id=prompt_id, timeout_seconds=60)
 
 
 def test_an_upload_of_other_bytes_under_the_same_name_gets_another_name(
@@ -137,7 +134,7 @@ def test_an_upload_of_other_bytes_under_the_same_name_gets_another_name(
     workflow = plain_workflow(prompt_id)
     workflow["1"] = {"class_type": "LoadImage", "inputs": {"image": other}}
     validate_workflow(workflow, any_client.object_info())
-    result = run_workflow(any_client, workflow, prompt_id=prompt_id, timeout_seconds=60)
+    result = run_alone(any_client, workflow, prompt_id=prompt_id, timeout_seconds=60)
     pixel = open_image(result.files[0].content).convert("RGB").getpixel((2, 2))
     assert pixel == (0, 0, 255)
 
@@ -155,7 +152,7 @@ def test_what_a_progress_callback_raises_stops_this_run_and_no_other(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_workflow(
+        run_alone(
             any_client,
             sampled_workflow(any_client, mine, steps=200),
             prompt_id=mine,
@@ -180,14 +177,14 @@ def test_an_interrupted_run_is_transient_and_runs_when_it_is_asked_for_again(
             any_client.interrupt(prompt_id)
 
     with pytest.raises(TransientError, match="was interrupted"):
-        run_workflow(
+        run_alone(
             any_client,
             sampled_workflow(any_client, prompt_id, steps=200),
             prompt_id=prompt_id,
             timeout_seconds=TIMEOUT_SECONDS,
             on_progress=interrupt,
         )
-    result = run_workflow(
+    result = run_alone(
         any_client,
         plain_workflow(prompt_id),
         prompt_id=prompt_id,
@@ -201,7 +198,7 @@ def test_the_time_limit_takes_the_prompt_off_the_server(any_client: ComfyUIClien
     prompt_id = new_id()
     workflow = sampled_workflow(any_client, prompt_id, steps=200)
     with pytest.raises(TransientError, match="time limit"):
-        run_workflow(any_client, workflow, prompt_id=prompt_id, timeout_seconds=0.3)
+        run_alone(any_client, workflow, prompt_id=prompt_id, timeout_seconds=0.3)
     _wait_until_idle(any_client, prompt_id)
 
 
@@ -229,7 +226,7 @@ def test_a_partly_accepted_workflow_does_not_count_as_done(any_client: ComfyUICl
     inputs = {"images": ["3", 0], "filename_prefix": "contract/missing"}
     workflow["4"] = {"class_type": "SaveImage", "inputs": inputs}
     with pytest.raises(PermanentError, match=r"in part.*LoadImage.*missing\.png"):
-        run_workflow(any_client, workflow, prompt_id=prompt_id, timeout_seconds=60)
+        run_alone(any_client, workflow, prompt_id=prompt_id, timeout_seconds=60)
 
 
 def _set(node_id: str, name: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -268,7 +265,7 @@ def test_what_validation_refuses_the_server_refuses_too(
 def test_memory_can_be_freed(any_client: ComfyUIClient) -> None:
     any_client.free_memory()
     prompt_id = new_id()
-    run_workflow(any_client, plain_workflow(prompt_id), prompt_id=prompt_id, timeout_seconds=60)
+    run_alone(any_client, plain_workflow(prompt_id), prompt_id=prompt_id, timeout_seconds=60)
 
 
 def test_a_clip_comes_back_as_its_frames_where_an_svd_checkpoint_is(
@@ -288,9 +285,7 @@ def test_a_clip_comes_back_as_its_frames_where_an_svd_checkpoint_is(
         filename_prefix=f"contract/{prompt_id}",
     )
     validate_workflow(workflow, any_client.object_info())
-    result = run_workflow(
-        any_client, workflow, prompt_id=prompt_id, timeout_seconds=TIMEOUT_SECONDS
-    )
+    result = run_alone(any_client, workflow, prompt_id=prompt_id, timeout_seconds=TIMEOUT_SECONDS)
     assert [open_image(file.content).size for file in result.files] == [(64, 64)] * 3
     assert [file.file_name for file in result.files] == sorted(
         file.file_name for file in result.files

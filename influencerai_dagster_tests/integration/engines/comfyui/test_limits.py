@@ -17,9 +17,9 @@ from websockets.sync.server import ServerConnection, serve
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.http import AnswerLimits
 from influencerai_dagster.engines.comfyui.progress_socket import ProgressSocket
-from influencerai_dagster.engines.comfyui.runs import fetch_finished
 from influencerai_dagster.engines.comfyui.values import OutputFile
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
+from influencerai_dagster_tests.testing.comfyui_workflows import run_alone
 
 MIB = 1024**2
 LIMITS = AnswerLimits(json_bytes=MIB, image_bytes=MIB, video_bytes=2 * MIB)
@@ -176,8 +176,8 @@ def test_a_file_that_is_too_large_is_the_workflows_fault_and_not_the_servers() -
 @pytest.mark.parametrize(
     ("limits", "problem"),
     [
-        (AnswerLimits(num_files=3), "gave 4 files; at most 3 are fetched"),
-        (AnswerLimits(run_bytes=3000), "more than 3000 bytes together"),
+        (AnswerLimits(num_files=3), "saved 4 files; at most 3 are fetched"),
+        (AnswerLimits(run_bytes=3000), "more than 3000 bytes"),
     ],
     ids=["too many", "too large together"],
 )
@@ -200,7 +200,7 @@ def test_a_run_with_more_files_than_are_fetched_fails_with_the_reason(
         ComfyUIClient(url, limits=limits) as client,
         pytest.raises(PermanentError, match=problem),
     ):
-        fetch_finished(client, "prompt")
+        run_alone(client, {}, prompt_id="prompt", timeout_seconds=SOON_SECONDS)
 
 
 def test_a_message_of_the_progress_socket_that_is_too_large_ends_the_socket() -> None:

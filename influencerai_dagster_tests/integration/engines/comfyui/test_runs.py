@@ -10,9 +10,7 @@ import httpx
 import pytest
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.comfyui.progress import RenderProgress
-from influencerai_dagster.engines.comfyui.runs import RenderResult, fetch_finished, run_workflow
-from influencerai_dagster.engines.comfyui.values import RunStatus
+from influencerai_dagster.engines.comfyui.values import RenderProgress, RenderResult, RunStatus
 from influencerai_dagster.errors import (
     InsufficientStorageError,
     PermanentError,
@@ -23,6 +21,7 @@ from influencerai_dagster_tests.testing.comfyui_workflows import (
     new_id,
     open_image,
     plain_workflow,
+    run_alone,
     sampled_workflow,
 )
 from influencerai_dagster_tests.testing.waiting import wait_until
@@ -54,7 +53,7 @@ class BackgroundRun:
         self._future: Future[RenderResult] = self._pool.submit(self._run, client, options)
 
     def _run(self, client: ComfyUIClient, options: dict[str, Any]) -> RenderResult:
-        return run_workflow(
+        return run_alone(
             client,
             sampled_workflow(client, self.prompt_id, steps=self.steps),
             prompt_id=self.prompt_id,
@@ -84,9 +83,7 @@ def slow(simulator: ComfyUISimulator) -> ComfyUISimulator:
 def test_previews_come_with_the_step_that_they_show(client: ComfyUIClient) -> None:
     prompt_id, event = new_id(), list[RenderProgress]()
     workflow = sampled_workflow(client, prompt_id, steps=3)
-    run_workflow(
-        client, workflow, prompt_id=prompt_id, timeout_seconds=20, on_progress=event.append
-    )
+    run_alone(client, workflow, prompt_id=prompt_id, timeout_seconds=20, on_progress=event.append)
     previews = [item for item in event if item.preview_image is not None]
     assert [item.value for item in previews] == [1, 2, 3]
     assert previews[0].preview_image is not None
@@ -112,7 +109,7 @@ def test_a_run_that_another_worker_submitted_is_waited_for(
     prompt_id = new_id()
     workflow = sampled_workflow(client, prompt_id, steps=STEPS)
     client.submit(workflow, prompt_id=prompt_id, client_id="another-worker")
-    result = run_workflow(client, workflow, prompt_id=prompt_id, timeout_seconds=20)
+    result = run_alone(client, workflow, prompt_id=prompt_id, timeout_seconds=20)
     assert result.was_found
     assert slow.stats()["prompts"][prompt_id]["posted"] == 1
 
@@ -255,7 +252,6 @@ def test_a_failure_found_in_history_is_told_and_not_rendered_again(
     with pytest.raises(PermanentError, match="ValueError: odd shape"):
         BackgroundRun(client, prompt_id=first.prompt_id).result()
     assert simulator.stats()["prompts"][first.prompt_id]["posted"] == 1
-    assert fetch_finished(client, first.prompt_id) is None
 
 
 def test_a_file_that_is_lost_after_the_run_is_transient(
@@ -303,7 +299,7 @@ def test_an_error_while_cancelling_does_not_hide_the_cause(
     prompt_id = new_id()
     workflow = sampled_workflow(client, prompt_id, steps=3)
     with pytest.raises(KeyboardInterrupt):
-        run_workflow(client, workflow, prompt_id=prompt_id, timeout_seconds=20, on_progress=stop)
+        run_alone(client, workflow, prompt_id=prompt_id, timeout_seconds=20, on_progress=stop)
 
 
 def test_a_run_that_saves_nothing_is_a_permanent_error(client: ComfyUIClient) -> None:
@@ -311,10 +307,10 @@ def test_a_run_that_saves_nothing_is_a_permanent_error(client: ComfyUIClient) ->
     workflow = plain_workflow(prompt_id)
     workflow["2"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
     with pytest.raises(PermanentError, match="saved no file"):
-        run_workflow(client, workflow, prompt_id=prompt_id, timeout_seconds=20)
+        run_alone(client, workflow, prompt_id=prompt_id, timeout_seconds=20)
 
 
 def test_a_server_that_is_away_is_transient_before_anything_is_sent(unused_tcp_port: int) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}"
     with ComfyUIClient(url) as client, pytest.raises(TransientError, match=url):
-        run_workflow(client, {}, prompt_id=new_id(), timeout_seconds=5)
+        run_alone(client, {}, prompt_id=new_id(), timeout_seconds=5)

@@ -1,18 +1,23 @@
-"""Many servers: who is used, who is taken out, who comes back, and one socket for all runs."""
+"""Many servers: which are used, which are unhealthy, which come back; one socket for all runs."""
 
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.comfyui.progress import RenderProgress
-from influencerai_dagster.engines.comfyui.runs import RenderResult
+from influencerai_dagster.engines.comfyui.server import ServerHealth, ServerTimes
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
+from influencerai_dagster.engines.comfyui.values import (
+    RenderProgress,
+    RenderRequest,
+    RenderResult,
+)
 from influencerai_dagster.engines.comfyui.waiting import NeverStartedError
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster_tests.integration.engines.comfyui.test_runs import (
@@ -27,12 +32,7 @@ from influencerai_dagster_tests.testing.comfyui_workflows import (
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 AWAY = "http://127.0.0.1:9"
-
-
-@pytest.fixture(autouse=True)
-def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("influencerai_dagster.engines.comfyui.server.PROBE_SECONDS", 0.25)
-    monkeypatch.setattr("influencerai_dagster.engines.comfyui.server._AGAIN_SECONDS", 0.1)
+OFTEN = ServerTimes(probe_seconds=0.25, recheck_seconds=0.1)
 
 
 @pytest.fixture
@@ -44,81 +44,90 @@ def second(tmp_path: Path) -> Iterator[ComfyUISimulator]:
 def render(server_pool: ServerPool, url: str, *, steps: int = 1, **options: Any) -> RenderResult:
     prompt_id = options.pop("prompt_id", None) or new_id()
     workflow = sampled_workflow(server_pool[url].client, prompt_id, steps=steps)
-    return server_pool.run(
-        url, workflow, prompt_id=prompt_id, **{"timeout_seconds": 30, "is_new": True, **options}
-    )
+    times = {"timeout_seconds": 30, "is_new": True, **options}
+    return server_pool[url].run(RenderRequest(workflow, prompt_id, **times))
 
 
 def test_servers_that_answer_are_usable_and_others_say_why_not(simulator: ComfyUISimulator) -> None:
-    with ServerPool([AWAY, simulator.url]) as server_pool:
+    with ServerPool([AWAY, simulator.url], OFTEN) as server_pool:
         assert server_pool.usable() == {simulator.url: 0}
         (away, here) = server_pool.states()
         assert "does not answer" in (away.problem or "")
         assert here.problem is None
-        assert server_pool.least_loaded().url == simulator.url
+        assert [away.health, here.health] == [ServerHealth.AWAY, ServerHealth.HEALTHY]
+        assert server_pool.least_loaded_for(plain_workflow("any")).url == simulator.url
 
 
 def test_without_a_usable_server_the_reason_is_told_for_each() -> None:
     with (
-        ServerPool([AWAY]) as server_pool,
+        ServerPool([AWAY], OFTEN) as server_pool,
         pytest.raises(TransientError, match=r"127\.0\.0\.1:9: it does not answer"),
     ):
-        server_pool.least_loaded()
+        server_pool.least_loaded_for({})
 
 
 def test_the_least_loaded_server_is_the_one_with_the_shortest_queue(
     simulator: ComfyUISimulator, second: ComfyUISimulator
 ) -> None:
     simulator.faults(seconds_per_step=0.5)
-    with ServerPool([simulator.url, second.url]) as server_pool, ThreadPoolExecutor(1) as pool:
+    with (
+        ServerPool([simulator.url, second.url], OFTEN) as server_pool,
+        ThreadPoolExecutor(1) as pool,
+    ):
         running = pool.submit(render, server_pool, simulator.url, steps=40)
         wait_until(lambda: server_pool.usable().get(simulator.url) == 1, "its queue is known")
-        assert server_pool.least_loaded().url == second.url
+        assert server_pool.least_loaded_for(plain_workflow("any")).url == second.url
         for prompt_id in simulator.stats()["order"][-1:]:
-            server_pool.cancel(simulator.url, prompt_id)
+            server_pool[simulator.url].cancel(prompt_id)
         with pytest.raises(TransientError):
             running.result(timeout=20)
 
 
-def test_a_server_that_stops_is_taken_out_and_comes_back_by_itself(
+def test_a_server_that_stops_is_not_used_and_comes_back_by_itself(
     second: ComfyUISimulator,
 ) -> None:
-    with ServerPool([second.url]) as server_pool:
+    with ServerPool([second.url], OFTEN) as server_pool:
         assert server_pool.usable()
         second.kill()
-        wait_until(lambda: not server_pool.usable(), "it is taken out")
+        wait_until(lambda: not server_pool.usable(), "it is away")
         second.start()
         wait_until(server_pool.usable, "it is back")
         assert render(server_pool, second.url).files
 
 
-def test_a_dead_worker_thread_takes_the_server_out_and_frees_what_waits(
+def test_a_server_with_a_dead_worker_thread_is_not_used_and_frees_its_queued_prompts(
     second: ComfyUISimulator,
 ) -> None:
     second.faults(seconds_per_step=0.02)
     with ComfyUIClient(second.url) as client:
         kill_worker(second, client)
-    with ServerPool([second.url], hung_seconds=0.5) as server_pool, ThreadPoolExecutor(1) as pool:
+    with (
+        ServerPool([second.url], replace(OFTEN, hung_seconds=0.5)) as server_pool,
+        ThreadPoolExecutor(1) as pool,
+    ):
         waiting = pool.submit(render, server_pool, second.url)
         with pytest.raises(NeverStartedError, match="worker thread is dead"):
             waiting.result(timeout=20)
-        assert "worker thread is dead" in (server_pool.states()[0].problem or "")
+        assert server_pool.states()[0].health is ServerHealth.HUNG
         second.restart()
         wait_until(server_pool.usable, "the restarted server is back at once")
         assert render(server_pool, second.url).files
 
 
-def test_a_server_stuck_in_one_prompt_is_taken_out_until_that_ends(
+def test_a_server_stuck_in_one_prompt_is_not_used_until_that_ends(
     second: ComfyUISimulator,
 ) -> None:
     second.faults(seconds_per_step=0.2)
-    with ServerPool([second.url], stuck_seconds=0.5) as server_pool, ThreadPoolExecutor(2) as pool:
+    with (
+        ServerPool([second.url], replace(OFTEN, stuck_seconds=0.5)) as server_pool,
+        ThreadPoolExecutor(2) as pool,
+    ):
         long = pool.submit(render, server_pool, second.url, steps=15)
         wait_until(lambda: second.stats()["order"], "it runs")
         behind = pool.submit(render, server_pool, second.url)
         with pytest.raises(NeverStartedError, match="it has executed prompt"):
             behind.result(timeout=20)
-        assert not server_pool.usable()
+        assert server_pool.states()[0].health is ServerHealth.STUCK
         assert long.result(timeout=30).files, "the long one itself goes on"
         wait_until(server_pool.usable, "it is back")
 
@@ -128,7 +137,7 @@ def test_all_runs_of_a_server_share_one_socket_and_each_hears_its_own(
 ) -> None:
     heard: dict[str, list[RenderProgress]] = {new_id(): [] for _ in range(6)}
     before = simulator.stats()["connections"]
-    with ServerPool([simulator.url]) as server_pool, ThreadPoolExecutor(6) as pool:
+    with ServerPool([simulator.url], OFTEN) as server_pool, ThreadPoolExecutor(6) as pool:
         results = [
             pool.submit(
                 render,
@@ -148,7 +157,7 @@ def test_all_runs_of_a_server_share_one_socket_and_each_hears_its_own(
 
 def test_a_shared_socket_that_drops_loses_no_run(simulator: ComfyUISimulator) -> None:
     simulator.faults(seconds_per_step=0.05)
-    with ServerPool([simulator.url]) as server_pool, ThreadPoolExecutor(3) as pool:
+    with ServerPool([simulator.url], OFTEN) as server_pool, ThreadPoolExecutor(3) as pool:
         results = [pool.submit(render, server_pool, simulator.url, steps=10) for _ in range(3)]
         queue = server_pool[simulator.url].client.queue
         wait_until(lambda: len(queue().running + queue().pending) == 3, "all are there")
@@ -159,7 +168,7 @@ def test_a_shared_socket_that_drops_loses_no_run(simulator: ComfyUISimulator) ->
 def test_a_prompt_in_front_goes_before_those_that_wait(simulator: ComfyUISimulator) -> None:
     simulator.faults(seconds_per_step=0.1)
     first, second, third = new_id(), new_id(), new_id()
-    with ServerPool([simulator.url]) as server_pool, ThreadPoolExecutor(3) as pool:
+    with ServerPool([simulator.url], OFTEN) as server_pool, ThreadPoolExecutor(3) as pool:
         client = server_pool[simulator.url].client
         runs = [pool.submit(render, server_pool, simulator.url, prompt_id=first, steps=10)]
         wait_until(lambda: client.queue().is_running(first), "the first runs")
@@ -175,14 +184,14 @@ def test_a_prompt_in_front_goes_before_those_that_wait(simulator: ComfyUISimulat
 def test_a_cancelled_prompt_ends_its_run_at_once_and_no_other(simulator: ComfyUISimulator) -> None:
     simulator.faults(seconds_per_step=0.1)
     running, waiting = new_id(), new_id()
-    with ServerPool([simulator.url]) as server_pool, ThreadPoolExecutor(2) as pool:
+    with ServerPool([simulator.url], OFTEN) as server_pool, ThreadPoolExecutor(2) as pool:
         client = server_pool[simulator.url].client
         first = pool.submit(render, server_pool, simulator.url, prompt_id=running, steps=20)
         wait_until(lambda: client.queue().is_running(running), "the first runs")
         second = pool.submit(render, server_pool, simulator.url, prompt_id=waiting)
         wait_until(lambda: client.queue().is_pending(waiting), "the second waits")
         started = time.monotonic()
-        server_pool.cancel(simulator.url, waiting)
+        server_pool[simulator.url].cancel(waiting)
         with pytest.raises(NeverStartedError):
             second.result(timeout=20)
         assert time.monotonic() - started < 5, "it does not wait for a silence"
@@ -192,7 +201,7 @@ def test_a_cancelled_prompt_ends_its_run_at_once_and_no_other(simulator: ComfyUI
 def test_a_workflow_is_checked_again_before_a_new_model_is_called_unknown(
     simulator: ComfyUISimulator,
 ) -> None:
-    with ServerPool([simulator.url]) as server_pool:
+    with ServerPool([simulator.url], OFTEN) as server_pool:
         server = server_pool[simulator.url]
         workflow = sampled_workflow(server.client, new_id(), steps=1)
         server.check(workflow)
@@ -213,10 +222,9 @@ def test_a_prompt_is_found_on_whichever_server_has_it(
     simulator: ComfyUISimulator, second: ComfyUISimulator
 ) -> None:
     prompt_id = new_id()
-    with ServerPool([AWAY, simulator.url, second.url]) as server_pool:
-        server_pool.run(
-            second.url, plain_workflow(prompt_id), prompt_id=prompt_id, timeout_seconds=30
-        )
+    with ServerPool([AWAY, simulator.url, second.url], OFTEN) as server_pool:
+        request = RenderRequest(plain_workflow(prompt_id), prompt_id, timeout_seconds=30)
+        server_pool[second.url].run(request)
         found = server_pool.find(prompt_id)
         assert found is not None
         assert found[0].url == second.url
@@ -225,7 +233,7 @@ def test_a_prompt_is_found_on_whichever_server_has_it(
 
 def test_leaving_ends_all_threads(simulator: ComfyUISimulator) -> None:
     before = set(threading.enumerate())
-    with ServerPool([simulator.url, AWAY]) as server_pool:
+    with ServerPool([simulator.url, AWAY], OFTEN) as server_pool:
         render(server_pool, simulator.url)
         assert set(threading.enumerate()) - before
     wait_until(lambda: set(threading.enumerate()) <= before, "all threads have ended")
@@ -234,6 +242,8 @@ def test_leaving_ends_all_threads(simulator: ComfyUISimulator) -> None:
 def test_a_server_that_is_none_of_the_pool_is_refused_by_name() -> None:
     server_pool = ServerPool(["http://user:secret@gpu-1:8188"])
     assert server_pool["http://gpu-1:8188"].url == "http://gpu-1:8188"
-    with pytest.raises(PermanentError, match=r"gpu-2 is none of COMFYUI_URL .http://gpu-1:8188."):
+    with pytest.raises(
+        PermanentError, match=r"gpu-2 is not one of COMFYUI_URL .http://gpu-1:8188."
+    ):
         server_pool["http://gpu-2"]
     server_pool.close()

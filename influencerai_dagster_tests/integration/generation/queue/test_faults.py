@@ -57,20 +57,20 @@ class Workers:
                 self._work(job, dice.random())
             self._sweep()
 
-    def _work(self, job: job_queue.ClaimedJob, chance: float) -> None:
-        if chance < 0.5:
+    def _work(self, job: job_queue.ClaimedJob, draw: float) -> None:
+        if draw < 0.5:
             self._complete(job)
-        elif chance < 0.65:  # dies, and comes back to life after another has its job
+        elif draw < 0.65:  # dies, and comes back to life after another has its job
             run_out_leases(self.engine, job)
             with self.lock:
                 self.stalled.append(job)
         else:
             with suppress(job_queue.LeaseLostError), transaction(self.engine) as session:
-                if chance < 0.8:
+                if draw < 0.8:
                     job_queue.requeue(session, job.id, job.lease_token)
-                elif chance < 0.95:
+                elif draw < 0.95:
                     job_queue.fail(session, job.id, job.lease_token, TransientError("away"))
-                elif chance < 0.98:
+                elif draw < 0.98:
                     job_queue.fail(session, job.id, job.lease_token, PermanentError("bad"))
                 else:
                     job_queue.cancel(session, job.tenant, job.id)

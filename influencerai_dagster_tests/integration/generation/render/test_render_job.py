@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.core.manifests.loras import LoraManifest
-from influencerai_dagster.engines.comfyui.runs import RenderedFile, RenderResult
+from influencerai_dagster.engines.comfyui.values import RenderedFile, RenderResult
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
 from influencerai_dagster.generation.render.lora_files import place_lora
 from influencerai_dagster.generation.render.render_job import (

@@ -323,7 +323,7 @@ def test_a_template_that_saves_a_video_makes_a_video_of_one_segment(
     renderer_of_videos: VideoRenderer, job: ClaimedJob, comfyui: ComfyUISimulator
 ) -> None:
     put_video_template(renderer_of_videos.store)
-    one = with_payload(job, workflow="clip", num_frames=7)
+    one = with_payload(job, workflow="video", num_frames=7)
     output, _ = renderer_of_videos.render(one, comfyui.url)
     assert output.segments == ()
     assert output.video is not None
@@ -336,7 +336,7 @@ def test_a_template_that_saves_a_video_cannot_make_several_segments_and_is_told_
     put_video_template(renderer_of_videos.store)
     before = contents(renderer_of_videos.store)
     with pytest.raises(PermanentError) as caught:
-        renderer_of_videos.render(with_payload(job, workflow="clip"), comfyui.url)
+        renderer_of_videos.render(with_payload(job, workflow="video"), comfyui.url)
     text = str(caught.value)
     assert "workflow 'video' gave no frames, of which 3 segments could be joined" in text
     assert "let it save PNG frames, or ask for at most 0.429 s" in text
@@ -347,6 +347,6 @@ def test_a_video_shorter_than_what_was_ordered_is_refused(
     renderer_of_videos: VideoRenderer, job: ClaimedJob, comfyui: ComfyUISimulator
 ) -> None:
     put_video_template(renderer_of_videos.store)
-    wanted = with_payload(job, workflow="clip", num_frames=21, fps=6, duration_seconds=3.5)
+    wanted = with_payload(job, workflow="video", num_frames=21, fps=6, duration_seconds=3.5)
     with pytest.raises(PermanentError, match=r"gave 3\.\d+ s, but duration_seconds is 3\.5"):
         renderer_of_videos.render(wanted, comfyui.url)

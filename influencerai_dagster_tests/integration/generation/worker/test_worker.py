@@ -2,12 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -28,6 +27,7 @@ from influencerai_dagster.core.stored_file import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
+from influencerai_dagster.engines.comfyui.server import ServerTimes
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import TransientError
@@ -52,6 +52,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.jobs import TODAY, status, submit
 from influencerai_dagster_tests.testing.photos import contents
+from influencerai_dagster_tests.testing.render_servers import OFTEN
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 SLOW_STEPS = 200
@@ -60,8 +61,6 @@ SLOW_STEPS = 200
 @pytest.fixture(autouse=True)
 def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers look after their servers, and who waits for their place, every moment."""
-    monkeypatch.setattr("influencerai_dagster.engines.comfyui.server.PROBE_SECONDS", 0.25)
-    monkeypatch.setattr("influencerai_dagster.engines.comfyui.server._AGAIN_SECONDS", 0.1)
     monkeypatch.setattr(preemption, "_ASK_SECONDS", 0.25)
     monkeypatch.setattr(job_work, "_AVOID_SECONDS", 0.5)
 
@@ -73,14 +72,14 @@ def work_until_idle(
     on_finished: Callable[[FinishedJob], None] = lambda _: None,
     own_jobs: Sequence[UUID] = (),
     urls: Sequence[str] | None = None,
-    server_pool: Mapping[str, float] = MappingProxyType({}),
+    times: ServerTimes = OFTEN,
     **rules: Any,
 ) -> WorkerReport:
     """WorkerRegistration with a server_pool of its own, as every run has."""
     servers = urls or [server.client.url for server in renderer.render_session.server_pool]
     render_session = replace(
         renderer.render_session,
-        server_pool=ServerPool(servers, **server_pool),
+        server_pool=ServerPool(servers, times),
         stopping=threading.Event(),
         renders={},
         stopped=set(),
@@ -296,7 +295,7 @@ def test_a_server_whose_worker_thread_died_loses_its_jobs_to_another_without_an_
     kill_worker(second_comfyui)
     jobs = submit(engine, *(f"image {number}" for number in range(6)))
     servers = [second_comfyui.url, comfyui.url]
-    report = work_until_idle(renderer, urls=servers, server_pool={"hung_seconds": 2})
+    report = work_until_idle(renderer, urls=servers, times=replace(OFTEN, hung_seconds=2))
     assert len(report.completed) == 6
     assert {status(engine, job).attempt for job in jobs} == {1}
     assert {output.comfyui_url for output in report.completed} == {comfyui.url}
@@ -313,7 +312,7 @@ def test_what_waits_behind_a_prompt_that_never_ends_goes_elsewhere_without_losin
     wait_until(lambda: second_comfyui.stats()["order"] == ["stuck"], "it is stuck")
     jobs = submit(engine, *(f"image {number}" for number in range(6)))
     servers = [second_comfyui.url, comfyui.url]
-    report = work_until_idle(renderer, urls=servers, server_pool={"stuck_seconds": 1})
+    report = work_until_idle(renderer, urls=servers, times=replace(OFTEN, stuck_seconds=1))
     assert len(report.completed) == 6
     assert {status(engine, job).attempt for job in jobs} == {1}
     assert {output.comfyui_url for output in report.completed} == {comfyui.url}

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -15,8 +14,8 @@ from influencerai_dagster.definitions import build_definitions
 from influencerai_dagster.orchestration.backups.database_backups_sensor import (
     database_backup_sensor,
 )
-from influencerai_dagster.orchestration.resources.database_backups import DatabaseBackupResource
-from influencerai_dagster.settings import load_settings
+from influencerai_dagster.orchestration.resources.backups import DatabaseBackupSetup
+from influencerai_dagster.settings import load_settings, settings_from
 from influencerai_dagster_tests.testing.database_server import DatabaseServer
 
 LONG_AGO = "2026-11-01T00:00:00+00:00"
@@ -29,7 +28,7 @@ class Backups:
     server: DatabaseServer
     definitions: dg.Definitions
     instance: dg.DagsterInstance
-    resource: DatabaseBackupResource
+    resource: DatabaseBackupSetup
 
     def run(self, **config: str) -> dg.ExecuteInProcessResult:
         return self.definitions.resolve_job_def("backup_database_job").execute_in_process(
@@ -45,17 +44,14 @@ class Backups:
         return result
 
 
-def settings_of(server: DatabaseServer, **changes: str) -> DatabaseBackupResource:
-    values: dict[str, Any] = {
-        "mode": "barman",
-        "home": str(server.barman.home),
-        "database_url": server.environment["DATABASE_URL"],
-        "dagster_database_url": server.environment["DAGSTER_DATABASE_URL"],
-        "backup_database_url": server.environment["DATABASE_URL"],
-        "recovery_window_days": 30,
-        "postgres_bin_dir": server.environment["BACKUP_POSTGRES_BIN_DIR"],
+def setup_of(server: DatabaseServer, **changes: str) -> DatabaseBackupSetup:
+    variables = {
+        "BACKUP_HOME": str(server.barman.home),
+        "DATABASE_URL": server.environment["DATABASE_URL"],
+        "DAGSTER_DATABASE_URL": server.environment["DAGSTER_DATABASE_URL"],
+        "BACKUP_POSTGRES_BIN_DIR": server.environment["BACKUP_POSTGRES_BIN_DIR"],
     }
-    return DatabaseBackupResource(**{**values, **changes})
+    return DatabaseBackupSetup(settings_from(variables | changes))
 
 
 @pytest.fixture
@@ -63,7 +59,7 @@ def backups(
     database_server: DatabaseServer, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Backups]:
     monkeypatch.setenv("DATABASE_URL", database_url)  # the catalog, with the heartbeat
-    resource = settings_of(database_server)
+    resource = setup_of(database_server)
     definitions = build_definitions(load_settings(), {"database_backups": resource})
     with dg.DagsterInstance.ephemeral() as instance:
         yield Backups(database_server, definitions, instance, resource)
@@ -116,7 +112,7 @@ def test_a_failure_that_passes_is_tried_again(
         "influencerai_dagster.orchestration.failures.MAX_RETRIES", 0
     )  # the delays are Dagster's
     away = "postgresql://nobody@127.0.0.1:1/nothing"
-    resource = settings_of(backups.server, home=str(tmp_path), backup_database_url=away)
+    resource = setup_of(backups.server, BACKUP_HOME=str(tmp_path), BACKUP_DATABASE_URL=away)
     definitions = build_definitions(load_settings(), {"database_backups": resource})
     result = Backups(backups.server, definitions, backups.instance, resource).run(kind="full")
     assert not result.success
@@ -181,7 +177,7 @@ def test_an_outcome_that_stays_the_same_is_not_told_at_every_tick(
 @pytest.fixture
 def dumps(backups: Backups, tmp_path: Path) -> Backups:
     """Backups by pg_dump: of any age, without a server to wait for."""
-    resource = settings_of(backups.server, mode="pg_dump", home=str(tmp_path))
+    resource = setup_of(backups.server, BACKUP_DATABASE_MODE="pg_dump", BACKUP_HOME=str(tmp_path))
     return Backups(backups.server, backups.definitions, backups.instance, resource)
 
 
@@ -260,7 +256,7 @@ def test_a_backup_that_is_too_old_makes_its_check_red_and_is_named(
 
 def test_a_server_that_does_not_answer_makes_the_check_of_wal_red(backups: Backups) -> None:
     away = "postgresql://nobody@127.0.0.1:1/nothing"
-    resource = settings_of(backups.server, backup_database_url=away)
+    resource = setup_of(backups.server, BACKUP_DATABASE_URL=away)
     result = Backups(backups.server, backups.definitions, backups.instance, resource).tick()
     (check,) = [
         item

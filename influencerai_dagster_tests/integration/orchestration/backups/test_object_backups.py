@@ -11,15 +11,16 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import storage_pauses as stage
 from influencerai_dagster.orchestration.backups.object_backups import object_backup
 from influencerai_dagster.orchestration.generation.pending_jobs_sensor import pending_jobs_sensor
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.object_backups import ObjectBackupResource
-from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
-from influencerai_dagster.orchestration.resources.retention import RetentionResource
+from influencerai_dagster.orchestration.resources.backups import ObjectBackupSetup
+from influencerai_dagster.orchestration.resources.catalog import Catalog
+from influencerai_dagster.orchestration.resources.retention import Retention
 from influencerai_dagster.orchestration.retention.checks import object_store_has_space
 from influencerai_dagster.orchestration.retention.storage_pauses_sensor import storage_pause_sensor
 from influencerai_dagster.retention.rules import TenantRetention
+from influencerai_dagster.settings import settings_from
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import image_request, submit_one
+from influencerai_dagster_tests.testing.servers import S3Server
 
 TENANTS = {"demo": TenantRetention(90)}
 
@@ -34,23 +35,24 @@ def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def backups(object_store_resource: ObjectStoreResource, tmp_path: Path) -> ObjectBackupResource:
-    return ObjectBackupResource(
-        object_store=object_store_resource,
-        target=str(tmp_path / "target"),
-        endpoint_url=None,
-        access_key="",
-        secret_key="",
-        region="us-east-1",
-        encryption_key="key",
-        bandwidth_limit="",
-        home=str(tmp_path / "home"),
-        recovery_window_days=30,
+def backups(s3_server: S3Server, object_store: ObjectStore, tmp_path: Path) -> ObjectBackupSetup:
+    return ObjectBackupSetup(
+        settings_from(
+            {
+                "S3_ENDPOINT": s3_server.endpoint_url,
+                "S3_KEY": s3_server.access_key,
+                "S3_SECRET": s3_server.secret_key,
+                "S3_BUCKET": object_store.bucket,
+                "BACKUP_TARGET": str(tmp_path / "target"),
+                "BACKUP_ENCRYPTION_KEY": "key",
+                "BACKUP_HOME": str(tmp_path / "home"),
+            }
+        )
     )
 
 
 def test_a_backup_shows_what_was_copied_and_copies_barmans_folder_off_site(
-    backups: ObjectBackupResource, object_store: ObjectStore, tmp_path: Path
+    backups: ObjectBackupSetup, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     object_store.put_latest("loras/demo/a.safetensors", b"weights")
     (tmp_path / "home" / "server").mkdir(parents=True)
@@ -65,7 +67,7 @@ def test_a_backup_shows_what_was_copied_and_copies_barmans_folder_off_site(
 
 
 def test_a_backup_that_lacks_an_object_makes_its_check_red_and_names_it(
-    backups: ObjectBackupResource, object_store: ObjectStore, tmp_path: Path
+    backups: ObjectBackupSetup, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     object_store.put_latest("loras/demo/a.safetensors", b"weights")
     (tmp_path / "target" / "objects" / "loras/demo/a.safetensors" / "x").mkdir(parents=True)
@@ -77,12 +79,12 @@ def test_a_backup_that_lacks_an_object_makes_its_check_red_and_names_it(
 
 
 @pytest.fixture
-def pause(catalog: CatalogResource, object_store: ObjectStore) -> None:
+def pause(catalog: Catalog, object_store: ObjectStore) -> None:
     with transaction(catalog.engine) as session:
         storage_pauses.report_full(session, object_store.bucket, "no space left")
 
 
-def has_space(catalog: CatalogResource, retention: RetentionResource) -> bool:
+def has_space(catalog: Catalog, retention: Retention) -> bool:
     result = object_store_has_space(catalog, retention)
     assert isinstance(result, dg.AssetCheckResult)
     return bool(result.passed)
@@ -90,9 +92,9 @@ def has_space(catalog: CatalogResource, retention: RetentionResource) -> bool:
 
 @pytest.mark.usefixtures("pause")
 def test_a_full_store_is_an_alert_that_ends_by_itself(
-    catalog: CatalogResource,
-    object_store_resource: ObjectStoreResource,
-    retention: RetentionResource,
+    catalog: Catalog,
+    object_store: ObjectStore,
+    retention: Retention,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     submit_one(catalog.engine, image_request())
@@ -106,7 +108,7 @@ def test_a_full_store_is_an_alert_that_ends_by_itself(
     def tick(cursor: str | None) -> Any:
         resources = {
             "catalog": catalog,
-            "object_store": object_store_resource,
+            "object_store": object_store,
             "retention": retention,
         }
         with dg.build_sensor_context(cursor=cursor, resources=resources) as context:

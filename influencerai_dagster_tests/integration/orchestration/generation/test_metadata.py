@@ -16,7 +16,7 @@ from influencerai_dagster.generation.queue import ClaimedJob, Job
 from influencerai_dagster.generation.worker.options import FinishedJob, WorkerReport
 from influencerai_dagster.orchestration.generation.metadata import rendering_metadata
 from influencerai_dagster.orchestration.metadata import MAX_ROWS, Metadata
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.catalog import Catalog
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,
@@ -31,7 +31,7 @@ MANIFEST = DayManifest(tenant="demo", day=DAY, kind="images", outputs=())
 
 
 @pytest.fixture
-def engine(catalog: CatalogResource) -> Engine:
+def engine(catalog: Catalog) -> Engine:
     return catalog.engine
 
 

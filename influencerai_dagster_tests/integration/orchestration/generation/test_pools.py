@@ -6,7 +6,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from influencerai_dagster.orchestration.generation.pools import num_runs_waiting_for_pool
+from influencerai_dagster.orchestration.pools import num_runs_waiting_for_pool
 from influencerai_dagster_tests.testing.dagster_server import job_origin, queued_instance
 
 POOL = "gpu"

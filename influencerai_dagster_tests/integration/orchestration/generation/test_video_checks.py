@@ -21,7 +21,6 @@ from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, probe
 from influencerai_dagster.engines.ffmpeg.program import run as run_ffmpeg
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.orchestration.generation.checks import every_video_fits_its_platform
-from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import DAY
 
@@ -78,7 +77,7 @@ def video_output() -> OutputManifest:
 
 
 def check_videos(
-    resource: ObjectStoreResource, *files: StoredFile
+    resource: ObjectStore, *files: StoredFile
 ) -> tuple[dg.AssetCheckResult, list[str]]:
     manifest = DayManifest(tenant="demo", day=DAY, kind="videos", outputs=files)
     result = every_video_fits_its_platform(manifest, object_store=resource)
@@ -91,24 +90,24 @@ def values(result: dg.AssetCheckResult) -> dict[str, Any]:
 
 
 def test_videos_that_fit_pass_and_the_newest_ten_are_measured(
-    object_store: ObjectStore, object_store_resource: ObjectStoreResource, folder: Path
+    object_store: ObjectStore, folder: Path
 ) -> None:
     first = video_of(object_store, folder, 0)
     copies = [video_of(object_store, folder, number) for number in range(1, 12)]
-    result, unfit = check_videos(object_store_resource, first, *copies)
+    result, unfit = check_videos(object_store, first, *copies)
     assert result.passed
     assert unfit == []
     assert result.description == "12 videos, 10 measured, all fit"
 
 
 def test_a_video_that_does_not_fit_is_named_with_every_rule_it_does_not_keep(
-    object_store: ObjectStore, object_store_resource: ObjectStoreResource, folder: Path
+    object_store: ObjectStore, folder: Path
 ) -> None:
     good = video_of(object_store, folder, 0)
     wide = video_of(object_store, folder, 1, "1920x1080")
     facts = {"duration_seconds": 901.0, "loudness_lufs": -23.0}
     recorded = video_of(object_store, folder, 2, video=facts)
-    result, unfit = check_videos(object_store_resource, good, wide, recorded)
+    result, unfit = check_videos(object_store, good, wide, recorded)
     assert not result.passed
     assert unfit == [
         f"{wide.object_key}: recorded size is 1920×1080, expected 1080×1920 (instagram-reel)",
@@ -122,13 +121,13 @@ def test_a_video_that_does_not_fit_is_named_with_every_rule_it_does_not_keep(
 
 
 def test_a_file_that_is_no_longer_what_was_recorded_is_named(
-    object_store: ObjectStore, object_store_resource: ObjectStoreResource, folder: Path
+    object_store: ObjectStore, folder: Path
 ) -> None:
     cut, gone, lost = (video_of(object_store, folder, number) for number in range(3))
     object_store.put_latest(cut.object_key, object_store.get(cut.object_key)[:-1])
     object_store.delete(gone.object_key)
     object_store.delete("videos/demo/2/output.json")
-    result, unfit = check_videos(object_store_resource, cut, gone, lost)
+    result, unfit = check_videos(object_store, cut, gone, lost)
     assert not result.passed
     assert [text.split(":")[0] for text in unfit] == [
         *(cut.object_key, gone.object_key, lost.object_key)
@@ -138,18 +137,17 @@ def test_a_file_that_is_no_longer_what_was_recorded_is_named(
 
 
 def test_videos_of_before_presets_are_counted_and_not_judged(
-    object_store: ObjectStore, object_store_resource: ObjectStoreResource, folder: Path
+    object_store: ObjectStore, folder: Path
 ) -> None:
     older = {"preset": None, "aspect_ratio": None}
     clip = video_of(object_store, folder, 0, "64x64", **older)
-    result, _ = check_videos(object_store_resource, clip)
+    result, _ = check_videos(object_store, clip)
     assert result.passed
     assert values(result)["without_preset"] == 1
 
 
 def test_a_store_that_is_away_asks_for_a_retry_and_fails_no_check(
     object_store: ObjectStore,
-    object_store_resource: ObjectStoreResource,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -160,4 +158,4 @@ def test_a_store_that_is_away_asks_for_a_retry_and_fails_no_check(
 
     monkeypatch.setattr(ObjectStore, "download", be_away)
     with pytest.raises(dg.RetryRequested):
-        check_videos(object_store_resource, clip)
+        check_videos(object_store, clip)

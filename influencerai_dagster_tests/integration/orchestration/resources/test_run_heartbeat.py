@@ -18,7 +18,11 @@ from influencerai_dagster.db.migrate import upgrade
 from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.catalog import (
+    Catalog,
+    CatalogResource,
+    catalog_resource,
+)
 from influencerai_dagster.orchestration.resources.run_heartbeat import RunHeartbeat, describe
 from influencerai_dagster_tests.testing.servers import running
 from influencerai_dagster_tests.testing.waiting import wait_until
@@ -29,13 +33,13 @@ RUN = dg.DagsterRun(job_name="generate_images_job", tags={"dagster/partition": "
 
 
 @pytest.fixture(autouse=True)
-def no_heartbeats(catalog: CatalogResource) -> Iterator[None]:
+def no_heartbeats(catalog: Catalog) -> Iterator[None]:
     forget_heartbeats(catalog)  # of runs of other tests on this database
     yield
     forget_heartbeats(catalog)
 
 
-def forget_heartbeats(catalog: CatalogResource) -> None:
+def forget_heartbeats(catalog: Catalog) -> None:
     with transaction(catalog.engine) as session:
         session.execute(text("TRUNCATE run_heartbeats"))
 
@@ -50,7 +54,7 @@ def heartbeats(url: str) -> list[Heartbeat]:
 
 
 def execute(
-    catalog: CatalogResource, instance: dg.DagsterInstance, body: Callable[[CatalogResource], None]
+    catalog: Catalog, instance: dg.DagsterInstance, body: Callable[[Catalog], None]
 ) -> dg.ExecuteInProcessResult:
     """Run a job of one op in this process, on resources as a run makes them."""
 
@@ -62,18 +66,18 @@ def execute(
     def job() -> None:
         step()
 
-    fresh = CatalogResource(database_url=catalog.database_url)
+    fresh = catalog_resource(catalog.database_url)
     return job.execute_in_process(
         resources={"catalog": fresh}, instance=instance, raise_on_error=False
     )
 
 
 def test_a_run_beats_while_its_op_works_and_tells_what_it_does(
-    catalog: CatalogResource, instance: dg.DagsterInstance
+    catalog: Catalog, instance: dg.DagsterInstance
 ) -> None:
     told: list[str] = []
 
-    def body(resource: CatalogResource) -> None:
+    def body(resource: Catalog) -> None:
         def activities() -> list[str]:
             return [beat.activity for beat in heartbeats(catalog.database_url)]
 
@@ -93,7 +97,7 @@ def test_a_run_beats_while_its_op_works_and_tells_what_it_does(
     assert told[0].startswith(f"process {os.getpid()} on ")
 
 
-def test_an_activity_is_written_at_once(catalog: CatalogResource) -> None:
+def test_an_activity_is_written_at_once(catalog: Catalog) -> None:
     heartbeat = RunHeartbeat(catalog.database_url, RUN, every_seconds=3600.0)
     heartbeat.start()
     with heartbeat.doing(Activity("train_lora demo/bella")):
@@ -108,9 +112,9 @@ def test_an_activity_is_written_at_once(catalog: CatalogResource) -> None:
 
 
 def test_after_its_last_step_a_run_no_longer_beats_and_its_row_stays_until_it_is_over(
-    catalog: CatalogResource, instance: dg.DagsterInstance
+    catalog: Catalog, instance: dg.DagsterInstance
 ) -> None:
-    def body(_: CatalogResource) -> None:
+    def body(_: Catalog) -> None:
         wait_until(lambda: heartbeats(catalog.database_url), "a heartbeat")
 
     result = execute(catalog, instance, body)
@@ -119,11 +123,11 @@ def test_after_its_last_step_a_run_no_longer_beats_and_its_row_stays_until_it_is
 
 
 def test_a_run_that_was_ended_as_stalled_stops(
-    catalog: CatalogResource, instance: dg.DagsterInstance
+    catalog: Catalog, instance: dg.DagsterInstance
 ) -> None:
     seen: list[bool] = []
 
-    def body(resource: CatalogResource) -> None:
+    def body(resource: Catalog) -> None:
         wait_until(lambda: heartbeats(catalog.database_url), "a heartbeat")
         assert not resource.is_run_reaped
         (beat,) = heartbeats(catalog.database_url)
@@ -145,14 +149,14 @@ def test_a_run_that_was_ended_as_stalled_stops(
 
 
 def test_a_tick_of_a_sensor_has_no_heartbeat(
-    catalog: CatalogResource, instance: dg.DagsterInstance
+    catalog: Catalog, instance: dg.DagsterInstance
 ) -> None:
     @dg.sensor(job_name="any_job")
     def sensor(catalog: CatalogResource) -> dg.SkipReason:
         with catalog.doing(Activity("nothing")):
             return dg.SkipReason(str(catalog.is_run_reaped))
 
-    resources = {"catalog": CatalogResource(database_url=catalog.database_url)}
+    resources = {"catalog": catalog_resource(catalog.database_url)}
     with dg.build_sensor_context(instance, resources=resources) as context:
         result = sensor(context)
     assert isinstance(result, dg.SkipReason)

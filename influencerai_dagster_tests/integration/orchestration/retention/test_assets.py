@@ -15,9 +15,8 @@ from influencerai_dagster.core.keys import DayKey, today
 from influencerai_dagster.core.object_paths import day_manifest_key
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.response_cache import ResponseCache
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
-from influencerai_dagster.orchestration.resources.retention import RetentionResource
+from influencerai_dagster.orchestration.resources.catalog import Catalog
+from influencerai_dagster.orchestration.resources.retention import Retention
 from influencerai_dagster.orchestration.retention.assets import apply_retention
 from influencerai_dagster.orchestration.retention.dagster_pruning import (
     delete_leftovers,
@@ -38,9 +37,9 @@ Run = Callable[..., dict[str, dict[str, Any]]]
 
 @pytest.fixture
 def run(
-    catalog: CatalogResource,
-    object_store_resource: ObjectStoreResource,
-    retention: RetentionResource,
+    catalog: Catalog,
+    object_store: ObjectStore,
+    retention: Retention,
     postgres_instance: dg.DagsterInstance,
 ) -> Run:
     """Materialize both assets; return the metadata of each."""
@@ -51,7 +50,7 @@ def run(
             instance=postgres_instance,
             resources={
                 "catalog": catalog,
-                "object_store": object_store_resource,
+                "object_store": object_store,
                 "retention": retention,
             },
             run_config={"ops": {"apply_retention": {"config": config}}},
@@ -74,7 +73,7 @@ def records(found: dict[str, Any]) -> dict[str, int]:
 
 
 def test_retention_reports_first_and_deletes_only_when_it_is_no_dry_run(
-    catalog: CatalogResource, object_store: ObjectStore, run: Run
+    catalog: Catalog, object_store: ObjectStore, run: Run
 ) -> None:
     submit_one(catalog.engine, image_request())
     asset = complete_job(catalog.engine, claim_one(catalog.engine))
@@ -93,7 +92,7 @@ def test_retention_reports_first_and_deletes_only_when_it_is_no_dry_run(
 
 
 def test_an_empty_day_goes_with_its_lists_and_a_second_run_finds_nothing_more(
-    catalog: CatalogResource,
+    catalog: Catalog,
     object_store: ObjectStore,
     run: Run,
     postgres_instance: dg.DagsterInstance,
@@ -126,11 +125,11 @@ def test_an_empty_day_goes_with_its_lists_and_a_second_run_finds_nothing_more(
 
 
 def test_what_is_no_image_is_named_with_the_reason_and_goes_once(
-    catalog: CatalogResource,
+    catalog: Catalog,
     object_store: ObjectStore,
     run: Run,
     postgres_instance: dg.DagsterInstance,
-    retention: RetentionResource,
+    retention: Retention,
 ) -> None:
     mtime = {"mtime": str(time.time() - 2 * 86400)}  # a habit of `rclone serve s3`
     object_store.client.put_object(
@@ -149,7 +148,7 @@ def test_what_is_no_image_is_named_with_the_reason_and_goes_once(
     (left_behind,) = report["left_behind"].records
     assert (left_behind.data["what"], left_behind.data["key"]) == ("scratch object", "doctor/old")
     assert "more than a day ago" in str(left_behind.data["why"])
-    expected = {"answers of language models": 1, "events without a run": 2}
+    expected = {"cached responses of language models": 1, "events without a run": 2}
     assert records(report) == expected
     assert len(postgres_instance.fetch_observations(key, limit=9).records) == 3
     done = run(dry_run=False)["retention_deletions"]
@@ -160,7 +159,7 @@ def test_what_is_no_image_is_named_with_the_reason_and_goes_once(
 
 
 def test_empty_days_go_but_none_with_work_a_run_or_too_young(
-    catalog: CatalogResource, instance: dg.DagsterInstance
+    catalog: Catalog, instance: dg.DagsterInstance
 ) -> None:
     submit_one(catalog.engine)  # of 2026-11-23
     keys = ["demo/2026-11-23", "demo/2026-01-01", "demo/2026-01-02", "stranger/2026-01-01", "odd"]
@@ -194,7 +193,7 @@ def test_empty_days_go_but_none_with_work_a_run_or_too_young(
 
 
 def test_old_runs_go_but_not_those_of_a_last_materialization(
-    catalog: CatalogResource, instance: dg.DagsterInstance
+    catalog: Catalog, instance: dg.DagsterInstance
 ) -> None:
     days = dg.DynamicPartitionsDefinition(name="content_days")
 
@@ -229,7 +228,7 @@ def test_old_runs_go_but_not_those_of_a_last_materialization(
 
 
 def test_a_run_of_a_partition_that_is_gone_goes_too(
-    catalog: CatalogResource, instance: dg.DagsterInstance
+    catalog: Catalog, instance: dg.DagsterInstance
 ) -> None:
     days = dg.DynamicPartitionsDefinition(name="content_days")
 

@@ -12,7 +12,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.catalog import Catalog
 from influencerai_dagster.orchestration.runs.stale_runs_sensor import stale_runs_sensor
 from influencerai_dagster_tests.testing.catalog_rows import beat, claim_one, job_now, submit_one
 from influencerai_dagster_tests.testing.dagster_server import (
@@ -33,7 +33,7 @@ def server() -> Iterator[dg.DagsterInstance]:
 class Watch:
     """The sensor, and runs that hold a pool slot and a lease."""
 
-    def __init__(self, instance: dg.DagsterInstance, catalog: CatalogResource) -> None:
+    def __init__(self, instance: dg.DagsterInstance, catalog: Catalog) -> None:
         self.instance, self.catalog, self.engine = instance, catalog, catalog.engine
         self._limits = DEFAULT_LIMITS
         self.storage = instance.event_log_storage
@@ -62,7 +62,7 @@ class Watch:
         """All heartbeats are too old now, and all runs had time for a first one."""
         self._limits = HeartbeatLimits(stale_seconds=0.0, first_seconds=0.0)
 
-    def tick(self, catalog: CatalogResource | None = None) -> str:
+    def tick(self, catalog: Catalog | None = None) -> str:
         resources: dict[str, Any] = {"catalog": catalog or self.catalog}
         with dg.SensorEvaluationContext(
             instance_ref=None,
@@ -88,7 +88,7 @@ class Watch:
 
 
 @pytest.fixture
-def watch(server: dg.DagsterInstance, catalog: CatalogResource) -> Watch:
+def watch(server: dg.DagsterInstance, catalog: Catalog) -> Watch:
     server.wipe()
     server.event_log_storage.set_concurrency_slots(POOL, 3)
     return Watch(server, catalog)
@@ -210,7 +210,7 @@ def test_while_postgresql_is_away_nothing_is_decided(watch: Watch) -> None:
     run_id = watch.run()
     watch.beat(run_id)
     watch.let_time_pass()
-    away = CatalogResource(database_url=f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
+    away = Catalog(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
     with pytest.raises(TransientError):
         watch.tick(away)
     assert watch.status(run_id) == "STARTED"

@@ -8,8 +8,9 @@ import dagster as dg
 import pytest
 
 from influencerai_dagster.definitions import build_definitions, build_resources
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
+from influencerai_dagster.orchestration.resources.catalog import Catalog
 from influencerai_dagster.settings import settings_from
+from influencerai_dagster.wiring.training import response_cache
 from influencerai_dagster_tests.testing.code_location import (
     CodeLocation,
     failure_text,
@@ -65,11 +66,10 @@ def test_a_run_pays_only_for_what_the_one_before_it_was_not_answered(
     ],
 )
 def test_answers_are_kept_for_as_long_as_the_settings_say(
-    catalog: CatalogResource, values: dict[str, Any], kept_for: tuple[int, str] | None
+    catalog: Catalog, values: dict[str, Any], kept_for: tuple[int, str] | None
 ) -> None:
     settings = settings_from(
         {"ENABLE_AUTO_CAPTIONS": True, "AUTO_CAPTIONER": "openrouter"} | values
     )
-    captioner = build_resources(settings)["captioner"]
-    kept = captioner.response_cache(catalog.engine, "demo", "run-1")
+    kept = response_cache(settings, catalog.engine, "demo", "run-1")
     assert (kept and (kept.keep_for.total_seconds(), kept.only_in_run)) == kept_for

@@ -1,15 +1,17 @@
-"""When a run is deaf to its event, and when it has only just begun."""
+"""When a run does not receive its events, and when it has only just begun."""
 
 import time
 from collections.abc import Sequence
+from typing import cast
 
 import httpx
 import pytest
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.comfyui.progress import RenderProgress
+from influencerai_dagster.engines.comfyui.event_dispatcher import EventDispatcher
 from influencerai_dagster.engines.comfyui.progress_socket import NodeProgress, RunEnded, ServerEvent
-from influencerai_dagster.engines.comfyui.waiting import RunWatch
+from influencerai_dagster.engines.comfyui.values import RenderProgress, RenderRequest
+from influencerai_dagster.engines.comfyui.waiting import RunPhase, RunWatch
 
 PROMPT = "prompt"
 RUNNING = {"queue_running": [[0, PROMPT]], "queue_pending": []}
@@ -35,6 +37,18 @@ class ScriptedEvents:
 
     def close(self) -> None:
         pass
+
+
+class ScriptedDispatcher:
+    """Opens scripted sockets, and notes for each whether it hears `status` only."""
+
+    def __init__(self, script: list[ServerEvent | None]) -> None:
+        self.opened: list[bool] = []
+        self._script = script
+
+    def subscribe(self, _: str, *, hears_status: bool) -> ScriptedEvents:
+        self.opened.append(hears_status)
+        return ScriptedEvents(self._script)
 
 
 @pytest.mark.parametrize(
@@ -64,26 +78,19 @@ def test_a_socket_is_replaced_only_if_nothing_is_heard_while_the_prompt_runs(
             return httpx.Response(200, json=left.pop(0))
         return httpx.Response(200, json={} if script else ENDED)
 
-    opened: list[ScriptedEvents] = []
+    dispatcher = ScriptedDispatcher(script)
     told: list[RenderProgress] = []
-
-    def open_events(_: bool) -> ScriptedEvents:  # noqa: FBT001 - RunWatch's signature
-        opened.append(ScriptedEvents(script))
-        return opened[-1]
-
+    request = RenderRequest(
+        {"5": {"class_type": "KSampler", "inputs": {}}},
+        PROMPT,
+        timeout_seconds=30,
+        on_progress=told.append,
+        silence_seconds=0.01,
+    )
     with (
         ComfyUIClient("http://x.test", transport=httpx.MockTransport(answer)) as client,
-        RunWatch(
-            client,
-            {"5": {"class_type": "KSampler", "inputs": {}}},
-            prompt_id=PROMPT,
-            open_events=open_events,
-            timeout_seconds=30,
-            silence_seconds=0.01,
-            is_foreign_prompt=False,
-            on_progress=told.append,
-        ) as watch,
+        RunWatch(client, cast("EventDispatcher", dispatcher), request, RunPhase.QUEUED) as watch,
     ):
         assert watch.wait().prompt_id == PROMPT
-    assert len(opened) == num_sockets
+    assert dispatcher.opened == [False, True][:num_sockets]
     assert told

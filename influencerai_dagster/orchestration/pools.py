@@ -1,19 +1,37 @@
-"""Pools: which ops exclude each other, and who waits for a slot.
+"""Limit how many steps of a kind run at once: Dagster's pools, and the runs that wait for one.
 
-Ops name their own pool. With GPU_SHARED all that use the GPU get the one pool `gpu` instead, so
-that a training and renders never run at the same time. Limits are set by startup.py.
+Ops name their own pool. With GPU_SHARED all ops that use the GPU get the one pool `gpu` instead, so
+that a training and renders never run at the same time. startup.py sets the limits.
 """
 
 import inspect
 
 import dagster as dg
 
+from influencerai_dagster.settings import Settings
+
+IMAGE_POOL = "image_generation"
+VIDEO_POOL = "video_generation"
+LORA_POOL = "lora_training"
 GPU_POOL = "gpu"
 _PAGE = 100
 
 
-def on_shared_gpu(op: dg.OpDefinition) -> dg.OpDefinition:
-    """Return the same op in the pool of the one GPU."""
+def pool_limits(settings: Settings) -> dict[str, int]:
+    """Return the limit of each pool: QUEUE_CONCURRENCY_*, or one step where the GPU is shared."""
+    if settings.training.is_gpu_shared:
+        return {GPU_POOL: 1}
+    return {
+        IMAGE_POOL: settings.queue_concurrency.content_gen,
+        VIDEO_POOL: settings.queue_concurrency.video_gen,
+        LORA_POOL: settings.queue_concurrency.lora_training,
+    }
+
+
+def pooled(op: dg.OpDefinition, settings: Settings) -> dg.OpDefinition:
+    """Return an op that uses the GPU, in its own pool or in that of a shared GPU."""
+    if not settings.training.is_gpu_shared:
+        return op
     # Its code version comes with its outputs.
     copy = dg.op(name=op.name, pool=GPU_POOL, ins=dict(op.ins), out=dict(op.outs))
     return copy(inspect.unwrap(op))
@@ -25,7 +43,7 @@ def num_runs_waiting_for_pool(
     """Return how many runs wait for a slot of a pool that has none free; 0 while it has one.
 
     They are queued runs that would begin with the pool, and runs whose next step is of it. Costs
-    three small queries while nobody waits.
+    three small queries while no run waits.
 
     Args:
         at_most: stop counting there.

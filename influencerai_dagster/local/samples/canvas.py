@@ -40,25 +40,25 @@ def smooth(path: Points, *, closed: bool, steps: int = 14) -> Points:
 
 
 @dataclass(frozen=True)
-class Pen:
+class Canvas:
     """Draws at `origin` in steps of `unit` pixels; an argument of `unit` turns the drawing.
 
     Attributes:
-        turn: radians by which the head that is drawn on looks to the right of the image.
+        rotation: radians by which the head that is drawn on looks to the right of the image.
         depth: how far the head's front is from its axis, in half head widths.
     """
 
     image: Image.Image
     origin: complex
     unit: complex
-    turn: float = 0
+    rotation: float = 0
     depth: float = 0.9
 
     def at(self, p: complex) -> complex:
         """Return where a point of the figure is on the image."""
-        if self.turn:
+        if self.rotation:
             bulge = self.depth * math.sqrt(max(0, 1 - p.real**2))
-            p = complex(p.real * math.cos(self.turn) + bulge * math.sin(self.turn), p.imag)
+            p = complex(p.real * math.cos(self.rotation) + bulge * math.sin(self.rotation), p.imag)
         return self.origin + self.unit * p
 
     def _fill(self, path: Points, fill: str) -> None:
@@ -92,8 +92,8 @@ class Pen:
             draw.circle(_xy(middle), radius, fill)
 
     @contextmanager
-    def inside(self, outline: str | Points) -> Iterator["Pen"]:
-        """Give a pen of which only what it draws within the outline is kept."""
+    def inside(self, outline: str | Points) -> Iterator["Canvas"]:
+        """Give a canvas of which only what it draws within the outline is kept."""
         path = [self.at(p) for p in smooth(_path(outline), closed=True)]
         left, right = _range([p.real for p in path], self.image.width)
         top, bottom = _range([p.imag for p in path], self.image.height)

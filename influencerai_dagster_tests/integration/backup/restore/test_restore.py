@@ -67,7 +67,7 @@ def test_after_data_directory_and_bucket_are_lost_all_comes_back_on_another_s3(
     report = restored(backed_up.restore(into, None, assets=assets), print)
     assert report.verification.problems == []
     (repaired,) = report.verification.warnings
-    assert repaired.startswith(f"object {wrong} was not what the catalog says, and was repaired")
+    assert repaired.startswith(f"object {wrong} was corrupt and was repaired from the backup")
     assert store.get(wrong) == backed_up.store.get(wrong)
     assert report.verification.num_objects == len(backed_up.keys)
     assert {info.key for info in store.list("")} == set(backed_up.keys)

@@ -92,7 +92,7 @@ def _back_up_databases(config: Settings, *, is_incremental: bool) -> BackupInfo 
 
 @backup_app.command("list")
 def list_backups(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
-    """List all backups, the newest last, broken ones too."""
+    """List all backups, broken ones too, the newest last."""
     backups = database_backups(settings()).list_backups()
     print_rows([_document(item) for item in backups], _FIELDS, as_json=as_json)
     if not backups:

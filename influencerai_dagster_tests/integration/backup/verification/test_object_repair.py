@@ -80,7 +80,7 @@ def test_the_right_bytes_come_back_and_the_wrong_ones_are_kept(
     assert found.problems == []
     assert found.num_objects == len(objects)
     (note,) = found.warnings
-    assert f"object {key} was not what the catalog says" in note
+    assert f"object {key} was corrupt and was repaired" in note
     assert Path(note.rpartition(" are in ")[2]).read_bytes() == data
     assert object_store.get(key) == objects[key]
     assert verified(database_url, Assets(object_store, source, target)).warnings == []

@@ -122,8 +122,11 @@ class _Sensor:
         return result.cursor
 
     def cursor_when_all_is_seen(self) -> str | None:
-        """Tick until every dataset was requested once; also warms everything up."""
+        """Tick until every dataset was requested once; also warms everything up.
+
+        The requested runs are not launched, so each tick may request as many as the first.
+        """
         cursor: str | None = None
-        for first in range(0, _NUM_DATASETS, MAX_RUNS_ALIVE):
-            cursor = self.tick(cursor, num_runs=min(MAX_RUNS_ALIVE, _NUM_DATASETS - first))
+        for left in range(_NUM_DATASETS, 0, -MAX_RUNS_ALIVE):
+            cursor = self.tick(cursor, num_runs=min(MAX_RUNS_ALIVE, left))
         return cursor

@@ -22,7 +22,7 @@ def test_uploads_are_ready_once_we_saw_them_unchanged_long_enough() -> None:
         later = decide({BELLA: "v1"}, {}, first.sightings, now=NOW + seconds, settle_seconds=30)
         assert (BELLA in later.ready) is is_ready
         assert (BELLA in later.settling) is not is_ready
-        assert later.sightings == first.sightings, "the quiet time goes on, it does not begin anew"
+        assert later.sightings == first.sightings, "the quiet time goes on, it does not begin again"
 
 
 def test_another_upload_begins_the_quiet_time_anew() -> None:
@@ -102,7 +102,7 @@ def test_thousands_of_datasets_are_decided_at_once() -> None:
     assert time.perf_counter() - started < 2
 
 
-def test_tenants_take_turns_in_the_order_of_what_they_have_already() -> None:
+def test_tenants_alternate_in_the_order_of_what_they_have_already() -> None:
     ready = [DatasetKey("flood", f"d{number}") for number in range(5)] + [BELLA, ANNA]
     assert share_out(ready, {}, max_alive=5) == [
         DatasetKey("flood", "d0"),

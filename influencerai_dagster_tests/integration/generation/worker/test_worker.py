@@ -1,4 +1,4 @@
-"""Draining the job queue: every job ends once, whatever fails, stops or is shared meanwhile."""
+"""Working on the job queue: every job ends once, whatever fails, stops or is shared meanwhile."""
 
 import threading
 import time
@@ -107,10 +107,10 @@ def test_every_pending_job_is_rendered_once_and_recorded(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     jobs = submit(engine, "one", "two", "three", "four", "five")
-    told: list[UUID] = []
-    report = work_until_idle(renderer, on_finished=lambda job: told.append(job.job_id))
+    reported: list[UUID] = []
+    report = work_until_idle(renderer, on_finished=lambda job: reported.append(job.job_id))
     assert {output.job_id for output in report.completed} == {job.id for job in jobs}
-    assert told == [job.job_id for job in report.jobs]
+    assert reported == [job.job_id for job in report.jobs]
     assert report.failed == []
     for job in jobs:
         now = status(engine, job)
@@ -254,7 +254,7 @@ def test_while_no_server_answers_jobs_wait_and_lose_no_attempt(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(refuse_connections_seconds=1.5)
-    (job,) = submit(engine, "patient")
+    (job,) = submit(engine, "persistent")
     assert len(work_until_idle(renderer).completed) == 1
     assert status(engine, job).attempt == 1
 
@@ -459,7 +459,7 @@ def test_two_workers_share_the_jobs_without_a_double(
 
 
 class Losing(ImageRenderer):
-    """A worker that loses its job to a person's cancellation just before it tells the job queue."""
+    """A worker that loses its job to a cancellation just before it completes it."""
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         made = super().render(job, server)
@@ -527,7 +527,7 @@ def test_a_second_run_for_the_same_day_ends_at_once(
     monkeypatch.setattr(job_queue, "LIVE_SECONDS", 0.5)  # how long the second one makes sure
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(work_until_idle, renderer, idle_timeout_seconds=4)
-        wait_until(lambda: _num_workers(engine) == 1, "it lingers")
+        wait_until(lambda: _num_workers(engine) == 1, "it waits for jobs")
         (job,) = submit(engine, "for the first")
         second = work_until_idle(renderer, owner="run-2", idle_timeout_seconds=60)
         assert (second.jobs, second.was_preempted) == ([], True)
@@ -600,7 +600,7 @@ class Unreachable(ObjectStore):
 def test_what_is_rendered_waits_for_s3_without_losing_an_attempt_or_rendering_again(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
-    (job,) = submit(engine, "patient")
+    (job,) = submit(engine, "persistent")
     renderer.store = Unreachable(renderer.store, num_failures=1)
     assert len(work_until_idle(renderer).completed) == 1
     assert status(engine, job).attempt == 1
@@ -613,7 +613,7 @@ def test_a_new_job_reaches_an_idle_worker_long_before_its_next_poll(
     monkeypatch.setattr(rendering, "_POLL_SECONDS", 5.0)
     with ThreadPoolExecutor(1) as pool:
         working = pool.submit(work_until_idle, renderer, idle_timeout_seconds=3)
-        wait_until(lambda: _num_workers(engine) == 1, "it lingers")
+        wait_until(lambda: _num_workers(engine) == 1, "it waits for jobs")
         seconds = []
         for number in range(5):
             started = time.monotonic()

@@ -153,7 +153,7 @@ def test_a_tick_observes_the_lag_and_reports_both_checks(backups: Backups) -> No
 def test_an_outcome_that_stays_the_same_is_not_told_at_every_tick(
     backups: Backups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def told() -> list[bool]:
+    def reported() -> list[bool]:
         events = backups.tick().asset_events
         assert isinstance(events[0], dg.AssetObservation)
         for event in events:
@@ -161,17 +161,17 @@ def test_an_outcome_that_stays_the_same_is_not_told_at_every_tick(
         return [event.passed for event in events if isinstance(event, dg.AssetCheckEvaluation)]
 
     backups.server.barman.backup(BackupKind.FULL)
-    assert (told(), told()) == ([True, True], [])
+    assert (reported(), reported()) == ([True, True], [])
     no_wal = dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey("database_backup"), check_name="wal_is_received", passed=False
     )
     backups.instance.report_runless_asset_event(no_wal)
-    assert (told(), told()) == ([True], [])
+    assert (reported(), reported()) == ([True], [])
     monkeypatch.setattr(
         "influencerai_dagster.orchestration.backups.database_backups_sensor.REPORT_AGAIN_AFTER",
         timedelta(0),
     )
-    assert told() == [True, True]
+    assert reported() == [True, True]
 
 
 @pytest.fixture

@@ -116,6 +116,7 @@ ALLOWED = (
     Allowed(
         r"clip", "influencerai_dagster_tests/*/comfyui/*", "ComfyUI's name for the text encoder"
     ),
+    Allowed(r"picture", "influencerai_dagster/engines/ffmpeg/program.py", "a text of ffmpeg's"),
     Allowed(r"bystander", "*/test_progress_socket.py", "names of recorded files"),
     Allowed(r"studio", "influencerai_dagster/local/samples/draw.py", "a photo studio is drawn"),
     Allowed(r"studio", "influencerai_dagster/simulators/comfyui/*", "a photo studio is drawn"),

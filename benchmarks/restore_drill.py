@@ -1,4 +1,4 @@
-"""The whole restore drill: how long until database and objects are back and proven (RTO).
+"""The seconds of a whole restore drill, until database and objects are restored and verified (RTO).
 
 From a full and an incremental backup with WAL after each, and the objects from another bucket. Goal
 are the four hours of docs/disaster-recovery.md; each step is a row of its own.
@@ -36,9 +36,9 @@ def run(share: float = 1.0) -> Sequence[Comparison]:
         buckets.upload(folder / "images")
         num_bytes = int(FULL_DATABASE_BYTES * share)
         with running_database(folder, num_bytes, images) as database:
-            instant = _back_up(database, buckets)
+            target_time = _back_up(database, buckets)
             drill = _drill(database, buckets, folder)
-            reports = [run_drill(drill, print, instant) for _ in range(ROUNDS)]
+            reports = [run_drill(drill, print, target_time) for _ in range(ROUNDS)]
     for report in reports:
         assert report.is_sound, report.problems
         assert report.num_objects == 2 * len(images), report.num_objects
@@ -47,17 +47,17 @@ def run(share: float = 1.0) -> Sequence[Comparison]:
 
 
 def _back_up(database: BackedUpDatabase, buckets: Buckets) -> datetime:
-    """Take all backups there are, with changes between them; return an instant after them."""
+    """Take all backups there are, with changes between them; return a time after them."""
     database.barman.backup(BackupKind.FULL)
     change(database.dagster_url, CHANGED_SHARE)
     database.barman.backup(BackupKind.INCREMENTAL)
     change(database.dagster_url, CHANGED_SHARE)
     target = BackupTarget(buckets.place(BACKUPS))
     copy_objects(buckets.place(BUCKET), target, recovery_window=RECOVERY_WINDOW)
-    instant = datetime.now(UTC)
+    target_time = datetime.now(UTC)
     change(database.dagster_url, CHANGED_SHARE / 100)
     database.barman.switch_wal()
-    return instant
+    return target_time
 
 
 def _drill(database: BackedUpDatabase, buckets: Buckets, folder: Path) -> Drill:

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from benchmarks.comparisons import Comparison, take_turns
+from benchmarks.comparisons import Comparison, time_rounds
 from benchmarks.servers import BUCKET, REGION, S3Server, running_catalog, running_s3
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.object_paths import DATASETS_PREFIX, upload_key
@@ -43,7 +43,7 @@ def run() -> Sequence[Comparison]:
         with dg.DagsterInstance.ephemeral() as instance:
             sensor = _Sensor(instance, _resources(server, database_url))
             all_seen = sensor.cursor_when_all_is_seen()
-            seconds = take_turns(
+            seconds = time_rounds(
                 {
                     "listing": lambda: _list(store),
                     "first": lambda: sensor.tick(None, num_runs=MAX_RUNS_PER_TICK),

@@ -33,7 +33,7 @@ def main() -> None:
     comparisons: list[Comparison] = []
     for name in names:
         print(f"running {name}", file=sys.stderr)
-        # Imported one by one: the process that scans must not hold Dagster.
+        # Imported when it is measured: Dagster is not part of what the scan's process holds.
         sizes = {"share": options.share} if name in BACKUPS else {}
         comparisons += import_module(f"benchmarks.{name}").run(**sizes)
     print_report(comparisons)

@@ -134,7 +134,7 @@ def fill(dagster_url: str, size_bytes: int) -> int:
 
 
 def change(dagster_url: str, share: float) -> None:
-    """Write a share of all events again: the oldest ones."""
+    """Write a share of all events again, those of a stretch of time."""
     last = int(_ask(dagster_url, _EVENT_NUMBERS) * share)
     execute(dagster_url, _CHANGE, first=1, last=last)
 

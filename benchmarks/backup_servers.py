@@ -14,9 +14,9 @@ from benchmarks.backup_data import Image, fill, make_databases, record_images
 from benchmarks.servers import running_services
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.restore.both_databases import BothDatabases
-from influencerai_dagster.local.backups import wal_receiver
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.processes import free_port
+from influencerai_dagster.local.services import wal_receiver
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 
@@ -69,7 +69,7 @@ def running_database(
         record_images(database.catalog_url, images)
         found = fill(database.dagster_url, size_bytes)
         with _receiving(database, folder):
-            barman.switch_wal()  # what was written before is not measured
+            barman.switch_wal()  # earlier writes are not part of any measurement
             yield replace(database, size_bytes=found)
 
 

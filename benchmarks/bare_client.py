@@ -112,13 +112,13 @@ class _BareClient:
         answer = await self.http.get(f"{self.url}/history/{prompt_id}")
         outputs = answer.json()[prompt_id]["outputs"]
         [image] = [item for node in outputs.values() for item in node["images"]]
-        view = await self.http.get(f"{self.url}/view", params=image)
-        view.raise_for_status()
+        answer = await self.http.get(f"{self.url}/view", params=image)
+        answer.raise_for_status()
         put = partial(
             self.s3.put_object,
             Bucket=BUCKET,
             Key=f"images/{self.prefix}/{prompt_id}/output.png",
-            Body=view.content,
+            Body=answer.content,
             ContentType="image/png",
         )
         await asyncio.get_running_loop().run_in_executor(self.threads, put)

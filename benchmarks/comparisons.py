@@ -1,6 +1,6 @@
 """Time two things side by side, and hold what a benchmark returns; report.py prints it.
 
-The sides alternate within one run, so that a machine that is busy for a while slows both; the
+The two sides alternate within one run, so that a machine that is busy for a while slows both; the
 ratio is taken round by round.
 """
 
@@ -70,7 +70,7 @@ class Stopwatch:
 def _nothing() -> None: ...
 
 
-def time_rounds(
+def alternate(
     sides: Mapping[str, Callable[[], object]],
     *,
     rounds: int,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.backup_data import FULL_DATABASE_BYTES
 from benchmarks.backup_servers import BackedUpDatabase, running_database
-from benchmarks.comparisons import Comparison, time_rounds
+from benchmarks.comparisons import Comparison, alternate
 from benchmarks.servers import temporary_folder
 from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.backup.database.databases import take_backup
@@ -28,7 +28,7 @@ def run(share: float = 1.0) -> Sequence[Comparison]:
         running_database(folder, int(FULL_DATABASE_BYTES * share)) as database,
     ):
         bare_dir = folder / "bare"
-        seconds = time_rounds(
+        seconds = alternate(
             {
                 "ours": lambda: take_backup(database.barman, BackupKind.FULL),
                 "bare": lambda: bare_backup(database, bare_dir),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.backup_data import FULL_DATABASE_BYTES, change
 from benchmarks.backup_servers import BackedUpDatabase, running_database
-from benchmarks.comparisons import Comparison, time_rounds
+from benchmarks.comparisons import Comparison, alternate
 from benchmarks.servers import running_s3, temporary_folder
 from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind
 from influencerai_dagster.backup.objects.places import Bucket
@@ -71,7 +71,7 @@ class _Restores:
     def compare(self, name: str, program: str) -> Sequence[Comparison]:
         """Restore alternately, and return megabytes of the database per second."""
         sides = {"ours": self._restore, "bare": self._restore_bare}
-        seconds = time_rounds(sides, rounds=ROUNDS, prepare=self._clean)
+        seconds = alternate(sides, rounds=ROUNDS, prepare=self._clean)
         megabytes = self.database.size_bytes / 1000**2
         what = f"{name}, {megabytes:,.0f} MB"
         return [

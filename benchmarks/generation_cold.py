@@ -20,9 +20,10 @@ from benchmarks.comparisons import Comparison
 from benchmarks.percentiles import percentile
 from benchmarks.pipeline_stack import DAY, image
 from benchmarks.servers import ComfyUIServer, running_comfyui
+from influencerai_dagster.core.dagster_names import CODE_LOCATION, GENERATION_JOBS
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
-from influencerai_dagster.dagster_client.client import CODE_LOCATION, DagsterGraphQL
+from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.generation.prompt_ids import (
@@ -31,7 +32,6 @@ from influencerai_dagster.generation.prompt_ids import (
 from influencerai_dagster.generation.submission import submit
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.stack import Stack, run_stack
-from influencerai_dagster.orchestration.jobs import generate_images_job
 from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.settings import load_settings
 from influencerai_dagster_tests.testing.waiting import wait_until
@@ -123,7 +123,7 @@ class _Cold:
         _pause()
         launched_at = time.time()
         run_id = self.dagster.launch(
-            generate_images_job.name,
+            GENERATION_JOBS[JobKind.IMAGE],
             partition_key=str(_DAY),
             run_config={"ops": {"render_images": {"config": {"jobs": [job]}}}},
         )

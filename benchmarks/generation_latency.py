@@ -35,7 +35,7 @@ def run() -> Sequence[Comparison]:
         with idle_workers(stack, [_TENANT]), httpx.Client(trust_env=False) as http:
             _submit(stack, seed=0)  # fetches the server's node classes
             rounds = [
-                [_submit_and_post(stack, http, number) for number in range(NUM_JOBS)]
+                [_alternate(stack, http, number) for number in range(NUM_JOBS)]
                 for _ in range(ROUNDS)
             ]
         posted = stack.comfyui[0].times("posted")
@@ -58,7 +58,7 @@ Sent = tuple[str, float]
 """A prompt_id, and the time since 1970 at which its side began."""
 
 
-def _submit_and_post(stack: PipelineStack, http: httpx.Client, seed: int) -> tuple[Sent, Sent]:
+def _alternate(stack: PipelineStack, http: httpx.Client, seed: int) -> tuple[Sent, Sent]:
     pair = _submit(stack, seed), _post(stack, http, seed)
     time.sleep(random.uniform(RENDER_SECONDS, MAX_PAUSE_SECONDS))  # noqa: S311 - no secret
     return pair

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from benchmarks.backup_buckets import BACKUPS, Buckets, running_buckets
 from benchmarks.backup_data import FULL_NUM_OBJECTS, write_images
-from benchmarks.comparisons import Comparison, Stopwatch, time_rounds
+from benchmarks.comparisons import Comparison, Stopwatch, alternate
 from benchmarks.servers import BUCKET, temporary_folder
 from influencerai_dagster.backup.objects.copies import copy_objects
 from influencerai_dagster.backup.objects.places import (
@@ -39,7 +39,7 @@ def run(share: float = 1.0) -> Sequence[Comparison]:
         megabytes = sum(image.size_bytes for image in images) / 1000**2
         copies = _Copies(buckets, num_objects)
         sides = {"ours": copies.copy, "bare": copies.copy_bare}
-        time_rounds(sides, rounds=ROUNDS, prepare=copies.clean)
+        alternate(sides, rounds=ROUNDS, prepare=copies.clean)
     what = f"backup of {num_objects:,} objects, {megabytes:,.0f} MB"
     return rates(what, copies.watch, num_objects, _PASSES, f"rclone copy ({buckets.program})")
 

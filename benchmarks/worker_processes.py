@@ -1,4 +1,4 @@
-"""Run our worker in a process of its own, as a Dagster run does."""
+"""Run our workers, each in a process of its own, as a Dagster run does."""
 
 import multiprocessing
 import time

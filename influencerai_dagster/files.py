@@ -1,4 +1,4 @@
-"""Files of this machine: written whole or not at all, and what a refusal of the system means.
+"""Write files whole or not at all, and explain errors of the operating system.
 
 Knows nothing of what the files hold.
 """
@@ -20,14 +20,14 @@ _REMEDIES = {
     errno.EFBIG: "this shell limits the size of files: run `ulimit -f unlimited` and try again",
     errno.ENOTDIR: "a file is where a folder is needed: remove it, or choose another folder",
     errno.EEXIST: "a file is where a folder is needed: remove it, or choose another folder",
-    errno.EISDIR: "a folder is where a file is needed: remove it, or choose another place",
+    errno.EISDIR: "a folder is where a file is needed: remove it, or choose another name",
     errno.ENOENT: "it is not there: check the name",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
     errno.EIO: "its disk cannot be read or written: look at the disk",
 }
 _LIMITS = {
     errno.EMFILE: "too many files are open: raise the limit (`ulimit -n`) and try again",
-    errno.EAGAIN: "no more processes are allowed: raise the limit (`ulimit -u`) and try again",
+    errno.EAGAIN: "the limit of processes is reached: raise the limit (`ulimit -u`) and try again",
     errno.ENOMEM: "this machine has no memory left: close programs and try again",
 }
 
@@ -111,22 +111,22 @@ def _subject(error: OSError) -> str:
 
 
 def _refused(path: Path) -> str:
-    """Tell whose the file or folder is that refuses us."""
-    for place in (path, *path.absolute().parents):
+    """Name the owner of the file or folder that denies access."""
+    for item in (path, *path.absolute().parents):
         with suppress(OSError):
-            owner, me = place.stat().st_uid, os.geteuid()
+            owner, me = item.stat().st_uid, os.geteuid()
             if owner == me:
-                return f"the permissions of {place} do not allow it: change them (chmod)"
+                return f"the permissions of {item} do not allow it: change them (chmod)"
             return (
-                f"{place} belongs to user {user_name(owner)}, and this program runs as user "
+                f"{item} belongs to user {user_name(owner)}, and this program runs as user "
                 f"{user_name(me)}. Run it as {user_name(owner)}, give the other the folder "
-                f"(`sudo chown -R {user_name(me)} {place}`), or choose another folder"
+                f"(`sudo chown -R {user_name(me)} {item}`), or choose another folder"
             )
     return "its permissions do not allow it"
 
 
 def user_name(uid: int) -> str:
-    """Return the name of a user, or the number of one who has no name on this machine."""
+    """Return the name of a user, or the number if this machine has no name for it."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

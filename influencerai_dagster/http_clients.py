@@ -1,9 +1,9 @@
-"""How HTTP servers are reached: proxies and certificate authorities, decided in this one place.
+"""Decide how HTTP servers are reached: proxies and certificate authorities.
 
 This machine's own servers are reached directly, whatever the environment says. Others are reached
 as it says: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY in either case, with networks
-(10.0.0.0/8, fd00::/8) in the last one. httpx is told the outcome: what it reads by itself ends a
-client for a proxy or a network that it does not know, also where that one is not needed.
+(10.0.0.0/8, fd00::/8) in the last one. httpx is given the outcome: its own reading fails for a
+proxy or a network that it does not know, even where that one is not needed.
 Certificates are checked with SSL_CERT_FILE, SSL_CERT_DIR, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE.
 """
 
@@ -38,14 +38,14 @@ def client_options(url: str) -> dict[str, Any]:
 
 
 def is_direct(url: str) -> bool:
-    """Tell whether a server is reached without a proxy, because of where it is."""
+    """Return whether a server is reached without a proxy, because of its address."""
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
     return is_loopback(host) or _is_excepted(host, parts.port or _PORTS.get(parts.scheme, 0))
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine's own."""
+    """Return whether a host name or address is this machine's own."""
     name = host.lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):  # RFC 6761
         return True
@@ -106,7 +106,7 @@ def ssl_context(url: str) -> ssl.SSLContext | None:
 
 
 def certificate_variables() -> dict[str, str]:
-    """Return what tells a program of another language of these certificate authorities."""
+    """Return the variables that name these certificate authorities to other programs."""
     _, path = _ca_variable()
     if path is None:
         return {}
@@ -141,7 +141,7 @@ def _with_loopback(hosts: str) -> str:
 
 
 def _is_excepted(host: str, port: int) -> bool:
-    """Tell whether NO_PROXY names a server, in any form that programs take: `*.corp`, `a; b`."""
+    """Return whether NO_PROXY names a server, in any form that programs take: `*.corp`, `a; b`."""
     proxies = getproxies()
     listed = [item for item in re.split(r"[,;\s]+", proxies.get("no", "")) if item]
     if "*" in listed or _is_in_a_network(host, listed):

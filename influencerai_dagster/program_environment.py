@@ -1,4 +1,4 @@
-"""The environment of the programs that we start: an allow-list of variables, in this one place.
+"""Limit the environment of programs that we start to an allow-list of variables.
 
 A program gets what any program needs, the groups that its caller names, and nothing else; its
 caller adds the secrets that this one program uses. The time zone of every program is UTC, whatever

@@ -1,6 +1,5 @@
-"""`influencerai doctor`: every part that the system needs, what is wrong with it and what to do."""
+"""Command `doctor`: check every part that the system needs, and say what to do."""
 
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -8,11 +7,11 @@ from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
-from pathlib import Path
 
 import httpx
 
 from influencerai_dagster.cli.common import server_settings, store
+from influencerai_dagster.cli.disk_space import free_space
 from influencerai_dagster.cli.doctor_backups import backups, programs
 from influencerai_dagster.cli.doctor_engines import (
     comfyui,
@@ -23,8 +22,8 @@ from influencerai_dagster.cli.doctor_engines import (
 )
 from influencerai_dagster.cli.output import Field, print_rows
 from influencerai_dagster.cli.web_server import dagster
+from influencerai_dagster.core.dagster_names import CODE_LOCATION
 from influencerai_dagster.core.object_paths import ACCESS_CHECKS_PREFIX
-from influencerai_dagster.dagster_client.client import CODE_LOCATION
 from influencerai_dagster.db import migrate
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.engines.ffmpeg.program import find_program
@@ -37,7 +36,7 @@ from influencerai_dagster.storage.errors import translated_errors
 from influencerai_dagster.wiring.stores import assets_store
 
 MAX_CLOCK_SKEW_SECONDS = 60
-"""S3 refuses a request that is signed 15 minutes off; a minute shows that nobody sets the clock."""
+"""S3 refuses a request that is signed 15 minutes off; a minute shows a clock without NTP."""
 _RUNS_MINUTES = 15
 _MANY_LOST_RUNS = 3
 
@@ -83,7 +82,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "ffmpeg", _ffmpeg
     yield "backup programs", lambda: programs(settings)
     yield "backups", lambda: backups(settings)
-    yield "disk", lambda: _disk(settings.training.dir)
+    yield "disk", lambda: free_space(settings.training.dir)
     yield "Dagster", lambda: _dagster(settings)
     yield "Dagster's runs", lambda: _runs(settings)
 
@@ -128,7 +127,7 @@ def _clock() -> str:
         )
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     if date is None:
-        return "S3 tells no time to compare with"
+        return "S3 sends no time to compare with"
     skew = abs((parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
     if skew > MAX_CLOCK_SKEW_SECONDS:
         raise PermanentError(f"this clock and S3's differ by {skew:.0f} s: set it (NTP)")
@@ -141,14 +140,6 @@ def _ffmpeg() -> str:
         [program, "-version"], env=program_environment(), capture_output=True, text=True, check=True
     )
     return " ".join(answer.stdout.split()[:3])
-
-
-def _disk(path: Path) -> str:
-    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    free_gib = shutil.disk_usage(existing).free / 1024**3
-    if free_gib < 1:
-        raise PermanentError(f"{free_gib:.1f} GiB free for trainings at {existing}: make space")
-    return f"{free_gib:.0f} GiB free at {existing}"
 
 
 def _dagster(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""What `influencerai doctor` says of backups: their programs, the server's settings, their age."""
+"""Check backups for `influencerai doctor`: programs, the server's settings, age."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What `influencerai doctor` says of ComfyUI, sd-scripts and OpenRouter: tried, not assumed."""
+"""Check ComfyUI, sd-scripts and OpenRouter for `influencerai doctor`, by trying each."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ _GIB = 1024**3
 
 
 def comfyui(url: str) -> str:
-    """Say what a server is, and what it computes on."""
+    """Return the version of a server, and the device that it computes on."""
     with ComfyUIClient(url, timeout_seconds=TIMEOUT_SECONDS) as client:
         stats = client.system_stats()
         checkpoints = client.models("checkpoints")
@@ -48,7 +48,7 @@ def lora_dir(path: Path | None, urls: tuple[str, ...]) -> str:
     probe = path / f"doctor-{time.time_ns()}.safetensors"
     try:
         probe.touch()
-        blind, silent = _who_does_not_see(probe.name, urls)
+        blind, unreachable = _servers_without(probe.name, urls)
     except OSError as error:
         raise PermanentError(f"{path} cannot be written to: {error.strerror}") from error
     finally:
@@ -60,12 +60,14 @@ def lora_dir(path: Path | None, urls: tuple[str, ...]) -> str:
             "there is not in its list. Set COMFYUI_LORA_DIR to the folder that ComfyUI reads, as "
             "this machine sees it, or add it to ComfyUI's extra_model_paths.yaml"
         )
-    return f"{path}; not asked: {', '.join(silent)}" if silent else f"{path}, every server sees it"
+    if unreachable:
+        return f"{path}; not asked: {', '.join(unreachable)}"
+    return f"{path}, every server sees it"
 
 
-def _who_does_not_see(name: str, urls: tuple[str, ...]) -> tuple[list[str], list[str]]:
+def _servers_without(name: str, urls: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Return the servers that do not list a LoRA, and those that do not answer."""
-    blind, silent = [], []
+    blind, unreachable = [], []
     deadline = time.monotonic() + LORA_SEEN_SECONDS
     for url in urls:
         with ComfyUIClient(url, timeout_seconds=TIMEOUT_SECONDS) as client:
@@ -76,12 +78,12 @@ def _who_does_not_see(name: str, urls: tuple[str, ...]) -> tuple[list[str], list
                         break
                     time.sleep(_POLL_SECONDS)
             except InfluencerAIError:  # its own line says why
-                silent.append(client.url)
-    return blind, silent
+                unreachable.append(client.url)
+    return blind, unreachable
 
 
 def kohya(settings: Settings) -> str:
-    """Start the trainer of each family that is in use, and say what it would train on."""
+    """Start the trainer of each family that is in use, and return its device."""
     folder = settings.kohya.dir
     if folder is None:
         raise PermanentError("KOHYA_DIR is not set: name a checkout of kohya-ss/sd-scripts")
@@ -100,7 +102,7 @@ def training_models(settings: Settings) -> str:
     models_dir = settings.kohya.models_dir
     if models_dir is None or not models_dir.is_dir():
         raise PermanentError(
-            f"KOHYA_MODELS_DIR={models_dir or ''} is no folder: name the one with the base models"
+            f"KOHYA_MODELS_DIR={models_dir or ''} is not a folder: name the one of the base models"
         )
     configs = _configs(settings)
     problems = [
@@ -134,7 +136,7 @@ def _problems(config: LoraConfig, models_dir: Path, tokenizers_dir: Path | None)
 
 
 def _configs(settings: Settings) -> Mapping[str, LoraConfig]:
-    """Return what is trained with, by name: the default preset, and what tenants have set."""
+    """Return the LoRA configs in use by name: the default preset, and those of tenants."""
     default = settings.training.default_preset
     configs = {default: resolve_preset(default)}
     with suppress(InfluencerAIError):  # PostgreSQL has a line of its own

@@ -1,4 +1,4 @@
-"""The command group of `influencerai`: commands are imported when they are called.
+"""Define the command group of `influencerai`, which imports a command when it is called.
 
 So `influencerai --help` and every command start without the modules of the others (SQLAlchemy,
 Alembic, backups). Here our errors, and what the operating system refuses, become words and exit
@@ -84,7 +84,7 @@ class Commands(TyperGroup):
             _end(f"{error}. {hint}" if hint else str(error))
         except OSError as error:
             if error.errno == errno.EPIPE:
-                raise  # whoever read our output has gone: click ends quietly
+                raise  # the reader of our output has gone: click ends quietly
             _end(explained(error))
 
 

@@ -1,4 +1,4 @@
-"""Options that many commands have."""
+"""Define the options that many commands have."""
 
 import json
 from pathlib import Path
@@ -63,7 +63,7 @@ def parse_json(text: str, what: str, wanted: type[dict[str, Any]] | type[list[An
         wanted: an object or a list.
 
     Raises:
-        PermanentError: it is no JSON, or of another kind.
+        PermanentError: it is not JSON, or of another kind.
     """
     try:
         value = json.loads(text)

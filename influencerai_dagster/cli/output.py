@@ -1,7 +1,7 @@
-"""How results are printed: a table for a person, lines for a pipe, one JSON document for a program.
+"""Print results: a table on a terminal, lines in a pipe, one JSON document for a program.
 
-Standard output has the result and nothing else; what happens meanwhile and what comes next goes to
-standard error. In a pipe nothing is cut or wrapped: a header, then a line for each row, with tabs.
+Standard output has the result alone; progress and next steps go to standard error. In a pipe
+nothing is cut or wrapped: a header, then a line for each row, with tabs.
 """
 
 import sys

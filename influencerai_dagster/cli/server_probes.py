@@ -1,4 +1,4 @@
-"""How the ComfyUI servers are, asked in threads: a server that is silent holds up nobody."""
+"""Poll the ComfyUI servers in threads, so that one without an answer delays no other."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -50,7 +50,7 @@ class ServerProbes:
             client.close()
 
     def states(self, *, wait_seconds: float = 0.0) -> list[ServerState]:
-        """Return the newest answers, and ask those anew that have answered.
+        """Return the newest answers, and poll the servers again that have answered.
 
         Args:
             wait_seconds: how long to wait for answers that are on their way.

@@ -1,4 +1,4 @@
-"""`influencerai up | demo | doctor | migrate | webserver`: the stack, and how it is."""
+"""Commands `up`, `demo`, `doctor`, `migrate` and `webserver`: start and check the stack."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +13,8 @@ from rich.table import Table
 from influencerai_dagster.cli.common import console, engine, server_settings, store
 from influencerai_dagster.cli.doctor import run_checks
 from influencerai_dagster.cli.output import JsonOption, next_step
-from influencerai_dagster.dagster_client.client import CODE_LOCATION, DagsterGraphQL
+from influencerai_dagster.core.dagster_names import CODE_LOCATION
+from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.db.migrate import upgrade
 from influencerai_dagster.local.demo import Demo, StageResult
 from influencerai_dagster.local.samples import BELLA_DIR
@@ -32,7 +33,7 @@ def up() -> None:
     """Start the stack on this machine and keep it running."""
     stack = _stack(load_settings())
 
-    def tell() -> None:
+    def greet() -> None:
         _greet(stack)
         next_step(
             "in another terminal `influencerai tenant add NAME`, then `influencerai dataset upload "
@@ -40,7 +41,7 @@ def up() -> None:
             "Ctrl-C stops it"
         )
 
-    run_stack(stack, tell, announce=_announce, show_start=_show_start)
+    run_stack(stack, greet, announce=_announce, show_start=_show_start)
 
 
 def demo(

@@ -1,4 +1,4 @@
-"""`influencerai down | logs | open`: the stack from another terminal, its logs, its pages."""
+"""Commands `down`, `logs` and `open`: control the stack from another terminal."""
 
 import time
 import webbrowser
@@ -86,7 +86,7 @@ def open_page(
 ) -> None:
     """Open Dagster's UI, or the file of a job, in the browser; prints the address too."""
     if job_id is not None and not tenant:
-        raise PermanentError("say whose job it is: --tenant NAME")
+        raise PermanentError("The job was not looked up: name its tenant with --tenant NAME")
     url = server_settings().dagster.url if job_id is None else file_link(tenant, job_id)
     is_opened = browser and _open(url)
     print_result({"url": url, "is_opened": is_opened}, url, as_json=as_json)

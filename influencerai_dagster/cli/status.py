@@ -1,6 +1,5 @@
-"""`influencerai status`: one screen that says what runs, what waits, and what is wrong."""
+"""Command `status`: show services, queue, runs, backups and disk on one screen."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -12,9 +11,11 @@ from sqlalchemy import text
 from influencerai_dagster.backup.database.backups import newest_whole
 from influencerai_dagster.cli.backup import HOW_TO_HAVE_A_BACKUP
 from influencerai_dagster.cli.common import engine, server_settings, store
+from influencerai_dagster.cli.disk_space import free_space
 from influencerai_dagster.cli.output import Field, JsonOption, print_rows
 from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ServerProbes
 from influencerai_dagster.cli.web_server import dagster
+from influencerai_dagster.core.dagster_names import BACKUP_OBJECTS_JOB, SUCCESS
 from influencerai_dagster.dagster_client.overview import list_runs
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
@@ -31,7 +32,6 @@ _SERVER = text(
     "SELECT current_setting('server_version'), current_database(), host(inet_server_addr()), "
     "inet_server_port()"
 )
-_GIB = 1024**3
 _MAX_RUNS = 200
 _SHOWN_RUNS = 5
 
@@ -64,7 +64,7 @@ def _parts(config: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "runs", _runs
     yield "database backup", partial(_database_backup, config)
     yield "object backup", _object_backup
-    yield "disk", partial(_disk, config)
+    yield "disk", partial(free_space, config.local.data_dir)
 
 
 def _said(text_: str, *, is_well: bool) -> str:
@@ -119,19 +119,9 @@ def _database_backup(config: Settings) -> str:
 
 def _object_backup() -> str:
     with closing(dagster()) as client:
-        runs = list_runs(client, job_name="backup_objects_job", limit=_MAX_RUNS)
-    ended = next((run.ended_at for run in runs if run.status == "SUCCESS"), None)
+        runs = list_runs(client, job_name=BACKUP_OBJECTS_JOB, limit=_MAX_RUNS)
+    ended = next((run.ended_at for run in runs if run.status == SUCCESS), None)
     return "none by a run of Dagster yet" if ended is None else _ago(ended)
-
-
-def _disk(config: Settings) -> str:
-    path = config.local.data_dir.absolute()
-    folder = next(item for item in (path, *path.parents) if item.exists())
-    usage = shutil.disk_usage(folder)
-    found = f"{usage.free / _GIB:,.1f} of {usage.total / _GIB:,.1f} GiB free at {folder}"
-    if usage.free < _GIB:
-        raise PermanentError(f"{found}: make space")
-    return found
 
 
 def _ago(then: datetime) -> str:

@@ -1,4 +1,4 @@
-"""The console of the command line, which no text of others can command.
+"""Print to the terminal without the escape codes of foreign texts.
 
 Prompts, file names and answers of servers may hold escape codes:
 docs/decisions/0031-no-text-of-others-commands-a-terminal.md.
@@ -13,12 +13,12 @@ from influencerai_dagster.core.plain_text import harmless
 
 
 class Terminal(Console):
-    """A console on which a text can do nothing but be read: rich itself prints escape codes."""
+    """A console that removes the escape codes of texts, which rich itself prints."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Yield what is printed; only rich's own control codes are left."""
+        """Yield the segments to print; only rich's own control codes are left."""
         for segment in super().render(renderable, options):
             is_own = bool(segment.control)
             yield segment if is_own else Segment(harmless(segment.text), segment.style)

@@ -1,4 +1,4 @@
-"""The stack on one machine.
+"""Run the stack on one machine.
 
 PostgreSQL, an S3 server, simulated engines and Dagster under one supervisor.
 """

@@ -1,6 +1,6 @@
-"""Whether Dagster's daemon lives: each of its threads writes a heartbeat into Dagster's database.
+"""Check Dagster's daemon: each of its threads writes a heartbeat into Dagster's database.
 
-Dagster 1.13 tells of a daemon that is silent only after half an hour, and only in its UI. This is
+Dagster 1.13 reports a stalled daemon only after half an hour, and only in its UI. This is
 SQL on one of its tables (dagster/_core/storage/runs/schema.py).
 """
 

@@ -1,4 +1,4 @@
-"""The main job on sample photos: a tenant, an influencer, uploads, jobs; then it only watches.
+"""Run the main job on sample photos: a tenant, an influencer, uploads, jobs; then watch.
 
 Everything between the upload and the video is done by Dagster's sensors and runs. What the stack is
 made of lives in stack.py.
@@ -15,6 +15,7 @@ from uuid import uuid4
 from rich.markup import escape
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.dagster_names import FAILURE
 from influencerai_dagster.core.job_states import (
     JobKind,
     JobStatus,
@@ -187,7 +188,7 @@ class Demo:
             self.show(f"{line}  [dim]{escape(stage.progress())}[/]")
             for key in (str(DatasetKey(TENANT, INFLUENCER)), str(day)):
                 for run in self.dagster.runs(key, created_after=started):
-                    if run.status == "FAILURE":
+                    if run.status == FAILURE:
                         reasons = "\n".join(run.failures)
                         raise PermanentError(f"{run.job_name} run {run.run_id} failed:\n{reasons}")
             time.sleep(_POLL_SECONDS)
@@ -288,5 +289,5 @@ def _describe(asset: str, facts: Mapping[str, str | int]) -> str:
         "dataset": "{images} images, {rejected} rejected",
         "captions": "{captions} captions",
         "lora_weights": "{steps} steps on {base_model}",
-        "lora_samples": "{images} sample images",
+        "lora_samples": "{samples} sample images",
     }[asset].format_map(facts)

@@ -1,4 +1,4 @@
-"""The variables of the local stack: what its processes get, and where other commands find them.
+"""Build the variables of the local stack, and write them where other commands find them.
 
 `<data_dir>/stack.env` is there while the stack runs. Nothing reads it on its own, so that a
 forgotten one cannot point production at a laptop; the command line asks for it by
@@ -29,7 +29,7 @@ _SECRETS_FILE = "stack-secrets.json"
 
 @dataclass(frozen=True)
 class StackSecrets:
-    """What the stack made up on its first start, and keeps."""
+    """The secrets that the stack made on its first start."""
 
     postgres_password: str
     s3_secret: str
@@ -45,7 +45,7 @@ class Simulated:
 
     @classmethod
     def of(cls, settings: Settings) -> "Simulated":
-        """Look which settings were made."""
+        """Return which engines have a setting."""
         return cls(
             comfyui="urls" not in settings.comfyui.model_fields_set,
             kohya=settings.kohya.dir is None,
@@ -66,7 +66,7 @@ def load_secrets(data_dir: Path) -> StackSecrets:
 
 
 def has_secrets(data_dir: Path) -> bool:
-    """Tell whether a stack was ever started in a folder."""
+    """Return whether a stack was ever started in a folder."""
     return (data_dir / _SECRETS_FILE).exists()
 
 

@@ -1,8 +1,9 @@
-"""One stack in a folder: a lock that the kernel releases when its process is gone."""
+"""Lock a folder for one stack; the kernel releases the lock when its process is gone."""
 
 import fcntl
 import os
 from pathlib import Path
+from typing import Self
 
 from influencerai_dagster.errors import PermanentError
 
@@ -19,6 +20,13 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        self.take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def take(self) -> None:
         """Take the lock.

@@ -1,7 +1,7 @@
-"""Whether the services of a stack still answer, asked in a thread each.
+"""Ask the services of a stack whether they are alive, in a thread each.
 
-A process that exists may be frozen, or hang. What becomes of one that is silent for too long is in
-supervisor.py.
+A process that exists may be frozen, or hang. supervisor.py restarts one that does not answer for
+too long.
 """
 
 import logging
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 _LONGEST_STEP_SECONDS = 1.0
-"""A longer time between two looks is one in which we slept ourselves: nobody could be heard."""
+"""After a longer time between two looks this process itself slept: no answer could arrive."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Liveness:
     """Asks every service whether it is alive, again and again.
 
     Only time in which this process itself ran is counted: a machine that slept, and a stack that
-    was frozen as a whole, make no service silent.
+    was frozen as a whole, make no service late.
 
     Args:
         stopping: ends the threads.
@@ -55,8 +55,8 @@ class Liveness:
 
         Args:
             name: of the service.
-            is_alive: may block; also true where it cannot be told.
-            limit_seconds: how long it may be silent.
+            is_alive: may block; also true where it is not known.
+            limit_seconds: how long it may give no answer.
         """
         self._heard[name] = heard = _Heard(is_alive, limit_seconds)
         threading.Thread(target=self._ask, args=[heard], name=f"alive-{name}", daemon=True).start()
@@ -67,8 +67,8 @@ class Liveness:
             heard = self._heard[name]
             heard.silent_seconds, heard.extra_seconds = 0.0, start_seconds
 
-    def silent(self) -> Iterable[tuple[str, float]]:
-        """Return the services that were silent for too long, with the seconds; asked often."""
+    def stalled(self) -> Iterable[tuple[str, float]]:
+        """Return the services without an answer for too long, with the seconds; called often."""
         now = self._clock()
         step = min(now - self._looked_at, _LONGEST_STEP_SECONDS)
         self._looked_at = now

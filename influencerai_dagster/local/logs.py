@@ -1,4 +1,4 @@
-"""The logs of a stack: a file for each of its processes, and one for what the supervisor did.
+"""Write and rotate the logs of a stack: one file per process, and one of the supervisor.
 
 Processes append to their file on their own, so a file that has grown is copied and emptied: a line
 that is written at that very moment may be lost.
@@ -21,7 +21,7 @@ class Logs:
 
     Args:
         folder: of the logs.
-        announce: gets what is noted, with the time of day.
+        announce: gets each note, with the time of day.
         max_bytes: of a log before a new one begins; the newest full one is kept as `.log.old`.
     """
 
@@ -40,7 +40,7 @@ class Logs:
         return self.folder / f"{name}.log"
 
     def note(self, text: str) -> None:
-        """Write down what the supervisor saw or did, and tell it.
+        """Log what the supervisor saw or did, and announce it.
 
         A full disk, or a terminal that is gone, must not end the supervision.
         """

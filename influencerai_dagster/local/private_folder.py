@@ -1,4 +1,4 @@
-"""DATA_DIR is for its owner alone: photos, LoRAs and images of every tenant are in it."""
+"""Keep DATA_DIR private to its owner: photos, LoRAs and images of every tenant are in it."""
 
 import os
 import stat

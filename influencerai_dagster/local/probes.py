@@ -1,4 +1,4 @@
-"""Whether something on this machine is there and answers: one question each."""
+"""Probe servers of this machine: a port, an HTTP server, a code server of Dagster."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Processes and ports of a local stack: which processes belong to it, and how they are ended.
+"""Find, record and end the processes of a local stack, and check its ports.
 
 A process belongs to a stack if its environment has the mark of the stack, or if its id and start
 time were recorded when it was started.
@@ -35,7 +35,7 @@ class _Record(Value):
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
+    """Return a loopback port that no program listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -46,10 +46,12 @@ def check_port(port: int, *, service: str, setting: str) -> None:
     """Make sure that a service can take its port.
 
     Raises:
-        PermanentError: somebody listens there; the text names port and setting.
+        PermanentError: another program listens there; the text names port and setting.
     """
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed ones may linger
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # closed ones may stay for a while
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Which stack the command line means: what to say when it does not run, and how it is stopped.
+"""Find and stop the stack that the command line means, and say when it does not run.
 
 How its settings are found is in environment.py.
 """
@@ -11,6 +11,7 @@ import psutil
 
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.environment import STACK_ENV_FILE
+from influencerai_dagster.local.folder_lock import FolderLock
 from influencerai_dagster.local.probes import listens
 from influencerai_dagster.local.processes import (
     RECORD_FILE,
@@ -66,12 +67,15 @@ def stop_stack(data_dir: Path, *, timeout_seconds: float) -> int | None:
         The process id of its supervisor; None if no stack ran.
 
     Raises:
-        TransientError: it has not ended in time; it goes on to end.
+        TransientError: it has not ended in time; it is still ending.
+        PermanentError: a stack is just starting in this folder.
     """
     record = data_dir / RECORD_FILE
     supervisor = supervisor_process(record)
     if supervisor is None:
-        clean_leftovers(record)
+        if record.exists():
+            with FolderLock(data_dir):  # held by a stack that is just starting
+                clean_leftovers(record)
         return None
     try:
         supervisor.terminate()

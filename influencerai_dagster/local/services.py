@@ -1,4 +1,4 @@
-"""The processes that make up the local stack, and how to know that each is ready.
+"""Define the processes of the local stack, and how each is known to be ready.
 
 How processes are kept running is in supervisor.py, their variables are in environment.py.
 """
@@ -6,17 +6,18 @@ How processes are kept running is in supervisor.py, their variables are in envir
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.dagster_client.client import CODE_LOCATION
+from influencerai_dagster.backup.database.barman_settings import BarmanSettings
+from influencerai_dagster.backup.database.wal_lag import read_wal_lag
+from influencerai_dagster.core.dagster_names import CODE_LOCATION
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.files import write_whole
-from influencerai_dagster.local.backups import wal_receiver
 from influencerai_dagster.local.dagster_heartbeats import is_daemon_alive
 from influencerai_dagster.local.environment import (
     Simulated,
@@ -190,7 +191,7 @@ class Stack:
         )
         yield Service(
             name="daemon",
-            # Quiet: it would tell every few seconds of each sensor that it had nothing to do.
+            # Quiet: it would log every few seconds of each sensor that it had nothing to do.
             command=[
                 *(*_DAGSTER_PROCESS, "dagster-daemon", "run", "-w", workspace),
                 *("--log-level", "warning"),
@@ -217,7 +218,7 @@ class Stack:
     def _prepare_storage(self) -> None:
         from influencerai_dagster.db import migrate  # noqa: PLC0415 - imports Alembic
 
-        # No run is alive now: what a killed training had copied is of use to nobody; its log stays.
+        # No run is alive now: copies of a killed training are of no use; its log stays.
         for name in ("images", "output"):
             for folder in (self._data_dir / "training").glob(f"*/*/{name}"):
                 shutil.rmtree(folder)
@@ -248,3 +249,25 @@ def _project_file(name: str) -> Path:
     if not path.exists():
         raise PermanentError(f"{path} is missing: the local stack runs from a clone of the project")
     return path
+
+
+def wal_receiver(environment: Mapping[str, str]) -> Service:
+    """Return the service that receives WAL as long as PostgreSQL runs."""
+    command = [sys.executable, "-m", "influencerai_dagster.cli", "backup", "receive-wal"]
+    return Service(
+        name="wal-receiver",
+        command=command,
+        environment=environment,
+        needs=["dagster-storage"],  # which makes the databases
+        is_alive=lambda: _is_receiving(environment),
+        alive_seconds=300,
+    )
+
+
+def _is_receiving(environment: Mapping[str, str]) -> bool:
+    """Ask PostgreSQL whether a program receives WAL; true while PostgreSQL does not answer."""
+    url = environment.get("BACKUP_DATABASE_URL") or environment["DATABASE_URL"]
+    try:
+        return read_wal_lag(url, BarmanSettings.slot_name, None).is_receiving
+    except TransientError:
+        return True

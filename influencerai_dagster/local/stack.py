@@ -1,4 +1,4 @@
-"""Runs the whole system on one machine, from the first process to the last signal.
+"""Run the whole system on one machine, from the first process to the last signal.
 
 Which processes there are is in services.py, how they are kept running in supervisor.py.
 """
@@ -13,7 +13,7 @@ from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.environment import remove_stack_env, write_stack_env
 from influencerai_dagster.local.private_folder import make_private
 from influencerai_dagster.local.services import Stack
-from influencerai_dagster.local.supervisor import Supervisor
+from influencerai_dagster.local.supervisor import Supervisor, show_nothing
 
 __all__ = ["Stack", "run_stack"]
 _OWNER_ONLY = 0o077
@@ -50,7 +50,7 @@ def run_stack(
     watcher = threading.Thread(target=supervisor.watch, name="supervisor")
     with _signals_as_interrupt(), _private_files(), suppress(KeyboardInterrupt):
         try:
-            with show_start() if show_start else nullcontext(_show_nothing) as show:
+            with show_start() if show_start else nullcontext(show_nothing) as show:
                 _start(stack, supervisor, show)
             watcher.start()
             on_ready()
@@ -60,7 +60,9 @@ def run_stack(
             _ignore_signals()  # a second Ctrl-C must not leave half of it running
             supervisor.stopping.set()
             if supervisor.has_started:
-                announce("stopping everything: jobs that are not done go on with the next start")
+                announce(
+                    "stopping everything: jobs that are not done continue after the next start"
+                )
             if watcher.ident is not None:
                 watcher.join()
             if supervisor.has_started:  # else it may be that of the stack that runs here
@@ -68,9 +70,6 @@ def run_stack(
             supervisor.stop()
             if supervisor.has_started:
                 announce("stopped")
-
-
-def _show_nothing(_line: str) -> None: ...
 
 
 def _start(stack: Stack, supervisor: Supervisor, show: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""The local stack while it is down: its settings, and its S3 server alone, for a restore."""
+"""Start the S3 server of a stack that is down, with its settings, for a restore."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Runs the processes of one machine's stack: in order, until ready, again after a crash, and down.
+"""Start, watch, restart and stop the processes of one machine's stack.
 
 A service starts when those that it needs are ready; each has its own process group and its log in
 `<data_dir>/logs/<name>.log`. One that ends, or does not answer for too long, is started again.
@@ -37,9 +37,9 @@ from influencerai_dagster.local.processes import (
 from influencerai_dagster.processes import as_user, end
 
 POLL_SECONDS = 0.1
-STEADY_SECONDS = 60.0  # who ran that long starts with the shortest backoff again
+STEADY_SECONDS = 60.0  # after so long a service starts with the shortest backoff again
 BACKOFF_SECONDS = (0.5, 2.0, 5.0, 15.0, 30.0)
-ALIVE_SECONDS = 120.0  # whoever does not answer for so long is ended
+ALIVE_SECONDS = 120.0  # a service without an answer for so long is ended
 ASK_SECONDS = 5.0
 _ROTATE_SECONDS = 2.0
 
@@ -47,7 +47,8 @@ _ROTATE_SECONDS = 2.0
 def _nothing() -> None: ...
 
 
-def _show_nothing(_line: str) -> None: ...
+def show_nothing(_line: str) -> None:
+    """Ignore which services start."""
 
 
 def _always() -> bool:
@@ -65,9 +66,9 @@ class Service:
         needs: names of the services that must be ready before.
         is_ready: asked again and again after the start, must not block for long.
         is_alive: asked again and again while it runs, in a thread of its own: it may block. Also
-            true where it cannot be told. None asks nothing.
+            true where it is not known. None asks nothing.
         alive_seconds: how long it may give no answer before it is ended and started again.
-        leaves_children: what it started goes on when it ends, until the stack stops: Dagster's
+        leaves_children: its children continue when it ends, until the stack stops: Dagster's
             runs, which work for hours.
         is_task: ends by itself, and is ready when it ended with exit code 0.
         prepare: runs before every start.
@@ -151,7 +152,7 @@ class Supervisor:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, show: Callable[[str], None] = _show_nothing) -> None:
+    def start(self, show: Callable[[str], None] = show_nothing) -> None:
         """Start everything and return when all of it is ready, or `stopping` was set.
 
         Args:
@@ -184,15 +185,15 @@ class Supervisor:
             self.stopping.wait(POLL_SECONDS)
 
     def watch(self) -> None:
-        """Start again what crashes or falls silent, until `stopping` is set."""
+        """Restart services that crash or stop answering, until `stopping` is set."""
         for child in self._children.values():
             service = child.service
             if service.is_alive is not None:
                 self._liveness.watch(service.name, service.is_alive, service.alive_seconds)
         rotate_at = time.monotonic()
         while not self.stopping.wait(POLL_SECONDS):
-            for name, seconds in self._liveness.silent():
-                self._end_silent(self._children[name], seconds)
+            for name, seconds in self._liveness.stalled():
+                self._end_stalled(self._children[name], seconds)
             for child in list(self._children.values()):
                 if child.process.poll() is None:
                     self._kill_if_late(child)
@@ -251,7 +252,7 @@ class Supervisor:
             raise TransientError(f"{service.name} was not ready in {limit}.\n{tail}")
         return False
 
-    def _end_silent(self, child: _Child, seconds: float) -> None:
+    def _end_stalled(self, child: _Child, seconds: float) -> None:
         """Begin to end a process that does not answer; `_kill_if_late` sees to its end."""
         if child.kill_at is not None or child.process.poll() is not None:
             return

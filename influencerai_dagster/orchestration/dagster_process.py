@@ -4,7 +4,7 @@ The same program, started so that four things can be relied on:
 
 - The daemon starts with the pool limits of the settings (QUEUE_CONCURRENCY_*).
 - When the thread of the code server dies that looks after runs, the process ends and is started
-  again. Any database error ends that thread for good (Dagster 1.13), and nobody would notice.
+  again. Any database error ends that thread for good (Dagster 1.13), without a sign outside.
 - A line of the log is there once. The first `logging.warning` of Dagster gives the root logger an
   output of its own, and from then on it would repeat every line.
 - A run is started once. Where the code server took more than Dagster's 60 s to start the process of
@@ -43,7 +43,7 @@ def end_with_own_threads(failed: threading.ExceptHookArgs) -> None:
     if name.startswith(_OWN_THREADS):
         _log.critical("The thread %s died, so this process ends to be started again.", name)
         logging.shutdown()
-        os._exit(1)  # without waiting for its runs: they go on
+        os._exit(1)  # without waiting for its runs: they continue
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The one translation of our errors into Dagster's: who fails now, and who is tried again."""
+"""Translate our errors into Dagster's: a failure, or a retry of the step."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Loads the manifests that assets pass to each other, by what each materialization recorded.
+"""Load the manifests that assets pass to each other, by what each materialization recorded.
 
 An asset's function publishes its manifest itself (storage/manifests.py); nothing is written here.
 """

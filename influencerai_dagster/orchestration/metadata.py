@@ -1,4 +1,4 @@
-"""Metadata that a person wants to look at in the Dagster UI: images, tables, links."""
+"""Build metadata to look at in the Dagster UI: images, tables, links."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a run tells while it works: worth reading, and not worth the run.
+"""Log the progress of a run without failing the run when Dagster's storage is away.
 
 Dagster's log lines and events are rows of its database, and writing one raises while PostgreSQL is
 away. A training of hours must not end for that.
@@ -13,14 +13,14 @@ _log = logging.getLogger(__name__)
 Arguments = ParamSpec("Arguments")
 
 
-def optional(tell: Callable[Arguments, object]) -> Callable[Arguments, None]:
-    """Return a function that calls `tell`, and goes on where that fails."""
+def optional(log: Callable[Arguments, object]) -> Callable[Arguments, None]:
+    """Return a function that calls `log` and ignores its failure."""
 
-    @wraps(tell)
-    def told(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+    @wraps(log)
+    def logged(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
-            tell(*args, **kwargs)
+            log(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - whatever Dagster's storage raises
             _log.warning("Dagster's log misses a line: %s", error)
 
-    return told
+    return logged

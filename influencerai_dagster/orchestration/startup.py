@@ -9,12 +9,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from influencerai_dagster.errors import PermanentError
-
-_HAS_A_PROCESS = [
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+from influencerai_dagster.orchestration.run_states import MAY_HAVE_PROCESS
 
 
 def apply_pool_limits(instance: dg.DagsterInstance, limits: Mapping[str, int]) -> None:
@@ -39,7 +34,7 @@ def fail_orphaned_runs(instance: dg.DagsterInstance) -> int:
     `stale_runs_sensor` finds them too, but only seconds later, and not those that were starting.
     Queued runs stay queued.
     """
-    orphans = instance.get_runs(dg.RunsFilter(statuses=_HAS_A_PROCESS))
+    orphans = instance.get_runs(dg.RunsFilter(statuses=MAY_HAVE_PROCESS))
     for run in orphans:
         instance.report_run_failed(run, message="The stack was stopped while this run was alive.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)

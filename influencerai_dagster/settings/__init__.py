@@ -1,7 +1,7 @@
-"""The one reader of the environment: every variable, parsed and validated once, with its unit.
+"""Read the environment, in this one place: every variable, parsed and checked, with its unit.
 
-Nothing else reads a setting from `os.environ`; what other programs get of it is in
-program_environment.py. In development a file `.env` in the working directory is read too.
+Nothing else reads a setting from `os.environ`; program_environment.py says which variables other
+programs get. In development a file `.env` in the working directory is read too.
 """
 
 from influencerai_dagster.settings.fields import parse_duration, parse_size

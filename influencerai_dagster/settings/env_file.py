@@ -1,4 +1,4 @@
-"""Reads `.env` as Docker Compose does: what stands in single quotes is meant as it is written.
+"""Read `.env` as Docker Compose does: single quotes keep a value as it is written.
 
 In double quotes and without quotes `$NAME`, `${NAME}` and `${NAME:-default}` are replaced, from the
 environment first and then from the lines above. Whatever cannot be read is an error that names file

@@ -1,7 +1,7 @@
-"""How the text of a variable becomes a value: sizes, durations, addresses, folders, keys.
+"""Turn the text of a variable into a value: sizes, durations, addresses, folders, keys.
 
-Each type refuses with a sentence what cannot be meant; model.py says which setting has which type,
-and texts.py what all of them have in common.
+Each type rejects a bad text with a sentence; model.py says which setting has which type, and
+texts.py what all of them have in common.
 """
 
 import re
@@ -146,7 +146,9 @@ def parse_names(value: Any) -> Any:  # noqa: ANN401 - as above
     names = tuple(name.strip() for name in value.split(",") if name.strip())
     for name in names:
         if not re.fullmatch(r"[A-Za-z_]\w*\*?", name, re.ASCII):
-            raise ValueError(f'"{name}" is no name of a variable; use names like "WANDB_MODE,MY_*"')
+            raise ValueError(
+                f'"{name}" is not the name of a variable; use names like "WANDB_MODE,MY_*"'
+            )
     return names
 
 
@@ -158,8 +160,8 @@ def parse_hosts(value: Any) -> Any:  # noqa: ANN401 - as above
     for host in hosts:
         if not _AUTHORITY.fullmatch(host):
             raise ValueError(
-                f'"{host}" is no host name; use a name or an address, with :port unless that is 80 '
-                'or 443, like "dagster.example.com"'
+                f'"{host}" is not a host name; use a name or an address, with :port unless that is '
+                '80 or 443, like "dagster.example.com"'
             )
     return hosts
 
@@ -240,7 +242,7 @@ def _check_time_zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of names, a name too long
-        raise ValueError('is no time zone; use a name like "Europe/Berlin" or "UTC"') from None
+        raise ValueError('is not a time zone; use a name like "Europe/Berlin" or "UTC"') from None
     return value
 
 

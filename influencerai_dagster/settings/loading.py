@@ -112,8 +112,9 @@ def _known(found: Mapping[str, str], path: Path | None) -> Iterator[tuple[str, s
         is_setting = name.upper() in VARIABLES
         if set_by_kubernetes(name, text) and (is_setting or name in _DAGSTERS_OWN):
             _note(
-                f"{name}={text} comes from Kubernetes, for a Service of that name, and is no port. "
-                "Set it in the pod, or keep such variables away with `enableServiceLinks: false`"
+                f"{name}={text} comes from Kubernetes, for a Service of that name, and is not a "
+                "port. Set it in the pod, or keep such variables away with "
+                "`enableServiceLinks: false`"
             )
         elif is_setting and text.strip():
             if name != name.upper() and found.get(name.upper(), text) != text:

@@ -1,7 +1,7 @@
-"""What every value has in common: which blanks, quotes and characters belong to it.
+"""Clean the text of every value: which blanks, quotes and characters belong to it.
 
 Kubernetes keeps the newline at the end of a secret's file, Docker keeps the quotes of an env file,
-and copied keys bring characters that nobody sees.
+and copied keys bring invisible characters.
 """
 
 import re
@@ -57,7 +57,7 @@ def cleaned(name: str, text: str) -> str:
 
 
 def without_invisible(text: str) -> str:
-    """Return the text; ValueError if it has a character that nobody sees."""
+    """Return the text; ValueError if it has an invisible character."""
     _refuse(text, {"Cf"}, "an invisible character")
     return text
 

@@ -1,4 +1,4 @@
-"""Dagster's web server behind a door of our own: who may ask, and from where.
+"""Serve Dagster's web server behind a gate: which hosts, origins and users may call it.
 
-Dagster's server takes whatever reaches it. docs/security.md says what is refused here, and why.
+Dagster's server accepts every request. docs/security.md says which ones are rejected here, and why.
 """

@@ -1,4 +1,4 @@
-"""Who asks: a user with a password, or a user that a reverse proxy has made sure of."""
+"""Authenticate a request: a user with a password, or a user whom a reverse proxy names."""
 
 import base64
 import binascii
@@ -66,7 +66,7 @@ Authenticator = BasicAuth | ForwardAuth
 
 
 def authenticators(settings: Settings) -> tuple[Authenticator, ...]:
-    """Return the ways to prove who one is; one of them is enough, and without any nobody has to.
+    """Return the ways to authenticate; one of them is enough, and without any all requests pass.
 
     Raises:
         PermanentError: half of one is set; or there is none, and not only this machine can ask.

@@ -1,4 +1,4 @@
-"""The names under which the web server is asked, out of the headers Host, Origin and Referer."""
+"""Parse the host names of a request from the headers Host, Origin and Referer."""
 
 import re
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Authority:
 
     @classmethod
     def of_url(cls, url: str) -> Self | None:
-        """Return the one of an http or https URL, such as an Origin; None for anything else."""
+        """Return the one of an http or https URL, such as an Origin; None for other texts."""
         try:
             parts = urlsplit(url)
         except ValueError:

@@ -1,4 +1,4 @@
-"""The door: an ASGI middleware that every HTTP request and WebSocket passes before Dagster.
+"""Check every HTTP request and WebSocket before Dagster, as an ASGI middleware.
 
 A web page in the operator's browser can send requests to any address that the browser reaches. Its
 browser says for whom it asks, in Host, Origin, Sec-Fetch-Site and Referer; a page cannot forge
@@ -41,9 +41,9 @@ class Gate:
         """Wrap an application.
 
         Args:
-            app: what is asked when a request may pass.
+            app: gets the requests that may pass.
             authorities: every name of this server.
-            authenticators: who has to be known by one of them; without any nobody has to.
+            authenticators: one of them has to know the user; without any all requests pass.
         """
         self._app = app
         self._authorities = authorities
@@ -101,7 +101,7 @@ class Gate:
         )
 
     def _foreign_page(self, request: HTTPConnection) -> str | None:
-        """Name the page of somebody else that asks; None if it is ours, or a program asks."""
+        """Name the foreign page that sent the request; None if it is ours, or a program sent it."""
         headers = request.headers
         for origin in headers.getlist("origin"):
             if not self._is_own(origin):

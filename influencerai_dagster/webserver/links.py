@@ -1,4 +1,4 @@
-"""`/files/<object key>`: a link to an object that does not expire, for metadata and lists.
+"""Serve `/files/<object key>`: a link to an object that does not expire.
 
 A link that S3 signs ends after an hour, so metadata cannot hold it. This one asks S3 for a new one
 each time, and lets in whom the gate lets in.

@@ -1,7 +1,7 @@
-"""Dagster's web server as we serve it: its own routes, without what a GET request should not do.
+"""Serve Dagster's web server with routes of our own, and without GET requests that act.
 
-Dagster has no public way to put a middleware before its application; what is taken from
-`dagster._core` here is what its own command takes.
+Dagster has no public way to put a middleware before its application; this module imports from
+`dagster._core` what its own command imports.
 """
 
 import logging
@@ -42,7 +42,7 @@ class OperatorsWebserver(DagsterWebserver[WorkspaceProcessContext, Any]):
     """Dagster's web server behind the gate."""
 
     def __init__(self, context: WorkspaceProcessContext, settings: Settings) -> None:
-        """Serve a workspace to whom the settings let in; PermanentError if they contradict."""
+        """Serve a workspace to the users of the settings; PermanentError if they contradict."""
         super().__init__(context, live_data_poll_rate=_LIVE_DATA_POLL_MS)
         self._files = file_route(settings)
         self._gate = Middleware(
@@ -56,13 +56,13 @@ class OperatorsWebserver(DagsterWebserver[WorkspaceProcessContext, Any]):
         return [self._gate, *super().build_middleware()]
 
     def build_routes(self) -> list[BaseRoute]:
-        """Leave out what nothing here needs; add links to files, and an answer to health probes."""
+        """Leave out unused routes; add links to files, and an answer to health probes."""
         theirs: list[BaseRoute] = super().build_routes()  # type: ignore[no-untyped-call]
         kept = [route for route in theirs if getattr(route, "path", "") not in _NOTEBOOKS]
         return [Route(HEALTH_PATH, _health), self._files, *kept]
 
     async def graphql_http_endpoint(self, request: Request) -> Response:
-        """Execute what is posted; a GET gives the page to try queries on, and executes nothing."""
+        """Execute a posted query; a GET returns the page to try queries on, and runs none."""
         if request.method != "POST" and "text/html" not in request.headers.get("accept", ""):
             return PlainTextResponse("Send GraphQL by POST.\n", 405, {"Allow": "POST"})
         response: Response = await super().graphql_http_endpoint(request)
@@ -77,7 +77,7 @@ def serve(settings: Settings, workspace: Path) -> None:
     """Serve the UI and GraphQL until SIGTERM or Ctrl-C.
 
     Args:
-        settings: where to listen, and who may ask.
+        settings: where to listen, and which users and hosts are accepted.
         workspace: workspace.yaml, which names the code server.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Dagster's pooled connections to PostgreSQL: a dead one never reaches a request.
+"""Replace dead connections in Dagster's PostgreSQL pool before a request gets one.
 
 Dagster keeps connections open in its web server and does not look whether they still are: after a
 restart or a failover each of them would fail one request.
@@ -24,7 +24,7 @@ _CONNECT_DEFAULTS = {
 
 
 def replace_dead_connections() -> None:
-    """Look at every pooled connection of this process before it is used.
+    """Test every pooled connection of this process before it is used.
 
     Dagster makes the engines, without `pool_pre_ping`; this is the recipe for that case of
     https://docs.sqlalchemy.org/en/20/core/pooling.html#custom-legacy-pessimistic-ping.

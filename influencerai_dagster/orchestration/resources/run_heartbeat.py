@@ -14,12 +14,12 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from influencerai_dagster.core.dagster_names import PARTITION_TAG
 from influencerai_dagster.core.run_health import BEAT_SECONDS
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.errors import InfluencerAIError
-from influencerai_dagster.orchestration.partitions import PARTITION_TAG
 
 _JOIN_SECONDS = 2.0
 _log = logging.getLogger(__name__)

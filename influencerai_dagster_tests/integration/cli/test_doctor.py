@@ -103,7 +103,7 @@ def test_a_system_where_nothing_is_set_up_says_of_every_part_what_to_do(cli: Com
         f"ComfyUI {nowhere}": nowhere.removeprefix("http://"),
         "ComfyUI's LoRA folder": "COMFYUI_LORA_DIR is not set: name ComfyUI's models/loras folder",
         "kohya sd-scripts": "KOHYA_DIR is not set: name a checkout of kohya-ss/sd-scripts",
-        "models for training": "KOHYA_MODELS_DIR= is no folder",
+        "models for training": "KOHYA_MODELS_DIR= is not a folder",
         "backup programs": "pg_basebackup was not found",
         "backups": "Connection refused",
         "Dagster": "`make up` starts the local stack",
@@ -194,7 +194,7 @@ def test_tablespaces_are_named_before_a_restore_refuses_them(
 def test_models_that_are_not_there_are_named(cli: CommandLine, tmp_path: Path) -> None:
     cli.environment.setenv("KOHYA_DIR", str(SIMULATED_KOHYA_DIR))
     cli.environment.setenv("KOHYA_MODELS_DIR", str(tmp_path / "nothing"))
-    assert f"KOHYA_MODELS_DIR={tmp_path}/nothing is no folder" in cli("doctor")
+    assert f"KOHYA_MODELS_DIR={tmp_path}/nothing is not a folder" in cli("doctor")
 
 
 def test_runs_that_are_lost_before_they_begin_are_told(

@@ -11,7 +11,8 @@ import pytest
 
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import add_tenant
-from influencerai_dagster.local.processes import free_port
+from influencerai_dagster.local.folder_lock import FolderLock
+from influencerai_dagster.local.processes import RECORD_FILE, free_port
 from influencerai_dagster_tests.testing.catalog_rows import claim_one, complete_job, submit_one
 from influencerai_dagster_tests.testing.command_line import CommandLine
 
@@ -118,7 +119,7 @@ def test_the_address_of_a_file_is_printed_where_there_is_no_browser(cli: Command
     found = json.loads(cli("open", str(job.id), "--tenant", "demo", "--json").out)
     assert f"images/demo/{job.id}/output.png?" in found["url"]
     assert found["is_opened"] is False
-    assert "say whose job it is" in cli("open", str(job.id))
+    assert "name its tenant with --tenant" in cli("open", str(job.id))
 
 
 def test_a_stack_that_starts_is_told_of_and_is_stopped_from_another_terminal(
@@ -182,3 +183,15 @@ def test_a_line_that_nobody_can_read_any_more_stops_no_supervisor(is_terminal: b
     os.close(reader)
     _, errors = process.communicate(b"\n")
     assert (process.returncode, errors) == (0, b"")
+
+
+def test_down_leaves_alone_what_a_stack_that_is_just_starting_has(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    cli.environment.setenv("DATA_DIR", str(tmp_path))
+    (tmp_path / RECORD_FILE).write_text("of a killed stack")
+    with FolderLock(tmp_path):
+        answer = cli("down")
+    assert answer.exit_code == 1
+    assert "A stack runs in" in answer
+    assert (tmp_path / RECORD_FILE).exists()

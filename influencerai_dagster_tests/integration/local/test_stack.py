@@ -16,7 +16,8 @@ import psutil
 import psycopg2
 import pytest
 
-from influencerai_dagster.dagster_client.client import CODE_LOCATION, REPOSITORY
+from influencerai_dagster.core.dagster_names import CODE_LOCATION
+from influencerai_dagster.dagster_client.client import REPOSITORY
 from influencerai_dagster.dagster_client.queries import LAUNCH
 from influencerai_dagster.local.environment import stack_environment
 from influencerai_dagster.local.processes import free_port

@@ -37,7 +37,7 @@ def liveness(stopping: threading.Event, clock: Clock) -> Liveness:
 
 
 def names(liveness: Liveness) -> list[str]:
-    return [name for name, _ in liveness.silent()]
+    return [name for name, _ in liveness.stalled()]
 
 
 def pass_seconds(liveness: Liveness, clock: Clock, seconds: int) -> list[str]:

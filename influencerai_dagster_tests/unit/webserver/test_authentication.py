@@ -62,8 +62,8 @@ def test_a_proxy_has_addresses_and_a_header() -> None:
     [
         ({"proxies": "gpu1.lan"}, "use an address or a network"),
         ({"proxies": "10.0.0.1/8"}, "has host bits set"),
-        ({"allowed_hosts": "https://gpu1.lan"}, "is no host name"),
-        ({"allowed_hosts": "*.lan"}, "is no host name"),
+        ({"allowed_hosts": "https://gpu1.lan"}, "is not a host name"),
+        ({"allowed_hosts": "*.lan"}, "is not a host name"),
         ({"user": "an:n"}, "DAGSTER_WEBSERVER_USER"),
         ({"auth_header": "X User"}, "DAGSTER_WEBSERVER_AUTH_HEADER"),
     ],

@@ -14,13 +14,13 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
     QueuedRunCoordinatorDaemon,
 )
 
-from influencerai_dagster.orchestration.jobs import ALL_JOBS
+from influencerai_dagster.orchestration.jobs import JOBS
 from influencerai_dagster.orchestration.runs.coordinator import BAND_WIDTH, BANDS, priority_of
 from influencerai_dagster_tests.testing.dagster_server import job_origin
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
 
 DAGSTER_YAML = PROJECT_DIR / "dagster.yaml"
-JOB_TAGS = {job.name: dict(job.tags or {}) for job in ALL_JOBS}
+JOB_TAGS = {job.name: dict(job.tags or {}) for job in JOBS.values()}
 
 
 class Queue:

@@ -78,14 +78,14 @@ class _Copies:
             assert len(report.copied) == expected, f"{len(report.copied)} objects copied"
 
     def copy_bare(self) -> None:
-        """Do the same without us."""
+        """Do the same with rclone alone."""
         source, target = self.buckets.place(BUCKET), self._new_place()
         for each in _PASSES:
             with self.watch.timing(f"bare {each}"):
                 bare_copy(source, target, "--checksum")
 
     def clean(self) -> None:
-        """Remove what the turn before left, and let the disk come to rest."""
+        """Remove what the last copy left, and let the disk come to rest."""
         while self.left:
             self.buckets.remove(self.left.pop())
         os.sync()

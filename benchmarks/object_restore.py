@@ -59,14 +59,14 @@ class _Restores:
             assert len(report.copied) == expected, f"{len(report.copied)} objects came back"
 
     def restore_bare(self) -> None:
-        """Do the same without us."""
+        """Do the same with rclone alone."""
         into, backup = self._new_place(), self.buckets.place(BACKUPS, OBJECTS)
         for each in _PASSES:
             with self.watch.timing(f"bare {each}"):
                 bare_copy(backup, into, "--ignore-existing")
 
     def clean(self) -> None:
-        """Remove what the turn before left, and let the disk come to rest."""
+        """Remove what the last restore left, and let the disk come to rest."""
         while self.left:
             self.buckets.remove(self.left.pop())
         os.sync()

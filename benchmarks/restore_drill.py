@@ -1,4 +1,4 @@
-"""The whole restore drill: how long until database and objects are back and proven (RTO).
+"""The seconds of a whole restore drill, until database and objects are restored and verified (RTO).
 
 From a full and an incremental backup with WAL after each, and the objects from another bucket. Goal
 are the four hours of docs/disaster-recovery.md; each step is a row of its own.

@@ -27,8 +27,14 @@ from influencerai_dagster.orchestration.run_states import ALIVE
 from influencerai_dagster.orchestration.runs.backoff import EndedRun, lost_names, startable
 from influencerai_dagster.orchestration.runs.history import ended_runs, waits_for_lost_runs
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.training.datasets import uploads_by_dataset, uploads_fingerprint
-from influencerai_dagster.training.upload_changes import Sighting, UploadDecision, decide, share_out
+from influencerai_dagster.training.upload_changes import (
+    Sighting,
+    UploadDecision,
+    decide,
+    share_out,
+    uploads_by_dataset,
+    uploads_fingerprint,
+)
 
 MAX_RUNS_ALIVE = 12
 """Queued or in progress, of all tenants; dagster.yaml says how many of them are in progress."""

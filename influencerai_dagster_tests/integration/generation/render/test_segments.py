@@ -14,7 +14,6 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.manifests.outputs import OutputManifest
-from influencerai_dagster.core.manifests.segments import SegmentManifest
 from influencerai_dagster.core.sampling import VIDEO_FORMATS, VideoFormat
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.templates import shipped_template
@@ -29,6 +28,7 @@ from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.generation.render import render_job as comfyui_jobs
 from influencerai_dagster.generation.render import videos
 from influencerai_dagster.generation.render.images import ImageRenderer
+from influencerai_dagster.generation.render.segment_manifest import SegmentManifest
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.render.videos import VideoRenderer
 from influencerai_dagster.generation.segment_plan import segment_seed

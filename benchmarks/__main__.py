@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …]`: run benchmarks and print their ratios."""
+"""Run benchmarks and print their ratios: `python -m benchmarks [NAME …]`."""
 
 import argparse
 import sys
@@ -33,7 +33,7 @@ def main() -> None:
     comparisons: list[Comparison] = []
     for name in names:
         print(f"running {name}", file=sys.stderr)
-        # Imported when its turn comes: Dagster is not part of what the scan's process holds.
+        # Imported when it is measured: Dagster is not part of what the scan's process holds.
         sizes = {"share": options.share} if name in BACKUPS else {}
         comparisons += import_module(f"benchmarks.{name}").run(**sizes)
     print_report(comparisons)

@@ -1,4 +1,4 @@
-"""An S3 server with buckets to copy between: that of the local stack, or MinIO where there is one.
+"""Run an S3 server with buckets to copy between: MinIO if it is found, otherwise rclone.
 
 MinIO is taken from MINIO_BIN or PATH. The local stack's server reads every file for each listing,
 which no other S3 does: on it, listings cost about as much as copies.
@@ -40,7 +40,7 @@ class Buckets:
     secret_key: str
 
     def location(self, bucket: str, prefix: str = "") -> Bucket:
-        """Return a bucket, or a part of it, as rclone is told of it."""
+        """Return a bucket, or a part of it, as rclone gets it."""
         return Bucket(
             bucket,
             endpoint_url=self.endpoint_url,
@@ -112,4 +112,4 @@ def _answers(url: str) -> bool:
 
 
 def _quiet(_: CopyProgress) -> None:
-    """Tell nobody."""
+    """Print nothing."""

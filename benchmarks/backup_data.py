@@ -1,4 +1,4 @@
-"""Makes what is backed up: databases of a stated size, and objects that the catalog names.
+"""Make the data that is backed up: databases of a stated size, and objects in the catalog.
 
 Rows go into the real tables: jobs, their images, and Dagster's log of events, which is what grows
 in such a system. Contents are random, as images and hashes are: nothing compresses them away.
@@ -134,7 +134,7 @@ def fill(dagster_url: str, size_bytes: int) -> int:
 
 
 def change(dagster_url: str, share: float) -> None:
-    """Rewrite a share of all events, those of one period."""
+    """Write a share of all events again, those of a stretch of time."""
     last = int(_ask(dagster_url, _EVENT_NUMBERS) * share)
     execute(dagster_url, _CHANGE, first=1, last=last)
 

@@ -1,4 +1,4 @@
-"""The baseline of generation: an asyncio client that renders and saves, and does nothing else.
+"""Render and save images with a bare asyncio client: the baseline of generation.
 
 It posts prompts, hears on one socket for each server that they ended, fetches the images and puts
 them to S3, all at once, and keeps each server's queue filled meanwhile. It has no job queue, checks
@@ -112,13 +112,13 @@ class _BareClient:
         answer = await self.http.get(f"{self.url}/history/{prompt_id}")
         outputs = answer.json()[prompt_id]["outputs"]
         [image] = [item for node in outputs.values() for item in node["images"]]
-        picture = await self.http.get(f"{self.url}/view", params=image)
-        picture.raise_for_status()
+        answer = await self.http.get(f"{self.url}/view", params=image)
+        answer.raise_for_status()
         put = partial(
             self.s3.put_object,
             Bucket=BUCKET,
             Key=f"images/{self.prefix}/{prompt_id}/output.png",
-            Body=picture.content,
+            Body=answer.content,
             ContentType="image/png",
         )
         await asyncio.get_running_loop().run_in_executor(self.threads, put)

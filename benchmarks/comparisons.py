@@ -1,6 +1,6 @@
-"""What a benchmark returns, and how two things are timed side by side. Printing lives in report.py.
+"""Time two things side by side, and hold what a benchmark returns; report.py prints it.
 
-The two sides take turns within one run, so that a machine that is busy for a while slows both; the
+The two sides alternate within one run, so that a machine that is busy for a while slows both; the
 ratio is taken round by round.
 """
 
@@ -70,17 +70,17 @@ class Stopwatch:
 def _nothing() -> None: ...
 
 
-def take_turns(
+def alternate(
     sides: Mapping[str, Callable[[], object]],
     *,
     rounds: int,
     prepare: Callable[[], object] = _nothing,
 ) -> dict[str, Sequence[float]]:
-    """Run every side once a round, each round beginning with another; return their seconds.
+    """Run every side once a round, beginning with another each round; return their seconds.
 
     Args:
         sides: by name.
-        rounds: how many.
+        rounds: their number.
         prepare: runs before each of them, and is not timed.
     """
     names = list(sides)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.backup_data import FULL_DATABASE_BYTES
 from benchmarks.backup_servers import BackedUpDatabase, running_database
-from benchmarks.comparisons import Comparison, take_turns
+from benchmarks.comparisons import Comparison, alternate
 from benchmarks.servers import temporary_folder
 from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.backup.database.databases import take_backup
@@ -28,7 +28,7 @@ def run(share: float = 1.0) -> Sequence[Comparison]:
         running_database(folder, int(FULL_DATABASE_BYTES * share)) as database,
     ):
         bare_dir = folder / "bare"
-        seconds = take_turns(
+        seconds = alternate(
             {
                 "ours": lambda: take_backup(database.barman, BackupKind.FULL),
                 "bare": lambda: bare_backup(database, bare_dir),
@@ -50,7 +50,7 @@ def run(share: float = 1.0) -> Sequence[Comparison]:
 
 
 def bare_backup(database: BackedUpDatabase, into: Path) -> None:
-    """Take a backup without us."""
+    """Take a backup with `pg_basebackup` alone."""
     command = [
         *(str(programs_dir() / "pg_basebackup"), "--no-password"),
         *(f"--dbname={database.barman.conninfo}", f"--pgdata={into}"),
@@ -60,7 +60,7 @@ def bare_backup(database: BackedUpDatabase, into: Path) -> None:
 
 
 def _clean(database: BackedUpDatabase, bare_dir: Path) -> None:
-    """Remove what the rounds before left, and let the disk come to rest."""
+    """Remove the backups of the last rounds, and let the disk come to rest."""
     for backup in database.barman.list_backups()[:-1]:
         database.barman.delete(backup.backup_id)
     shutil.rmtree(bare_dir, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A restore of the database against the same files put together and replayed without us.
+"""A restore of the database against the same files, combined and replayed without our code.
 
 Two backups: a full one with WAL, which the bare side copies with `cp`, and an incremental one on it
 with WAL, which it puts together with `pg_combinebackup`. On both sides PostgreSQL is started in the
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.backup_data import FULL_DATABASE_BYTES, change
 from benchmarks.backup_servers import BackedUpDatabase, running_database
-from benchmarks.comparisons import Comparison, take_turns
+from benchmarks.comparisons import Comparison, alternate
 from benchmarks.servers import running_s3, temporary_folder
 from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind
 from influencerai_dagster.backup.objects.locations import Bucket
@@ -68,9 +68,9 @@ class _Restores:
     bare_plain: list[float] = field(default_factory=list)
 
     def compare(self, name: str, program: str) -> Sequence[Comparison]:
-        """Restore in turns, and return megabytes of the database per second."""
+        """Restore alternately, and return megabytes of the database per second."""
         sides = {"ours": self._restore, "bare": self._restore_bare}
-        seconds = take_turns(sides, rounds=ROUNDS, prepare=self._clean)
+        seconds = alternate(sides, rounds=ROUNDS, prepare=self._clean)
         megabytes = self.database.size_bytes / 1000**2
         what = f"{name}, {megabytes:,.0f} MB"
         return [
@@ -89,7 +89,7 @@ class _Restores:
         ]
 
     def _clean(self) -> None:
-        """Remove what the turn before left, and let the disk come to rest."""
+        """Remove what the last restore left, and let the disk come to rest."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
         os.sync()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from benchmarks.comparisons import Comparison, take_turns
+from benchmarks.comparisons import Comparison, alternate
 from benchmarks.photos import write_photos
 from benchmarks.servers import BUCKET, running_s3
 from influencerai_dagster.core.dataset_rules import DatasetRules
@@ -29,7 +29,7 @@ def run() -> Sequence[Comparison]:
         store = server.store()
         _scan(store, _WARM_UP_KEY, 10)
         _plain_loop(store, _WARM_UP_KEY, 10)
-        seconds = take_turns(
+        seconds = alternate(
             {
                 "scan": lambda: _scan(store, _KEY, NUM_IMAGES),
                 "loop": lambda: _plain_loop(store, _KEY, NUM_IMAGES),

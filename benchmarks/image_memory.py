@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,7 +21,8 @@ from benchmarks.servers import S3Server, running_s3
 from influencerai_dagster.core.dataset_rules import DatasetRules
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.object_paths import uploads_prefix
-from influencerai_dagster.training.datasets import scan_dataset, write_copy
+from influencerai_dagster.training.dataset_images import write_copy
+from influencerai_dagster.training.datasets import scan_dataset
 
 SIDE_PX = 6_324  # 39.99 million pixels
 NUM_PROCESSES = 2
@@ -28,7 +30,7 @@ ROUNDS = 1
 _ALL, _ONE = DatasetKey("demo", "many"), DatasetKey("demo", "one")
 _SPAWN = multiprocessing.get_context("spawn")
 _POLL_SECONDS = 0.02
-_FORMATS: Sequence[tuple[str, str, dict[str, object]]] = (
+_FORMATS: Sequence[tuple[str, str, dict[str, Any]]] = (
     ("webp", "RGBA", {"lossless": True, "method": 0, "quality": 0}),
     ("webp", "RGB", {"lossless": True, "method": 0, "quality": 0}),
     ("png", "RGBA", {}),

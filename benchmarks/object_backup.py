@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from benchmarks.backup_buckets import BACKUPS, Buckets, running_buckets
 from benchmarks.backup_data import FULL_NUM_OBJECTS, write_images
-from benchmarks.comparisons import Comparison, Stopwatch, take_turns
+from benchmarks.comparisons import Comparison, Stopwatch, alternate
 from benchmarks.servers import BUCKET, temporary_folder
 from influencerai_dagster.backup.objects.copies import copy_objects
 from influencerai_dagster.backup.objects.locations import (
@@ -39,7 +39,7 @@ def run(share: float = 1.0) -> Sequence[Comparison]:
         megabytes = sum(image.size_bytes for image in images) / 1000**2
         copies = _Copies(buckets, num_objects)
         sides = {"ours": copies.copy, "bare": copies.copy_bare}
-        take_turns(sides, rounds=ROUNDS, prepare=copies.clean)
+        alternate(sides, rounds=ROUNDS, prepare=copies.clean)
     what = f"backup of {num_objects:,} objects, {megabytes:,.0f} MB"
     return rates(what, copies.watch, num_objects, _PASSES, f"rclone copy ({buckets.program})")
 
@@ -78,14 +78,14 @@ class _Copies:
             assert len(report.copied) == expected, f"{len(report.copied)} objects copied"
 
     def copy_bare(self) -> None:
-        """Do the same without us."""
+        """Do the same with rclone alone."""
         source, target = self.buckets.location(BUCKET), self._new_location()
         for each in _PASSES:
             with self.watch.timing(f"bare {each}"):
                 bare_copy(source, target, "--checksum")
 
     def clean(self) -> None:
-        """Remove what the turn before left, and let the disk come to rest."""
+        """Remove what the last copy left, and let the disk come to rest."""
         while self.left:
             self.buckets.remove(self.left.pop())
         os.sync()

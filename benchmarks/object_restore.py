@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from benchmarks.backup_buckets import BACKUPS, Buckets, running_buckets
 from benchmarks.backup_data import FULL_NUM_OBJECTS, write_images
-from benchmarks.comparisons import Comparison, Stopwatch, take_turns
+from benchmarks.comparisons import Comparison, Stopwatch, alternate
 from benchmarks.object_backup import RECOVERY_WINDOW, bare_copy, rates
 from benchmarks.servers import BUCKET, temporary_folder
 from influencerai_dagster.backup.objects.copies import copy_objects
@@ -36,7 +36,7 @@ def run(share: float = 1.0) -> Sequence[Comparison]:
         megabytes = sum(image.size_bytes for image in images) / 1000**2
         restores = _Restores(buckets, target, num_objects)
         sides = {"ours": restores.restore, "bare": restores.restore_bare}
-        take_turns(sides, rounds=ROUNDS, prepare=restores.clean)
+        alternate(sides, rounds=ROUNDS, prepare=restores.clean)
     what = f"restore of {num_objects:,} objects, {megabytes:,.0f} MB"
     return rates(what, restores.watch, num_objects, _PASSES, f"rclone copy ({buckets.program})")
 
@@ -59,14 +59,14 @@ class _Restores:
             assert len(report.copied) == expected, f"{len(report.copied)} objects came back"
 
     def restore_bare(self) -> None:
-        """Do the same without us."""
+        """Do the same with rclone alone."""
         into, backup = self._new_location(), self.buckets.location(BACKUPS, OBJECTS)
         for each in _PASSES:
             with self.watch.timing(f"bare {each}"):
                 bare_copy(backup, into, "--ignore-existing")
 
     def clean(self) -> None:
-        """Remove what the turn before left, and let the disk come to rest."""
+        """Remove what the last restore left, and let the disk come to rest."""
         while self.left:
             self.buckets.remove(self.left.pop())
         os.sync()

@@ -1,4 +1,4 @@
-"""Makes photos to scan: soft shapes under grain, so that a JPEG is as big as a camera's."""
+"""Make photos to scan: soft shapes under grain, so that a JPEG is as big as a camera's."""
 
 import multiprocessing
 from collections.abc import Sequence
@@ -39,5 +39,5 @@ def _write_photo(folder: Path, size_px: Sequence[int] | None, index: int) -> Non
     shapes = generator.integers(0, 256, (_SHAPES_A_SIDE, _SHAPES_A_SIDE, 3), dtype=np.uint8)
     image = Image.fromarray(shapes).resize((width_px, height_px), Image.Resampling.BICUBIC)
     grain = generator.integers(-_GRAIN, _GRAIN + 1, (height_px, width_px, 1), dtype=np.int16)
-    photo = np.video(np.asarray(image) + grain, 0, 255).astype(np.uint8)
+    photo = np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)
     Image.fromarray(photo).save(folder / f"img{index:05d}.jpg", quality=90)

@@ -1,4 +1,4 @@
-"""Prints comparisons: a table to look at, and the same one as Markdown for docs/benchmarks.md."""
+"""Print comparisons as a table, and as Markdown for docs/benchmarks.md."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ def print_report(comparisons: Sequence[Comparison]) -> None:
     table = Table(*_COLUMNS, title="median (min–max)")
     for comparison in comparisons:
         table.add_row(*_cells(comparison))
-    # Rich takes what is no terminal for one of 80 columns.
+    # Rich takes a file for a terminal of 80 columns.
     Console(width=None if sys.stdout.isatty() else 170).print(table)
     print("\nFor docs/benchmarks.md:\n")
     print(markdown(comparisons))

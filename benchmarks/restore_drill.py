@@ -1,4 +1,4 @@
-"""The whole restore drill: how long until database and objects are back and proven (RTO).
+"""The seconds of a whole restore drill, until database and objects are restored and verified (RTO).
 
 From a full and an incremental backup with WAL after each, and the objects from another bucket. Goal
 are the four hours of docs/disaster-recovery.md; each step is a row of its own.
@@ -47,7 +47,7 @@ def run(share: float = 1.0) -> Sequence[Comparison]:
 
 
 def _back_up(database: BackedUpDatabase, buckets: Buckets) -> datetime:
-    """Take all backups there are, with changes between them; return a target time after them."""
+    """Take all backups there are, with changes between them; return a time after them."""
     database.barman.backup(BackupKind.FULL)
     change(database.dagster_url, CHANGED_SHARE)
     database.barman.backup(BackupKind.INCREMENTAL)

@@ -1,6 +1,6 @@
 """One tick of `dataset_upload_sensor` against one bare boto3 listing of the same prefix.
 
-Resources are made anew for every tick, as Dagster's code server does.
+Resources are made for every tick, as Dagster's code server does.
 """
 
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from benchmarks.comparisons import Comparison, take_turns
+from benchmarks.comparisons import Comparison, alternate
 from benchmarks.servers import BUCKET, REGION, S3Server, running_catalog, running_s3
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.object_paths import DATASETS_PREFIX, upload_key
@@ -18,7 +18,7 @@ from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.definitions import build_resources
 from influencerai_dagster.orchestration.training.dataset_uploads_sensor import (
-    MAX_RUNS_PER_TICK,
+    MAX_RUNS_ALIVE,
     dataset_upload_sensor,
 )
 from influencerai_dagster.settings import settings_from
@@ -43,10 +43,10 @@ def run() -> Sequence[Comparison]:
         with dg.DagsterInstance.ephemeral() as instance:
             sensor = _Sensor(instance, _resources(server, database_url))
             all_seen = sensor.cursor_when_all_is_seen()
-            seconds = take_turns(
+            seconds = alternate(
                 {
                     "listing": lambda: _list(store),
-                    "first": lambda: sensor.tick(None, num_runs=MAX_RUNS_PER_TICK),
+                    "first": lambda: sensor.tick(None, num_runs=MAX_RUNS_ALIVE),
                     "steady": lambda: sensor.tick(all_seen, num_runs=0),
                 },
                 rounds=ROUNDS,
@@ -122,8 +122,11 @@ class _Sensor:
         return result.cursor
 
     def cursor_when_all_is_seen(self) -> str | None:
-        """Tick until every dataset was requested once; also warms everything up."""
+        """Tick until every dataset was requested once; also warms everything up.
+
+        The requested runs are not launched, so each tick may request as many as the first.
+        """
         cursor: str | None = None
-        for _ in range(_NUM_DATASETS // MAX_RUNS_PER_TICK):
-            cursor = self.tick(cursor, num_runs=MAX_RUNS_PER_TICK)
+        for left in range(_NUM_DATASETS, 0, -MAX_RUNS_ALIVE):
+            cursor = self.tick(cursor, num_runs=min(MAX_RUNS_ALIVE, left))
         return cursor

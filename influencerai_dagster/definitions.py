@@ -11,7 +11,7 @@ import dagster as dg
 
 from influencerai_dagster.orchestration.backups.definitions import backup_definitions
 from influencerai_dagster.orchestration.generation.definitions import generation_definitions
-from influencerai_dagster.orchestration.jobs import ALL_JOBS
+from influencerai_dagster.orchestration.jobs import JOBS
 from influencerai_dagster.orchestration.manifest_io_manager import manifest_io_manager
 from influencerai_dagster.orchestration.resources.backups import (
     DatabaseBackupSetup,
@@ -74,7 +74,7 @@ def build_definitions(
     return dg.Definitions.merge(
         *(definitions(settings) for definitions in CAPABILITIES),
         dg.Definitions(
-            jobs=ALL_JOBS,
+            jobs=[*JOBS.values()],
             sensors=[stale_runs_sensor()],
             resources={key: as_resource(resource) for key, resource in found.items()},
             executor=executor,

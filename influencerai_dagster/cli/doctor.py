@@ -22,8 +22,8 @@ from influencerai_dagster.cli.doctor_engines import (
 )
 from influencerai_dagster.cli.output import Field, print_rows
 from influencerai_dagster.cli.web_server import dagster
+from influencerai_dagster.core.dagster_names import CODE_LOCATION
 from influencerai_dagster.core.object_paths import ACCESS_CHECKS_PREFIX
-from influencerai_dagster.dagster_client.client import CODE_LOCATION
 from influencerai_dagster.db import migrate
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.engines.ffmpeg.program import find_program

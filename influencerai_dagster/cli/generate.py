@@ -14,6 +14,7 @@ from influencerai_dagster.cli.options import DayOption, TenantName, day_key, rea
 from influencerai_dagster.cli.output import Field, JsonOption, next_step, notes, print_rows
 from influencerai_dagster.cli.submissions import ensure_run_for, submit_jobs
 from influencerai_dagster.cli.web_server import dagster
+from influencerai_dagster.core.dagster_names import CANCELED, FAILURE
 from influencerai_dagster.core.job_states import (
     JobKind,
     JobStatus,
@@ -177,7 +178,7 @@ def _watch(client: DagsterGraphQL, run_id: str, tenant: str, job_ids: set[UUID])
             if all(job.finished_at is not None for job in jobs):
                 return jobs
             is_rendering = any(job.status is JobStatus.RUNNING for job in jobs)
-            if run is not None and run.status in {"FAILURE", "CANCELED"} and not is_rendering:
+            if run is not None and run.status in {FAILURE, CANCELED} and not is_rendering:
                 reasons = "\n".join(run.failures) or f"it ended as {run.status}"
                 raise TransientError(
                     f"run {run_id} did not make them:\n{reasons}\nThe jobs are still in "

@@ -13,7 +13,8 @@ from rich.table import Table
 from influencerai_dagster.cli.common import console, engine, server_settings, store
 from influencerai_dagster.cli.doctor import run_checks
 from influencerai_dagster.cli.output import JsonOption, next_step
-from influencerai_dagster.dagster_client.client import CODE_LOCATION, DagsterGraphQL
+from influencerai_dagster.core.dagster_names import CODE_LOCATION
+from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.db.migrate import upgrade
 from influencerai_dagster.local.demo import Demo, StageResult
 from influencerai_dagster.local.samples import BELLA_DIR

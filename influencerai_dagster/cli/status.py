@@ -15,6 +15,7 @@ from influencerai_dagster.cli.disk_space import free_space
 from influencerai_dagster.cli.output import Field, JsonOption, print_rows
 from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ServerProbes
 from influencerai_dagster.cli.web_server import dagster
+from influencerai_dagster.core.dagster_names import BACKUP_OBJECTS_JOB, SUCCESS
 from influencerai_dagster.dagster_client.overview import list_runs
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
@@ -118,8 +119,8 @@ def _database_backup(config: Settings) -> str:
 
 def _object_backup() -> str:
     with closing(dagster()) as client:
-        runs = list_runs(client, job_name="backup_objects_job", limit=_MAX_RUNS)
-    ended = next((run.ended_at for run in runs if run.status == "SUCCESS"), None)
+        runs = list_runs(client, job_name=BACKUP_OBJECTS_JOB, limit=_MAX_RUNS)
+    ended = next((run.ended_at for run in runs if run.status == SUCCESS), None)
     return "none by a run of Dagster yet" if ended is None else _ago(ended)
 
 

@@ -1,7 +1,8 @@
 """Connect commands to the Dagster web server."""
 
 from influencerai_dagster.cli.common import server_settings
-from influencerai_dagster.dagster_client.client import CODE_LOCATION, DagsterGraphQL
+from influencerai_dagster.core.dagster_names import CODE_LOCATION
+from influencerai_dagster.dagster_client.client import DagsterGraphQL
 
 
 def dagster() -> DagsterGraphQL:

@@ -1,1 +1,1 @@
-"""Asks Dagster from outside, through its GraphQL API: launch, wait, terminate."""
+"""Client of Dagster's GraphQL API: launch, wait for and list runs from outside Dagster."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from influencerai_dagster.core.dagster_names import ALIVE, ENDED, FAILURE, PARTITION_TAG
 from influencerai_dagster.dagster_client.queries import (
     ADD_PARTITION,
     ENDED_RUNS,
@@ -28,13 +29,7 @@ from influencerai_dagster.dagster_client.queries import (
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.http_clients import client_options
 
-CODE_LOCATION = "influencerai"
-"""The name of our code location in workspace.yaml."""
 REPOSITORY = "__repository__"
-PARTITION_TAG = "dagster/partition"
-"""The tag in which Dagster gives a run its partition key."""
-ALIVE = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
-"""Statuses of a run that has not ended."""
 EVENTS_PER_PAGE = 1000
 _REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 _LOOKED_AT = 100
@@ -57,7 +52,7 @@ class Run:
     @property
     def is_finished(self) -> bool:
         """Whether the run will not change any more."""
-        return self.status in {"SUCCESS", "FAILURE", "CANCELED"}
+        return self.status in ENDED
 
 
 @dataclass(frozen=True)
@@ -167,7 +162,7 @@ class DagsterGraphQL:
             run_id=run_id,
             job_name=answer["jobName"],
             status=answer["status"],
-            failures=tuple(self._failures(run_id)) if answer["status"] == "FAILURE" else (),
+            failures=tuple(self._failures(run_id)) if answer["status"] == FAILURE else (),
         )
 
     def materialization(self, asset: str, partition_key: str) -> Materialization | None:
@@ -197,14 +192,14 @@ class DagsterGraphQL:
         Args:
             after: only runs that changed since then, in seconds since 1970.
         """
-        filters = {"statuses": ["SUCCESS", "FAILURE", "CANCELED"], "updatedAfter": after}
+        filters = {"statuses": ENDED, "updatedAfter": after}
         answer = self.ask(ENDED_RUNS, {"filter": filters, "limit": _LOOKED_AT})["runsOrError"]
         if "results" not in answer:
             raise PermanentError(f"Dagster does not tell its runs: {_reason(answer)}")
         ended = sorted(answer["results"], key=lambda run: run["endTime"] or 0.0, reverse=True)
         # The API gives a run that never began the time of its end as that of its start.
         lost = takewhile(
-            lambda run: run["status"] == "FAILURE" and run["startTime"] in {None, run["endTime"]},
+            lambda run: run["status"] == FAILURE and run["startTime"] in {None, run["endTime"]},
             ended,
         )
         return [str(run["runId"]) for run in lost]

@@ -1,4 +1,4 @@
-"""How far a dataset is on its way to a LoRA, stage by stage, and what holds it.
+"""Reports the progress of a dataset towards a LoRA, stage by stage, and what blocks it.
 
 uploads → dataset → captions → training
 """
@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.dagster_names import FAILURE, WAITING
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.object_paths import uploads_prefix
 from influencerai_dagster.dagster_client.client import DagsterGraphQL, Materialization
@@ -27,7 +28,7 @@ _MIB = 1024**2
 
 
 class StageState(StrEnum):
-    """How a stage is."""
+    """State of a stage."""
 
     DONE = "done"
     RUNNING = "running"
@@ -40,7 +41,7 @@ class Stage:
     """One stage of a dataset.
 
     Attributes:
-        text: what there is, or what it waits for and what to do.
+        text: what exists, or what it waits for and what to do.
         at: when it was done, UTC; None if it is not.
         run_id: the Dagster run that works on it, or that failed.
     """
@@ -60,7 +61,7 @@ def dataset_status(
     *,
     settle_seconds: float,
 ) -> list[Stage]:
-    """Return the stages of a dataset in order; the first that is not done holds all after it.
+    """Return the stages of a dataset in order; the first that is not done blocks those after it.
 
     Args:
         engine: of the catalog.
@@ -101,7 +102,7 @@ class _DatasetStages:
             advice = f"`influencerai dataset upload FOLDER --tenant {self._key.tenant}`"
             return Stage("uploads", StageState.WAITING, f"no file is uploaded: {advice}")
         now = datetime.now(UTC)
-        # A time in the future is that of a camera or of a server's clock: it says nothing.
+        # A time in the future comes from a wrong clock: it is ignored.
         past = [item.last_modified for item in files if item.last_modified <= now]
         newest = max(past, default=datetime.min.replace(tzinfo=UTC))
         size = sum(item.size_bytes for item in files) / _MIB
@@ -145,7 +146,7 @@ class _DatasetStages:
         return Stage("training", StageState.DONE, text, lora.created_at)
 
     def _checked(self, asset: str, text: str, made: Materialization) -> Stage:
-        """Say that an asset is made, unless a blocking check holds what comes after it."""
+        """Return a stage that is done, or failed if a blocking check did not pass."""
         blocking = [
             f"{check.name}: {check.text}"
             for check in failed_checks(self._dagster, asset, str(self._key))
@@ -158,17 +159,17 @@ class _DatasetStages:
     def _unfinished(
         self, stage: str, made: Materialization | None, otherwise: str, asset: str = ""
     ) -> Stage:
-        """Say what works on an asset, why that failed, or what it waits for."""
+        """Return a stage that a run works on, that failed, or that waits."""
         run = self._alive(asset or stage)
         if run is not None:
             step = training_step(self._dagster, run.run_id) if stage == "training" else None
-            waits = run.status in {"QUEUED", "NOT_STARTED"}
+            waits = run.status in WAITING
             text = step or ("its run waits in the queue" if waits else "its run works on it")
             state = StageState.WAITING if waits else StageState.RUNNING
             return Stage(stage, state, text, run_id=run.run_id)
         ended = next((item for item in self._runs if (asset or stage) in item.assets), None)
         is_newer = ended is not None and (made is None or ended.created_at > _at(made))
-        if ended is not None and ended.status == "FAILURE" and is_newer:
+        if ended is not None and ended.status == FAILURE and is_newer:
             failures = self._dagster.run(ended.run_id).failures
             reason = "\n".join(failures) or "it failed without a reason"
             return Stage(stage, StageState.FAILED, reason, run_id=ended.run_id)

@@ -1,20 +1,18 @@
-"""Making sure that somebody renders what was ordered: a Dagster run per tenant-day and kind.
+"""Ensures that a run renders the submitted jobs: one Dagster run per tenant-day and kind.
 
-`pending_jobs_sensor` does the same every few seconds for all tenants; who asks here waits for no
-tick. The jobs themselves are in the job queue already and do not depend on it.
+`pending_jobs_sensor` does the same every few seconds for all tenants; this saves the caller the
+wait for its tick. The jobs are in the job queue already and do not depend on it.
 """
 
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.dagster_names import DAY_PARTITIONS, GENERATION_JOBS, NO_RETRIES
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.db.engine import one_at_a_time
-
-JOB_NAMES = {JobKind.IMAGE: "generate_images_job", JobKind.VIDEO: "generate_videos_job"}
-DAY_PARTITIONS = "content_days"
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class EnsuredRun:
     """The run that takes the pending jobs of a tenant-day.
 
     Attributes:
-        is_new: it was launched now; else it was alive already.
+        is_new: it was launched now; otherwise it was alive already.
     """
 
     run_id: str
@@ -32,21 +30,19 @@ class EnsuredRun:
 def ensure_run(dagster: DagsterGraphQL, engine: Engine, kind: JobKind, day: DayKey) -> EnsuredRun:
     """Return the run that is alive for these jobs, or launch one.
 
-    Two callers at the same moment launch one run: they ask one after the other.
+    Two callers at the same time launch one run: a lock orders them.
 
     Raises:
         TransientError: Dagster or the catalog does not answer; jobs that are in the job queue stay
             there, and the sensor starts a run for them when it can.
         PermanentError: Dagster refused.
     """
-    job_name = JOB_NAMES[kind]
+    job_name = GENERATION_JOBS[kind]
     with one_at_a_time(engine, f"ensure {job_name} {day}"):
         alive = dagster.live_run(job_name, str(day))
         if alive is not None:
             return EnsuredRun(alive, is_new=False)
         dagster.add_partition(DAY_PARTITIONS, str(day))
         # Without retries: if it dies, the sensor starts the next one.
-        run_id = dagster.launch(
-            job_name, partition_key=str(day), run_config={}, tags={"dagster/max_retries": "0"}
-        )
+        run_id = dagster.launch(job_name, partition_key=str(day), run_config={}, tags=NO_RETRIES)
     return EnsuredRun(run_id, is_new=True)

@@ -1,7 +1,6 @@
-"""What the command line and the tenant API ask of Dagster beside single runs.
+"""Lists runs, checks and partitions of a Dagster instance, and the progress of a training.
 
-Runs of a partition, how far a training is, failed checks, partitions. How it is asked lives in
-client.py.
+Single runs are in client.py.
 """
 
 import re
@@ -10,10 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from influencerai_dagster.core.dagster_names import ALIVE, JOB_ASSETS, PARTITION_TAG
 from influencerai_dagster.dagster_client.client import (
-    ALIVE,
     EVENTS_PER_PAGE,
-    PARTITION_TAG,
     DagsterGraphQL,
 )
 from influencerai_dagster.dagster_client.queries import (
@@ -25,12 +23,6 @@ from influencerai_dagster.dagster_client.queries import (
 )
 from influencerai_dagster.errors import PermanentError
 
-_ASSETS_OF_JOBS = {
-    "build_dataset_job": ("dataset", "captions"),
-    "train_lora_job": ("lora_weights", "lora_samples"),
-    "generate_images_job": ("generated_images",),
-    "generate_videos_job": ("generated_videos",),
-}
 _STEP = re.compile(r"step \d+ of \d+ .*")
 
 
@@ -96,7 +88,7 @@ def list_runs(
         wanted["statuses"] = ALIVE
     answer = dagster.ask(LIST_RUNS, {"filter": wanted, "limit": limit})["runsOrError"]
     if "results" not in answer:
-        raise PermanentError(f"Dagster does not tell its runs: {answer.get('message')}")
+        raise PermanentError(f"Dagster did not list its runs: {answer.get('message')}")
     return [_summary(item) for item in answer["results"]]
 
 
@@ -108,7 +100,7 @@ def _summary(item: Mapping[str, Any]) -> RunSummary:
         job_name=job_name,
         status=str(item["status"]),
         partition_key=next((tag["value"] for tag in tags if tag["key"] == PARTITION_TAG), None),
-        assets=tuple(key["path"][-1] for key in selection) or _ASSETS_OF_JOBS.get(job_name, ()),
+        assets=tuple(key["path"][-1] for key in selection) or JOB_ASSETS.get(job_name, ()),
         created_at=_time(item["creationTime"]) or datetime.now(UTC),
         started_at=_time(item["startTime"]),
         ended_at=_time(item["endTime"]),
@@ -120,13 +112,13 @@ def _time(seconds: object) -> datetime | None:
 
 
 def training_step(dagster: DagsterGraphQL, run_id: str) -> str | None:
-    """Return how far a training says that it is, "step 300 of 1500 (20 %), …"; None before that."""
+    """Return the newest progress of a training, "step 300 of 1500 (20 %), …"; None before it."""
     lines, _ = dagster.log_lines(run_id)
     return next((found[0] for line in reversed(lines) if (found := _STEP.search(line))), None)
 
 
 def failed_checks(dagster: DagsterGraphQL, asset: str, partition_key: str) -> list[FailedCheck]:
-    """Return the checks of an asset whose last outcome for a partition is a failure."""
+    """Return the checks of an asset whose newest result for a partition is a failure."""
     key = {"path": [asset]}
     node = dagster.ask(CHECKS, {"asset": key})["assetNodeOrError"]
     failed: list[FailedCheck] = []
@@ -142,7 +134,7 @@ def failed_checks(dagster: DagsterGraphQL, asset: str, partition_key: str) -> li
 
 
 def partitions_of_tenant(dagster: DagsterGraphQL, asset: str, tenant: str) -> list[str]:
-    """Return the partition keys of an asset that are a tenant's."""
+    """Return the partition keys of an asset that belong to a tenant."""
     keys: list[str] = []
     variables: dict[str, object] = {
         "asset": {"path": [asset]},
@@ -152,7 +144,7 @@ def partitions_of_tenant(dagster: DagsterGraphQL, asset: str, tenant: str) -> li
     while True:
         page = dagster.ask(PARTITIONS, variables)["assetNodeOrError"].get("partitionKeyConnection")
         if page is None:
-            raise PermanentError(f"Dagster does not tell the partitions of {asset}")
+            raise PermanentError(f"Dagster did not list the partitions of asset {asset}")
         keys += [key for key in page["results"] if key.startswith(f"{tenant}/")]
         if not page["hasMore"]:
             return keys
@@ -160,10 +152,10 @@ def partitions_of_tenant(dagster: DagsterGraphQL, asset: str, tenant: str) -> li
 
 
 def delete_partitions(dagster: DagsterGraphQL, partition_set: str, keys: Sequence[str]) -> None:
-    """Remove dynamic partitions; those that are gone already are fine."""
+    """Delete dynamic partitions; keys that do not exist are ignored."""
     if not keys:
         return
     variables = {"repository": dagster.repository, "set": partition_set, "keys": list(keys)}
     answer = dagster.ask(DELETE_PARTITIONS, variables)["deleteDynamicPartitions"]
     if answer["__typename"] != "DeleteDynamicPartitionsSuccess":
-        raise PermanentError(f"Dagster did not remove partitions: {answer.get('message')}")
+        raise PermanentError(f"Dagster did not delete the partitions: {answer.get('message')}")

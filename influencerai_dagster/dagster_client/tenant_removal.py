@@ -1,6 +1,6 @@
-"""Removing a tenant everywhere: catalog, bucket and Dagster's partitions.
+"""Removes a tenant everywhere: from the catalog, the bucket and Dagster's partitions.
 
-Why it goes at once, and not in retention's two steps:
+Why at once, and not in retention's two steps:
 docs/decisions/0028-a-tenant-is-removed-at-once.md.
 """
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.dagster_names import ASSET_OF_PARTITIONS
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
-from influencerai_dagster.dagster_client.ensure_run import DAY_PARTITIONS
 from influencerai_dagster.dagster_client.overview import (
     delete_partitions,
     list_runs,
@@ -21,7 +21,6 @@ from influencerai_dagster.retention import tenant_removal
 from influencerai_dagster.retention.tenant_removal import StoredContents
 from influencerai_dagster.storage.object_store import ObjectStore
 
-_ASSET_OF_PARTITIONS = {"datasets": "dataset", DAY_PARTITIONS: "generated_images"}
 _MAX_RUNS = 1000
 
 
@@ -44,7 +43,7 @@ class TenantRemoval:
         engine: of the catalog.
         store: the bucket of assets.
         dagster: the web server.
-        tenant: whose everything goes.
+        tenant: the tenant to remove.
     """
 
     engine: Engine
@@ -53,11 +52,11 @@ class TenantRemoval:
     tenant: str
 
     def contents(self) -> TenantContents:
-        """Return what there is; writes nothing.
+        """Count what a removal would delete; nothing is written.
 
         Raises:
-            PermanentError: it may not be removed now (a legal hold, open jobs, live runs), or
-                nothing at all is there of such a tenant.
+            PermanentError: the tenant may not be removed now (a legal hold, open jobs, live runs),
+                or nothing of such a tenant exists.
         """
         partitions = self._partitions()
         stored = tenant_removal.tenant_contents(
@@ -68,9 +67,9 @@ class TenantRemoval:
         return TenantContents(**vars(stored), partitions=numbers)
 
     def remove(self, contents: TenantContents) -> None:
-        """Remove all of it: the catalog first, so that nothing new can begin.
+        """Delete everything: the catalog first, so that nothing new can start.
 
-        The same again goes on where it was stopped.
+        A second call continues where the first one was stopped.
 
         Raises:
             PermanentError: a hold was set or a job came meanwhile; nothing was deleted.
@@ -83,7 +82,7 @@ class TenantRemoval:
     def _partitions(self) -> dict[str, list[str]]:
         return {
             partition_set: partitions_of_tenant(self.dagster, asset, self.tenant)
-            for partition_set, asset in _ASSET_OF_PARTITIONS.items()
+            for partition_set, asset in ASSET_OF_PARTITIONS.items()
         }
 
     def _check_runs(self) -> None:

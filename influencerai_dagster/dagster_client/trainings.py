@@ -1,10 +1,11 @@
-"""Launching a training of a dataset by hand; what starts by itself is in orchestration/."""
+"""Launches a training of a dataset on request; orchestration/training/ starts the others."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.dagster_names import TRAIN_LORA_JOB
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.dagster_client.overview import list_runs
@@ -14,8 +15,6 @@ from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.dataset_names import require_dataset
 from influencerai_dagster.training.lora_configs import resolve_lora_config
-
-TRAIN_JOB = "train_lora_job"
 
 
 def launch_training(
@@ -29,7 +28,7 @@ def launch_training(
     retrain: bool,
     default_preset: str,
 ) -> str:
-    """Launch a training and return its run id; it is checked before, as the run would check it.
+    """Launch a training and return its run id; the request is checked first, as the run would.
 
     Args:
         dagster: the web server.
@@ -66,7 +65,7 @@ def launch_training(
                     "wait for it, or terminate it in the Dagster UI"
                 )
         return dagster.launch(
-            TRAIN_JOB,
+            TRAIN_LORA_JOB,
             partition_key=str(key),
             run_config={"ops": {"train_lora": {"config": options}}},
         )

@@ -2,7 +2,7 @@
 
 The first frame of a segment repeats the last frame of the one before, so it is left out of the
 video. Where segments are kept lives in object_paths.py, what is known of one in
-manifests/segments.py.
+render/segment_manifest.py.
 """
 
 import hashlib

@@ -15,6 +15,7 @@ from uuid import uuid4
 from rich.markup import escape
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.dagster_names import FAILURE
 from influencerai_dagster.core.job_states import (
     JobKind,
     JobStatus,
@@ -187,7 +188,7 @@ class Demo:
             self.show(f"{line}  [dim]{escape(stage.progress())}[/]")
             for key in (str(DatasetKey(TENANT, INFLUENCER)), str(day)):
                 for run in self.dagster.runs(key, created_after=started):
-                    if run.status == "FAILURE":
+                    if run.status == FAILURE:
                         reasons = "\n".join(run.failures)
                         raise PermanentError(f"{run.job_name} run {run.run_id} failed:\n{reasons}")
             time.sleep(_POLL_SECONDS)

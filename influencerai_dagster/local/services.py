@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
-from influencerai_dagster.dagster_client.client import CODE_LOCATION
+from influencerai_dagster.core.dagster_names import CODE_LOCATION
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.files import write_whole

@@ -1,76 +1,78 @@
 """Define the Dagster jobs of the pipeline, which sensors start and operators may launch."""
 
+from typing import NamedTuple
+
 import dagster as dg
 
-_HOUR = 3600
-ALIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-"""The states of a run that has not ended; a queued one is alive."""
+from influencerai_dagster.core import dagster_names as names
+from influencerai_dagster.core.job_states import JobKind
 
-build_dataset_job = dg.define_asset_job(
-    "build_dataset_job",
-    selection=dg.AssetSelection.assets("dataset", "captions"),
-    description="Validate the uploads of one dataset and caption its images.",
-    tags={"dagster/max_runtime": 2 * _HOUR, "stage": "datasets"},
-)
-train_lora_job = dg.define_asset_job(
-    "train_lora_job",
-    selection=dg.AssetSelection.assets("lora_weights", "lora_samples"),
-    description=(
-        "Train the LoRA of one dataset and render its sample images. Only trainings that a "
-        "person launched are runs of this job; all are at Runs with the filter tag:stage=loras."
+
+class _Row(NamedTuple):
+    name: str
+    stage: str
+    max_hours: int
+    description: str
+
+
+_ROWS = (
+    _Row(
+        names.BUILD_DATASET_JOB,
+        "datasets",
+        2,
+        "Validate the uploads of one dataset and caption its images.",
     ),
-    tags={"dagster/max_runtime": 14 * _HOUR, "stage": "loras"},
-)
-generate_images_job = dg.define_asset_job(
-    "generate_images_job",
-    selection=dg.AssetSelection.assets("generated_images"),
-    description="Render the pending images of one tenant-day; new jobs may be in the run config.",
-    tags={"dagster/max_runtime": 6 * _HOUR, "stage": "images"},
-)
-generate_videos_job = dg.define_asset_job(
-    "generate_videos_job",
-    selection=dg.AssetSelection.assets("generated_videos"),
-    description="Render the pending videos of one tenant-day; new jobs may be in the run config.",
-    tags={"dagster/max_runtime": 6 * _HOUR, "stage": "videos"},
-)
-backup_database_job = dg.define_asset_job(
-    "backup_database_job",
-    selection=dg.AssetSelection.assets("database_backup"),
-    description="Back up both databases; the run config says full or incremental.",
-    tags={"dagster/max_runtime": 12 * _HOUR, "stage": "backups"},
-)
-backup_objects_job = dg.define_asset_job(
-    "backup_objects_job",
-    selection=dg.AssetSelection.assets("object_backup"),
-    description="Copy new objects and database backups to the backup target.",
-    tags={"dagster/max_runtime": 24 * _HOUR, "stage": "backups"},
-)
-restore_drill_job = dg.define_asset_job(
-    "restore_drill_job",
-    selection=dg.AssetSelection.assets("restore_drill"),
-    description="Restore last night's backup into scratch space and prove that it is whole.",
-    tags={"dagster/max_runtime": 12 * _HOUR, "stage": "backups"},
-)
-retention_job = dg.define_asset_job(
-    "retention_job",
-    selection=dg.AssetSelection.assets("retention_report", "retention_deletions"),
-    description="Report what retention may delete, and delete it unless it is a dry run.",
-    tags={"dagster/max_runtime": 6 * _HOUR, "stage": "retention"},
+    _Row(
+        names.TRAIN_LORA_JOB,
+        "loras",
+        14,
+        "Train the LoRA of one dataset and render its sample images. Only trainings that an "
+        "operator launched are runs of this job; all are at Runs with the filter tag:stage=loras.",
+    ),
+    *(
+        _Row(
+            names.GENERATION_JOBS[kind],
+            f"{kind}s",
+            6,
+            f"Render the pending {kind}s of one tenant-day; new jobs may be in the run config.",
+        )
+        for kind in JobKind
+    ),
+    _Row(
+        names.BACKUP_DATABASE_JOB,
+        "backups",
+        12,
+        "Back up both databases; the run config says full or incremental.",
+    ),
+    _Row(
+        names.BACKUP_OBJECTS_JOB,
+        "backups",
+        24,
+        "Copy new objects and database backups to the backup target.",
+    ),
+    _Row(
+        names.RESTORE_DRILL_JOB,
+        "backups",
+        12,
+        "Restore last night's backup into scratch space and verify that it is complete.",
+    ),
+    _Row(
+        names.RETENTION_JOB,
+        "retention",
+        6,
+        "Report what retention may delete, and delete it unless it is a dry run.",
+    ),
 )
 
-ALL_JOBS = (
-    build_dataset_job,
-    train_lora_job,
-    generate_images_job,
-    generate_videos_job,
-    backup_database_job,
-    backup_objects_job,
-    restore_drill_job,
-    retention_job,
-)
+JOBS = {
+    row.name: dg.define_asset_job(
+        row.name,
+        selection=dg.AssetSelection.assets(*names.JOB_ASSETS[row.name]),
+        description=row.description,
+        tags={names.MAX_RUNTIME_TAG: str(3600 * row.max_hours), names.STAGE_TAG: row.stage},
+    )
+    for row in _ROWS
+}
+"""Name → job; core/dagster_names.py has the names."""
+
+STAGE_OF_ASSET = {asset: row.stage for row in _ROWS for asset in names.JOB_ASSETS[row.name]}

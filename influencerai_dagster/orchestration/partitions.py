@@ -1,17 +1,16 @@
-"""Define the two dynamic partition sets. What a key means lives in core/keys.py."""
+"""Define the two sets of dynamic partitions; core/keys.py parses their keys."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
 
-PARTITION_TAG = "dagster/partition"
-"""The tag in which Dagster gives a run its partition key."""
+from influencerai_dagster.core.dagster_names import DATASET_PARTITIONS, DAY_PARTITIONS
 
-dataset_partitions = dg.DynamicPartitionsDefinition(name="datasets")
+dataset_partitions = dg.DynamicPartitionsDefinition(name=DATASET_PARTITIONS)
 """One partition per `<tenant>/<dataset>`, added by the upload sensor."""
 
-content_day_partitions = dg.DynamicPartitionsDefinition(name="content_days")
+content_day_partitions = dg.DynamicPartitionsDefinition(name=DAY_PARTITIONS)
 """One partition per `<tenant>/<YYYY-MM-DD>` (UTC), added by the pending-jobs sensor or a caller."""
 
 
@@ -20,9 +19,9 @@ def kept_partition(
     context: dg.OpExecutionContext | dg.AssetExecutionContext,
     partitions: dg.DynamicPartitionsDefinition,
 ) -> Iterator[None]:
-    """Add the run's partition again at the end of the block, if it was deleted meanwhile.
+    """Add the run's partition again at the end of the block, in case it was deleted meanwhile.
 
-    Dagster stores no output of a partition that is not in its set: the work would be done and lost.
+    Dagster does not store the output of a partition that is not in its set: the work would be lost.
     """
     yield
     context.instance.add_dynamic_partitions(str(partitions.name), [context.partition_key])

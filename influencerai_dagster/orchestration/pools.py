@@ -8,12 +8,9 @@ import inspect
 
 import dagster as dg
 
+from influencerai_dagster.core.dagster_names import GPU_POOL, IMAGE_POOL, LORA_POOL, VIDEO_POOL
 from influencerai_dagster.settings import Settings
 
-IMAGE_POOL = "image_generation"
-VIDEO_POOL = "video_generation"
-LORA_POOL = "lora_training"
-GPU_POOL = "gpu"
 _PAGE = 100
 
 
@@ -40,10 +37,10 @@ def pooled(op: dg.OpDefinition, settings: Settings) -> dg.OpDefinition:
 def num_runs_waiting_for_pool(
     instance: dg.DagsterInstance, pool: str, *, at_most: int = _PAGE
 ) -> int:
-    """Return how many runs wait for a slot of a pool that has none free; 0 while it has one.
+    """Count the runs that wait for a slot of a full pool; 0 while it has a free slot.
 
-    They are queued runs that would begin with the pool, and runs whose next step is of it. Costs
-    three small queries while no run waits.
+    They are queued runs whose first step is in the pool, and runs whose next step is. Costs three
+    small queries while no run waits.
 
     Args:
         at_most: stop counting there.

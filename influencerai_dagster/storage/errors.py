@@ -5,9 +5,11 @@ Follows "Error responses" of the Amazon S3 API reference; codes with XMinio are 
 """
 
 import errno
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -76,6 +78,9 @@ _CONNECTION_ERRORS = (
 )
 _CREDENTIALS_ERRORS = (NoCredentialsError, PartialCredentialsError)
 
+_MARGIN_BYTES = 1024**2
+"""For other files that are written at the same time, and for the file system itself."""
+
 
 @dataclass(frozen=True)
 class StoreSettings:
@@ -131,6 +136,33 @@ def translated_errors(
         if isinstance(error, ConnectionError | TimeoutError):
             raise TransientError(f"{what} failed on the way: {error}") from error
         raise PermanentError(f"{what}: the local file cannot be used: {error}") from error
+
+
+@contextmanager
+def detect_full_disk(disk: Path | None, size_bytes: int) -> Iterator[None]:
+    """Raise InsufficientStorageError if an upload of the block fails and the disk has no space.
+
+    For servers on this machine that do not say so: `rclone serve s3` answers InternalError, like
+    for any fault of its own (measured, 1.75.2).
+
+    Args:
+        disk: a folder on the disk of the object store (S3_DISK); None checks nothing.
+        size_bytes: of what is uploaded.
+    """
+    try:
+        yield
+    except InsufficientStorageError:
+        raise
+    except TransientError as error:
+        if disk is None:
+            raise
+        free_bytes = shutil.disk_usage(disk).free
+        if free_bytes >= size_bytes + _MARGIN_BYTES:
+            raise
+        raise InsufficientStorageError(
+            f"{error}. Its disk is full: {free_bytes:,} bytes are free at {disk} and "
+            f"{size_bytes:,} were needed; free space on the object store and try again"
+        ) from error
 
 
 def client_error(

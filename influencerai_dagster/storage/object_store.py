@@ -29,8 +29,11 @@ from influencerai_dagster.storage.contents import (
     object_summary,
     receive,
 )
-from influencerai_dagster.storage.errors import status_code, translated_errors
-from influencerai_dagster.storage.full_disks import full_disk_told
+from influencerai_dagster.storage.errors import (
+    detect_full_disk,
+    status_code,
+    translated_errors,
+)
 from influencerai_dagster.storage.parallel import map_in_threads
 from influencerai_dagster.storage.uploads import upload
 
@@ -125,7 +128,7 @@ class ObjectStore:
 
     def put_latest(self, key: str, data: bytes) -> StoredFile:
         """Write or overwrite an object: for pointers to the newest version, and for uploads."""
-        with full_disk_told(self._disk, len(data)), translated_errors("put", self.bucket, key):
+        with detect_full_disk(self._disk, len(data)), translated_errors("put", self.bucket, key):
             self.client.put_object(
                 Bucket=self.bucket, Key=key, Body=data, ContentType=content_type_of(key)
             )
@@ -280,7 +283,7 @@ class ObjectStore:
     def _upload(self, stored: StoredFile, data: bytes | Path, content_type: str | None) -> bool:
         """Write an object; False if another writer was first, or may have been."""
         key, media_type = stored.object_key, content_type or content_type_of(stored.object_key)
-        full = full_disk_told(self._disk, stored.size_bytes)
+        full = detect_full_disk(self._disk, stored.size_bytes)
         try:
             with full, translated_errors("put", self.bucket, key):
                 etag = upload(self.client, self.bucket, key, data, media_type)

@@ -5,7 +5,7 @@ datasets are scanned on one machine, the memory for their bytes and their pixels
 are in core/dataset_rules.py, the measuring in media/images.py.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from influencerai_dagster.core.dataset_rules import DatasetRules, RejectReason
-from influencerai_dagster.core.fingerprints import fingerprint, sha256_hex
+from influencerai_dagster.core.fingerprints import sha256_hex
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.manifests.dataset import (
     DatasetImage,
@@ -22,7 +22,6 @@ from influencerai_dagster.core.manifests.dataset import (
     Rights,
 )
 from influencerai_dagster.core.object_paths import (
-    dataset_key_of,
     file_name_problem,
     latest_dataset_manifest_key,
     rights_key,
@@ -138,21 +137,6 @@ def publish_dataset(
     with transaction(engine) as session:
         record_dataset(session, manifest)
     return published
-
-
-def uploads_by_dataset(infos: Iterable[ObjectSummary]) -> dict[DatasetKey, list[ObjectSummary]]:
-    """Group a listing by dataset; objects that are no uploads of a valid dataset are left out."""
-    groups: dict[DatasetKey, list[ObjectSummary]] = {}
-    for info in infos:
-        key = dataset_key_of(info.key)
-        if key is not None:
-            groups.setdefault(key, []).append(info)
-    return groups
-
-
-def uploads_fingerprint(infos: Iterable[ObjectSummary]) -> str:
-    """Return the hash of a listing; it changes when an upload comes, goes or is replaced."""
-    return fingerprint(sorted([info.key, info.size_bytes, info.etag] for info in infos))
 
 
 def _reject(file_name: str, reason: RejectReason, detail: str) -> RejectedUpload:

@@ -1,7 +1,7 @@
-"""When a dataset whose uploads changed is ready to be scanned. Listing it lives in sensors/.
+"""Decides when a dataset whose uploads changed is scanned, and which datasets get a run now.
 
-How long uploads were quiet is told by our own clock from the tick that first saw them as they are:
-what S3 says of when they were written comes from its clock, or from a camera's.
+The quiet time of uploads is measured by our own clock, from the tick that first saw them as they
+are: `last_modified` comes from the clock of S3, or of a camera. The upload sensor lists them.
 """
 
 from collections import Counter
@@ -9,11 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from influencerai_dagster.core.fingerprints import fingerprint
 from influencerai_dagster.core.keys import DatasetKey
+from influencerai_dagster.core.object_paths import dataset_key_of
+from influencerai_dagster.storage.contents import ObjectSummary
 
 
 class Sighting(NamedTuple):
-    """Uploads that are not scanned yet, and when (seconds of Unix time) they were first so."""
+    """Uploads that are not scanned yet, and since when (Unix time) they are unchanged."""
 
     fingerprint: str
     since: float
@@ -21,7 +24,7 @@ class Sighting(NamedTuple):
 
 @dataclass(frozen=True)
 class UploadDecision:
-    """What a tick does: datasets to scan, and those still being uploaded.
+    """Datasets to scan, and those that are still being uploaded.
 
     Attributes:
         ready: fingerprint of the uploads, by dataset.
@@ -32,6 +35,21 @@ class UploadDecision:
     ready: dict[DatasetKey, str]
     settling: tuple[DatasetKey, ...]
     sightings: dict[str, Sighting]
+
+
+def uploads_by_dataset(infos: Iterable[ObjectSummary]) -> dict[DatasetKey, list[ObjectSummary]]:
+    """Group a listing by dataset; objects that are not uploads of a valid dataset are left out."""
+    groups: dict[DatasetKey, list[ObjectSummary]] = {}
+    for info in infos:
+        key = dataset_key_of(info.key)
+        if key is not None:
+            groups.setdefault(key, []).append(info)
+    return groups
+
+
+def uploads_fingerprint(infos: Iterable[ObjectSummary]) -> str:
+    """Return the hash of a listing; it changes when an upload comes, goes or is replaced."""
+    return fingerprint(sorted([info.key, info.size_bytes, info.etag] for info in infos))
 
 
 def decide(
@@ -48,20 +66,20 @@ def decide(
         listed: content hash of names, sizes and ETags of the current uploads, by dataset.
         seen: fingerprint of the uploads that were last asked to be scanned, by partition key.
         sightings: what the tick before returned.
-        now: seconds of Unix time. A clock that was set back begins the quiet time anew.
+        now: seconds of Unix time. A clock that was set back begins the quiet time again.
     """
     ready: dict[DatasetKey, str] = {}
     settling: list[DatasetKey] = []
     changed: dict[str, Sighting] = {}
-    for key, fingerprint in listed.items():
-        if seen.get(str(key)) == fingerprint:
+    for key, found in listed.items():
+        if seen.get(str(key)) == found:
             continue
         earlier = sightings.get(str(key))
-        is_known = earlier is not None and earlier.fingerprint == fingerprint
+        is_known = earlier is not None and earlier.fingerprint == found
         since = min(earlier.since, now) if earlier is not None and is_known else now
-        changed[str(key)] = Sighting(fingerprint, since)
+        changed[str(key)] = Sighting(found, since)
         if now - since >= settle_seconds:
-            ready[key] = fingerprint
+            ready[key] = found
         else:
             settling.append(key)
     return UploadDecision(ready, tuple(settling), changed)
@@ -78,9 +96,9 @@ def share_out(
         max_alive: runs of all tenants together; a short queue lets a new tenant in soon.
     """
     num_runs = Counter(num_alive)
-    places = []
+    ranked = []
     for key in ready:
-        places.append((num_runs[key.tenant], key))
+        ranked.append((num_runs[key.tenant], key))
         num_runs[key.tenant] += 1
-    places.sort(key=lambda place: place[0])
-    return [key for _, key in places[: max(max_alive - sum(num_alive.values()), 0)]]
+    ranked.sort(key=lambda item: item[0])
+    return [key for _, key in ranked[: max(max_alive - sum(num_alive.values()), 0)]]

@@ -3,5 +3,5 @@
 `scenario.py` draws from a seed what is ordered and what breaks when; `servers.py` and `proxy.py`
 run what gets killed; `worker.py` is one Dagster run's work in a process; `dispatcher.py` plays the
 sensor, `customers.py` the tenants; `faults.py` breaks things; `runner.py` brings it all together;
-`verdict.py` says afterwards what should not have happened. docs/faults.md tells it for people.
+`violations.py` says afterwards what should not have happened. docs/faults.md explains it all.
 """

@@ -13,7 +13,7 @@ from influencerai_dagster.core.job_states import (
 from influencerai_dagster_tests.chaos.report import replay_command, report
 from influencerai_dagster_tests.chaos.runner import Progress, running_scenario
 from influencerai_dagster_tests.chaos.scenario import draw_scenario
-from influencerai_dagster_tests.chaos.verdict import judge
+from influencerai_dagster_tests.chaos.violations import inspect
 
 SEEDS = 2**32
 _QUIET_SECONDS = 10.0
@@ -31,11 +31,11 @@ def main() -> None:
     console.print(f"seed {seed}: {arguments.jobs} jobs, {len(scenario.events)} events")
     with Line(console) as line, running_scenario(scenario, line.show) as outcome:
         line.close()
-        verdict = judge(outcome)
-        console.print(report(outcome, verdict))
-        for violation in verdict.violations:
+        inspection = inspect(outcome)
+        console.print(report(outcome, inspection))
+        for violation in inspection.violations:
             console.print(violation, style="red", markup=False, highlight=False)
-        if verdict.violations:
+        if inspection.violations:
             console.print(f"Logs and data: {outcome.servers.folder}")
             console.print(f"Replay: {replay_command(outcome)}")
             sys.exit(1)

@@ -1,7 +1,7 @@
 """Plays the tenants: they order, order again under the same keys, and cancel.
 
 A tenant whose request failed sends it again, as a client does that got no answer; what was answered
-is remembered for the verdict.
+is remembered for the inspection.
 """
 
 from collections import defaultdict

@@ -26,7 +26,7 @@ from influencerai_dagster_tests.chaos.servers import ACCESS_KEY, BUCKET, ChaosSe
 from influencerai_dagster_tests.chaos.worker import Assignment, start_worker
 
 LEASE_SECONDS = 4.0
-LINGER_SECONDS = 1.0
+IDLE_TIMEOUT_SECONDS = 1.0
 _SIGNALS = {-int(number): number.name for number in signal.Signals}
 
 
@@ -118,6 +118,6 @@ class Dispatcher:
             s3_bucket=BUCKET,
             comfyui_urls=tuple(server.url for server in self.servers.comfyui),
             lease_seconds=LEASE_SECONDS,
-            idle_timeout_seconds=LINGER_SECONDS,
+            idle_timeout_seconds=IDLE_TIMEOUT_SECONDS,
         )
         return Worker(owner, day, start_worker(assignment, self.servers.folder / f"{owner}.log"))

@@ -1,7 +1,7 @@
 """Which reasons of failed jobs are true: each has to fit a fault that really happened to the job.
 
 It has to have happened while the job was there, to the very worker or server that the text names.
-A passing outage of S3 or PostgreSQL is no reason for a job to fail, and nothing explains a text
+A passing outage of S3 or PostgreSQL is not a reason for a job to fail, and nothing explains a text
 that is not listed.
 """
 

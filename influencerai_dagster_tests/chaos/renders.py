@@ -1,4 +1,4 @@
-"""What the simulated ComfyUI servers did, from their journals, and which of it was in vain.
+"""Read from the journals of the simulated ComfyUI servers what they rendered, and what was wasted.
 
 The rule: no job is rendered again while an earlier render of it can still be fetched. A prompt of a
 job was needless if, when it was posted, an earlier claim's prompt

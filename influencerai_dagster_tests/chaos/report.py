@@ -11,7 +11,7 @@ from influencerai_dagster.core.job_states import (
 from influencerai_dagster_tests.chaos.reasons import reason_of
 from influencerai_dagster_tests.chaos.renders import excuses
 from influencerai_dagster_tests.chaos.runner import Outcome
-from influencerai_dagster_tests.chaos.verdict import Verdict
+from influencerai_dagster_tests.chaos.violations import Inspection
 
 
 def replay_command(outcome: Outcome) -> str:
@@ -19,9 +19,9 @@ def replay_command(outcome: Outcome) -> str:
     return f"make chaos N={len(outcome.scenario.orders)} SEED={outcome.scenario.seed}"
 
 
-def report(outcome: Outcome, verdict: Verdict) -> Table:
+def report(outcome: Outcome, inspection: Inspection) -> Table:
     """Return the table of a run."""
-    jobs = verdict.jobs
+    jobs = inspection.jobs
     table = Table("what", "figure", title=replay_command(outcome), title_justify="left")
     table.add_row("jobs", str(len(jobs)))
     for status, number in _counted(job.status for job in jobs):
@@ -30,8 +30,8 @@ def report(outcome: Outcome, verdict: Verdict) -> Table:
     reasons = [reason_of(job.error or "") for job in failed]
     _section(table, "failed", (reason.name if reason else "unexplained" for reason in reasons))
     _section(table, "attempts of a job", (job.attempt for job in jobs))
-    _section(table, "renders of a job", (len(verdict.renders.get(job.id, ())) for job in jobs))
-    _section(table, "rendered again because", excuses(verdict.renders, outcome.injected))
+    _section(table, "renders of a job", (len(inspection.renders.get(job.id, ())) for job in jobs))
+    _section(table, "rendered again because", excuses(inspection.renders, outcome.injected))
     broken = [fault.action.value for fault in outcome.injected]
     done = [action.value for action in outcome.customers.happened]
     _section(table, "injected", [*broken, *done])
@@ -39,7 +39,7 @@ def report(outcome: Outcome, verdict: Verdict) -> Table:
     _section(table, "workers that ended with", ends)
     table.add_section()
     table.add_row("duration", f"{outcome.seconds:.0f} s")
-    table.add_row("violations", str(len(verdict.violations)))
+    table.add_row("violations", str(len(inspection.violations)))
     return table
 
 

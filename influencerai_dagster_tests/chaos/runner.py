@@ -1,4 +1,4 @@
-"""Runs a scenario to its end: orders, workers, faults; what came of it is judged in verdict.py."""
+"""Run a scenario to its end: orders, workers, faults; violations.py inspects the result."""
 
 import shutil
 import tempfile
@@ -15,14 +15,14 @@ from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster_tests.chaos.customers import Customers
-from influencerai_dagster_tests.chaos.dispatcher import LINGER_SECONDS, Dispatcher
+from influencerai_dagster_tests.chaos.dispatcher import IDLE_TIMEOUT_SECONDS, Dispatcher
 from influencerai_dagster_tests.chaos.faults import Injected, Injector
 from influencerai_dagster_tests.chaos.scenario import Action, Event, Scenario, Wave
 from influencerai_dagster_tests.chaos.servers import ChaosServers, chaos_servers
 
 TICK_SECONDS = 0.25
 STALL_SECONDS = 120.0
-_LEAVE_SECONDS = LINGER_SECONDS + 30.0
+_LEAVE_SECONDS = IDLE_TIMEOUT_SECONDS + 30.0
 _ENDED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
@@ -46,7 +46,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run leaves behind for the verdict, beside catalog, S3 and journals.
+    """What a run leaves behind for the inspection, beside catalog, S3 and journals.
 
     Attributes:
         is_stalled: nothing ended any more for STALL_SECONDS, and the run was given up.

@@ -1,6 +1,6 @@
 """The studio under fire, in short: 150 jobs, 4 tenants, 3 servers, and everything breaks.
 
-The seed is drawn anew for each run and printed when the run fails: `make chaos N=150 SEED=…`, or
+A new seed is drawn for each run and printed when the run fails: `make chaos N=150 SEED=…`, or
 CHAOS_SEED for this test, replays it.
 """
 
@@ -13,7 +13,7 @@ from influencerai_dagster_tests.chaos.__main__ import SEEDS
 from influencerai_dagster_tests.chaos.report import replay_command
 from influencerai_dagster_tests.chaos.runner import running_scenario
 from influencerai_dagster_tests.chaos.scenario import draw_scenario
-from influencerai_dagster_tests.chaos.verdict import judge
+from influencerai_dagster_tests.chaos.violations import inspect
 
 NUM_JOBS = 150  # every kind of fault comes in a run of any length
 
@@ -22,6 +22,6 @@ NUM_JOBS = 150  # every kind of fault comes in a run of any length
 def test_whatever_breaks_every_job_ends_once_and_for_a_true_reason() -> None:
     seed = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(SEEDS))
     with running_scenario(draw_scenario(seed, NUM_JOBS)) as outcome:
-        found = judge(outcome).violations
-        told = "\n".join(["", *found, f"Logs and data: {outcome.servers.folder}"])
-        assert found == (), f"{told}\nReplay: {replay_command(outcome)}"
+        found = inspect(outcome).violations
+        text = "\n".join(["", *found, f"Logs and data: {outcome.servers.folder}"])
+        assert found == (), f"{text}\nReplay: {replay_command(outcome)}"

@@ -68,7 +68,8 @@ def test_an_outage_of_s3_costs_neither_a_render_nor_an_attempt(workbench: Workbe
     workbench.s3_proxy.answer_503()
     workbench.start_worker()
     workbench.wait_until(
-        lambda: workbench.s3_proxy.num_refused >= _ENOUGH_REFUSALS, "it asked S3 in vain"
+        lambda: workbench.s3_proxy.num_refused >= _ENOUGH_REFUSALS,
+        "its requests to S3 were refused",
     )
     workbench.s3_proxy.heal()
     workbench.wait_until(lambda: workbench.status(job) is JobStatus.COMPLETED, "it is completed")

@@ -15,7 +15,7 @@ KILL = Injected(Action.KILL_WORKER, 110, 111, "worker-1")
 
 
 def found(error: str, *injected: Injected, is_bad: bool = False) -> str | None:
-    """Judge the reason of a job that was there from second 100 to second 200."""
+    """Check the reason of a job that was there from second 100 to second 200."""
     created_at, finished_at = (datetime.fromtimestamp(moment, UTC) for moment in (100, 200))
     return untruth(error, created_at, finished_at, injected, is_bad=is_bad)
 

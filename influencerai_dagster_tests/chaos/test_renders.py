@@ -102,17 +102,17 @@ def test_every_second_render_has_its_excuse_in_the_report() -> None:
 
 def test_a_journal_tells_the_lives_of_a_server_apart(tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
-    say = _writer(journal)
-    say(1, "started")
-    say(2, "posted", "a")
-    say(3, "executed", "a")
-    say(4, "lost", "a")
-    say(5, "finished", "a", "execution_success")
-    say(6, "posted", "b")
-    say(9, "started")
-    say(10, "posted", "b")
-    say(11, "executed", "b")
-    say(12, "finished", "b", "execution_error")
+    log = _writer(journal)
+    log(1, "started")
+    log(2, "posted", "a")
+    log(3, "executed", "a")
+    log(4, "lost", "a")
+    log(5, "finished", "a", "execution_success")
+    log(6, "posted", "b")
+    log(9, "started")
+    log(10, "posted", "b")
+    log(11, "executed", "b")
+    log(12, "finished", "b", "execution_error")
     assert read_journal(journal, 2) == [
         Render("a", 2, 2, executed=3, finished=5, died=9, is_success=True, is_lost=True),
         Render("b", 2, 6, died=9),
@@ -121,9 +121,9 @@ def test_a_journal_tells_the_lives_of_a_server_apart(tmp_path: Path) -> None:
 
 
 def _writer(path: Path) -> Callable[..., None]:
-    def say(time: float, event: str, prompt_id: str = "", outcome: str | None = None) -> None:
+    def log(time: float, event: str, prompt_id: str = "", outcome: str | None = None) -> None:
         item = {"time": time, "event": event, "prompt_id": prompt_id, "outcome": outcome}
         with path.open("a") as file:
             file.write(json.dumps(item) + "\n")
 
-    return say
+    return log

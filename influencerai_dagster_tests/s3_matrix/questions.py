@@ -223,7 +223,7 @@ def links(asked: Asked) -> str:
 
 
 def host_style(asked: Asked) -> str:
-    # By an address that is no number: for those botocore uses the path.
+    # By an address that is not a number: for numbers botocore uses the path.
     local = asked.server.endpoint_url.replace("127.0.0.1", "localhost")
     other = asked.client_of(endpoint_url=local, path_style=False)
     said = other_address_style(asked.store, other, is_path_style=True)

@@ -13,7 +13,8 @@ from uuid import uuid4
 
 import httpx
 
-from influencerai_dagster.dagster_client.client import CODE_LOCATION, DagsterGraphQL
+from influencerai_dagster.core.dagster_names import CODE_LOCATION
+from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.db import migrate
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.postgres import PostgresServer

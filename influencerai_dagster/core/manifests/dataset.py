@@ -9,8 +9,7 @@ from influencerai_dagster.core.dataset_rules import RejectReason
 from influencerai_dagster.core.fingerprints import fingerprint
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.object_paths import dataset_manifest_key
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+from influencerai_dagster.core.stored_file import Sha256
 
 
 class Rights(Value):

@@ -5,8 +5,8 @@ from datetime import datetime
 from influencerai_dagster.core.base import Value
 from influencerai_dagster.core.fingerprints import fingerprint
 from influencerai_dagster.core.lora_training import BaseModelFamily, LoraConfig
-from influencerai_dagster.core.manifests.dataset import Sha256
 from influencerai_dagster.core.object_paths import lora_manifest_key, lora_samples_key
+from influencerai_dagster.core.stored_file import Sha256
 
 
 class LoraManifest(Value):

@@ -7,11 +7,10 @@ from uuid import UUID
 from influencerai_dagster.core.base import Value
 from influencerai_dagster.core.fingerprints import fingerprint
 from influencerai_dagster.core.keys import DayKey
-from influencerai_dagster.core.manifests.dataset import Sha256
 from influencerai_dagster.core.object_paths import day_manifest_key
 from influencerai_dagster.core.platforms import VideoPreset
 from influencerai_dagster.core.sampling import AspectRatio, ImageSampling, VideoSampling
-from influencerai_dagster.core.stored_file import StoredFile
+from influencerai_dagster.core.stored_file import Sha256, StoredFile
 
 
 class LoraIngredient(Value):

@@ -16,7 +16,6 @@ from functools import cached_property
 from pathlib import Path
 
 from influencerai_dagster.core.fingerprints import fingerprint
-from influencerai_dagster.core.manifests.segments import SegmentManifest
 from influencerai_dagster.core.object_paths import segment_key, segments_prefix
 from influencerai_dagster.core.sampling import VideoSampling
 from influencerai_dagster.core.stored_file import (
@@ -36,6 +35,7 @@ from influencerai_dagster.generation.render.render_job import (
     refuse_one_colour,
     render_workflow,
 )
+from influencerai_dagster.generation.render.segment_manifest import SegmentManifest
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.segment_plan import segment_seed
 from influencerai_dagster.media.frame_archives import (

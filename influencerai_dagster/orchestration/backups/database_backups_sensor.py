@@ -16,6 +16,7 @@ from influencerai_dagster.backup.database.backups import (
     WalLag,
     due_kind,
 )
+from influencerai_dagster.core.dagster_names import BACKUP_DATABASE_JOB
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.orchestration.backups.checks import (
     FRESHNESS_CHECK,
@@ -24,8 +25,9 @@ from influencerai_dagster.orchestration.backups.checks import (
     reception,
 )
 from influencerai_dagster.orchestration.backups.database_backups import lag_metadata, run_config
-from influencerai_dagster.orchestration.jobs import ALIVE, backup_database_job
+from influencerai_dagster.orchestration.jobs import JOBS
 from influencerai_dagster.orchestration.resources.backups import DatabaseBackupResource
+from influencerai_dagster.orchestration.run_states import ALIVE
 
 EVERY_SECONDS = 300
 REPORT_AGAIN_AFTER = timedelta(minutes=30)
@@ -53,7 +55,7 @@ class BackupSnapshot:
 
 
 @dg.sensor(
-    job=backup_database_job,
+    job=JOBS[BACKUP_DATABASE_JOB],
     minimum_interval_seconds=EVERY_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
@@ -120,12 +122,11 @@ def _reception(snapshot: BackupSnapshot) -> tuple[bool, str]:
 
 
 def _hindrance(instance: dg.DagsterInstance, now: datetime) -> str | None:
-    job = backup_database_job.name
-    alive = dg.RunsFilter(job_name=job, statuses=ALIVE)
+    alive = dg.RunsFilter(job_name=BACKUP_DATABASE_JOB, statuses=ALIVE)
     if instance.get_run_records(alive, limit=1):
         return "a run for it is active"
     failed = dg.RunsFilter(
-        job_name=job,
+        job_name=BACKUP_DATABASE_JOB,
         statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
         created_after=now - PAUSE_AFTER_FAILURE,
     )

@@ -2,14 +2,15 @@
 
 import dagster as dg
 
-from influencerai_dagster.orchestration.jobs import restore_drill_job
+from influencerai_dagster.core.dagster_names import RESTORE_DRILL_JOB
+from influencerai_dagster.orchestration.jobs import JOBS
 
 
 def restore_drill_schedule(time_zone: str) -> dg.ScheduleDefinition:
     """Return the schedule, in a time zone."""
     return dg.ScheduleDefinition(
         name="restore_drill_schedule",
-        job=restore_drill_job,
+        job=JOBS[RESTORE_DRILL_JOB],
         cron_schedule="0 4 * * 0",
         execution_timezone=time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -6,8 +6,9 @@ Dagster runs only the newest missed tick; database_backup_sensor requests what i
 import dagster as dg
 
 from influencerai_dagster.backup.database.backups import BackupKind
+from influencerai_dagster.core.dagster_names import BACKUP_DATABASE_JOB, BACKUP_OBJECTS_JOB
 from influencerai_dagster.orchestration.backups.database_backups import run_config
-from influencerai_dagster.orchestration.jobs import backup_database_job, backup_objects_job
+from influencerai_dagster.orchestration.jobs import JOBS
 
 _CRON = {BackupKind.FULL: "0 2 * * *", BackupKind.INCREMENTAL: "0 8,14,20 * * *"}
 
@@ -20,7 +21,7 @@ def database_backup_schedules(time_zone: str) -> list[dg.ScheduleDefinition]:
 def _schedule(kind: BackupKind, cron: str, time_zone: str) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=f"database_backup_{kind}_schedule",
-        job=backup_database_job,
+        job=JOBS[BACKUP_DATABASE_JOB],
         cron_schedule=cron,
         execution_timezone=time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -36,7 +37,7 @@ def object_backup_schedule(time_zone: str) -> dg.ScheduleDefinition:
     """Return the schedule of the copies, each after a backup of the databases."""
     return dg.ScheduleDefinition(
         name="object_backup_schedule",
-        job=backup_objects_job,
+        job=JOBS[BACKUP_OBJECTS_JOB],
         cron_schedule="30 2,8,14,20 * * *",
         execution_timezone=time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -8,10 +8,13 @@ from influencerai_dagster.orchestration.generation.checks import (
     jobs_completed_check,
     outputs_stored_check,
 )
-from influencerai_dagster.orchestration.generation.images import generated_images_asset
 from influencerai_dagster.orchestration.generation.pending_jobs_sensor import pending_jobs_sensor
-from influencerai_dagster.orchestration.generation.videos import generated_videos_asset
-from influencerai_dagster.orchestration.generation.worker import render_images, render_videos
+from influencerai_dagster.orchestration.generation.worker import (
+    generated_images_asset,
+    generated_videos_asset,
+    render_images,
+    render_videos,
+)
 from influencerai_dagster.orchestration.pools import pooled
 from influencerai_dagster.settings import Settings
 

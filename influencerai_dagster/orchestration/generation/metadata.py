@@ -1,11 +1,12 @@
-"""What a generation run shows of its jobs in the Dagster UI: images, a table, times.
+"""Builds the metadata of a generation run for the Dagster UI: images, a table of jobs, times.
 
-A run shows what it rendered itself, and the jobs of its own run config whoever rendered them.
+A run shows what it rendered itself, and the jobs of its own run config, whichever run rendered
+them.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, quantiles
 from textwrap import shorten
 from uuid import UUID
 
@@ -22,7 +23,6 @@ from influencerai_dagster.core.stored_file import (
 from influencerai_dagster.generation.queue import Job
 from influencerai_dagster.generation.worker.options import FinishedJob, WorkerReport
 from influencerai_dagster.media.contact_sheets import contact_sheet
-from influencerai_dagster.orchestration.generation.percentiles import percentile
 from influencerai_dagster.orchestration.metadata import (
     MAX_ROWS,
     SHEET_COLUMNS,
@@ -40,8 +40,8 @@ _PROMPT_LENGTH = 120
 
 
 @dataclass(frozen=True)
-class JobFacts:
-    """One job as the table has it.
+class JobTableRow:
+    """A row of the table of jobs.
 
     Attributes:
         seconds: how long a server executed it; None while it has not ended.
@@ -61,11 +61,11 @@ class JobFacts:
     seconds: float | None
 
     @classmethod
-    def of_finished(cls, job: FinishedJob, row: Job | None) -> "JobFacts":
+    def of_finished(cls, job: FinishedJob, row: Job | None) -> "JobTableRow":
         """Make it from a job that this run worked on.
 
         Args:
-            row: the job as it is now: one whose try failed may wait for its next.
+            row: the job as it is now: after a failed attempt it may wait for the next one.
         """
         ended = JobStatus.FAILED if job.output is None else JobStatus.COMPLETED
         return cls(
@@ -81,8 +81,8 @@ class JobFacts:
         )
 
     @classmethod
-    def of_row(cls, job: Job) -> "JobFacts":
-        """Make it from the job queue's job, which another run may have rendered."""
+    def of_row(cls, job: Job) -> "JobTableRow":
+        """Make it from a job of the job queue, which another run may have rendered."""
         return cls(
             job_id=job.id,
             status=job.status,
@@ -96,7 +96,7 @@ class JobFacts:
         )
 
     def row(self) -> dict[str, str | int | float]:
-        """Return it as a row of the table; an empty text is "not known"."""
+        """Return the cells of the row; an empty text is "not known"."""
         return {
             "job_id": str(self.job_id),
             "status": self.status.value,  # Dagster stores a member of an enum as one of its own
@@ -119,7 +119,7 @@ def rendering_metadata(
     own_ids: Collection[UUID],
     worker_seconds: float,
 ) -> Metadata:
-    """Return the metadata of one run, in the order in which a person wants it.
+    """Return the metadata of one run, in the order of their importance to an operator.
 
     Args:
         manifest: of the day.
@@ -143,7 +143,7 @@ def rendering_metadata(
         metadata[status.value] = sum(job.status == status for job in facts)
     metadata |= _times(report, worker_seconds)
     metadata["outputs_of_day"] = len(manifest.outputs)
-    # The long table comes last: what stands below it is not seen.
+    # The long table comes last: entries below it would not be seen.
     if len(facts) > MAX_ROWS:
         metadata["jobs_not_in_the_table"] = len(facts) - MAX_ROWS
     metadata["jobs"] = table([job.row() for job in facts])
@@ -152,21 +152,21 @@ def rendering_metadata(
 
 def job_facts(
     report: WorkerReport, rows: Sequence[Job], own_ids: Collection[UUID]
-) -> list[JobFacts]:
+) -> list[JobTableRow]:
     """Return the jobs of a run: failed ones first, then those of its own config, then the others.
 
-    Of a job that the run tried several times, the last try is told.
+    A job that the run tried several times is shown with its last attempt.
     """
     now = {job.id: job for job in rows}
-    facts = {job.job_id: JobFacts.of_finished(job, now.get(job.job_id)) for job in report.jobs}
-    elsewhere = [JobFacts.of_row(job) for job in rows if job.id not in facts]
+    facts = {job.job_id: JobTableRow.of_finished(job, now.get(job.job_id)) for job in report.jobs}
+    elsewhere = [JobTableRow.of_row(job) for job in rows if job.id not in facts]
     return sorted(
         [*elsewhere, *facts.values()], key=lambda job: (not job.error, job.job_id not in own_ids)
     )
 
 
 def _times(report: WorkerReport, worker_seconds: float) -> Metadata:
-    """Return how quick the run was; without a completed job there is nothing to tell."""
+    """Return how fast the run was; nothing without a completed job."""
     completed = [job for job in report.jobs if job.output is not None]
     if not completed:
         return {}
@@ -193,5 +193,21 @@ def _label(output: OutputManifest) -> tuple[str, ...]:
 
 
 def _prompt(source: object) -> str:
-    """Return the prompt of a job's payload or of its sampling; a video has none."""
+    """Return the prompt of a job's payload or of its sampling; a video does not have one."""
     return str(getattr(source, "prompt", ""))
+
+
+def percentile(values: Sequence[float], percent: int) -> float | None:
+    """Return the value below which `percent` of all values lie; None without any.
+
+    Between two values it is interpolated, as PostgreSQL's percentile_cont does.
+
+    Args:
+        values: in any order.
+        percent: 1 to 99.
+    """
+    if not values:
+        return None
+    if len(values) == 1:
+        return values[0]
+    return quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -2,14 +2,15 @@
 
 import dagster as dg
 
-from influencerai_dagster.orchestration.jobs import retention_job
+from influencerai_dagster.core.dagster_names import RETENTION_JOB
+from influencerai_dagster.orchestration.jobs import JOBS
 
 
 def retention_schedule(time_zone: str) -> dg.ScheduleDefinition:
     """Return the daily schedule of retention; it runs after the night's backup."""
     return dg.ScheduleDefinition(
         name="retention_schedule",
-        job=retention_job,
+        job=JOBS[RETENTION_JOB],
         cron_schedule="0 4 * * *",
         execution_timezone=time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,

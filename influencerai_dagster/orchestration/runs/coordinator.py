@@ -1,10 +1,10 @@
-"""The order of Dagster's run queue: the class that dagster.yaml names as `run_coordinator`.
+"""Orders Dagster's run queue: the class that dagster.yaml names as `run_coordinator`.
 
-Every run gets its place when it is submitted: by a sensor, automation, a backfill, a person or the
-GraphQL API. Stages have bands of `dagster/priority`: renders first, because a tenant waits for an
-image; then backups and retention, which are few; then trainings; the building of datasets last.
-Within trainings and within datasets, tenants share the runs by start-time fair queueing, each run
-at a cost of 1: one tenant's mass upload delays another's dataset by the runs that are in progress.
+Every run gets its priority when it is submitted: by a sensor, automation, a backfill, an operator
+or the GraphQL API. Stages have bands of `dagster/priority`: renders first, because a tenant waits
+for an image; then backups and retention, which are few; then trainings; datasets last. Within
+trainings and within datasets, tenants share the runs by start-time fair queueing, each run at a
+cost of 1: one tenant's mass upload delays another's dataset by the runs that are in progress.
 Source: as in generation/queue/fairness.py, which does the same for renders.
 """
 
@@ -12,37 +12,25 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from influencerai_dagster.core.dagster_names import (
+    PARTITION_TAG,
+    PRIORITY_TAG,
+    STAGE_TAG,
+    TENANT_TAG,
+)
 from influencerai_dagster.core.keys import tenant_of_partition
-from influencerai_dagster.orchestration.jobs import ALIVE
-from influencerai_dagster.orchestration.partitions import PARTITION_TAG
+from influencerai_dagster.orchestration.jobs import STAGE_OF_ASSET
+from influencerai_dagster.orchestration.run_states import ALIVE, IN_PROGRESS
 from influencerai_dagster.orchestration.runs.tags import check_tags
 
-PRIORITY_TAG = "dagster/priority"
-STAGE_TAG = "stage"
-TENANT_TAG = "tenant"
 START_TAG = "start_tag"
 """When the run may start, in runs of its tenant: the virtual time of fair queueing."""
 
 BAND_WIDTH = 1_000_000
 BANDS = {"images": 3, "videos": 3, "backups": 2, "retention": 2, "loras": 1, "datasets": 0}
-"""Stage → number of its band; a run of no stage is in the last one."""
+"""Stage → number of its band; a run without a stage is in the last one."""
 _SHARED_BY_TENANTS = {"loras", "datasets"}
-
-_STAGE_OF_ASSET = {
-    "dataset": "datasets",
-    "captions": "datasets",
-    "lora_weights": "loras",
-    "lora_samples": "loras",
-    "generated_images": "images",
-    "generated_videos": "videos",
-    "database_backup": "backups",
-    "object_backup": "backups",
-    "restore_drill": "backups",
-    "retention_report": "retention",
-    "retention_deletions": "retention",
-}
 _NUM_NEWEST = 20
-_IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
 class FairRunCoordinator(dg.QueuedRunCoordinator[dg.DagsterInstance]):
@@ -51,8 +39,8 @@ class FairRunCoordinator(dg.QueuedRunCoordinator[dg.DagsterInstance]):
     def submit_run(self, context: dg.SubmitRunContext) -> dg.DagsterRun:
         """Tag the run with its tenant, stage and priority, and queue it.
 
-        A run that has a priority keeps it: a retry keeps its place, and an operator may give one.
-        A run whose tags may not be set is refused with a PermanentError (tags.py).
+        A run that has a priority keeps it: a retry keeps its position, and an operator may set one.
+        A run with a forbidden tag is refused with a PermanentError (tags.py).
         """
         run = context.dagster_run
         check_tags(self._instance, run)
@@ -61,7 +49,7 @@ class FairRunCoordinator(dg.QueuedRunCoordinator[dg.DagsterInstance]):
 
 
 def queue_tags(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str]:
-    """Return the tags that a run needs in the queue and does not have."""
+    """Return the tags that a run needs in the queue and does not have yet."""
     tags = _facts(run)
     if PRIORITY_TAG not in run.tags:
         start = _start_tag(instance, tags)
@@ -76,31 +64,31 @@ def priority_of(stage: str, behind: float) -> int:
 
     Args:
         stage: a key of `BANDS`.
-        behind: how far behind the first of its band it stands, 0 or more.
+        behind: how far behind the first of its band it is, 0 or more.
     """
     first = (BANDS.get(stage, 0) + 1) * BAND_WIDTH
     return first - min(max(round(behind), 0), BAND_WIDTH - 1)
 
 
 def _facts(run: dg.DagsterRun) -> dict[str, str]:
-    """Return a run's stage and tenant, as far as its job, its assets and its partition tell."""
+    """Return a run's stage and tenant, if its tags, assets or partition name them."""
     names = {key.to_user_string() for key in run.asset_selection or ()}
-    stages = [stage for asset, stage in _STAGE_OF_ASSET.items() if asset in names]
+    stages = [stage for asset, stage in STAGE_OF_ASSET.items() if asset in names]
     stage = run.tags.get(STAGE_TAG) or max(stages, key=BANDS.__getitem__, default=None)
     tenant = tenant_of_partition(run.tags.get(PARTITION_TAG, ""))
     return {name: value for name, value in ((STAGE_TAG, stage), (TENANT_TAG, tenant)) if value}
 
 
 def _start_tag(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> int | None:
-    """Return the virtual time at which a run may start: that of now, or after its tenant's last.
+    """Return the virtual time at which a run may start: now, or after its tenant's last run.
 
-    The virtual time of now is the newest start among the runs of the stage that are in progress.
-    None for runs that tenants do not share so.
+    "Now" is the newest start among the runs of the stage that are in progress. None for runs that
+    are not shared by tenants in this way.
     """
     stage, tenant = tags.get(STAGE_TAG), tags.get(TENANT_TAG)
     if stage not in _SHARED_BY_TENANTS or tenant is None:
         return None
-    in_progress = _starts(instance, _IN_PROGRESS, {STAGE_TAG: stage})
+    in_progress = _starts(instance, IN_PROGRESS, {STAGE_TAG: stage})
     own = _starts(instance, ALIVE, {STAGE_TAG: stage, TENANT_TAG: tenant})
     return max([0, *in_progress, *(start + 1 for start in own)])
 

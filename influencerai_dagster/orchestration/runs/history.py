@@ -1,30 +1,26 @@
-"""The runs of our jobs that ended lately, for sensors that start the next ones."""
+"""Lists the runs of our jobs that ended recently, for sensors that start the next ones."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from influencerai_dagster.orchestration.partitions import PARTITION_TAG
+from influencerai_dagster.core.dagster_names import PARTITION_TAG
+from influencerai_dagster.orchestration.run_states import ENDED
 from influencerai_dagster.orchestration.runs.backoff import EndedRun
 
-_LOOKED_BACK = timedelta(minutes=30)
-_MOST = 200
-_ENDED = [
-    dg.DagsterRunStatus.SUCCESS,
-    dg.DagsterRunStatus.FAILURE,
-    dg.DagsterRunStatus.CANCELED,
-]
+_PERIOD = timedelta(minutes=30)
+_MAX_RUNS = 200
 
 
 def ended_runs(instance: dg.DagsterInstance, job_names: Iterable[str]) -> list[EndedRun]:
-    """Return the runs of jobs that ended lately, named (job, partition key), the newest first."""
-    after = datetime.now(UTC) - _LOOKED_BACK
+    """Return the runs of jobs that ended recently, named (job, partition key), the newest first."""
+    after = datetime.now(UTC) - _PERIOD
     records = [
         record
         for name in job_names
         for record in instance.get_run_records(
-            dg.RunsFilter(job_name=name, statuses=_ENDED, updated_after=after), limit=_MOST
+            dg.RunsFilter(job_name=name, statuses=ENDED, updated_after=after), limit=_MAX_RUNS
         )
     ]
     ended = [_ended_run(record) for record in records]
@@ -34,9 +30,8 @@ def ended_runs(instance: dg.DagsterInstance, job_names: Iterable[str]) -> list[E
 def waits_for_lost_runs(num_waiting: int, what: str) -> str:
     """Return why a sensor starts nothing now."""
     return (
-        f"{num_waiting} {what} wait for a moment: their last runs failed before they began, so the "
-        "code server may be unable to start runs; look at the newest failed run and at the log of "
-        "the code server"
+        f"{num_waiting} {what} wait: their last runs failed before they started, so the code "
+        "server may be unable to start runs; read the newest failed run and the server's log"
     )
 
 

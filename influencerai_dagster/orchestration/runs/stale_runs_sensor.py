@@ -21,9 +21,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.sweeps import Sweep
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-
-# Those that are STARTING may have no process yet: run monitoring gives them a time limit.
-_HAS_A_PROCESS = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+from influencerai_dagster.orchestration.run_states import HAS_PROCESS
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,8 @@ def _read(instance: dg.DagsterInstance, engine: Engine, location: str | None) ->
     with transaction(engine) as session:
         sweep = run_heartbeats.sweep(session)
         heartbeats = run_heartbeats.list_heartbeats(session)
-    records = instance.get_run_records(dg.RunsFilter(statuses=_HAS_A_PROCESS))
+    # Runs that are starting may have no process yet: run monitoring gives them a time limit.
+    records = instance.get_run_records(dg.RunsFilter(statuses=HAS_PROCESS))
     alive = {record.dagster_run.run_id: record for record in records}
     others = [beat.run_id for beat in heartbeats if beat.run_id not in alive]
     found = instance.get_runs(dg.RunsFilter(run_ids=others)) if others else []

@@ -1,9 +1,8 @@
-"""Which tags a run may have: refuses those that only a job's definition or Dagster itself may set.
+"""Checks the tags of a run: some may be set only by a job's definition or by Dagster itself.
 
-Whoever launches a run chooses its tags, and some are orders to Dagster: on Kubernetes
-`dagster-k8s/config` names the image and the command of the run's container. Every run is asked
-here when it is submitted (coordinator.py), whether by GraphQL, the UI, a sensor, a backfill or
-a retry.
+The caller of a launch chooses tags, and some control Dagster: on Kubernetes `dagster-k8s/config`
+names the image and the command of the run's container. Every run is checked when it is submitted
+(coordinator.py), whether by GraphQL, the UI, a sensor, a backfill or a retry.
 """
 
 import json
@@ -13,23 +12,23 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from influencerai_dagster.core.dagster_names import MAX_RETRIES_TAG, MAX_RUNTIME_TAG, NO_RETRIES
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.orchestration.jobs import ALL_JOBS
+from influencerai_dagster.orchestration.jobs import JOBS
 
 _OF_LAUNCHERS = re.compile(r"(dagster-[^/]+|docker|ecs)/")
 _JOB_TAGS = {
-    job.name: {
+    job_name: {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in (job.tags or {}).items()
     }
-    for job in ALL_JOBS
+    for job_name, job in JOBS.items()
 }
 """The tags of each job's definition, as its runs have them."""
 
-
 _LAST_START = 1_000_000
-"""A run's place among the queued ones of its tenant is a small number: coordinator.py."""
-_FAILS_FOR_GOOD = {"dagster/max_retries": "0", "dagster/failure_reason": "UNKNOWN"}
+"""The position of a run among its tenant's queued runs is a small number: coordinator.py."""
+_NOT_RETRIED = {**NO_RETRIES, "dagster/failure_reason": "UNKNOWN"}
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,11 @@ class TagLimits:
 
 
 def refusal(job_name: str, tags: Mapping[str, str], limits: TagLimits) -> str | None:
-    """Say why a run with these tags is not taken; None if it is."""
+    """Return why a run with these tags is refused; None if it is not."""
     greatest = {
-        "dagster/max_runtime": limits.max_runtime_seconds,
+        MAX_RUNTIME_TAG: limits.max_runtime_seconds,
         "dagster/max_runtime_seconds": limits.max_runtime_seconds,
-        "dagster/max_retries": limits.max_retries,
+        MAX_RETRIES_TAG: limits.max_retries,
         "start_tag": _LAST_START,
     }
     for name, value in tags.items():
@@ -65,8 +64,8 @@ def check_tags(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Refuse a run for its tags.
 
     Raises:
-        PermanentError: the run is not to be started; Dagster fails it with this text, and whoever
-            asked for it gets the text too.
+        PermanentError: the run must not start; Dagster fails it with this text, and returns the
+            text to the caller.
     """
     limits = TagLimits(
         max_runtime_seconds=instance.run_monitoring_max_runtime_seconds or None,
@@ -74,8 +73,9 @@ def check_tags(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     )
     reason = refusal(run.job_name, run.tags, limits)
     if reason is not None:
-        # Dagster reads both tags when it fails the run: a refused run is not tried again.
-        instance.add_run_tags(run.run_id, _FAILS_FOR_GOOD)
+        # Dagster reads both tags when it fails the run: a refused run is not retried.
+        instance.add_run_tags(run.run_id, _NOT_RETRIED)
         raise PermanentError(
-            f"run {run.run_id} of {run.job_name} is not started: {reason}. Launch it without."
+            f"run {run.run_id} of {run.job_name} is not started: {reason}. Launch it "
+            "without that tag."
         )

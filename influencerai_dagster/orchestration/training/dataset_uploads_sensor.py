@@ -8,23 +8,33 @@ import json
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from sqlalchemy import Engine
 
+from influencerai_dagster.core.dagster_names import BUILD_DATASET_JOB, PARTITION_TAG
 from influencerai_dagster.core.keys import DatasetKey, tenant_of_partition
 from influencerai_dagster.core.object_paths import tenant_datasets_prefix
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import list_tenants
-from influencerai_dagster.orchestration.jobs import ALIVE, build_dataset_job
-from influencerai_dagster.orchestration.partitions import PARTITION_TAG, dataset_partitions
+from influencerai_dagster.orchestration.jobs import JOBS
+from influencerai_dagster.orchestration.partitions import dataset_partitions
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
+from influencerai_dagster.orchestration.run_states import ALIVE
 from influencerai_dagster.orchestration.runs.backoff import EndedRun, lost_names, startable
 from influencerai_dagster.orchestration.runs.history import ended_runs, waits_for_lost_runs
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.training.datasets import uploads_by_dataset, uploads_fingerprint
-from influencerai_dagster.training.upload_changes import Sighting, UploadDecision, decide, share_out
+from influencerai_dagster.training.upload_changes import (
+    Sighting,
+    UploadDecision,
+    decide,
+    share_out,
+    uploads_by_dataset,
+    uploads_fingerprint,
+)
 
 MAX_RUNS_ALIVE = 12
 """Queued or in progress, of all tenants; dagster.yaml says how many of them are in progress."""
@@ -35,7 +45,7 @@ def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
     """Return the sensor; uploads must have been quiet for `settle_seconds`."""
 
     @dg.sensor(
-        job=build_dataset_job,
+        job=JOBS[BUILD_DATASET_JOB],
         minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
@@ -48,29 +58,62 @@ def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
         object_store: ObjectStoreResource,
         catalog: CatalogResource,
     ) -> dg.SensorResult:
-        with transaction(catalog.engine) as session:
-            tenants = [tenant.id for tenant in list_tenants(session)]
-        cursor: dict[str, Any] = json.loads(context.cursor) if context.cursor else {}
-        ended = ended_runs(context.instance, [build_dataset_job.name])
-        alive = _alive_partitions(context.instance)
-        seen = _scanned(cursor.get("seen", {}), ended, alive)
-        sightings = {name: Sighting(*item) for name, item in cursor.get("settling", {}).items()}
-        listed = list_uploads(object_store, tenants)
-        decision = decide(listed, seen, sightings, now=time.time(), settle_seconds=settle_seconds)
-        named = {_run_name(str(key)): key for key in decision.ready}
-        free = [named[name] for name in startable(named, ended, time.time())]
-        chosen = share_out(free, _by_tenant(alive), max_alive=MAX_RUNS_ALIVE)
-        requested = {str(key): decision.ready[key] for key in chosen}
-        return _report(
-            listed,
-            seen,
-            decision,
-            requested,
-            num_batches=cursor.get("num_batches", 0),
-            skip_reason=_skip_reason(listed, decision, num_free=len(free)),
+        snapshot = _read(context, object_store, catalog.engine)
+        now = time.time()
+        decision = decide(
+            snapshot.listed,
+            snapshot.requested,
+            snapshot.sightings,
+            now=now,
+            settle_seconds=settle_seconds,
         )
+        free = _startable(snapshot, decision, now)
+        by_tenant = Counter(filter(None, map(tenant_of_partition, snapshot.alive)))
+        chosen = share_out(free, by_tenant, max_alive=MAX_RUNS_ALIVE)
+        new = {str(key): decision.ready[key] for key in chosen}
+        return _report(snapshot, decision, new, _skip_reason(snapshot, decision, free))
 
     return dataset_upload_sensor
+
+
+@dataclass(frozen=True)
+class UploadSnapshot:
+    """What a tick knows of uploads and runs.
+
+    Attributes:
+        listed: dataset → fingerprint of its uploads.
+        requested: partition → fingerprint for which a run was requested, and not lost.
+        sightings: partition → the fingerprint that is still settling.
+        num_batches: how many ticks have requested runs.
+        alive: partitions of the runs that are queued or in progress.
+        ended: runs that ended recently.
+    """
+
+    listed: dict[DatasetKey, str]
+    requested: dict[str, str]
+    sightings: dict[str, Sighting]
+    num_batches: int
+    alive: list[str]
+    ended: list[EndedRun]
+
+
+def _read(
+    context: dg.SensorEvaluationContext, store: ObjectStore, engine: Engine
+) -> UploadSnapshot:
+    with transaction(engine) as session:
+        tenants = [tenant.id for tenant in list_tenants(session)]
+    cursor: dict[str, Any] = json.loads(context.cursor) if context.cursor else {}
+    ended = ended_runs(context.instance, [BUILD_DATASET_JOB])
+    filters = dg.RunsFilter(job_name=BUILD_DATASET_JOB, statuses=ALIVE)
+    alive = [run.tags.get(PARTITION_TAG, "") for run in context.instance.get_runs(filters)]
+    return UploadSnapshot(
+        listed=list_uploads(store, tenants),
+        requested=_not_lost(cursor.get("seen", {}), ended, alive),
+        sightings={name: Sighting(*item) for name, item in cursor.get("settling", {}).items()},
+        num_batches=cursor.get("num_batches", 0),
+        alive=alive,
+        ended=ended,
+    )
 
 
 def list_uploads(store: ObjectStore, tenants: Iterable[str]) -> dict[DatasetKey, str]:
@@ -88,70 +131,63 @@ def list_uploads(store: ObjectStore, tenants: Iterable[str]) -> dict[DatasetKey,
     return listed
 
 
-def _alive_partitions(instance: dg.DagsterInstance) -> list[str]:
-    """Return what the runs build that are queued or in progress."""
-    alive = dg.RunsFilter(job_name=build_dataset_job.name, statuses=ALIVE)
-    return [run.tags.get(PARTITION_TAG, "") for run in instance.get_runs(alive)]
-
-
-def _by_tenant(partitions: Iterable[str]) -> Counter[str]:
-    return Counter(filter(None, map(tenant_of_partition, partitions)))
-
-
-def _scanned(
-    asked: Mapping[str, str], ended: Sequence[EndedRun], alive: Collection[str]
+def _not_lost(
+    requested: Mapping[str, str], ended: Sequence[EndedRun], alive: Collection[str]
 ) -> dict[str, str]:
-    """Leave out the datasets whose run was lost before it began: they are asked for again."""
+    """Leave out the datasets whose run was lost before it started: they get another one."""
     lost = lost_names(ended)
     return {
         name: fingerprint
-        for name, fingerprint in asked.items()
+        for name, fingerprint in requested.items()
         if _run_name(name) not in lost or name in alive
     }
 
 
 def _run_name(partition: str) -> tuple[str, str]:
-    return (build_dataset_job.name, partition)
+    return (BUILD_DATASET_JOB, partition)
+
+
+def _startable(snapshot: UploadSnapshot, decision: UploadDecision, now: float) -> list[DatasetKey]:
+    """Return the datasets that may start now, without those whose last run was just lost."""
+    named = {_run_name(str(key)): key for key in decision.ready}
+    return [named[name] for name in startable(named, snapshot.ended, now)]
 
 
 def _report(
-    listed: dict[DatasetKey, str],
-    seen: dict[str, str],
-    decision: UploadDecision,
-    requested: dict[str, str],
-    *,
-    num_batches: int,
-    skip_reason: str,
+    snapshot: UploadSnapshot, decision: UploadDecision, new: Mapping[str, str], skip_reason: str
 ) -> dg.SensorResult:
     # A dataset whose uploads are all gone leaves the cursor, so that it is new when it comes back.
-    kept = {str(key): seen[str(key)] for key in listed if str(key) in seen}
+    listed = {str(key) for key in snapshot.listed}
+    kept = {name: value for name, value in snapshot.requested.items() if name in listed}
     # Dagster never runs a run key twice: content that was there before needs another number.
-    number = num_batches + bool(requested)
+    number = snapshot.num_batches + bool(new)
     settling = {
         name: (item.fingerprint, round(item.since))
         for name, item in decision.sightings.items()
-        if name not in requested
+        if name not in new
     }
-    cursor = {"num_batches": number, "seen": kept | requested, "settling": settling}
+    cursor = {"num_batches": number, "seen": {**kept, **new}, "settling": settling}
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(run_key=f"{partition}@{fingerprint}#{number}", partition_key=partition)
-            for partition, fingerprint in requested.items()
+            for partition, fingerprint in new.items()
         ],
-        skip_reason=None if requested else skip_reason,
+        skip_reason=None if new else skip_reason,
         dynamic_partitions_requests=(
-            [dataset_partitions.build_add_request(list(requested))] if requested else []
+            [dataset_partitions.build_add_request(list(new))] if new else []
         ),
         cursor=json.dumps(cursor, separators=(",", ":")),
     )
 
 
-def _skip_reason(listed: dict[DatasetKey, str], decision: UploadDecision, *, num_free: int) -> str:
-    if decision.ready and num_free == 0:
+def _skip_reason(
+    snapshot: UploadSnapshot, decision: UploadDecision, free: Sequence[DatasetKey]
+) -> str:
+    if decision.ready and not free:
         return waits_for_lost_runs(len(decision.ready), "datasets")
     if decision.ready:
         return f"{len(decision.ready)} datasets wait until one of {MAX_RUNS_ALIVE} runs has ended"
     waiting = ", ".join(map(str, decision.settling[:10]))
-    return (
-        f"still being uploaded: {waiting}" if waiting else f"{len(listed)} datasets, none changed"
-    )
+    if waiting:
+        return f"still being uploaded: {waiting}"
+    return f"{len(snapshot.listed)} datasets, none changed"

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from influencerai_dagster.core.dagster_names import IMAGE_POOL, LORA_POOL, TRAIN_LORA_JOB
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.lora_training import LoraConfig, epochs_planned
 from influencerai_dagster.core.manifests.captions import CaptionsManifest
@@ -20,9 +21,9 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.generation.render.lora_samples import render_samples
 from influencerai_dagster.orchestration.failures import dagster_failures
+from influencerai_dagster.orchestration.jobs import JOBS
 from influencerai_dagster.orchestration.metadata import OWNER, stored_metadata
 from influencerai_dagster.orchestration.partitions import dataset_partitions, kept_partition
-from influencerai_dagster.orchestration.pools import IMAGE_POOL, LORA_POOL
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource, KohyaResource
@@ -60,7 +61,7 @@ lora_automation_sensor = dg.AutomationConditionSensorDefinition(
     target=dg.AssetSelection.assets("lora_weights", "lora_samples"),
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    run_tags={"dagster/max_runtime": str(14 * 3600), "stage": "loras"},
+    run_tags=dict(JOBS[TRAIN_LORA_JOB].tags or {}),
     description=(
         "Trains a LoRA when captions have a new data version and every blocking check passed."
     ),

@@ -10,15 +10,14 @@ import dagster as dg
 import pytest
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.dagster_names import DAY_PARTITIONS, GENERATION_JOBS
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
-from influencerai_dagster.dagster_client.ensure_run import DAY_PARTITIONS, JOB_NAMES, ensure_run
+from influencerai_dagster.dagster_client.ensure_run import ensure_run
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster.orchestration.jobs import generate_images_job, generate_videos_job
-from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster_tests.testing.dagster_server import (
     LOCATION,
     queued_instance,
@@ -62,14 +61,6 @@ def runs_of(instance: dg.DagsterInstance, day: DayKey) -> list[dg.DagsterRun]:
     return list(instance.get_runs(dg.RunsFilter(tags={"dagster/partition": str(day)})))
 
 
-def test_names_are_those_of_the_code_location() -> None:
-    assert {
-        JobKind.IMAGE: generate_images_job.name,
-        JobKind.VIDEO: generate_videos_job.name,
-    } == JOB_NAMES
-    assert content_day_partitions.name == DAY_PARTITIONS
-
-
 @pytest.mark.parametrize("kind", JobKind)
 def test_without_a_run_one_is_launched_without_jobs_for_the_day(
     dagster: DagsterGraphQL,
@@ -81,7 +72,7 @@ def test_without_a_run_one_is_launched_without_jobs_for_the_day(
     ensured = ensure_run(dagster, engine, kind, day)
     (run,) = runs_of(instance, day)
     assert ensured.is_new
-    assert (run.run_id, run.job_name, run.run_config) == (ensured.run_id, JOB_NAMES[kind], {})
+    assert (run.run_id, run.job_name, run.run_config) == (ensured.run_id, GENERATION_JOBS[kind], {})
     assert str(day) in instance.get_dynamic_partitions(DAY_PARTITIONS)
 
 
@@ -101,7 +92,7 @@ def test_a_run_that_works_is_not_doubled(
     dagster: DagsterGraphQL, instance: dg.DagsterInstance, engine: Engine, day: DayKey, status: str
 ) -> None:
     run = dg.DagsterRun(
-        job_name=JOB_NAMES[JobKind.IMAGE],
+        job_name=GENERATION_JOBS[JobKind.IMAGE],
         run_id=str(uuid4()),
         status=dg.DagsterRunStatus(status),
         tags={"dagster/partition": str(day)},

@@ -150,9 +150,9 @@ def test_the_data_directory_is_closed_to_others(
 
 
 def test_a_half_made_data_directory_is_made_again(server: PostgresServer) -> None:
-    draft = server.data_dir.with_name("postgres.new")
-    draft.mkdir(parents=True)
-    (draft / "PG_VERSION").write_text("18\n")
+    staging = server.data_dir.with_name("postgres.new")
+    staging.mkdir(parents=True)
+    (staging / "PG_VERSION").write_text("18\n")
     with make_supervisor(server) as supervisor:
         supervisor.start()
         assert query(server.url(), "SELECT 1") == "1"

@@ -458,7 +458,7 @@ def test_a_day_whose_runs_are_lost_before_they_begin_gets_the_next_one_after_a_p
         end_run(jobs.instance, *IMAGES)
     result = jobs.tick()
     assert isinstance(result, dg.SkipReason)
-    assert "1 tenant-days wait for a moment: their last runs failed before they began" in str(
+    assert "1 tenant-days wait: their last runs failed before they started" in str(
         result.skip_message
     )
     later = time.time() + 11

@@ -25,8 +25,6 @@ from influencerai_dagster.training.datasets import (
     MAX_SIDECAR_SIZE_BYTES,
     build_dataset,
     scan_dataset,
-    uploads_by_dataset,
-    uploads_fingerprint,
 )
 from influencerai_dagster_tests.testing.lying_s3 import lying
 from influencerai_dagster_tests.testing.photos import (
@@ -363,9 +361,9 @@ def test_rights_that_are_not_understood_are_a_named_reject(
 
 def test_progress_is_told_for_every_upload(object_store: ObjectStore) -> None:
     upload(object_store, a_jpg=photo(1), b_jpg=NO_IMAGE, a_txt=b"bella")
-    told: list[tuple[int, int]] = []
-    scan_dataset(object_store, KEY, RULES, lambda done, total: told.append((done, total)))
-    assert told == [(1, 2), (2, 2)]
+    reported: list[tuple[int, int]] = []
+    scan_dataset(object_store, KEY, RULES, lambda done, total: reported.append((done, total)))
+    assert reported == [(1, 2), (2, 2)]
 
 
 def test_two_tenants_with_a_dataset_of_one_name_see_only_their_own(
@@ -485,27 +483,6 @@ def test_an_upload_that_was_replaced_after_the_scan_is_not_taken_for_the_old_one
 
 def info(key: str, etag: str = "e", size_bytes: int = 1) -> ObjectSummary:
     return ObjectSummary(key, size_bytes, etag, datetime(2026, 11, 23, tzinfo=UTC))
-
-
-def test_a_listing_is_grouped_by_dataset_without_what_is_no_upload() -> None:
-    keys = [
-        *("datasets/demo/bella/images/a.jpg", "datasets/demo/bella/manifest.json"),
-        *("datasets/demo/anna/images/a.jpg", "datasets/../x/images/a.jpg", "loras/demo/a.json"),
-        *("datasets/demo/bella/images/", "datasets/Demo/bella/images/a.jpg"),
-    ]
-    groups = uploads_by_dataset(info(key) for key in keys)
-    assert {str(key): len(infos) for key, infos in groups.items()} == {
-        "demo/bella": 1,
-        "demo/anna": 1,
-    }
-
-
-def test_the_fingerprint_of_uploads_changes_when_one_comes_goes_or_is_replaced() -> None:
-    listed = [info("a"), info("b")]
-    before = uploads_fingerprint(listed)
-    assert uploads_fingerprint(reversed(listed)) == before
-    others = [[info("a")], [*listed, info("c")], [info("a"), info("b", etag="f")]]
-    assert before not in {uploads_fingerprint(other) for other in others}
 
 
 class CountingStore(ObjectStore):

@@ -14,6 +14,7 @@ import pytest
 from dagster._core.remote_representation.external_data import RepositorySnap
 
 from influencerai_dagster.cli.stack import lineage_url
+from influencerai_dagster.core import dagster_names as names
 from influencerai_dagster.definitions import build_definitions, build_resources, defs
 from influencerai_dagster.orchestration.manifest_io_manager import manifest_io_manager
 from influencerai_dagster.settings import load_settings
@@ -174,6 +175,26 @@ def test_every_job_has_its_assets(jobs: dict[str, dg.JobDefinition]) -> None:
         name: {key.to_user_string() for key in job.asset_layer.selected_asset_keys}
         for name, job in jobs.items()
     } == JOBS
+
+
+def test_the_names_that_callers_use_are_those_of_the_definitions(
+    specs: dict[str, dg.AssetSpec], jobs: dict[str, dg.JobDefinition]
+) -> None:
+    assert set(names.JOB_ASSETS) == set(jobs)
+    assert {asset for assets in names.JOB_ASSETS.values() for asset in assets} == set(specs)
+    for partition_set, asset in names.ASSET_OF_PARTITIONS.items():
+        partitions = specs[asset].partitions_def
+        assert isinstance(partitions, dg.DynamicPartitionsDefinition)
+        assert partitions.name == partition_set
+    pools = {names.IMAGE_POOL, names.VIDEO_POOL, names.LORA_POOL}
+    assert pools == set(pools_of(defs).values()) - set(OTHER_POOLS)
+
+
+def test_every_run_state_of_dagster_is_alive_or_ended() -> None:
+    unused = {"MANAGED", "SUSPENDED"}
+    states = {state.value for state in dg.DagsterRunStatus} - unused
+    assert {*names.ALIVE, *names.ENDED} == states
+    assert not {*names.ALIVE} & {*names.ENDED}
 
 
 @pytest.mark.parametrize("job", JOBS)

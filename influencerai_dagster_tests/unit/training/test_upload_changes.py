@@ -1,13 +1,21 @@
-"""When a dataset whose uploads changed is scanned."""
+"""Uploads that changed: found in a listing, scanned once they are quiet."""
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from influencerai_dagster.core.keys import DatasetKey
-from influencerai_dagster.training.upload_changes import Sighting, decide, share_out
+from influencerai_dagster.storage.contents import ObjectSummary
+from influencerai_dagster.training.upload_changes import (
+    Sighting,
+    decide,
+    share_out,
+    uploads_by_dataset,
+    uploads_fingerprint,
+)
 
 NOW = 1_800_000_000.0
 BELLA = DatasetKey("demo", "bella")
@@ -22,10 +30,10 @@ def test_uploads_are_ready_once_we_saw_them_unchanged_long_enough() -> None:
         later = decide({BELLA: "v1"}, {}, first.sightings, now=NOW + seconds, settle_seconds=30)
         assert (BELLA in later.ready) is is_ready
         assert (BELLA in later.settling) is not is_ready
-        assert later.sightings == first.sightings, "the quiet time goes on, it does not begin anew"
+        assert later.sightings == first.sightings, "the quiet time goes on, it does not begin again"
 
 
-def test_another_upload_begins_the_quiet_time_anew() -> None:
+def test_another_upload_begins_the_quiet_time_again() -> None:
     earlier = {"demo/bella": Sighting("v1", NOW - 25)}
     decision = decide({BELLA: "v2"}, {}, earlier, now=NOW, settle_seconds=30)
     assert decision.settling == (BELLA,)
@@ -102,7 +110,7 @@ def test_thousands_of_datasets_are_decided_at_once() -> None:
     assert time.perf_counter() - started < 2
 
 
-def test_tenants_take_turns_in_the_order_of_what_they_have_already() -> None:
+def test_tenants_alternate_in_the_order_of_what_they_have_already() -> None:
     ready = [DatasetKey("flood", f"d{number}") for number in range(5)] + [BELLA, ANNA]
     assert share_out(ready, {}, max_alive=5) == [
         DatasetKey("flood", "d0"),
@@ -113,3 +121,28 @@ def test_tenants_take_turns_in_the_order_of_what_they_have_already() -> None:
     ]
     assert share_out(ready, {"flood": 3}, max_alive=6) == [BELLA, ANNA, ready[0]]
     assert share_out(ready, {"flood": 9}, max_alive=6) == []
+
+
+def info(key: str, etag: str = "e", size_bytes: int = 1) -> ObjectSummary:
+    return ObjectSummary(key, size_bytes, etag, datetime(2026, 11, 23, tzinfo=UTC))
+
+
+def test_a_listing_is_grouped_by_dataset_without_other_objects() -> None:
+    keys = [
+        *("datasets/demo/bella/images/a.jpg", "datasets/demo/bella/manifest.json"),
+        *("datasets/demo/anna/images/a.jpg", "datasets/../x/images/a.jpg", "loras/demo/a.json"),
+        *("datasets/demo/bella/images/", "datasets/Demo/bella/images/a.jpg"),
+    ]
+    groups = uploads_by_dataset(info(key) for key in keys)
+    assert {str(key): len(infos) for key, infos in groups.items()} == {
+        "demo/bella": 1,
+        "demo/anna": 1,
+    }
+
+
+def test_the_fingerprint_of_uploads_changes_when_one_comes_goes_or_is_replaced() -> None:
+    listed = [info("a"), info("b")]
+    before = uploads_fingerprint(listed)
+    assert uploads_fingerprint(reversed(listed)) == before
+    others = [[info("a")], [*listed, info("c")], [info("a"), info("b", etag="f")]]
+    assert before not in {uploads_fingerprint(other) for other in others}

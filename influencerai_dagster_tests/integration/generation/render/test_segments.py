@@ -14,7 +14,6 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.manifests.outputs import OutputManifest
-from influencerai_dagster.core.manifests.segments import SegmentManifest
 from influencerai_dagster.core.sampling import VIDEO_FORMATS, VideoFormat
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.templates import shipped_template
@@ -29,13 +28,14 @@ from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.generation.render import render_job as comfyui_jobs
 from influencerai_dagster.generation.render import videos
 from influencerai_dagster.generation.render.images import ImageRenderer
+from influencerai_dagster.generation.render.segment_manifest import SegmentManifest
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.render.videos import VideoRenderer
 from influencerai_dagster.generation.segment_plan import segment_seed
 from influencerai_dagster.media import frame_archives
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.integration.generation.render.test_videos import (
-    picture,
+    completed_image,
     submit_video,
 )
 from influencerai_dagster_tests.testing.catalog_rows import claim_one
@@ -66,7 +66,7 @@ def renderer_of_videos(
 @pytest.fixture
 def job(renderer: ImageRenderer, comfyui: ComfyUISimulator) -> ClaimedJob:
     """A claimed video of 1 s: 7 frames at 7 fps, which are 3 segments of 3 frames."""
-    source = picture(renderer, comfyui.url)
+    source = completed_image(renderer, comfyui.url)
     submit_video(renderer.engine, source.id, num_frames=3, fps=7, duration_seconds=1.0, seed=SEED)
     return claim_one(renderer.engine, kind=JobKind.VIDEO)
 

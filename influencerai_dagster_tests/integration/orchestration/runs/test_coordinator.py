@@ -14,13 +14,13 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
     QueuedRunCoordinatorDaemon,
 )
 
-from influencerai_dagster.orchestration.jobs import ALL_JOBS
+from influencerai_dagster.orchestration.jobs import JOBS
 from influencerai_dagster.orchestration.runs.coordinator import BAND_WIDTH, BANDS, priority_of
 from influencerai_dagster_tests.testing.dagster_server import job_origin
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
 
 DAGSTER_YAML = PROJECT_DIR / "dagster.yaml"
-JOB_TAGS = {job.name: dict(job.tags or {}) for job in ALL_JOBS}
+JOB_TAGS = {job.name: dict(job.tags or {}) for job in JOBS.values()}
 
 
 class Queue:
@@ -124,7 +124,7 @@ def test_one_tenants_mass_upload_delays_another_by_what_is_in_progress(queue: Qu
 
 
 @pytest.mark.parametrize("job", [BUILD, TRAIN])
-def test_tenants_with_many_runs_take_turns(queue: Queue, job: str) -> None:
+def test_tenants_with_many_runs_alternate(queue: Queue, job: str) -> None:
     for number in range(12):
         queue.submit(job, f"flood/d{number}")
     queue.start(queue.next_runs()[0])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from influencerai_dagster.orchestration.generation.percentiles import percentile
+from influencerai_dagster.orchestration.generation.metadata import percentile
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from influencerai_dagster.orchestration.jobs import ALL_JOBS
+from influencerai_dagster.orchestration.jobs import JOBS
 from influencerai_dagster.orchestration.runs import tags as run_tags
 from influencerai_dagster.orchestration.runs.tags import TagLimits, refusal
 
@@ -69,7 +69,7 @@ def test_others_are_taken(tags: dict[str, str]) -> None:
     assert refused(tags) is None
 
 
-@pytest.mark.parametrize("job", ALL_JOBS, ids=lambda job: job.name)
+@pytest.mark.parametrize("job", JOBS.values(), ids=lambda job: job.name)
 def test_our_own_jobs_are_taken(job: object) -> None:
     name = getattr(job, "name", "")
     tight = TagLimits(max_runtime_seconds=1, max_retries=0)

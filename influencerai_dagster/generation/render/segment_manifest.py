@@ -1,26 +1,24 @@
-"""videos/<tenant>/<jobId>/segment-0000.json: one part of a long video, kept until it is done.
+"""segment-0000.json of a long video: one rendered part, which is kept until the video is done.
 
-A later claim of the job goes on after the segments that it can prove to be its own.
+It lies at videos/<tenant>/<jobId>/. A later claim of the job goes on after the segments that it can
+verify to be its own.
 """
 
 from datetime import datetime
 from uuid import UUID
 
 from influencerai_dagster.core.base import Value
-from influencerai_dagster.core.manifests.dataset import Sha256
 from influencerai_dagster.core.sampling import VideoSampling
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import Sha256, StoredFile
 
 
 class SegmentManifest(Value):
-    """One render of a video, and where its frames are.
+    """One segment of a video, and where its frames are.
 
     Attributes:
         segment: 0 is the first.
         recipe_version: content hash of the job's payload and of the workflow that was rendered.
-        starts_from: SHA-256 of the pixels of the image that it goes on from.
+        starts_from: SHA-256 of the pixels of the image that the segment continues.
         file: the frames, a ZIP of PNG files as ComfyUI sent them; None if they were not stored: a
             video of one segment needs no safety between segments.
         num_frames: frames in the file.

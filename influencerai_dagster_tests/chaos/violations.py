@@ -1,4 +1,4 @@
-"""Says after a run what should not have happened; an empty list is what everything is for.
+"""List after a run what should not have happened; the list should be empty.
 
 All of it is read from where it counts: the catalog, the bytes on S3, the queues and the journals of
 the simulated ComfyUI servers. Which renders were needless is decided in renders.py, which reasons
@@ -47,8 +47,8 @@ _QUEUE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the run left behind.
+class Inspection:
+    """What a run left behind.
 
     Attributes:
         violations: one sentence for each thing that should not be.
@@ -60,9 +60,9 @@ class Verdict:
     renders: dict[UUID, list[tuple[int, Render]]]
 
 
-def judge(outcome: Outcome) -> Verdict:
+def inspect(outcome: Outcome) -> Inspection:
     """Look at everything that a run left behind, while its servers still run."""
-    engine = create_catalog_engine(outcome.servers.database_url, application_name="verdict")
+    engine = create_catalog_engine(outcome.servers.database_url, application_name="inspection")
     with transaction(engine) as session:
         jobs = list(session.scalars(select(JobRow).order_by(JobRow.number)))
         assets = list(session.scalars(select(MediaAssetRow)))
@@ -82,7 +82,7 @@ def judge(outcome: Outcome) -> Verdict:
         *queues,
         *map(str, needless_renders(renders, outcome.injected)),
     ]
-    return Verdict(tuple(violations), tuple(jobs), renders)
+    return Inspection(tuple(violations), tuple(jobs), renders)
 
 
 def _run(outcome: Outcome) -> Iterator[str]:

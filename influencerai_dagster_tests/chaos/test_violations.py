@@ -1,4 +1,4 @@
-"""The verdict finds nothing after a calm run, and names everything that is then spoilt by hand."""
+"""An inspection finds nothing after a calm run, and all that is then broken by hand."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +13,7 @@ from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster_tests.chaos.runner import Outcome, running_scenario
 from influencerai_dagster_tests.chaos.scenario import Scenario, draw_scenario
 from influencerai_dagster_tests.chaos.servers import BUCKET
-from influencerai_dagster_tests.chaos.verdict import judge
+from influencerai_dagster_tests.chaos.violations import inspect
 from influencerai_dagster_tests.testing.comfyui_prompts import colour
 from influencerai_dagster_tests.testing.waiting import wait_until
 
@@ -32,7 +32,7 @@ def calm(scenario: Scenario) -> Scenario:
 @pytest.fixture(scope="module")
 def outcome() -> Iterator[Outcome]:
     with running_scenario(calm(draw_scenario(1, NUM_JOBS))) as made:
-        assert judge(made).violations == ()
+        assert inspect(made).violations == ()
         yield made
 
 
@@ -59,7 +59,7 @@ def a_job(engine: Engine) -> Any:
 
 
 def violations_of(outcome: Outcome, job_id: object) -> list[str]:
-    return [text for text in judge(outcome).violations if str(job_id) in text]
+    return [text for text in inspect(outcome).violations if str(job_id) in text]
 
 
 def file_of(outcome: Outcome, key: str) -> Path:
@@ -148,7 +148,7 @@ def test_the_worker_of_a_dead_worker_is_found(outcome: Outcome, engine: Engine) 
 def test_a_prompt_that_is_left_on_a_server_is_found(
     outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("influencerai_dagster_tests.chaos.verdict._QUEUE_SECONDS", 0.0)
+    monkeypatch.setattr("influencerai_dagster_tests.chaos.violations._QUEUE_SECONDS", 0.0)
     server = outcome.servers.comfyui[0]
     server.faults(hang_worker=True)
     for prompt_id in ("first", "second"):  # the first may be the last that it takes

@@ -94,10 +94,10 @@ def test_every_pending_job_is_rendered_once_and_recorded(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     jobs = submit(engine, "one", "two", "three", "four", "five")
-    finished: list[UUID] = []
-    report = work_until_idle(renderer, on_finished=lambda job: finished.append(job.job_id))
+    reported: list[UUID] = []
+    report = work_until_idle(renderer, on_finished=lambda job: reported.append(job.job_id))
     assert {output.job_id for output in report.completed} == {job.id for job in jobs}
-    assert finished == [job.job_id for job in report.jobs]
+    assert reported == [job.job_id for job in report.jobs]
     assert report.failed == []
     for job in jobs:
         now = status(engine, job)
@@ -238,7 +238,7 @@ def test_while_no_server_answers_jobs_wait_and_lose_no_attempt(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(refuse_connections_seconds=1.5)
-    (job,) = submit(engine, "stored later")
+    (job,) = submit(engine, "persistent")
     assert len(work_until_idle(renderer).completed) == 1
     assert status(engine, job).attempt == 1
 
@@ -443,7 +443,7 @@ def test_two_workers_share_the_jobs_without_a_double(
 
 
 class Losing(ImageRenderer):
-    """A worker that loses its job to a cancellation just before it writes the outcome."""
+    """A worker that loses its job to a cancellation just before it completes it."""
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         made = super().render(job, server)
@@ -586,7 +586,7 @@ class Unreachable(ObjectStore):
 def test_what_is_rendered_waits_for_s3_without_losing_an_attempt_or_rendering_again(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
-    (job,) = submit(engine, "stored later")
+    (job,) = submit(engine, "persistent")
     renderer.store = Unreachable(renderer.store, num_failures=1)
     assert len(work_until_idle(renderer).completed) == 1
     assert status(engine, job).attempt == 1

@@ -25,9 +25,9 @@ class _Guard:
             event == "subprocess.Popen" and arguments[0] == sys.executable
         ):
             pytest.fail(f"a unit test starts a program: {arguments}")
-        if event == "socket.connect" and isinstance(address := arguments[1], tuple):
-            if address[0] not in _LOOPBACK:
-                pytest.fail(f"a unit test connects to {address}")
+        address = arguments[1] if event == "socket.connect" else None
+        if isinstance(address, tuple) and address[0] not in _LOOPBACK:
+            pytest.fail(f"a unit test connects to {address}")
 
 
 _guard = _Guard()

@@ -15,7 +15,7 @@ from uuid import uuid4
 import httpx
 
 from benchmarks.servers import BUCKET, REGION, S3Server, running_services
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
+from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.objects.rclone_log import CopyProgress
 from influencerai_dagster.local.object_store import ObjectStoreServer
@@ -39,7 +39,7 @@ class Buckets:
     endpoint_url: str
     secret_key: str
 
-    def place(self, bucket: str, prefix: str = "") -> Bucket:
+    def location(self, bucket: str, prefix: str = "") -> Bucket:
         """Return a bucket, or a part of it, as rclone gets it."""
         return Bucket(
             bucket,
@@ -52,13 +52,13 @@ class Buckets:
 
     def upload(self, folder: Path) -> None:
         """Copy a folder into the bucket of assets."""
-        rclone = Rclone(folder, BackupTarget(self.place(BUCKET)))
+        rclone = Rclone(folder, BackupTarget(self.location(BUCKET)))
         result = rclone.copy("source:", "target:", "--no-traverse", on_progress=_quiet)
         assert not result.failures, result.failures
 
-    def remove(self, place: Bucket) -> None:
+    def remove(self, location: Bucket) -> None:
         """Remove all that is below a prefix."""
-        Rclone(place, BackupTarget(place)).purge("target:")
+        Rclone(location, BackupTarget(location)).purge("target:")
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def test_any_prompt_text_can_be_drawn(text: str) -> None:
     assert portrait(1, text).size == (256, 256)
 
 
-def test_frames_of_a_clip_move_gently_and_stay_alike() -> None:
+def test_frames_of_a_video_move_gently_and_stay_alike() -> None:
     frames = list(move(portrait(), (144, 256), 6, seed=3, motion_bucket_id=127))
     assert [frame.size for frame in frames] == [(144, 256)] * 6
     steps = [difference(a, b) for a, b in pairwise(frames)]

@@ -1,6 +1,6 @@
 """Run the main job on sample photos: a tenant, an influencer, uploads, jobs; then watch.
 
-Dagster's sensors and runs do everything between the upload and the video. stack.py starts the stack.
+Dagster's sensors and runs do everything between upload and video; stack.py starts the stack.
 """
 
 import time
@@ -192,12 +192,12 @@ class Demo:
                         raise PermanentError(f"{run.job_name} run {run.run_id} failed:\n{reasons}")
             time.sleep(_POLL_SECONDS)
         raise TransientError(
-            f"{stage.asset} was not materialized within {self.time_limit_seconds:.0f} s: look at the runs "
-            "and the sensors' ticks in the Dagster UI"
+            f"{stage.asset} was not materialized within {self.time_limit_seconds:.0f} s: look at "
+            "the runs and the sensors' ticks in the Dagster UI"
         )
 
     def _newest_log_line(self, end: "_LogEnd", partition_key: str, started: float) -> str:
-        """Return the last line in the log of a partition's newest run, such as a training's step."""
+        """Return the last line that a partition's newest run logged, such as a training step."""
         runs = self.dagster.runs(partition_key, created_after=started)
         if not runs:
             return "waits until the uploads have been quiet for a moment"

@@ -1,7 +1,7 @@
 """Draw the sample photos of Bella: `python -m influencerai_dagster.local.samples.draw [folder]`.
 
 What each image shows is in scenes.toml, how she is drawn in figure.py and head.py; here are the
-backgrounds and the files. All is drawn at three times the size and reduced, so that edges are smooth.
+backgrounds and the files. All is drawn at three times the size and reduced: edges are smooth.
 """
 
 import cmath

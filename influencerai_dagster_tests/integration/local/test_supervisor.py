@@ -154,7 +154,7 @@ def test_a_taken_port_is_named_with_its_setting_before_anything_starts(
     assert not (tmp_path / "started").exists()
 
 
-def test_a_port_whose_old_connections_linger_can_be_taken(
+def test_a_port_with_old_connections_can_be_taken(
     run: Callable[..., Supervisor],
 ) -> None:
     port = free_port()

@@ -13,7 +13,7 @@ from rich.live import Live
 
 from influencerai_dagster.cli.common import engine, server_settings
 from influencerai_dagster.cli.output import JsonOption, console, print_json
-from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ServerProbes, ServerState
+from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ProbedServer, ServerProbes
 from influencerai_dagster.cli.watch_view import Snapshot, view
 from influencerai_dagster.core.recovery_window import (
     SAFETY_MARGIN,
@@ -53,7 +53,7 @@ def watch_jobs(
     console.print(last)
 
 
-def snapshot(tenant: str, servers: list[ServerState]) -> Snapshot:
+def snapshot(tenant: str, servers: list[ProbedServer]) -> Snapshot:
     """Read everything that is shown.
 
     Args:

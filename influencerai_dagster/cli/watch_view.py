@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from influencerai_dagster.cli.server_probes import ServerState
+from influencerai_dagster.cli.server_probes import ProbedServer
 from influencerai_dagster.db.storage_pauses import StoragePause
 from influencerai_dagster.generation.queue.statistics import (
     FailedJob,
@@ -45,7 +45,7 @@ class Snapshot:
     running: Sequence[RunningJob]
     failures: Sequence[FailedJob]
     trainings: Sequence[Training]
-    servers: Sequence[ServerState]
+    servers: Sequence[ProbedServer]
     is_gpu_shared: bool
     pause: StoragePause | None = None
     freeable: Freeable | None = None
@@ -99,7 +99,7 @@ def _tenant_column(*, is_wide: bool) -> Column:
     return Column("tenant", overflow="ellipsis", no_wrap=True, max_width=width)
 
 
-def _servers(servers: Sequence[ServerState]) -> Table:
+def _servers(servers: Sequence[ProbedServer]) -> Table:
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
     table = _table(now, Column("ComfyUI"), Column("state"), _number("runs"), _number("queued"))
     words = {

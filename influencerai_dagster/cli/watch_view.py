@@ -1,4 +1,4 @@
-"""How `influencerai jobs watch` looks: a snapshot becomes tables that fit 80 columns or more."""
+"""Draw `influencerai jobs watch`: a snapshot becomes tables that fit 80 columns or more."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from influencerai_dagster.generation.queue.statistics import (
 from influencerai_dagster.retention.rows import Freeable
 
 WIDE = 120
-"""From so many columns on, everything is shown in full."""
+"""With so many columns, everything is shown in full."""
 _SHORT_ID = 8
 _TENANT_WIDTH, _WIDE_TENANT_WIDTH = 14, 32
 _MAX_TENANTS = 30
@@ -32,7 +32,7 @@ _MIB = 1024**2
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is shown at one moment; lists are ordered as they are shown.
+    """All that one screen shows; lists are ordered as they are shown.
 
     Attributes:
         running: the oldest running jobs.
@@ -114,7 +114,7 @@ def _servers(servers: Sequence[ProbedServer]) -> Table:
 
 
 def _full(pause: StoragePause, free: Freeable | None) -> Text:
-    """Say that nothing is claimed, because there is no space for what would be rendered."""
+    """Return the warning that the store is full, so that no job is claimed."""
     hint = ""
     if free is not None:
         now, later = free.now_bytes / _MIB, free.later_bytes / _MIB
@@ -129,7 +129,7 @@ def _full(pause: StoragePause, free: Freeable | None) -> Text:
 
 
 def _gpu(snapshot: Snapshot) -> Text:
-    """Say who has the GPU: a training is worth a line, and everything is when the GPU is shared."""
+    """Return the line of trainings; with GPU_SHARED, also who owns the GPU."""
     held = ", ".join(f"{item.dataset} for {_age(item.seconds)}" for item in snapshot.trainings)
     if not snapshot.is_gpu_shared:
         return Text(f"\ntraining: {held}\n" if held else "")
@@ -154,7 +154,7 @@ def _tenants(tenants: Sequence[TenantStatistics], *, is_wide: bool) -> Table:
         *map(_number, ("/min", *waits, "GPU s", "share")),
         is_wide=is_wide,
     )
-    # Those with the most work, by name: rows that change their places cannot be read.
+    # The tenants with the most work, by name: rows that change their positions cannot be read.
     busiest = sorted(tenants, key=lambda item: (-item.running, -item.pending, -item.done))
     shown = sorted(busiest[:_MAX_TENANTS], key=lambda item: item.tenant)
     for item in shown:

@@ -1,12 +1,12 @@
-"""The recovery window: how far back every backup restores, and what must be kept for that."""
+"""The recovery window: how far back a backup restores, and how long that keeps what was deleted."""
 
 from datetime import datetime, timedelta
 
 SAFETY_MARGIN = timedelta(days=1)
-"""A restore, a drill and a late schedule take hours, in which the oldest moment of the recovery
-window must stay whole."""
+"""For the hours of a restore, a drill or a late schedule: the oldest time of the recovery window
+must stay restorable meanwhile."""
 
 
 def is_past_window(gone_at: datetime, recovery_window: timedelta, now: datetime) -> bool:
-    """Tell whether no moment within the recovery window can name what is gone since then."""
+    """Whether no time within the recovery window needs what was deleted then."""
     return gone_at + recovery_window + SAFETY_MARGIN < now

@@ -13,7 +13,7 @@ from influencerai_dagster.engines.ffmpeg.encoding import (
     poster_frame,
     video_to_mp4,
 )
-from influencerai_dagster.engines.ffmpeg.loudness import level_sound, measure_loudness
+from influencerai_dagster.engines.ffmpeg.loudness import measure_loudness, normalise_audio
 from influencerai_dagster.engines.ffmpeg.probing import measure, probe
 from influencerai_dagster.engines.ffmpeg.program import run
 from influencerai_dagster.errors import PermanentError
@@ -75,7 +75,7 @@ def test_a_playlist_or_a_text_named_as_a_video_is_refused(
         measure_loudness,
         lambda clip: video_to_mp4(clip, video_format=SMALL, output=clip.with_name("out.mp4")),
         lambda clip: poster_frame(clip, clip.with_name("out.png")),
-        lambda clip: level_sound(clip, clip.with_name("out.m4a"), seconds=1),
+        lambda clip: normalise_audio(clip, clip.with_name("out.m4a"), seconds=1),
     ],
     ids=["probe", "loudness", "encoding", "poster", "sound"],
 )
@@ -84,7 +84,7 @@ def test_no_step_reads_another_file_through_a_video(
 ) -> None:
     clip = victim.parent / "video.mp4"
     clip.write_text(PLAYLISTS["dash"](victim))
-    with pytest.raises(PermanentError, match="its content is no MP4, MOV or WebM file"):
+    with pytest.raises(PermanentError, match="its content is not MP4, MOV or WebM"):
         use(clip)
     assert not list(victim.parent.glob("out.*"))
 

@@ -29,13 +29,11 @@ def prepare(
 
     The daemon sets them at every start too; this command changes them while it runs.
     """
-    import dagster as dg  # noqa: PLC0415 - takes a second to import
-
     from influencerai_dagster.orchestration import startup  # noqa: PLC0415 - imports Dagster
     from influencerai_dagster.orchestration.pools import pool_limits  # noqa: PLC0415 - as above
 
     limits = pool_limits(settings())
-    with dg.DagsterInstance.get() as instance:
+    with startup.dagster_instance() as instance:
         startup.apply_pool_limits(instance, limits)
         num_failed = startup.fail_orphaned_runs(instance) if fail_orphans else 0
     listed = ", ".join(f"{pool} {limit}" for pool, limit in limits.items())

@@ -148,7 +148,7 @@ def _configs(settings: Settings) -> Mapping[str, LoraConfig]:
 
 
 def openrouter(settings: Settings) -> str:
-    """Ask OpenRouter whether it takes the key, which costs nothing."""
+    """Ask OpenRouter whether it accepts the key, which costs nothing."""
     openrouter_client(settings, timeout_seconds=TIMEOUT_SECONDS).check()
     chosen = settings.openrouter
     return f"{chosen.base_url} accepts the key; captions by {chosen.caption_model}"

@@ -1,12 +1,11 @@
-"""The recovery window: how far back a backup restores, and how long that keeps what was deleted."""
+"""The recovery window: how far back target times can be restored, and what is kept for that."""
 
 from datetime import datetime, timedelta
 
 SAFETY_MARGIN = timedelta(days=1)
-"""For the hours of a restore, a drill or a late schedule: the oldest time of the recovery window
-must stay restorable meanwhile."""
+"""For a restore, a drill or a late schedule of some hours at the beginning of the window."""
 
 
 def is_past_window(gone_at: datetime, recovery_window: timedelta, now: datetime) -> bool:
-    """Whether no time within the recovery window needs what was deleted then."""
+    """Whether no target time in the window can need what was removed or replaced then."""
     return gone_at + recovery_window + SAFETY_MARGIN < now

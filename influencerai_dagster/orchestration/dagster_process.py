@@ -61,13 +61,12 @@ def main() -> None:
 
 def set_pool_limits() -> None:
     """Set the limits of the settings in the instance of DAGSTER_HOME."""
-    import dagster as dg  # noqa: PLC0415 - reads variables that main() sets
-
+    # Imported late: Dagster reads variables that main() sets.
+    from influencerai_dagster.orchestration import startup  # noqa: PLC0415 - imports Dagster
     from influencerai_dagster.orchestration.pools import pool_limits  # noqa: PLC0415 - as above
-    from influencerai_dagster.orchestration.startup import apply_pool_limits  # noqa: PLC0415
 
-    with dg.DagsterInstance.get() as instance:
-        apply_pool_limits(instance, pool_limits(load_settings()))
+    with startup.dagster_instance() as instance:
+        startup.apply_pool_limits(instance, pool_limits(load_settings()))
 
 
 if __name__ == "__main__":

@@ -4,12 +4,32 @@ Dagster keeps pool limits in its database and not in dagster.yaml. `influencerai
 sets them, and so does every start of the daemon (dagster_process.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import dagster as dg
+from dagster._core.errors import DagsterHomeNotSetError
 
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.orchestration.run_states import MAY_HAVE_PROCESS
+
+
+@contextmanager
+def dagster_instance() -> Iterator[dg.DagsterInstance]:
+    """Open the instance of DAGSTER_HOME.
+
+    Raises:
+        PermanentError: DAGSTER_HOME is not set.
+    """
+    try:
+        instance = dg.DagsterInstance.get()
+    except DagsterHomeNotSetError:
+        raise PermanentError(
+            "The Dagster instance cannot be opened: DAGSTER_HOME is not set. Name the folder that "
+            "has dagster.yaml; for the stack of this machine run `set -a; . data/stack.env; set +a`"
+        ) from None
+    with instance:
+        yield instance
 
 
 def apply_pool_limits(instance: dg.DagsterInstance, limits: Mapping[str, int]) -> None:

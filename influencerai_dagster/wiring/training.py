@@ -84,7 +84,10 @@ def captioner(settings: Settings, cache: ResponseCache | None = None) -> Caption
         client = openrouter_client(settings)
         return OpenRouterCaptioner(client, settings.openrouter.caption_model, cache=cache)
     if settings.kohya.dir is None:
-        raise PermanentError(f"AUTO_CAPTIONER={source} needs KOHYA_DIR; it is not set")
+        raise PermanentError(
+            f"AUTO_CAPTIONER={source} cannot be used: KOHYA_DIR is not set. Name the folder of "
+            "kohya sd-scripts"
+        )
     work_dir = settings.training.dir / "captions"
     if source == CaptionSource.BLIP:
         return BlipCaptioner(
@@ -112,7 +115,10 @@ def openrouter_client(
     """
     openrouter = settings.openrouter
     if openrouter.api_key is None:
-        raise PermanentError("AUTO_CAPTIONER=openrouter needs OPENROUTER_API_KEY; it is not set")
+        raise PermanentError(
+            "AUTO_CAPTIONER=openrouter cannot be used: OPENROUTER_API_KEY is not set. Set it, or "
+            "choose blip or wd14"
+        )
     return OpenRouterClient(
         api_key=openrouter.api_key.get_secret_value(),
         base_url=openrouter.base_url,

@@ -190,6 +190,6 @@ def test_memory_of_a_machine_without_a_gpu_is_not_called_vram(
 def test_openrouters_key_is_tried(servers_dir: Path, models_dir: Path) -> None:
     with openrouter_url(servers_dir / "openrouter-of-doctor") as url:
         at = {"openrouter_base_url": f"{url}/api/v1"}
-        assert "takes the key" in openrouter(settings(models_dir, openrouter_api_key="sk", **at))
+        assert "accepts the key" in openrouter(settings(models_dir, openrouter_api_key="sk", **at))
         with pytest.raises(PermanentError, match="OPENROUTER_API_KEY is not set"):
             openrouter(settings(models_dir, openrouter_api_key=None, **at))

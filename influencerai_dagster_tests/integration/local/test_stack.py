@@ -24,7 +24,7 @@ from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.services import Stack
 from influencerai_dagster.media.safetensors_files import read_header
 from influencerai_dagster.processes import is_running
-from influencerai_dagster.settings import Settings, load_settings
+from influencerai_dagster.settings import VARIABLES, Settings, load_settings
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 START_SECONDS = 90.0
@@ -58,7 +58,7 @@ defs = dg.Definitions(jobs=[stub_job])
 PROGRAM = """
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.local.stack import Stack, run_stack
-from influencerai_dagster.settings import load_settings
+from influencerai_dagster.settings import VARIABLES, load_settings
 
 def problem(url):
     return DagsterGraphQL(url, "influencerai").location_problem()
@@ -305,7 +305,7 @@ def test_a_first_start_that_is_cut_short_leaves_no_half_model(tmp_path: Path) ->
     program = f"""
 import resource
 from influencerai_dagster.local.services import Stack
-from influencerai_dagster.settings import load_settings
+from influencerai_dagster.settings import VARIABLES, load_settings
 stack = Stack(load_settings(data_dir={str(tmp_path)!r}), location_problem=lambda _: None)
 (comfyui,) = [service for service in stack.services() if service.name == "comfyui"]
 resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_BYTES, MOST_BYTES))
@@ -348,4 +348,5 @@ def test_every_port_has_a_setting_of_its_own(tmp_path: Path) -> None:
     services = Stack(settings, location_problem=lambda _: None).services()
     for service in services:
         if service.port is not None:
-            assert getattr(settings, service.port_setting.lower()) == service.port
+            group, field = VARIABLES[service.port_setting]
+            assert getattr(getattr(settings, group), field) == service.port

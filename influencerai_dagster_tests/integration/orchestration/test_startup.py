@@ -94,6 +94,14 @@ def test_the_command_sets_the_limits_of_the_settings(
     assert limits_of(instance)["video_generation"] == 7
 
 
+def test_without_dagster_home_the_command_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME")
+    with pytest.raises(PermanentError, match="DAGSTER_HOME is not set"):
+        dagster_group.prepare()
+
+
 def test_the_daemon_starts_with_the_limits_of_the_settings(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

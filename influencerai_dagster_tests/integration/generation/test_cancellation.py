@@ -83,11 +83,11 @@ def on_server(client: ComfyUIClient) -> set[str]:
     return {prompt.prompt_id for prompt in (*queue.running, *queue.pending)}
 
 
-@pytest.mark.parametrize("told", ["its server", "no server"])
+@pytest.mark.parametrize("reported", ["its server", "no server"])
 def test_a_running_job_is_cancelled_and_its_render_stopped_and_no_other(
-    engine: Engine, client: ComfyUIClient, told: str
+    engine: Engine, client: ComfyUIClient, reported: str
 ) -> None:
-    job = rendering(engine, client, client.url if told == "its server" else None)
+    job = rendering(engine, client, client.url if reported == "its server" else None)
     wait_until(lambda: client.queue().is_running(prompt_id(job.id, 1)), "it runs")
     foreign = post(client, str(uuid4()))
 

@@ -129,8 +129,8 @@ def unknown_model(comfyui: ComfyUISimulator) -> Iterator[Path]:
 def test_a_family_that_only_the_server_tells_is_asked_for(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator, unknown_model: Path
 ) -> None:
-    told = {"modelspec.architecture": "stable-diffusion-xl-v1-base"}
-    save_file({"weight": np.zeros(1)}, unknown_model, metadata=told)
+    reported = {"modelspec.architecture": "stable-diffusion-xl-v1-base"}
+    save_file({"weight": np.zeros(1)}, unknown_model, metadata=reported)
     output, _ = renderer.render(claimed(engine, base_model=unknown_model.name), comfyui.url)
     assert output.workflow_name == FAMILY_DEFAULTS[XL].workflow
 

@@ -66,7 +66,7 @@ def test_a_backup_shows_what_was_copied_and_copies_barmans_folder_off_site(
     assert (tmp_path / "target" / "barman" / "server" / "wal").exists()
 
 
-def test_a_backup_that_lacks_an_object_turns_its_check_red_and_names_it(
+def test_a_backup_that_lacks_an_object_makes_its_check_red_and_names_it(
     backups: ObjectBackupSetup, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     object_store.put_latest("loras/demo/a.safetensors", b"weights")

@@ -140,7 +140,7 @@ def test_a_family_that_nothing_tells_is_not_guessed(
 ) -> None:
     name = unknown_model.name
     text = refused(renderer, comfyui.url, claimed(engine, base_model=name, steps=None))
-    assert f"nothing tells which family base model {name} belongs to (sd15, sdxl, flux)" in text
+    assert f"the family of base model {name} (sd15, sdxl, flux) is unknown" in text
     assert text.endswith("Name workflow, steps, cfg in the job.")
     job = claimed(engine, base_model=name, workflow="sd15_text_to_image", steps=2, cfg=7.0)
     output, _ = renderer.render(job, comfyui.url)

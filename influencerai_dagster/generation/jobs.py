@@ -4,7 +4,7 @@ Their rows live in generation/queue/; one Dagster run renders many of them.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from uuid import UUID
 
 from pydantic import Field, field_validator, model_validator
@@ -47,8 +47,11 @@ class ImageJobPayload(Value):
         seed: None draws one when the job is submitted.
         workflow: name of a shipped template, or of the tenant's own at
             `workflows/<tenant>/<name>.json`; None chooses by family.
+        DEFAULT_LOADERS: the node classes that load the base model in the shipped workflows.
         timeout_seconds: limit of the render; None is COMFYUI_TIMEOUT.
     """
+
+    DEFAULT_LOADERS: ClassVar = ("CheckpointLoaderSimple", "UNETLoader")
 
     kind: Literal[JobKind.IMAGE] = JobKind.IMAGE
     prompt: Annotated[str, Field(min_length=1, max_length=8000)]
@@ -76,7 +79,10 @@ class VideoJobPayload(Value):
         duration_seconds: wanted length; None for num_frames ÷ fps, at most what the preset takes.
         subtitles_srt: text that is burned into the frames, as SRT within the video's length.
         num_frames: frames of one segment; a longer video has several.
+        DEFAULT_LOADERS: as in ImageJobPayload.
     """
+
+    DEFAULT_LOADERS: ClassVar = ("ImageOnlyCheckpointLoader",)
 
     kind: Literal[JobKind.VIDEO] = JobKind.VIDEO
     source_job_id: UUID

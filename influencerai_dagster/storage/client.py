@@ -1,4 +1,4 @@
-"""The boto3 client for any S3: timeouts, retries, addressing and checksum mode in one Config.
+"""Make the boto3 client for any S3: timeouts, retries, addressing and checksum mode.
 
 Servers differ: some refuse the checksum trailers that boto3 sends by default (`when_supported`),
 and most that are not AWS need path-style addresses.

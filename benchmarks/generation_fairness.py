@@ -71,7 +71,7 @@ def _wait_comparison(
     label: str, share: float, flooded: Sequence[float], idle: Sequence[float]
 ) -> Comparison:
     return Comparison(
-        name=f"order to image of five light tenants under a flood, {label}",
+        name=f"submission to image of five light tenants under a flood, {label}",
         baseline_name="the same on idle servers",
         unit="s",
         measured=[percentile(flooded, share)],

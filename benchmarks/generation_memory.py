@@ -50,7 +50,7 @@ def run() -> Sequence[Comparison]:
     ] + [
         Comparison(
             name=f"{JOBS_PER_HOUR:,} jobs an hour at {SPEED:g} times the speed: seconds",
-            baseline_name="seconds in which they are ordered",
+            baseline_name="seconds in which they are submitted",
             unit="s",
             measured=[seconds],
             baseline=[wanted],

@@ -1,4 +1,4 @@
-"""`run_worker` against a bare asyncio client on the same servers: images per second and CPU.
+"""`RenderWorker` against a bare asyncio client on the same servers: images per second and CPU.
 
 Both get the same prompts and the same S3, in processes of their own, and alternate.
 """

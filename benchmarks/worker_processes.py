@@ -16,12 +16,12 @@ from benchmarks.bare_client import Spent
 from benchmarks.pipeline_stack import DAY, PipelineStack
 from benchmarks.waiting import wait_for
 from influencerai_dagster.core.job_states import JobKind
-from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
+from influencerai_dagster.generation.queue import WorkerRegistration
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.worker.options import WorkerOptions, WorkerReport
-from influencerai_dagster.generation.worker.worker import run_worker
+from influencerai_dagster.generation.worker.worker import RenderWorker
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -85,14 +85,13 @@ def _worker(
     engine = stack.engine()
     render_session = RenderSession(ServerPool(stack.comfyui_urls), None, _TIMEOUT_SECONDS)
     try:
-        return run_worker(
+        return RenderWorker(
             engine,
-            JobKind.IMAGE,
-            DayKey(tenant, day),
+            stack.s3.store(),
+            render_session,
             ImageRenderer(engine, stack.s3.store(), render_session),
-            owner=str(uuid4()),
+            registration=WorkerRegistration(str(uuid4()), JobKind.IMAGE, tenant, day),
             options=WorkerOptions(idle_timeout_seconds=idle_timeout_seconds),
-            on_finished=lambda _: None,
-        )
+        ).run()
     finally:
         engine.dispose()

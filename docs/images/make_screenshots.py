@@ -27,6 +27,7 @@ INFLUENCERAI = (sys.executable, "-m", "influencerai_dagster.cli")
 NUM_JOBS = 12
 STEPS = 150  # so that a render lasts long enough to be seen
 WATCH_SECONDS = 120
+PAGE_SECONDS = 60
 TERMINAL_COLUMNS = 120
 HALF_DONE = re.compile(r"━ +[4-9]\d %")
 ASSETS_QUERY = """{ assetNodes {
@@ -49,10 +50,11 @@ def main() -> None:
     ui = json.loads(influencerai("open", "--no-browser", "--json"))["url"]
     assets = materialized_assets(ui)
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    expect.set_options(timeout=PAGE_SECONDS * 1_000)
     with sync_playwright() as playwright:
         # Chromium refuses its sandbox to root; it opens pages of this machine only.
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(base_url=ui, viewport={"width": 1280, "height": 800})
+        page = browser.new_page(base_url=ui, viewport={"width": 1440, "height": 860})
         for asset in assets.values():
             write_asset(page, asset)
         write_run(page, assets["lora_weights"])
@@ -146,7 +148,7 @@ def write_run(page: Page, asset: Asset) -> None:
 def write_page(page: Page, path: str, name: str, *, shows: str) -> None:
     """Write a page once it shows a text."""
     page.goto(path)
-    expect(page.get_by_text(shows).first).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(shows).first).to_be_visible()
     write(page, name)
 
 

@@ -22,8 +22,8 @@ from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.downloads import download_files, download_zip
 from influencerai_dagster.generation.job_documents import job_document
-from influencerai_dagster.generation.job_retries import retry_jobs
 from influencerai_dagster.generation.queue import MediaAsset
+from influencerai_dagster.generation.submission import retry_jobs
 
 _FIELDS = (
     Field("job_id", "new job", is_id=True),

@@ -1,21 +1,41 @@
-"""What the catalog hands to its callers: frozen values, each made from one row.
+"""Frozen values that db/ returns to its callers, each made from one row.
 
 Those of jobs are in generation/queue/records.py. Times are UTC.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.lora_training import BaseModelFamily
-from influencerai_dagster.db.models.content import DatasetRow, InfluencerRow, LoraRow, TenantRow
+from influencerai_dagster.db.models.content import (
+    CatalogModel,
+    DatasetRow,
+    InfluencerRow,
+    LoraRow,
+    TenantRow,
+)
+
+ValueT = TypeVar("ValueT")
+
+
+def value_of(cls: type[ValueT], row: CatalogModel, **others: object) -> ValueT:
+    """Make a dataclass from the columns of a row that have the names of its fields.
+
+    Args:
+        cls: a dataclass.
+        row: its row.
+        others: the fields that are no columns, or of another type than their column.
+    """
+    names = {field.name for field in fields(cls)} - others.keys()  # type: ignore[arg-type] # a dataclass
+    return cls(**{name: getattr(row, name) for name in names}, **others)
 
 
 @dataclass(frozen=True)
 class Tenant:
-    """Whom everything belongs to.
+    """A tenant, whom all other rows belong to.
 
     Attributes:
         gpu_weight: of two tenants who both have work, one of weight 2 gets twice the GPU time.
@@ -28,19 +48,19 @@ class Tenant:
 
     @classmethod
     def of(cls, row: TenantRow) -> "Tenant":
-        """Make it from its row."""
-        return cls(row.id, row.name, row.created_at, row.gpu_weight)
+        """Make the value from its row."""
+        return value_of(cls, row)
 
 
 @dataclass(frozen=True)
 class Influencer:
-    """A virtual person.
+    """A virtual influencer.
 
     Attributes:
-        persona: what the content plan is written from, any JSON object.
-        dataset: the photos that show it, uploaded or not yet.
-        trigger_phrase: the words that call it up in a prompt.
-        class_caption: caption of a photo that has no other, for example "photo of a woman".
+        persona: facts for the content plan, any JSON object.
+        dataset: its photos, which may not be uploaded yet.
+        trigger_phrase: the words of a prompt that make a LoRA draw it.
+        class_caption: caption of a photo without its own, for example "photo of a woman".
     """
 
     tenant: str
@@ -53,16 +73,8 @@ class Influencer:
 
     @classmethod
     def of(cls, row: InfluencerRow) -> "Influencer":
-        """Make it from its row."""
-        return cls(
-            tenant=row.tenant_id,
-            id=row.id,
-            name=row.name,
-            dataset=row.dataset,
-            trigger_phrase=row.trigger_phrase,
-            class_caption=row.class_caption,
-            persona=row.persona,
-        )
+        """Make the value from its row."""
+        return value_of(cls, row, tenant=row.tenant_id)
 
 
 @dataclass(frozen=True)
@@ -78,15 +90,8 @@ class Dataset:
 
     @classmethod
     def of(cls, row: DatasetRow) -> "Dataset":
-        """Make it from its row."""
-        return cls(
-            key=DatasetKey(row.tenant_id, row.id),
-            version=row.version,
-            manifest_key=row.manifest_key,
-            num_images=row.num_images,
-            num_rejected=row.num_rejected,
-            updated_at=row.updated_at,
-        )
+        """Make the value from its row."""
+        return value_of(cls, row, key=DatasetKey(row.tenant_id, row.id))
 
 
 @dataclass(frozen=True)
@@ -108,18 +113,11 @@ class Lora:
 
     @classmethod
     def of(cls, row: LoraRow) -> "Lora":
-        """Make it from its row."""
-        return cls(
+        """Make the value from its row."""
+        return value_of(
+            cls,
+            row,
             tenant=row.tenant_id,
             lora_id=row.id,
-            dataset=row.dataset,
-            dataset_version=row.dataset_version,
-            recipe_version=row.recipe_version,
             base_model_family=BaseModelFamily(row.base_model_family),
-            trigger_phrase=row.trigger_phrase,
-            weights_key=row.weights_key,
-            sha256=row.sha256,
-            size_bytes=row.size_bytes,
-            manifest_key=row.manifest_key,
-            created_at=row.created_at,
         )

@@ -1,10 +1,9 @@
-"""Generation jobs.
+"""Generation jobs as tenants submit them: one image or one video each.
 
-What a tenant may ask for, and the rules of retry. The rows live in generation/queue/.
-
-A generation job is one image or one video; a Dagster run workers many of them.
+Their rows live in generation/queue/; one Dagster run renders many of them.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from uuid import UUID
 
@@ -42,13 +41,13 @@ class LoraReference(Value):
 
 
 class ImageJobPayload(Value):
-    """What an image job asks for; what is None is taken from the LoRA's base model family.
+    """The fields of an image job; a field that is None is filled by the base model's family.
 
     Attributes:
         seed: None draws one when the job is submitted.
         workflow: name of a shipped template, or of the tenant's own at
             `workflows/<tenant>/<name>.json`; None chooses by family.
-        timeout_seconds: the render is stopped after so long; None is COMFYUI_TIMEOUT.
+        timeout_seconds: limit of the render; None is COMFYUI_TIMEOUT.
     """
 
     kind: Literal[JobKind.IMAGE] = JobKind.IMAGE
@@ -68,14 +67,14 @@ class ImageJobPayload(Value):
 
 
 class VideoJobPayload(Value):
-    """What a video job asks for: a video that starts from the image of an image job.
+    """The fields of a video job: the video starts from the image of an image job.
 
     A payload names a preset or an aspect ratio; the other follows from it.
 
     Attributes:
         source_job_id: an image job of the same tenant.
         duration_seconds: wanted length; None for num_frames ÷ fps, at most what the preset takes.
-        subtitles_srt: text that is burned into the image, as SRT within the video's length.
+        subtitles_srt: text that is burned into the frames, as SRT within the video's length.
         num_frames: frames of one segment; a longer video has several.
     """
 
@@ -165,6 +164,10 @@ class VideoJobPayload(Value):
 
 
 JobPayload = Annotated[ImageJobPayload | VideoJobPayload, Field(discriminator="kind")]
+PAYLOADS: Mapping[JobKind, type[ImageJobPayload] | type[VideoJobPayload]] = {
+    JobKind.IMAGE: ImageJobPayload,
+    JobKind.VIDEO: VideoJobPayload,
+}
 
 
 class JobRequest(Value):
@@ -181,7 +184,7 @@ class JobRequest(Value):
 
 
 class Need(NamedTuple):
-    """What a job wants a server to have, as far as its row tells: empty is "the default"."""
+    """The files that a job needs on its server, as far as its row says; empty is the default."""
 
     base_model: str
     workflow: str

@@ -1,36 +1,30 @@
-"""The one way in for jobs: plain dicts become rows of the job queue.
+"""Submits jobs: plain dicts, or jobs that failed before, become rows of the job queue.
 
-A run config of Dagster, the command line and whatever else takes orders call `submit`. What a
-ledger does with a request lives in generation/queue/submission.py.
+The command line and the run config of Dagster call it. The rules of the job queue live in
+generation/queue/submission.py.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import JobKind
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.names import field_problems, shown_value
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.jobs import (
-    ImageJobPayload,
-    JobRequest,
-    LoraReference,
-    VideoJobPayload,
-)
+from influencerai_dagster.generation.jobs import PAYLOADS, JobRequest, LoraReference
 from influencerai_dagster.generation.queue import Job
 from influencerai_dagster.generation.render.job_checks import JobChecks
 
-_PAYLOADS: dict[JobKind, type[ImageJobPayload] | type[VideoJobPayload]] = {
-    JobKind.IMAGE: ImageJobPayload,
-    JobKind.VIDEO: VideoJobPayload,
-}
+RETRY_KEY = "retry/{job_id}"
+"""The idempotency key of a retry: two retries of one job are one new job."""
 _OPTIONS = ("idempotency_key", "priority")
-"""What a job may say beside the fields of its payload."""
+"""The fields of a job beside those of its payload."""
 
 
 def submit(
@@ -51,19 +45,19 @@ def submit(
         day: the tenant, and the UTC day that the jobs count to.
         jobs: each the fields of its payload (docs/jobs.md), and beside them `idempotency_key` and
             `priority`, 0 to 9.
-        key_prefix: a job without a key gets `<key_prefix>/<place in the list>`; None leaves it
-            without one, a job of its own at every call.
+        key_prefix: a job without a key gets `<key_prefix>/<index in the list>`; with None it has
+            no key and is a new job at every call.
         max_pending: how many pending jobs the tenant may have with these; None for no limit.
-        checks: tells whether there is what the jobs ask for; None leaves that to the render.
+        checks: compares the jobs with what the servers have; None leaves that to the render.
 
     Returns:
         The job of every entry, in their order.
 
     Raises:
         PermanentError: a field is unknown or bad, or asks for a workflow, base model, sampler or
-            scheduler that is nowhere; the text names job and field; or the job queue
-            refused them (see generation/queue/submission.py); nothing was submitted.
-        TooManyPendingJobsError: the limit would be passed; nothing was submitted.
+            scheduler that no server has; the text names job and field. Or the job queue refused
+            them (see generation/queue/submission.py). Nothing was submitted.
+        TooManyPendingJobsError: the limit would be exceeded; nothing was submitted.
         TransientError: the catalog is away.
     """
     requests = [
@@ -76,8 +70,45 @@ def submit(
         return job_queue.submit(session, day.tenant, day.day, requests, max_pending=max_pending)
 
 
+def retry_jobs(
+    engine: Engine, day: DayKey, job_ids: Sequence[UUID], *, max_pending: int | None
+) -> list[Job]:
+    """Submit jobs again that failed or were cancelled, with their seeds: all of them or none.
+
+    Args:
+        engine: of the catalog.
+        day: the tenant, and the UTC day that the new jobs count to.
+        job_ids: jobs that failed or were cancelled.
+        max_pending: how many pending jobs the tenant may have with these; None for no limit.
+
+    Returns:
+        The new job of each; that of an earlier retry, if there was one.
+
+    Raises:
+        PermanentError: the tenant has no such job, it has not ended or was completed, or the job
+            queue refused it (see generation/queue/submission.py); nothing was submitted.
+    """
+    with transaction(engine) as session:
+        jobs = [job_queue.get_job(session, day.tenant, job_id) for job_id in job_ids]
+        for job in jobs:
+            if job.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
+                raise PermanentError(
+                    f"job {job.id} is {job.status}: only a failed or cancelled job can be tried "
+                    "again; nothing was submitted"
+                )
+        requests = [
+            JobRequest(
+                payload=job.payload,
+                idempotency_key=RETRY_KEY.format(job_id=job.id),
+                priority=job.priority,
+            )
+            for job in jobs
+        ]
+        return job_queue.submit(session, day.tenant, day.day, requests, max_pending=max_pending)
+
+
 def check_job(kind: JobKind, job: Mapping[str, Any]) -> None:
-    """Check the fields of a job that is submitted later; the catalog is not asked.
+    """Check the fields of a job that is submitted later, without the catalog.
 
     Raises:
         PermanentError: a field is unknown or bad; the text names it.
@@ -92,12 +123,12 @@ def _request(kind: JobKind, index: int, job: Mapping[str, Any], key: str | None)
     if fields.setdefault("kind", kind) != kind:
         raise PermanentError(
             f"jobs[{index}] cannot be used: kind: these are {kind} jobs, this one says "
-            f"{shown_value(fields['kind'])}; order it with those of its kind"
+            f"{shown_value(fields['kind'])}; submit it with those of its kind"
         )
     try:
-        payload = _PAYLOADS[kind].model_validate(fields)
+        payload = PAYLOADS[kind].model_validate(fields)
         return JobRequest.model_validate({"idempotency_key": key, **given, "payload": payload})
     except ValidationError as error:
         below = {"loras": LoraReference.model_fields}
-        problems = field_problems(error, [*_PAYLOADS[kind].model_fields, *_OPTIONS], below=below)
+        problems = field_problems(error, [*PAYLOADS[kind].model_fields, *_OPTIONS], below=below)
         raise PermanentError(f"jobs[{index}] cannot be used: {'; '.join(problems)}") from error

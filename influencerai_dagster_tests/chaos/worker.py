@@ -19,10 +19,11 @@ from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.engines.comfyui.server import ServerTimes
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
+from influencerai_dagster.generation.queue import WorkerRegistration
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOptions
-from influencerai_dagster.generation.worker.worker import run_worker
+from influencerai_dagster.generation.worker.worker import RenderWorker
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -30,7 +31,7 @@ log = logging.getLogger("chaos.worker")
 
 
 class Assignment(Value):
-    """What one worker is to worker, and where everything is."""
+    """The tenant-day of one worker, and the addresses of its servers."""
 
     owner: str
     partition_key: str
@@ -56,7 +57,7 @@ def start_worker(assignment: Assignment, log_path: Path) -> BaseProcess:
 
 
 def work(assignment: Assignment) -> None:
-    """WorkerRegistration the tenant-day of the assignment."""
+    """Work on the tenant-day of the assignment."""
     engine = create_catalog_engine(assignment.database_url, application_name=assignment.owner)
     client = make_s3_client(
         endpoint_url=assignment.s3_endpoint,
@@ -75,21 +76,22 @@ def work(assignment: Assignment) -> None:
         ),
     )
     render_session = RenderSession(server_pool, None, assignment.comfyui_timeout_seconds)
-    run_worker(
+    day = DayKey.parse(assignment.partition_key)
+    RenderWorker(
         engine,
-        JobKind.IMAGE,
-        DayKey.parse(assignment.partition_key),
+        store,
+        render_session,
         ImageRenderer(engine, store, render_session),
-        owner=assignment.owner,
+        registration=WorkerRegistration(assignment.owner, JobKind.IMAGE, day.tenant, day.day),
         options=WorkerOptions(
             idle_timeout_seconds=assignment.idle_timeout_seconds,
             lease_seconds=assignment.lease_seconds,
+            on_finished=_log_job,
         ),
-        on_finished=_tell,
-    )
+    ).run()
 
 
-def _tell(job: FinishedJob) -> None:
+def _log_job(job: FinishedJob) -> None:
     log.info("job %s: %s (%.2f s)", job.job_id, job.error or "completed", job.seconds)
 
 

@@ -1,4 +1,4 @@
-"""Values that the catalog's tests write, and the hands that turn its clock."""
+"""Rows that tests of the catalog write, and helpers that move its clock."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -36,6 +36,7 @@ from influencerai_dagster.generation.jobs import (
 )
 
 DAY = date(2026, 11, 23)
+SERVERS = {f"http://gpu-{number}": 0 for number in range(200)}
 
 
 def add_two_tenants(engine: Engine) -> None:
@@ -87,10 +88,42 @@ def submit_one(
         return job_queue.submit(session, tenant, DAY, [request or image_request()])[0]
 
 
-def claim_all(engine: Engine, **options: Any) -> list[job_queue.ClaimedJob]:
-    defaults = {"kind": JobKind.IMAGE, "owner": "worker", "lease_seconds": 60.0, "limit": 100}
+def claim_all(
+    engine: Engine,
+    *,
+    kind: JobKind = JobKind.IMAGE,
+    owner: str = "worker",
+    lease_seconds: float = 60.0,
+    limit: int = 100,
+    tenant: str | None = None,
+    day: date | None = None,
+) -> list[job_queue.ClaimedJob]:
+    """Claim as the only worker of each tenant-day, with more servers than jobs.
+
+    Args:
+        engine: of the catalog.
+        kind: of the jobs.
+        owner: of the leases.
+        lease_seconds: how long they hold.
+        limit: at most so many jobs.
+        tenant: only jobs of this tenant; None for all.
+        day: only jobs of this day; None for all.
+    """
+    claimed: list[job_queue.ClaimedJob] = []
     with transaction(engine) as session:
-        return job_queue.claim(session, **{**defaults, **options})
+        for key in job_queue.days_with_claimable_jobs(session, kind):
+            if tenant not in {None, key.tenant} or day not in {None, key.day}:
+                continue
+            worker = job_queue.WorkerRegistration(owner, kind, key.tenant, key.day)
+            claimed += job_queue.claim_fairly(
+                session,
+                worker,
+                SERVERS,
+                lease_seconds=lease_seconds,
+                limit=limit - len(claimed),
+            )
+            job_queue.unregister_worker(session, owner)
+    return claimed
 
 
 def claim_one(engine: Engine, **options: Any) -> job_queue.ClaimedJob:

@@ -20,7 +20,6 @@ from influencerai_dagster.generation.queue.cancellation import (
 )
 from influencerai_dagster.generation.queue.claims import (
     HeldLease,
-    claim,
     days_with_claimable_jobs,
     expire_leases,
     renew_leases,
@@ -63,7 +62,6 @@ __all__ = [
     "abandoned_prompts",
     "cancel",
     "cancel_open",
-    "claim",
     "claim_fairly",
     "complete",
     "count_by_status",

@@ -21,8 +21,7 @@ from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
 )
 from influencerai_dagster.generation.queue.outcomes import cancel, fail_dependents
-
-_FRESH = {"populate_existing": True, "synchronize_session": False}
+from influencerai_dagster.generation.queue.records import FRESH
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _cancel_pending(session: Session, wanted: list[ColumnElement[bool]]) -> list
         .values(status=JobStatus.CANCELLED, finished_at=func.now(), error=None, error_class=None)
         .returning(JobRow.id)
     )
-    cancelled = list(session.scalars(statement, execution_options=_FRESH))
+    cancelled = list(session.scalars(statement, execution_options=FRESH))
     if cancelled:
         fail_dependents(session, cancelled)
     return cancelled

@@ -1,4 +1,4 @@
-"""Which jobs can be claimed right now, and the statement that claims them, as SQL."""
+"""SQL conditions: which jobs can be claimed right now; and the statement that claims them."""
 
 from collections.abc import Collection
 from functools import lru_cache
@@ -70,15 +70,13 @@ def serves_other_needs(needs: Collection[Need]) -> ColumnElement[bool]:
 
 
 @lru_cache
-def claim_statement(
-    *, has_tenant: bool, has_day: bool, unfit: frozenset[Need] = frozenset()
-) -> Any:  # noqa: ANN401 - ReturningUpdate[JobRow] is not a public name of SQLAlchemy
+def claim_statement(unfit: frozenset[Need]) -> Any:  # noqa: ANN401 - ReturningUpdate is not public
     """Return the statement of `claim_rows`; built once, which costs more than to execute it."""
-    wanted = [is_claimable(bindparam("of_kind"))]
-    if has_tenant:
-        wanted.append(JobRow.tenant_id == bindparam("of_tenant"))
-    if has_day:
-        wanted.append(JobRow.day == bindparam("of_day"))
+    wanted = [
+        is_claimable(bindparam("of_kind")),
+        JobRow.tenant_id == bindparam("of_tenant"),
+        JobRow.day == bindparam("of_day"),
+    ]
     if unfit:
         wanted.append(serves_other_needs(unfit))
     taken = (
@@ -98,9 +96,9 @@ def claim_statement(
             lease_owner=bindparam("owner"),
             lease_token=JobRow.lease_token + 1,
             lease_expires_at=func.now() + bindparam("lease", type_=Interval),
-            dagster_run_id=bindparam("run_id"),
+            dagster_run_id=bindparam("owner"),
             started_at=func.coalesce(JobRow.started_at, func.now()),
-            error=None,  # that of the attempt before would be read as one of this
+            error=None,  # an error of the attempt before would look like one of this attempt
             error_class=None,
         )
         .returning(JobRow)

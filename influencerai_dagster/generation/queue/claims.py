@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -23,17 +23,16 @@ from influencerai_dagster.generation.jobs import (
 )
 from influencerai_dagster.generation.queue.claimable import claim_statement, is_claimable
 from influencerai_dagster.generation.queue.outcomes import fail_dependents, readable
-from influencerai_dagster.generation.queue.records import ClaimedJob
+from influencerai_dagster.generation.queue.records import FRESH
 from influencerai_dagster.generation.queue.retry_policy import (
     retry_delay_seconds,
 )
 from influencerai_dagster.generation.queue.shares import settle
-from influencerai_dagster.generation.queue.workers import delete_stale_workers
+from influencerai_dagster.generation.queue.workers import WorkerRegistration, delete_stale_workers
 
 _MAX_LEASES_PER_SWEEP = 1000
 _GRACE = timedelta(seconds=15)
-"""After an outage a lease is renewed for at most so long by the sweep, until its worker does it."""
-_FRESH = {"populate_existing": True, "synchronize_session": False}
+"""After an outage the sweep renews a lease by at most so long, until its worker renews it."""
 _RENEW = text(
     "UPDATE jobs SET lease_expires_at = now() + :lease, progress = held.progress"
     " FROM unnest(CAST(:ids AS uuid[]), CAST(:tokens AS bigint[]), CAST(:progress AS real[]))"
@@ -45,7 +44,7 @@ _UNLEASED: dict[str, Any] = {"lease_owner": null(), "lease_expires_at": null()}
 
 
 class HeldLease(NamedTuple):
-    """A claim that its worker still works on.
+    """A lease that its worker still holds.
 
     Attributes:
         progress: how much of the render is done, 0 to 1.
@@ -55,77 +54,44 @@ class HeldLease(NamedTuple):
     progress: float = 0.0
 
 
-def claim(
-    session: Session,
-    *,
-    kind: JobKind,
-    owner: str,
-    lease_seconds: float,
-    limit: int,
-    tenant: str | None = None,
-    day: date | None = None,
-    dagster_run_id: str | None = None,
-) -> list[ClaimedJob]:
-    """Take up to `limit` jobs: highest priority first, then the order of submission.
-
-    No two callers get the same job, and none waits for another. A job is claimable when it is
-    pending, its backoff is over, the image it starts from is there, and every dataset whose
-    newest LoRA it wants has one.
-
-    Args:
-        owner: who works on it, for people.
-        lease_seconds: how long the claim holds without a heartbeat.
-        tenant: only jobs of this tenant; None for all.
-        day: only jobs of this day; None for all.
-    """
-    rows = claim_rows(
-        session,
-        kind=kind,
-        owner=owner,
-        lease_seconds=lease_seconds,
-        limit=limit,
-        tenant=tenant,
-        day=day,
-        dagster_run_id=dagster_run_id,
-    )
-    return [ClaimedJob.of(row) for row in rows]
-
-
 def claim_rows(
     session: Session,
+    worker: WorkerRegistration,
     *,
-    kind: JobKind,
-    owner: str,
     lease_seconds: float,
     limit: int,
-    tenant: str | None,
-    day: date | None,
-    dagster_run_id: str | None,
     unfit: frozenset[Need] = frozenset(),
 ) -> list[JobRow]:
-    """Do what `claim` does, in one round trip to the server, and return the rows.
+    """Claim up to `limit` jobs of a worker's tenant-day, in one round trip to the server.
+
+    Highest priority first, then the order of submission. A job is claimable when it is pending, its
+    backoff is over, the image it starts from exists, and every dataset whose newest LoRA it needs
+    has one. A job that another transaction is writing is left out.
 
     Args:
-        unfit: jobs of these needs are left alone.
+        session: of the caller's transaction.
+        worker: becomes the owner of the leases.
+        lease_seconds: how long the leases hold without a heartbeat.
+        limit: at most so many jobs.
+        unfit: jobs with these needs are left out.
     """
     rows = session.scalars(
-        claim_statement(has_tenant=tenant is not None, has_day=day is not None, unfit=unfit),
+        claim_statement(unfit),
         {
-            "of_kind": kind,
-            "of_tenant": tenant,
-            "of_day": day,
-            "owner": owner,
-            "run_id": dagster_run_id,
+            "of_kind": worker.kind,
+            "of_tenant": worker.tenant,
+            "of_day": worker.day,
+            "owner": worker.owner,
             "lease": timedelta(seconds=lease_seconds),
             "max_jobs": limit,
         },
-        execution_options=_FRESH,
+        execution_options=FRESH,
     )
     return sorted(rows, key=lambda row: (-row.priority, row.number))
 
 
 def days_with_claimable_jobs(session: Session, kind: JobKind) -> list[DayKey]:
-    """Return every tenant-day that has a job to claim right now."""
+    """Return every tenant-day with a job that can be claimed right now."""
     statement = select(JobRow.tenant_id, JobRow.day).where(is_claimable(kind)).distinct()
     return sorted(DayKey(row.tenant_id, row.day) for row in session.execute(statement))
 
@@ -133,12 +99,12 @@ def days_with_claimable_jobs(session: Session, kind: JobKind) -> list[DayKey]:
 def renew_leases(
     session: Session, held: Mapping[UUID, HeldLease], lease_seconds: float
 ) -> dict[UUID, JobStatus]:
-    """Renew leases for `lease_seconds` from now, and keep how far their renders are.
+    """Renew leases for `lease_seconds` from now, and store the progress of their renders.
 
     Returns:
-        The jobs whose claim is over, with what they are now: their worker writes nothing more. Of
-        one that is cancelled the worker stops the render; one that is anything else has, or will
-        have, another worker, who may want the render.
+        The jobs whose lease was lost → their status now; the worker can no longer write them. The
+        render of a cancelled job is stopped. A job of any other status has, or will have, another
+        worker, which may reuse the render.
     """
     if not held:
         return {}
@@ -175,10 +141,10 @@ def requeue(
         reason: why it was not rendered, for operators.
 
     Returns:
-        Whether the claim still held.
+        Whether the lease still held.
     """
     statement = select(JobRow).where(_is_held(job_id, token)).with_for_update(key_share=True)
-    row = session.scalars(statement, execution_options=_FRESH).one_or_none()
+    row = session.scalars(statement, execution_options=FRESH).one_or_none()
     if row is None:
         return False
     settle(session, row, gpu_seconds, is_whole=False)
@@ -236,7 +202,7 @@ def expire_leases(session: Session, *, owner: str | None = None) -> int:
 
 
 def _forgive(session: Session, missed: timedelta) -> None:
-    """Give leases the time back in which nobody could renew them."""
+    """Extend leases by the time in which they could not be renewed."""
     if not missed:
         return
     # One that is locked is being renewed.
@@ -246,7 +212,7 @@ def _forgive(session: Session, missed: timedelta) -> None:
         update(JobRow)
         .where(JobRow.id.in_(ids.with_for_update(skip_locked=True, key_share=True)))
         .values(lease_expires_at=func.greatest(JobRow.lease_expires_at, later)),
-        execution_options=_FRESH,
+        execution_options=FRESH,
     )
 
 
@@ -263,7 +229,7 @@ def _end_leases(session: Session, ids: list[UUID], **changes: Any) -> None:  # n
     )
     values = {**changes, "error": error, "error_class": TransientError.__name__, **_UNLEASED}
     statement = update(JobRow).where(JobRow.id.in_(ids)).values(values)
-    session.execute(statement, execution_options=_FRESH)
+    session.execute(statement, execution_options=FRESH)
 
 
 def _from_now(seconds: float) -> ColumnElement[Any]:

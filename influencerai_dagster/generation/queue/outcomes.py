@@ -22,13 +22,12 @@ from influencerai_dagster.errors import (
     PermanentError,
     TransientError,
 )
-from influencerai_dagster.generation.queue.records import Job, MediaAsset
+from influencerai_dagster.generation.queue.records import FRESH, Job, MediaAsset
 from influencerai_dagster.generation.queue.retry_policy import (
     retry_delay_seconds,
 )
 from influencerai_dagster.generation.queue.shares import settle
 
-_FRESH = {"populate_existing": True, "synchronize_session": False}
 _MAX_ERROR_LENGTH = 4000
 _OPEN = {JobStatus.PENDING, JobStatus.RUNNING}
 _WITHOUT_OUTPUT = {JobStatus.FAILED, JobStatus.CANCELLED}
@@ -194,14 +193,14 @@ def fail_dependents(session: Session, sources: Iterable[UUID] | None = None) -> 
         )
         .returning(JobRow.id)
     )
-    return len(session.scalars(statement, execution_options=_FRESH).all())
+    return len(session.scalars(statement, execution_options=FRESH).all())
 
 
 def _locked(session: Session, job_id: UUID, *, tenant: str | None = None) -> JobRow:
     statement = select(JobRow).where(JobRow.id == job_id).with_for_update(key_share=True)
     if tenant is not None:
         statement = statement.where(JobRow.tenant_id == tenant)
-    row = session.scalars(statement, execution_options=_FRESH).one_or_none()
+    row = session.scalars(statement, execution_options=FRESH).one_or_none()
     if row is None:
         of = "" if tenant is None else f"tenant {tenant!r} has "
         raise PermanentError(f"{of}no job {job_id}; `influencerai jobs list` shows those there are")

@@ -18,9 +18,7 @@ from influencerai_dagster.core.stored_file import (
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 from influencerai_dagster.db.models.scheduling import GpuShareRow
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation.queue.records import Job, MediaAsset
-
-_FRESH = {"populate_existing": True}
+from influencerai_dagster.generation.queue.records import FRESH, Job, MediaAsset
 
 
 def get_job(session: Session, tenant: str, job_id: UUID) -> Job:
@@ -31,7 +29,7 @@ def get_job(session: Session, tenant: str, job_id: UUID) -> Job:
     """
     row = session.scalars(
         select(JobRow).where(JobRow.tenant_id == check_part(tenant, "tenant"), JobRow.id == job_id),
-        execution_options=_FRESH,
+        execution_options=FRESH,
     ).one_or_none()
     if row is None:
         raise PermanentError(
@@ -47,7 +45,7 @@ def get_jobs(session: Session, tenant: str, job_ids: Collection[UUID]) -> list[J
         .where(JobRow.tenant_id == check_part(tenant, "tenant"), JobRow.id.in_(job_ids))
         .order_by(JobRow.number)
     )
-    return [Job.of(row) for row in session.scalars(statement, execution_options=_FRESH)]
+    return [Job.of(row) for row in session.scalars(statement, execution_options=FRESH)]
 
 
 def list_jobs(
@@ -76,7 +74,7 @@ def list_jobs(
     if before_number is not None:
         statement = statement.where(JobRow.number < before_number)
     statement = statement.order_by(JobRow.number.desc()).limit(limit)
-    return [Job.of(row) for row in session.scalars(statement, execution_options=_FRESH)]
+    return [Job.of(row) for row in session.scalars(statement, execution_options=FRESH)]
 
 
 def count_by_status(
@@ -131,7 +129,7 @@ def media_asset_of_job(session: Session, tenant: str, job_id: UUID) -> MediaAsse
         select(MediaAssetRow).where(
             MediaAssetRow.tenant_id == check_part(tenant, "tenant"), MediaAssetRow.job_id == job_id
         ),
-        execution_options=_FRESH,
+        execution_options=FRESH,
     ).one_or_none()
     return None if row is None else MediaAsset.of(row)
 

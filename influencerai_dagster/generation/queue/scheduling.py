@@ -1,12 +1,11 @@
-"""Fair claims: which jobs a worker may take now, and on which server each renders.
+"""Claims jobs by fair shares: which jobs a worker may claim now, and on which server each renders.
 
-The rule is generation/queue/fairness.py; here it gets its facts and its decisions are written. One
-claim at a time decides (an advisory lock that ends with the transaction), so two worker never take
-one slot.
+generation/queue/fairness.py decides; here its facts are read and its decision is written. An
+advisory lock, which ends with the transaction, lets one claim decide at a time, so two workers
+never take the same slot.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
@@ -33,11 +32,11 @@ from influencerai_dagster.generation.queue.records import ClaimedJob
 from influencerai_dagster.generation.queue.shares import charge, mean_column
 from influencerai_dagster.generation.queue.workers import WorkerRegistration, is_live, poll
 
-# A worker that is frozen in its claim must not keep all others from theirs for long.
+# A worker that is frozen in the middle of a claim must not block all others for long.
 _LOCK = text(
     "SELECT set_config('idle_in_transaction_session_timeout', '5s', true),"
     " set_config('lock_timeout', '5s', true),"
-    " pg_advisory_xact_lock(448724994)"  # any number that nobody else here uses
+    " pg_advisory_xact_lock(448724994)"  # any number that no other lock of this database uses
 )
 _MAX_COUNTED = 16
 
@@ -45,12 +44,12 @@ _MAX_COUNTED = 16
 
 
 def has_claimable(session: Session, worker: WorkerRegistration) -> bool:
-    """Tell whether a worker has anything to claim; asks for no lock."""
+    """Return whether a worker has a job to claim; takes no lock."""
     return session.scalar(_has_claimable(), _of(worker)) or False
 
 
 def has_active(session: Session, kind: JobKind, job_ids: Collection[UUID]) -> bool:
-    """Tell whether any of these jobs renders, can be claimed, or waits out a backoff."""
+    """Return whether any of these jobs runs, can be claimed, or is in its backoff."""
     is_active = (
         (JobRow.status == JobStatus.RUNNING)
         | is_claimable(kind)
@@ -69,17 +68,23 @@ def claim_fairly(
     limit: int,
     unfit: Mapping[str, frozenset[Need]] = MappingProxyType({}),
 ) -> list[ClaimedJob]:
-    """Take the jobs that a worker may start now, each with its server, and charge its tenant.
+    """Claim the jobs that a worker may start now, each with its server, and charge its tenant.
+
+    In one transaction: lock; read demand, loads and shares; let fairness.py allot slots; claim a
+    job for each slot; charge the tenant; register what the worker could not get.
 
     Args:
-        servers: the usable servers' addresses without credentials → prompts in their own queues.
-        lease_seconds: how long the claims hold without a heartbeat.
-        limit: at most so many.
-        unfit: what a server cannot serve; a server of which that is all that the worker has counts
-            as none for it, and what its others do is not held up by it.
+        session: of the caller's transaction.
+        worker: claims jobs of its tenant-day.
+        servers: addresses of the usable servers, without credentials → prompts in their own queues.
+        lease_seconds: how long the leases hold without a heartbeat.
+        limit: at most so many jobs.
+        unfit: server → the needs that it cannot serve. A server that can serve none of the worker's
+            jobs is left out, and does not block the worker's other servers.
 
     Returns:
-        The jobs, first those that come first; empty if there are none or it is not their turn.
+        The jobs, in the order in which they should start; empty if there are none, or if the slots
+        are for other tenants now.
     """
     session.execute(_LOCK)
     num_wanted = session.scalar(_count_claimable(), _of(worker)) or 0
@@ -88,23 +93,18 @@ def claim_fairly(
     me = Contender(worker.owner, shares[worker.tenant], min(num_wanted, limit))
     fit = [load for load in loads if _has_need(session, worker, unfit.get(load.url))]
     slots = fairness.allot(me, _others(session, worker, shares), fit, now)[:limit]
-    jobs = []
-    claim = partial(_claim, session, worker, lease_seconds)
-    for row, slot in _claim_slots(claim, slots, loads, unfit):
-        row.server = slot.url
-        row.progress = 0.0
-        row.charged_seconds = me.share.render_seconds
-        jobs.append(replace(ClaimedJob.of(row), is_front=slot.is_front))
+    claim = partial(claim_rows, session, worker, lease_seconds=lease_seconds)
+    jobs = [_start(row, slot, me.share) for row, slot in _claim_slots(claim, slots, loads, unfit)]
     if jobs:
         session.flush()
         charge(session, me.share, now, len(jobs))
-    # What only some servers can serve must not keep others from the rest.
+    # Jobs that only some servers can serve must not reserve the slots of the others.
     poll(session, worker, num_wanted - len(jobs) if len(fit) == len(loads) else 0)
     return jobs
 
 
 def _has_need(session: Session, worker: WorkerRegistration, unfit: frozenset[Need] | None) -> bool:
-    """Tell whether a worker has a job for a server that cannot serve some needs."""
+    """Return whether a worker has a job for a server that cannot serve some needs."""
     if not unfit:
         return True
     statement = _claimable().where(serves_other_needs(unfit))
@@ -119,7 +119,7 @@ def _claim_slots(
 ) -> list[tuple[JobRow, Slot]]:
     """Claim a job for each slot that its server can serve."""
     if not any(unfit.get(slot.url) for slot in slots):
-        rows = claim(len(slots)) if slots else []
+        rows = claim(limit=len(slots)) if slots else []
         names = [_affinity(row.tenant_id, row.lora_datasets, row.payload) for row in rows]
         return list(zip(rows, fairness.assign(slots, names, loads), strict=True))
     by_url: dict[str, list[Slot]] = {}
@@ -127,13 +127,20 @@ def _claim_slots(
         by_url.setdefault(slot.url, []).append(slot)
     return [
         pair
-        for url, places in by_url.items()
+        for url, of_server in by_url.items()
         for pair in zip(
-            claim(len(places), unfit.get(url, frozenset())),
-            places,
-            strict=False,  # there may be fewer jobs for it
+            claim(limit=len(of_server), unfit=unfit.get(url, frozenset())),
+            of_server,
+            strict=False,  # the server may have fewer jobs than slots
         )
     ]
+
+
+def _start(row: JobRow, slot: Slot, share: Share) -> ClaimedJob:
+    row.server = slot.url
+    row.progress = 0.0
+    row.charged_seconds = share.render_seconds
+    return ClaimedJob.of(row, is_front=slot.is_front)
 
 
 def _of(worker: WorkerRegistration) -> dict[str, Any]:
@@ -158,26 +165,6 @@ def _count_claimable() -> Any:  # noqa: ANN401 - as above
     return select(func.count()).select_from(_claimable().limit(_MAX_COUNTED).subquery())
 
 
-def _claim(
-    session: Session,
-    worker: WorkerRegistration,
-    lease_seconds: float,
-    limit: int,
-    unfit: frozenset[Need] = frozenset(),
-) -> list[JobRow]:
-    return claim_rows(
-        session,
-        kind=worker.kind,
-        owner=worker.owner,
-        lease_seconds=lease_seconds,
-        limit=limit,
-        tenant=worker.tenant,
-        day=worker.day,
-        dagster_run_id=worker.owner,
-        unfit=unfit,
-    )
-
-
 @cache
 def _running() -> Any:  # noqa: ANN401 - as above
     return (
@@ -190,7 +177,7 @@ def _running() -> Any:  # noqa: ANN401 - as above
         )
         .where(
             JobRow.status == literal(JobStatus.RUNNING.value, literal_execute=True),
-            JobRow.progress < 1,  # else its server is done with it: it is encoded or stored
+            JobRow.progress < 1,  # at 1 its server is done: the output is encoded or stored
         )
         .order_by(JobRow.started_at, JobRow.number)
     )

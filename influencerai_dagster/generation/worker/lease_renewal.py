@@ -1,6 +1,6 @@
-"""Keeps a worker's leases alive, and tells it at once when there is something to do.
+"""Renews the leases of running jobs, and wakes the worker when the job queue changed.
 
-What a worker does lives in generation/worker/worker.py.
+The worker lives in generation/worker/worker.py.
 """
 
 import logging
@@ -12,15 +12,12 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import InfluencerAIError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import HeldLease, Listener
 
-BEAT_SECONDS = 3.0
 _LISTEN_SECONDS = 0.25
 _RECONNECT_SECONDS = 2.0
 
@@ -28,15 +25,16 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
-class LeaseKeeper:
-    """Renews leases and hears signals in two threads, inside of its `with` block.
+class LeaseRenewer:
+    """Renews leases and receives notifications in two threads, inside its `with` block.
 
     Attributes:
         engine: of the catalog.
-        held: the claims that are worked on now.
-        lease_seconds: how long a lease holds after each beat.
-        recheck: set when jobs came or slots are free.
-        on_cancelled: called for every held job that was cancelled, until it is held no more.
+        held: returns the claims of the running jobs.
+        lease_seconds: how long a lease is valid after each heartbeat.
+        recheck: set when jobs were submitted or slots are free.
+        on_cancelled: called for every held job that was cancelled, until it is no longer held.
+        beat_seconds: between two heartbeats, at most a quarter of lease_seconds.
     """
 
     engine: Engine
@@ -44,26 +42,27 @@ class LeaseKeeper:
     lease_seconds: float
     recheck: threading.Event
     on_cancelled: Callable[[UUID], None]
+    beat_seconds: float = 3.0
     _stop: threading.Event = field(default_factory=threading.Event)
-    _look: threading.Event = field(default_factory=threading.Event)
+    _beat_now: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        for work in (self._beat, self._listen):
+        for work in (self._renew, self._listen):
             self._threads.append(threading.Thread(target=work, name=work.__name__, daemon=True))
             self._threads[-1].start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._look.set()
+        self._beat_now.set()
         for thread in self._threads:
             thread.join()
 
-    def _beat(self) -> None:
+    def _renew(self) -> None:
         while not self._stop.is_set():
-            self._look.wait(min(BEAT_SECONDS, self.lease_seconds / 4))
-            self._look.clear()
+            self._beat_now.wait(min(self.beat_seconds, self.lease_seconds / 4))
+            self._beat_now.clear()
             try:
                 with transaction(self.engine) as session:
                     ended = job_queue.renew_leases(session, self.held(), self.lease_seconds)
@@ -71,22 +70,22 @@ class LeaseKeeper:
                     if status is JobStatus.CANCELLED:
                         self.on_cancelled(job_id)
             except InfluencerAIError as error:
-                # PostgreSQL may be away for a moment: a lease outlives many missed beats.
+                # PostgreSQL may be away for a moment: a lease outlives many missed heartbeats.
                 _log.info("leases were not renewed, trying again: %s", error)
 
     def _listen(self) -> None:
         while not self._stop.is_set():
             try:
                 with Listener(self.engine) as listener:
-                    self.recheck.set()  # what came while nobody listened
-                    self._hear(listener)
+                    self.recheck.set()  # a notification may have come while no connection listened
+                    self._on_notify(listener)
             except InfluencerAIError:
                 self._stop.wait(_RECONNECT_SECONDS)  # the worker polls meanwhile
 
-    def _hear(self, listener: Listener) -> None:
+    def _on_notify(self, listener: Listener) -> None:
         while not self._stop.is_set():
             is_cancellation = listener.wait(_LISTEN_SECONDS)
             if is_cancellation is not None:
                 self.recheck.set()
             if is_cancellation:
-                self._look.set()
+                self._beat_now.set()

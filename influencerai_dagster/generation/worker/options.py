@@ -1,46 +1,25 @@
-"""What a worker is told, and what it tells: its options, each job that it worked on, and the sums.
+"""Options and results of a render worker.
 
-How it workers lives in generation/worker/worker.py.
+`WorkerOptions` says when it stops, `FinishedJob` is the outcome of one job, `WorkerReport` has the
+totals.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from influencerai_dagster.core.manifests.outputs import OutputManifest
 from influencerai_dagster.db.storage_pauses import StoragePause
+from influencerai_dagster.generation import queue as job_queue
 
 KEPT_REPORTS = 1000
 LEASE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class WorkerOptions:
-    """When a worker ends.
-
-    Attributes:
-        idle_timeout_seconds: how long it waits for new jobs.
-        time_slice_seconds: after so long it gives its place to others who wait for it.
-        longest_seconds: after so long it ends in any case, so that what was made is recorded.
-        lease_seconds: how long a claim holds without a heartbeat.
-        num_waiting: how many Dagster runs wait for this one's place in its pool.
-        is_reaped: whether the run was taken for dead, and should write nothing more.
-        on_full: called when a pause begins because the object store is full.
-    """
-
-    idle_timeout_seconds: float
-    time_slice_seconds: float = 30.0
-    longest_seconds: float = 3600.0
-    lease_seconds: float = LEASE_SECONDS
-    num_waiting: Callable[[], int] = lambda: 0
-    is_reaped: Callable[[], bool] = lambda: False
-    on_full: Callable[[StoragePause], object] = lambda _: None
-
-
-@dataclass(frozen=True)
 class FinishedJob:
-    """One job that a worker brought to its end, or gave back.
+    """The outcome of one claim: completed, failed, or requeued.
 
     Attributes:
         wait_seconds: from submission to the first claim, and in the queues of the servers.
@@ -57,14 +36,48 @@ class FinishedJob:
     attempt: int
 
 
-@dataclass
-class WorkerReport:
-    """What one worker did.
+@dataclass(frozen=True)
+class WorkerOptions:
+    """When a worker ends, and what it reports meanwhile.
 
     Attributes:
-        num_completed: of all.
-        num_failed: attempts that failed, of all; those to be tried again are among them.
-        was_preempted: the worker ended because others waited for its place.
+        idle_timeout_seconds: how long it waits for new jobs.
+        time_slice_seconds: how long it keeps its pool slot while other runs wait for one.
+        longest_seconds: after so long it ends in any case, so that its outputs are recorded.
+        lease_seconds: how long a claim is valid without a heartbeat.
+        own_jobs: it does not end before these jobs have, nor leaves them to an earlier worker.
+        num_waiting: how many Dagster runs wait for a slot of this worker's pool.
+        on_finished: called in the worker's thread for every finished job.
+        on_full: called when a pause begins because the object store is full.
+        poll_seconds: between two looks at the job queue when no notification comes.
+        preemption_check_seconds: between two calls of num_waiting.
+        earlier_worker_seconds: how long an earlier worker of the tenant-day has to be seen before
+            this one leaves the jobs to it; longer than a killed one stays live.
+        avoid_seconds: how long a server gets no job after a prompt never started there.
+    """
+
+    idle_timeout_seconds: float
+    time_slice_seconds: float = 30.0
+    longest_seconds: float = 3600.0
+    lease_seconds: float = LEASE_SECONDS
+    own_jobs: Collection[UUID] = ()
+    num_waiting: Callable[[], int] = lambda: 0
+    on_finished: Callable[[FinishedJob], object] = lambda _: None
+    on_full: Callable[[StoragePause], object] = lambda _: None
+    poll_seconds: float = 1.0
+    preemption_check_seconds: float = 5.0
+    earlier_worker_seconds: float = job_queue.LIVE_SECONDS + 1.0
+    avoid_seconds: float = 5.0
+
+
+@dataclass
+class WorkerReport:
+    """The totals of one worker.
+
+    Attributes:
+        num_completed: jobs.
+        num_failed: attempts, with those of jobs that are tried again.
+        was_preempted: the worker ended because other runs waited for its pool slot.
     """
 
     num_completed: int = 0
@@ -73,7 +86,7 @@ class WorkerReport:
     _newest: deque[FinishedJob] = field(default_factory=lambda: deque(maxlen=KEPT_REPORTS))
 
     def add(self, job: FinishedJob) -> None:
-        """Take in a finished job."""
+        """Count a finished job."""
         self._newest.append(job)
         self.num_completed += job.output is not None
         self.num_failed += job.error is not None
@@ -85,10 +98,10 @@ class WorkerReport:
 
     @property
     def completed(self) -> list[OutputManifest]:
-        """The outputs that were made."""
+        """The outputs of the newest jobs that completed."""
         return [job.output for job in self.jobs if job.output is not None]
 
     @property
     def failed(self) -> list[FinishedJob]:
-        """The jobs that ended with an error; those to be tried again are among them."""
+        """The newest attempts that failed, with those of jobs that are tried again."""
         return [job for job in self.jobs if job.error is not None]

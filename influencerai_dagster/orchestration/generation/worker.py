@@ -6,11 +6,13 @@ generation/render/videos.py, what the UI shows of it in metadata.py.
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
+from sqlalchemy import Engine
 
 from influencerai_dagster.core.dagster_names import GENERATED_ASSETS, IMAGE_POOL, VIDEO_POOL
 from influencerai_dagster.core.job_states import JobKind
@@ -18,13 +20,11 @@ from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.manifests.outputs import DayManifest
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.render.images import ImageRenderer
-from influencerai_dagster.generation.render.job_checks import JobChecks
-from influencerai_dagster.generation.render.videos import VideoRenderer
+from influencerai_dagster.generation.queue import WorkerRegistration
+from influencerai_dagster.generation.render.renderers import RENDERERS
 from influencerai_dagster.generation.submission import submit
-from influencerai_dagster.generation.worker.executor import Renderer
 from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOptions
-from influencerai_dagster.generation.worker.worker import run_worker
+from influencerai_dagster.generation.worker.worker import RenderWorker
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.generation.metadata import rendering_metadata
 from influencerai_dagster.orchestration.metadata import OWNER, stored_metadata
@@ -39,6 +39,7 @@ from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.run_config import RunConfig
 from influencerai_dagster.storage.manifests import publish
+from influencerai_dagster.storage.object_store import ObjectStore
 
 _AUTOMATIC = "Runs start by themselves while jobs are pending."
 
@@ -70,9 +71,7 @@ def render_images(
     limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
     """Render the pending images of one tenant-day through ComfyUI."""
-    renderer = ImageRenderer(catalog.engine, object_store, comfyui.render_session())
-    checks = comfyui.job_checks(object_store)
-    return _run(context, JobKind.IMAGE, renderer, checks, catalog, limits)
+    return _run(context, JobKind.IMAGE, object_store, catalog.engine, comfyui, limits)
 
 
 @dg.op(
@@ -89,30 +88,28 @@ def render_videos(
     limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
     """Render the pending videos of one tenant-day through ComfyUI and ffmpeg."""
-    renderer = VideoRenderer(catalog.engine, object_store, comfyui.render_session())
-    checks = comfyui.job_checks(object_store)
-    return _run(context, JobKind.VIDEO, renderer, checks, catalog, limits)
+    return _run(context, JobKind.VIDEO, object_store, catalog.engine, comfyui, limits)
 
 
 def _run(
     context: dg.OpExecutionContext,
     kind: JobKind,
-    renderer: Renderer,
-    checks: JobChecks,
-    catalog: CatalogResource,
+    store: ObjectStore,
+    engine: Engine,
+    comfyui: ComfyUIResource,
     limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
     with dagster_failures(context.retry_number), kept_partition(context, content_day_partitions):
         day = DayKey.parse(context.partition_key)
         own_jobs = submit(
-            catalog.engine,
+            engine,
             kind,
             day,
             GenerationConfig.of(context).jobs,
             # A retry submits with the id of the run that it repeats: its jobs are the same jobs.
             key_prefix=context.run.root_run_id or context.run_id,
             max_pending=limits.max_pending_jobs_per_tenant,
-            checks=checks,
+            checks=comfyui.job_checks(store),
         )
         own_ids = {job.id for job in own_jobs}
         started = last_end = time.monotonic()
@@ -123,28 +120,30 @@ def _run(
             last_end = time.monotonic()
             log(job)
 
-        report = run_worker(
-            catalog.engine,
-            kind,
-            day,
-            renderer,
-            owner=context.run_id,
-            options=_worker_options(context, catalog, limits),
-            on_finished=on_finished,
-            own_jobs=own_ids,
+        options = replace(
+            _worker_options(context, limits), on_finished=on_finished, own_jobs=own_ids
         )
-        with transaction(catalog.engine) as session:
+        render_session = comfyui.render_session()
+        report = RenderWorker(
+            engine,
+            store,
+            render_session,
+            RENDERERS[kind](engine, store, render_session),
+            registration=WorkerRegistration(context.run_id, kind, day.tenant, day.day),
+            options=options,
+        ).run()
+        with transaction(engine) as session:
             outputs = job_queue.outputs_of_day(session, day, kind)
             shown = own_ids | {job.job_id for job in report.failed}
             rows = job_queue.get_jobs(session, day.tenant, shown)
         manifest = DayManifest(
             tenant=day.tenant, day=day.day, kind=kind.plural, outputs=tuple(outputs)
         )
-        published = publish(checks.store, manifest)
+        published = publish(store, manifest)
         return dg.Output(
             manifest,
             metadata=rendering_metadata(
-                checks.store,
+                store,
                 manifest,
                 report,
                 rows,
@@ -156,9 +155,7 @@ def _run(
         )
 
 
-def _worker_options(
-    context: dg.OpExecutionContext, catalog: CatalogResource, limits: LimitsResource
-) -> WorkerOptions:
+def _worker_options(context: dg.OpExecutionContext, limits: LimitsResource) -> WorkerOptions:
     def num_waiting() -> int:
         # Dagster's storage may be unavailable for a moment, which must not end the worker.
         with suppress(Exception):
@@ -170,7 +167,6 @@ def _worker_options(
         idle_timeout_seconds=limits.generation_idle_timeout_seconds,
         time_slice_seconds=limits.generation_time_slice_seconds,
         num_waiting=num_waiting,
-        is_reaped=lambda: catalog.is_run_reaped,
         on_full=lambda pause: warn(
             f"no job is claimed, and renders wait to be stored, until there is space: {pause.error}"
         ),

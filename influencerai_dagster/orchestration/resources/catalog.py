@@ -31,11 +31,6 @@ class Catalog:
         """The SQLAlchemy engine."""
         return create_catalog_engine(self.database_url)
 
-    @property
-    def is_run_reaped(self) -> bool:
-        """Whether the run was ended because it had stalled: this process has to stop."""
-        return self._heartbeat is not None and self._heartbeat.reaped.is_set()
-
     def doing(self, activity: Activity) -> AbstractContextManager[None]:
         """Write in the run's heartbeat what it does for the duration of the block."""
         return nullcontext() if self._heartbeat is None else self._heartbeat.doing(activity)

@@ -30,9 +30,6 @@ class RunHeartbeat:
 
     When the run was ended meanwhile (it had stalled, or is over in Dagster), the main thread gets
     SIGINT, as from Dagster itself when it terminates a run.
-
-    Attributes:
-        reaped: the run was ended: further work for it is wasted.
     """
 
     def __init__(
@@ -45,7 +42,6 @@ class RunHeartbeat:
             run: the run of this process.
             every_seconds: between two heartbeats.
         """
-        self.reaped = threading.Event()
         self._run_id = run.run_id
         self._every_seconds = every_seconds
         self._activity = Activity(describe(run))
@@ -102,7 +98,6 @@ class RunHeartbeat:
         if self._stopping.is_set():
             return
         _log.error("run %s was ended because it had stalled: its process stops", self._run_id)
-        self.reaped.set()
         main = threading.main_thread().ident
         if main is not None:
             signal.pthread_kill(main, signal.SIGINT)

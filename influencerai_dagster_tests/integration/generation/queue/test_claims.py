@@ -18,8 +18,11 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as job_queue
+from influencerai_dagster.generation.queue import WorkerRegistration
+from influencerai_dagster.generation.queue.claims import claim_rows
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,
+    SERVERS,
     backoff_seconds,
     beat,
     claim_all,
@@ -60,14 +63,8 @@ def test_a_claimed_job_is_running_under_a_lease(engine: Engine) -> None:
     submit_one(engine)
     with transaction(engine) as session:
         now = session.execute(text("SELECT now()")).scalar_one()
-        (job,) = job_queue.claim(
-            session,
-            kind=JobKind.IMAGE,
-            owner="run-1",
-            lease_seconds=60,
-            limit=1,
-            dagster_run_id="run-1",
-        )
+        worker = WorkerRegistration("run-1", JobKind.IMAGE, "demo", DAY)
+        (job,) = job_queue.claim_fairly(session, worker, SERVERS, lease_seconds=60, limit=1)
     assert (job.status, job.attempt, job.lease_token) == (JobStatus.RUNNING, 1, 1)
     assert (job.lease_owner, job.dagster_run_id) == ("run-1", "run-1")
     assert job.lease_expires_at == now + timedelta(seconds=60)
@@ -113,14 +110,11 @@ def test_concurrent_claimers_never_get_the_same_job(engine: Engine) -> None:
     assert set(claimed) == {job.id for job in jobs}
 
 
-def test_a_claimer_does_not_wait_for_one_that_is_still_claiming(engine: Engine) -> None:
+def test_a_claim_does_not_wait_for_a_job_that_another_transaction_writes(engine: Engine) -> None:
     first, second = submit_one(engine), submit_one(engine)
     with transaction(engine) as session:
-        session.execute(text("SET LOCAL lock_timeout = '1s'"))
-        taken = job_queue.claim(
-            session, kind=JobKind.IMAGE, owner="slow", lease_seconds=60, limit=1
-        )
-        assert [job.id for job in taken] == [first.id]
+        locked = text("SELECT id FROM jobs WHERE id = :id FOR UPDATE")
+        assert session.execute(locked, {"id": first.id}).scalar_one() == first.id
         assert [job.id for job in claim_all(engine)] == [second.id]
 
 
@@ -192,7 +186,7 @@ def test_a_requeued_job_keeps_its_attempt_but_its_claims_go_on_counting(engine: 
     assert requeued.lease_owner is None
 
 
-def test_a_lost_claim_releases_nothing(engine: Engine) -> None:
+def test_a_lost_lease_requeues_nothing(engine: Engine) -> None:
     submit_one(engine)
     job = claim_one(engine)
     complete_job(engine, job)
@@ -223,10 +217,8 @@ def test_an_expired_lease_goes_back_to_pending_after_a_backoff(
         waiting = job_queue.get_job(session, "demo", job.id)
         assert backoff_seconds(session, waiting) == delay_seconds
         assert job_queue.days_with_claimable_jobs(session, JobKind.IMAGE) == []
-        again = job_queue.claim(
-            session, kind=JobKind.IMAGE, owner="worker", lease_seconds=60, limit=1
-        )
-        assert again == []
+        worker = WorkerRegistration("worker", JobKind.IMAGE, "demo", DAY)
+        assert job_queue.claim_fairly(session, worker, SERVERS, lease_seconds=60, limit=1) == []
     assert waiting.status is JobStatus.PENDING
     assert waiting.error == f"the worker worker 7 stalled in attempt {attempt} of 3"
 
@@ -306,10 +298,7 @@ def test_a_sweep_leaves_alone_what_a_worker_is_writing(engine: Engine) -> None:
     assert job_now(engine, job).status is JobStatus.COMPLETED
 
 
-@pytest.mark.parametrize("of_one_day", [True, False], ids=["one day", "all tenants"])
-def test_claiming_one_of_ten_thousand_jobs_reads_an_index(
-    session: Session, *, of_one_day: bool
-) -> None:
+def test_claiming_one_of_ten_thousand_jobs_reads_an_index(session: Session) -> None:
     session.execute(
         text("""
         INSERT INTO jobs (id, tenant_id, day, kind, priority, payload, max_attempts)
@@ -322,20 +311,12 @@ def test_claiming_one_of_ten_thousand_jobs_reads_an_index(
     event.listen(
         session.connection(), "before_cursor_execute", lambda *call: sent.append(call[2:4])
     )
-    job_queue.claim(
-        session,
-        kind=JobKind.IMAGE,
-        owner="worker",
-        lease_seconds=60,
-        limit=1,
-        tenant="demo" if of_one_day else None,
-        day=DAY if of_one_day else None,
-    )
+    worker = WorkerRegistration("worker", JobKind.IMAGE, "demo", DAY)
+    claim_rows(session, worker, lease_seconds=60, limit=1)
     [(sql, values)] = sent
     explained = session.connection().exec_driver_sql(f"EXPLAIN {sql}", values)
     plan = "\n".join(row[0] for row in explained)
-    index = "ix_jobs_pending_of_day" if of_one_day else "ix_jobs_pending"
-    assert f"using {index} on jobs" in plan
+    assert "using ix_jobs_pending_of_day on jobs" in plan
     assert "Seq Scan on jobs" not in plan
     assert "Sort" not in plan
 

@@ -27,12 +27,13 @@ from influencerai_dagster.generation.jobs import (
     JobRequest,
     VideoJobPayload,
 )
+from influencerai_dagster.generation.queue import WorkerRegistration
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.render.video_checks import check_platforms
 from influencerai_dagster.generation.render.videos import VideoRenderer
 from influencerai_dagster.generation.worker.options import WorkerOptions
-from influencerai_dagster.generation.worker.worker import run_worker
+from influencerai_dagster.generation.worker.worker import RenderWorker
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import DAY, claim_one
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
@@ -71,15 +72,14 @@ def test_a_video_is_rendered_from_the_image_and_recorded(
     source = picture(renderer, comfyui.url)
     job = submit_video(engine, source.id)
     before = contents(videos.store)
-    report = run_worker(
+    report = RenderWorker(
         engine,
-        JobKind.VIDEO,
-        TODAY,
+        videos.store,
+        videos.render_session,
         videos,
-        owner="run-1",
+        registration=WorkerRegistration("run-1", JobKind.VIDEO, TODAY.tenant, TODAY.day),
         options=WorkerOptions(idle_timeout_seconds=0),
-        on_finished=lambda _: None,
-    )
+    ).run()
     assert [item.error for item in report.failed] == []
     (output,) = report.completed
     folder = f"videos/demo/{job.id}/output"

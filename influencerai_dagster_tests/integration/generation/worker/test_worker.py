@@ -1,8 +1,8 @@
-"""Draining the job queue: every job ends once, whatever fails, stops or is shared meanwhile."""
+"""Rendering the queue: every job ends once, whatever fails, stops or is shared meanwhile."""
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -35,13 +35,10 @@ from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
 )
-from influencerai_dagster.generation.queue import ClaimedJob
+from influencerai_dagster.generation.queue import ClaimedJob, WorkerRegistration
 from influencerai_dagster.generation.render.images import ImageRenderer
-from influencerai_dagster.generation.worker import executor as job_work
-from influencerai_dagster.generation.worker import preemption
-from influencerai_dagster.generation.worker import worker as rendering
 from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOptions, WorkerReport
-from influencerai_dagster.generation.worker.worker import run_worker
+from influencerai_dagster.generation.worker.worker import RenderWorker
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import (
     claim_all,
@@ -56,26 +53,18 @@ from influencerai_dagster_tests.testing.render_servers import OFTEN
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 SLOW_STEPS = 200
-
-
-@pytest.fixture(autouse=True)
-def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers look after their servers, and who waits for their place, every moment."""
-    monkeypatch.setattr(preemption, "_ASK_SECONDS", 0.25)
-    monkeypatch.setattr(job_work, "_AVOID_SECONDS", 0.5)
+QUICK = {"idle_timeout_seconds": 0.0, "preemption_check_seconds": 0.25, "avoid_seconds": 0.5}
 
 
 def work_until_idle(
     renderer: ImageRenderer,
     *,
     owner: str = "run-1",
-    on_finished: Callable[[FinishedJob], None] = lambda _: None,
-    own_jobs: Sequence[UUID] = (),
     urls: Sequence[str] | None = None,
     times: ServerTimes = OFTEN,
     **rules: Any,
 ) -> WorkerReport:
-    """WorkerRegistration with a server_pool of its own, as every run has."""
+    """Work with a server pool of its own, as every run has."""
     servers = urls or [server.client.url for server in renderer.render_session.server_pool]
     render_session = replace(
         renderer.render_session,
@@ -84,16 +73,14 @@ def work_until_idle(
         renders={},
         stopped=set(),
     )
-    return run_worker(
+    return RenderWorker(
         renderer.engine,
-        JobKind.IMAGE,
-        TODAY,
+        renderer.store,
+        render_session,
         type(renderer)(renderer.engine, renderer.store, render_session),
-        owner=owner,
-        options=WorkerOptions(**{"idle_timeout_seconds": 0.0, **rules}),
-        on_finished=on_finished,
-        own_jobs=own_jobs,
-    )
+        registration=WorkerRegistration(owner, JobKind.IMAGE, TODAY.tenant, TODAY.day),
+        options=WorkerOptions(**QUICK | rules),
+    ).run()
 
 
 def prompts_of(comfyui: ComfyUISimulator, *jobs: job_queue.Job) -> dict[str, dict[str, Any]]:
@@ -124,12 +111,9 @@ def test_every_pending_job_is_rendered_once_and_recorded(
     assert len(done) == len(jobs)
 
 
-def test_without_jobs_and_idle_timeout_a_worker_ends_at_once(
-    renderer: ImageRenderer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rendering, "_POLL_SECONDS", 30.0)
+def test_without_jobs_and_idle_timeout_a_worker_ends_at_once(renderer: ImageRenderer) -> None:
     started = time.monotonic()
-    assert work_until_idle(renderer).jobs == []
+    assert work_until_idle(renderer, poll_seconds=30.0).jobs == []
     assert time.monotonic() - started < 30, "it has waited for a poll"
 
 
@@ -345,16 +329,16 @@ def test_a_worker_that_is_stopped_gives_its_jobs_back_and_interrupts_only_its_pr
     jobs = submit(engine, "one", "two", steps=SLOW_STEPS)  # 20 s each
     foreign, stopped_at = str(uuid4()), list[float]()
 
-    def stop() -> bool:
+    def stop() -> int:
         ours = prompts_of(comfyui, *jobs)
         if len(ours) < 2 or not set(comfyui.stats()["order"]) & ours.keys():
-            return False
+            return 0
         _post(comfyui, foreign)
         stopped_at.append(time.monotonic())
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        work_until_idle(renderer, is_reaped=stop)
+        work_until_idle(renderer, num_waiting=stop)
     assert time.monotonic() - stopped_at[0] < 10, "the queued prompt is not waited for"
     for job in jobs:
         now = status(engine, job)
@@ -522,14 +506,15 @@ def test_own_jobs_are_waited_for_whoever_renders_them(
 
 
 def test_a_second_run_for_the_same_day_ends_at_once(
-    engine: Engine, renderer: ImageRenderer, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, renderer: ImageRenderer
 ) -> None:
-    monkeypatch.setattr(job_queue, "LIVE_SECONDS", 0.5)  # how long the second one makes sure
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(work_until_idle, renderer, idle_timeout_seconds=4)
         wait_until(lambda: _num_workers(engine) == 1, "it lingers")
         (job,) = submit(engine, "for the first")
-        second = work_until_idle(renderer, owner="run-2", idle_timeout_seconds=60)
+        second = work_until_idle(
+            renderer, owner="run-2", idle_timeout_seconds=60, earlier_worker_seconds=1.5
+        )
         assert (second.jobs, second.was_preempted) == ([], True)
         assert [item.job_id for item in first.result(timeout=20).jobs] == [job.id]
 
@@ -561,20 +546,21 @@ def test_a_worker_that_is_only_idle_yields_at_once(
     assert time.monotonic() - started < 30
 
 
-def test_a_worker_that_was_taken_for_dead_stops_and_touches_nothing(
+def test_a_worker_whose_run_was_ended_as_stalled_stops_and_touches_nothing(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(seconds_per_step=0.05)
     (job,) = submit(engine, "slow", steps=40)
 
-    def is_reaped() -> bool:
+    def end_as_stalled() -> int:
         if status(engine, job).progress == 0:
-            return False
+            return 0
         with transaction(engine) as session:
-            return job_queue.expire_leases(session, owner="run-1") == 1
+            assert job_queue.expire_leases(session, owner="run-1") == 1
+        raise KeyboardInterrupt  # the heartbeat of the run sends SIGINT then
 
-    with pytest.raises(TransientError, match="taken for dead"):
-        work_until_idle(renderer, is_reaped=is_reaped, lease_seconds=0.4)
+    with pytest.raises(KeyboardInterrupt):
+        work_until_idle(renderer, num_waiting=end_as_stalled, lease_seconds=0.4)
     assert status(engine, job).status is JobStatus.PENDING
     prompts = prompts_of(comfyui, job)
     assert prompts[prompt_id(job.id, 1)]["outcome"] == "execution_success", "the next one wants it"
@@ -608,11 +594,10 @@ def test_what_is_rendered_waits_for_s3_without_losing_an_attempt_or_rendering_ag
 
 
 def test_a_new_job_reaches_an_idle_worker_long_before_its_next_poll(
-    engine: Engine, renderer: ImageRenderer, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, renderer: ImageRenderer
 ) -> None:
-    monkeypatch.setattr(rendering, "_POLL_SECONDS", 5.0)
     with ThreadPoolExecutor(1) as pool:
-        working = pool.submit(work_until_idle, renderer, idle_timeout_seconds=3)
+        working = pool.submit(work_until_idle, renderer, idle_timeout_seconds=3, poll_seconds=5.0)
         wait_until(lambda: _num_workers(engine) == 1, "it lingers")
         seconds = []
         for number in range(5):

@@ -34,7 +34,7 @@ _ROWS = (
             names.GENERATION_JOBS[kind],
             kind.plural,
             6,
-            f"Render the pending {kind.plural} of one tenant-day; the run config may have new jobs.",
+            f"Render the pending {kind.plural} of one tenant-day; new jobs may be in the config.",
         )
         for kind in JobKind
     ),

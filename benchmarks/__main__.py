@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …]`: run benchmarks and print their ratios."""
+"""Run benchmarks and print their ratios: `python -m benchmarks [NAME …]`."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""An S3 server with buckets to copy between: that of the local stack, or MinIO where there is one.
+"""Run an S3 server with buckets to copy between: MinIO if it is found, otherwise rclone.
 
 MinIO is taken from MINIO_BIN or PATH. The local stack's server reads every file for each listing,
 which no other S3 does: on it, listings cost about as much as copies.
@@ -15,7 +15,7 @@ from uuid import uuid4
 import httpx
 
 from benchmarks.servers import BUCKET, REGION, S3Server, running_services
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
+from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.objects.rclone_log import CopyProgress
 from influencerai_dagster.local.object_store import ObjectStoreServer
@@ -39,8 +39,8 @@ class Buckets:
     endpoint_url: str
     secret_key: str
 
-    def place(self, bucket: str, prefix: str = "") -> Bucket:
-        """Return a bucket, or a part of it, as rclone is told of it."""
+    def location(self, bucket: str, prefix: str = "") -> Bucket:
+        """Return a bucket, or a part of it, as rclone gets it."""
         return Bucket(
             bucket,
             endpoint_url=self.endpoint_url,
@@ -52,13 +52,13 @@ class Buckets:
 
     def upload(self, folder: Path) -> None:
         """Copy a folder into the bucket of assets."""
-        rclone = Rclone(folder, BackupTarget(self.place(BUCKET)))
+        rclone = Rclone(folder, BackupTarget(self.location(BUCKET)))
         result = rclone.copy("source:", "target:", "--no-traverse", on_progress=_quiet)
         assert not result.failures, result.failures
 
-    def remove(self, place: Bucket) -> None:
+    def remove(self, location: Bucket) -> None:
         """Remove all that is below a prefix."""
-        Rclone(place, BackupTarget(place)).purge("target:")
+        Rclone(location, BackupTarget(location)).purge("target:")
 
 
 @contextmanager
@@ -112,4 +112,4 @@ def _answers(url: str) -> bool:
 
 
 def _quiet(_: CopyProgress) -> None:
-    """Tell nobody."""
+    """Print nothing."""

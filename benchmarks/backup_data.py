@@ -1,4 +1,4 @@
-"""Makes what is backed up: databases of a stated size, and objects that the catalog names.
+"""Make the data that is backed up: databases of a stated size, and objects in the catalog.
 
 Rows go into the real tables: jobs, their images, and Dagster's log of events, which is what grows
 in such a system. Contents are random, as images and hashes are: nothing compresses them away.

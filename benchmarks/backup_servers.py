@@ -1,4 +1,4 @@
-"""A system with its backups, as both sides of a comparison use it: PostgreSQL, Barman, buckets.
+"""Run a system with its backups for both sides of a comparison: PostgreSQL, Barman, buckets.
 
 PostgreSQL writes durably here, and WAL is received all the time, as on a machine that matters.
 """
@@ -12,12 +12,12 @@ from uuid import uuid4
 
 from benchmarks.backup_data import Image, fill, make_databases, record_images
 from benchmarks.servers import running_services
-from benchmarks.waiting import wait_for
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.restore.both_databases import BothDatabases
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.services import wal_receiver
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -88,5 +88,5 @@ def _receiving(database: BackedUpDatabase, folder: Path) -> Iterator[None]:
     logs.mkdir()
     with running_services([receiver], logs):
         streaming = database.barman.folder / "streaming"
-        wait_for(lambda: any(streaming.glob("*.partial")), "the first WAL")
+        wait_until(lambda: any(streaming.glob("*.partial")), "the first WAL")
         yield

@@ -1,4 +1,4 @@
-"""The baseline of generation: an asyncio client that renders and saves, and does nothing else.
+"""Render and save images with a bare asyncio client: the baseline of generation.
 
 It posts prompts, hears on one socket for each server that they ended, fetches the images and puts
 them to S3, all at once, and keeps each server's queue filled meanwhile. It has no job queue, checks

@@ -1,4 +1,4 @@
-"""What a benchmark returns, and how two things are timed side by side. Printing lives in report.py.
+"""Time two things side by side, and hold what a benchmark returns; report.py prints it.
 
 The two sides alternate within one run, so that a machine that is busy for a while slows both; the
 ratio is taken round by round.
@@ -76,11 +76,11 @@ def alternate(
     rounds: int,
     prepare: Callable[[], object] = _nothing,
 ) -> dict[str, Sequence[float]]:
-    """Run every side once a round, each round beginning with another; return their seconds.
+    """Run every side once a round, beginning with another each round; return their seconds.
 
     Args:
         sides: by name.
-        rounds: how many.
+        rounds: their number.
         prepare: runs before each of them, and is not timed.
     """
     names = list(sides)

@@ -1,4 +1,4 @@
-"""Our code location and one more job, which does nothing: what any Dagster run costs to start."""
+"""Our code location with an empty job, to measure what the start of any Dagster run costs."""
 
 import dagster as dg
 

@@ -50,7 +50,7 @@ def run(share: float = 1.0) -> Sequence[Comparison]:
 
 
 def bare_backup(database: BackedUpDatabase, into: Path) -> None:
-    """Take a backup without us."""
+    """Take a backup with `pg_basebackup` alone."""
     command = [
         *(str(programs_dir() / "pg_basebackup"), "--no-password"),
         *(f"--dbname={database.barman.conninfo}", f"--pgdata={into}"),
@@ -60,7 +60,7 @@ def bare_backup(database: BackedUpDatabase, into: Path) -> None:
 
 
 def _clean(database: BackedUpDatabase, bare_dir: Path) -> None:
-    """Remove what the rounds before left, and let the disk come to rest."""
+    """Remove the backups of the last rounds, and let the disk come to rest."""
     for backup in database.barman.list_backups()[:-1]:
         database.barman.delete(backup.backup_id)
     shutil.rmtree(bare_dir, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A restore of the database against the same files put together and replayed without us.
+"""A restore of the database against the same files, combined and replayed without our code.
 
 Two backups: a full one with WAL, which the bare side copies with `cp`, and an incremental one on it
 with WAL, which it puts together with `pg_combinebackup`. On both sides PostgreSQL is started in the
@@ -20,11 +20,10 @@ from benchmarks.backup_servers import BackedUpDatabase, running_database
 from benchmarks.comparisons import Comparison, alternate
 from benchmarks.servers import running_s3, temporary_folder
 from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind
-from influencerai_dagster.backup.objects.places import Bucket
+from influencerai_dagster.backup.objects.locations import Bucket
 from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget
-from influencerai_dagster.backup.restore.recovery import COPY, REPLAY
 from influencerai_dagster.backup.restore.restored_server import RestoredServer
-from influencerai_dagster.backup.restore.run import Restore, run_restore
+from influencerai_dagster.backup.restore.run import Restore, plan, run_restore
 from influencerai_dagster.backup.restore.source import choose
 from influencerai_dagster.backup.verification.objects import Assets
 from influencerai_dagster.local.postgres import programs_dir
@@ -69,7 +68,7 @@ class _Restores:
     bare_plain: list[float] = field(default_factory=list)
 
     def compare(self, name: str, program: str) -> Sequence[Comparison]:
-        """Restore in turns, and return megabytes of the database per second."""
+        """Restore alternately, and return megabytes of the database per second."""
         sides = {"ours": self._restore, "bare": self._restore_bare}
         seconds = alternate(sides, rounds=ROUNDS, prepare=self._clean)
         megabytes = self.database.size_bytes / 1000**2
@@ -90,23 +89,24 @@ class _Restores:
         ]
 
     def _clean(self) -> None:
-        """Remove what the turn before left, and let the disk come to rest."""
+        """Remove what the last restore left, and let the disk come to rest."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
         os.sync()
 
     def _restore(self) -> None:
-        place = Bucket(self.store.bucket)  # nothing comes back from it, and the catalog names none
+        location = Bucket(self.store.bucket)  # empty, and the catalog names no object
         restore = Restore(
             source=choose(self.database.barman, None, datetime.now(UTC)),
             target=DataDirTarget(self.folder / "postgres", self.database.databases),
-            assets=Assets(self.store, place, None),
-            to=None,
+            assets=Assets(self.store, location, None),
         )
         assert restore.source.backup == self.backup, restore.source.describe()
-        report = run_restore(restore, lambda _: None)
-        assert report.verification.is_sound, report.verification.problems
-        self.ours_plain.append(sum(report.seconds_by_step[step] for step in (COPY, REPLAY)))
+        report = run_restore(plan(restore), lambda _: None)
+        assert report.verification.is_valid, report.verification.problems
+        steps = restore.source.steps(self.folder)
+        names = (steps.copy.name, steps.open.name)
+        self.ours_plain.append(sum(report.seconds_by_step[name] for name in names))
 
     def _restore_bare(self) -> None:
         started = time.perf_counter()

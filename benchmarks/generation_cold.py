@@ -1,4 +1,4 @@
-"""How soon a job reaches ComfyUI when no run is there: on the local stack, with a real Dagster.
+"""Latency from a submitted job to ComfyUI when no run is there, on the local stack with Dagster.
 
 The baseline is the start of a run that does nothing. A job comes in two ways: in the run config of
 a run that is launched, and by `submit` alone, so that a sensor has to ask for the run.
@@ -17,9 +17,9 @@ import httpx
 from sqlalchemy import Engine, text
 
 from benchmarks.comparisons import Comparison
+from benchmarks.percentiles import percentile
 from benchmarks.pipeline_stack import DAY, image
 from benchmarks.servers import ComfyUIServer, running_comfyui
-from benchmarks.waiting import percentile, wait_for
 from influencerai_dagster.core.dagster_names import CODE_LOCATION, GENERATION_JOBS
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
@@ -34,6 +34,7 @@ from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.stack import Stack, run_stack
 from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.settings import load_settings
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 NUM_RUNS = 7
 _DEFINITIONS = "benchmarks.dagster_with_empty_job"
@@ -139,13 +140,13 @@ class _Cold:
         )
         submitted_at = time.time()
         prompt = prompt_id(job.id, 1)
-        wait_for(lambda: prompt in self.comfyui.times("posted"), "the prompt")
+        wait_until(lambda: prompt in self.comfyui.times("posted"), "the prompt")
         for found in self.dagster.runs(str(_DAY), created_after=submitted_at):
             self._wait_for_end(found.run_id)
         return self.comfyui.times("posted")[prompt] - submitted_at
 
     def _wait_for_end(self, run_id: str) -> None:
-        wait_for(lambda: self.dagster.run(run_id).is_finished, f"run {run_id}")
+        wait_until(lambda: self.dagster.run(run_id).is_finished, f"run {run_id}")
         found = self.dagster.run(run_id)
         assert found.status == "SUCCESS", found.failures
 

@@ -1,4 +1,4 @@
-"""How tenants share the servers: one that floods them with jobs, and five that order a few.
+"""Waiting times when one tenant floods the servers with jobs and five others submit a few.
 
 Six workers in processes of their own, three servers, renders of 0.3 to 0.5 s.
 """
@@ -13,8 +13,8 @@ from uuid import UUID
 from sqlalchemy import text
 
 from benchmarks.comparisons import Comparison
+from benchmarks.percentiles import percentile
 from benchmarks.pipeline_stack import PipelineStack, image, running_stack
-from benchmarks.waiting import percentile, wait_for
 from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.generation.jobs import (
     JobRequest,
@@ -22,6 +22,7 @@ from influencerai_dagster.generation.jobs import (
 from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
 )
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 NUM_SERVERS = 3
 STEP_SECONDS, STEPS = 0.1, (3, 4, 5)
@@ -41,12 +42,12 @@ def run() -> Sequence[Comparison]:
         with idle_workers(stack, (FLOOD, *LIGHT)):
             # One after the other, so that nobody else is there.
             idle = [wait for tenant in LIGHT for wait in _visit(stack, tenant, (0.0, 0.0))]
-            owners = dict.fromkeys(stack.order(FLOOD, _images(FLOOD, NUM_FLOOD)), FLOOD)
+            owners = dict.fromkeys(stack.submit(FLOOD, _images(FLOOD, NUM_FLOOD)), FLOOD)
             with ThreadPoolExecutor(len(LIGHT)) as pool:
                 visits = pool.map(lambda tenant: _visit(stack, tenant, PAUSE_SECONDS), LIGHT)
                 flooded = [wait for waits in visits for wait in waits]
             for tenant in LIGHT:
-                ordered = stack.order(tenant, _images(tenant, NUM_BACKLOG))
+                ordered = stack.submit(tenant, _images(tenant, NUM_BACKLOG))
                 owners |= dict.fromkeys(ordered, tenant)
             began = time.time()
             _wait_until_one_is_out_of_work(stack)
@@ -81,18 +82,18 @@ def _wait_comparison(
 
 
 def _images(tenant: str, count: int) -> list[JobRequest]:
-    """Return orders whose renders take different times."""
+    """Return requests whose renders take different times."""
     rng = random.Random(tenant)  # noqa: S311 - no secret
     return [image(number, steps=rng.choice(STEPS)) for number in range(count)]
 
 
 def _visit(stack: PipelineStack, tenant: str, pause_seconds: tuple[float, float]) -> list[float]:
-    """Order one image after the other; return seconds from each order to its image."""
+    """Submit one image after the other; return the seconds from each job to its image."""
     rng = random.Random(tenant)  # noqa: S311 - no secret
     waits = []
     for request in _images(tenant, NUM_VISITS):
         time.sleep(rng.uniform(*pause_seconds))
-        [job_id] = stack.order(tenant, [request])
+        [job_id] = stack.submit(tenant, [request])
         job = stack.completed_job(tenant, job_id)
         assert job.finished_at is not None
         waits.append((job.finished_at - job.created_at).total_seconds())
@@ -106,7 +107,7 @@ def _wait_until_one_is_out_of_work(stack: PipelineStack) -> None:
         with engine.connect() as connection:
             return bool(connection.scalar(_PENDING) <= len(LIGHT))
 
-    wait_for(is_one_out_of_work, "a tenant to run out of jobs")
+    wait_until(is_one_out_of_work, "a tenant to run out of jobs", timeout_seconds=120)
     engine.dispose()
 
 

@@ -1,4 +1,4 @@
-"""How soon a job that arrives at a run which waits for work reaches ComfyUI.
+"""Latency from a submitted job to ComfyUI, when a worker is already waiting for jobs.
 
 From `submit` returned to POST /prompt accepted, by the server's journal.
 """
@@ -11,8 +11,8 @@ from uuid import uuid4
 import httpx
 
 from benchmarks.comparisons import Comparison
+from benchmarks.percentiles import percentile
 from benchmarks.pipeline_stack import DAY, PipelineStack, image, running_stack, workflow
-from benchmarks.waiting import percentile
 from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import queue as job_queue
@@ -29,7 +29,7 @@ _PERCENTILES = {"p50": 0.5, "p95": 0.95}
 
 
 def run() -> Sequence[Comparison]:
-    """Measure jobs through the job queue and prompts posted directly, in turns."""
+    """Measure jobs through the job queue and prompts posted directly, alternately."""
     with running_stack(1, seconds_per_step=RENDER_SECONDS, has_journal=True) as stack:
         stack.add_tenants(_TENANT)
         with idle_workers(stack, [_TENANT]), httpx.Client(trust_env=False) as http:

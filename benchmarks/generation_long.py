@@ -1,4 +1,4 @@
-"""Throughput of renders as short as real ones get: whether the servers ever wait for us."""
+"""Throughput of renders as short as real ones get: whether the servers ever wait for the worker."""
 
 from collections.abc import Sequence
 

@@ -11,10 +11,10 @@ from sqlalchemy import Engine, text
 
 from benchmarks.comparisons import Comparison
 from benchmarks.pipeline_stack import DAY, PipelineStack, image, running_stack
-from benchmarks.waiting import wait_for
 from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import queue as job_queue
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 JOBS_PER_HOUR, HOUR_SECONDS, SPEED = 1000, 3600.0, 100.0
 RENDER_SECONDS = 5.0
@@ -60,7 +60,7 @@ def run() -> Sequence[Comparison]:
 
 
 def _rss_after(stack: PipelineStack, process: psutil.Process, seeds: range) -> float:
-    """Order an image every 36 ms, wait until all are completed; return MiB of the worker."""
+    """Submit an image every 36 ms, wait until all are completed; return MiB of the worker."""
     engine = stack.engine()
     interval_seconds = HOUR_SECONDS / JOBS_PER_HOUR / SPEED
     started = time.monotonic()
@@ -68,7 +68,7 @@ def _rss_after(stack: PipelineStack, process: psutil.Process, seeds: range) -> f
         time.sleep(max(0.0, started + place * interval_seconds - time.monotonic()))
         with transaction(engine) as session:
             job_queue.submit(session, _TENANT, DAY, [image(seed)])
-    wait_for(lambda: _num_completed(engine) == seeds.stop, "all images", timeout_seconds=600)
+    wait_until(lambda: _num_completed(engine) == seeds.stop, "all images", timeout_seconds=600)
     engine.dispose()
     return float(process.memory_info().rss) / 1024**2
 

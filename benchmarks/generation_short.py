@@ -1,4 +1,4 @@
-"""Throughput of renders that take next to no time: what our own work costs."""
+"""Throughput of renders that take next to no time: the cost of our own code."""
 
 from collections.abc import Sequence
 

@@ -27,7 +27,7 @@ class _Figures:
 
 
 def measure(*, render_seconds: float, rounds: int) -> Sequence[Comparison]:
-    """Measure both sides so often."""
+    """Measure both sides in each round."""
     figures = _Figures()
     with running_stack(NUM_SERVERS, seconds_per_step=render_seconds) as stack:
         stack.add_tenants(_TENANT)
@@ -42,7 +42,7 @@ def measure(*, render_seconds: float, rounds: int) -> Sequence[Comparison]:
 
 def _measure_ours(stack: PipelineStack, number: int, figures: _Figures) -> None:
     day = DAY + timedelta(days=number)
-    stack.order(_TENANT, [image(seed) for seed in range(NUM_JOBS)], day)
+    stack.submit(_TENANT, [image(seed) for seed in range(NUM_JOBS)], day)
     before = stack.postgres_cpu_seconds()
     figures.ours.append(in_new_process(work_on_day, stack, _TENANT, NUM_JOBS, day=day))
     figures.postgres_cpu_seconds.append(stack.postgres_cpu_seconds() - before)

@@ -17,10 +17,10 @@ from benchmarks.backup_data import FULL_NUM_OBJECTS, write_images
 from benchmarks.comparisons import Comparison, Stopwatch, alternate
 from benchmarks.servers import BUCKET, temporary_folder
 from influencerai_dagster.backup.objects.copies import copy_objects
-from influencerai_dagster.backup.objects.places import (
+from influencerai_dagster.backup.objects.locations import (
     BackupTarget,
     Bucket,
-    Place,
+    Location,
     remote_environment,
 )
 from influencerai_dagster.backup.objects.rclone import rclone_program
@@ -69,8 +69,8 @@ class _Copies:
     left: list[Bucket] = field(default_factory=list)
 
     def copy(self) -> None:
-        """Copy to a new place, twice."""
-        source, target = self.buckets.place(BUCKET), BackupTarget(self._new_place())
+        """Copy to a new location, twice."""
+        source, target = self.buckets.location(BUCKET), BackupTarget(self._new_location())
         for each, expected in zip(_PASSES, (self.num_objects, 0), strict=True):
             with self.watch.timing(f"ours {each}"):
                 report = copy_objects(source, target, recovery_window=RECOVERY_WINDOW)
@@ -78,24 +78,24 @@ class _Copies:
             assert len(report.copied) == expected, f"{len(report.copied)} objects copied"
 
     def copy_bare(self) -> None:
-        """Do the same without us."""
-        source, target = self.buckets.place(BUCKET), self._new_place()
+        """Do the same with rclone alone."""
+        source, target = self.buckets.location(BUCKET), self._new_location()
         for each in _PASSES:
             with self.watch.timing(f"bare {each}"):
                 bare_copy(source, target, "--checksum")
 
     def clean(self) -> None:
-        """Remove what the turn before left, and let the disk come to rest."""
+        """Remove what the last copy left, and let the disk come to rest."""
         while self.left:
             self.buckets.remove(self.left.pop())
         os.sync()
 
-    def _new_place(self) -> Bucket:
-        self.left.append(self.buckets.place(BACKUPS, uuid4().hex))
+    def _new_location(self) -> Bucket:
+        self.left.append(self.buckets.location(BACKUPS, uuid4().hex))
         return self.left[-1]
 
 
-def bare_copy(source: Place, target: Place, *options: str) -> None:
+def bare_copy(source: Location, target: Location, *options: str) -> None:
     """Run rclone alone, with its own numbers of transfers and checkers, as we leave them too."""
     command = [str(rclone_program()), "copy", "source:", "target:", "--fast-list", *options]
     command += ["--config=", "--retries=1"]

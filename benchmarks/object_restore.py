@@ -17,8 +17,8 @@ from benchmarks.object_backup import RECOVERY_WINDOW, bare_copy, rates
 from benchmarks.servers import BUCKET, temporary_folder
 from influencerai_dagster.backup.objects.copies import copy_objects
 from influencerai_dagster.backup.objects.history import OBJECTS
+from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket
 from influencerai_dagster.backup.objects.missing import restore_objects
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
 
 ROUNDS = 3
 _PASSES = {"first": "all missing", "again": "none missing"}
@@ -29,9 +29,9 @@ def run(share: float = 1.0) -> Sequence[Comparison]:
     with temporary_folder() as folder, running_buckets(folder) as buckets:
         images = write_images(folder / "images", int(FULL_NUM_OBJECTS * share))
         buckets.upload(folder / "images")
-        target = BackupTarget(buckets.place(BACKUPS))
-        copy_objects(buckets.place(BUCKET), target, recovery_window=RECOVERY_WINDOW)
-        buckets.remove(buckets.place(BUCKET, "images"))
+        target = BackupTarget(buckets.location(BACKUPS))
+        copy_objects(buckets.location(BUCKET), target, recovery_window=RECOVERY_WINDOW)
+        buckets.remove(buckets.location(BUCKET, "images"))
         num_objects = 2 * len(images)
         megabytes = sum(image.size_bytes for image in images) / 1000**2
         restores = _Restores(buckets, target, num_objects)
@@ -50,8 +50,8 @@ class _Restores:
     left: list[Bucket] = field(default_factory=list)
 
     def restore(self) -> None:
-        """Bring all objects back into a new place, twice."""
-        into = self._new_place()
+        """Bring all objects back into a new location, twice."""
+        into = self._new_location()
         for each, expected in zip(_PASSES, (self.num_objects, 0), strict=True):
             with self.watch.timing(f"ours {each}"):
                 report = restore_objects(self.target, into, None)
@@ -59,18 +59,18 @@ class _Restores:
             assert len(report.copied) == expected, f"{len(report.copied)} objects came back"
 
     def restore_bare(self) -> None:
-        """Do the same without us."""
-        into, backup = self._new_place(), self.buckets.place(BACKUPS, OBJECTS)
+        """Do the same with rclone alone."""
+        into, backup = self._new_location(), self.buckets.location(BACKUPS, OBJECTS)
         for each in _PASSES:
             with self.watch.timing(f"bare {each}"):
                 bare_copy(backup, into, "--ignore-existing")
 
     def clean(self) -> None:
-        """Remove what the turn before left, and let the disk come to rest."""
+        """Remove what the last restore left, and let the disk come to rest."""
         while self.left:
             self.buckets.remove(self.left.pop())
         os.sync()
 
-    def _new_place(self) -> Bucket:
-        self.left.append(self.buckets.place(BUCKET, uuid4().hex))
+    def _new_location(self) -> Bucket:
+        self.left.append(self.buckets.location(BUCKET, uuid4().hex))
         return self.left[-1]

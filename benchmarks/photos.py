@@ -1,4 +1,4 @@
-"""Makes photos to scan: soft shapes under grain, so that a JPEG is as big as a camera's."""
+"""Make photos to scan: soft shapes under grain, so that a JPEG is as big as a camera's."""
 
 import multiprocessing
 from collections.abc import Sequence

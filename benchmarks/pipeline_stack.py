@@ -1,4 +1,4 @@
-"""All servers that generation needs, and the images that both sides of a comparison order there.
+"""All servers that generation needs, and the images that both sides of a comparison render there.
 
 The images are 64×64 and one sampler step: the simulator's own work is small beside the seconds of
 the step, which stand for the GPU.
@@ -22,7 +22,6 @@ from benchmarks.servers import (
     running_comfyui,
     running_s3,
 )
-from benchmarks.waiting import wait_for
 from influencerai_dagster.core.job_states import (
     JobStatus,
 )
@@ -38,6 +37,7 @@ from influencerai_dagster.generation.jobs import (
 )
 from influencerai_dagster.generation.queue import Job
 from influencerai_dagster.generation.render.images import FAMILY_DEFAULTS
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 DAY = date(2026, 1, 1)
 SIZE_PX = 64
@@ -69,7 +69,9 @@ class PipelineStack:
         """Return connections to the catalog; dispose of them."""
         return create_catalog_engine(self.database_url)
 
-    def order(self, tenant: str, requests: Sequence[JobRequest], day: date = DAY) -> Sequence[UUID]:
+    def submit(
+        self, tenant: str, requests: Sequence[JobRequest], day: date = DAY
+    ) -> Sequence[UUID]:
         """Put jobs into the job queue."""
         engine = self.engine()
         with transaction(engine) as session:
@@ -88,7 +90,7 @@ class PipelineStack:
             assert jobs[0].status is not JobStatus.FAILED, jobs[0].error
             return jobs[0].status is JobStatus.COMPLETED
 
-        wait_for(is_completed, f"job {job_id}")
+        wait_until(is_completed, f"job {job_id}", timeout_seconds=120)
         engine.dispose()
         return jobs[0]
 
@@ -128,7 +130,7 @@ def running_stack(
 
 
 def image(seed: int, *, steps: int = STEPS) -> JobRequest:
-    """Return the order of an image; another seed is another image."""
+    """Return the request of an image; another seed is another image."""
     payload = ImageJobPayload(
         prompt="a woman in a café", seed=seed, steps=steps, width_px=SIZE_PX, height_px=SIZE_PX
     )

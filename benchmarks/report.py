@@ -1,4 +1,4 @@
-"""Prints comparisons: a table to look at, and the same one as Markdown for docs/benchmarks.md."""
+"""Print comparisons as a table, and as Markdown for docs/benchmarks.md."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""The whole restore drill: how long until database and objects are back and proven (RTO).
+"""The seconds of a whole restore drill, until database and objects are restored and verified (RTO).
 
 From a full and an incremental backup with WAL after each, and the objects from another bucket. Goal
 are the four hours of docs/disaster-recovery.md; each step is a row of its own.
@@ -22,7 +22,7 @@ from benchmarks.object_backup import RECOVERY_WINDOW
 from benchmarks.servers import BUCKET, temporary_folder
 from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.backup.objects.copies import copy_objects
-from influencerai_dagster.backup.objects.places import BackupTarget
+from influencerai_dagster.backup.objects.locations import BackupTarget
 from influencerai_dagster.backup.restore.drill import Drill, DrillReport, run_drill
 
 ROUNDS = 2
@@ -40,7 +40,7 @@ def run(share: float = 1.0) -> Sequence[Comparison]:
             drill = _drill(database, buckets, folder)
             reports = [run_drill(drill, print, target_time) for _ in range(ROUNDS)]
     for report in reports:
-        assert report.is_sound, report.problems
+        assert report.is_valid, report.problems
         assert report.num_objects == 2 * len(images), report.num_objects
         print(_in_minutes(report))
     return _comparisons(reports, database.size_bytes)
@@ -52,8 +52,8 @@ def _back_up(database: BackedUpDatabase, buckets: Buckets) -> datetime:
     change(database.dagster_url, CHANGED_SHARE)
     database.barman.backup(BackupKind.INCREMENTAL)
     change(database.dagster_url, CHANGED_SHARE)
-    target = BackupTarget(buckets.place(BACKUPS))
-    copy_objects(buckets.place(BUCKET), target, recovery_window=RECOVERY_WINDOW)
+    target = BackupTarget(buckets.location(BACKUPS))
+    copy_objects(buckets.location(BUCKET), target, recovery_window=RECOVERY_WINDOW)
     target_time = datetime.now(UTC)
     change(database.dagster_url, CHANGED_SHARE / 100)
     database.barman.switch_wal()
@@ -64,7 +64,7 @@ def _drill(database: BackedUpDatabase, buckets: Buckets, folder: Path) -> Drill:
     return Drill(
         backups=database.barman,
         databases=database.databases,
-        target=BackupTarget(buckets.place(BACKUPS)),
+        target=BackupTarget(buckets.location(BACKUPS)),
         scratch_dir=folder / "drills",
     )
 

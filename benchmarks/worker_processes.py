@@ -14,7 +14,6 @@ from sqlalchemy import text
 
 from benchmarks.bare_client import Spent
 from benchmarks.pipeline_stack import DAY, PipelineStack
-from benchmarks.waiting import wait_for
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.queue import WorkerRegistration
@@ -22,6 +21,7 @@ from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.worker.options import WorkerOptions, WorkerReport
 from influencerai_dagster.generation.worker.worker import RenderWorker
+from influencerai_dagster_tests.testing.waiting import wait_until
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -39,7 +39,7 @@ def in_new_process(
 
 
 def work_on_day(stack: PipelineStack, tenant: str, num_jobs: int, *, day: date = DAY) -> Spent:
-    """WorkerRegistration a tenant-day that has so many jobs, which all have to be completed."""
+    """Run a worker on a tenant-day until its jobs are done; all of them must be completed."""
     started, cpu_started = time.perf_counter(), time.process_time()
     report = _worker(stack, tenant, day, idle_timeout_seconds=0.0)
     spent = Spent(time.perf_counter() - started, time.process_time() - cpu_started)
@@ -66,7 +66,7 @@ def idle_workers(stack: PipelineStack, tenants: Sequence[str]) -> Iterator[Seque
             return bool(connection.scalar(_COUNT) == len(processes))
 
     try:
-        wait_for(are_there, "the worker to begin")
+        wait_until(are_there, "the worker to begin")
         yield processes
     finally:
         engine.dispose()

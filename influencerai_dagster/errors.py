@@ -3,6 +3,8 @@
     InfluencerAIError
     ├── TransientError                   a server is away, a time limit passed: try again later
     │   ├── InsufficientStorageError     the object store or a disk is full: wait for space
+    │   ├── BackupRefusedError           Barman may not begin a backup yet
+    │   ├── WalSummariesMissingError     no incremental backup is possible: take a full one
     │   ├── LeaseLostError               another worker may have the job: drop it
     │   ├── OtherServerError             another ComfyUI server may take the job
     │   │                                (generation/render/session.py)
@@ -29,6 +31,9 @@ A text names what was tried, the object, what was found, and what to do. An erro
 stands in its folder.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class InfluencerAIError(Exception):
     """Base of all errors of this project."""
@@ -47,6 +52,22 @@ class LeaseLostError(TransientError):
 
     Nothing was written. The worker drops the job; the worker that holds it now goes on.
     """
+
+
+class BackupRefusedError(TransientError):
+    """Barman refused to begin a backup.
+
+    Attributes:
+        problems: its failed checks, name → hint; empty if it named none.
+    """
+
+    def __init__(self, text: str, problems: Mapping[str, str] = MappingProxyType({})) -> None:
+        super().__init__(text)
+        self.problems = problems
+
+
+class WalSummariesMissingError(TransientError):
+    """PostgreSQL lacks summaries of the WAL since the last full backup."""
 
 
 class PermanentError(InfluencerAIError):

@@ -1,7 +1,7 @@
 """Finds and ends processes of our own; a process that is not proven to be ours is never signalled.
 
-Two proofs. The environment of a program has a mark that names the process which started it: see
-`owned_environment`. Or its id and start time were recorded when it started: see `same_process`.
+A program is proven to be ours by a mark in its environment, which names the process that started it
+(`owned_environment`), or by its recorded id and start time (`same_process`).
 """
 
 import os

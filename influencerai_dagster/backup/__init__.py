@@ -1,5 +1,5 @@
-"""Takes, keeps, proves and restores backups; one module per command of the wrapped tools.
+"""Takes, keeps, verifies and restores backups; most modules run one external program.
 
-restore/ stands on proof/, and that on objects/ and database/. All of it runs while Dagster is down,
-so nothing here knows it, or the local stack, or the settings.
+restore/ uses verification/, and that uses objects/ and database/. All of it runs while Dagster is
+down: nothing here imports Dagster, the local stack or the settings.
 """

@@ -1,4 +1,4 @@
-"""`influencerai backup`: take, list, prove and prune backups, without Dagster."""
+"""`influencerai backup`: take, list, verify and prune backups, without Dagster."""
 
 import signal
 import threading
@@ -40,7 +40,7 @@ from influencerai_dagster.wiring.backups import barman_server, both_databases, d
 
 backup_app = typer.Typer(help="Backups of the databases and the objects.", no_args_is_help=True)
 HOW_TO_HAVE_A_BACKUP = (
-    "`influencerai backup now` takes one at once; by itself the first one comes "
+    "`influencerai backup now` takes one now; the first scheduled one comes "
     f"{FIRST_BACKUP_AFTER.seconds // 60} minutes after the first start"
 )
 _MIB = 1024**2
@@ -58,14 +58,14 @@ _FIELDS = (
 @backup_app.command("now")
 def backup_now(
     incremental: Annotated[  # noqa: FBT002 - typer's flag
-        bool, typer.Option("--incremental", help="Only what changed since the last full one.")
+        bool, typer.Option("--incremental", help="Only the changes since the last full backup.")
     ] = False,
     objects: Annotated[  # noqa: FBT002 - typer's flag
-        bool, typer.Option("--objects/--no-objects", help="Copy what is new in the bucket too.")
+        bool, typer.Option("--objects/--no-objects", help="Copy new objects of the bucket too.")
     ] = True,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
-    """Back up both databases, then the objects that they name; Dagster may be down."""
+    """Back up both databases, then the objects; Dagster may be down."""
     config = server_settings()
     backup = _back_up_databases(config, is_incremental=incremental)
     if not as_json and backup is not None:
@@ -84,7 +84,7 @@ def _back_up_databases(config: Settings, *, is_incremental: bool) -> BackupInfo 
         kind = BackupKind.INCREMENTAL if is_incremental else BackupKind.FULL
         server = barman_server(config)
         check_same_server(server.database_url, both_databases(config).urls)
-    taken = take_backup(database_backups(config), kind, say=notes.print)
+    taken = take_backup(database_backups(config), kind, log=notes.print)
     if taken.reason:
         notes.print(escape(taken.reason))
     return taken.backup
@@ -106,10 +106,10 @@ def list_backups(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's
 
 @backup_app.command("verify")
 def verify_backup(
-    backup_id: Annotated[str | None, typer.Argument(help="Without it the newest.")] = None,
+    backup_id: Annotated[str | None, typer.Argument(help="Default: the newest.")] = None,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
-    """Read every byte of a backup and compare checksums; see that no WAL since it is missing."""
+    """Read every byte of a backup, compare checksums, and look for missing WAL since then."""
     config = settings()
     backups = database_backups(config)
     found = backups.list_backups()
@@ -143,7 +143,7 @@ def verify_backup(
 
 @backup_app.command("prune")
 def prune_backups(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,  # noqa: FBT002 - typer's flag
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which.")] = False,  # noqa: FBT002 - typer's flag
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
     """Delete the backups that no time of the recovery window needs."""
@@ -170,7 +170,7 @@ def receive() -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    receive_wal(barman_server(settings()), stopping, say=lambda line: console.print(escape(line)))
+    receive_wal(barman_server(settings()), stopping, log=lambda line: console.print(escape(line)))
 
 
 def _document(backup: BackupInfo) -> Document:

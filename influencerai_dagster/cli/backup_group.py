@@ -1,4 +1,4 @@
-"""`influencerai backup` with all its commands, those that restore too."""
+"""`influencerai backup` with all its commands, from three modules."""
 
 from influencerai_dagster.cli.backup import backup_app
 from influencerai_dagster.cli.object_backup import backup_objects

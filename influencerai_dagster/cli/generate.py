@@ -1,4 +1,4 @@
-"""`influencerai generate`: images of one prompt and videos of them, submitted and waited for."""
+"""`influencerai generate`: submits images of one prompt, and videos of them, and waits."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -60,9 +60,9 @@ def generate(  # noqa: PLR0917 - typer calls it by name
     idempotency_key: Annotated[
         str,
         typer.Option(
-            help="The same key again is the same order: nothing is rendered twice, and the command "
+            help="The same key again is the same jobs: nothing is rendered twice, and the command "
             "waits for the jobs of the first time. With --count above 1 the jobs have the keys "
-            "KEY/0, KEY/1, …; without it every call is a new order."
+            "KEY/0, KEY/1, …; without it every call submits new jobs."
         ),
     ] = "",
     video: Annotated[  # noqa: FBT002 - typer's flag
@@ -84,7 +84,7 @@ def generate(  # noqa: PLR0917 - typer calls it by name
 ) -> None:
     """Render images of one prompt, and videos of them, and wait for them."""
     if not video and (seconds is not None or subtitles is not None):
-        raise PermanentError("--seconds and --subtitles are of a video: add --video")
+        raise PermanentError("--seconds and --subtitles describe a video: add --video")
     _require_lora(tenant, lora)
     image = {
         "prompt": prompt,
@@ -93,14 +93,16 @@ def generate(  # noqa: PLR0917 - typer calls it by name
         "priority": priority,
     }
     images = [image if seed is None else image | {"seed": seed + index} for index in range(count)]
-    movie: Mapping[str, Any] = {
+    video_fields: Mapping[str, Any] = {
         "preset": platform.value,
         "duration_seconds": seconds,
         "motion_bucket_id": motion,
         "subtitles_srt": None if subtitles is None else read_text(subtitles),
         "priority": priority,
     }
-    jobs = _render_all(day_key(tenant, day), images, movie if video else None, idempotency_key)
+    jobs = _render_all(
+        day_key(tenant, day), images, video_fields if video else None, idempotency_key
+    )
     _report(tenant, jobs, as_json=as_json)
 
 
@@ -112,29 +114,29 @@ def _require_lora(tenant: str, dataset: str) -> None:
     require_dataset(engine(), store(), DatasetKey(tenant, dataset))
     raise PermanentError(
         f"dataset {dataset!r} of tenant {tenant!r} has no LoRA yet: `influencerai dataset status "
-        f"{dataset} --tenant {tenant}` says how far it is and what holds it"
+        f"{dataset} --tenant {tenant}` shows how far it is and what it waits for"
     )
 
 
 def _render_all(
     key: DayKey,
     images: Sequence[Mapping[str, Any]],
-    movie: Mapping[str, Any] | None,
+    video_fields: Mapping[str, Any] | None,
     idempotency_key: str,
 ) -> list[Job]:
-    """Render images, and of each that was made a video, unless `movie` is None."""
+    """Render images, and a video of each image that was made, unless `video_fields` is None."""
     prefix = idempotency_key or f"generate/{uuid4().hex}"
-    if movie is not None:
-        check_job(JobKind.VIDEO, {**movie, "source_job_id": uuid4()})
-    ordered = _render(JobKind.IMAGE, key, images, prefix)
-    made = [job.id for job in ordered if job.status is JobStatus.COMPLETED]
-    if movie is None or not made:
-        return ordered
+    if video_fields is not None:
+        check_job(JobKind.VIDEO, {**video_fields, "source_job_id": uuid4()})
+    jobs = _render(JobKind.IMAGE, key, images, prefix)
+    made = [job.id for job in jobs if job.status is JobStatus.COMPLETED]
+    if video_fields is None or not made:
+        return jobs
     videos = [
-        {**movie, "source_job_id": job_id, "idempotency_key": f"{prefix}/video/{job_id}"}
+        {**video_fields, "source_job_id": job_id, "idempotency_key": f"{prefix}/video/{job_id}"}
         for job_id in made
     ]
-    return ordered + _render(JobKind.VIDEO, key, videos, prefix)
+    return jobs + _render(JobKind.VIDEO, key, videos, prefix)
 
 
 def _render(
@@ -142,12 +144,12 @@ def _render(
 ) -> list[Job]:
     """Submit jobs of one kind and wait for them."""
     keyed = [{"idempotency_key": prefix, **jobs[0]}] if len(jobs) == 1 else jobs
-    ordered = submit_jobs(kind, key, keyed, key_prefix=prefix)
-    if all(job.finished_at is not None for job in ordered):
-        return ordered
+    submitted = submit_jobs(kind, key, keyed, key_prefix=prefix)
+    if all(job.finished_at is not None for job in submitted):
+        return submitted
     run_id = ensure_run_for(kind, key, num_jobs=len(jobs))
     with closing(dagster()) as client:
-        return _watch(client, run_id, key.tenant, {job.id for job in ordered})
+        return _watch(client, run_id, key.tenant, {job.id for job in submitted})
 
 
 def _report(tenant: str, jobs: Sequence[Job], *, as_json: bool) -> None:
@@ -166,7 +168,7 @@ def _report(tenant: str, jobs: Sequence[Job], *, as_json: bool) -> None:
 
 
 def _watch(client: DagsterGraphQL, run_id: str, tenant: str, job_ids: set[UUID]) -> list[Job]:
-    """Show the jobs' progress until each has ended, or the run failed and nobody renders them.
+    """Show the jobs' progress until each has ended, or the run failed and no other renders them.
 
     Another run may render them: the job queue is the record.
     """
@@ -183,7 +185,7 @@ def _watch(client: DagsterGraphQL, run_id: str, tenant: str, job_ids: set[UUID])
                 raise TransientError(
                     f"run {run_id} did not make them:\n{reasons}\nThe jobs are still in "
                     "the job queue: pending_jobs_sensor starts another run for them, "
-                    f"`influencerai jobs cancel --all --tenant {tenant}` gives them up"
+                    f"`influencerai jobs cancel --all --tenant {tenant}` cancels them"
                 )
             status.update(_line(jobs, run))
             time.sleep(_POLL_SECONDS)

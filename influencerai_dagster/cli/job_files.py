@@ -79,7 +79,7 @@ def download(  # noqa: PLR0917 - typer calls it by name
 ) -> None:
     """Save the files of jobs, or of a whole day; run it again to go on where it stopped.
 
-    A file is named by its job. One that is there with other content is never overwritten.
+    A file is named by its job. An existing file with other content is never overwritten.
     """
     _check_choice(job_ids, day)
     assets = _assets(tenant, job_ids, day, kind)
@@ -93,7 +93,7 @@ def download(  # noqa: PLR0917 - typer calls it by name
         {"to": str(to.absolute()), "num_files": len(assets), "num_downloaded": number}
         | {"size_bytes": size, "job_ids": [asset.job_id for asset in assets]},
         f"{number} {'file' if number == 1 else 'files'} saved to {to.absolute()}"
-        + (f", {len(assets) - number} were there already" if number < len(assets) else ""),
+        + (f", {len(assets) - number} existed already" if number < len(assets) else ""),
         as_json=as_json,
     )
 

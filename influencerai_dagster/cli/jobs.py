@@ -107,7 +107,7 @@ def submit_jobs(  # noqa: PLR0917 - typer calls it by name
     idempotency_key: Annotated[
         str,
         typer.Option(
-            help="Jobs without a key of their own get KEY/0, KEY/1, … by their place in the list, "
+            help="Jobs without a key of their own get KEY/0, KEY/1, … by their index in the list, "
             "so that the same file again is the same jobs."
         ),
     ] = "",
@@ -190,7 +190,7 @@ def _cancel_named(tenant: str, job_ids: list[UUID], *, as_json: bool) -> None:
 
 
 def _read_jobs(file: str) -> list[dict[str, Any]]:
-    """Read a JSON list of objects; PermanentError says what is there instead."""
+    """Read a JSON list of objects; PermanentError names what was found instead."""
     text, what = (sys.stdin.read(), "standard input") if file == "-" else (None, file)
     jobs: list[Any] = parse_json(text if text is not None else read_text(Path(file)), what, list)
     for index, job in enumerate(jobs):

@@ -1,4 +1,4 @@
-"""`influencerai backup objects`: the copy of objects and of database backups, without Dagster."""
+"""`influencerai backup objects`: copies objects and database backups, without Dagster."""
 
 from rich.progress import Progress
 
@@ -22,11 +22,11 @@ def backup_objects(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer
 
 
 def copy_to_target(config: Settings, *, as_json: bool) -> dict[str, Document]:
-    """Copy what is new; print what was done, unless it is to be JSON, and return it.
+    """Copy new objects; print a summary unless JSON is asked for, and return it.
 
     Raises:
-        TransientError: some objects are not in the backup, each is named; or a server is away.
-        PermanentError: access denied, or a place is not there.
+        TransientError: objects are not in the backup, the text names each; or a server is away.
+        PermanentError: access denied, or a location is not there.
     """
     with Progress(console=notes, transient=True) as progress:
         task = progress.add_task("copying", total=None)

@@ -1,4 +1,4 @@
-"""`influencerai restore` and `influencerai backup drill`: for a bad day, and its rehearsal."""
+"""`influencerai restore`, `influencerai backup drill` and `influencerai backup fetch`."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,10 +9,10 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from influencerai_dagster.backup.database.empty_folders import make_empty_folders
+from influencerai_dagster.backup.database.barman_files import make_empty_folders
 from influencerai_dagster.backup.objects.history import OBJECTS
+from influencerai_dagster.backup.objects.locations import Location
 from influencerai_dagster.backup.objects.missing import restore_objects
-from influencerai_dagster.backup.objects.places import Place
 from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget
 from influencerai_dagster.backup.restore.drill import run_drill
 from influencerai_dagster.backup.restore.restored_server import find_bin_dir
@@ -20,13 +20,14 @@ from influencerai_dagster.backup.restore.run import (
     Restore,
     RestorePlan,
     RestoreReport,
-    has_ended,
     plan,
+    remove_remains,
     run_restore,
 )
 from influencerai_dagster.backup.restore.server_databases import server_at
 from influencerai_dagster.backup.restore.server_target import ServerTarget
 from influencerai_dagster.backup.restore.source import choose
+from influencerai_dagster.backup.restore.target import RestoreTarget
 from influencerai_dagster.backup.verification.objects import Assets
 from influencerai_dagster.cli.common import settings
 from influencerai_dagster.cli.output import JsonOption, console, notes, print_json, print_result
@@ -44,7 +45,7 @@ from influencerai_dagster.wiring.backups import (
 from influencerai_dagster.wiring.stores import assets_store
 
 _BARMAN = "barman"
-"""Where the target has the files of BACKUP_HOME."""
+"""The folder of BACKUP_HOME's files at the target."""
 _LATEST = "latest"
 _SHOWN = 50
 _MB = 1000**2
@@ -52,63 +53,63 @@ _MB = 1000**2
 
 def restore(
     to: Annotated[
-        str, typer.Option(help="An instant with its time zone, 2026-11-20T03:00Z, or latest.")
+        str, typer.Option(help="An target time with its time zone, 2026-11-20T03:00Z, or latest.")
     ],
     into: Annotated[
         str,
         typer.Option(
-            help="PostgreSQL's data directory that is to be made; or a server that runs, "
+            help="PostgreSQL's data directory to make; or a running server, "
             "postgresql://user@host/, whose password may be in PGPASSWORD or ~/.pgpass."
         ),
     ],
     scratch: Annotated[
         Path | None,
         typer.Option(
-            help="Where a physical backup is replayed on its way into a server: has space for four "
-            "times the database; without it BACKUP_HOME/drills."
+            help="Folder in which a physical backup is replayed before it is loaded into a server; "
+            "has space for four times the database. Default: BACKUP_HOME/drills."
         ),
     ] = None,
     dry_run: Annotated[  # noqa: FBT002 - typer's flag
-        bool, typer.Option("--dry-run", help="Only say what would be done.")
+        bool, typer.Option("--dry-run", help="Only show what would be done.")
     ] = False,
     force: Annotated[  # noqa: FBT002 - typer's flag
-        bool, typer.Option("--force", help="Move aside what is in the folder or databases now.")
+        bool, typer.Option("--force", help="Move the content of the folder or databases aside.")
     ] = False,
 ) -> None:
     """Restore both databases and the objects to one target time; Dagster may be down.
 
-    With BACKUP_DATABASE_MODE=pg_dump it is the newest dump that had begun by then. The same command
-    again goes on with a restore that was stopped.
+    With BACKUP_DATABASE_MODE=pg_dump, load the newest dump that had begun by then. The same command
+    again resumes a restore that was stopped.
     """
-    instant = _instant(to)
+    target_time = _target_time(to)
     with with_object_store(settings()) as config:
-        source = choose(database_backups(config), instant, datetime.now(UTC))
+        source = choose(database_backups(config), target_time, datetime.now(UTC))
         target = _target(config, into, scratch)
         if isinstance(target, DataDirTarget) or source.as_dump is None:
-            find_bin_dir(config.backup.postgres_bin_dir)  # asked for before anything is done
-        request = Restore(source, target, _assets(config), instant, is_forced=force)
-        planned = plan(request)
+            find_bin_dir(config.backup.postgres_bin_dir)  # before anything is done
+        planned = plan(Restore(source, target, _assets(config), is_forced=force))
         _show_plan(planned)
         if planned.problems:
             raise PermanentError("; ".join(planned.problems))
         if dry_run:
             console.print("nothing was done: --dry-run")
             return
-        if has_ended(request):
+        if planned.is_promoted:
+            remove_remains(planned)
             console.print(f"an earlier try has restored everything to {target}")
             return
-        report = run_restore(request, lambda line: console.print(escape(line), highlight=False))
-    _show_report(report, request)
-    if not report.verification.is_sound:
+        report = run_restore(planned, lambda line: console.print(escape(line), highlight=False))
+    _show_report(report, target)
+    if not report.verification.is_valid:
         raise typer.Exit(1)
 
 
 def drill(
     to: Annotated[
-        str, typer.Option(help="An instant with its time zone; without it a random one.")
+        str, typer.Option(help="An target time with its time zone; without it a random one.")
     ] = "",
     scratch: Annotated[
-        Path | None, typer.Option(help="Where there is space; without it BACKUP_HOME/drills.")
+        Path | None, typer.Option(help="A folder with space. Default: BACKUP_HOME/drills.")
     ] = None,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
@@ -119,10 +120,10 @@ def drill(
     report = run_drill(
         restore_drill(settings(), scratch),
         lambda line: notes.print(escape(line), highlight=False),
-        _instant(to) if to else None,
+        _target_time(to) if to else None,
     )
     if as_json:
-        print_json(report.model_dump() | {"is_sound": report.is_sound})
+        print_json(report.model_dump() | {"is_valid": report.is_valid})
     else:
         _show_lists(report.problems, report.warnings)
         age = "unknown" if report.rpo_seconds is None else f"{report.rpo_seconds:.1f} s"
@@ -130,19 +131,19 @@ def drill(
             f"RTO {report.shown_rto}, RPO {age}, {sum(report.rows.values())} rows, "
             f"{report.num_objects} objects, {report.size_bytes / _MB:.1f} MB"
         )
-    if not report.is_sound:
+    if not report.is_valid:
         raise typer.Exit(1)
 
 
 def fetch(
     objects: Annotated[  # noqa: FBT002 - typer's flag
-        bool, typer.Option("--objects", help="The objects, to the bucket, instead.")
+        bool, typer.Option("--objects", help="Copy the objects to the bucket instead.")
     ] = False,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
-    """Copy the databases' backups from BACKUP_TARGET to BACKUP_HOME; what is there stays."""
+    """Copy the backups of the databases from BACKUP_TARGET to BACKUP_HOME; existing files stay."""
     with with_object_store(settings()) as config:
-        into: Place = assets_bucket(config) if objects else config.backup.home.absolute()
+        into: Location = assets_bucket(config) if objects else config.backup.home.absolute()
         if isinstance(into, Path):
             into.mkdir(parents=True, exist_ok=True)
         folder = OBJECTS if objects else _BARMAN
@@ -153,7 +154,7 @@ def fetch(
         notes.print(f"[bold red]missing:[/] {escape(name)}: {escape(why)}", highlight=False)
     print_result(
         {"num_copied": len(report.copied), "into": str(into), "not_found": report.not_found},
-        f"{len(report.copied)} files came back to {into}",
+        f"{len(report.copied)} files copied to {into}",
         as_json=as_json,
     )
     if report.not_found:
@@ -176,23 +177,23 @@ def _target(config: Settings, into: str, scratch: Path | None) -> DataDirTarget 
     )
 
 
-def _instant(text: str) -> datetime | None:
+def _target_time(text: str) -> datetime | None:
     if text == _LATEST:
         return None
     try:
-        instant = datetime.fromisoformat(text)
+        target_time = datetime.fromisoformat(text)
     except ValueError:
-        instant = None
-    if instant is None or instant.tzinfo is None:
+        target_time = None
+    if target_time is None or target_time.tzinfo is None:
         raise PermanentError(
-            f"--to {text!r} is no instant: write it with its time zone, like 2026-11-20T03:00Z, "
-            "or latest"
+            f"--to {text!r} is not a target time: write it with its time zone, like "
+            "2026-11-20T03:00Z, or latest"
         )
-    return instant.astimezone(UTC)
+    return target_time.astimezone(UTC)
 
 
 def _show_plan(planned: RestorePlan) -> None:
-    for number, step in enumerate(planned.steps, start=1):
+    for number, step in enumerate(planned.shown_steps, start=1):
         console.print(escape(f"{number}. {step}"), highlight=False)
     _show_lists((), planned.warnings)
 
@@ -204,7 +205,7 @@ def _show_lists(problems: Sequence[str], warnings: Sequence[str]) -> None:
         console.print(f"[yellow]note:[/] {escape(text)}", highlight=False)
 
 
-def _show_report(report: RestoreReport, request: Restore) -> None:
+def _show_report(report: RestoreReport, target: RestoreTarget) -> None:
     found = report.verification
     table = Table("step", Column("seconds", justify="right"))
     for step, seconds in report.seconds_by_step.items():
@@ -216,7 +217,9 @@ def _show_report(report: RestoreReport, request: Restore) -> None:
     if found.migrated_from:
         console.print(f"migrated          from {found.migrated_from}")
     console.print(f"rows              {found.num_rows}")
-    console.print(f"objects           {found.num_objects}, {len(report.objects.copied)} came back")
+    console.print(
+        f"objects           {found.num_objects}, {len(report.objects.copied)} copied back"
+    )
     if report.moved_aside:
         console.print(f"moved aside       {report.moved_aside}")
-    console.print(f"restored to       {request.target}")
+    console.print(f"restored to       {target}")

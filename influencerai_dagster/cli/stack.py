@@ -25,8 +25,8 @@ LINEAGE_GROUPS = ("datasets", "loras", "generation")
 """The asset groups of the pipeline. Dagster's lineage shows a group closed, unless its address
 names it; the other groups have no edge to these."""
 
-_DEMO_WAITS = {"DATASET_SETTLE_SECONDS": "2", "GENERATION_IDLE_TIMEOUT_SECONDS": "2"}
-"""The samples and the jobs come in one go: nothing comes after a quiet moment."""
+_DEMO_SETTINGS = {"DATASET_SETTLE_SECONDS": "2", "GENERATION_IDLE_TIMEOUT_SECONDS": "2"}
+"""Uploads and jobs of the demo come all at once, so waiting for more of them is short."""
 
 
 def up() -> None:
@@ -51,9 +51,12 @@ def demo(
 ) -> None:
     """Start the stack and run the main job on the sample photos."""
     stack = _stack(load_settings())
-    for name, seconds in _DEMO_WAITS.items():
-        if name not in stack.settings.variables_set():
-            stack.environment[name] = seconds
+    own = stack.settings.variables_set()
+    shorter = {name: value for name, value in _DEMO_SETTINGS.items() if name not in own}
+    stack.environment.update(shorter)
+    if shorter:
+        values = " ".join(f"{name}={value}" for name, value in shorter.items())
+        _announce(f"Settings of the demo, unless you set them yourself: {values}")
 
     def run() -> None:
         _greet(stack)

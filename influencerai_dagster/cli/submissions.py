@@ -19,7 +19,7 @@ from influencerai_dagster.wiring.generation import job_checks
 def submit_jobs(
     kind: JobKind, day: DayKey, jobs: Sequence[Mapping[str, Any]], *, key_prefix: str | None
 ) -> list[Job]:
-    """Put jobs into the job queue; see generation/submission.py."""
+    """Put jobs into the job queue with the limits and checks of the settings."""
     config = settings()
     return submit(
         engine(),
@@ -33,10 +33,10 @@ def submit_jobs(
 
 
 def ensure_run_for(kind: JobKind, day: DayKey, *, num_jobs: int) -> str:
-    """See that a run takes the submitted jobs; say where to see it and return its run id.
+    """Ensure that a run takes the submitted jobs; print where to see it and return its run id.
 
     Raises:
-        TransientError: no run could be asked for; the text says that the jobs are not lost.
+        TransientError: Dagster did not answer; the text says that the jobs are not lost.
     """
     try:
         with closing(dagster()) as client:

@@ -1,7 +1,7 @@
-"""Cancelling jobs: in the job queue, and at once on the ComfyUI server that renders them.
+"""Cancels jobs in the job queue, and interrupts their prompts on the ComfyUI servers at once.
 
-Only prompts of the cancelled jobs are touched. A server that is away is no obstacle: the job's
-worker learns of the cancellation from its next heartbeat and stops the prompt then.
+No other prompt is touched. If a server is away, the job's worker learns of the cancellation from
+its next heartbeat and interrupts the prompt then.
 """
 
 import logging
@@ -22,11 +22,6 @@ from influencerai_dagster.generation.queue import AbandonedPrompts, Job
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 5.0
-
-
-def cancel_job(engine: Engine, tenant: str, job_id: UUID, *, servers: Sequence[str]) -> Job:
-    """Cancel one job as `cancel_jobs` does; return it as it is now."""
-    return cancel_jobs(engine, tenant, [job_id], servers=servers)[0]
 
 
 def cancel_jobs(
@@ -76,7 +71,7 @@ def cancel_open_jobs(
 
 
 def _interrupt(abandoned: Sequence[AbandonedPrompts], servers: Sequence[str]) -> None:
-    """Stop prompts wherever they run or wait, all servers at once."""
+    """Take prompts off the servers, whether they run or wait; all servers at once."""
     if not abandoned:
         return
     with ExitStack() as stack, ThreadPoolExecutor(len(servers), "cancel") as pool:
@@ -100,7 +95,9 @@ def _interrupt_on(client: ComfyUIClient, prompt_ids: set[str]) -> None:
     try:
         queue = client.queue()
     except InfluencerAIError as error:
-        _log.warning("cancelled prompts of that server stop with the next heartbeat: %s", error)
+        _log.warning(
+            "prompts of cancelled jobs run on that server until their next heartbeat: %s", error
+        )
         return
     for prompt in (*queue.pending, *queue.running):
         if prompt.prompt_id in prompt_ids:

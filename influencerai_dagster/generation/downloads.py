@@ -1,4 +1,4 @@
-"""Saving the images and videos of jobs as files: resumable, and never over another file."""
+"""Saves the images and videos of jobs as files; resumes, and overwrites no other file."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ def download_files(
     folder: Path,
     on_file: Callable[[Path, bool], None],
 ) -> int:
-    """Save files to a folder, which is made if it is missing; those already there are left out.
+    """Save files to a folder, which is created if it is missing; existing ones are skipped.
 
     Args:
         store: the bucket of assets.
@@ -37,7 +37,7 @@ def download_files(
     Raises:
         PermanentError: another file has the name of one; nothing was downloaded. Or an object is
             gone or damaged.
-        TransientError: S3 did not answer; what was saved stays, the same call goes on.
+        TransientError: S3 did not answer; the saved files stay, and the same call resumes.
     """
     _make_folder(folder)
     wanted = [(asset, folder / file_name(asset)) for asset in assets]
@@ -45,7 +45,7 @@ def download_files(
     strangers = [str(path) for path, is_same in there.items() if not is_same]
     if strangers:
         raise PermanentError(
-            f"{strangers[0]} is there with other content and is not overwritten: move it away, or "
+            f"{strangers[0]} exists with other content and is not overwritten: move it away, or "
             f"save to another folder ({len(strangers)} such files; nothing was downloaded)"
         )
 
@@ -69,7 +69,7 @@ def download_zip(
     path: Path,
     on_file: Callable[[Path, bool], None],
 ) -> int:
-    """Save files as one ZIP, which appears under its name only when it is whole.
+    """Save files as one ZIP, which appears under its name only when it is complete.
 
     Returns:
         How many files are in it.
@@ -79,7 +79,7 @@ def download_zip(
         TransientError: S3 did not answer; there is no ZIP.
     """
     if path.exists():
-        raise PermanentError(f"{path} is there and is not overwritten: name another file")
+        raise PermanentError(f"{path} exists and is not overwritten: name another file")
     _make_folder(path.parent)
     with TemporaryDirectory(prefix=".download-", dir=path.parent) as folder:
         whole = Path(folder) / "whole.zip"
@@ -91,7 +91,9 @@ def download_zip(
         try:
             os.link(whole, path)  # unlike a rename it never replaces a file that came meanwhile
         except FileExistsError:
-            raise PermanentError(f"{path} is there and is not overwritten") from None
+            raise PermanentError(
+                f"{path} exists and is not overwritten: name another file"
+            ) from None
     return len(assets)
 
 
@@ -99,7 +101,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PermanentError(f"Folder {folder} cannot be made: {error.strerror}") from None
+        raise PermanentError(
+            f"folder {folder} cannot be created: {error.strerror}; name another one"
+        ) from None
 
 
 def _is_same(path: Path, asset: MediaAsset) -> bool:

@@ -1,4 +1,4 @@
-"""A generation job as a document: what the command line and the tenant API tell of it."""
+"""Returns a generation job as the document that the command line and the tenant API show."""
 
 from typing import Any
 

@@ -4,7 +4,7 @@ Their rows live in generation/queue/; one Dagster run renders many of them.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
 from uuid import UUID
 
 from pydantic import Field, field_validator, model_validator
@@ -47,8 +47,10 @@ class JobPayloadBase(Value):
         workflow: name of a shipped template, or of the tenant's own at
             `workflows/<tenant>/<name>.json`; None chooses one.
         timeout_seconds: limit of the render; None is COMFYUI_TIMEOUT.
+        DEFAULT_LOADERS: the node classes that load the base model in the shipped workflows.
     """
 
+    DEFAULT_LOADERS: ClassVar[tuple[str, ...]] = ()
     workflow: str | None = None
     timeout_seconds: TimeoutSeconds | None = None
 
@@ -71,6 +73,8 @@ class SeededPayload(JobPayloadBase):
 
 class ImageJobPayload(SeededPayload):
     """The fields of an image job; a field that is None is filled by the base model's family."""
+
+    DEFAULT_LOADERS: ClassVar = ("CheckpointLoaderSimple", "UNETLoader")
 
     kind: Literal[JobKind.IMAGE] = JobKind.IMAGE
     prompt: Annotated[str, Field(min_length=1, max_length=8000)]
@@ -100,7 +104,10 @@ class VideoJobPayload(SeededPayload):
         duration_seconds: wanted length; None for num_frames ÷ fps, at most what the preset takes.
         subtitles_srt: text that is burned into the frames, as SRT within the video's length.
         num_frames: frames of one segment; a longer video has several.
+        DEFAULT_LOADERS: as in ImageJobPayload.
     """
+
+    DEFAULT_LOADERS: ClassVar = ("ImageOnlyCheckpointLoader",)
 
     kind: Literal[JobKind.VIDEO] = JobKind.VIDEO
     source_job_id: UUID

@@ -1,8 +1,8 @@
-"""How a long video is divided: segments that a video model can make, each going on from the last.
+"""Divides a long video into segments that a video model can make, each from the last frame before.
 
 The first frame of a segment repeats the last frame of the one before, so it is left out of the
-video. Where segments are kept lives in object_paths.py, what is known of one in
-render/segment_manifest.py.
+video. core/object_paths.py has the keys of segments, render/segment_manifest.py
+their manifest.
 """
 
 import hashlib

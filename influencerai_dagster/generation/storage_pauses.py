@@ -1,7 +1,7 @@
-"""A full object store: claims stop, renders wait, and all goes on by itself.
+"""Pauses all claims while the object store is full, and resumes them when there is space.
 
-An upload that finds no space says so in the catalog (`report_full`); then no job is claimed.
-Whoever workers, and a sensor where nobody does, tries every few seconds whether there is space.
+An upload that finds no space reports it in the catalog (`report_full`); then no job is claimed.
+Every few seconds a worker, or a sensor if there is none, tries whether there is space.
 """
 
 import logging
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def report_full(engine: Engine, bucket: str, error: InfluencerAIError) -> None:
-    """Stop the claims; a catalog that is away is told with the next try of the upload."""
+    """Pause the claims; while the catalog is away, the next attempt of the upload reports again."""
     _log.warning("no jobs are claimed until there is space: %s", error)
     with suppress(InfluencerAIError), transaction(engine) as session:
         storage_pauses.report_full(session, bucket, str(error))
@@ -35,21 +35,22 @@ def try_resume(
     engine: Engine,
     store: ObjectStore,
     *,
-    every_seconds: float | None = None,
+    every_seconds: float = PROBE_SECONDS,
     probe_bytes: int = PROBE_BYTES,
 ) -> bool:
-    """Try whether there is space, if nobody did for a while; end the pause if there is.
+    """End the pause if there is space; only one process tries in every_seconds.
 
     Args:
-        every_seconds: somebody tries that often; None for PROBE_SECONDS.
-        probe_bytes: there is space if so much can be written.
+        engine: of the catalog.
+        store: the bucket.
+        every_seconds: between two attempts of all processes together.
+        probe_bytes: there is space if an object of this size can be written.
 
     Returns:
         Whether the pause was ended by this call.
     """
-    seconds = PROBE_SECONDS if every_seconds is None else every_seconds
     with transaction(engine) as session:
-        if not storage_pauses.take_probe(session, store.bucket, every_seconds=seconds):
+        if not storage_pauses.take_probe(session, store.bucket, every_seconds=every_seconds):
             return False
     key = access_check_key(uuid4())
     try:

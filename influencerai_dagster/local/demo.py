@@ -1,7 +1,6 @@
 """Run the main job on sample photos: a tenant, an influencer, uploads, jobs; then watch.
 
-Everything between the upload and the video is done by Dagster's sensors and runs. What the stack is
-made of lives in stack.py.
+Dagster's sensors and runs do everything between upload and video; stack.py starts the stack.
 """
 
 import time
@@ -55,11 +54,11 @@ class Output:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What the demo saw of one asset.
+    """One finished asset of the demo.
 
     Attributes:
         partition_key: of the asset.
-        seconds: since the stage before was done; None if an earlier demo made it.
+        seconds: since the stage before was finished; None if an earlier demo made it.
         outputs: the images or videos; empty for other assets.
     """
 
@@ -79,8 +78,8 @@ class Demo:
     Attributes:
         samples: the folder of photos to upload.
         announce: prints a line.
-        show: shows which stage is being made and how far it is, until the next call.
-        time_limit_seconds: give up after so long.
+        show: displays the current stage and its progress, until the next call.
+        time_limit_seconds: stop waiting after this time.
     """
 
     engine: Engine
@@ -92,15 +91,15 @@ class Demo:
     time_limit_seconds: float = 900.0
 
     def run(self) -> list[StageResult]:
-        """Upload, order, watch; return what was made, stage by stage.
+        """Upload photos, submit jobs, and wait; return the stages in their order.
 
         Raises:
             PermanentError: a run or a job failed; the text has its reason.
-            TransientError: the time is over.
+            TransientError: a stage is not finished within the time limit.
         """
         started = time.time()
         day = DayKey(TENANT, today())
-        num_sent, jobs = self._order(day)
+        num_sent, jobs = self._upload_and_submit(day)
         # Unchanged photos are the same content: what was made of them stays, whenever it was made.
         not_before = started if num_sent else 0.0
         dataset_key = str(DatasetKey(TENANT, INFLUENCER))
@@ -109,8 +108,8 @@ class Demo:
             _Stage(asset, dataset_key, partial(self._seen_asset, asset, not_before), line)
             for asset in ("dataset", "captions", "lora_weights", "lora_samples")
         ]
-        for asset, ordered in (("generated_images", jobs[:-1]), ("generated_videos", jobs[-1:])):
-            look, progress = partial(self._seen_jobs, ordered), partial(self._progress, ordered)
+        for asset, submitted in (("generated_images", jobs[:-1]), ("generated_videos", jobs[-1:])):
+            look, progress = partial(self._seen_jobs, submitted), partial(self._progress, submitted)
             stages.append(_Stage(asset, str(day), look, progress))
         results: list[StageResult] = []
         previous = started
@@ -133,8 +132,8 @@ class Demo:
         self._wait_for_runs(day, started)
         return results
 
-    def _order(self, day: DayKey) -> tuple[int, list[job_queue.Job]]:
-        """Add the tenant and its influencer, upload the photos, and order images and a video."""
+    def _upload_and_submit(self, day: DayKey) -> tuple[int, list[job_queue.Job]]:
+        """Add the tenant and its influencer, upload photos, submit images and a video."""
         key = DatasetKey(TENANT, INFLUENCER)
         with transaction(self.engine) as session:
             tenants.add_tenant(session, TENANT)
@@ -152,8 +151,8 @@ class Demo:
         self.announce(f"{num_sent} files uploaded to {target}")
         prefix = f"demo/{uuid4().hex}"
         lora = {"dataset": INFLUENCER}
-        orders = [{"prompt": f"bella, {prompt}", "loras": [lora]} for prompt in PROMPTS]
-        images = self._submit(JobKind.IMAGE, day, orders, f"{prefix}/images")
+        requests = [{"prompt": f"bella, {prompt}", "loras": [lora]} for prompt in PROMPTS]
+        images = self._submit(JobKind.IMAGE, day, requests, f"{prefix}/images")
         video = {"source_job_id": images[0].id}
         videos = self._submit(JobKind.VIDEO, day, [video], f"{prefix}/videos")
         self.announce(f"{len(images)} images and {len(videos)} video submitted for {day}")
@@ -165,7 +164,7 @@ class Demo:
         return submit(self.engine, kind, day, jobs, key_prefix=key_prefix, max_pending=None)
 
     def _wait_for_runs(self, day: DayKey, started: float) -> None:
-        """Wait for runs that wait for more jobs: they materialize their assets at their end."""
+        """Wait for the idle timeout of the runs: they materialize their assets at their end."""
         while time.time() - started < self.time_limit_seconds:
             alive = [
                 run
@@ -177,8 +176,8 @@ class Demo:
             self.show(f"{alive[0].job_name} waits for more jobs before it ends")
             time.sleep(_POLL_SECONDS)
 
-    def _wait(self, stage: "_Stage", number: str, day: DayKey, started: float) -> "_Seen":
-        """Look until the stage is there, a run failed, or the time is over."""
+    def _wait(self, stage: "_Stage", number: str, day: DayKey, started: float) -> "_FinishedStage":
+        """Wait until the stage is finished; a failed run or the time limit is an error."""
         began = time.time()
         while time.time() - started < self.time_limit_seconds:
             seen = stage.look()
@@ -193,12 +192,12 @@ class Demo:
                         raise PermanentError(f"{run.job_name} run {run.run_id} failed:\n{reasons}")
             time.sleep(_POLL_SECONDS)
         raise TransientError(
-            f"{stage.asset} was not made within {self.time_limit_seconds:.0f} s: look at the runs "
-            "and the sensors' ticks in the Dagster UI"
+            f"{stage.asset} was not materialized within {self.time_limit_seconds:.0f} s: look at "
+            "the runs and the sensors' ticks in the Dagster UI"
         )
 
     def _newest_log_line(self, end: "_LogEnd", partition_key: str, started: float) -> str:
-        """Return what the newest run of a partition logged last: a training tells its steps."""
+        """Return the last line that a partition's newest run logged, such as a training step."""
         runs = self.dagster.runs(partition_key, created_after=started)
         if not runs:
             return "waits until the uploads have been quiet for a moment"
@@ -209,7 +208,7 @@ class Demo:
         return end.line
 
     def _progress(self, jobs: list[job_queue.Job]) -> str:
-        """Return how far the jobs are, by ComfyUI's own progress."""
+        """Return the progress of the jobs, by ComfyUI's own."""
         with transaction(self.engine) as session:
             current = [job_queue.get_job(session, TENANT, job.id) for job in jobs]
         num_done = sum(job.status is JobStatus.COMPLETED for job in current)
@@ -217,19 +216,19 @@ class Demo:
         share = f", {100 * max(running):.0f} % of the next" if running else ""
         return f"{num_done} of {len(jobs)} done{share}"
 
-    def _seen_asset(self, asset: str, not_before: float) -> "_Seen | None":
+    def _seen_asset(self, asset: str, not_before: float) -> "_FinishedStage | None":
         found = self.dagster.materialization(asset, str(DatasetKey(TENANT, INFLUENCER)))
         if found is None or found.at < not_before:
             return None
         facts = found.metadata
-        return _Seen(
+        return _FinishedStage(
             at=found.at,
             made=_describe(asset, facts),
             object_key=str(facts.get("weights_key", facts["object_key"])),
             size_bytes=int(facts.get("weights_size_bytes", facts["size_bytes"])),
         )
 
-    def _seen_jobs(self, jobs: list[job_queue.Job]) -> "_Seen | None":
+    def _seen_jobs(self, jobs: list[job_queue.Job]) -> "_FinishedStage | None":
         with transaction(self.engine) as session:
             current = [job_queue.get_job(session, TENANT, job.id) for job in jobs]
         failed = [job for job in current if job.status is JobStatus.FAILED]
@@ -239,7 +238,7 @@ class Demo:
         if len(done) < len(jobs):
             return None
         first = done[0].result or {}
-        return _Seen(
+        return _FinishedStage(
             at=max(job.finished_at.timestamp() for job in done if job.finished_at is not None),
             made=f"{len(done)} {first['width_px']}×{first['height_px']}",
             object_key=str(first["object_key"]),
@@ -251,8 +250,8 @@ class Demo:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """One stage that is done: when, and what to show of it."""
+class _FinishedStage:
+    """When a stage was finished, and what to show of it."""
 
     at: float
     made: str
@@ -263,17 +262,22 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _Stage:
-    """An asset that is waited for: how to see it, and how to tell its progress."""
+    """An asset to wait for.
+
+    Attributes:
+        look: returns the finished stage; None before.
+        progress: returns a line about what is not finished.
+    """
 
     asset: str
     partition_key: str
-    look: Callable[[], _Seen | None]
+    look: Callable[[], _FinishedStage | None]
     progress: Callable[[], str]
 
 
 @dataclass
 class _LogEnd:
-    """How far the log of the newest run was read."""
+    """The position up to which the log of the newest run was read."""
 
     run_id: str = ""
     cursor: str | None = None

@@ -23,8 +23,7 @@ from influencerai_dagster.local.supervisor import Service
 from influencerai_dagster.program_environment import program_environment
 
 SUPERUSER = "influencerai"
-_ACCEPTS, _REJECTS = 0, 1  # what pg_isready ends with; a server that recovers rejects
-_ASK_SECONDS = 10
+_ACCEPTS, _REJECTS = 0, 1  # exit codes of pg_isready; a recovering server rejects
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # a long path of the data directory would not fit in one
@@ -56,6 +55,7 @@ class PostgresServer:
         is_durable: False for tests: faster; a power cut may lose everything, and the password is
             hashed once instead of 4096 times for every connection.
         initdb_options: how the data directory is made on the first start.
+        ask_seconds: how long the server may take to answer whether it is ready.
     """
 
     data_dir: Path
@@ -63,6 +63,7 @@ class PostgresServer:
     password: str
     is_durable: bool = True
     initdb_options: Sequence[str] = INITDB_OPTIONS
+    ask_seconds: int = 10
 
     def url(self, database: str = "postgres") -> str:
         """Return the superuser's URL of a database."""
@@ -70,7 +71,7 @@ class PostgresServer:
         return f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{self.port}/{database}"
 
     def service(self, environment: Mapping[str, str], *, port_setting: str = "") -> Service:
-        """Return what the supervisor runs."""
+        """Return the service for the supervisor."""
         settings = {**_SETTINGS, "port": str(self.port)}
         if not self.is_durable:
             settings |= _FAST_AND_FORGETFUL
@@ -91,9 +92,9 @@ class PostgresServer:
         )
 
     def _ask(self) -> int:
-        # With a name: without one libpq asks for that of our user, who may have none.
+        # Without a user name libpq looks up ours, which may not exist.
         ask = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        ask += ["-U", SUPERUSER, "-d", "postgres", "-t", str(_ASK_SECONDS)]
+        ask += ["-U", SUPERUSER, "-d", "postgres", "-t", str(self.ask_seconds)]
         return subprocess.run(ask, env=program_environment(), check=False).returncode  # noqa: S603 - from the wheel
 
     def _prepare(self) -> None:
@@ -133,7 +134,7 @@ def _program(name: str) -> str:
 
 
 def _check_user_has_name(data_dir: Path) -> None:
-    """Say clearly what initdb refuses."""
+    """Refuse a user without a name, with a clearer text than initdb's."""
     uid = os.geteuid()
     if user_name(uid) != str(uid):
         return
@@ -145,7 +146,7 @@ def _check_user_has_name(data_dir: Path) -> None:
 
 
 def _remove_stale_lock(lock: Path, data_dir: Path) -> None:
-    """Remove the lock of a server that was killed, also when its process id has a new owner.
+    """Remove the lock of a server that was killed, also if its process id has a new owner.
 
     Raises:
         PermanentError: that server runs.

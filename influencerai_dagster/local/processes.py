@@ -35,7 +35,7 @@ class _Record(Value):
 
 
 def free_port() -> int:
-    """Return a loopback port that no program listens on now."""
+    """Return a loopback port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -43,15 +43,13 @@ def free_port() -> int:
 
 
 def check_port(port: int, *, service: str, setting: str) -> None:
-    """Make sure that a service can take its port.
+    """Check that a service can take its port.
 
     Raises:
-        PermanentError: another program listens there; the text names port and setting.
+        PermanentError: another program has it; the text names port and setting.
     """
     with socket.socket() as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # closed ones may stay for a while
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # allow TIME_WAIT
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
@@ -103,7 +101,7 @@ class Ending(NamedTuple):
 def stop_groups(children: Sequence[Ending]) -> None:
     """End children, all at once.
 
-    A child's id is its own until we have waited for it, so a signal never hits a stranger.
+    A child keeps its id until we have waited for it: the signal cannot reach another process.
     """
     running = [child for child in children if child.process.poll() is None]
     for process, number, _, _ in running:
@@ -114,7 +112,7 @@ def stop_groups(children: Sequence[Ending]) -> None:
             process.wait(max(0.0, started + seconds - time.monotonic()))
         except subprocess.TimeoutExpired:
             kill(process, is_group=is_group)
-            with suppress(subprocess.TimeoutExpired):  # hangs in the kernel, on a dead disk
+            with suppress(subprocess.TimeoutExpired):  # blocked in the kernel by a dead disk
                 process.wait(KILL_SECONDS)
 
 
@@ -127,7 +125,7 @@ def kill(process: "subprocess.Popen[bytes]", *, is_group: bool) -> None:
 
 
 def write_record(path: Path, stack_id: str, pids: Sequence[int]) -> None:
-    """Write down which processes a stack started, for the next start if this one is killed."""
+    """Record the processes of a stack, for the next start if this one is killed."""
     started: dict[int, float] = {}
     for pid in (os.getpid(), *pids):
         with suppress(psutil.NoSuchProcess):
@@ -146,10 +144,10 @@ def supervisor_process(path: Path) -> psutil.Process | None:
 
 
 def clean_leftovers(path: Path) -> int:
-    """End what a killed supervisor left running.
+    """End the processes of a killed supervisor.
 
     Args:
-        path: what it wrote with `write_record`.
+        path: the record that it wrote with `write_record`.
 
     Returns:
         How many processes were ended.
@@ -159,7 +157,7 @@ def clean_leftovers(path: Path) -> int:
     """
     try:
         record = _Record.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError):  # not written whole: the machine went down
+    except (FileNotFoundError, ValidationError):  # cut off by a power failure
         return 0
     ours = [
         process

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.backup.database.barman_settings import BarmanSettings
+from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
 from influencerai_dagster.core.dagster_names import CODE_LOCATION
 from influencerai_dagster.db.engine import create_catalog_engine
@@ -268,6 +268,6 @@ def _is_receiving(environment: Mapping[str, str]) -> bool:
     """Ask PostgreSQL whether a program receives WAL; true while PostgreSQL does not answer."""
     url = environment.get("BACKUP_DATABASE_URL") or environment["DATABASE_URL"]
     try:
-        return read_wal_lag(url, BarmanSettings.slot_name, None).is_receiving
+        return read_wal_lag(url, BarmanServer.slot_name, None).is_receiving
     except TransientError:
         return True

@@ -1,11 +1,11 @@
-"""Start, watch, restart and stop the processes of one machine's stack.
+"""Supervises the services of a local stack: starts them in order, restarts and stops them.
 
-A service starts when those that it needs are ready; each has its own process group and its log in
-`<data_dir>/logs/<name>.log`. One that ends, or does not answer for too long, is started again.
-Nothing here knows what the services are: that is `services.py`.
+A service starts when the services it needs are ready. Each has its own process group and its log in
+`<data_dir>/logs/<name>.log`. A service that ends, or does not answer for too long, is restarted.
+The services themselves are in `services.py`.
 
-Why own code: supervisord and circus know no readiness, honcho no restart, and none of them finds
-what a killed predecessor left behind.
+Why own code: supervisord and circus have no readiness, honcho has no restart, and none of them ends
+the processes of a killed predecessor.
 """
 
 import secrets
@@ -37,9 +37,9 @@ from influencerai_dagster.local.processes import (
 from influencerai_dagster.processes import as_user, end
 
 POLL_SECONDS = 0.1
-STEADY_SECONDS = 60.0  # after so long a service starts with the shortest backoff again
+STEADY_SECONDS = 60.0  # after that the backoff starts with the shortest delay again
 BACKOFF_SECONDS = (0.5, 2.0, 5.0, 15.0, 30.0)
-ALIVE_SECONDS = 120.0  # a service without an answer for so long is ended
+ALIVE_SECONDS = 120.0  # a service that does not answer for so long is ended
 ASK_SECONDS = 5.0
 _ROTATE_SECONDS = 2.0
 
@@ -64,19 +64,19 @@ class Service:
         command: program and arguments.
         environment: the complete environment; the supervisor adds only its mark.
         needs: names of the services that must be ready before.
-        is_ready: asked again and again after the start, must not block for long.
-        is_alive: asked again and again while it runs, in a thread of its own: it may block. Also
-            true where it is not known. None asks nothing.
-        alive_seconds: how long it may give no answer before it is ended and started again.
-        leaves_children: its children continue when it ends, until the stack stops: Dagster's
-            runs, which work for hours.
-        is_task: ends by itself, and is ready when it ended with exit code 0.
+        is_ready: asked repeatedly after the start, must not block for long.
+        is_alive: asked repeatedly while it runs, in a thread of its own: it may block. True also
+            if it cannot be known. None does not ask.
+        alive_seconds: how long it may give no answer before it is ended and restarted.
+        leaves_children: its children outlive it until the stack stops: Dagster's runs, which work
+            for hours.
+        is_task: ends by itself, and is ready when it has ended with exit code 0.
         prepare: runs before every start.
         port: loopback port that it takes; None if none.
         port_setting: the variable that changes the port.
-        stop_signal: what asks it to end.
-        stop_seconds: how long it may take for that before it is killed.
-        stops_last: the others need it until they have ended.
+        stop_signal: asks it to end.
+        stop_seconds: how long it may take to end before it is killed.
+        stops_last: other services need it until they have ended.
         user: the user it runs as; None is ours.
         start_seconds: how long it may take to be ready.
     """
@@ -126,6 +126,7 @@ class Supervisor:
         announce: Callable[[str], None],
         ask_seconds: float = ASK_SECONDS,
         max_log_bytes: int = MAX_LOG_BYTES,
+        backoff_seconds: Sequence[float] = BACKOFF_SECONDS,
     ) -> None:
         """Make it; nothing is written or started.
 
@@ -134,7 +135,8 @@ class Supervisor:
             data_dir: belongs to this supervisor alone while it runs.
             announce: gets a line about every crash and restart.
             ask_seconds: between two questions to a service whether it is alive.
-            max_log_bytes: of a log before a new one begins.
+            max_log_bytes: size of a log before it is rotated.
+            backoff_seconds: delays before the first, second, … restart of a crashing service.
         """
         self.stopping = threading.Event()
         self._services = services
@@ -142,6 +144,7 @@ class Supervisor:
         self._logs = Logs(data_dir / "logs", announce, max_bytes=max_log_bytes)
         self._record = data_dir / RECORD_FILE
         self._liveness = Liveness(self.stopping, every_seconds=ask_seconds)
+        self._backoff_seconds = backoff_seconds
         self._children: dict[str, _Child] = {}
         self._stack_id = secrets.token_hex(16)
         self.has_started = False
@@ -156,7 +159,7 @@ class Supervisor:
         """Start everything and return when all of it is ready, or `stopping` was set.
 
         Args:
-            show: gets which services are being started, again and again.
+            show: gets the services that are being started, repeatedly.
 
         Raises:
             PermanentError: a port is taken or a stack runs in this folder (nothing was started);
@@ -204,12 +207,12 @@ class Supervisor:
                 rotate_at = time.monotonic() + _ROTATE_SECONDS
 
     def stop(self) -> None:
-        """End every process; what does not end in time is killed."""
+        """End every process; kill those that do not end in time."""
         children = self._children.values()
         servers = [child for child in children if child.service.stops_last]
         _stop([child for child in children if not child.service.stops_last])
         if self.has_started:
-            # Runs and trainings have process groups of their own, and want to write why they end.
+            # Runs and trainings have process groups of their own, and record why they end.
             end(marked_processes(self._stack_id, but=[child.process.pid for child in servers]))
         _stop(servers)
         self._children.clear()
@@ -241,7 +244,7 @@ class Supervisor:
         if code is not None:
             if service.is_task and code == 0:
                 return True
-            _check_port(service)  # taken since the first look: then that is why it ended
+            _check_port(service)  # taken since the first check: the likely cause
             tail = self._logs.tail(service.name)
             raise PermanentError(f"{service.name} ended with code {code}.\n{tail}")
         if not service.is_task and service.is_ready():
@@ -272,7 +275,8 @@ class Supervisor:
         if child.restart_at is None:
             steady = now - child.started > STEADY_SECONDS
             child.crashes = 1 if steady else child.crashes + 1
-            delay = BACKOFF_SECONDS[min(child.crashes, len(BACKOFF_SECONDS)) - 1]
+            delays = self._backoff_seconds
+            delay = delays[min(child.crashes, len(delays)) - 1]
             child.restart_at = now + delay
             self._logs.note(
                 f"{child.service.name} ended with code {child.process.returncode}; "
@@ -287,7 +291,7 @@ class Supervisor:
             except (InfluencerAIError, OSError) as error:
                 why = explained(error) if isinstance(error, OSError) else error
                 self._logs.note(f"{child.service.name} cannot be started: {why}")
-                child.restart_at = now + BACKOFF_SECONDS[-1]
+                child.restart_at = now + self._backoff_seconds[-1]
 
 
 def _check_port(service: Service) -> None:

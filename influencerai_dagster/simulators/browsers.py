@@ -1,4 +1,4 @@
-"""Keeps web pages away from a simulator: only programs have to do with it."""
+"""Refuse requests of web pages: only programs use a simulator."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus

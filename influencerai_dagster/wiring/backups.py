@@ -4,7 +4,12 @@ from pathlib import Path
 
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.pg_dump import PgDumps
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket, named_place, off_site
+from influencerai_dagster.backup.objects.locations import (
+    BackupTarget,
+    Bucket,
+    off_site,
+    parse_location,
+)
 from influencerai_dagster.backup.restore.both_databases import BothDatabases
 from influencerai_dagster.backup.restore.drill import Drill
 from influencerai_dagster.backup.restore.restored_server import find_bin_dir
@@ -56,7 +61,7 @@ def assets_bucket(settings: Settings) -> Bucket:
 def backup_target(settings: Settings) -> BackupTarget:
     """Return the target of the copies: BACKUP_TARGET, or a folder in BACKUP_HOME."""
     backup = settings.backup
-    place = named_place(
+    location = parse_location(
         backup.target or str(off_site(backup.home)),
         endpoint_url=backup.s3_endpoint,
         access_key=backup.s3_key,
@@ -64,7 +69,7 @@ def backup_target(settings: Settings) -> BackupTarget:
         region=backup.s3_region,
     )
     key = backup.encryption_key
-    return BackupTarget(place, key.get_secret_value() if key else "", backup.bandwidth_limit)
+    return BackupTarget(location, key.get_secret_value() if key else "", backup.bandwidth_limit)
 
 
 def scratch_dir(settings: Settings, given: Path | None = None) -> Path:

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
+from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient

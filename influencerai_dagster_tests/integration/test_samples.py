@@ -41,13 +41,13 @@ def test_the_script_writes_the_committed_files_and_no_others(drawn: Path) -> Non
 
 @pytest.mark.parametrize("committed", TAKEN, ids=lambda path: path.name)
 def test_a_committed_image_is_the_one_that_is_drawn(drawn: Path, committed: Path) -> None:
-    pictures = []
+    images = []
     for path in (committed, drawn / committed.name):
         with upright_rgb(path.read_bytes()) as image:
-            pictures.append(image.copy())
-    assert pictures[0].size == pictures[1].size
+            images.append(image.copy())
+    assert images[0].size == images[1].size
     # Another Pillow may round an edge or code a JPEG otherwise; another image differs by more.
-    assert max(ImageStat.Stat(ImageChops.difference(*pictures)).mean) < 1
+    assert max(ImageStat.Stat(ImageChops.difference(*images)).mean) < 1
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".json"])
@@ -85,7 +85,7 @@ def test_four_images_have_captions_of_one_line() -> None:
     captions = sorted(BELLA.glob("*.txt"))
     assert len(captions) == 4
     for path in captions:
-        assert path.stem in {picture.stem for picture in TAKEN}
+        assert path.stem in {image.stem for image in TAKEN}
         assert 0 < len(path.read_text("utf-8").strip()) <= MAX_CAPTION_LENGTH
         assert len(path.read_text("utf-8").splitlines()) == 1
 

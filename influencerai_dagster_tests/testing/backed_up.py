@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,10 +17,10 @@ from dagster_postgres import DagsterPostgresStorage
 from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.objects.copies import copy_objects
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
+from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket
 from influencerai_dagster.backup.restore.both_databases import BothDatabases
 from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget
-from influencerai_dagster.backup.restore.run import Restore
+from influencerai_dagster.backup.restore.run import Restore, RestoreReport, plan, run_restore
 from influencerai_dagster.backup.restore.source import choose
 from influencerai_dagster.backup.verification.objects import Assets
 from influencerai_dagster.core.fingerprints import sha256_hex
@@ -46,13 +46,13 @@ class BackedUp:
     """What there is to restore from, and what must come back.
 
     Attributes:
-        before_drop: an instant when the table `precious` was there.
-        newest: an instant after its drop, when two more LoRAs were recorded.
+        before_drop: a target time when the table `precious` was there.
+        newest: a target time after its drop, when two more LoRAs were recorded.
     """
 
     postgres: PostgresServer
     barman: BarmanServer
-    place: Bucket
+    location: Bucket
     store: ObjectStore
     target: BackupTarget
     before_drop: datetime
@@ -70,16 +70,15 @@ class BackedUp:
     def restore(
         self,
         into: Path,
-        instant: datetime | None,
+        target_time: datetime | None,
         *,
         is_forced: bool = False,
         assets: Assets | None = None,
     ) -> Restore:
         return Restore(
-            source=choose(self.barman, instant, datetime.now(UTC)),
+            source=choose(self.barman, target_time, datetime.now(UTC)),
             target=DataDirTarget(into, self.databases),
             assets=assets or self.assets,
-            to=instant,
             is_forced=is_forced,
         )
 
@@ -89,19 +88,24 @@ class BackedUp:
 
     @property
     def assets(self) -> Assets:
-        return Assets(self.store, self.place, self.target)
+        return Assets(self.store, self.location, self.target)
 
     def copied(self, folder: Path) -> "BackedUp":
         """Return the same with files of its own, to be broken: nothing is read twice."""
         folder.mkdir(parents=True)
         home, target = folder / "barman", folder / "target"
         subprocess.run([*LINK, str(self.barman.home), str(home)], check=True)
-        subprocess.run([*LINK, str(self.target.place), str(target)], check=True)
+        subprocess.run([*LINK, str(self.target.location), str(target)], check=True)
         return replace(
             self,
             barman=replace(self.barman, home=home),
-            target=replace(self.target, place=target),
+            target=replace(self.target, location=target),
         )
+
+
+def restored(request: Restore, log: Callable[[str], None] = print) -> RestoreReport:
+    """Plan a restore and run it."""
+    return run_restore(plan(request), log)
 
 
 def execute(url: str, sql: str) -> str:
@@ -130,7 +134,7 @@ def backed_up_system(folder: Path, s3: S3Server) -> Iterator[BackedUp]:
         postgres_bin_dir=programs_dir(),
     )
     store = s3.store()
-    place = Bucket(
+    location = Bucket(
         store.bucket,
         endpoint_url=s3.endpoint_url,
         access_key=s3.access_key,
@@ -138,7 +142,7 @@ def backed_up_system(folder: Path, s3: S3Server) -> Iterator[BackedUp]:
     )
     target = BackupTarget(folder / "target")
     with running(postgres.service(os.environ), folder), receiving(barman):
-        yield _filled(BackedUp(postgres, barman, place, store, target, _NEVER, _NEVER, ()))
+        yield _filled(BackedUp(postgres, barman, location, store, target, _NEVER, _NEVER, ()))
 
 
 _NEVER = datetime.fromtimestamp(0, UTC)
@@ -187,7 +191,7 @@ def _filled(system: BackedUp) -> BackedUp:
     keys += _add_lora(system, "newest")
     _switch_wal(system)
     newest = clock(system.database_url)
-    copy_objects(system.place, system.target, recovery_window=timedelta(days=30))
+    copy_objects(system.location, system.target, recovery_window=timedelta(days=30))
     _wait_until_received(system, newest)
     system.barman.archive_wal()
     return replace(system, before_drop=before_drop, newest=newest, keys=tuple(keys))
@@ -203,13 +207,13 @@ def _switch_wal(system: BackedUp) -> None:
     execute(system.database_url, "SELECT pg_switch_wal()")
 
 
-def _wait_until_received(system: BackedUp, instant: datetime) -> None:
-    """Wait until WAL came that was written after an instant."""
+def _wait_until_received(system: BackedUp, target_time: datetime) -> None:
+    """Wait until WAL came that was written after an target_time."""
     execute(system.database_url, "CREATE TABLE written_after_the_newest_instant ()")
 
     def is_received() -> bool:
         received_at = system.barman.archive_status().received_at
-        return received_at is not None and received_at > instant
+        return received_at is not None and received_at > target_time
 
     wait_until(is_received, "the WAL is received")
 

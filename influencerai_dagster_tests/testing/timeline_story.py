@@ -27,7 +27,7 @@ from influencerai_dagster.backup.restore.both_databases import BothDatabases
 from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget
 from influencerai_dagster.backup.restore.journal import Journal
 from influencerai_dagster.backup.restore.recovery import choose_backup
-from influencerai_dagster.backup.restore.target import Restored, sound_databases
+from influencerai_dagster.backup.restore.target import Restored, verify_restored
 from influencerai_dagster.backup.verification.verification import Verification
 from influencerai_dagster.db import migrate
 from influencerai_dagster.db.engine import create_catalog_engine
@@ -48,9 +48,9 @@ class Story:
 
     Attributes:
         said: by the receiver.
-        instants: by name.
-        found: the tables that came back, by the name of the instant.
-        backups: by the name of the instant that was restored from them, and others.
+        target_times: by name.
+        found: the tables that came back, by the name of the target time.
+        backups: by the name of the target time that was restored from them, and others.
         verification: of the newest moment.
         newer_release: the error of one whose catalog is of a newer release.
     """
@@ -59,7 +59,7 @@ class Story:
     postgres: PostgresServer
     barman: BarmanServer
     said: list[str] = field(default_factory=list)
-    instants: dict[str, datetime] = field(default_factory=dict)
+    target_times: dict[str, datetime] = field(default_factory=dict)
     found: dict[str, str] = field(default_factory=dict)
     backups: dict[str, BackupInfo] = field(default_factory=dict)
     verification: Verification | None = None
@@ -74,7 +74,7 @@ class Story:
         """Run the server and its receiver for the time of the block; all WAL is received then."""
         stopping = threading.Event()
         receiver = threading.Thread(
-            target=receive_wal, args=(self.barman, stopping), kwargs={"say": self.said.append}
+            target=receive_wal, args=(self.barman, stopping), kwargs={"log": self.said.append}
         )
         with running(self.postgres.service(os.environ), self.folder):
             receiver.start()
@@ -87,33 +87,33 @@ class Story:
                 self._end_orphans()
 
     def make(self, number: int) -> datetime:
-        """Make a table, and return an instant when it was there and nothing newer."""
+        """Make a table, and return a target time when it was there and nothing newer."""
         execute(self.databases.catalog_url, f"CREATE TABLE made{number} ()")
         return clock(self.postgres.url())
 
     def restore(self, name: str, into: Path, *, is_in_place: bool = False) -> None:
-        """Restore the instant of a name ("latest" has none), and look what is there."""
-        recovery = choose_backup(self.barman, self.instants.get(name))
+        """Restore the target time of a name ("latest" has none), and look what is there."""
+        recovery = choose_backup(self.barman, self.target_times.get(name))
         recovery.check(is_all_needed=True)
         target = DataDirTarget(into, self.databases)
         journal = Journal(target.journal_path, {}, recovery.backup.backup_id)
-        with target.filled(recovery, journal, print) as restored:
+        with target.staged(recovery, journal, print) as restored:
             self.found[name] = execute(restored.databases.catalog_url, _TABLES)
             if name == "latest":
                 self._verify(restored)
         self.backups[name] = recovery.backup
         if is_in_place:
-            target.put_in_place()
+            target.promote()
         else:
             target.clear()
         journal.remove()
 
     def _verify(self, restored: Restored) -> None:
-        self.verification = sound_databases(restored, "the draft")
+        self.verification = verify_restored(restored, "staging")
         newer = "UPDATE alembic_version SET version_num = '9999'"
         execute(restored.databases.catalog_url, newer)
         with pytest.raises(PermanentError) as error:
-            sound_databases(restored, "the draft")
+            verify_restored(restored, "staging")
         self.newer_release = str(error.value)
 
     def _wait_until_received(self) -> None:
@@ -158,7 +158,7 @@ def _fill(databases: BothDatabases) -> None:
         part.dispose()
 
 
-def told(folder: Path) -> Story:
+def made_story(folder: Path) -> Story:
     """Let it happen; nothing runs afterwards."""
     options = ("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--wal-segsize=64")
     postgres = PostgresServer(
@@ -169,14 +169,14 @@ def told(folder: Path) -> Story:
     with story.up():
         _fill(story.databases)
         barman.backup(BackupKind.FULL)
-        story.instants["good"] = story.make(1)
+        story.target_times["good"] = story.make(1)
         story.make(2)
         story.backups["left"] = barman.backup(BackupKind.INCREMENTAL)  # segments go by
-        story.instants["accident"] = story.make(3)
+        story.target_times["accident"] = story.make(3)
         story.make(4)
     story.restore("good", postgres.data_dir, is_in_place=True)
     with story.up():
-        story.instants["after"] = story.make(5)
+        story.target_times["after"] = story.make(5)
         story.make(6)
     story.restore("after", folder / "scratch")
     with story.up():

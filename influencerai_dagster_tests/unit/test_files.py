@@ -35,8 +35,8 @@ def test_a_file_whose_writing_is_cut_short_changes_nothing(
     path = tmp_path / "model"
     if before is not None:
         path.write_bytes(before)
-    told = write_with_a_limit(path, 100_000, 4096)
-    assert told == (
+    reported = write_with_a_limit(path, 100_000, 4096)
+    assert reported == (
         f"{path} cannot be used: this shell limits the size of files: run `ulimit -f unlimited` "
         "and try again\n"
     )
@@ -82,18 +82,18 @@ def test_a_file_has_the_readers_of_its_folder_whatever_the_umask_is(
     ],
 )
 def test_what_the_system_refuses_is_told_with_what_to_do(code: int, words: str) -> None:
-    told = explained(OSError(code, os.strerror(code), "/data/logs"))
-    assert told.startswith("/data/logs cannot be used: ")
-    assert words in told
-    assert "Errno" not in told
+    reported = explained(OSError(code, os.strerror(code), "/data/logs"))
+    assert reported.startswith("/data/logs cannot be used: ")
+    assert words in reported
+    assert "Errno" not in reported
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_folder_of_another_user_is_told_with_both_users(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 12345)
     path = str(tmp_path / "data" / "stack.env")
-    told = explained(PermissionError(errno.EACCES, "Permission denied", path))
-    assert told == (
+    reported = explained(PermissionError(errno.EACCES, "Permission denied", path))
+    assert reported == (
         f"{path} cannot be used: {tmp_path} belongs to user 12345, and this program runs as user "
         f"root. Run it as 12345, give the other the folder (`sudo chown -R root {tmp_path}`), or "
         "choose another folder"

@@ -1,7 +1,7 @@
-"""What a backup is, and the rules: which one a moment needs, what is too old, how long it is kept.
+"""Backups as values, and their rules: which one a target time needs, which are due or too old.
 
-How backups are taken and listed is in barman.py and pg_dump.py, what may be deleted in pruning.py;
-nothing here reads a clock.
+Backups are taken in barman.py and pg_dump.py, and deleted by the rules of pruning.py. Nothing here
+reads a clock.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,16 +21,16 @@ FULL_EVERY = timedelta(hours=24)
 ANY_EVERY = timedelta(hours=6)
 """The objective for what would be lost if the WAL were lost too (RPO)."""
 FIRST_BACKUP_AFTER = timedelta(minutes=15)
-"""A new installation has other work in its first minutes, and nothing yet that could be lost."""
+"""A new installation is busy in its first minutes, and has nothing to lose yet."""
 GRACE = timedelta(hours=1)
-"""A backup takes its time, and may wait for a slot: only after this it counts as too old."""
+"""A backup takes time and may wait for a slot: it is too old only after its objective and this."""
 MAX_WAL_LAG_SECONDS = 300.0
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _NEWEST_TIMELINE = 2**32
 
 
 class BackupKind(StrEnum):
-    """What a backup holds; an incremental one needs the full one it stands on."""
+    """The content of a backup; an incremental one needs its full one."""
 
     FULL = "full"
     INCREMENTAL = "incremental"
@@ -38,7 +38,7 @@ class BackupKind(StrEnum):
 
 
 class BackupStatus(StrEnum):
-    """How far a backup came, in Barman's words."""
+    """State of a backup, in Barman's words."""
 
     EMPTY = "EMPTY"
     STARTED = "STARTED"
@@ -52,16 +52,16 @@ class BackupInfo(Value):
     """One backup of the database server.
 
     Attributes:
-        backup_id: Barman's, like "20261120T020000": a name. It was local time once, and clocks are
-            set back: what came first is told by `place`.
+        backup_id: Barman's, like "20261120T020000". It is not an order (ids were local time once,
+            and clocks are set back): `position` is.
         begin: when it began, UTC; None while Barman has not asked the server yet.
-        end: when it was consistent, UTC: it restores to this moment and every later one.
-        size_bytes: what it takes on disk, without its WAL.
+        end: when it was consistent, UTC: it can be restored to this time and later ones.
+        size_bytes: size on disk, without its WAL.
         begin_wal: first WAL segment that it needs.
         end_wal: last WAL segment that it needs to be consistent.
         end_lsn: position in the WAL from which it is consistent, like "0/3000148".
         segment_bytes: wal_segment_size of its server.
-        parent_backup_id: what an incremental backup stands on.
+        parent_backup_id: the full backup of an incremental one.
         error: Barman's, of a failed one.
     """
 
@@ -79,47 +79,46 @@ class BackupInfo(Value):
     error: str | None = None
 
     @property
-    def place(self) -> tuple[int, int, datetime]:
-        """Its place among the backups of a server: by the WAL, which no clock moves.
+    def position(self) -> tuple[int, int, datetime]:
+        """Its position among the backups of a server: by the WAL, which no clock moves.
 
-        Dumps, and backups that did not come far enough to have one, are in the order of their
-        times.
+        Dumps, and backups that failed before they had a position, are ordered by their times.
         """
-        moment = self.end or self.begin or _NEVER
+        time = self.end or self.begin or _NEVER
         if self.end_wal is not None and self.end_lsn is not None:
-            return timeline_of(self.end_wal), position_of_lsn(self.end_lsn), moment
+            return timeline_of(self.end_wal), position_of_lsn(self.end_lsn), time
         if self.begin_wal is not None:
             segment = segment_number(self.begin_wal, self.segment_bytes) or 0
-            return timeline_of(self.begin_wal), segment * self.segment_bytes, moment
-        return _NEWEST_TIMELINE, 0, moment
+            return timeline_of(self.begin_wal), segment * self.segment_bytes, time
+        return _NEWEST_TIMELINE, 0, time
 
     @property
     def is_whole(self) -> bool:
-        """Whether it can be restored: all its files are there, and its WAL is or is on its way."""
+        """Whether it can be restored: all files are there, and its WAL is there or on its way."""
         return self.status in {BackupStatus.DONE, BackupStatus.WAITING_FOR_WALS}
 
     def leads_to(self, timeline: Timeline) -> bool:
-        """Tell whether replaying a timeline from here is possible: it was not left before."""
+        """Tell whether a timeline can be replayed from it: the server had not left it before."""
         if self.end_wal is None or self.end_lsn is None:
-            return True  # nothing is known of its place
+            return True  # its position is unknown
         return timeline.has(timeline_of(self.end_wal), position_of_lsn(self.end_lsn))
 
     @property
     def seconds(self) -> float:
-        """How long it took; 0 while it has not ended."""
+        """Duration; 0 while it has not ended."""
         if self.begin is None or self.end is None:
             return 0.0
         return (self.end - self.begin).total_seconds()
 
 
 class WalLag(Value):
-    """What the server wrote and the receiver does not have yet.
+    """WAL that the server wrote and the receiver does not have yet.
 
     Attributes:
         is_receiving: whether a receiver is connected.
         lag_bytes: None if there is no replication slot.
-        lag_seconds: for how long that is so; None if nothing was ever received.
-        retained_bytes: what the server keeps on its own disk because of that.
+        lag_seconds: age of the lag; None if nothing was ever received.
+        retained_bytes: WAL that the server keeps on its own disk because of it.
     """
 
     is_receiving: bool
@@ -134,15 +133,15 @@ def newest_whole(
     """Return the newest backup that can be restored, of one kind or of any."""
     return max(
         (backup for backup in backups if backup.is_whole and kind in {None, backup.kind}),
-        key=lambda backup: backup.place,
+        key=lambda backup: backup.position,
         default=None,
     )
 
 
 def backup_for(backups: Iterable[BackupInfo], target_time: datetime) -> BackupInfo | None:
-    """Return the backup to restore for a moment: the newest that was whole by then.
+    """Return the backup to restore for a target time: the newest that was complete by then.
 
-    A moment that the clock showed twice, because it was set back, is the later one.
+    A time that the clock showed twice, because it was set back, means the later one.
 
     Args:
         backups: in any order.
@@ -159,17 +158,17 @@ def due_kind(
     full_kind: BackupKind = BackupKind.FULL,
     has_incremental: bool = True,
 ) -> BackupKind | None:
-    """Return what should have been taken by now and was not, say while the machine was down.
+    """Return the kind of backup that is due, because it was not taken in time.
 
     Args:
         backups: all there are.
         now: with time zone.
-        full_kind: FULL, or DUMP where dumps are all there is.
-        has_incremental: False before PostgreSQL 17, where WAL is all there is between full ones.
+        full_kind: FULL, or DUMP if only dumps are taken.
+        has_incremental: False before PostgreSQL 17: only WAL comes between full ones.
     """
     ages = _ages(backups, now)
     full, newest = ages(full_kind), ages(None)
-    # Half of the grace for the schedule, which comes first; the other half for the backup itself.
+    # Half of the grace is for the schedule, which comes first, half for the backup itself.
     if full is None or full > FULL_EVERY + GRACE / 2:
         return full_kind
     if has_incremental and (newest is None or newest > ANY_EVERY + GRACE / 2):
@@ -184,7 +183,7 @@ def too_old(
     full_kind: BackupKind = BackupKind.FULL,
     has_incremental: bool = True,
 ) -> list[str]:
-    """Name every objective that is missed; the arguments are those of `due_kind`."""
+    """Return a text for every missed objective; the arguments are those of `due_kind`."""
     listed = list(backups)
     ages, problems = _ages(listed, now), []
     objectives: list[tuple[BackupKind | None, timedelta, str]] = [
@@ -195,7 +194,7 @@ def too_old(
     for kind, every, words in objectives:
         age = ages(kind)
         if age is None and newest_whole(listed, kind) is not None:
-            problems.append(f"the {words} is of a time to come: was the clock set back?")
+            problems.append(f"the {words} has a future time: was the clock set back?")
         elif age is None:
             problems.append(f"there is no {words}")
         elif age > every + GRACE:
@@ -204,12 +203,12 @@ def too_old(
 
 
 def wal_problem(lag: WalLag) -> str | None:
-    """Say what is wrong with the stream of WAL, or None if nothing is."""
+    """Return what is wrong with receiving WAL, or None if nothing is."""
     if lag.lag_bytes is None:
-        return "nobody receives WAL: the replication slot is not there"
+        return "WAL is not received: the replication slot does not exist"
     if not lag.is_receiving:
         since = "" if lag.lag_seconds is None else f" since {lag.lag_seconds:.0f} s"
-        return f"nobody receives WAL{since}: the server keeps {lag.retained_bytes:,} bytes for us"
+        return f"WAL is not received{since}: the server keeps {lag.retained_bytes:,} bytes for us"
     if lag.lag_bytes and (lag.lag_seconds or 0.0) > MAX_WAL_LAG_SECONDS:
         return f"the receiver of WAL is {lag.lag_bytes:,} bytes and {lag.lag_seconds:.0f} s behind"
     return None
@@ -218,7 +217,7 @@ def wal_problem(lag: WalLag) -> str | None:
 def _ages(
     backups: Iterable[BackupInfo], now: datetime
 ) -> Callable[[BackupKind | None], timedelta | None]:
-    # One of a time to come tells nothing: the clock was set back since.
+    # A backup with a future time does not count: the clock was set back since.
     listed = [backup for backup in backups if backup.end is None or backup.end <= now + GRACE]
 
     def age(kind: BackupKind | None) -> timedelta | None:

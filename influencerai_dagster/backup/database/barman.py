@@ -1,15 +1,18 @@
-"""Barman: physical backups of a PostgreSQL server over the streaming protocol, one command each.
+"""Physical backups of a PostgreSQL server with Barman, over the streaming protocol.
 
-Which backup is taken when is in databases.py. Source: docs.pgbarman.org, release 3.19.
+Which kind is taken is decided in databases.py. Source: docs.pgbarman.org, release 3.19.
 """
 
+import os
 import shutil
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from influencerai_dagster.backup.database.backups import (
     BackupInfo,
@@ -17,16 +20,20 @@ from influencerai_dagster.backup.database.backups import (
     BackupStatus,
     newest_whole,
 )
-from influencerai_dagster.backup.database.barman_files import read_backups, segment_bytes
+from influencerai_dagster.backup.database.barman_files import (
+    config_text,
+    libpq_conninfo,
+    read_backups,
+    segment_bytes,
+)
 from influencerai_dagster.backup.database.barman_program import (
     BACKUP_STOP_SECONDS,
     end_orphans,
     run_barman,
     script,
 )
-from influencerai_dagster.backup.database.barman_settings import BarmanSettings
 from influencerai_dagster.backup.database.base_files import verify_files
-from influencerai_dagster.backup.database.pruning import deletable, obsolete, robbed_by_deletion
+from influencerai_dagster.backup.database.pruning import deletable, losing_wal_by_deletion, obsolete
 from influencerai_dagster.backup.database.timelines import refuse_left_timeline, timeline_from
 from influencerai_dagster.backup.database.wal_archive import (
     WalArchive,
@@ -35,38 +42,125 @@ from influencerai_dagster.backup.database.wal_archive import (
 )
 from influencerai_dagster.backup.database.wal_switch import archive_all, begin_segment
 from influencerai_dagster.errors import (
+    BackupRefusedError,
     InfluencerAIError,
     InsufficientStorageError,
     PermanentError,
     TransientError,
 )
+from influencerai_dagster.files import write_whole
+from influencerai_dagster.processes import owned_environment
+from influencerai_dagster.program_environment import POSTGRES_CLIENT
 
-_REFUSED = "Impossible to start the backup"
+_MB = 1000**2
 _CONNECTING = {"receive wal running", "replication slot"}
-"""What Barman misses while a receiver that has just been started is not connected yet."""
-_CONNECT_SECONDS = 10.0
+"""Checks that fail while a receiver that was just started is not connected yet."""
 _POLL_SECONDS = 0.2
 _NAMING = timedelta(minutes=1)
-"""How long it may take from our look at the clock to Barman's."""
+"""Longest time from our reading of the clock to Barman's."""
 
 
-class BarmanServer(BarmanSettings):
-    """A PostgreSQL server and the backups of it."""
+@dataclass(frozen=True)
+class BarmanServer:
+    """A PostgreSQL server and the folder of its backups.
+
+    Attributes:
+        home: Barman's folder, made on first use; the server's files are in `<home>/<name>/`.
+        database_url: of a user with REPLICATION who may call the backup functions.
+        name: Barman's name of the server.
+        slot_name: replication slot that keeps WAL on the server until it was received.
+        retention_days: the recovery window.
+        postgres_bin_dir: pg_basebackup, pg_receivewal and pg_combinebackup of the server's major
+            version; None is PATH.
+        connect_seconds: how long a backup waits for a receiver that was just started.
+    """
+
+    home: Path
+    database_url: str
+    name: str = "influencerai"
+    slot_name: str = "influencerai_backup"
+    retention_days: int = 30
+    postgres_bin_dir: Path | None = None
+    connect_seconds: float = 10.0
+
+    @property
+    def folder(self) -> Path:
+        """Barman's folder of this server."""
+        return self.home.resolve() / self.name
+
+    @property
+    def config_path(self) -> Path:
+        """Barman's configuration file; it does not contain the password."""
+        return self.home.resolve() / "barman.conf"
+
+    @property
+    def conninfo(self) -> str:
+        """The URL without its password as keywords and values, which Barman reads."""
+        return libpq_conninfo(self.database_url)[0]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The complete environment of Barman and its children, with the password."""
+        environment = owned_environment(*POSTGRES_CLIENT)
+        environment |= libpq_conninfo(self.database_url)[1]
+        if self.postgres_bin_dir is not None:
+            path = environment.get("PATH", os.defpath)
+            environment["PATH"] = f"{self.postgres_bin_dir.resolve()}{os.pathsep}{path}"
+        return environment
+
+    def write_config(self) -> Path:
+        """Write Barman's configuration if it differs, and make its folders.
+
+        Raises:
+            InsufficientStorageError: the disk is full.
+        """
+        home = self.home.resolve()
+        for folder in (home, home / "locks", home / "conf.d"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        text = config_text(
+            home=home,
+            name=self.name,
+            conninfo=self.conninfo,
+            slot_name=self.slot_name,
+            retention_days=self.retention_days,
+            postgres_bin_dir=self.postgres_bin_dir,
+        )
+        if not self.config_path.exists() or self.config_path.read_text() != text:
+            try:
+                write_whole(self.config_path, text.encode())
+            except OSError:
+                self.check_space()
+                raise
+        return self.config_path
+
+    def check_space(self) -> None:
+        """Check that there is space for WAL: without it every backup waits for WAL.
+
+        Raises:
+            InsufficientStorageError: there is not.
+        """
+        free, needed = shutil.disk_usage(self.home).free, segment_bytes(self.folder)
+        if free < needed:
+            raise InsufficientStorageError(
+                f"BACKUP_HOME ({self.home}) is full: {free / _MB:.0f} MB are free, a segment of "
+                f"WAL takes {needed / _MB:.0f}. Make space there: until then the database keeps "
+                "all WAL on its own disk"
+            )
 
     def backup(self, kind: BackupKind) -> BackupInfo:
         """Take a backup and wait for the WAL that it needs.
 
-        Backups that a kill left half done are removed first. An incremental one stands on the last
-        full one, never on another incremental one: a broken one then breaks no other.
+        Backups that were killed are removed first. An incremental backup is based on the last full
+        one, never on another incremental one: a broken one then affects no other.
 
         Raises:
-            TransientError: another backup runs, the server is away, or Barman gave up; what was
-                copied is removed by the next backup.
+            TransientError: another backup runs, the server is away, or Barman failed; the next
+                backup removes the copied files.
             InsufficientStorageError: the disk of the backups is full.
-            PermanentError: the server is one that a restore moved aside.
+            PermanentError: a restore has moved this server aside.
         """
         if kind is BackupKind.DUMP:
-            raise PermanentError("Barman takes full and incremental backups, no dumps")
+            raise PermanentError("Barman takes full and incremental backups, not dumps")
         self.remove_unfinished()
         self.check_space()
         refuse_left_timeline(self.database_url, self.folder)
@@ -77,11 +171,13 @@ class BarmanServer(BarmanSettings):
         if kind is BackupKind.INCREMENTAL:
             parent = newest_whole(listed, BackupKind.FULL)  # Barman's "latest-full" is by name
             if parent is None:
-                raise PermanentError("There is no full backup for an incremental one to stand on")
+                raise PermanentError(
+                    "There is no full backup for an incremental one: take a full one first"
+                )
             options = ["--incremental", parent.backup_id]
         try:
             answer = self._take(options)
-            self.switch_wal()  # with it comes the last segment that the backup needs
+            self.switch_wal()  # completes the last segment that the backup needs
             self._run("check-backup", self.name, str(answer.get("backup_id")))
         except InsufficientStorageError:
             with suppress(InfluencerAIError):
@@ -91,38 +187,40 @@ class BarmanServer(BarmanSettings):
         backup = found.get(str(answer.get("backup_id")))
         if backup is None or backup.backup_id in before or not backup.is_whole:
             state = "no backup" if backup is None else f"{backup.backup_id} as {backup.status}"
-            raise TransientError(f"Barman ended well but left {state}: see {self.home}/barman.log")
+            raise TransientError(
+                f"Barman reported success but left {state}: see {self.home}/barman.log"
+            )
         return backup
 
     def list_backups(self) -> list[BackupInfo]:
-        """Return all backups, also broken ones, oldest first."""
-        return sorted(read_backups(self.folder), key=lambda backup: backup.place)
+        """Return all backups, oldest first, broken ones too."""
+        return sorted(read_backups(self.folder), key=lambda backup: backup.position)
 
     def obsolete_backups(self) -> list[str]:
-        """Return the ids of those that no moment of the recovery window needs, oldest first.
+        """Return the ids of backups that no target time of the window needs, oldest first.
 
-        One whose deletion would take WAL from another is left out until the other is gone.
+        A backup is left out while its deletion would remove WAL that another one needs.
         """
         backups, window = self.list_backups(), timedelta(days=self.retention_days)
         return [*deletable(backups, obsolete(backups, window, datetime.now(UTC)))]
 
     def delete(self, backup_id: str) -> None:
-        """Delete a backup, the incremental ones on it, and the WAL that only they needed.
+        """Delete a backup, the incremental ones based on it, and the WAL that only they needed.
 
         Raises:
-            PermanentError: it would take WAL from another one, or is not there.
+            PermanentError: another backup needs that WAL, or there is no such backup.
         """
-        robbed = robbed_by_deletion(self.list_backups(), backup_id)
-        if robbed:
+        losing_wal = losing_wal_by_deletion(self.list_backups(), backup_id)
+        if losing_wal:
             raise PermanentError(
                 f"Backup {backup_id} is not deleted: Barman would remove WAL that backup "
-                f"{robbed[0].backup_id} needs, because their names are not in the order in which "
-                "they were taken. It can be deleted once that one is gone"
+                f"{losing_wal[0].backup_id} needs, because their ids are not in the order of their "
+                "WAL. It can be deleted once that backup is gone"
             )
         self._run("delete", self.name, backup_id)
 
     def remove_unfinished(self) -> list[str]:
-        """Remove what backups left that failed or were killed; return their ids.
+        """Remove the files of backups that failed or were killed; return their ids.
 
         Raises:
             TransientError: a backup runs now.
@@ -134,15 +232,15 @@ class BarmanServer(BarmanSettings):
         ]
         for backup_id in unfinished:
             end_orphans(self.folder / "base" / backup_id, self.config_path)
-            if robbed_by_deletion(self.list_backups(), backup_id):
-                # Only its name stays, until it can be deleted without loss.
+            if losing_wal_by_deletion(self.list_backups(), backup_id):
+                # Its entry stays until it can be deleted without loss.
                 shutil.rmtree(self.data_dir(backup_id), ignore_errors=True)
             else:
                 self.delete(backup_id)
         return unfinished
 
     def check(self) -> dict[str, str]:
-        """Return what Barman finds wrong with configuration, server and WAL: hint by check name."""
+        """Return Barman's failed checks of configuration, server and WAL: name → hint."""
         answer = self._run("check", self.name, ok_codes=(0, 1)).get(self.name, {})
         return {
             name.replace("_", " "): str(result.get("hint") or "failed")
@@ -151,9 +249,9 @@ class BarmanServer(BarmanSettings):
         }
 
     def verify(self, backup_id: str) -> None:
-        """Compare the files of a backup, and of the one it stands on, with their manifests.
+        """Compare the files of a backup, and of its full one, with their manifests.
 
-        Reads every byte. The WAL is looked at by `missing_wal`.
+        Reads every byte. The WAL is checked by `missing_wal`.
 
         Raises:
             PermanentError: files are missing or changed; the text names them.
@@ -165,51 +263,51 @@ class BarmanServer(BarmanSettings):
                 raise PermanentError(f"Backup {backup_id} is broken: {error}") from error
 
     def chain(self, backup_id: str) -> list[Path]:
-        """Return the data directories that a backup is put together from, the full one first.
+        """Return the data directories of a backup, that of the full one first.
 
         Raises:
-            PermanentError: one of the backups is not there.
+            PermanentError: one of the backups does not exist.
         """
         found = {backup.backup_id: backup for backup in self.list_backups()}
         chain: list[Path] = []
         current: str | None = backup_id
         while current is not None:
             if current not in found:
-                raise PermanentError(f"Backup {backup_id} is broken: {current} is not there")
+                raise PermanentError(f"Backup {backup_id} is broken: {current} is missing")
             chain.insert(0, self.data_dir(current))
             current = found[current].parent_backup_id
         return chain
 
     def data_dir(self, backup_id: str) -> Path:
-        """Return where the files of a backup are."""
+        """Return the folder of a backup's files."""
         return self.folder / "base" / backup_id / "data"
 
     def missing_wal(self, since_wal: str) -> Sequence[str]:
-        """Return the segments that are not there between one and the newest that it leads to."""
+        """Return the missing segments between one and the newest one that it leads to."""
         timeline = timeline_from(self.folder, since_wal)
         return missing_wal(self.folder, since_wal, timeline, segment_bytes(self.folder))
 
     def receive_wal_command(self) -> list[str]:
-        """Return the program that receives WAL until the server goes away; one runs at a time."""
+        """Return the command that receives WAL until the server goes away; one runs at a time."""
         return [script(), "-c", str(self.write_config()), "receive-wal", self.name]
 
     def archive_wal(self) -> None:
         """Move received segments into the archive, as `barman cron` does every minute.
 
-        Does nothing if another process does it now, which may be in the middle of many.
+        Does nothing if another process is archiving, even if that one has not finished.
         """
         self._run("archive-wal", self.name)
 
     def archive_all_wal(self) -> None:
-        """Move received segments into the archive, or wait until another process has done it.
+        """Archive received segments, or wait until another process has done it.
 
         Raises:
-            TransientError: they are not all there after ten minutes.
+            TransientError: they are not all archived after ten minutes.
         """
         archive_all(self.folder, self.archive_wal)
 
     def switch_wal(self) -> None:
-        """Let the server begin a new segment, and archive the one before.
+        """Make the server begin a new segment, and archive the one before.
 
         Raises:
             TransientError: it was not received within a minute.
@@ -222,7 +320,7 @@ class BarmanServer(BarmanSettings):
         self.archive_all_wal()
 
     def archive_status(self) -> WalArchive:
-        """Return what of the WAL is on disk; works while the server is down."""
+        """Return the state of the WAL on disk; works while the server is down."""
         return read_wal_archive(self.folder)
 
     def _run(
@@ -240,7 +338,7 @@ class BarmanServer(BarmanSettings):
         )
 
     def _check_name_is_free(self, backups: Sequence[BackupInfo]) -> None:
-        """Refuse to begin where Barman would name the backup, by its clock, as one that is there.
+        """Refuse a backup that Barman, by its clock, would give the name of an existing one.
 
         It would write into that one.
 
@@ -248,39 +346,44 @@ class BarmanServer(BarmanSettings):
             TransientError: the clock was set back, and there is a backup of this minute.
         """
         now = datetime.now(UTC)
-        first, last = (f"{moment:%Y%m%dT%H%M%S}" for moment in (now, now + _NAMING))
+        first, last = (f"{time:%Y%m%dT%H%M%S}" for time in (now, now + _NAMING))
         for backup in backups:
             if first <= backup.backup_id <= last:
                 raise TransientError(
-                    f"There is a backup {backup.backup_id} already, and it is {now:%H:%M:%S} UTC: "
-                    "the clock was set back, or that name is of another time zone. Try again in "
+                    f"Backup {backup.backup_id} exists already, and it is {now:%H:%M:%S} UTC: the "
+                    "clock was set back, or that id is in another time zone. Try again in "
                     "two minutes"
                 )
 
     def _begin_archive(self) -> None:
-        """Have the first segment archived: until then Barman refuses, as if no WAL came."""
+        """Archive the first segment: until then Barman refuses, as if no WAL came."""
         is_receiving = any(self.folder.glob("streaming/*"))
         if is_receiving and not any(self.folder.glob("wals/*/*")):
             self.switch_wal()
 
     def _take(self, options: Sequence[str]) -> dict[str, Any]:
-        """Take it as soon as a receiver that has just been started is connected."""
-        deadline = time.monotonic() + _CONNECT_SECONDS
-        while True:
-            self._begin_archive()
-            try:
-                return self._run("backup", *options, self.name, stop_seconds=BACKUP_STOP_SECONDS)
-            except InfluencerAIError as error:
-                if _REFUSED not in str(error):
-                    raise
-                problems = self.check()  # its refusal names nothing
-                if problems.keys() - _CONNECTING or time.monotonic() > deadline:
-                    raise self._refusal(problems) from error
-            time.sleep(_POLL_SECONDS)
-
-    def _refusal(self, problems: Mapping[str, str]) -> TransientError:
-        found = "; ".join(f"{name}: {hint}" for name, hint in problems.items())
-        return TransientError(
-            f"Barman refused to take a backup of {self.name}: "
-            f"{found or f'it has no reason any more: try again, or see {self.home}/barman.log'}"
+        """Take a backup; wait for a receiver that was just started to connect."""
+        retrying = Retrying(
+            retry=retry_if_exception(_is_connecting),
+            wait=wait_fixed(_POLL_SECONDS),
+            stop=stop_after_delay(self.connect_seconds),
+            reraise=True,
         )
+        return retrying(self._try_to_take, options)
+
+    def _try_to_take(self, options: Sequence[str]) -> dict[str, Any]:
+        self._begin_archive()
+        try:
+            return self._run("backup", *options, self.name, stop_seconds=BACKUP_STOP_SECONDS)
+        except BackupRefusedError as error:
+            problems = self.check()  # Barman's refusal does not name them
+            found = "; ".join(f"{name}: {hint}" for name, hint in problems.items())
+            reason = found or f"its checks pass now: try again, or see {self.home}/barman.log"
+            raise BackupRefusedError(
+                f"Barman refused to take a backup of {self.name}: {reason}", problems
+            ) from error
+
+
+def _is_connecting(error: BaseException) -> bool:
+    """Tell whether Barman only misses a receiver that is not connected yet."""
+    return isinstance(error, BackupRefusedError) and error.problems.keys() <= _CONNECTING

@@ -1,6 +1,6 @@
-"""Barman's files: the configuration that we write, and the `backup.info` files that we read.
+"""Barman's files: writes its configuration, reads its `backup.info` files.
 
-Listings come from those, because Barman's own tells one backup at a time, a third of a second each.
+Backups are listed from these files: Barman's own command takes a third of a second per backup.
 Source: docs.pgbarman.org, release 3.19.
 """
 
@@ -18,13 +18,13 @@ from influencerai_dagster.core.database_urls import libpq_parameters
 from influencerai_dagster.errors import PermanentError
 
 _CONFIG = """\
-; Written anew by every command of influencerai: change the BACKUP_* settings instead.
+; Every command of influencerai rewrites this file: change the BACKUP_* settings instead.
 [barman]
 barman_user = {user}
 barman_home = {home}
 barman_lock_directory = {home}/locks
 configuration_files_directory = {home}/conf.d
-; Of no use here; else every command makes a folder in /tmp.
+; Not used; without it every command makes a folder in /tmp.
 cloud_staging_directory = {home}/locks
 log_file = {home}/barman.log
 log_level = INFO
@@ -40,12 +40,34 @@ create_slot = auto
 compression = gzip
 retention_policy = RECOVERY WINDOW OF {retention_days} DAYS
 wal_retention_policy = main
-; A backup never removes WAL. Else one whose id sorts before all others, because ids were local time
-; or the clock was set back, is "the first backup", and what came before it is removed.
+; A backup never removes WAL. Otherwise one whose id sorts first, because ids were local time or the
+; clock was set back, is "the first backup", and all WAL before it is removed.
 worm_mode = on
 immediate_checkpoint = true
 parallel_jobs = 2
 """
+
+_EMPTY_FOLDERS = (
+    "pg_commit_ts",
+    "pg_dynshmem",
+    "pg_logical/mappings",
+    "pg_logical/snapshots",
+    "pg_multixact/members",
+    "pg_multixact/offsets",
+    "pg_notify",
+    "pg_replslot",
+    "pg_serial",
+    "pg_snapshots",
+    "pg_stat",
+    "pg_stat_tmp",
+    "pg_subtrans",
+    "pg_tblspc",
+    "pg_twophase",
+    "pg_wal/archive_status",
+    "pg_wal/summaries",
+    "pg_xact",
+)
+"""Folders of a data directory that may be empty: `subdirs` in initdb.c of PostgreSQL 15 to 18."""
 
 
 def config_text(
@@ -57,7 +79,7 @@ def config_text(
     retention_days: int,
     postgres_bin_dir: Path | None,
 ) -> str:
-    """Return a configuration of one server."""
+    """Return the configuration for one server."""
     text = _CONFIG.format(
         user=_escaped(_user_name()),
         home=_escaped(home),
@@ -72,19 +94,19 @@ def config_text(
 
 
 def _escaped(value: str | Path) -> str:
-    """Return a value as Barman reads it: through configparser, whose own sign is %, and twice."""
+    """Escape a value for Barman, which reads it by configparser twice: % is special there."""
     text = str(value)
     if any(character < " " for character in text):
         raise PermanentError(
-            f"{text.splitlines()[0]}… has a line end or another control character, with which "
-            "Barman cannot be configured: choose another BACKUP_HOME or BACKUP_POSTGRES_BIN_DIR, "
-            "or correct the database URL"
+            f"{text.splitlines()[0]}… has a line end or another control character, which "
+            "Barman's configuration cannot hold: choose another BACKUP_HOME or "
+            "BACKUP_POSTGRES_BIN_DIR, or correct the database URL"
         )
     return text.replace("%", "%%%%")
 
 
 def read_backups(folder: Path) -> Iterator[BackupInfo]:
-    """Yield the backups of a server's folder, in any order."""
+    """Yield the backups in a server's folder, unordered."""
     for path in folder.glob("meta/*-backup.info"):
         fields = dict(
             line.split("=", maxsplit=1) for line in path.read_text().splitlines() if "=" in line
@@ -93,13 +115,23 @@ def read_backups(folder: Path) -> Iterator[BackupInfo]:
 
 
 def segment_bytes(folder: Path) -> int:
-    """Return the server's wal_segment_size as its backups tell it; the usual one before any."""
+    """Return the server's wal_segment_size, read from its backups; the default if there is none."""
     known = (backup.segment_bytes for backup in read_backups(folder))
     return next(known, DEFAULT_SEGMENT_BYTES)
 
 
+def make_empty_folders(home: Path) -> None:
+    """Make the empty folders that backups lack after they came back from an object store.
+
+    Without them PostgreSQL does not start, and pg_combinebackup does not end.
+    """
+    for data_dir in home.glob("*/base/*/data"):
+        for name in _EMPTY_FOLDERS:
+            (data_dir / name).mkdir(parents=True, exist_ok=True)
+
+
 def libpq_conninfo(url: str) -> tuple[str, dict[str, str]]:
-    """Return a database URL as libpq's keywords and values, and its password as a variable."""
+    """Return a database URL as libpq's keywords and values, and its password as PGPASSWORD."""
     parts = libpq_parameters(url)
     password = parts.pop("password", None)
     conninfo: str = psycopg2.extensions.make_dsn(**parts)

@@ -1,6 +1,6 @@
-"""Runs the program `barman`: its JSON answers as values, its errors as ours, no child left behind.
+"""Runs the program `barman`: its JSON answers as values, its errors as ours, no orphaned child.
 
-What it is asked to do is in barman.py.
+The commands are in barman.py.
 """
 
 import json
@@ -17,17 +17,26 @@ from typing import Any
 import psutil
 
 from influencerai_dagster.errors import (
+    BackupRefusedError,
     InfluencerAIError,
     InsufficientStorageError,
     PermanentError,
     TransientError,
+    WalSummariesMissingError,
 )
 from influencerai_dagster.processes import end, leftover_programs
 
 BACKUP_STOP_SECONDS = 20.0
-"""Barman tells the server to end the backup, and marks it as failed."""
+"""In this time Barman ends the backup on the server, and marks it as failed."""
 _STOP_SECONDS = 5.0
-_FOR_GOOD = ("Unknown backup", "Unknown server")
+_NO_SPACE = "No space left on device"
+_ERRORS: Mapping[str, type[InfluencerAIError]] = {
+    "Unknown backup": PermanentError,
+    "Unknown server": PermanentError,
+    "Impossible to start the backup": BackupRefusedError,
+    "WAL summar": WalSummariesMissingError,
+}
+"""Classes of errors by Barman's own text; any other is a TransientError."""
 _SHOWN_CHARS = 2000
 
 
@@ -58,13 +67,15 @@ def run_barman(
         config: its configuration file.
         arguments: command, options, server.
         environment: the complete one.
-        ok_codes: exit codes that are an answer.
-        stop_seconds: if we are interrupted, how long it may take to end before it is killed.
+        ok_codes: exit codes of a valid answer.
+        stop_seconds: time to end after an interruption, before it is killed.
 
     Raises:
         InsufficientStorageError: the disk is full.
         PermanentError: it does not know the backup, or a program is missing.
-        TransientError: it gave up for another reason; the text is Barman's own.
+        BackupRefusedError: it may not begin the backup yet.
+        WalSummariesMissingError: an incremental backup is impossible now.
+        TransientError: it failed for another reason; the text is Barman's own.
     """
     command = [script(), "-c", str(config), "-f", "json", *arguments]
     with subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
@@ -88,14 +99,14 @@ def run_barman(
 
 
 def end_orphans(folder: Path, config: Path) -> None:
-    """End what a killed Barman left running for one backup: pg_basebackup writes on without it.
+    """End the programs that a killed Barman left running for one backup.
 
     Args:
         folder: of the backup.
-        config: Barman's own; a backup that runs has a process with both.
+        config: Barman's configuration, by which its running backups are known.
 
     Raises:
-        TransientError: the backup is not dead, its Barman lives.
+        TransientError: a backup is running.
     """
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
@@ -136,11 +147,10 @@ def _failure(
     )
     said = (said or output.strip() or f"it ended with {code} and said nothing")[-_SHOWN_CHARS:]
     text = f"barman {arguments[0]} failed: {said}"
-    if "No space left on device" in said:
+    if _NO_SPACE in said:
         return InsufficientStorageError(f"{text}. Make space where BACKUP_HOME is")
-    if any(words in said for words in _FOR_GOOD):
-        return PermanentError(text)
-    return TransientError(text)
+    found = (error for words, error in _ERRORS.items() if words in said)
+    return next(found, TransientError)(text)
 
 
 def _lines(answer: dict[str, Any], name: str) -> list[Any]:

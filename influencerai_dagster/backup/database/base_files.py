@@ -1,8 +1,7 @@
 """Compares the files of a physical backup with its `backup_manifest`, as pg_verifybackup does.
 
-Source: postgresql.org/docs/18/backup-manifest-format.html. Not by that program itself: the one in
-the wheel of the local stack ends with a segmentation fault, and one of another major version does
-not know the format.
+Source: postgresql.org/docs/18/backup-manifest-format.html. That program is not used: the one in the
+wheel of the local stack crashes, and one of another major version does not know the format.
 """
 
 import hashlib
@@ -51,8 +50,8 @@ def verify_files(folder: Path) -> int:
         How many bytes were read.
 
     Raises:
-        PermanentError: the manifest is not there or was changed, or files are missing, too short
-            or changed; the text names the first of them.
+        PermanentError: the manifest is missing or was changed, or files are missing, too short or
+            changed; the text names the first of them.
     """
     files = _manifest(folder)
     problems = [text for entry in files if (text := _problem(folder, entry)) is not None]
@@ -67,16 +66,16 @@ def _manifest(folder: Path) -> list[dict[str, Any]]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise PermanentError(f"{path} is missing: this is no whole backup") from None
+        raise PermanentError(f"{path} is missing: this backup is not complete") from None
     # The last line is the checksum of all lines before it.
     found = data.rfind(_CHECKSUM_FIELD)
     try:
         content = json.loads(data)
-        is_sound = content["Manifest-Checksum"] == hashlib.sha256(data[:found]).hexdigest()
+        is_valid = content["Manifest-Checksum"] == hashlib.sha256(data[:found]).hexdigest()
         files: list[dict[str, Any]] = content["Files"]
     except (ValueError, KeyError):
-        is_sound = False
-    if not is_sound:
+        is_valid = False
+    if not is_valid:
         raise PermanentError(f"{path} was changed or cut off: its own checksum is wrong")
     return files
 

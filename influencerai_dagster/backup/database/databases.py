@@ -1,7 +1,7 @@
-"""What a backup of the databases is made of: which kind, on which server, and what goes when.
+"""Takes and prunes backups of the databases: the kind that is possible, on the right server.
 
 The same for physical backups (barman.py) and dumps (pg_dump.py); the rules about time are in
-backup/database/backups.py.
+backups.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,10 +12,9 @@ from typing import Protocol
 from influencerai_dagster.backup.database.backups import GRACE, BackupInfo, BackupKind, newest_whole
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.wal_lag import postgres_cursor
-from influencerai_dagster.errors import PermanentError, TransientError
+from influencerai_dagster.errors import PermanentError, WalSummariesMissingError
 
 FIRST_WITH_INCREMENTAL = 17
-_NO_SUMMARIES = "WAL summar"
 _SYSTEM = "SELECT system_identifier FROM pg_control_system()"
 _FEATURES = (
     "SELECT current_setting('server_version_num')::int, current_setting('summarize_wal', true)"
@@ -23,7 +22,7 @@ _FEATURES = (
 
 
 class DatabaseBackups(Protocol):
-    """Backups of one kind of tool; BarmanServer and PgDumps are two."""
+    """Backups made with one tool: BarmanServer or PgDumps."""
 
     def backup(self, kind: BackupKind) -> BackupInfo:
         """Take a backup."""
@@ -32,22 +31,22 @@ class DatabaseBackups(Protocol):
         """Return all, oldest first."""
 
     def obsolete_backups(self) -> list[str]:
-        """Return those that no moment of the recovery window needs."""
+        """Return the ids of backups that no target time of the recovery window needs."""
 
     def delete(self, backup_id: str) -> None:
         """Delete one."""
 
     def verify(self, backup_id: str) -> None:
-        """Prove that its files are what they were; PermanentError names what is broken."""
+        """Compare its files with their checksums; PermanentError names the broken ones."""
 
 
 @dataclass(frozen=True)
 class TakenBackup:
-    """What came of a wish for a backup.
+    """The outcome of `take_backup`.
 
     Attributes:
-        backup: None where archived WAL is all there is to take.
-        reason: why it is not what was asked for, or was there already.
+        backup: None if only WAL was archived.
+        reason: why the backup is of another kind, or was not taken.
     """
 
     backup: BackupInfo | None
@@ -59,38 +58,38 @@ def take_backup(
     kind: BackupKind,
     *,
     unless_after: datetime | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> TakenBackup:
-    """Take a backup of a kind, or the next best one.
+    """Take a backup of a kind, or of the next best kind.
 
     Args:
         backups: of the server.
-        kind: an incremental one needs PostgreSQL 17, its WAL summaries and a full one; an older
-            server has its WAL archived, and without a full one a full one is taken.
-        unless_after: when this one was asked for: if one of this kind (a full one is as good as an
-            incremental one) has ended since then, nothing is taken.
+        kind: an incremental one needs PostgreSQL 17, its WAL summaries and a full one. Of an older
+            server the WAL is archived; without a full one, a full one is taken.
+        unless_after: nothing is taken if a backup of this kind has ended since then (a full one
+            counts as an incremental one).
         say: gets a line about every step.
 
     Raises:
-        TransientError: it did not work this time; nothing that was there before is lost.
-        PermanentError: it will not work, the text says why.
+        TransientError: a server was away, or another backup runs; nothing is lost.
+        PermanentError: it is impossible; the text says why.
     """
     wanted = None if kind is BackupKind.INCREMENTAL else kind
     newest = newest_whole(backups.list_backups(), wanted)
-    # One of a time to come is older than it says: the clock was set back since.
+    # A backup with a future time is older than that: the clock was set back since.
     latest = datetime.now(UTC) + GRACE
     if unless_after and newest and newest.end and unless_after <= newest.end <= latest:
         return TakenBackup(newest, f"{newest.backup_id} was taken in the meantime")
     if kind is not BackupKind.INCREMENTAL or not isinstance(backups, BarmanServer):
-        say(f"taking a {kind} backup")
+        log(f"taking a {kind} backup")
         return TakenBackup(backups.backup(kind))
-    return _take_incremental(backups, say)
+    return _take_incremental(backups, log)
 
 
 def prune(backups: DatabaseBackups, *, is_dry_run: bool) -> list[str]:
-    """Delete the backups that no moment of the recovery window needs; return their ids.
+    """Delete the backups that no target time of the recovery window needs; return their ids.
 
-    The newest that can be restored stays, however old it is.
+    The newest backup that can be restored is kept, however old it is.
     """
     newest = newest_whole(backups.list_backups())
     kept = {newest.backup_id, newest.parent_backup_id} if newest else set()
@@ -103,10 +102,10 @@ def prune(backups: DatabaseBackups, *, is_dry_run: bool) -> list[str]:
 
 
 def check_same_server(database_url: str, others: Sequence[str]) -> None:
-    """Make sure that one physical backup has every database.
+    """Check that one physical backup contains every database.
 
     Raises:
-        PermanentError: a database is on another server, or asked for and not there.
+        PermanentError: a database is on another server.
         TransientError: a server does not answer.
     """
     systems = set()
@@ -123,7 +122,7 @@ def check_same_server(database_url: str, others: Sequence[str]) -> None:
 
 
 def no_incremental_because(database_url: str) -> str | None:
-    """Say why a server has no incremental backups; None if it has.
+    """Return why a server has no incremental backups; None if it has.
 
     Raises:
         TransientError: it does not answer.
@@ -138,20 +137,18 @@ def no_incremental_because(database_url: str) -> str | None:
     return None
 
 
-def _take_incremental(server: BarmanServer, say: Callable[[str], None]) -> TakenBackup:
+def _take_incremental(server: BarmanServer, log: Callable[[str], None]) -> TakenBackup:
     if newest_whole(server.list_backups(), BackupKind.FULL) is None:
-        say("there is no full backup for an incremental one to stand on: taking a full one")
+        log("there is no full backup for an incremental one to stand on: taking a full one")
         return TakenBackup(server.backup(BackupKind.FULL), "there was no full backup")
     why_not = no_incremental_because(server.database_url)
     if why_not is not None:
-        say("archiving WAL up to now")
+        log("archiving WAL up to now")
         server.switch_wal()
         return TakenBackup(None, f"WAL alone: {why_not}")
-    say("taking an incremental backup")
+    log("taking an incremental backup")
     try:
         return TakenBackup(server.backup(BackupKind.INCREMENTAL))
-    except TransientError as error:
-        if _NO_SUMMARIES not in str(error):
-            raise
-        say("the server has no summaries of all WAL since the last full backup: taking a full one")
+    except WalSummariesMissingError:
+        log("the server has no summaries of all WAL since the last full backup: taking a full one")
         return TakenBackup(server.backup(BackupKind.FULL), "WAL summaries were missing")

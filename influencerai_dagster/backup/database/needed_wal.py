@@ -1,6 +1,6 @@
-"""The WAL that a backup needs: is it there and whole, and where did replaying it end?
+"""Checks the WAL that a backup needs: missing and damaged segments, and where a replay ended.
 
-What is done about it is in restore/recovery.py. Follows chapter 25.3 of PostgreSQL's documentation.
+The recovery is in restore/recovery.py. Follows chapter 25.3 of PostgreSQL's documentation.
 """
 
 import gzip
@@ -15,7 +15,7 @@ from influencerai_dagster.backup.database.wal import Timeline, segment_number, s
 from influencerai_dagster.backup.database.wal_archive import GZIP, missing_wal, newest_change
 
 _REDO_DONE = re.compile(r"redo done at ([0-9A-F]+/[0-9A-F]+)")
-# A page whose magic number is 0 was not received yet: its segment is being filled.
+# A page with magic number 0 was not received yet: its segment is being filled.
 _DAMAGE = re.compile(
     r"incorrect resource manager data checksum|invalid magic number (?!0000)"
     r"|invalid resource manager ID"
@@ -30,8 +30,8 @@ class NeededWal:
     """The WAL of one timeline since the beginning of a backup.
 
     Attributes:
-        folder: of the server, Barman's.
-        timeline: what came after it was left is not needed.
+        folder: Barman's folder of the server.
+        timeline: to be replayed.
     """
 
     folder: Path
@@ -39,15 +39,15 @@ class NeededWal:
     timeline: Timeline
 
     def missing(self) -> Sequence[str]:
-        """Return the segments between the backup and the newest that are not there."""
+        """Return the missing segments between the backup and the newest one."""
         first, size = self.backup.begin_wal, self.backup.segment_bytes
         return missing_wal(self.folder, first, self.timeline, size) if first else []
 
     def names(self, newest: int | None) -> Sequence[str]:
-        """Return all segments since the beginning of the backup, there or not.
+        """Return the names of all segments since the beginning of the backup, missing ones too.
 
         Args:
-            newest: a place up to which they go at least.
+            newest: number of a segment that is among them in any case.
         """
         first, size = self._number(self.backup.begin_wal or ""), self.backup.segment_bytes
         if first is None:
@@ -62,38 +62,45 @@ class NeededWal:
         return [path for path in needed if not _can_be_unpacked(path)]
 
     def newest(self) -> int | None:
-        """Return the place of the segment that is being received; None if there is none."""
+        """Return the number of the segment that is being received; None if there is none."""
         there = self._segments()
         return there[-1][0] if there else None
 
     def broken_segment(self, log: str, newest: int | None) -> str | None:
-        """Return the WAL segment at which replaying ended too early, or None if it did not.
+        """Return the WAL segment at which a replay ended too early, or None if it did not.
 
         Args:
-            log: of PostgreSQL. The end of a segment that is being filled is no damage.
-            newest: the last place that had to be reached, also half-way.
+            log: of PostgreSQL. The end of a segment that is being filled is not damage.
+            newest: number of the last segment that had to be reached, at least its beginning.
         """
-        found = _REDO_DONE.findall(log)
-        if not found or newest is None:
+        ended = self._last_replayed(log)
+        if ended is None or newest is None:
             return None
-        size = self.backup.segment_bytes
-        ended = max(segment_of_lsn(lsn, size) for lsn in [found[-1], *_BAD_RECORD.findall(log)])
-        # A segment that was switched away from may be followed by one without a record.
-        if ended >= newest - 1 and not _DAMAGE.search(log):
+        # After a switch of segments, the newest one may not have a record yet.
+        is_reached = ended >= newest - 1
+        if is_reached and not _DAMAGE.search(log):
             return None
         gaps = [name for name in self.missing() if (self._number(name) or 0) > ended]
-        return gaps[0] if gaps else self.timeline.segment(ended, size)
+        return gaps[0] if gaps else self.timeline.segment(ended, self.backup.segment_bytes)
+
+    def _last_replayed(self, log: str) -> int | None:
+        """Return the number of the segment that was read last; None if the replay did not end."""
+        replayed = _REDO_DONE.findall(log)
+        if not replayed:
+            return None
+        positions = [replayed[-1], *_BAD_RECORD.findall(log)]
+        return max(segment_of_lsn(lsn, self.backup.segment_bytes) for lsn in positions)
 
     def received_before(self, gap: str) -> str:
-        """Return when the last segment before a broken one came, for a person."""
+        """Return when the last segment before a broken one came, for the operator."""
         end = self._number(gap) or 0
         came_at = newest_change(path for number, path in self._segments() if number < end)
         return "the backup's end" if came_at is None else came_at.isoformat(timespec="seconds")
 
     def _segments(self) -> list[tuple[int, Path]]:
-        """Return the files of this timeline in their order; the last may be half of a segment."""
+        """Return number and file of this timeline's segments, in order; the last may be partial."""
         size, found = self.backup.segment_bytes, []
-        # The archive last: segments are moved there meanwhile.
+        # The archive last: segments move there.
         for path in (*self.folder.glob("streaming/*"), *self.folder.glob("wals/*/*")):
             name = path.name.removesuffix(".partial")
             number = self._number(name)
@@ -106,7 +113,7 @@ class NeededWal:
 
 
 def _can_be_unpacked(path: Path) -> bool:
-    """Read a file of the archive to its end; gzip compares a checksum. Others are not looked at."""
+    """Read a packed file to its end, which compares gzip's checksum; other files pass."""
     try:
         with path.open("rb") as file:
             if file.read(len(GZIP)) != GZIP:
@@ -115,7 +122,7 @@ def _can_be_unpacked(path: Path) -> bool:
             while unpacked.read(_CHUNK_BYTES):
                 pass
     except FileNotFoundError:
-        return True  # it was archived a moment ago; a gap is found by its name
+        return True  # it was just archived; a gap is found by its name
     except (OSError, EOFError, zlib.error):
         return False
     return True

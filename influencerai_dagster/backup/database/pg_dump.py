@@ -1,10 +1,10 @@
-"""pg_dump: dumps of the databases of a server that nobody may replicate (RDS, Cloud SQL).
+"""Dumps of the databases with pg_dump, for servers that cannot be replicated (RDS, Cloud SQL).
 
-A dump restores to the moment it began; the moments between are those of the provider's own
-point-in-time recovery. Follows the pages of pg_dump and pg_restore, custom format.
+A dump restores the time it began; for times between dumps there is the provider's own point-in-time
+recovery. Follows the pages of pg_dump and pg_restore, custom format.
 
     <home>/dumps/<backup id>/<database>.dump
-    <home>/dumps/<backup id>/dump.json         written last: what makes the backup whole
+    <home>/dumps/<backup id>/dump.json         written last: completes the backup
 """
 
 import hashlib
@@ -27,9 +27,7 @@ from influencerai_dagster.backup.database.backups import (
 )
 from influencerai_dagster.backup.database.barman_files import libpq_conninfo
 from influencerai_dagster.core.base import Value
-from influencerai_dagster.core.recovery_window import (
-    is_past_window,
-)
+from influencerai_dagster.core.recovery_window import is_past_window
 from influencerai_dagster.errors import (
     InsufficientStorageError,
     PermanentError,
@@ -40,7 +38,7 @@ from influencerai_dagster.program_environment import POSTGRES_CLIENT
 
 _RECORD = "dump.json"
 _ID = "%Y%m%dT%H%M%S"
-_DRAFT = ".unfinished"
+_STAGING = ".unfinished"
 _SHOWN_CHARS = 2000
 _JOBS = min(4, os.cpu_count() or 1)
 _DUMPED_FROM = re.compile(r"Dumped from database version: (\d+)")
@@ -66,9 +64,9 @@ class PgDumps:
 
     Attributes:
         home: BACKUP_HOME.
-        database_urls: each of them is dumped; may be on different servers.
+        database_urls: each is dumped; they may be on different servers.
         retention_days: the recovery window.
-        postgres_bin_dir: where pg_dump is, of the server's major version or newer; None is PATH.
+        postgres_bin_dir: the folder of pg_dump, not older than the server; None is PATH.
     """
 
     home: Path
@@ -81,7 +79,7 @@ class PgDumps:
         """All dumps."""
         return self.home.resolve() / "dumps"
 
-    def backup(self, kind: BackupKind) -> BackupInfo:  # noqa: ARG002 - a dump is always whole
+    def backup(self, kind: BackupKind) -> BackupInfo:  # noqa: ARG002 - a dump is always full
         """Dump every database, one after the other.
 
         Raises:
@@ -91,29 +89,29 @@ class PgDumps:
         """
         begin = datetime.now(UTC)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for leftover in self.folder.glob(f"*{_DRAFT}"):  # of a dump that was killed
+        for leftover in self.folder.glob(f"*{_STAGING}"):  # of a dump that was killed
             shutil.rmtree(leftover)
         backup_id = begin.strftime(_ID)
-        draft = self.folder / f"{backup_id}{_DRAFT}"
-        draft.mkdir(mode=0o700)
+        staging = self.folder / f"{backup_id}{_STAGING}"
+        staging.mkdir(mode=0o700)
         files = {}
         for url in self.database_urls:
-            path = draft / f"{_database(url)}.dump"
+            path = staging / f"{_database(url)}.dump"
             if path.exists():
                 raise PermanentError(f"Two databases are named {path.stem}: rename one of them")
             self._dump(url, path)
             files[path.name] = _File(size_bytes=path.stat().st_size, sha256=_sha256(path))
         dump = _Dump(begin=begin, end=datetime.now(UTC), files=files)
-        (draft / _RECORD).write_text(dump.model_dump_json(indent=2))
-        draft.replace(self.folder / backup_id)
+        (staging / _RECORD).write_text(dump.model_dump_json(indent=2))
+        staging.replace(self.folder / backup_id)
         return _info(backup_id, dump)
 
     def list_backups(self) -> list[BackupInfo]:
-        """Return all whole dumps, oldest first."""
+        """Return all complete dumps, oldest first."""
         return [
             _info(path.parent.name, _Dump.model_validate_json(path.read_bytes()))
             for path in sorted(self.folder.glob(f"*/{_RECORD}"))
-            if not path.parent.name.endswith(_DRAFT)
+            if not path.parent.name.endswith(_STAGING)
         ]
 
     def obsolete_backups(self) -> list[str]:
@@ -131,12 +129,12 @@ class PgDumps:
     def delete(self, backup_id: str) -> None:
         """Delete a dump."""
         folder = self.folder / backup_id
-        draft = folder.with_name(f"{backup_id}{_DRAFT}")
-        folder.replace(draft)  # a half-deleted one does not count
-        shutil.rmtree(draft)
+        staging = folder.with_name(f"{backup_id}{_STAGING}")
+        folder.replace(staging)  # a partly deleted dump must not be listed
+        shutil.rmtree(staging)
 
     def verify(self, backup_id: str) -> None:
-        """Compare the dumps with their checksums, and have pg_restore read their contents.
+        """Compare the dumps with their checksums, and read their contents with pg_restore.
 
         Raises:
             PermanentError: a file is missing or changed; the text names it.
@@ -155,14 +153,14 @@ class PgDumps:
             self._run(["pg_restore", "--list", str(path)], {}, path.name)
 
     def major_version(self, backup_id: str) -> int:
-        """Return the major version of the server that was dumped; 0 if a file does not tell."""
+        """Return the major version of the server that was dumped; 0 if it is unknown."""
         path = next(iter(sorted((self.folder / backup_id).glob("*.dump"))), None)
         if path is None:
             return 0
         try:
             listing = self._run(["pg_restore", "--list", str(path)], {}, path.name)
         except PermanentError:
-            return 0  # `verify` says what is broken
+            return 0  # `verify` reports what is broken
         found = _DUMPED_FROM.search(listing)
         return int(found[1]) if found else 0
 
@@ -175,8 +173,8 @@ class PgDumps:
             into: the URL of the empty one.
 
         Raises:
-            TransientError: the server went away, or is full; half of it is there.
-            PermanentError: the server refuses something, the text says what.
+            TransientError: the server went away, or is full; the database is incomplete.
+            PermanentError: the server refuses something; the text is its own.
         """
         conninfo, secret = libpq_conninfo(into)
         path = self.folder / backup_id / f"{_database(url)}.dump"
@@ -221,7 +219,7 @@ class PgDumps:
 def _database(url: str) -> str:
     name = psycopg2.extensions.parse_dsn(libpq_conninfo(url)[0]).get("dbname")
     if not name or "/" in name or name.startswith("."):
-        raise PermanentError(f"A database URL names no database that can be a file name: {name!r}")
+        raise PermanentError(f"The name of a database cannot be a file name: {name!r}. Rename it")
     return str(name)
 
 

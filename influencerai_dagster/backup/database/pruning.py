@@ -1,37 +1,31 @@
-"""Which backups no moment of the recovery window needs, and which of those may be deleted now.
+"""Finds the backups that no target time of the recovery window needs, and may be deleted now.
 
-Backups are compared by their place in the WAL. Barman compares ids, which are local times: those of
-two time zones, of both sides of a daylight saving change, or of a clock that was set back are not
-in the order of the WAL. Its `delete` then removes WAL that another backup needs, for which it is
-not called. Follows should_remove_wals and delete_backup of Barman 3.19.
+Backups are ordered by their position in the WAL. Barman orders them by id, which is a local time:
+in two time zones, around a daylight saving change, or after the clock was set back, ids are not in
+the order of the WAL. Barman's `delete` then removes WAL that another backup needs, so it is not
+called for such a backup. Follows should_remove_wals and delete_backup of Barman 3.19.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from influencerai_dagster.backup.database.backups import (
-    BackupInfo,
-    BackupKind,
-)
-from influencerai_dagster.core.recovery_window import (
-    is_past_window,
-)
+from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind
+from influencerai_dagster.core.recovery_window import is_past_window
 
 
 def obsolete(
     backups: Iterable[BackupInfo], recovery_window: timedelta, now: datetime
 ) -> Sequence[str]:
-    """Return the ids of full backups that no moment of the window needs, oldest first.
+    """Return the ids of full backups that no target time of the window needs, oldest first.
 
-    One is needed until the next one is older than the window, and so is one whose own time lies
-    within it, whatever the clock said when the next one was taken. With them go the incremental
-    ones that stand on them.
+    A backup is needed until the next one is older than the window, and while its own time lies in
+    the window. The incremental backups that are based on it are deleted with it.
     """
     full = [backup for backup in backups if backup.is_whole and backup.kind is BackupKind.FULL]
     return [
         earlier.backup_id
-        for earlier, later in pairwise(sorted(full, key=lambda backup: backup.place))
+        for earlier, later in pairwise(sorted(full, key=lambda backup: backup.position))
         if all(
             backup.end is not None and is_past_window(backup.end, recovery_window, now)
             for backup in (earlier, later)
@@ -39,8 +33,8 @@ def obsolete(
     ]
 
 
-def robbed_by_deletion(backups: Iterable[BackupInfo], backup_id: str) -> Sequence[BackupInfo]:
-    """Return the backups that lose WAL if Barman deletes one, and with it those that stand on it.
+def losing_wal_by_deletion(backups: Iterable[BackupInfo], backup_id: str) -> Sequence[BackupInfo]:
+    """Return the backups that lose WAL if Barman deletes one and the incremental ones based on it.
 
     Args:
         backups: all there are.
@@ -49,24 +43,24 @@ def robbed_by_deletion(backups: Iterable[BackupInfo], backup_id: str) -> Sequenc
     listed = {backup.backup_id: backup for backup in backups}
     if backup_id not in listed:
         return []
-    doomed = _tree(listed.values(), backup_id)
-    kept = [item for item in listed.values() if item.is_whole and item.backup_id not in doomed]
+    deleted = _tree(listed.values(), backup_id)
+    kept = [item for item in listed.values() if item.is_whole and item.backup_id not in deleted]
     left = {item.backup_id: item for item in kept}
-    left |= {doomed_id: listed[doomed_id] for doomed_id in doomed}
-    for doomed_id in doomed:
-        gone = left.pop(doomed_id)
-        if any(other_id < doomed_id and item.is_whole for other_id, item in left.items()):
+    left |= {deleted_id: listed[deleted_id] for deleted_id in deleted}
+    for deleted_id in deleted:
+        gone = left.pop(deleted_id)
+        if any(other_id < deleted_id and item.is_whole for other_id, item in left.items()):
             continue  # Barman removes WAL with the first by id alone, up to the next
         following = [item for _, item in sorted(left.items()) if item.is_whole]
         until = (following[0] if following else gone).begin_wal
-        robbed = [item for item in kept if until is None or (item.begin_wal or "") < until]
-        if robbed:
-            return robbed
+        losing_wal = [item for item in kept if until is None or (item.begin_wal or "") < until]
+        if losing_wal:
+            return losing_wal
     return []
 
 
 def deletable(backups: Iterable[BackupInfo], wanted: Iterable[str]) -> Sequence[str]:
-    """Return those that can be deleted one after the other without loss; the others have to wait.
+    """Return the backups that can be deleted one after the other without loss of WAL.
 
     Args:
         backups: all there are.
@@ -74,7 +68,7 @@ def deletable(backups: Iterable[BackupInfo], wanted: Iterable[str]) -> Sequence[
     """
     left, found = list(backups), list[str]()
     for backup_id in wanted:
-        if not robbed_by_deletion(left, backup_id):
+        if not losing_wal_by_deletion(left, backup_id):
             found.append(backup_id)
             gone = _tree(left, backup_id)
             left = [item for item in left if item.backup_id not in gone]
@@ -82,5 +76,5 @@ def deletable(backups: Iterable[BackupInfo], wanted: Iterable[str]) -> Sequence[
 
 
 def _tree(backups: Iterable[BackupInfo], backup_id: str) -> list[str]:
-    """Return the ids of those that stand on a backup, and its own last, as Barman deletes them."""
+    """Return the ids of the backups based on one, and its own last, as Barman deletes them."""
     return [*(b.backup_id for b in backups if b.parent_backup_id == backup_id), backup_id]

@@ -1,4 +1,4 @@
-"""The timelines in Barman's folder: how they follow from each other, and which was alive when.
+"""Reads the timelines in Barman's folder: how they follow each other, and when each began.
 
 A server begins a new one with every restore in place and every promotion of a standby. Follows
 "Timelines" in chapter 25.3 of PostgreSQL's documentation.
@@ -26,16 +26,16 @@ from influencerai_dagster.errors import PermanentError
 _SEGMENT_CHARS = 24
 _ANY_SERVER = datetime(2010, 1, 1, tzinfo=UTC)
 _CLOCKS_DIFFER = timedelta(days=1)
-"""Of the server and of this machine; a time beyond is that of a WAL whose format is not known."""
+"""The server's and ours; a later time was read from WAL of an unknown format."""
 
 
 @dataclass(frozen=True)
 class KnownTimeline:
-    """A timeline of which there is WAL.
+    """A timeline with WAL in the folder.
 
     Attributes:
-        began_at: when the recovery before it ended, UTC, or when the receiver first heard of it;
-            before everything for the oldest, which has no history.
+        began_at: when the recovery before it ended, UTC, or when its history was received; 1970 for
+            the oldest, which has no history.
     """
 
     timeline: Timeline
@@ -43,10 +43,10 @@ class KnownTimeline:
 
 
 def read_timelines(folder: Path) -> list[KnownTimeline]:
-    """Return the timelines of a server's folder, those that began last at the end.
+    """Return the timelines of a server's folder, in the order in which they began.
 
     Raises:
-        PermanentError: what is known of one cannot be read.
+        PermanentError: a history file is damaged.
     """
     names = [path.name[:_SEGMENT_CHARS] for path in folder.glob("wals/*/*")]
     names += [path.name[:_SEGMENT_CHARS] for path in folder.glob("streaming/*")]
@@ -58,39 +58,39 @@ def read_timelines(folder: Path) -> list[KnownTimeline]:
         timeline = parse_history(int(path.stem, 16), _read(path).decode(errors="replace"))
         if not timeline.past:
             raise PermanentError(
-                f"{path} is damaged, and tells nothing of its timeline: copy it back from the "
-                "backup target or from pg_wal of the server"
+                f"The history file {path} is damaged: copy it back from the backup target or from "
+                "pg_wal of the server"
             )
         known[timeline.number] = KnownTimeline(timeline, _began_at(folder, timeline, path))
     return sorted(known.values(), key=lambda item: (item.began_at, item.timeline.number))
 
 
-def timeline_at(folder: Path, instant: datetime | None) -> Timeline:
-    """Return the timeline on which the server lived at an instant; None is the newest."""
+def timeline_at(folder: Path, target_time: datetime | None) -> Timeline:
+    """Return the server's timeline at a target time; None is the newest."""
     known = read_timelines(folder)
-    alive = [item for item in known if instant is None or item.began_at <= instant]
+    alive = [item for item in known if target_time is None or item.began_at <= target_time]
     return (alive or known[:1] or [_FIRST])[-1].timeline
 
 
 def refuse_left_timeline(database_url: str, folder: Path) -> None:
-    """Make sure that a server is not the one that a restore moved aside.
+    """Refuse a server that a restore moved aside, or a copy of it.
 
     Raises:
-        PermanentError: it is, or a copy of it: a newer timeline has left its own, or is beside it.
-        TransientError: it does not answer.
+        PermanentError: a newer timeline has left the server's own, or is beside it.
+        TransientError: the server does not answer.
     """
     with postgres_cursor(database_url) as cursor:
         cursor.execute("SELECT pg_walfile_name(pg_current_wal_lsn())")
         ((segment,),) = cursor.fetchall()
     current, newest = timeline_of(segment), timeline_at(folder, None)
     received = {item.timeline.number for item in read_timelines(folder)}
-    # Numbers grow: who restores twice to before the first restore has the second beside the first.
+    # Numbers grow: a second restore to before the first one begins a timeline beside the first.
     is_beside = current in received and current < newest.number
     if is_beside or current in {number for number, _ in newest.past}:
         raise PermanentError(
             f"The server is on timeline {current}, which a restore has left: {folder} has WAL of "
-            f"timeline {newest.number}, and of two that go on none is the newest. Start the "
-            "restored database again; or move BACKUP_HOME aside, start the receiver of WAL again "
+            f"timeline {newest.number}, and only one of both can continue. Start the restored "
+            "database again; or move BACKUP_HOME aside, start the receiver of WAL again "
             "and take a full backup"
         )
 
@@ -115,17 +115,17 @@ def _read(path: Path, size_bytes: int = -1) -> bytes:
             return (
                 gzip.GzipFile(fileobj=file).read(size_bytes) if is_packed else file.read(size_bytes)
             )
-        except (OSError, EOFError, zlib.error):  # damaged: `NeededWal` names it
+        except (OSError, EOFError, zlib.error):  # damaged: `NeededWal` reports it
             return b""
 
 
 def timeline_from(folder: Path, segment: str) -> Timeline:
-    """Return the newest timeline that a segment leads to; its own, where none is known."""
+    """Return the newest timeline that a segment leads to; its own if none is known."""
     size = segment_bytes(folder)
-    number, place = timeline_of(segment), segment_number(segment, size) or 0
+    timeline, number = timeline_of(segment), segment_number(segment, size) or 0
     known = (item.timeline for item in reversed(read_timelines(folder)))
-    leading = (line for line in known if line.has(number, place * size))
-    return next(leading, Timeline(number))
+    leading = (line for line in known if line.has(timeline, number * size))
+    return next(leading, Timeline(timeline))
 
 
 _FIRST = KnownTimeline(Timeline(1), datetime.fromtimestamp(0, UTC))

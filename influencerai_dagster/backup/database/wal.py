@@ -1,4 +1,4 @@
-"""WAL segments and timelines: what comes after what, and which segments are missing.
+"""WAL segments and timelines by their names: their order, and which segments are missing.
 
 Follows "WAL Internals" and "Timelines" of PostgreSQL's documentation and XLogFileName of its
 source: 8 hex digits of timeline, then the segment's number as two words of 8.
@@ -20,24 +20,24 @@ class Timeline:
     """A timeline of a server: it begins a new one with every restore and every promotion.
 
     Attributes:
-        number: in the order of their beginnings.
-        past: the timelines that led to it, oldest first, and the position where each was left.
-            What came later on those is not part of it.
+        number: grows with each new timeline.
+        past: the timelines that led to it, oldest first, each with the position where it was left:
+            later WAL of those is not part of this timeline.
     """
 
     number: int
     past: tuple[tuple[int, int], ...] = ()
 
     def has(self, timeline: int, position: int) -> bool:
-        """Tell whether replaying this timeline passes a position of that one."""
+        """Tell whether a replay of this timeline passes a position of another one."""
         return timeline == self.number or any(
             timeline == old and position <= left_at for old, left_at in self.past
         )
 
     def segment(self, number: int, segment_bytes: int = DEFAULT_SEGMENT_BYTES) -> str:
-        """Return the name of the segment that PostgreSQL reads at this place.
+        """Return the name of the segment that PostgreSQL reads at a number.
 
-        The segment in which a timeline was left is there twice; it reads that of the newer one.
+        The segment in which a timeline was left exists twice: PostgreSQL reads the newer one.
         """
         for old, left_at in self.past:
             if number < left_at // segment_bytes:
@@ -46,18 +46,18 @@ class Timeline:
 
 
 def parse_history(number: int, text: str) -> Timeline:
-    """Return a timeline by the text of its history file, `<8 hex digits>.history`."""
+    """Return the timeline of a history file, `<8 hex digits>.history`, from its text."""
     past = _PAST.findall(text)
     return Timeline(number, tuple((int(old), position_of_lsn(lsn)) for old, lsn in past))
 
 
 def timeline_of(segment: str) -> int:
-    """Return the timeline of a segment by its name."""
+    """Return the timeline of a segment's name."""
     return int(segment[:_WORD], 16)
 
 
 def segment_number(name: str, segment_bytes: int = DEFAULT_SEGMENT_BYTES) -> int | None:
-    """Return a segment's place in the order of all, or None for another kind of file."""
+    """Return the number of a segment, or None for another kind of file."""
     if _NAME.fullmatch(name) is None:
         return None
     log, segment = int(name[_WORD : 2 * _WORD], 16), int(name[2 * _WORD :], 16)
@@ -87,13 +87,12 @@ def missing_segments(
     timeline: Timeline,
     segment_bytes: int = DEFAULT_SEGMENT_BYTES,
 ) -> Sequence[str]:
-    """Return the segments that are not there between the first that is needed and the newest.
+    """Return the missing segments between the first that is needed and the newest.
 
     Args:
-        names: of the files that are there; those that are no segments do not count, nor those that
-            replaying the timeline does not read.
-        first: the segment that a backup begins with; it is missing too if there is nothing newer.
-        timeline: that is replayed.
+        names: of the existing files; only segments of this timeline count.
+        first: the segment that a backup begins with; it counts as missing if there is none.
+        timeline: to be replayed.
         segment_bytes: wal_segment_size of the server.
     """
     there = {

@@ -1,4 +1,4 @@
-"""The WAL in Barman's folder: archived segments, and what is being received."""
+"""Reads the WAL in Barman's folder: archived segments, and those being received."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -9,17 +9,17 @@ from pathlib import Path
 from influencerai_dagster.backup.database.wal import Timeline, missing_segments, segment_number
 
 GZIP = b"\x1f\x8b"
-"""How a segment begins that Barman has packed."""
+"""The first bytes of a segment that Barman has packed."""
 
 
 @dataclass(frozen=True)
 class WalArchive:
-    """What of the WAL is kept.
+    """The state of the received WAL.
 
     Attributes:
-        last_wal: the newest segment that is whole, None if there is none.
-        partial_wal: the segment that is being received, None if none is.
-        received_at: when bytes of WAL last came, UTC; None if none did.
+        last_wal: the newest complete segment; None if there is none.
+        partial_wal: the segment that is being received; None if there is none.
+        received_at: when WAL last came, UTC; None if it never did.
     """
 
     last_wal: str | None
@@ -28,7 +28,7 @@ class WalArchive:
 
 
 def read_wal_archive(folder: Path) -> WalArchive:
-    """Look at the WAL of a server's folder."""
+    """Return the state of the WAL in a server's folder."""
     archived = [path for path in folder.glob("wals/*/*") if _is_segment(path)]
     streaming = [path for path in folder.glob("streaming/*") if path.is_file()]
     whole = [path.name for path in (*archived, *streaming) if _is_segment(path)]
@@ -41,10 +41,10 @@ def read_wal_archive(folder: Path) -> WalArchive:
 
 
 def newest_change(paths: Iterable[Path]) -> datetime | None:
-    """Return when the newest of some files was changed, UTC, without those that moved meanwhile."""
+    """Return when the newest of some files was changed, UTC, without files that have moved."""
     times = []
     for path in paths:
-        with suppress(FileNotFoundError):  # archived, and removed here, a moment ago
+        with suppress(FileNotFoundError):  # just moved to the archive
             times.append(path.stat().st_mtime)
     return datetime.fromtimestamp(max(times), UTC) if times else None
 
@@ -52,21 +52,21 @@ def newest_change(paths: Iterable[Path]) -> datetime | None:
 def missing_wal(
     folder: Path, since_wal: str, timeline: Timeline, segment_bytes: int
 ) -> Sequence[str]:
-    """Return the segments that replaying a timeline needs and that are not there.
+    """Return the missing segments that a replay of a timeline needs.
 
     Args:
-        folder: of a server.
-        since_wal: the first that is needed.
-        timeline: up to its newest segment.
+        folder: Barman's folder of the server.
+        since_wal: the first segment that is needed.
+        timeline: to be replayed to its newest segment.
         segment_bytes: wal_segment_size of the server.
     """
     names = {path.stem for path in folder.glob("streaming/*")}
-    names |= {path.name for path in folder.glob("wals/*/*")}  # what was moved there meanwhile too
+    names |= {path.name for path in folder.glob("wals/*/*")}  # also files that just moved
     return missing_segments(names, since_wal, timeline, segment_bytes)
 
 
 def is_followed(folder: Path, segment: str) -> bool:
-    """Say whether a segment was received as a whole, and the next one has begun to come."""
+    """Log whether a segment was received as a whole, and the next one has begun to come."""
     if any(folder.glob(f"wals/*/{segment}")):
         return True
     streaming = {path.stem for path in folder.glob("streaming/*")}
@@ -74,10 +74,10 @@ def is_followed(folder: Path, segment: str) -> bool:
 
 
 def unarchived(folder: Path) -> set[str]:
-    """Return the segments that were received as a whole, and not moved to the archive yet."""
+    """Return the segments that were received completely and not archived yet."""
     streaming = [path for path in folder.glob("streaming/*") if path.is_file()]
     newest = max((path.stem for path in streaming), default="")
-    # Barman leaves the newest one until the next has begun to come.
+    # Barman leaves the newest one until the next one has begun.
     return {path.name for path in streaming if _is_segment(path) and path.name < newest}
 
 

@@ -1,6 +1,6 @@
-"""How far behind the receiver of WAL is: what the server wrote and we do not have yet.
+"""Asks the server how far the receiver of WAL is behind; also its connection for other questions.
 
-One connection per question, to the database server itself; what is on disk is barman.py's to tell.
+Each question opens a connection. The WAL on disk is read in wal_archive.py.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from influencerai_dagster.errors import TransientError
 from influencerai_dagster.program_environment import ignore_postgres_variables
 
 _CONNECT_SECONDS = 10
-# The receiver tells every 10 s how far it is; what it wrote counts, its flushed position moves only
+# The receiver reports its position every 10 s. Its written position counts: the flushed one moves
 # once a segment.
 _LAG = """
 SELECT replication.write_lsn IS NOT NULL,
@@ -33,12 +33,12 @@ WHERE slot.slot_name = %s
 
 
 def read_wal_lag(database_url: str, slot_name: str, received_at: datetime | None) -> WalLag:
-    """Ask the server how far the receiver of a slot is.
+    """Ask the server for the lag of a slot's receiver.
 
     Args:
         database_url: of a user who may read pg_stat_replication: pg_monitor or a superuser.
         slot_name: the receiver's.
-        received_at: when bytes last reached the disk, which tells how long a dead receiver is dead.
+        received_at: when WAL last came to the disk: a dead receiver is dead since then.
 
     Raises:
         TransientError: the server does not answer.
@@ -48,8 +48,8 @@ def read_wal_lag(database_url: str, slot_name: str, received_at: datetime | None
         row = cursor.fetchone()
     if row is None:
         return WalLag(is_receiving=False, lag_bytes=None, lag_seconds=None, retained_bytes=0)
-    is_receiving, lag_bytes, told_at, retained_bytes, now = row
-    since = told_at or received_at
+    is_receiving, lag_bytes, reported_at, retained_bytes, now = row
+    since = reported_at or received_at
     seconds = None if since is None else max(0.0, (now - since.astimezone(UTC)).total_seconds())
     return WalLag(
         is_receiving=is_receiving,
@@ -61,7 +61,7 @@ def read_wal_lag(database_url: str, slot_name: str, received_at: datetime | None
 
 @contextmanager
 def postgres_cursor(database_url: str) -> Iterator[Cursor]:
-    """Connect to a server for the time of the block.
+    """Connect to a server for the block.
 
     Raises:
         TransientError: it does not answer, or refuses; the text has no password.
@@ -79,5 +79,5 @@ def postgres_cursor(database_url: str) -> Iterator[Cursor]:
             connection.close()
     except psycopg2.Error as error:
         raise TransientError(
-            f"PostgreSQL did not answer a question about backups: {' '.join(str(error).split())}"
+            f"PostgreSQL did not answer a query about backups: {' '.join(str(error).split())}"
         ) from error

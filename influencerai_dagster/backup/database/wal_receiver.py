@@ -1,7 +1,7 @@
-"""Receives WAL for as long as it runs: starts the receiver again, and archives what it got.
+"""Receives WAL until it is stopped: restarts the receiver after failures, and archives segments.
 
-The work of `barman cron`, except that a supervisor sees it: the process that runs this is a service
-of the local stack, of Compose and of the Helm chart.
+It does the work of `barman cron` in one process, as a service of the local stack, of Compose and
+of the Helm chart.
 """
 
 import subprocess
@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.barman_program import end_programs_at
-from influencerai_dagster.backup.database.wal_position import begin_anew_if_refused
+from influencerai_dagster.backup.database.wal_position import choose_resume_position
 from influencerai_dagster.errors import (
     InfluencerAIError,
     InsufficientStorageError,
@@ -26,17 +26,22 @@ _STOP_SECONDS = 5.0
 
 
 def receive_wal(
-    server: BarmanServer, stopping: threading.Event, *, say: Callable[[str], None]
+    server: BarmanServer,
+    stopping: threading.Event,
+    *,
+    log: Callable[[str], None],
+    restart_seconds: float = RESTART_SECONDS,
 ) -> None:
     """Receive WAL until `stopping` is set.
 
-    A receiver that ends, because the database server went away or somebody killed it, is started
-    again after a few seconds; the replication slot keeps on the server what it missed.
+    A receiver that ends is started again; meanwhile the replication slot keeps the WAL on the
+    server.
 
     Args:
-        server: whose WAL.
-        stopping: ends it, from a signal handler or another thread.
-        say: gets a line about every start, end and failure.
+        server: the server with its backups.
+        stopping: set it from a signal handler or another thread.
+        log: gets a line about every start, end and failure.
+        restart_seconds: between two starts of the receiver.
     """
     process: subprocess.Popen[bytes] | None = None
     start_at = archive_at = time.monotonic()
@@ -44,50 +49,50 @@ def receive_wal(
         while not stopping.is_set():
             now = time.monotonic()
             if process is not None and process.poll() is not None:
-                say(f"the receiver ended with {process.returncode}; again in {RESTART_SECONDS:g} s")
-                _say_if_full(server, say)
-                process, start_at = None, now + RESTART_SECONDS
+                log(f"the receiver ended with {process.returncode}; again in {restart_seconds:g} s")
+                _log_if_full(server, log)
+                process, start_at = None, now + restart_seconds
             if process is None and now >= start_at:
-                process, start_at = _started(server, say), now + RESTART_SECONDS
+                process, start_at = _start(server, log), now + restart_seconds
             if now >= archive_at:
                 archive_at = now + ARCHIVE_SECONDS
-                _archive(server, say)
+                _archive(server, log)
             stopping.wait(_POLL_SECONDS)
     finally:
         if process is not None:
             _stop(process)
 
 
-def _started(server: BarmanServer, say: Callable[[str], None]) -> "subprocess.Popen[bytes] | None":
-    # pg_receivewal outlives a Barman that was killed, and would keep slot and segment.
+def _start(server: BarmanServer, log: Callable[[str], None]) -> "subprocess.Popen[bytes] | None":
+    # After a kill of Barman, pg_receivewal still runs and holds the slot and the segment.
     end_programs_at(server.folder / "streaming")
     try:
-        with suppress(TransientError):  # the receiver itself will say what is wrong
-            anew = begin_anew_if_refused(server)
-            if anew is not None:
-                say(anew)
+        with suppress(TransientError):  # the receiver itself will report what is wrong
+            resumed = choose_resume_position(server)
+            if resumed is not None:
+                log(resumed)
         command = server.receive_wal_command()
     except (InfluencerAIError, OSError) as error:
-        say(f"{error}; again in {RESTART_SECONDS:g} s")
+        log(f"the receiver was not started: {error}")
         return None
-    say(f"receiving WAL into {server.folder / 'streaming'}")
+    log(f"receiving WAL into {server.folder / 'streaming'}")
     return subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
         command, env=server.environment, stdin=subprocess.DEVNULL
     )
 
 
-def _say_if_full(server: BarmanServer, say: Callable[[str], None]) -> None:
+def _log_if_full(server: BarmanServer, log: Callable[[str], None]) -> None:
     try:
         server.check_space()
     except InsufficientStorageError as error:
-        say(str(error))
+        log(str(error))
 
 
-def _archive(server: BarmanServer, say: Callable[[str], None]) -> None:
+def _archive(server: BarmanServer, log: Callable[[str], None]) -> None:
     try:
         server.archive_wal()
-    except InfluencerAIError as error:  # the next minute may be better
-        say(str(error))
+    except InfluencerAIError as error:  # retried in a minute
+        log(str(error))
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

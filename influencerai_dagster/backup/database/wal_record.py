@@ -1,4 +1,4 @@
-"""When a timeline began, by the first record of its WAL: the checkpoint after a recovery.
+"""Reads when a timeline began from the first record of its WAL, the checkpoint after a recovery.
 
 Follows xlogrecord.h, xlog_internal.h (pages and their headers) and pg_control.h (`CheckPoint`,
 `xl_end_of_recovery`) of the sources of PostgreSQL 15 to 18, on machines with little-endian numbers.
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 PAGE_BYTES = 8192
 _LONG_HEADER, _SHORT_HEADER = 40, 24
-"""Of the first page of a segment, and of every other."""
+"""Of the first page of a segment, and of all others."""
 _RECORD_BYTES = 26 + 72
 _HEADER = struct.Struct("<16xBB")
 _DATA = 26
@@ -23,14 +23,14 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def time_of_beginning(segment: bytes, offset: int) -> datetime | None:
-    """Return when the recovery ended that began a timeline, UTC.
+    """Return when the recovery before a timeline ended, UTC.
 
     Args:
-        segment: the first of the timeline, at least to a page behind the offset.
+        segment: the first of the timeline, at least to a page after the offset.
         offset: where the timeline before was left.
 
     Returns:
-        None if there is another record, or not all of one.
+        None if there is another kind of record, or an incomplete one.
     """
     record = _content(segment, offset)
     if len(record) < _RECORD_BYTES:
@@ -45,18 +45,18 @@ def time_of_beginning(segment: bytes, offset: int) -> datetime | None:
             return _UNIX_EPOCH + timedelta(seconds=checkpoint_seconds)
         if info & _KIND == _END_OF_RECOVERY:
             return _EPOCH + timedelta(microseconds=end_microseconds)
-    except OverflowError:  # a format that is not known
+    except OverflowError:  # an unknown format
         return None
     return None
 
 
 def _content(segment: bytes, offset: int) -> bytes:
-    """Return what stands at an offset, without the headers of pages in between."""
-    found, place = b"", offset
-    while len(found) < _RECORD_BYTES and place < len(segment):
-        if place % PAGE_BYTES == 0:
-            place += _SHORT_HEADER if place else _LONG_HEADER
-        end = (place // PAGE_BYTES + 1) * PAGE_BYTES
-        found += segment[place:end]
-        place = end
+    """Return the record at an offset, without the headers of pages in between."""
+    found, position = b"", offset
+    while len(found) < _RECORD_BYTES and position < len(segment):
+        if position % PAGE_BYTES == 0:
+            position += _SHORT_HEADER if position else _LONG_HEADER
+        end = (position // PAGE_BYTES + 1) * PAGE_BYTES
+        found += segment[position:end]
+        position = end
     return found

@@ -1,7 +1,7 @@
-"""Lets the server begin a new segment of WAL, and waits until those before are in the archive.
+"""Makes the server begin a new WAL segment, and waits until the earlier ones are archived.
 
-Not by Barman's own command: Barman archives a segment once the next one has begun to come, for
-which that command waits, on a quiet server until its time is over.
+Barman's own command is not used: Barman archives a segment once the next one has begun, and on a
+quiet server that command waits for it until its time limit.
 """
 
 import time
@@ -19,17 +19,17 @@ _WRITE = "SELECT pg_logical_emit_message(true, 'influencerai', 'a new segment')"
 
 
 def begin_segment(database_url: str, folder: Path) -> None:
-    """Begin a segment.
+    """Make the server begin a segment.
 
     Args:
         database_url: of the server.
-        folder: where the receiver writes.
+        folder: Barman's folder of the server.
 
     Raises:
-        TransientError: the one before was not received within a minute.
+        TransientError: the segment before was not received within a minute.
     """
     with postgres_cursor(database_url) as cursor:
-        cursor.execute(_WRITE)  # a segment without content would not be switched
+        cursor.execute(_WRITE)  # an empty segment is not switched
         cursor.execute("SELECT pg_walfile_name(pg_switch_wal())")
         ((segment,),) = cursor.fetchall()
         cursor.execute(_WRITE)
@@ -44,14 +44,14 @@ def begin_segment(database_url: str, folder: Path) -> None:
 
 
 def archive_all(folder: Path, archive: Callable[[], None]) -> None:
-    """Archive what was received, or wait until another process has done it.
+    """Archive the received segments, or wait until another process has done it.
 
     Args:
-        folder: of a server.
-        archive: archives, or does nothing while another process does it.
+        folder: Barman's folder of the server.
+        archive: archives; does nothing while another process archives.
 
     Raises:
-        TransientError: it is not all there after ten minutes.
+        TransientError: they are not all archived after ten minutes.
     """
     waiting, deadline = unarchived(folder), time.monotonic() + _ARCHIVE_SECONDS
     while left := waiting & unarchived(folder):

@@ -1,13 +1,13 @@
-"""Copies objects to the backup target; nothing there is deleted before its time.
+"""Copies objects to the backup target, and deletes there what is past the recovery window.
 
 On the target:
 
     objects/<key>    the newest content of every object
-    barman/…         the same of Barman's folder (copied with `folder="barman"`)
-    history/…        what was replaced, in history.py
+    barman/…         the newest content of BACKUP_HOME (copied with `folder="barman"`)
+    history/…        replaced contents, see history.py
 
-An object that is missing at the source stays here until the recovery window has passed since that
-was first seen. How they come back is in missing.py, how rclone is run in rclone.py.
+An object that is missing at the source is kept until the recovery window has passed since this was
+first seen. Objects are copied back in missing.py; rclone is run in rclone.py.
 """
 
 import re
@@ -23,30 +23,30 @@ from influencerai_dagster.backup.objects.connection import (
     keys_without_first_part,
 )
 from influencerai_dagster.backup.objects.history import OBJECTS, ObjectHistory
+from influencerai_dagster.backup.objects.locations import OFF_SITE_FOLDER, BackupTarget, Location
 from influencerai_dagster.backup.objects.overlap import refuse_overlap
-from influencerai_dagster.backup.objects.places import OFF_SITE_FOLDER, BackupTarget, Place
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.objects.rclone_log import CopyProgress, CopyResult
 from influencerai_dagster.errors import PermanentError
 
 BARMAN = "barman"
 _KEEP_OBSOLETE = timedelta(days=1)
-"""Barman deletes what no moment of the window needs: the copy has no reason to keep it for long."""
+"""Barman deletes what no target time of the window needs; the copy need not keep it for long."""
 _NOT_COPIED = (f"/{OFF_SITE_FOLDER}/**", "/locks/**", "/drills/**", "*.partial", "*.tmp", "*.log")
 
 
 @dataclass(frozen=True)
 class ObjectBackupReport:
-    """What one backup of objects did.
+    """The outcome of one backup of objects.
 
     Attributes:
         num_objects: at the source when it began.
         size_bytes: of all of them.
         copied: key → bytes, new and replaced.
-        replaced: those of them whose old content went to the history.
+        replaced: copied keys with an older content, which is in the history now.
         failures: key → why it is not in the backup.
         missing_at_source: key → since when it is only in the backup.
-        pruned: keys that were deleted in the backup, their time was over.
+        pruned: keys that were deleted in the backup, past the recovery window.
     """
 
     target: str
@@ -61,12 +61,12 @@ class ObjectBackupReport:
 
     @property
     def copied_bytes(self) -> int:
-        """Bytes of what was copied."""
+        """Bytes of all copied objects."""
         return sum(self.copied.values())
 
 
 def copy_objects(
-    source: Place,
+    source: Location,
     target: BackupTarget,
     *,
     recovery_window: timedelta,
@@ -75,29 +75,29 @@ def copy_objects(
     now: datetime | None = None,
     on_progress: Callable[[CopyProgress], None] = lambda _: None,
 ) -> ObjectBackupReport:
-    """Copy what the backup has not yet, check it by hash, and delete there what is past its time.
+    """Copy new and changed objects, compare hashes, and delete what is past the recovery window.
 
-    A copy that was stopped, however, goes on where it was when it is called again.
+    A copy that was stopped resumes when it is called again.
 
     Args:
         source: the bucket, or Barman's folder.
         target: where the backup goes.
-        recovery_window: what is gone at the source or was replaced is kept so long, and a day.
+        recovery_window: removed and replaced contents are kept this long, and a day.
         folder: at the target.
-        exclude: patterns of rclone for what is not copied.
+        exclude: patterns of rclone.
         now: UTC; the clock's if None.
         on_progress: called every few seconds.
 
     Raises:
         PermanentError: access denied, the source or the target is not there, or one lies in the
             other.
-        InsufficientStorageError: the target is too full for our own notes; an object that does not
-            fit is one of the failures.
+        InsufficientStorageError: the target is too full for the record of missing objects; an
+            object that does not fit is one of the failures.
         TransientError: a server was away; what was copied stays.
     """
     started, now = time.monotonic(), now or datetime.now(UTC)
     rclone = Rclone(source, target)
-    _check_places(rclone, source, target, folder)
+    _check_locations(rclone, source, target, folder)
     history = ObjectHistory(rclone, folder)
     result = rclone.copy(
         "source:",
@@ -110,7 +110,7 @@ def copy_objects(
     found = result.found
     _compare_encrypted(rclone, result, f"target:{folder}" if target.encryption_key else None)
     _check_copy(rclone, result, folder, left_out=keys_without_first_part(source))
-    # An empty bucket is an accident; the backup of an accident is kept.
+    # An empty bucket is an accident: its backup is kept.
     missing, pruned = history.note_missing(
         found.only_at_target, recovery_window, now, may_prune=bool(found.at_source)
     )
@@ -129,7 +129,7 @@ def copy_objects(
 
 
 def copy_all(
-    assets: Place,
+    assets: Location,
     home: Path | None,
     target: BackupTarget,
     *,
@@ -143,7 +143,7 @@ def copy_all(
         home: BACKUP_HOME, copied off-site; None, or a folder that is not there, copies none.
         target: where the backup goes.
         recovery_window: as in `copy_objects`.
-        on_progress: called with the folder and how far it is.
+        on_progress: called with the folder and its progress.
     """
     reports = {
         OBJECTS: copy_objects(
@@ -165,35 +165,35 @@ def copy_all(
     return reports
 
 
-def _options(source: Place, target: BackupTarget) -> list[str]:
-    """Return the limit, and the options by which rclone knows what is in the backup already."""
+def _options(source: Location, target: BackupTarget) -> list[str]:
+    """Return the bandwidth limit, and how rclone finds out which objects are in the backup."""
     limit = [f"--bwlimit={target.bandwidth_limit}"] if target.bandwidth_limit else []
     if isinstance(source, Path) or target.encryption_key:
-        # An encrypted object has no hash of its content, and hashing all of Barman's files takes
-        # hours: what is newer than its copy, or of another size, is copied.
+        # An encrypted object has no hash of its content, and hashing all files of Barman takes
+        # hours: a file is copied if it is newer than its copy or has another size.
         return [*limit, "--update", "--use-server-modtime"]
     return [*limit, "--checksum"]
 
 
 def _filters(exclude: Iterable[str]) -> list[str]:
     filters = [f"--exclude={pattern}" for pattern in exclude]
-    # Of a copy this deletes nothing: the target is listed with what the patterns leave out.
+    # In a copy it deletes nothing: it only lists the excluded files at the target.
     return [*filters, "--delete-excluded"] if filters else []
 
 
-def _check_places(rclone: Rclone, source: Place, target: BackupTarget, folder: str) -> None:
+def _check_locations(rclone: Rclone, source: Location, target: BackupTarget, folder: str) -> None:
     _check_is_there(source)
     check_answers(source, target)
     refuse_overlap(rclone, source, target, folder)
 
 
-def _check_is_there(source: Place) -> None:
+def _check_is_there(source: Location) -> None:
     if isinstance(source, Path) and not source.is_dir():
         raise PermanentError(f"{source} cannot be backed up: there is no such folder")
 
 
 def _compare_encrypted(rclone: Rclone, result: CopyResult, path: str | None) -> None:
-    """Count copies as failures that decrypt to something else than the source has."""
+    """Count copies as failures if they decrypt to other bytes than those of the source."""
     keys = list(result.copied)
     if path is None or not keys:
         return
@@ -204,7 +204,7 @@ def _compare_encrypted(rclone: Rclone, result: CopyResult, path: str | None) -> 
 def _check_copy(
     rclone: Rclone, result: CopyResult, folder: str, *, left_out: Collection[str]
 ) -> None:
-    """Count as failures what rclone did not fail at, and what a restore would not bring back."""
+    """Count as failures the objects that rclone reports as copied and a restore would miss."""
     _refuse_empty_parts(rclone, result, folder, left_out)
     _check_both_are_kept(rclone, result, folder)
     _check_all_is_there(rclone, result)
@@ -213,9 +213,9 @@ def _check_copy(
 def _refuse_empty_parts(
     rclone: Rclone, result: CopyResult, folder: str, left_out: Collection[str]
 ) -> None:
-    """Count keys like "a//b" and "/a" as failures: rclone gives them other names, or leaves them.
+    """Count keys like "a//b" and "/a" as failures: rclone renames or ignores them.
 
-    What it wrote under another name is removed, or it would come back as an object of that name.
+    A copy with another name is removed: a restore would make an object of that name.
     """
     source = result.found.at_source
     odd = {key for key in source if "//" in key} | {*left_out}
@@ -228,7 +228,7 @@ def _refuse_empty_parts(
 
 
 def _check_both_are_kept(rclone: Rclone, result: CopyResult, folder: str) -> None:
-    """Count as failures what the target took and does not have: "a/b" beside an object "a"."""
+    """Count as failures what the target accepted and did not keep: "a/b" beside an object "a"."""
     at_source = result.found.at_source.keys()
     everywhere = at_source | result.found.only_at_target
     beside = set[str]()
@@ -247,7 +247,7 @@ def _check_both_are_kept(rclone: Rclone, result: CopyResult, folder: str) -> Non
 
 
 def _check_all_is_there(rclone: Rclone, result: CopyResult) -> None:
-    """Count what the backup lacks as failures, but not what was deleted while the copy ran."""
+    """Count missing copies as failures, without objects that were deleted during the copy."""
     for key in (result.found.only_at_source | result.found.differing) - result.copied.keys():
         result.failures.setdefault(key, "the backup does not have it")
     if result.failures:

@@ -1,10 +1,10 @@
-"""What the backup target keeps beside the newest contents: older ones, and since when what is gone.
+"""Keeps older contents of objects at the backup target, and since when an object is missing.
 
-    history/<YYYYmmddTHHMMSSZ>/<key>    what an object was until a newer content replaced it
-    wrong/<YYYYmmddTHHMMSSZ>/<key>      wrong bytes that verification/object_repair.py replaced
+    history/<YYYYmmddTHHMMSSZ>/<key>    content of an object that a newer one replaced
+    wrong/<YYYYmmddTHHMMSSZ>/<key>      corrupt bytes that verification/object_repair.py replaced
     <folder>-missing.json               since when an object is missing at the source
 
-What is copied when is in copies.py.
+The copies are made in copies.py.
 """
 
 import json
@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from influencerai_dagster.backup.objects.rclone import Rclone
-from influencerai_dagster.core.recovery_window import (
-    is_past_window,
-)
+from influencerai_dagster.core.recovery_window import is_past_window
 
 OBJECTS = "objects"
-WRONG = "wrong"
+CORRUPT = "wrong"
+"""The folder's name on backup targets since the first release."""
 STAMP = "%Y%m%dT%H%M%SZ"
 
 
@@ -36,11 +35,11 @@ class ObjectHistory:
     folder: str
 
     def path_of(self, now: datetime) -> str:
-        """Return where contents go that are replaced now."""
+        """Return the path for contents that are replaced now."""
         return f"{self._path}/{now.strftime(STAMP)}"
 
     def versions(self) -> Iterator[str]:
-        """Yield where contents of objects are: the newest, then older ones."""
+        """Yield the paths of contents: the newest, then older ones."""
         yield f"target:{self.folder}"
         for stamp in sorted(self._stamps(self._name), reverse=True):
             yield f"{self._path}/{stamp}"
@@ -48,10 +47,10 @@ class ObjectHistory:
     def note_missing(
         self, gone: Collection[str], recovery_window: timedelta, now: datetime, *, may_prune: bool
     ) -> tuple[Mapping[str, datetime], Collection[str]]:
-        """Delete what is missing at the source for longer than the window; remember the rest.
+        """Delete objects missing at the source for longer than the window; record the others.
 
         Returns:
-            Since when what is left is missing, and the keys that were deleted.
+            Since when the other objects are missing, and the keys that were deleted.
         """
         text = self.rclone.read(self._missing_path) or "{}"
         known = {key: datetime.fromisoformat(value) for key, value in json.loads(text).items()}
@@ -70,15 +69,15 @@ class ObjectHistory:
         return left, sorted(over)
 
     def prune(self, recovery_window: timedelta, now: datetime) -> None:
-        """Delete what was replaced longer ago than the window; of the objects, wrong bytes too."""
-        parents = [self._name, WRONG] if self.folder == OBJECTS else [self._name]
+        """Delete contents that were replaced longer ago than the window, corrupt bytes too."""
+        parents = [self._name, CORRUPT] if self.folder == OBJECTS else [self._name]
         for parent in parents:
             for stamp, replaced_at in self._stamps(parent).items():
                 if is_past_window(replaced_at, recovery_window, now):
                     self.rclone.purge(f"target:{parent}/{stamp}")
 
     def _stamps(self, parent: str) -> Mapping[str, datetime]:
-        """Return the folders below one and their times, without those that a person made."""
+        """Return the folders below one and their times, without those of other names."""
         found = {}
         for name in self.rclone.folders(f"target:{parent}"):
             with suppress(ValueError):
@@ -101,8 +100,8 @@ class ObjectHistory:
 def still_missing(
     known: Mapping[str, datetime], missing: Iterable[str], now: datetime
 ) -> dict[str, datetime]:
-    """Return since when each missing key is missing: as it was known, or now.
+    """Return since when each missing key is missing: the recorded time, or now.
 
-    A key that came back is forgotten: its time begins again when it goes again.
+    The time of a key that came back is forgotten.
     """
     return {key: known.get(key, now) for key in sorted(missing)}

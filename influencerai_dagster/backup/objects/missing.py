@@ -1,7 +1,6 @@
-"""Brings objects back from the backup target: what is missing, and nothing else.
+"""Copies missing objects back from the backup target, and nothing else.
 
-What is there with wrong bytes is repaired in verification/object_repair.py; copying there is in
-copies.py.
+Corrupt objects are repaired in verification/object_repair.py; the backup is made in copies.py.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -9,18 +8,18 @@ from dataclasses import dataclass, field
 
 from influencerai_dagster.backup.objects.connection import check_answers
 from influencerai_dagster.backup.objects.history import OBJECTS, ObjectHistory
-from influencerai_dagster.backup.objects.places import BackupTarget, Place
+from influencerai_dagster.backup.objects.locations import BackupTarget, Location
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.objects.rclone_log import CopyProgress, CopyResult
 
 
 @dataclass(frozen=True)
 class ObjectRestoreReport:
-    """What came back from the backup.
+    """Which objects were copied back.
 
     Attributes:
         copied: key → bytes.
-        not_found: keys that the backup does not have either, and those that failed.
+        not_found: key → why it was not copied: the backup does not have it, or it failed.
     """
 
     copied: Mapping[str, int] = field(default_factory=dict)
@@ -29,21 +28,21 @@ class ObjectRestoreReport:
 
 def restore_objects(
     target: BackupTarget,
-    into: Place,
+    into: Location,
     keys: Collection[str] | None,
     *,
     folder: str = OBJECTS,
     on_progress: Callable[[CopyProgress], None] = lambda _: None,
 ) -> ObjectRestoreReport:
-    """Copy objects from the backup that are missing; what is there is never overwritten.
+    """Copy missing objects from the backup; existing objects are never overwritten.
 
-    May be called again after it was stopped: it copies only what is still missing.
+    Safe to call again after it was stopped: it copies the objects that are still missing.
 
     Args:
         target: the backup.
         into: the bucket or folder; a bucket must exist.
-        keys: only these; None for all that the backup has. One that is only in the history comes
-            from there.
+        keys: only these; None for all that the backup has. The history is used for objects that
+            are only there.
         folder: at the target.
         on_progress: called every few seconds.
     """

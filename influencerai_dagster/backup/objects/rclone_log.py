@@ -1,7 +1,7 @@
-"""What rclone tells: its log, what a copy found on both sides, how far it is, its errors as ours.
+"""Reads rclone's output: its log, comparison and progress as values, its errors as ours.
 
 Follows rclone.org/docs (--use-json-log, exit codes) and rclone.org/commands/rclone_copy (--combined
-and --dest-after); how it is run lives in rclone.py.
+and --dest-after); it is run in rclone.py.
 """
 
 import json
@@ -23,11 +23,11 @@ DIRECTORY_NOT_FOUND = 3
 _FATAL = 7
 _SHOWN = 2000
 _PARTIAL = re.compile(r"\.[0-9a-f]{8}\.partial$")
-"""rclone writes a file under such a name first, and may call it so in its errors."""
-_PLACES = ("string", "Fs")
-"""The types of what is no object in an error: a folder, a bucket. They could not be listed."""
+"""The name of a file while rclone writes it, which its errors may contain."""
+_NOT_OBJECTS = ("string", "Fs")
+"""Types in errors that are not objects: a folder or bucket that could not be listed."""
 _SUMMARIES = ("Attempt ", "Can't retry ")
-"""How errors begin that only say that there were others."""
+"""Beginnings of errors that only announce other errors."""
 _COPIED = ("Copied", "Multi-thread Copied")
 _LEFT_OUT = "Duplicate object found in source"
 _NO_SPACE = (
@@ -40,18 +40,18 @@ _NO_SPACE = (
 )
 _DENIED = (
     *("accessdenied", "signaturedoesnotmatch", "invalidaccesskeyid", "nosuchbucket"),
-    "is a file not a directory",  # of a bucket: it was denied to look at it
+    "is a file not a directory",  # of a bucket that may not be listed
 )
 
 
 @dataclass(frozen=True)
 class CopyProgress:
-    """How far a copy is.
+    """Progress of a copy.
 
     Attributes:
-        total_bytes: of what is known so far to need copying.
+        total_bytes: to be copied, as far as rclone has compared.
         num_checked: objects that were compared and need no copy.
-        eta_seconds: None while nobody can tell.
+        eta_seconds: None while it is unknown.
     """
 
     copied_bytes: int
@@ -73,12 +73,12 @@ class ListedObject:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a copy found on both sides; it is whole if both could be listed.
+    """The objects of both sides; complete if both could be listed.
 
     Attributes:
         at_source: key → bytes.
         only_at_source: their keys.
-        differing: keys that both sides have with other contents.
+        differing: keys with different contents.
         only_at_target: keys.
     """
 
@@ -90,13 +90,13 @@ class Comparison:
 
 @dataclass
 class CopyResult:
-    """What one copy did.
+    """The outcome of one copy.
 
     Attributes:
         copied: key → bytes, new and replaced.
         failures: key → why it could not be copied.
-        problems: errors of no single object, as of a folder that could not be listed.
-        found: on both sides when it began.
+        problems: errors that do not belong to one object, like a folder that cannot be listed.
+        found: the objects when it began.
     """
 
     copied: dict[str, int] = field(default_factory=dict)
@@ -108,29 +108,35 @@ class CopyResult:
 def note(
     result: CopyResult, event: Mapping[str, Any], on_progress: Callable[[CopyProgress], None]
 ) -> None:
-    """Take in one line of the log."""
-    name, message = event.get("object"), str(event.get("msg", "")).strip()
+    """Add one line of the log to a result."""
+    key, message = event.get("object"), str(event.get("msg", "")).strip()
     if "stats" in event:
         on_progress(_progress(event["stats"]))
     elif event.get("level") in {"error", "critical"}:
-        if name and not str(event.get("objectType")).endswith(_PLACES):
-            result.failures[plain_key(_PARTIAL.sub("", name))] = message
-        elif not message.startswith(_SUMMARIES):
-            result.problems.append(message)
-    elif name and message.startswith(_LEFT_OUT):
-        result.failures[plain_key(name)] = message
-    elif name and message.startswith(_COPIED):
-        result.copied[plain_key(name)] = int(event.get("size", 0))
+        _note_error(result, event, message)
+    elif key and message.startswith(_LEFT_OUT):
+        result.failures[plain_key(key)] = message
+    elif key and message.startswith(_COPIED):
+        result.copied[plain_key(key)] = int(event.get("size", 0))
+
+
+def _note_error(result: CopyResult, event: Mapping[str, Any], message: str) -> None:
+    name = event.get("object")
+    is_of_object = bool(name) and not str(event.get("objectType")).endswith(_NOT_OBJECTS)
+    if name and is_of_object:
+        result.failures[plain_key(_PARTIAL.sub("", name))] = message
+    elif not message.startswith(_SUMMARIES):
+        result.problems.append(message)
 
 
 def comparison(report: Iterable[str]) -> Comparison:
-    """Read what a copy reports of each key.
+    """Read the report of a copy.
 
     Args:
         report: lines "+ key" of --combined, and "size;key" of --dest-after, in any order.
 
     Raises:
-        TransientError: it is cut off.
+        TransientError: the report is cut off.
     """
     marked, sizes = defaultdict[str, set[str]](set), dict[str, int]()
     for line in report:
@@ -167,7 +173,7 @@ def _progress(stats: Mapping[str, Any]) -> CopyProgress:
 
 
 def parsed(line: str) -> Mapping[str, Any]:
-    """Return a line of the log; one that is no JSON is an error of the program itself."""
+    """Return a line of the log; a line that is not JSON is an error of the program itself."""
     try:
         event = json.loads(line)
     except ValueError:
@@ -176,12 +182,12 @@ def parsed(line: str) -> Mapping[str, Any]:
 
 
 def messages(log: str) -> str:
-    """Return the words of a log."""
+    """Return the messages of a log."""
     return "\n".join(str(parsed(line).get("msg", "")).strip() for line in log.splitlines())
 
 
 def failure(command: Sequence[str], code: int, words: str) -> InfluencerAIError:
-    """Return the error of a run that ended badly, with rclone's own words."""
+    """Return the error of a failed run, with rclone's own text."""
     if '"--bwlimit" flag' in words:
         return PermanentError(
             "BACKUP_BANDWIDTH_LIMIT cannot be read by rclone: write 10M (MiB/s), or a timetable "

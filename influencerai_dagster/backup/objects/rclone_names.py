@@ -1,8 +1,8 @@
-"""Object keys as rclone shows and takes them: what cannot be printed is another character there.
+"""Converts object keys to the names that rclone uses for them, and back.
 
 Follows "Restricted filenames" of rclone.org/overview: a control character is its symbol of U+2400
 to U+2421, and a symbol that is in the key itself has U+201B before it. Measured with 1.75.2, for
-buckets and for folders. So a name has no line end, and names can be lines of a file.
+buckets and for folders. So a name never has a line end, and names can be lines of a file.
 """
 
 import re
@@ -17,10 +17,10 @@ _ENCODED = re.compile(f"{_QUOTE}([{''.join(_PLAIN)}{_QUOTE}])|([{''.join(_PLAIN)
 
 
 def shown_name(key: str) -> str:
-    """Return the name under which rclone knows a key."""
+    """Return rclone's name for a key."""
     return key.translate(_SHOWN)
 
 
 def plain_key(name: str) -> str:
-    """Return the key that rclone shows under a name."""
+    """Return the key of rclone's name."""
     return _ENCODED.sub(lambda found: found[1] or _PLAIN[found[2]], name)

@@ -1,1 +1,1 @@
-"""Restores databases and objects to one instant, step by step; the drill does so for nothing."""
+"""Restores databases and objects to one target time, step by step; drills rehearse it."""

@@ -1,7 +1,7 @@
-"""Copies the files of a physical backup to a data directory that is to be made.
+"""Copies the files of a physical backup to a new data directory.
 
-Not by `barman restore`: its rsync takes half as long again as a plain copy, and it writes
-tablespaces over those of the server that was backed up. The WAL is in wal_copy.py. Follows chapter
+`barman restore` is not used: its rsync takes half as long again as a plain copy, and it overwrites
+the tablespaces of the server that was backed up. The WAL is in wal_copy.py. Follows chapter
 25.3.5 of PostgreSQL's documentation, "Recovering Using a Continuous Archive Backup".
 """
 
@@ -20,23 +20,23 @@ from influencerai_dagster.storage.parallel import map_in_threads
 _COMBINE = "pg_combinebackup"
 _WORKERS = 4
 _SHOWN_CHARS = 2000
-# A server that begins to recover writes all of its folder to the disk first; nothing reads the
-# manifest of a copy, which that server changes at once.
+# A recovering server syncs its whole folder first. The manifest of a copy is of no use: that server
+# changes the files at once.
 _COMBINE_OPTIONS = ("--no-sync", "--no-manifest")
 
 
 def copy_base(chain: Sequence[Path], into: Path, bin_dir: Path | None) -> None:
-    """Copy a backup; no file is waited for to be on the disk.
+    """Copy a backup; the files are not synced to the disk.
 
     Args:
         chain: the data directories of a full backup and of the incremental ones on it, in order.
-        into: the data directory, which is not there or empty.
-        bin_dir: where pg_combinebackup is; None looks on PATH.
+        into: the data directory; does not exist yet, or is empty.
+        bin_dir: the folder of pg_combinebackup; None is PATH.
 
     Raises:
-        PermanentError: pg_combinebackup is needed and not there.
+        PermanentError: pg_combinebackup is needed and missing.
         InsufficientStorageError: the disk is full; what was written stays.
-        TransientError: pg_combinebackup gave up; the text is its own.
+        TransientError: pg_combinebackup failed; the text is its own.
     """
     if len(chain) == 1:
         _copy_folder(chain[0], into)
@@ -49,14 +49,14 @@ def refuse_tablespaces(data_dir: Path) -> None:
     """Make sure that all files of a backup are in one folder.
 
     Raises:
-        PermanentError: it has tablespaces.
+        PermanentError: the backup has tablespaces.
     """
     found = sorted(path.name for path in data_dir.glob("pg_tblspc/*"))
     if found:
         raise PermanentError(
-            f"{data_dir} has tablespaces ({', '.join(found)}), whose places are those of the server"
-            " that was backed up. Restore it by hand, with `barman restore --tablespace "
-            "<name>:<folder>` (it needs rsync), and move what is in them to the default tablespace"
+            f"{data_dir} has tablespaces ({', '.join(found)}), in folders of the server that was "
+            "backed up. Restore it by hand with `barman restore --tablespace <name>:<folder>` "
+            "(needs rsync), and move their tables to the default tablespace"
         )
 
 
@@ -83,7 +83,7 @@ def _combine(chain: Sequence[Path], into: Path, bin_dir: Path | None) -> None:
         command, capture_output=True, text=True, check=False, env=environment
     )
     if done.returncode != 0:
-        text = f"{_COMBINE} could not make {into}: {done.stderr.strip()[-_SHOWN_CHARS:]}"
+        text = f"{_COMBINE} failed to make {into}: {done.stderr.strip()[-_SHOWN_CHARS:]}"
         if os.strerror(errno.ENOSPC) in text:
             raise InsufficientStorageError(text)
         raise TransientError(text)

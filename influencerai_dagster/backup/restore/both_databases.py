@@ -8,14 +8,14 @@ from influencerai_dagster.core.database_urls import database_name
 
 @dataclass(frozen=True)
 class BothDatabases:
-    """Where they are, or are to be: only names and users of these URLs may count."""
+    """The URLs of both; of a restore only their names and users count."""
 
     catalog_url: str = field(repr=False)
     dagster_url: str = field(repr=False)
 
     @property
     def urls(self) -> tuple[str, str]:
-        """Both."""
+        """Both URLs."""
         return self.catalog_url, self.dagster_url
 
     @property
@@ -23,6 +23,6 @@ class BothDatabases:
         """The names of the databases."""
         return tuple(database_name(url) for url in self.urls)
 
-    def at(self, place: Callable[[str], str]) -> "BothDatabases":
-        """Return them on another server: `place` is given a URL, and returns it there."""
-        return BothDatabases(*map(place, self.urls))
+    def at(self, moved: Callable[[str], str]) -> "BothDatabases":
+        """Return them on another server: `moved` gets a URL and returns the one there."""
+        return BothDatabases(*map(moved, self.urls))

@@ -1,24 +1,24 @@
-"""A data directory as the target of a restore: what may be there before, how it gets its place.
+"""A data directory as the destination of a restore.
 
-A restored directory is made beside its place and renamed into it when it is whole, so that nobody
-starts a PostgreSQL on half of one.
+The databases are made in a staging directory beside it, which is renamed when it is complete: no
+PostgreSQL ever starts on half a database.
 """
 
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from influencerai_dagster.backup.restore.both_databases import BothDatabases
-from influencerai_dagster.backup.restore.journal import Journal
-from influencerai_dagster.backup.restore.recovery_settings import forget_recovery
+from influencerai_dagster.backup.restore.journal import Journal, RestoreSteps, Step
+from influencerai_dagster.backup.restore.recovery_settings import remove_recovery
 from influencerai_dagster.backup.restore.restored_server import left_socket_dir
 from influencerai_dagster.backup.restore.source import Source
-from influencerai_dagster.backup.restore.target import Restored, Say
+from influencerai_dagster.backup.restore.target import Log, Restored
 from influencerai_dagster.db.data_dir import running_postgres
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.processes import end, leftover_programs
@@ -28,7 +28,7 @@ _STOP_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class DataDirTarget:
-    """Where the databases go.
+    """A data directory to be made.
 
     Attributes:
         data_dir: absolute; its parent is made if it is missing.
@@ -42,17 +42,17 @@ class DataDirTarget:
         return str(self.data_dir)
 
     @property
-    def draft(self) -> Path:
+    def staging(self) -> Path:
         """Where it is made."""
         return self.data_dir.with_name(f"{self.data_dir.name}.restoring")
 
     @property
     def journal_path(self) -> Path:
-        """Where the steps are written down."""
+        """The file of completed steps."""
         return self.data_dir.with_name(f"{self.data_dir.name}.restore.json")
 
     def problem(self, source: Source, *, is_forced: bool) -> str | None:  # noqa: ARG002 - any may come
-        """Say why nothing may be restored there, or None if it may."""
+        """Return why nothing may be restored there, or None if it may."""
         process = running_postgres(self.data_dir)
         if process is not None:
             return (
@@ -60,72 +60,81 @@ class DataDirTarget:
                 "--force"
             )
         if self.data_dir.exists() and not self.data_dir.is_dir():
-            return f"{self.data_dir} is no folder: name another with --into"
+            return f"{self.data_dir} is not a folder: name another with --into"
         if not is_forced and _has_content(self.data_dir):
             return (
                 f"{self.data_dir} is not empty: name a new folder with --into, or use --force, "
-                "which moves what is there aside"
+                "which moves its content aside"
             )
         return None
 
     def warnings(self) -> list[str]:
-        """Return none: a folder brings no surprises."""
+        """Return none: there is nothing to know about a folder."""
         return []
 
-    def steps(self, source: Source) -> Mapping[str, str]:
-        """Return those that make the draft."""
-        return source.steps(self.draft)
+    def steps(self, source: Source) -> Sequence[Step]:
+        """Return the steps of `staged`."""
+        steps = source.steps(self.staging)
+        return steps.copy, steps.open
 
-    def last_step(self) -> str:
-        """Return what gives the draft its place."""
-        aside = ", after what is there was moved aside" if _has_content(self.data_dir) else ""
+    def promotion(self) -> str:
+        """Return what `promote` does, for the operator."""
+        aside = ", after its content was moved aside" if _has_content(self.data_dir) else ""
         return f"stop that PostgreSQL and move the folder to {self.data_dir}{aside}"
 
-    def has_draft(self) -> bool:
-        """Tell whether there is one."""
-        return self.draft.exists()
+    def has_staging(self) -> bool:
+        """Tell whether there is a staging directory."""
+        return self.staging.exists()
 
     @contextmanager
-    def filled(self, source: Source, journal: Journal, say: Say) -> Iterator[Restored]:
-        """Make the draft and run PostgreSQL on it for the time of the block.
+    def staged(self, source: Source, journal: Journal, log: Log) -> Iterator[Restored]:
+        """Copy the backup to staging and run PostgreSQL there for the block.
 
         Raises:
             PermanentError: the backup is broken, or PostgreSQL does not start.
         """
-        (copy, copying), (opened, opening) = source.steps(self.draft).items()
-        if opened not in journal.seconds_by_step and not source.is_copied(self.draft):
-            journal.forget(copy)
-        with journal.step(copy) as is_open:
-            if is_open:
-                say(copying)
-                self.clear()
-                self.draft.parent.mkdir(parents=True, exist_ok=True)
-                source.copy(self.draft)
-        say(opening)
+        steps = source.steps(self.staging)
+        self._copy(source, steps, journal, log)
+        log(steps.open.text)
         started = time.monotonic()
-        with source.opened(self.draft) as server:
-            journal.note(opened, time.monotonic() - started)
+        with source.opened(self.staging) as server:
+            journal.note(steps.open.name, time.monotonic() - started)
             catalog_url = self.databases.catalog_url
             yield Restored(self.databases.at(server.url_of), server.last_commit(catalog_url))
 
-    def end_orphans(self) -> None:
-        """End what a killed restore left running: PostgreSQL in its draft, programs that copy."""
-        end_leftovers(self.draft)
+    def _copy(self, source: Source, steps: RestoreSteps, journal: Journal, log: Log) -> None:
+        was_opened = steps.open.name in journal.seconds_by_step
+        if not was_opened and not source.is_copied(self.staging):
+            journal.forget(steps.copy.name)  # killed within the copy, or staging was removed
+        with journal.step(steps.copy.name) as is_pending:
+            if is_pending:
+                log(steps.copy.text)
+                self.clear()
+                self.staging.parent.mkdir(parents=True, exist_ok=True)
+                source.copy(self.staging)
+
+    def end_leftovers(self) -> None:
+        """End the programs that a killed restore left running on staging.
+
+        Raises:
+            PermanentError: a PostgreSQL runs there that is not proven to be ours.
+        """
+        end_leftovers(self.staging)
 
     def clear(self) -> None:
-        """Remove what an earlier try left; half of a database is of use to nobody."""
-        if self.draft.exists():
-            shutil.rmtree(self.draft)
+        """Remove the staging directory of an earlier try."""
+        if self.staging.exists():
+            shutil.rmtree(self.staging)
 
-    def put_in_place(self) -> str | None:
-        """Move the draft to its place, and what is there aside; return where that is now."""
+    def promote(self) -> str | None:
+        """Rename staging to the data directory; return where its former content is now."""
         aside = None
         if _has_content(self.data_dir):
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
             aside = self.data_dir.with_name(f"{self.data_dir.name}.replaced-{stamp}")
             self.data_dir.replace(aside)
-        forget_recovery(self.draft)
-        self.draft.replace(self.data_dir)  # an empty folder there is replaced
+        remove_recovery(self.staging)
+        self.staging.replace(self.data_dir)  # replaces an empty folder
         return None if aside is None else str(aside)
 
 
@@ -148,7 +157,7 @@ def end_leftovers(data_dir: Path) -> None:
 
 
 def end_leftover_programs(name: str) -> None:
-    """End the programs that a killed restore or drill left running; PostgreSQL may finish first.
+    """End the programs that a killed restore or drill left running.
 
     Args:
         name: a path or a connection string that they were started with.
@@ -156,7 +165,7 @@ def end_leftover_programs(name: str) -> None:
     left = leftover_programs(name)
     servers = [process for process in left if process.info["name"] == "postgres"]
     end([process for process in left if process not in servers])
-    end(servers, signal.SIGINT, stop_seconds=_STOP_SECONDS)  # "fast": with a checkpoint
+    end(servers, signal.SIGINT, stop_seconds=_STOP_SECONDS)  # "fast" shutdown, with a checkpoint
 
 
 def _has_content(folder: Path) -> bool:

@@ -1,9 +1,9 @@
-"""The restore drill: last night's backup to a random moment, in scratch space, proven and timed.
+"""The restore drill: restores the backup to a random target time in scratch space and verifies it.
 
 It reads what a disaster would leave: BACKUP_HOME and the backup target, never the bucket or the
-server that runs. Its steps are those of run.py without a target to keep; where there are dumps
-alone, the newest is loaded into a new PostgreSQL. Outcomes are kept in a
-file beside the backups, because Dagster's own storage is among what may be lost.
+running server. Its steps are those of run.py, without a target; with dumps alone, the newest is
+loaded into a new PostgreSQL. Reports are kept in a file beside the backups, because a disaster may
+take Dagster's own storage.
 """
 
 import shutil
@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
+from influencerai_dagster.backup.objects.locations import BackupTarget
 from influencerai_dagster.backup.objects.missing import restore_objects
-from influencerai_dagster.backup.objects.places import BackupTarget
 from influencerai_dagster.backup.restore.both_databases import BothDatabases
 from influencerai_dagster.backup.restore.scratch import POSTGRES, scratch_folder
-from influencerai_dagster.backup.restore.source import Backups, Source, choose, random_moment
+from influencerai_dagster.backup.restore.source import Backups, Source, choose, random_target_time
 from influencerai_dagster.backup.verification.catalog_objects import named_bytes
 from influencerai_dagster.backup.verification.contents import FolderContents
 from influencerai_dagster.backup.verification.verification import (
@@ -39,22 +39,25 @@ Result = TypeVar("Result")
 
 
 class DrillReport(Value):
-    """What one drill found.
+    """The outcome of one drill.
 
     Attributes:
         at: when it began, UTC.
-        instant: the moment that was restored.
-        backup_id: what it was restored from; None if there was nothing.
-        rto_seconds: from the beginning until the last object was compared: how long a restore of
-            all of it takes here. None if it was not restored whole: then nobody knows.
-        rpo_seconds: how old the newest WAL, or the dump, was when the drill began: what a loss of
-            the server at that moment would have cost.
-        seconds_by_step: in order; where something is broken, the last is the step that found it.
-        problems: what is broken, by name; none if the backup was restored whole.
+        target_time: that was restored, UTC.
+        backup_id: the backup that was restored; None if there was none.
+        rto_seconds: from the beginning until the last object was compared: how long a complete
+            restore takes here. None if it was not complete.
+        rpo_seconds: age of the newest WAL, or of the dump, when the drill began: what a loss of
+            the server at that time would have cost.
+        seconds_by_step: in order; of a broken backup, the last step is the one that found it.
+        problems: what is broken; empty if the restore was complete.
     """
 
     at: datetime
-    instant: datetime | None = None
+    target_time: datetime | None = Field(
+        default=None,
+        validation_alias=AliasChoices("target_time", "instant"),  # its name in older reports
+    )
     backup_id: str | None = None
     rto_seconds: float | None = None
     rpo_seconds: float | None = None
@@ -66,14 +69,14 @@ class DrillReport(Value):
     warnings: tuple[str, ...] = ()
 
     @property
-    def is_sound(self) -> bool:
-        """Whether the backup was restored whole."""
+    def is_valid(self) -> bool:
+        """Whether nothing was broken."""
         return not self.problems
 
     @property
     def shown_rto(self) -> str:
-        """How long it took, for a person; of a broken backup how far the drill came."""
-        if self.is_sound and self.rto_seconds is not None:
+        """How long it took, for the operator; of a broken backup, how far the drill came."""
+        if self.is_valid and self.rto_seconds is not None:
             return f"{self.rto_seconds:.1f} s"
         if not self.seconds_by_step:
             return "none: nothing could be restored"
@@ -83,13 +86,13 @@ class DrillReport(Value):
 
 @dataclass(frozen=True)
 class Drill:
-    """What is drilled.
+    """What a drill restores, and where.
 
     Attributes:
         backups: of the databases.
-        databases: whose users and names are looked for in the backup.
-        target: where the objects are backed up; None proves the database only, and says so.
-        scratch_dir: where everything is restored to; emptied at the end, or by the next drill.
+        databases: their names and users in the backup.
+        target: the backup of the objects; None restores the databases only, with a warning.
+        scratch_dir: has space for everything; emptied at the end, or by the next drill.
     """
 
     backups: Backups
@@ -98,36 +101,38 @@ class Drill:
     scratch_dir: Path
 
 
-def run_drill(drill: Drill, say: Callable[[str], None], instant: datetime | None) -> DrillReport:
-    """Restore a moment into scratch space, verify it, remove it, and write down what was found.
+def run_drill(
+    drill: Drill, log: Callable[[str], None], target_time: datetime | None
+) -> DrillReport:
+    """Restore one target time into scratch space, verify it, remove it and record the outcome.
 
     Args:
-        drill: what is drilled.
-        say: told what is done, for a person.
-        instant: the moment; None draws one that the last full backup reaches.
+        drill: what to restore, and where.
+        log: gets a line about every step.
+        target_time: UTC; None draws one that the last full backup reaches.
 
     Returns:
-        The report; a broken backup is one with problems.
+        The report; of a broken backup it has problems.
 
     Raises:
-        InsufficientStorageError: the scratch space is too small; nothing is said of the backup.
-        TransientError: a server was away; nothing is said of the backup.
+        InsufficientStorageError: the scratch space is too small; nothing is known about the backup.
+        TransientError: a server was away; nothing is known about the backup.
     """
     with scratch_folder(drill.scratch_dir) as scratch:
-        run = _Run(drill, scratch, say)
+        run = _Run(drill, scratch, log)
         try:
-            run.restore(instant)
+            run.restore(target_time)
         except InsufficientStorageError:
             raise
         except PermanentError as error:
             run.found.problems.append(str(error))
     report = run.report()
-    _remember(drill.backups.home, report)
+    _record(drill.backups.home, report)
     return report
 
 
 def drill_history(home: Path) -> Sequence[DrillReport]:
-    """Return all drills that were written down, oldest first, without damaged lines."""
+    """Return the reports of all drills, oldest first, without damaged lines."""
     try:
         lines = (home / _HISTORY).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -145,7 +150,7 @@ def drill_history(home: Path) -> Sequence[DrillReport]:
 class _Run:
     drill: Drill
     scratch: Path
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.monotonic)
     found: Verification = field(default_factory=Verification)
@@ -153,22 +158,24 @@ class _Run:
     rto_seconds: float | None = None
     seconds_by_step: dict[str, float] = field(default_factory=dict)
 
-    def restore(self, instant: datetime | None) -> None:
+    def restore(self, target_time: datetime | None) -> None:
         drill, data_dir = self.drill, self.scratch / POSTGRES
-        moment = instant or random_moment(drill.backups, self.began_at)
-        source = self.source = choose(drill.backups, moment, self.began_at)
-        self.say(f"restoring {source.shown_instant} from backup {source.describe()}")
+        chosen = target_time or random_target_time(drill.backups, self.began_at)
+        source = self.source = choose(drill.backups, chosen, self.began_at)
+        self.log(f"restoring {source.shown_target_time} from backup {source.describe()}")
         self._step("check backup", lambda: source.check(is_all_needed=True))
         self._need(source.needed_bytes(), "the database")
-        copy, opening = source.steps(data_dir)
-        self._step(copy, lambda: source.copy(data_dir))
+        steps = source.steps(data_dir)
+        self._step(steps.copy.name, lambda: source.copy(data_dir))
         with ExitStack() as stack:
-            server = self._step(opening, lambda: stack.enter_context(source.opened(data_dir)))
+            server = self._step(
+                steps.open.name, lambda: stack.enter_context(source.opened(data_dir))
+            )
             databases = drill.databases.at(server.url_of)
             self.found = self._step("verify database", lambda: verify_databases(*databases.urls))
-            if self.found.is_sound:
+            if self.found.is_valid:
                 self._objects(databases.catalog_url)
-            if self.found.is_sound:  # what is stopped and removed after it is no part of a restore
+            if self.found.is_valid:  # stopping and removing are not part of a restore
                 self.rto_seconds = time.monotonic() - self.started
 
     def report(self) -> DrillReport:
@@ -176,7 +183,7 @@ class _Run:
         received = source.received_at if source else None
         return DrillReport(
             at=self.began_at,
-            instant=source.instant if source else None,
+            target_time=source.target_time if source else None,
             backup_id=source.backup.backup_id if source else None,
             rto_seconds=self.rto_seconds,
             rpo_seconds=max(0.0, (self.began_at - received).total_seconds()) if received else None,
@@ -191,23 +198,23 @@ class _Run:
     def _objects(self, catalog_url: str) -> None:
         target, folder = self.drill.target, self.scratch / "objects"
         if target is None:
-            self.found.warnings.append("no object was looked at: BACKUP_TARGET is not set")
+            self.found.warnings.append("no object was compared: BACKUP_TARGET is not set")
             return
         engine = create_catalog_engine(catalog_url)
         try:
             with transaction(engine) as session:
                 self._need(named_bytes(session), "objects")
             folder.mkdir()
-            self.say(f"copying all objects from {target}")
+            self.log(f"copying all objects from {target}")
             self._step("copy objects", lambda: restore_objects(target, folder, None))
-            self.say("comparing every object that the catalog names")
+            self.log("comparing every object that the catalog names")
             self._step(
                 "verify objects",
                 lambda: verify_objects(
                     self.found,
                     engine,
                     FolderContents(folder),
-                    on_progress=lambda number: self.say(f"{number} objects compared"),
+                    on_progress=lambda number: self.log(f"{number} objects compared"),
                 ),
             )
         finally:
@@ -229,6 +236,6 @@ class _Run:
             self.seconds_by_step[name] = time.monotonic() - began
 
 
-def _remember(home: Path, report: DrillReport) -> None:
+def _record(home: Path, report: DrillReport) -> None:
     with (home / _HISTORY).open("a", encoding="utf-8") as file:
         file.write(report.model_dump_json() + "\n")

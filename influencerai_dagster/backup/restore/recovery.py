@@ -1,12 +1,12 @@
-"""A physical backup and one instant: choosing the backup, proving it, replaying WAL on a copy.
+"""Point-in-time recovery: chooses a physical backup, verifies it, replays WAL on a copy of it.
 
-One of the two sources of a restore; dumps are in dump_recovery.py. Where it goes is in run.py
-and drill.py, the programs are in database/barman.py and restored_server.py. Follows chapter 25.3 of
+One of the two sources of a restore; dumps are in dump_recovery.py. It is run by run.py and
+drill.py; its programs are in database/barman.py and restored_server.py. Follows chapter 25.3 of
 PostgreSQL's documentation, "Recovering Using a Continuous Archive Backup".
 """
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,87 +18,97 @@ from influencerai_dagster.backup.database.needed_wal import NeededWal
 from influencerai_dagster.backup.database.timelines import timeline_at
 from influencerai_dagster.backup.database.wal import Timeline
 from influencerai_dagster.backup.restore.base_copy import copy_base, refuse_tablespaces
+from influencerai_dagster.backup.restore.journal import RestoreSteps, Step
 from influencerai_dagster.backup.restore.recovery_settings import SIGNAL, write_recovery
 from influencerai_dagster.backup.restore.restored_server import RestoredServer, find_bin_dir
 from influencerai_dagster.backup.restore.wal_copy import copy_wal
 from influencerai_dagster.errors import InsufficientStorageError, PermanentError, TransientError
 
-COPY, REPLAY = "copy database", "replay WAL"
 _ENDED_EARLY = "recovery ended before configured recovery target was reached"
 _WAL = "restored_wal"
 _REACHED = "must_be_reached"
-"""In that folder: the timeline, and the last place that had to be reached when it was copied."""
+"""File in that folder: the timeline, and the number of the segment that replay has to reach."""
 _SPACE_FACTOR = 3
-"""A full and an incremental backup are combined into a copy, and WAL is replayed into that."""
+"""A full and an incremental backup are combined, and WAL is replayed into the result."""
+_NAMED = 20
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """What to restore.
+    """A physical backup with the WAL that leads to a target time.
 
     Attributes:
-        backup: the newest that was whole at the instant.
-        timeline: on which the server was at the instant.
-        instant: UTC; None is the end of the WAL that was received.
-        received_at: when WAL last came; nothing later can come back.
-        newest: place of the segment that was being received then. A server that runs on writes more
-            while a restore takes its time.
+        backup: the newest that was complete at the target time.
+        timeline: of the server at the target time.
+        target_time: UTC; None is the end of the received WAL.
+        received_at: when WAL last came; later transactions cannot be restored.
+        newest: number of the segment that was being received then. A running server writes more
+            during the restore.
     """
 
     server: BarmanServer
     backup: BackupInfo
     timeline: Timeline
-    instant: datetime | None
+    target_time: datetime | None
     received_at: datetime | None
     newest: int | None
 
     @property
     def as_dump(self) -> None:
-        """A physical backup is no dump: one can be taken after the replay."""
+        """None: a physical backup is not a dump."""
         return
 
     @property
-    def shown_instant(self) -> str:
-        """The instant for a person."""
-        return "the newest moment" if self.instant is None else self.instant.isoformat()
+    def requested_time(self) -> datetime | None:
+        """The target time itself."""
+        return self.target_time
+
+    @property
+    def shown_target_time(self) -> str:
+        """The target time for the operator."""
+        return "the newest time" if self.target_time is None else self.target_time.isoformat()
 
     @property
     def major_version(self) -> int:
-        """PostgreSQL's major version; 0 if the backup does not tell, which `check` names."""
+        """PostgreSQL's major version; 0 if the backup does not have it, which `check` reports."""
         path = self.server.data_dir(self.backup.backup_id) / "PG_VERSION"
         text = path.read_text().strip() if path.exists() else ""
         return int(text) if text.isdecimal() else 0
 
     def describe(self) -> str:
-        """Return the names of all backups that are needed."""
+        """Return the ids of all backups that are needed."""
         parent = self.backup.parent_backup_id
         return f"{self.backup.backup_id} ({self.backup.kind}{f' on {parent}' if parent else ''})"
 
-    def steps(self, draft: Path) -> Mapping[str, str]:
-        """Return what makes a running database of it, for a person."""
-        return {
-            COPY: f"copy it to {draft}",
-            REPLAY: f"start PostgreSQL there on a private socket and replay to "
-            f"{self.shown_instant}",
-        }
+    def steps(self, staging: Path) -> RestoreSteps:
+        """Return the steps `copy` and `opened`."""
+        return RestoreSteps(
+            copy=Step("copy database", f"copy it to {staging}"),
+            open=Step(
+                "replay WAL",
+                "start PostgreSQL there on a private socket and replay to "
+                f"{self.shown_target_time}",
+            ),
+        )
 
     def warnings(self) -> list[str]:
-        """Return what a person should know first."""
+        """Return what the operator should know first."""
         gaps = self._wal.missing()
-        found = [f"WAL segments are missing: {', '.join(gaps[:20])}"] if gaps else []
-        if self.received_at and self.instant and self.instant > self.received_at:
+        found = [f"WAL segments are missing: {', '.join(gaps[:_NAMED])}"] if gaps else []
+        if self.received_at and self.target_time and self.target_time > self.received_at:
             found.append(
-                f"WAL came until {self.received_at.isoformat()}: nothing later can come back"
+                f"WAL came until {self.received_at.isoformat()}: later transactions cannot be "
+                "restored"
             )
         if self.timeline != timeline_at(self.server.folder, None):
             found.append(
-                f"{self.shown_instant} is on timeline {self.timeline.number}, which a later restore"
-                " has left: what was committed there by then comes back, also what that one undid"
+                f"{self.shown_target_time} is on timeline {self.timeline.number}, which a later "
+                "restore has left: transactions that it undid are restored too"
             )
         return found
 
     def needed_bytes(self) -> int:
-        """Return how much space a copy takes until it is replayed."""
+        """Return how much space a copy needs until the WAL is replayed."""
         sizes = {item.backup_id: item.size_bytes for item in self.server.list_backups()}
         parent = self.backup.parent_backup_id
         return (self.backup.size_bytes + sizes.get(parent or "", 0)) * _SPACE_FACTOR
@@ -107,66 +117,67 @@ class Recovery:
         """Compare every file of the backup with its manifest and look for gaps in the WAL.
 
         Args:
-            is_all_needed: a gap is an error also where the instant may lie before it.
+            is_all_needed: a gap is an error even if the target time may lie before it.
 
         Raises:
-            PermanentError: what is broken, by name; or the backup has tablespaces.
+            PermanentError: files are broken, the text names them; or the backup has tablespaces.
         """
         refuse_tablespaces(self.server.data_dir(self.backup.backup_id))
         self.server.verify(self.backup.backup_id)
         damaged = self._wal.damaged()
         if damaged:
             raise PermanentError(
-                f"WAL segments are damaged: {', '.join(map(str, damaged[:20]))}. Copy them back "
-                "from the backup target; or move them away, and restore to an instant before "
-                f"{self._wal.received_before(damaged[0].name)}"
+                f"WAL segments are damaged: {', '.join(map(str, damaged[:_NAMED]))}. Copy them "
+                "back from the backup target; or move them away, and restore to a target time "
+                f"before {self._wal.received_before(damaged[0].name)}"
             )
         gaps = self._wal.missing()
-        if gaps and (is_all_needed or self.instant is None):
+        if gaps and (is_all_needed or self.target_time is None):
             raise PermanentError(
                 f"WAL segments are missing after backup {self.backup.backup_id}: "
-                f"{', '.join(gaps[:20])}. Nothing after them can come back: restore to an instant "
-                f"before {self._wal.received_before(gaps[0])}, or copy them back from the backup "
-                "target"
+                f"{', '.join(gaps[:_NAMED])}. Later transactions cannot be restored: restore to a "
+                f"target time before {self._wal.received_before(gaps[0])}, or copy the segments "
+                "back from the backup target"
             )
 
-    def copy(self, draft: Path) -> None:
-        """Copy the backup and its WAL to a data directory that is not there yet.
+    def copy(self, staging: Path) -> None:
+        """Copy the backup and its WAL to a data directory that does not exist yet.
 
         Raises:
             InsufficientStorageError: the disk is full; what was written stays.
-            TransientError: it did not work this time; what was written stays.
+            TransientError: another error of the disk; what was written stays.
             PermanentError: a WAL segment cannot be unpacked, or a program is missing.
         """
         wal, number = self._wal, self.timeline.number
+        chain = self.server.chain(self.backup.backup_id)
         try:
-            copy_base(self.server.chain(self.backup.backup_id), draft, self.server.postgres_bin_dir)
+            copy_base(chain, staging, self.server.postgres_bin_dir)
             names = wal.names(self.newest)
-            copy_wal(wal.folder, names, self.backup.segment_bytes, draft / _WAL)
-            write_recovery(draft, _WAL, number, self.instant)
-            (draft / _WAL / _REACHED).write_text(f"{number} {self.newest or 0}")
+            copy_wal(wal.folder, names, self.backup.segment_bytes, staging / _WAL)
+            write_recovery(staging, _WAL, number, self.target_time)
+            (staging / _WAL / _REACHED).write_text(f"{number} {self.newest or 0}")
         except OSError as error:
             is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
             kind = InsufficientStorageError if is_full else TransientError
             raise kind(
-                f"Backup {self.backup.backup_id} was not copied to {draft}: {error}"
+                f"Backup {self.backup.backup_id} was not copied to {staging}: {error}"
             ) from error
 
-    def is_copied(self, draft: Path) -> bool:
-        """Tell whether a draft is a copied backup that nobody opened for writing yet."""
-        return _reached(draft, self.timeline) is not None
+    def is_copied(self, staging: Path) -> bool:
+        """Tell whether staging is a copied backup that no PostgreSQL has opened for writing yet."""
+        return _reached(staging, self.timeline) is not None
 
     @contextmanager
-    def opened(self, draft: Path) -> Iterator[RestoredServer]:
-        """Run PostgreSQL on a copied backup for the time of the block, after it replayed the WAL.
+    def opened(self, staging: Path) -> Iterator[RestoredServer]:
+        """Replay the WAL on a copied backup and run PostgreSQL on it for the block.
 
         Raises:
-            PermanentError: a WAL segment is missing or damaged, and named; or PostgreSQL does not
-                start, and its own words are in the text.
+            PermanentError: a WAL segment is missing or damaged, the text names it; or PostgreSQL
+                does not start, the text has lines of its log.
         """
         bin_dir = find_bin_dir(self.server.postgres_bin_dir)
-        newest = _reached(draft, self.timeline)  # no more than what was there when it was copied
-        server = RestoredServer(draft, bin_dir)
+        newest = _reached(staging, self.timeline)  # the WAL that was there when it was copied
+        server = RestoredServer(staging, bin_dir)
         with ExitStack() as stack:
             try:
                 stack.enter_context(server)
@@ -175,10 +186,10 @@ class Recovery:
                 self._refuse_broken_wal(log, newest, error)
                 if _ENDED_EARLY not in log:
                     raise
-                # Nothing was committed after the instant: all WAL there is leads to the same state.
-                server = RestoredServer(draft, bin_dir, is_end_enough=True)
+                # No transaction came after the target time: the end of the WAL is the same state.
+                server = RestoredServer(staging, bin_dir, is_end_enough=True)
                 stack.enter_context(server)
-            if self.instant is None:
+            if self.target_time is None:
                 self._refuse_broken_wal(server.log_text(), newest, None)
             yield server
 
@@ -191,34 +202,36 @@ class Recovery:
         if broken is not None:
             raise PermanentError(
                 f"WAL segment {broken} is missing or damaged: replaying backup "
-                f"{self.backup.backup_id} ended there, before {self.shown_instant}. Restore to "
-                "an earlier instant, or copy the segment back from the backup target"
+                f"{self.backup.backup_id} ended there, before {self.shown_target_time}. Restore to "
+                "an earlier target time, or copy the segment back from the backup target"
             ) from cause
 
 
-def _reached(draft: Path, timeline: Timeline) -> int | None:
-    """Return the place that a copied backup must reach; None if it is none, or was opened before.
+def _reached(staging: Path, timeline: Timeline) -> int | None:
+    """Return the number of the segment that replay has to reach.
 
-    Who opened it before has looked at what was reached: now its log is of another start.
+    Returns:
+        None if staging is not a copied backup, or was opened before: then its log belongs to
+        another start, and was looked at after that.
     """
     try:
-        number, newest = (draft / _WAL / _REACHED).read_text().split()
+        number, newest = (staging / _WAL / _REACHED).read_text().split()
     except FileNotFoundError:
         return None
-    is_copied = (draft / SIGNAL).exists() and int(number) == timeline.number
+    is_copied = (staging / SIGNAL).exists() and int(number) == timeline.number
     return int(newest) if is_copied else None
 
 
-def choose_backup(server: BarmanServer, instant: datetime | None) -> Recovery:
-    """Choose the backup for an instant; None is the newest moment.
+def choose_backup(server: BarmanServer, target_time: datetime | None) -> Recovery:
+    """Choose the backup for a target time; None is the newest possible.
 
-    What was undone by an earlier restore comes back with an instant before that restore: then the
-    server lived on the timeline that was left.
+    A target time before an earlier restore leads to the timeline that this restore left: the
+    transactions that it undid are restored.
 
     Raises:
-        PermanentError: no backup was whole by then, or it leads elsewhere.
+        PermanentError: no backup was complete by then, or none leads to that timeline.
     """
-    timeline = timeline_at(server.folder, instant)
+    timeline = timeline_at(server.folder, target_time)
     backups = server.list_backups()
     whole = [backup for backup in backups if backup.is_whole and backup.end is not None]
     if not whole:
@@ -229,22 +242,22 @@ def choose_backup(server: BarmanServer, instant: datetime | None) -> Recovery:
     whole = [backup for backup in whole if backup.leads_to(timeline)]
     if not whole:
         raise PermanentError(
-            f"No backup in {server.folder} leads to timeline {timeline.number}, on which the server"
-            f" was at {instant or 'the newest moment'}: restore to an instant before the restore "
-            "that began it, then `influencerai backup now`"
+            f"No backup in {server.folder} leads to timeline {timeline.number}, on which the "
+            f"server was at {target_time or 'the newest time'}: restore to a target time before "
+            "the restore that began it, then `influencerai backup now`"
         )
     oldest = min(backup.end for backup in whole if backup.end is not None)
-    backup = newest_whole(whole) if instant is None else backup_for(whole, instant)
+    backup = newest_whole(whole) if target_time is None else backup_for(whole, target_time)
     if backup is None:
         raise PermanentError(
-            f"No backup was whole at {instant}: the oldest instant that can be restored is "
-            f"{(oldest + timedelta(seconds=1)).isoformat(timespec='seconds')}"
+            f"No backup was whole at {target_time}: the oldest target time that can be restored "
+            f"is {(oldest + timedelta(seconds=1)).isoformat(timespec='seconds')}"
         )
     return Recovery(
         server=server,
         backup=backup,
         timeline=timeline,
-        instant=instant,
+        target_time=target_time,
         received_at=server.archive_status().received_at,
         newest=NeededWal(server.folder, backup, timeline).newest(),
     )

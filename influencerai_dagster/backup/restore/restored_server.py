@@ -1,7 +1,7 @@
-"""A PostgreSQL on a restored data directory, for the time of its recovery and verification.
+"""Runs PostgreSQL on a restored data directory, for recovery and verification.
 
-It listens on a Unix socket in a private folder, where it trusts its user: no port can clash, no
-client of the old server connects by mistake, and the password of that time need not be known.
+It listens on a Unix socket in a private folder and trusts every user there: no port can clash, no
+client of the old server connects by mistake, and no password of that time is needed.
 Follows chapters 19.5 (recovery target) and 20.1 (pg_hba.conf) of PostgreSQL's documentation.
 """
 
@@ -33,23 +33,23 @@ from influencerai_dagster.program_environment import program_environment
 
 _SOCKETS = "influencerai-"
 _PORT = 5432
-"""Of a Unix socket it is only the ending of a file's name."""
+"""Only the end of the socket's file name."""
 _CONFIG = "postgresql.conf"
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 60.0
 _LOG_LINES = 12
-_TELLING = re.compile(r"\b(FATAL|PANIC|ERROR|WARNING|invalid|incorrect|could not|missing)\b")
+_ERROR_LINE = re.compile(r"\b(FATAL|PANIC|ERROR|WARNING|invalid|incorrect|could not|missing)\b")
 
 
 @dataclass
 class RestoredServer:
-    """A server; a context manager that is ready inside its block and stopped at its end.
+    """A server; a context manager that starts it and stops it at the end of the block.
 
     Attributes:
-        data_dir: of PostgreSQL; under root its owner becomes `nobody`.
+        data_dir: under root its owner becomes `nobody`.
         bin_dir: the folder of the programs `postgres` and `pg_isready`.
-        is_end_enough: replay what WAL there is, also where it ends before the target time.
-        start_seconds: how long replaying the WAL may take.
+        is_end_enough: accept that the WAL ends before the target time.
+        start_seconds: time limit for replaying the WAL.
     """
 
     data_dir: Path
@@ -60,7 +60,7 @@ class RestoredServer:
     _socket_dir: Path = field(default_factory=Path)
 
     def url_of(self, url: str) -> str:
-        """Return where the database of a URL is on this server, while it runs."""
+        """Return the URL of the database on this server, while it runs."""
         there = libpq_parameters(url)
         here = {"host": str(self._socket_dir), "port": str(_PORT)}
         return database_url(
@@ -68,7 +68,7 @@ class RestoredServer:
         )
 
     def last_commit(self, url: str) -> datetime | None:
-        """Return when the last transaction that was replayed was committed, UTC."""
+        """Return when the last replayed transaction was committed, UTC."""
         connection = psycopg2.connect(self.url_of(url))
         try:
             with connection.cursor() as cursor:
@@ -80,14 +80,14 @@ class RestoredServer:
 
     @property
     def log_path(self) -> Path:
-        """What the server says; it stays after the end."""
+        """The server's log; it is kept."""
         return self.data_dir.with_name(f"{self.data_dir.name}.log")
 
     def __enter__(self) -> Self:
         """Start it and wait until its recovery has ended.
 
         Raises:
-            PermanentError: it ended instead; the text has the telling lines of its log.
+            PermanentError: it ended instead; the text has lines of its log.
             TransientError: it was not ready in time.
         """
         self._prepare_folders()
@@ -96,7 +96,7 @@ class RestoredServer:
         settings = {
             **OVERRIDDEN,
             "port": str(_PORT),
-            "data_directory": str(self.data_dir),  # its own files may name that of the old server
+            "data_directory": str(self.data_dir),  # the configuration may name the old one
             "unix_socket_directories": str(self._socket_dir),
             "hba_file": str(hba),
         }
@@ -128,7 +128,7 @@ class RestoredServer:
         self.stop()
 
     def stop(self) -> None:
-        """Stop it; its checkpoint is written."""
+        """Stop it with a checkpoint."""
         process = self._process
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGINT)  # "fast": SIGTERM would wait for every client
@@ -153,14 +153,14 @@ class RestoredServer:
             if self._process is None or self._process.poll() is not None:
                 raise PermanentError(
                     f"The restored PostgreSQL in {self.data_dir} did not start. Its log "
-                    f"{self.log_path} says: {self.telling_lines()}"
+                    f"{self.log_path}: {self.error_lines()}"
                 )
             if self._is_ready():
                 return
             time.sleep(_POLL_SECONDS)
         raise TransientError(
-            f"The restored PostgreSQL in {self.data_dir} was not ready after "
-            f"{self.start_seconds:.0f} s; look at {self.log_path}"
+            f"The restored PostgreSQL in {self.data_dir} was not ready within "
+            f"{self.start_seconds:.0f} s: see {self.log_path}"
         )
 
     def _is_ready(self) -> bool:
@@ -176,23 +176,23 @@ class RestoredServer:
         return done.returncode == 0
 
     def log_text(self) -> str:
-        """Return everything that the server has said."""
+        """Return the server's log; empty if it has none."""
         with suppress(OSError):
             return self.log_path.read_text(errors="replace")
         return ""
 
-    def telling_lines(self) -> str:
-        """Return the lines of the log that say what went wrong."""
+    def error_lines(self) -> str:
+        """Return the last lines of the log with an error or warning."""
         lines = self.log_text().splitlines()
-        told = [line for line in lines if _TELLING.search(line)] or lines
-        return " | ".join(told[-_LOG_LINES:]) or "nothing"
+        found = [line for line in lines if _ERROR_LINE.search(line)] or lines
+        return " | ".join(found[-_LOG_LINES:]) or "it is empty"
 
 
 def find_bin_dir(given: Path | None) -> Path:
-    """Return the folder of PostgreSQL's programs: the one given, or where PATH has `postgres`.
+    """Return the folder of PostgreSQL's programs: the one given, or that of `postgres` on PATH.
 
     Raises:
-        PermanentError: neither has it.
+        PermanentError: `postgres` is not there.
     """
     found = shutil.which("postgres", path=None if given is None else str(given))
     if found is None:
@@ -204,7 +204,7 @@ def find_bin_dir(given: Path | None) -> Path:
 
 
 def left_socket_dir(data_dir: Path) -> Path | None:
-    """Return the private folder of a server whose process was killed; None if there is none."""
+    """Return the socket folder of a server that was killed; None if there is none."""
     with suppress(OSError, IndexError):
         folder = Path((data_dir / LOCK).read_text().splitlines()[4])
         if folder.name.startswith(_SOCKETS):

@@ -1,27 +1,26 @@
-"""Restores PostgreSQL and the objects to one instant: the plan, then its steps, each done once.
+"""Plans and runs a restore of PostgreSQL and the objects to one target time.
 
-The databases are made beside their place, brought to the instant and verified there, and then get
-their place. Objects are written once and deleted only after the recovery window, so those of the
-newest backup are those of every instant in it: missing ones come back, and of those that are there
-only such are overwritten as are not what the catalog says (verification/objects.py). Where it comes
-from is in source.py, where it goes in target.py, what counts as whole in
-verification/verification.py.
+The databases are made in staging, replayed to the target time, verified there and then promoted.
+Objects are written once and deleted only after the recovery window, so the objects of the newest
+backup serve every target time in the window: missing objects are copied back, and only objects that
+differ from the catalog are overwritten (verification/objects.py). The backup is behind source.py,
+the destination behind target.py, the checks are in verification/verification.py.
 """
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from influencerai_dagster.backup.objects.missing import ObjectRestoreReport
-from influencerai_dagster.backup.restore.journal import Journal
+from influencerai_dagster.backup.restore.journal import Journal, Step
 from influencerai_dagster.backup.restore.source import Source
 from influencerai_dagster.backup.restore.target import (
+    Log,
     Restored,
     RestoreTarget,
-    Say,
-    sound_databases,
+    verify_restored,
 )
 from influencerai_dagster.backup.verification.catalog_objects import fence_open_jobs
 from influencerai_dagster.backup.verification.objects import Assets
@@ -29,67 +28,74 @@ from influencerai_dagster.backup.verification.verification import Verification
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import PermanentError
 
-_CHECK, _OBJECTS, _VERIFY, _PLACE = "check backup", "copy objects", "verify", "put in place"
+_PROMOTE = "promote"
 
 
 @dataclass(frozen=True)
 class Restore:
-    """What is asked for.
+    """A request for a restore.
 
     Attributes:
-        to: the instant as it was asked for; None is the newest moment.
-        is_forced: what is in the target is moved aside, and another restore that did not end is
-            forgotten.
+        source: a backup with the target time.
+        target: the destination of the databases.
+        assets: the bucket and its backup.
+        is_forced: content of the target is moved aside, and the journal of another restore is
+            discarded.
     """
 
     source: Source
     target: RestoreTarget
     assets: Assets
-    to: datetime | None
     is_forced: bool = False
 
     def journal(self) -> Journal:
-        """Return the journal of this very request."""
+        """Return the journal of this request, not loaded yet."""
+        to = self.source.requested_time
         request = {
-            "--to": "latest" if self.to is None else self.to.isoformat(),
+            "--to": "latest" if to is None else to.isoformat(),
             "--into": str(self.target),
         }
         return Journal(self.target.journal_path, request, self.source.backup.backup_id)
 
-    def steps(self) -> dict[str, str]:
-        """Return what is done, in order, for a person."""
-        comes_back = (
-            "bring no object back: BACKUP_TARGET is not set"
-            if self.assets.backup is None
-            else f"copy objects that {self.assets.place} lacks from {self.assets.backup}"
-        )
-        return {
-            _CHECK: f"check every file of backup {self.source.describe()}",
-            **self.target.steps(self.source),
-            _OBJECTS: comes_back,
-            _VERIFY: "verify: newest migration, every row, every object by its hash; repair wrong "
-            "objects from the backup, which keeps the wrong bytes",
-            _PLACE: self.target.last_step(),
-        }
 
-    def is_in_place(self, journal: Journal) -> bool:
-        """Tell whether an earlier try did everything but to say so."""
-        return _PLACE in journal.seconds_by_step and not self.target.has_draft()
+@dataclass(frozen=True)
+class _Steps:
+    check: Step
+    staging: Sequence[Step]
+    objects: Step
+    verify: Step
+    promote: Step
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter((self.check, *self.staging, self.objects, self.verify, self.promote))
 
 
 @dataclass(frozen=True)
 class RestorePlan:
-    """What a restore would do.
+    """What a restore will do, and what speaks against it.
 
     Attributes:
-        steps: for a person, in order.
+        journal: loaded; the completed steps of an earlier try.
         problems: why it cannot be done.
-        warnings: what the person should know first.
+        warnings: what the operator should know first.
+        is_promoted: an earlier try was killed after its last step: only remains are left.
     """
 
-    steps: list[str]
-    problems: list[str]
-    warnings: list[str]
+    restore: Restore
+    journal: Journal
+    steps: _Steps
+    problems: Sequence[str]
+    warnings: Sequence[str]
+    is_promoted: bool
+
+    @property
+    def shown_steps(self) -> list[str]:
+        """The steps in order, for the operator."""
+        done = self.journal.seconds_by_step.keys() - {_PROMOTE}
+        return [
+            f"{step.text} (done already)" if self.is_promoted or step.name in done else step.text
+            for step in self.steps
+        ]
 
 
 @dataclass(frozen=True)
@@ -97,11 +103,11 @@ class RestoreReport:
     """What a restore did.
 
     Attributes:
-        restored_to: when the last transaction that is in it was committed, UTC; None if the
-            replay was done by an earlier try, or replayed no transaction.
-        objects: what came back.
+        restored_to: when the last transaction in the databases was committed, UTC; None if an
+            earlier try replayed the WAL, or there was none to replay.
+        objects: those that were copied back.
         seconds_by_step: in order.
-        moved_aside: where the former content of the target is.
+        moved_aside: where the former content of the target is now.
     """
 
     backup_id: str
@@ -113,82 +119,82 @@ class RestoreReport:
 
 
 def plan(restore: Restore) -> RestorePlan:
-    """Return what a restore would do, and why it cannot; nothing is written."""
+    """Return what a restore will do, and why it cannot be done; nothing is written."""
+    source, target = restore.source, restore.target
     journal, problems = restore.journal(), []
     try:
         journal.load(is_forced=restore.is_forced)
     except PermanentError as error:
         problems.append(str(error))
-    steps, done = restore.steps(), journal.seconds_by_step
-    if restore.is_in_place(journal):
-        return RestorePlan([f"{text} (done already)" for text in steps.values()], [], [])
-    problem = restore.target.problem(restore.source, is_forced=restore.is_forced)
-    is_done = {step: step in done and step != _PLACE for step in steps}
+    is_promoted = _PROMOTE in journal.seconds_by_step and not target.has_staging()
+    if is_promoted:
+        return RestorePlan(restore, journal, _steps(restore), [], [], is_promoted=True)
+    problem = target.problem(source, is_forced=restore.is_forced)
     return RestorePlan(
-        [f"{text} (done already)" if is_done[step] else text for step, text in steps.items()],
-        [*([problem] if problem else []), *problems],
-        [*restore.source.warnings(), *restore.target.warnings()],
+        restore=restore,
+        journal=journal,
+        steps=_steps(restore),
+        problems=[problem, *problems] if problem else problems,
+        warnings=[*source.warnings(), *target.warnings()],
+        is_promoted=False,
     )
 
 
-def has_ended(restore: Restore) -> bool:
-    """Tell whether an earlier try did everything but to say so; what it left over is removed."""
-    journal = restore.journal()
-    journal.load(is_forced=restore.is_forced)
-    if not restore.is_in_place(journal):
-        return False
-    restore.target.clear()
-    journal.remove()
-    return True
+def remove_remains(planned: RestorePlan) -> None:
+    """Remove what is left of a restore that was killed after its last step."""
+    planned.restore.target.clear()
+    planned.journal.remove()
 
 
-def run_restore(restore: Restore, say: Say) -> RestoreReport:
-    """Restore; one that was killed goes on where it was when the same is asked for again.
+def run_restore(planned: RestorePlan, log: Log) -> RestoreReport:
+    """Run a restore; one that was killed resumes when it is planned and run again.
 
     Args:
-        restore: what is asked for.
-        say: told what is done, for a person.
+        planned: by `plan`, a moment ago.
+        log: gets a line about every step.
 
     Returns:
-        The report. Where its verification has problems they are of objects: the database is whole
-        and in its place.
+        The report. Problems in its verification concern objects: the databases are complete and
+        promoted.
 
     Raises:
-        PermanentError: the target may not be written, the backup is broken, or the database is not
-            what it must be; the target is as it was.
-        TransientError: a server was away; ask again to go on.
+        PermanentError: the plan has problems, the backup is broken, or the restored databases are
+            not valid; the target is unchanged.
+        TransientError: a server was away; plan and run again to resume.
     """
-    with _alone_at(restore.target):
-        return _restore(restore, say)
+    if planned.problems:
+        raise PermanentError("; ".join(planned.problems))
+    with _lock(planned.restore.target):
+        return _run(planned, log)
 
 
-def _restore(restore: Restore, say: Say) -> RestoreReport:
-    source, target, journal = restore.source, restore.target, restore.journal()
-    journal.load(is_forced=restore.is_forced)
-    _refuse(restore)
-    target.end_orphans()
+def _run(planned: RestorePlan, log: Log) -> RestoreReport:
+    restore, journal, steps = planned.restore, planned.journal, planned.steps
+    source, target = restore.source, restore.target
+    target.end_leftovers()
     if journal.seconds_by_step:
-        say(f"going on after: {', '.join(journal.seconds_by_step)}")
-    steps = restore.steps()
-    with journal.step(_CHECK) as is_open:
-        if is_open:
-            say(steps[_CHECK])
+        log(f"resuming after: {', '.join(journal.seconds_by_step)}")
+    with journal.step(steps.check.name) as is_pending:
+        if is_pending:
+            log(steps.check.text)
             source.check(is_all_needed=False)
-    with target.filled(source, journal, say) as restored:
-        found = sound_databases(restored, target.draft)
-        _fence(restored)
-        with journal.step(_OBJECTS):
-            say(steps[_OBJECTS])
-            objects = restore.assets.bring_back(say)
-        with journal.step(_VERIFY):
-            say(steps[_VERIFY])
-            restore.assets.verify(restored.databases.catalog_url, found, say)
-    _refuse(restore)
-    journal.note(_PLACE, 0.0)
-    say(steps[_PLACE])
-    moved_aside = target.put_in_place()
-    target.clear()
-    journal.remove()
+    with target.staged(source, journal, log) as restored:
+        found = verify_restored(restored, target.staging)
+        _fence_open_jobs(restored)
+        with journal.step(steps.objects.name):
+            log(steps.objects.text)
+            objects = restore.assets.copy_back(log)
+        with journal.step(steps.verify.name):
+            log(steps.verify.text)
+            restore.assets.verify(restored.databases.catalog_url, found, log)
+    # A PostgreSQL or its clients may have started there since the plan.
+    problem = target.problem(source, is_forced=restore.is_forced)
+    if problem is not None:
+        raise PermanentError(problem)
+    journal.note(steps.promote.name, 0.0)
+    log(steps.promote.text)
+    moved_aside = target.promote()
+    remove_remains(planned)
     return RestoreReport(
         backup_id=source.backup.backup_id,
         restored_to=restored.restored_to,
@@ -199,8 +205,28 @@ def _restore(restore: Restore, say: Say) -> RestoreReport:
     )
 
 
+def _steps(restore: Restore) -> _Steps:
+    source, target, assets = restore.source, restore.target, restore.assets
+    copied = (
+        "copy no object back: BACKUP_TARGET is not set"
+        if assets.backup is None
+        else f"copy objects that {assets.location} lacks from {assets.backup}"
+    )
+    return _Steps(
+        check=Step("check backup", f"check every file of backup {source.describe()}"),
+        staging=target.steps(source),
+        objects=Step("copy objects", copied),
+        verify=Step(
+            "verify",
+            "verify: newest migration, every row, every object by its hash; repair corrupt "
+            "objects from the backup, which keeps the corrupt bytes",
+        ),
+        promote=Step(_PROMOTE, target.promotion()),
+    )
+
+
 @contextmanager
-def _alone_at(target: RestoreTarget) -> Iterator[None]:
+def _lock(target: RestoreTarget) -> Iterator[None]:
     """Hold the lock of a target: two restores would write into the same staging directory."""
     path = target.journal_path.with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -217,13 +243,7 @@ def _alone_at(target: RestoreTarget) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _refuse(restore: Restore) -> None:
-    problem = restore.target.problem(restore.source, is_forced=restore.is_forced)
-    if problem is not None:
-        raise PermanentError(problem)
-
-
-def _fence(restored: Restored) -> None:
+def _fence_open_jobs(restored: Restored) -> None:
     engine = create_catalog_engine(restored.databases.catalog_url)
     try:
         with transaction(engine) as session:

@@ -1,4 +1,4 @@
-"""Scratch space that is emptied also after a kill: who comes next removes what a dead one left."""
+"""Scratch space for drills; a folder that a killed drill left is removed by the next one."""
 
 import fcntl
 import shutil
@@ -10,14 +10,14 @@ from pathlib import Path
 from influencerai_dagster.backup.restore.data_dir_target import end_leftover_programs, end_leftovers
 
 POSTGRES = "postgres"
-"""In a folder: the data directory of the server that runs in it."""
+"""The data directory in a scratch folder."""
 _PREFIX = "drill-"
 _LOCK = "lock"
 
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """Make a folder for the time of the block, and remove those whose process was killed.
+    """Make a folder for the block, and remove those of killed processes.
 
     Args:
         parent: is made if it is not there.
@@ -25,12 +25,12 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     for left in parent.glob(f"{_PREFIX}*"):
         _remove_if_left(left)
-    # It gets its name when it is locked: until then nobody takes it for one of a dead process.
-    draft = Path(tempfile.mkdtemp(dir=parent))
-    folder = draft.with_name(f"{_PREFIX}{draft.name}")
-    with (draft / _LOCK).open("w") as lock:
+    # Renamed once it is locked: before that no other drill takes it for that of a killed one.
+    new = Path(tempfile.mkdtemp(dir=parent))
+    folder = new.with_name(f"{_PREFIX}{new.name}")
+    with (new / _LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        draft.rename(folder)
+        new.rename(folder)
         try:
             yield folder
         finally:

@@ -1,11 +1,11 @@
-"""Databases of a server that a restore makes beside those that are there, and gives their names.
+"""Makes staging databases on a server and renames them when they are complete.
 
-Nothing is ever overwritten or dropped, but what an earlier try of a restore left half done:
+No database is overwritten; only staging databases of an earlier restore are dropped:
 
-    <name>_restoring                    while it is made
-    <name>_replaced_<YYYYmmddTHHMMSSZ>  what had the name before
+    <name>_restoring                    a staging database
+    <name>_replaced_<YYYYmmddTHHMMSSZ>  the database that had the name before
 
-Renaming is a transaction, so both databases get their names or none does.
+Renaming is one transaction: both databases get their names or none does.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from influencerai_dagster.backup.database.wal_lag import postgres_cursor
 from influencerai_dagster.core.database_urls import database_name, in_database, libpq_parameters
 from influencerai_dagster.errors import PermanentError
 
-_DRAFT = "_restoring"
+_STAGING = "_restoring"
 _REPLACED = "_replaced_%Y%m%dT%H%M%SZ"
 _MAX_NAME_BYTES = 63
 _OURS = "a restore by influencerai that has not ended"
@@ -44,9 +44,9 @@ SELECT EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = reln
 _MAY_OWN = "SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = %s"
 
 
-def draft_of(name: str) -> str:
-    """Return the name of a database while it is made."""
-    return f"{name}{_DRAFT}"
+def staging_name(name: str) -> str:
+    """Return the name of the staging database for a database."""
+    return f"{name}{_STAGING}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ServerDatabases:
     """The databases of a server.
 
     Attributes:
-        url: of one that stays as it is, to be connected to while others get their names.
+        url: of a database that is not renamed, to connect to.
     """
 
     url: str = field(repr=False)
@@ -69,12 +69,12 @@ class ServerDatabases:
         return in_database(self.url, name)
 
     def problem(self, names: Sequence[str], major_version: int, *, is_forced: bool) -> str | None:
-        """Say why databases of these names may not be made, or None if they may.
+        """Return why databases of these names may not be made, or None if they may.
 
         Args:
-            names: what they are to be called.
-            major_version: of the PostgreSQL that they come from.
-            is_forced: those that are there may be renamed.
+            names: their final names.
+            major_version: of the PostgreSQL that was backed up.
+            is_forced: databases with these names may be renamed.
         """
         with postgres_cursor(self.url) as cursor:
             cursor.execute(_USER)
@@ -93,46 +93,46 @@ class ServerDatabases:
             return next((problem for problem in problems if problem is not None), None)
 
     def unowned(self, owners: Sequence[str]) -> list[str]:
-        """Return those of some users that cannot be made the owner of a database."""
+        """Return the users that cannot be made the owner of a database."""
         with postgres_cursor(self.url) as cursor:
             return [owner for owner in owners if not _may_own(cursor, owner)]
 
     def has_content(self, name: str) -> bool:
-        """Tell whether a database is there and holds anything."""
+        """Tell whether a database exists and has tables."""
         with postgres_cursor(self.url) as cursor:
             return _found(cursor, name) is not None and self._is_filled(name)
 
-    def has_drafts(self, names: Sequence[str]) -> bool:
-        """Tell whether all drafts are there."""
+    def have_staging(self, names: Sequence[str]) -> bool:
+        """Tell whether all staging databases are there."""
         with postgres_cursor(self.url) as cursor:
-            return all(_found(cursor, draft_of(name)) is not None for name in names)
+            return all(_found(cursor, staging_name(name)) is not None for name in names)
 
-    def make_draft(self, name: str, owner: str | None) -> None:
-        """Make an empty database beside its place; one of an earlier try is removed.
+    def make_staging(self, name: str, owner: str | None) -> None:
+        """Make an empty staging database; one of an earlier try is dropped.
 
         Args:
-            name: what it will be called.
-            owner: whose it is to be, with all that is made in it, if that user is there and we may
-                act for them; else it belongs to the user who is connected.
+            name: its final name.
+            owner: of the database and its tables, if the server has this user and we may act for
+                them; otherwise the connected user is the owner.
         """
-        draft = sql.Identifier(draft_of(name))
+        staging = sql.Identifier(staging_name(name))
         with postgres_cursor(self.url) as cursor:
-            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(draft))
+            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(staging))
             cursor.execute(
-                sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(draft)
+                sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(staging)
             )
             mark = sql.SQL("COMMENT ON DATABASE {} IS {}")
-            cursor.execute(mark.format(draft, sql.Literal(_OURS)))
+            cursor.execute(mark.format(staging, sql.Literal(_OURS)))
             if owner and _may_own(cursor, owner):
                 role = sql.Identifier(owner)
                 for text in ("ALTER DATABASE {} OWNER TO {}", "ALTER DATABASE {} SET ROLE TO {}"):
-                    cursor.execute(sql.SQL(text).format(draft, role))
+                    cursor.execute(sql.SQL(text).format(staging, role))
 
-    def put_in_place(self, names: Sequence[str]) -> list[str]:
-        """Give all drafts their names, or none, and what has the names others.
+    def promote(self, names: Sequence[str]) -> list[str]:
+        """Rename all staging databases to their final names, or none.
 
         Returns:
-            What those that were there are called now.
+            The new names of the databases that had these names.
 
         Raises:
             PermanentError: clients are connected to one of them; nothing was renamed.
@@ -145,7 +145,7 @@ class ServerDatabases:
                     if _found(cursor, name) is not None:
                         moved.append(f"{name}{stamp}")
                         _rename(cursor, name, moved[-1])
-                    _rename(cursor, draft_of(name), name)
+                    _rename(cursor, staging_name(name), name)
                     for text in ("COMMENT ON DATABASE {} IS NULL", "ALTER DATABASE {} RESET ROLE"):
                         cursor.execute(sql.SQL(text).format(sql.Identifier(name)))
                 cursor.execute("COMMIT")
@@ -154,7 +154,7 @@ class ServerDatabases:
                 used = (
                     self._connected(cursor, item)
                     for name in names
-                    for item in (name, draft_of(name))
+                    for item in (name, staging_name(name))
                 )
                 text = next((item for item in used if item), " ".join(str(error).split()))
                 raise PermanentError(text) from error
@@ -162,10 +162,13 @@ class ServerDatabases:
 
     def _problem_of(self, cursor: Cursor, name: str, *, is_forced: bool) -> str | None:
         if len(f"{name}{datetime.now(UTC).strftime(_REPLACED)}".encode()) > _MAX_NAME_BYTES:
-            return f"The name {name} is too long for another to be made beside it"
-        draft, found = _found(cursor, draft_of(name)), _found(cursor, name)
-        if draft is not None and draft[2] != _OURS and self._is_filled(draft_of(name)):
-            return f"Database {draft_of(name)} on {self} is of no restore: rename it first"
+            return f"The name {name} is too long: the replaced database needs a longer one"
+        staging, found = _found(cursor, staging_name(name)), _found(cursor, name)
+        if staging is not None and staging[2] != _OURS and self._is_filled(staging_name(name)):
+            return (
+                f"Database {staging_name(name)} on {self} already exists and was not created by "
+                "`influencerai restore`. Rename or drop it, then restore again"
+            )
         connected = self._connected(cursor, name)
         if found is None or connected is not None:
             return connected
@@ -175,7 +178,7 @@ class ServerDatabases:
         if not is_forced and self._is_filled(name):
             return (
                 f"Database {name} on {self} is not empty: name another server with --into, or use "
-                "--force, which renames what is there"
+                "--force, which renames it"
             )
         return None
 
@@ -196,16 +199,16 @@ class ServerDatabases:
 
 
 def server_at(url: str, names: Sequence[str]) -> ServerDatabases:
-    """Return the databases of the server that a URL names, but for those that get new names.
+    """Return the databases of the server that a URL names.
 
     Raises:
-        PermanentError: it is no URL of a PostgreSQL server.
+        PermanentError: it is not the URL of a PostgreSQL server.
     """
     try:
         own = database_name(url)
     except ValueError as error:
         raise PermanentError(
-            "--into is no URL of a server: write postgresql://user@host:5432/"
+            "--into is not the URL of a server: write postgresql://user@host:5432/"
         ) from error
     usable = (name for name in (own, "postgres", "template1") if name)
     stays = next(name for name in usable if name not in names)
@@ -213,7 +216,7 @@ def server_at(url: str, names: Sequence[str]) -> ServerDatabases:
 
 
 def _found(cursor: Cursor, name: str) -> tuple[str, bool, str | None] | None:
-    """Return owner, whether we may act for them, and comment of a database that is there."""
+    """Return a database's owner, whether we may act for them, and its comment."""
     cursor.execute(_DATABASE, [name])
     row = cursor.fetchone()
     return None if row is None else (row[0], row[1], row[2])

@@ -1,10 +1,9 @@
-"""What a restore comes from, as restore and drill know it.
+"""The backup of a restore or drill, with the target time it is brought to.
 
 A physical backup with its WAL is in recovery.py, a dump of each database in dump_recovery.py.
 """
 
 import random
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind,
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.backup.restore.dump_recovery import DumpRecovery, choose_dump
+from influencerai_dagster.backup.restore.journal import RestoreSteps
 from influencerai_dagster.backup.restore.recovery import choose_backup
 from influencerai_dagster.backup.restore.restored_server import RestoredServer
 from influencerai_dagster.errors import PermanentError
@@ -22,80 +22,86 @@ Backups = BarmanServer | PgDumps
 
 
 class Source(Protocol):
-    """A backup and the moment that it leads to."""
+    """A backup and the time that it is restored to."""
 
     @property
     def backup(self) -> BackupInfo:
-        """What is restored."""
+        """The backup."""
 
     @property
-    def instant(self) -> datetime | None:
-        """The moment, UTC; None is the newest there is."""
+    def requested_time(self) -> datetime | None:
+        """The target time that was asked for, UTC; None is the newest possible."""
+
+    @property
+    def target_time(self) -> datetime | None:
+        """The time that is restored, UTC; None is the newest possible."""
 
     @property
     def received_at(self) -> datetime | None:
-        """Up to when backups have what was committed; nothing later can come back."""
+        """When the newest backed up transaction came; later ones cannot be restored."""
 
     @property
     def as_dump(self) -> DumpRecovery | None:
-        """Itself where it is a dump, which any server can load."""
+        """The dump that any server can load; None for a physical backup."""
 
     @property
-    def shown_instant(self) -> str:
-        """The moment for a person."""
+    def shown_target_time(self) -> str:
+        """The target time for the operator."""
 
     @property
     def major_version(self) -> int:
-        """PostgreSQL's major version that it was made of; 0 if that cannot be read."""
+        """PostgreSQL's major version that was backed up; 0 if that cannot be read."""
 
     def describe(self) -> str:
-        """Name it for a person."""
+        """Name it for the operator."""
 
     def warnings(self) -> list[str]:
-        """Return what a person should know first."""
+        """Return what the operator should know first."""
 
     def needed_bytes(self) -> int:
         """Return how much space a data directory of it takes."""
 
     def check(self, *, is_all_needed: bool) -> None:
-        """Prove that its files are what they were; PermanentError names what is broken."""
+        """Compare its files with their checksums; PermanentError names the broken ones."""
 
-    def steps(self, draft: Path) -> Mapping[str, str]:
-        """Return what `copy` and `opened` do, by the names of these steps, for a person."""
+    def steps(self, staging: Path) -> RestoreSteps:
+        """Return the steps `copy` and `opened`."""
 
-    def copy(self, draft: Path) -> None:
-        """Make a data directory that is not there yet."""
+    def copy(self, staging: Path) -> None:
+        """Make a data directory that does not exist yet."""
 
-    def is_copied(self, draft: Path) -> bool:
-        """Tell whether a draft is a whole copy, which `opened` can begin with."""
+    def is_copied(self, staging: Path) -> bool:
+        """Tell whether staging is a complete copy that `opened` can start from."""
 
-    def opened(self, draft: Path) -> AbstractContextManager[RestoredServer]:
-        """Run PostgreSQL on a copy for the time of the block, brought to the moment."""
+    def opened(self, staging: Path) -> AbstractContextManager[RestoredServer]:
+        """Run PostgreSQL on a copy, brought to the target time, for the block."""
 
 
-def choose(backups: Backups, instant: datetime | None, now: datetime) -> Source:
-    """Choose the backup for an instant.
+def choose(backups: Backups, target_time: datetime | None, now: datetime) -> Source:
+    """Choose the backup for a target time.
 
     Args:
         backups: all there are.
-        instant: with time zone; None is the newest moment.
+        target_time: with time zone; None is the newest possible.
         now: UTC.
 
     Raises:
-        PermanentError: no backup was whole by then, or the instant lies in the future.
+        PermanentError: no backup was complete by then, or the target time lies in the future.
     """
-    if instant is not None and instant > now:
-        raise PermanentError(f"{instant.isoformat()} lies in the future: it is {now.isoformat()}")
+    if target_time is not None and target_time > now:
+        raise PermanentError(
+            f"Target time {target_time.isoformat()} lies in the future: it is {now.isoformat()}"
+        )
     if isinstance(backups, BarmanServer):
-        return choose_backup(backups, instant)
-    return choose_dump(backups, instant)
+        return choose_backup(backups, target_time)
+    return choose_dump(backups, target_time)
 
 
-def random_moment(backups: Backups, now: datetime) -> datetime | None:
-    """Draw a moment between the end of the last full backup and the newest WAL.
+def random_target_time(backups: Backups, now: datetime) -> datetime | None:
+    """Draw a time between the end of the last full backup and the newest WAL.
 
     Returns:
-        None where there is nothing to draw from: the newest.
+        None if there is no such time: the newest possible is taken.
     """
     backup = newest_whole(backups.list_backups(), BackupKind.FULL)
     if backup is None or backup.end is None or not isinstance(backups, BarmanServer):

@@ -1,9 +1,9 @@
-"""Where a restore goes, as run.py knows it: drafts, which get their place when all is proven.
+"""The destination of a restore, as run.py knows it: databases in staging, then promoted.
 
-A data directory is in data_dir_target.py, a server that runs in server_target.py.
+A data directory is in data_dir_target.py, a running server in server_target.py.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from influencerai_dagster.backup.restore.both_databases import BothDatabases
-from influencerai_dagster.backup.restore.journal import Journal
+from influencerai_dagster.backup.restore.journal import Journal, Step
 from influencerai_dagster.backup.restore.source import Source
 from influencerai_dagster.backup.verification.verification import (
     Verification,
@@ -21,15 +21,15 @@ from influencerai_dagster.backup.verification.verification import (
 from influencerai_dagster.core.base import Value
 from influencerai_dagster.errors import PermanentError
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class Recovered(Value):
-    """What was found in a draft before it was dumped for another server.
+    """What staging held before it was dumped for another server.
 
     Attributes:
-        rows: number of rows by table: so many must arrive.
-        migrated_from: the revision that the catalog had, if it was not the newest.
+        rows: number of rows by table, which the other server must have too.
+        migrated_from: the catalog's revision, if it was not the newest.
         restored_to: when its last transaction was committed, UTC.
     """
 
@@ -40,12 +40,12 @@ class Recovered(Value):
 
 @dataclass(frozen=True)
 class Restored:
-    """Both databases, ready to be looked at under the names of their drafts.
+    """Both databases in staging, running.
 
     Attributes:
-        restored_to: when the last transaction that was replayed was committed, UTC; None if an
-            earlier try replayed it, or there was none.
-        before: what there must be of each, if that is known.
+        restored_to: when the last replayed transaction was committed, UTC; None if an earlier try
+            replayed it, or there was none.
+        before: what the databases held before they were dumped, if they were.
     """
 
     databases: BothDatabases
@@ -54,58 +54,58 @@ class Restored:
 
 
 class RestoreTarget(Protocol):
-    """Where both databases go."""
+    """The destination of both databases."""
 
     @property
     def journal_path(self) -> Path:
-        """Where the steps are written down."""
+        """The file of completed steps."""
 
     @property
-    def draft(self) -> str | Path:
+    def staging(self) -> str | Path:
         """Where the databases are made."""
 
     def __str__(self) -> str:
-        """Name it for a person, without a password."""
+        """Name it for the operator, without a password."""
 
     def problem(self, source: Source, *, is_forced: bool) -> str | None:
-        """Say why nothing may be restored there, or None if it may."""
+        """Return why nothing may be restored there, or None if it may."""
 
     def warnings(self) -> list[str]:
-        """Return what a person should know first."""
+        """Return what the operator should know first."""
 
-    def steps(self, source: Source) -> Mapping[str, str]:
-        """Return what `filled` does, by the names of its steps, for a person."""
+    def steps(self, source: Source) -> Sequence[Step]:
+        """Return the steps of `staged`."""
 
-    def last_step(self) -> str:
-        """Return what `put_in_place` does, for a person."""
+    def promotion(self) -> str:
+        """Return what `promote` does, for the operator."""
 
-    def has_draft(self) -> bool:
-        """Tell whether a draft waits to be put in its place."""
+    def has_staging(self) -> bool:
+        """Tell whether there is staging content that was not promoted."""
 
-    def end_orphans(self) -> None:
-        """End what a killed restore left running."""
+    def end_leftovers(self) -> None:
+        """End the programs that a killed restore left running."""
 
-    def filled(
-        self, source: Source, journal: Journal, say: Say
+    def staged(
+        self, source: Source, journal: Journal, log: Log
     ) -> AbstractContextManager[Restored]:
-        """Make the drafts, as far as an earlier try has not, for the time of the block."""
+        """Run the databases in staging for the block; completed steps are not repeated."""
 
-    def put_in_place(self) -> str | None:
-        """Give the drafts their place; return where what was there is now, if anything was."""
+    def promote(self) -> str | None:
+        """Replace the target's content by staging; return where the former content is now."""
 
     def clear(self) -> None:
-        """Remove what else was made on the way."""
+        """Remove the intermediate files."""
 
 
-def sound_databases(restored: Restored, where: str | Path) -> Verification:
-    """Read every row of both databases; nothing of them may be broken or missing.
+def verify_restored(restored: Restored, staging: str | Path) -> Verification:
+    """Read every row of both databases.
 
     Args:
         restored: the databases.
-        where: they are, for a person.
+        staging: where they are, for the operator.
 
     Raises:
-        PermanentError: they are not what they must be.
+        PermanentError: something is broken or missing.
     """
     found = verify_databases(*restored.databases.urls)
     if restored.before is not None:
@@ -115,9 +115,9 @@ def sound_databases(restored: Restored, where: str | Path) -> Verification:
             for table, number in restored.before.rows.items()
             if found.rows.get(table) != number
         ]
-    if not found.is_sound:
+    if not found.is_valid:
         raise PermanentError(
-            f"The database is not what it must be, and was left in {where}: "
+            f"The restored database is not valid and was left in {staging}: "
             f"{shown_problems(found.problems)}"
         )
     return found

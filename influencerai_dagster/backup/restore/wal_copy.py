@@ -1,7 +1,7 @@
-"""Copies the WAL that a backup needs to where a restored server replays it from, while more comes.
+"""Copies the WAL that a backup needs into the folder that a restored server replays.
 
-A segment moves on while it is looked for: from `streaming/<name>.partial` to `streaming/<name>`
-when it is whole, from there into the archive, where it is packed.
+WAL is received meanwhile, and segments move: from `streaming/<name>.partial` to `streaming/<name>`
+when they are complete, from there into the archive, where they are packed.
 """
 
 import gzip
@@ -19,19 +19,19 @@ _HASH_CHARS = 16
 """Of a segment's name: its folder in Barman's archive."""
 _PARTIAL = ".partial"
 _LOOKS = 3
-"""It moves twice, and each look is from its last place to its first."""
+"""A segment moves twice; each look goes from its last location to its first."""
 _CHUNK_BYTES = 1024**2
 _WORKERS = 4
 
 
 def copy_wal(folder: Path, segments: Sequence[str], segment_bytes: int, into: Path) -> None:
-    """Copy segments under their whole names, and what is known of timelines; leave out gaps.
+    """Copy segments and the histories of timelines; missing segments are left out.
 
-    A server that finds the history of a newer timeline begins its own after that.
+    A server that finds the history of a newer timeline gives its own a higher number.
 
     Args:
-        folder: of the server, Barman's.
-        segments: their names; of the last ones there may be half.
+        folder: Barman's folder of the server.
+        segments: their names; the last ones may be partial.
         segment_bytes: wal_segment_size of the server.
         into: is made.
 
@@ -54,15 +54,15 @@ def copy_wal(folder: Path, segments: Sequence[str], segment_bytes: int, into: Pa
 
 def _copy(folder: Path, name: str, segment_bytes: int, into: Path) -> None:
     for _ in range(_LOOKS):
-        for path in _places(folder, name):
+        for path in _locations(folder, name):
             if _is_copied(path, into / name):
                 if path.suffix == _PARTIAL:
-                    os.truncate(into / name, segment_bytes)  # at its begin it is empty
+                    os.truncate(into / name, segment_bytes)  # PostgreSQL wants its full size
                 return
 
 
-def _places(folder: Path, name: str) -> Iterator[Path]:
-    """Yield where it may be; what is left of a partial one counts least."""
+def _locations(folder: Path, name: str) -> Iterator[Path]:
+    """Yield where a segment may be; the partial one in the archive last."""
     archive = folder / "wals"
     if not name.endswith(".history"):
         archive /= name[:_HASH_CHARS]
@@ -87,6 +87,6 @@ def _is_copied(path: Path, into: Path) -> bool:
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise PermanentError(
                 f"WAL segment {path} is damaged ({error}): copy it back from the backup target, or "
-                "restore to an instant before it"
+                "restore to a target time before it"
             ) from error
     return True

@@ -1,1 +1,1 @@
-"""Proves that what was restored is whole, and repairs the objects that are not."""
+"""Verifies what was restored, and repairs the objects that are missing or corrupt."""

@@ -1,6 +1,6 @@
-"""What a backup has to hold by the catalog's own word: the objects that it names, and its rows.
+"""Lists the objects that a catalog names, and counts its rows; it also fences its open jobs.
 
-Whether those objects are there is asked in verification.py.
+The objects are compared in verification.py.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Select, func, literal, null, select, union_all, update
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.db.models.content import CatalogModel, DatasetRow, LoraRow
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 
@@ -24,11 +22,11 @@ class NamedObject:
     """An object that a row of the catalog names.
 
     Attributes:
-        table: whose row names it.
+        table: with the row that names it.
         object_key: its key in the bucket of assets.
-        sha256: its hash; None for a manifest, of which the catalog knows only the key.
-        size_bytes: its size; None as above.
-        version: for a dataset's manifest, the version that its content must have; else None.
+        sha256: its hash; None for a manifest: the catalog has only its key.
+        size_bytes: its size; None for a manifest.
+        version: of a dataset's manifest, the version that its content must have.
     """
 
     table: str
@@ -39,7 +37,7 @@ class NamedObject:
 
 
 def named_objects(session: Session) -> Iterator[NamedObject]:
-    """Yield every object that the catalog names and retention has not marked as deleted.
+    """Yield every object that the catalog names, without those that retention has deleted.
 
     A manifest comes beside the file that it describes. Rows are streamed, in order of key.
     """
@@ -65,10 +63,10 @@ def named_objects(session: Session) -> Iterator[NamedObject]:
 
 
 def fence_open_jobs(session: Session) -> int:
-    """Raise the lease token of every open job of a restored catalog, and return how many there are.
+    """Raise the lease token of every open job of a restored catalog, and return their number.
 
-    Since the instant that was restored, claims may have written outputs under the tokens that come
-    next. Objects are written once: the jobs need tokens that nobody had.
+    After the target time, workers may have written outputs under the tokens that come next. Objects
+    are written once, so the jobs need tokens that no worker had.
     """
     is_open = JobRow.status.in_([JobStatus.PENDING, JobStatus.RUNNING])
     statement = update(JobRow).where(is_open).values(lease_token=JobRow.lease_token + _TOKENS_AHEAD)
@@ -76,7 +74,7 @@ def fence_open_jobs(session: Session) -> int:
 
 
 def row_counts(session: Session) -> Mapping[str, int]:
-    """Return the number of rows of every table of the catalog; each row is read for it."""
+    """Count the rows of every table of the catalog; each row is read."""
     return {
         table.name: session.execute(select(func.count()).select_from(table)).scalar_one()
         for table in CatalogModel.metadata.sorted_tables
@@ -97,7 +95,7 @@ def _manifests(
 
 
 def named_bytes(session: Session) -> int:
-    """Return the size of all files that the catalog names, without their manifests."""
+    """Return the size of all files that the catalog names, without manifests."""
     sizes = union_all(
         select(MediaAssetRow.size_bytes).where(MediaAssetRow.deleted_at.is_(None)),
         select(LoraRow.size_bytes),

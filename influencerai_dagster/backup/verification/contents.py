@@ -1,4 +1,4 @@
-"""Objects as a verification reads them: in the bucket, or in a folder they came back to."""
+"""Reads objects for a verification: from the bucket, or from a folder they were restored to."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +11,17 @@ from influencerai_dagster.storage.object_store import ObjectStore
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What an object really is."""
+    """Size and hash of the bytes that were read."""
 
     size_bytes: int
     sha256: str
 
 
 class Contents(Protocol):
-    """Where objects can be read; by many threads at once."""
+    """Objects that many threads can read at once."""
 
     def digest(self, key: str) -> Digest | None:
-        """Return the size and hash of an object's bytes, all of them read; None if it is gone."""
+        """Read all bytes of an object; None if it does not exist."""
 
     def read(self, key: str) -> bytes:
         """Return a small object."""

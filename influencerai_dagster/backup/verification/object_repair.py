@@ -1,18 +1,18 @@
-"""Gives objects their right bytes back from the backup; the wrong ones are kept there.
+"""Repairs corrupt objects from the backup, which keeps the corrupt bytes.
 
-    wrong/<YYYYmmddTHHMMSSZ>/<key>    what the bucket had, at the backup target
+    wrong/<YYYYmmddTHHMMSSZ>/<key>    the corrupt bytes, at the backup target
 
-Why they went wrong is a question for a person, who has the recovery window for it: after that
-objects/history.py deletes them. What is right is what the catalog says of an object; uploads, which
-it does not, are left alone.
+The operator has the recovery window to find the cause: after that objects/history.py deletes them.
+An object is corrupt if it differs from the catalog. The catalog has no hash of uploads: they are
+left alone.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from influencerai_dagster.backup.objects.history import OBJECTS, STAMP, WRONG, ObjectHistory
-from influencerai_dagster.backup.objects.places import BackupTarget, Place
+from influencerai_dagster.backup.objects.history import CORRUPT, OBJECTS, STAMP, ObjectHistory
+from influencerai_dagster.backup.objects.locations import BackupTarget, Location
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.verification.catalog_objects import NamedObject
 from influencerai_dagster.backup.verification.verification import manifest_problem
@@ -20,11 +20,11 @@ from influencerai_dagster.backup.verification.verification import manifest_probl
 
 @dataclass(frozen=True)
 class RepairReport:
-    """What was repaired.
+    """Which objects were repaired.
 
     Attributes:
-        repaired: the keys.
-        kept_in: where the wrong bytes of them are, for a person.
+        repaired: their keys.
+        kept_in: where their corrupt bytes are, for the operator.
     """
 
     repaired: Sequence[str]
@@ -32,23 +32,23 @@ class RepairReport:
 
 
 def repair_objects(
-    target: BackupTarget, into: Place, wrong: Collection[NamedObject]
+    target: BackupTarget, into: Location, corrupt: Collection[NamedObject]
 ) -> RepairReport:
-    """Put right bytes in the place of wrong ones, where the backup or its history has them.
+    """Replace corrupt objects by valid ones, if the backup or its history has them.
 
-    Wrong bytes that cannot be kept first stay where they are. May be called again after it was
-    stopped.
+    An object is not replaced if its corrupt bytes could not be kept first. Safe to call again after
+    it was stopped.
 
     Args:
         target: the backup.
         into: the bucket.
-        wrong: of which the catalog knows the hash, or the version.
+        corrupt: objects with a hash or a version in the catalog.
     """
     rclone = Rclone(into, target)
-    kept_path = f"{WRONG}/{datetime.now(UTC).strftime(STAMP)}"
-    left, repaired = {item.object_key: item for item in wrong}, list[str]()
+    kept_path = f"{CORRUPT}/{datetime.now(UTC).strftime(STAMP)}"
+    left, repaired = {item.object_key: item for item in corrupt}, list[str]()
     for path in ObjectHistory(rclone, OBJECTS).versions():
-        found = _right(rclone, path, left)
+        found = _valid(rclone, path, left)
         if not found:
             continue
         kept = rclone.copy_keys("source:", f"target:{kept_path}", found)
@@ -59,8 +59,8 @@ def repair_objects(
     return RepairReport(repaired, f"{target}/{kept_path}")
 
 
-def _right(rclone: Rclone, path: str, wanted: dict[str, NamedObject]) -> set[str]:
-    """Return which objects are right in one version of the backup."""
+def _valid(rclone: Rclone, path: str, wanted: dict[str, NamedObject]) -> set[str]:
+    """Return which objects are valid in one version of the backup."""
     hashes = rclone.sha256(path, wanted)
     return {
         key

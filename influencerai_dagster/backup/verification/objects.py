@@ -1,10 +1,10 @@
-"""The bucket of assets during a restore: what is missing comes back, what is wrong is repaired."""
+"""The bucket of assets in a restore: copies missing objects back and repairs corrupt ones."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from influencerai_dagster.backup.objects.locations import BackupTarget, Location
 from influencerai_dagster.backup.objects.missing import ObjectRestoreReport, restore_objects
-from influencerai_dagster.backup.objects.places import BackupTarget, Place
 from influencerai_dagster.backup.verification.catalog_objects import NamedObject
 from influencerai_dagster.backup.verification.contents import BucketContents
 from influencerai_dagster.backup.verification.object_repair import repair_objects
@@ -12,7 +12,7 @@ from influencerai_dagster.backup.verification.verification import Verification, 
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.storage.object_store import ObjectStore
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -20,45 +20,45 @@ class Assets:
     """The bucket of assets and its backup.
 
     Attributes:
-        store: for reading.
-        place: the same bucket as rclone is told of it.
-        backup: None brings no object back; those that are there are verified all the same.
+        store: reads the bucket.
+        location: the same bucket for rclone.
+        backup: None copies no object back; the objects in the bucket are still verified.
     """
 
     store: ObjectStore
-    place: Place
+    location: Location
     backup: BackupTarget | None
 
-    def bring_back(self, say: Say) -> ObjectRestoreReport:
-        """Copy what is missing from the backup."""
+    def copy_back(self, log: Log) -> ObjectRestoreReport:
+        """Copy missing objects from the backup."""
         if self.backup is None:
             return ObjectRestoreReport()
         return restore_objects(
             self.backup,
-            self.place,
+            self.location,
             None,
-            on_progress=lambda now: say(
+            on_progress=lambda now: log(
                 f"{now.num_copied} objects, {now.copied_bytes / 1000**2:.0f} MB copied"
             ),
         )
 
-    def verify(self, catalog_url: str, found: Verification, say: Say) -> None:
-        """Compare every object that a restored catalog names, and repair those that are wrong.
+    def verify(self, catalog_url: str, found: Verification, log: Log) -> None:
+        """Compare every object that a restored catalog names, and repair corrupt ones.
 
         Args:
             catalog_url: of the restored one.
             found: is added to.
-            say: told what is done, for a person.
+            log: gets lines about the progress.
         """
 
-        def mend(wrong: list[NamedObject]) -> None:
+        def repair(corrupt: list[NamedObject]) -> None:
             if self.backup is None:
                 return
-            say(f"repairing {len(wrong)} objects that are not what the catalog says")
-            report = repair_objects(self.backup, self.place, wrong)
+            log(f"repairing {len(corrupt)} corrupt objects: they differ from the catalog")
+            report = repair_objects(self.backup, self.location, corrupt)
             found.warnings += [
-                f"object {key} was not what the catalog says, and was repaired from the backup; "
-                f"the wrong bytes are in {report.kept_in}/{key}"
+                f"object {key} was corrupt and was repaired from the backup; its corrupt bytes are "
+                f"in {report.kept_in}/{key}"
                 for key in report.repaired
             ]
 
@@ -68,8 +68,8 @@ class Assets:
                 found,
                 engine,
                 BucketContents(self.store),
-                on_progress=lambda number: say(f"{number} objects compared"),
-                mend=mend,
+                on_progress=lambda number: log(f"{number} objects compared"),
+                repair=repair,
             )
         finally:
             engine.dispose()

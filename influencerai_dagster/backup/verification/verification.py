@@ -1,7 +1,7 @@
-"""Is what was restored whole? Newest migration, every row readable, every object by its hash.
+"""Verifies restored databases and objects: migration, every row, every object by its hash.
 
-Nothing here knows how it was restored. A problem is a text that names what is broken; a warning is
-what may be as it should: uploads belong to the tenant, who may have replaced or removed one.
+It does not know how they were restored. A problem names what is broken. A warning names what may be
+right: uploads belong to the tenant, who may have replaced or removed one.
 """
 
 from collections.abc import Callable
@@ -28,21 +28,21 @@ from influencerai_dagster.storage.parallel import map_in_threads
 _WORKERS = 8
 _SHOWN = 50
 _READ_ROWS = text("SET LOCAL enable_indexonlyscan = off")
-"""Else PostgreSQL counts the rows of a vacuumed table by an index, and reads none of them."""
+"""Without it PostgreSQL counts the rows of a vacuumed table by an index, and reads none."""
 _DAGSTER_TABLES = ("runs", "event_logs", "kvs", "instance_info")
 
 
 @dataclass
 class Verification:
-    """What was found.
+    """The findings of a verification.
 
     Attributes:
         rows: number of rows by table; Dagster's tables are named `dagster.<table>`.
-        num_objects: that the catalog names, by row or by the manifest of a dataset.
-        size_bytes: of those that were read.
+        num_objects: named by a row of the catalog, or by the manifest of a dataset.
+        size_bytes: of the objects that were read.
         problems: what is broken.
-        warnings: what differs and may be meant so.
-        migrated_from: the revision that the catalog was restored with, if it was not the newest.
+        warnings: what differs and may be right.
+        migrated_from: revision of the restored catalog, if it was not the newest.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Verification:
     migrated_from: str | None = None
 
     @property
-    def is_sound(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether nothing is broken."""
         return not self.problems
 
@@ -66,8 +66,8 @@ class Verification:
 def verify_databases(catalog_url: str, dagster_url: str) -> Verification:
     """Bring the restored catalog to the newest migration and read every row of both databases.
 
-    A backup of last week may be older than the newest migration: what it takes to work with it
-    again is part of the proof. Reading a page compares its checksum.
+    A backup may be older than the newest migration, so migrating is part of the verification.
+    Reading a page compares its checksum.
 
     Raises:
         TransientError: PostgreSQL is away.
@@ -96,32 +96,32 @@ def verify_objects(
     contents: Contents,
     *,
     on_progress: Callable[[int], None],
-    mend: Callable[[list[NamedObject]], None] = lambda _: None,
+    repair: Callable[[list[NamedObject]], None] = lambda _: None,
 ) -> None:
-    """Read every object that the catalog names, and compare its bytes with what is known of it.
+    """Read every object that the catalog names, and compare it with its row.
 
     Args:
-        found: is added to.
+        found: gets the findings.
         engine: of the restored catalog.
         contents: where the objects are.
         on_progress: called with the number of objects that were read, every 100.
-        mend: called with those that are there and wrong, which are then read once more.
+        repair: called with the corrupt objects, which are then read once more.
     """
     with transaction(engine) as session:
         named = list(named_objects(session))
-    wrong: list[NamedObject] = []
+    corrupt: list[NamedObject] = []
     for item, digest in map_in_threads(
         lambda item: (item, contents.digest(item.object_key)), named, max_workers=_WORKERS
     ):
         if digest is not None and _problem(item, digest, contents) is not None:
-            wrong.append(item)
+            corrupt.append(item)
             continue
         _note(found, item, digest, contents)
         if found.num_objects % 100 == 0:
             on_progress(found.num_objects)
-    if wrong:
-        mend(wrong)
-    for item in wrong:
+    if corrupt:
+        repair(corrupt)
+    for item in corrupt:
         _note(found, item, contents.digest(item.object_key), contents)
     on_progress(found.num_objects)
 
@@ -143,7 +143,7 @@ def _count_catalog(found: Verification, url: str) -> None:
 
 
 def _count_dagster(found: Verification, url: str) -> None:
-    """Plain SQL: nothing here knows Dagster, and it is down while its storage is restored."""
+    """Count by plain SQL: Dagster is not imported here, and is down during a restore."""
     engine = create_catalog_engine(url)
     try:
         with transaction(engine) as session:
@@ -166,18 +166,18 @@ def _try(found: Verification, what: str, action: Callable[[], None]) -> None:
 
 
 def manifest_problem(data: bytes, version: str) -> str | None:
-    """Say why bytes are not the manifest of a version of a dataset; None if they are."""
+    """Return why bytes are not the manifest of a dataset's version; None if they are."""
     try:
         manifest = DatasetManifest.model_validate_json(data)
     except ValidationError as error:
-        return f"is no manifest of a dataset: {error.errors()[0]['msg']}"
+        return f"is not a manifest of a dataset: {error.errors()[0]['msg']}"
     if fingerprint(manifest.model_dump(mode="json", exclude={"version"})) != version:
         return f"is not of version {version}: its content has changed"
     return None
 
 
 def _problem(item: NamedObject, digest: Digest, contents: Contents) -> str | None:
-    """Say what of an object differs from what the catalog knows of it; None if nothing does."""
+    """Return how an object differs from its row in the catalog; None if it does not."""
     if item.size_bytes not in {None, digest.size_bytes}:
         return f"has {digest.size_bytes} bytes, the catalog says {item.size_bytes}"
     if item.sha256 not in {None, digest.sha256}:

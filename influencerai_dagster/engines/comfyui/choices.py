@@ -1,7 +1,7 @@
-"""Tells in an error text what may stand in an input, and what was probably meant.
+"""Describes the allowed values of an input in an error text, and suggests the nearest one.
 
-A list of files is told only for base models, which all tenants share: others (LoRAs, uploaded
-images) have the names of other tenants in them.
+File names are listed only for base models, which all tenants share: LoRAs and uploaded images have
+the names of other tenants in them.
 """
 
 import re

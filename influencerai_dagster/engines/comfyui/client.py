@@ -1,6 +1,6 @@
-"""The client of one ComfyUI server: one method per thing asked, values back, never raw JSON.
+"""The client of one ComfyUI server: one method per request, which returns values, never raw JSON.
 
-Waiting for a run lives in runs.py, the progress socket in progress_socket.py. Source:
+runs.py waits for a run, progress_socket.py reads the WebSocket. Source:
 docs/protocols/comfyui.md, recorded against ComfyUI 0.3.64.
 
 Every method raises TransientError when the server is away, too slow or answers 5xx, and
@@ -51,7 +51,7 @@ _BAD_REQUEST, _NOT_FOUND = 400, 404
 
 
 class ComfyUIClient:
-    """Talks to one server; safe between threads; close it or use it as a context manager.
+    """Sends requests to one server; safe between threads; close it or use it as a context manager.
 
     Args:
         base_url: address of the server; user:password@ before the host is sent as basic auth.
@@ -111,7 +111,7 @@ class ComfyUIClient:
         return self.connection.parse(self.connection.send("GET", path), _NAMES)
 
     def model_metadata(self, folder: str, name: str) -> Mapping[str, str]:
-        """Return what a safetensors file says of itself; {} if it says nothing, or is not there."""
+        """Return the metadata of a safetensors file; {} if it has none, or is not there."""
         path = f"/view_metadata/{quote(folder, safe='')}"
         answer = self.connection.send("GET", path, accept=(404,), params={"filename": name})
         if answer.status_code == httpx.codes.NOT_FOUND:
@@ -166,11 +166,11 @@ class ComfyUIClient:
         return None if found is None else found.to_entry(prompt_id)
 
     def forget(self, prompt_id: str) -> None:
-        """Remove a run from the history, so that the same prompt_id can be told anew."""
+        """Remove a run from the history, so that its prompt_id can be submitted again."""
         self.connection.send("POST", "/history", json={"delete": [_checked(prompt_id)]})
 
     def queue(self) -> QueueState:
-        """Return what runs and what waits."""
+        """Return the running and the queued prompts."""
         return self.connection.parse(self.connection.send("GET", "/queue"), _QUEUE).to_state()
 
     def interrupt(self, prompt_id: str) -> None:
@@ -181,7 +181,7 @@ class ComfyUIClient:
         self._interrupt(_checked(prompt_id))
 
     def delete_pending(self, prompt_id: str) -> None:
-        """Take this prompt out of the queue; a running one goes on."""
+        """Remove this prompt from the queue; a running one continues."""
         self.connection.send("POST", "/queue", json={"delete": [_checked(prompt_id)]})
 
     def cancel(self, prompt_id: str) -> None:
@@ -194,7 +194,9 @@ class ComfyUIClient:
             self.connection.send("POST", "/queue", json=body, seconds=_CANCEL_TIMEOUT_SECONDS)
             self._interrupt(prompt_id, seconds=_CANCEL_TIMEOUT_SECONDS)
         except InfluencerAIError as error:
-            _log.warning("could not cancel prompt %s, it may render in vain: %s", prompt_id, error)
+            _log.warning(
+                "prompt %s was not cancelled, its render may be wasted: %s", prompt_id, error
+            )
 
     def _interrupt(self, prompt_id: str, **options: Any) -> None:  # noqa: ANN401 - httpx types them
         send = self.connection.send
@@ -219,7 +221,7 @@ class ComfyUIClient:
             if _UPLOAD_NAME.fullmatch(part) is None:
                 raise PermanentError(
                     f"image {file_name!r} in subfolder {subfolder!r} cannot be uploaded: {part!r} "
-                    "is no plain name (empty, hidden, a path or with control characters)"
+                    "is not a plain name (it is empty, hidden, a path or has control characters)"
                 )
         response = self.connection.send(
             "POST",
@@ -252,14 +254,14 @@ class ComfyUIClient:
         except AnswerTooLargeError as error:
             raise PermanentError(
                 f"ComfyUI at {self.url}: file {file.filename[:200]!r} has more than {max_bytes} "
-                "bytes, which is more than is fetched. Let the workflow save a smaller file."
+                "bytes, the most that is fetched. Let the workflow save a smaller file."
             ) from error
         if response.status_code == _NOT_FOUND:
             path = "/".join(filter(None, (file.subfolder, file.filename)))
             raise TransientError(
                 f"ComfyUI at {self.url} reported {file.type} file {path!r} but does not have it; "
                 "it was deleted, perhaps before an identical workflow was answered from the cache. "
-                "Try again with another filename_prefix: that renders anew."
+                "Try again with another filename_prefix: that renders again."
             )
         return response.content
 
@@ -272,5 +274,7 @@ class ComfyUIClient:
 def _checked(prompt_id: str) -> str:
     """Return a prompt_id that names one prompt: an empty one means every prompt, or none."""
     if not prompt_id:
-        raise PermanentError("an empty prompt_id would mean whatever prompt runs; give a UUID")
+        raise PermanentError(
+            "the prompt_id is empty, which would mean any prompt that runs: give a UUID"
+        )
     return prompt_id

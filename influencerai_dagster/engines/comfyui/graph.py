@@ -1,7 +1,7 @@
-"""Finding the nodes of a workflow that parameters go into, by following links from the KSampler.
+"""Finds the nodes of a workflow that parameters are written into, by its links from the KSampler.
 
-Titles and node ids mean nothing here: a tenant's own template may number and name its nodes as it
-likes. How the nodes are filled lives in templates.py.
+Titles and node ids are not used: a tenant's own template may number and name its nodes freely.
+templates.py fills the nodes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,7 +31,7 @@ def as_link(value: Any) -> Link | None:  # noqa: ANN401 - any input value
 
 
 def links_of(inputs: Any) -> set[str]:  # noqa: ANN401 - any JSON
-    """Return the ids of the nodes that inputs are linked to; none if it is no object."""
+    """Return the ids of the nodes that inputs are linked to; none if it is not an object."""
     values = inputs.values() if isinstance(inputs, dict) else ()
     return {link[0] for value in values if (link := as_link(value))}
 

@@ -19,7 +19,7 @@ class InputSpec:
 
     Attributes:
         type: ComfyUI's type: INT, FLOAT, STRING, BOOLEAN, COMBO, or that of a link (MODEL, CLIP).
-        choices: allowed values, None if the input is no list.
+        choices: allowed values, None if the input is not a list.
         minimum: smallest number, None if there is none.
         maximum: largest number, None if there is none.
         is_upload: the choices are uploaded files, and the list leaves subfolders out.

@@ -1,4 +1,4 @@
-"""Why ComfyUI refused a workflow, in one readable text.
+"""Describes in one readable text why ComfyUI refused a workflow.
 
 The general error says little; the useful part is in `node_errors[id].errors[]`
 (docs/protocols/comfyui.md, points 3 and 4, recorded/comfyui/prompt_fail).
@@ -74,7 +74,7 @@ def _describe(node_class: str, error: _Error) -> str:
 
 
 def _is_list_of_files(error: _Error) -> bool:
-    """Tell whether the details list all choices, among them files of other tenants."""
+    """Return whether the details list all choices, among them files of other tenants."""
     return error.type == "value_not_in_list" and "list of length" not in error.details
 
 

@@ -1,7 +1,7 @@
-"""What a workflow template may hold, so that a render of it gives what its job is for.
+"""Checks a workflow template before anything renders.
 
-Refused here, before anything renders: nodes that a tenant may not use, and templates that would
-give no output, or more than one. How templates are read and filled lives in templates.py.
+Refused are nodes that a tenant may not use, and templates that would give no output, or more than
+one. templates.py reads and fills templates.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -22,7 +22,7 @@ _PICKERS = ("ImageFromBatch", "LatentFromBatch")
 
 
 def problems(nodes: Mapping[str, Any], graph: Graph, extra_nodes: Collection[str]) -> Iterator[str]:
-    """Tell what is wrong with a template whose nodes have the right form.
+    """Yield the problems of a template whose nodes have the right form.
 
     Args:
         nodes: id → {"class_type": …, "inputs": {…}}.
@@ -52,7 +52,7 @@ def _not_allowed(name: str, node_id: str, extra_nodes: Collection[str]) -> str:
 def _saver_problems(
     nodes: Mapping[str, Any], graph: Graph, extra_nodes: Collection[str]
 ) -> Iterator[str]:
-    """Tell whether a render would give no output, or one that is not the only one."""
+    """Yield why a render would give no output, or several."""
     images = graph.ids_of(*IMAGE_SAVERS)
     videos = graph.ids_of(*VIDEO_SAVERS)
     others = [
@@ -75,7 +75,7 @@ def _saver_problems(
 
 
 def _batch_problems(nodes: Mapping[str, Any], graph: Graph) -> Iterator[str]:
-    """Tell which nodes would make several images of one; a job gives one image."""
+    """Yield the nodes that would make several images of one; a job gives one image."""
     needed = graph.upstream_of(graph.ids_of(*IMAGE_SAVERS))
     if any(node_id in needed for node_id in graph.ids_of(*_PICKERS)):
         return  # how many are left is known only while it runs

@@ -74,7 +74,7 @@ def parse_template(
         extra_nodes: node classes that it may use beside `TENANT_NODES`.
 
     Raises:
-        PermanentError: it is no workflow in API format, a node that a parameter goes into is
+        PermanentError: it is not a workflow in API format, a node that a parameter goes into is
             missing, it uses a class that tenants may not use, or it would not give one output; the
             text names the node class and the reason.
     """

@@ -11,7 +11,7 @@ comfy_extras/ of ComfyUI 0.3.64.
 IMAGE_SAVERS = frozenset({"SaveImage"})
 VIDEO_SAVERS = frozenset({"SaveVideo", "SaveWEBM"})
 OTHER_SAVERS = frozenset({"SaveAnimatedWEBP", "PreviewImage", "MaskPreview", "SaveImageWebsocket"})
-"""What they make is no output of a job."""
+"""What they make is not an output of a job."""
 
 _LOADERS = """
     CheckpointLoaderSimple ImageOnlyCheckpointLoader UNETLoader CLIPLoader DualCLIPLoader

@@ -143,17 +143,17 @@ class QueuedPrompt:
 
 @dataclass(frozen=True)
 class QueueState:
-    """What runs and what waits, in the order in which it will run."""
+    """The running and the queued prompts, in the order in which they run."""
 
     running: tuple[QueuedPrompt, ...]
     pending: tuple[QueuedPrompt, ...]
 
     def is_running(self, prompt_id: str) -> bool:
-        """Tell whether the server works on this prompt now."""
+        """Return whether the server executes this prompt now."""
         return any(prompt.prompt_id == prompt_id for prompt in self.running)
 
     def is_pending(self, prompt_id: str) -> bool:
-        """Tell whether this prompt waits for its turn."""
+        """Return whether this prompt waits in the queue."""
         return any(prompt.prompt_id == prompt_id for prompt in self.pending)
 
 
@@ -226,7 +226,7 @@ class HistoryEntry:
     """One finished run.
 
     Attributes:
-        files: everything the nodes reported, in their order; a failed run may list some too.
+        files: all that the nodes reported, in their order; a failed run may list some too.
         failure: set unless the run succeeded.
         seconds: from start to end of the execution by the server's clock, None if not recorded.
     """
@@ -250,7 +250,7 @@ class HistoryAnswer(Answer):
     status: _StatusAnswer
 
     def to_entry(self, prompt_id: str) -> HistoryEntry:
-        """Return the entry; an interruption is told from an error by the last message only."""
+        """Return the entry; only the last message distinguishes an interruption from an error."""
         messages = self.status.messages
         last_type, last = messages[-1] if messages else ("", {})
         status = RunStatus.SUCCESS if self.status.status_str == "success" else RunStatus.ERROR

@@ -30,7 +30,7 @@ MAX_FRAME_PIXELS = 40_000_000
 _LOG_BYTES = 64 * 1024
 _NAMES_OF_FORMATS = {VIDEO_FORMATS: "MP4, MOV or WebM", IMAGE_FORMATS: "PNG, JPEG or WEBP"}
 _OTHER_FORMAT = re.compile("Format not on whitelist '(.*)'")
-_TOO_LARGE = re.compile(r"Image size (\d+)x(\d+) exceeds specified max pixel count")
+_TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) exceeds specified max pixel count")
 # What ffmpeg ends with after it has told the cause.
 _EMPTY_LINES = ("Conversion failed!", "Exiting normally", "Error opening output files")
 

@@ -1,4 +1,4 @@
-"""Which family a base model that a job names belongs to, by its file or by what its server says."""
+"""Finds the family of a base model that a job names, by its file or by its server's metadata."""
 
 import logging
 from contextlib import suppress
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 def find_family(
     render_session: RenderSession, server: str, base_model: str
 ) -> BaseModelFamily | None:
-    """Return the family of a base model; None if neither its file nor its server tells it.
+    """Return the family of a base model; None if neither its file nor a server's metadata has it.
 
     Args:
         render_session: the servers; COMFYUI_LORA_DIR is beside the folders of their base models.
@@ -33,27 +33,29 @@ def find_family(
         base_model: as the job names it.
     """
     if render_session.lora_dir is not None:
-        with suppress(PermanentError):  # not in this folder, or without the names that tell
+        with suppress(PermanentError):  # not in this folder, or its header does not show the family
             return base_model_family(find_base_model(render_session.lora_dir.parent, base_model))
     others = [url for url in render_session.server_pool.usable() if url != server]
     for url in (server, *others):  # a name is one model wherever it is, and not all may have it
-        told = _family_by_metadata(render_session.server_pool[url].client, base_model)
-        if told is not None:
-            return told
-    _log.warning("nothing tells the family of base model %s on %s", base_model, server)
+        family = _family_by_metadata(render_session.server_pool[url].client, base_model)
+        if family is not None:
+            return family
+    _log.warning("the family of base model %s on %s is unknown", base_model, server)
     return None
 
 
 def _family_by_metadata(client: ComfyUIClient, base_model: str) -> BaseModelFamily | None:
-    with suppress(InfluencerAIError):  # old servers do not tell
+    with suppress(InfluencerAIError):  # old servers have no metadata
         for folder in _FOLDERS:
-            told = client.model_metadata(folder, base_model).get("modelspec.architecture", "")
+            architecture = client.model_metadata(folder, base_model).get(
+                "modelspec.architecture", ""
+            )
             for beginning, family in _ARCHITECTURES.items():
-                if told.startswith(beginning):
+                if architecture.startswith(beginning):
                     return family
     return None
 
 
 def has_base_model(client: ComfyUIClient, base_model: str) -> bool:
-    """Say whether a server lists a base model of this name."""
+    """Return whether a server lists a base model of this name."""
     return any(base_model in client.models(folder) for folder in _FOLDERS)

@@ -1,7 +1,6 @@
-"""Stage `generated_images`: one image job → one image, stored with its output.json.
+"""Renders one image job: one image, stored with its output.json, for asset `generated_images`.
 
-The worker lives in generation/worker/worker.py, talking to ComfyUI in
-generation/render/render_job.py.
+generation/worker/worker.py claims jobs, render_job.py runs the workflow on a server.
 """
 
 import threading
@@ -34,7 +33,7 @@ from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation.jobs import ImageJobPayload, LoraReference
 from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.generation.render.base_models import find_family, has_base_model
-from influencerai_dagster.generation.render.lora_files import check_lora_applies, place_lora
+from influencerai_dagster.generation.render.lora_files import check_lora_applies, install_lora
 from influencerai_dagster.generation.render.render_job import (
     filename_prefix,
     load_template,
@@ -50,7 +49,7 @@ from influencerai_dagster.storage.object_store import ObjectStore, WriteOnceStor
 
 @dataclass(frozen=True)
 class FamilyDefaults:
-    """What an image gets where its job says nothing, by family of the base model."""
+    """Values for the fields that an image job leaves open, by family of the base model."""
 
     workflow: str
     width_px: int
@@ -78,7 +77,7 @@ FAMILY_DEFAULTS = {
 
 
 _BY_FAMILY = ("workflow", "width_px", "height_px", "steps", "cfg")
-"""What a job has to name whose base model is of a family that nothing tells."""
+"""The fields that a job has to name if the family of its base model is unknown."""
 
 
 @dataclass
@@ -89,7 +88,7 @@ class ImageRenderer:
     store: ObjectStore
     render_session: RenderSession
     _store: WriteOnceStore = field(init=False)
-    _placed: dict[str, str] = field(default_factory=dict)
+    _installed: dict[str, str] = field(default_factory=dict)
     _families: dict[str, BaseModelFamily] = field(default_factory=dict)
     _manifests: dict[str, LoraManifest] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -101,7 +100,7 @@ class ImageRenderer:
         """Render one image job, store output.png and output.json, return both.
 
         Raises:
-            PermanentError: the job asks for what cannot be made; the text is for the tenant.
+            PermanentError: the job cannot be rendered; the text is for the tenant.
             TransientError: the server, S3 or PostgreSQL failed in passing.
         """
         payload = job.payload
@@ -176,7 +175,7 @@ class ImageRenderer:
         loras: list[tuple[LoraReference, LoraManifest]],
         server: str,
     ) -> tuple[ImageSampling, WorkflowTemplate]:
-        """Fill what the job left open from its LoRA, its family's defaults and the template."""
+        """Fill the open fields of a job from its LoRA, its family's defaults and the template."""
         config = loras[0][1].config if loras else None
         named = self._family_of(payload, server)
         family = config.base_model_family if config else named or BaseModelFamily.SD15
@@ -211,7 +210,7 @@ class ImageRenderer:
         )
 
     def _family_of(self, payload: ImageJobPayload, server: str) -> BaseModelFamily | None:
-        """Tell the family of the base model that a job names; None if nothing tells it."""
+        """Return the family of the base model that a job names; None if it is unknown."""
         for family, defaults in FAMILY_DEFAULTS.items():
             if payload.base_model == defaults.base_model:
                 return family
@@ -220,12 +219,12 @@ class ImageRenderer:
         known = self._families.get(payload.base_model)
         if known is None:
             known = find_family(self.render_session, server, payload.base_model)
-        if known is not None:  # of another one a server may tell later
+        if known is not None:  # an unknown one may be known later
             self._families[payload.base_model] = known
         return known
 
     def _refuse_to_guess(self, payload: ImageJobPayload, base_model: str, server: str) -> None:
-        """Refuse a job that leaves open what only the family of its base model can tell."""
+        """Refuse a job that leaves fields open which depend on an unknown family."""
         is_open = [name for name in _BY_FAMILY if getattr(payload, name) is None]
         if is_open and has_base_model(self.render_session.server_pool[server].client, base_model):
             where = (
@@ -234,21 +233,21 @@ class ImageRenderer:
                 else "COMFYUI_LORA_DIR/.."
             )
             raise PermanentError(
-                f"nothing tells which family base model {base_model} belongs to ("
-                f"{', '.join(FAMILY_DEFAULTS)}), and so how it renders: the server has no metadata "
-                f"of it, and it is not in {where}. Name {', '.join(is_open)} in the job."
+                f"the family of base model {base_model} ({', '.join(FAMILY_DEFAULTS)}) is unknown: "
+                f"the server has no metadata of it, and it is not in {where}. Name "
+                f"{', '.join(is_open)} in the job."
             )
 
     def _use(self, job_id: UUID, reference: LoraReference, lora: LoraManifest) -> LoraUse:
-        """Place a LoRA's file once for all jobs of this worker."""
+        """Install a LoRA's file once for all jobs of this worker."""
         self.render_session.check_wanted(job_id)
         with self._lock:
-            if lora.lora_id not in self._placed:
-                self._placed[lora.lora_id] = place_lora(
+            if lora.lora_id not in self._installed:
+                self._installed[lora.lora_id] = install_lora(
                     self._store, lora, self.render_session.lora_dir
                 )
         return LoraUse(
-            lora_name=self._placed[lora.lora_id],
+            lora_name=self._installed[lora.lora_id],
             strength_model=reference.strength_model,
             strength_clip=reference.strength_clip,
         )

@@ -1,7 +1,7 @@
-"""Whether submitted jobs ask for workflows, base models and samplers that there are.
+"""Checks that the workflows, base models and samplers of submitted jobs exist.
 
-Told when a job is submitted, where its workflow can be read and every ComfyUI server answers
-quickly; otherwise the job is taken, and generation/render/render_job.py finds out when it renders.
+A job is checked if its workflow can be read and every ComfyUI server answers quickly. Otherwise the
+job is accepted, and generation/render/render_job.py finds the problem when it renders.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -25,16 +25,11 @@ from influencerai_dagster.generation.render.render_job import load_template
 from influencerai_dagster.storage.object_store import ObjectStore
 
 _ASK_SECONDS = 3.0
-_LOADERS = {
-    JobKind.IMAGE: ("CheckpointLoaderSimple", "UNETLoader"),
-    JobKind.VIDEO: ("ImageOnlyCheckpointLoader",),
-}
-"""The loaders of the shipped workflows, for a job that names none."""
 
 
 @dataclass
 class JobChecks:
-    """What jobs of one submission are compared with; servers are asked once, if at all.
+    """Checks the jobs of one submission; each server is asked at most once.
 
     Attributes:
         store: where tenants' own workflows are.
@@ -53,8 +48,8 @@ class JobChecks:
         """Check jobs before they are written.
 
         Raises:
-            PermanentError: a job asks for what is nowhere; the text names job, field and value,
-                what was probably meant and what there is.
+            PermanentError: no server has what a job names; the text has job, field and value, the
+                nearest name and the names that exist.
         """
         for index, payload in enumerate(payloads):
             try:
@@ -81,7 +76,7 @@ class JobChecks:
         for name, value in wanted.items():
             if value is None or not self._servers:
                 continue
-            choices = self._choices(name, payload.kind, template)
+            choices = self._choices(name, payload, template)
             if value not in choices:
                 yield (
                     f"{name}: no ComfyUI server has {value!r}. "
@@ -89,7 +84,7 @@ class JobChecks:
                 )
 
     def _template(self, tenant: str, name: str) -> WorkflowTemplate | None:
-        """Return a template, or None while it cannot be read; PermanentError if it is none."""
+        """Return a template, None while it cannot be read; PermanentError if it cannot be used."""
         key = (tenant, name)
         if key not in self._templates:
             self._templates[key] = None
@@ -105,16 +100,16 @@ class JobChecks:
             if not any(name in info.node_classes for info in self._servers):
                 yield (
                     f"workflow: {template.name!r} has a node {name[:80]!r} ({node_id[:40]}), which "
-                    "no ComfyUI server has. Install it there, or take it out"
+                    "no ComfyUI server has. Install it there, or remove it"
                 )
 
     def _choices(
-        self, name: str, kind: JobKind, template: WorkflowTemplate | None
+        self, name: str, payload: JobPayload, template: WorkflowTemplate | None
     ) -> Mapping[str, None]:
-        """Return what the servers together offer for a field, in their order."""
+        """Return the values that any server offers for a field, in their order."""
         loaders: Collection[str] = ("KSampler",)
         if name == "base_model":
-            loaders = _LOADERS[kind] if template is None else _loaders_of(template.graph)
+            loaders = payload.DEFAULT_LOADERS if template is None else _loaders_of(template.graph)
         inputs = [
             (loader, Graph.model_file_input(loader) if name == "base_model" else name)
             for loader in loaders
@@ -128,7 +123,7 @@ class JobChecks:
 
     @cached_property
     def _servers(self) -> list[ObjectInfo]:
-        """The node classes of all servers; none if one of them did not answer: it may have it."""
+        """The node classes of all servers; empty if one did not answer, which may have more."""
         with ThreadPoolExecutor(len(self.urls) or 1) as pool:
             answers = list(pool.map(self._ask, self.urls))
         found = [answer for answer in answers if answer is not None]

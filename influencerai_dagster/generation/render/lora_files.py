@@ -37,8 +37,8 @@ _TRAINED = re.compile(r"-[0-9a-f]{12}$")
 """How the id of a LoRA ends that was trained here (training/loras.py)."""
 
 
-def place_lora(store: WriteOnceStore, lora: LoraManifest, lora_dir: Path | None) -> str:
-    """Bring a LoRA into ComfyUI's folder, checked by hash and family; return its lora_name.
+def install_lora(store: WriteOnceStore, lora: LoraManifest, lora_dir: Path | None) -> str:
+    """Install a LoRA in ComfyUI's folder, checked by hash and family; return its lora_name.
 
     Raises:
         PermanentError: COMFYUI_LORA_DIR is not set, or the file on S3 is not what was trained.
@@ -46,7 +46,7 @@ def place_lora(store: WriteOnceStore, lora: LoraManifest, lora_dir: Path | None)
     if lora_dir is None:
         raise PermanentError(
             "COMFYUI_LORA_DIR is not set: set it to ComfyUI's models/loras folder as this process "
-            "sees it, so that LoRA files can be placed there."
+            "sees it, so that LoRA files can be installed there."
         )
     name = lora_key(lora.tenant, lora.lora_id).removeprefix("loras/")
     path = lora_dir / name
@@ -63,14 +63,14 @@ def place_lora(store: WriteOnceStore, lora: LoraManifest, lora_dir: Path | None)
 
 
 def check_lora_applies(lora_dir: Path, lora_name: str, base_model: str) -> None:
-    """Refuse a LoRA of which ComfyUI would leave out the most, and call that a success.
+    """Refuse a LoRA most of which ComfyUI would leave out and still report a success.
 
     Where the base model's file cannot be read here (another machine, another format), nothing is
-    known and nothing is said. What is left out of one that mostly fits is logged.
+    checked. A LoRA that mostly fits is logged with what is left out.
 
     Args:
         lora_dir: ComfyUI's models/loras folder; base models are beside it.
-        lora_name: as `place_lora` returned it.
+        lora_name: as `install_lora` returned it.
         base_model: its file name.
 
     Raises:
@@ -139,7 +139,7 @@ def refuse_foreign_loras(
 
 
 def _needles(name: str) -> Iterator[str]:
-    """Return what a LoRA file is known by: its path, its name, and the id of a trained one."""
+    """Yield the texts that name a LoRA file: its path, its name, and the id of a trained one."""
     path = PurePosixPath(_normal(name))
     yield path.name
     if path.parent.name:
@@ -149,7 +149,7 @@ def _needles(name: str) -> Iterator[str]:
 
 
 def _normal(text: str) -> str:
-    """Return a text in which each way to write a path reads alike."""
+    """Return a text in which all spellings of a path are equal."""
     parts: list[str] = []
     for part in unicodedata.normalize("NFKC", text).casefold().replace("\\", "/").split("/"):
         if part == ".." and parts:

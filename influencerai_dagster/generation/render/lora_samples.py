@@ -1,6 +1,6 @@
-"""Stage `lora_samples`: a new LoRA shown at fixed prompts and seeds, at several strengths.
+"""Renders sample images of a new LoRA at several strengths, for asset `lora_samples`.
 
-The same prompts and seeds for every LoRA, so that two of them can be compared side by side.
+The prompts and seeds are the same for every LoRA, so that two can be compared side by side.
 """
 
 import uuid
@@ -13,7 +13,7 @@ from influencerai_dagster.core.sampling import ImageSampling, LoraUse
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.engines.comfyui.values import RenderRequest
 from influencerai_dagster.generation.render.images import FAMILY_DEFAULTS
-from influencerai_dagster.generation.render.lora_files import check_lora_applies, place_lora
+from influencerai_dagster.generation.render.lora_files import check_lora_applies, install_lora
 from influencerai_dagster.generation.render.render_job import single_image
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.media.contact_sheets import grid
@@ -45,7 +45,7 @@ def render_samples(
         PermanentError: the LoRA does not fit its base model, or a node failed for good.
         TransientError: ComfyUI or S3 failed in passing; run again.
     """
-    lora_name = place_lora(store, lora, render_session.lora_dir)
+    lora_name = install_lora(store, lora, render_session.lora_dir)
     if render_session.lora_dir is not None:
         check_lora_applies(render_session.lora_dir, lora_name, lora.config.base_model)
     plan = [

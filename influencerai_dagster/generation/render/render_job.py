@@ -1,7 +1,6 @@
-"""What every job that ComfyUI renders needs: its template, its render, its record.
+"""Renders the workflow of one job on one server, and stores its output.json.
 
-What is rendered lives in generation/render/images.py, generation/render/videos.py and
-generation/render/lora_samples.py; LoRA files are in lora_files.py.
+images.py and videos.py fill the workflow; lora_files.py installs the LoRAs of a job.
 """
 
 import logging
@@ -51,7 +50,7 @@ from influencerai_dagster.storage.object_store import WriteOnceStore
 _log = logging.getLogger(__name__)
 
 _MAX_EARLIER_CLAIMS = 5
-"""So many are asked for: what an older one rendered, ComfyUI's history has long dropped."""
+"""So many are looked for: ComfyUI's history no longer has the renders of older ones."""
 
 
 ONE_COLOUR = (
@@ -80,7 +79,7 @@ def render_workflow(
     lora_names: frozenset[str] | None = frozenset(),
     segment: int = 0,
 ) -> Rendered:
-    """Render a job's workflow on a server, or take what an earlier claim of the job rendered.
+    """Render a job's workflow on a server, or use the render of an earlier claim of the job.
 
     Args:
         server: its URL without credentials.
@@ -126,7 +125,7 @@ def _elsewhere(
     workflow: dict[str, Any],
     error: UnfitServerError,
 ) -> InfluencerAIError:
-    """Return what a job gets that its server cannot run, by what the other servers can."""
+    """Return the error of a job that its server cannot run, by what the other servers can."""
     refused = [target.url]
     reason: str | None = None
     for other in render_session.server_pool:
@@ -167,7 +166,7 @@ def _run(
 def _take_earlier(
     render_session: RenderSession, job: ClaimedJob, request: RenderRequest
 ) -> Rendered | None:
-    """Return what a dead worker's prompt made on any server, waiting for it if it still runs."""
+    """Return the render of a dead worker's prompt on any server; waits while it still runs."""
     try:
         found = render_session.server_pool.find(request.prompt_id)
         if found is not None:
@@ -240,7 +239,7 @@ def single_image(result: RenderResult) -> bytes:
 
 
 def refuse_one_colour(images: Sequence[bytes]) -> None:
-    """Refuse what ComfyUI makes of numbers that became NaN, and reports as a success.
+    """Refuse images of one colour: ComfyUI reports NaN in every pixel as a success.
 
     Raises:
         PermanentError: in every image all pixels are the same.

@@ -1,7 +1,7 @@
-"""The segments of a video: each is rendered from the last frame of the one before, and kept on S3.
+"""Renders the segments of a video, each from the last frame of the one before, and stores them.
 
-A claim that dies loses the segment that it was at, and no other: the next claim of the job takes
-what is proved to be its own and goes on after it. A video of one segment stores none.
+A claim that dies loses only the segment that it rendered: the next claim of the job uses the stored
+segments whose manifests prove that they belong to it. A video of one segment stores none.
 
 Frames are kept as the PNG files that ComfyUI sent, in a ZIP that compresses nothing: the next
 segment starts from exactly the pixels of the last one, and the encoder sees each only once.
@@ -49,11 +49,11 @@ from influencerai_dagster.storage.object_store import WriteOnceStore
 
 
 @dataclass
-class Footage:
-    """What the segments of a video gave, on this disk.
+class RenderedSegments:
+    """The frames of all segments of a video, on this disk.
 
     Attributes:
-        segments: what is known of each, in order.
+        segments: the manifest of each, in order.
         frames: in order, without those that only repeat the last of the segment before.
         video: a finished video instead, where the tenant's own template saves one.
     """
@@ -81,18 +81,18 @@ class SegmentChain:
     sampling: VideoSampling
     folder: Path
 
-    def run(self, image: bytes) -> Footage:
-        """Make all segments, or take those that an earlier claim stored.
+    def run(self, image: bytes) -> RenderedSegments:
+        """Render all segments, or use those that an earlier claim stored.
 
         Args:
             image: what the video starts from.
 
         Raises:
-            PermanentError: the workflow cannot make what was asked for; what is stored stays.
+            PermanentError: the workflow cannot make the video; stored segments stay.
             TransientError: a server, S3 or the disk failed in passing, or the job was stopped; the
-                next claim goes on after the segments that are stored.
+                next claim continues after the stored segments.
         """
-        footage = Footage()
+        rendered = RenderedSegments()
         start = image
         for segment in range(self.payload.num_segments):
             starts_from = pixels_sha256(start)
@@ -100,13 +100,13 @@ class SegmentChain:
             if found is None:
                 found = self._render(segment, start, starts_from)
             manifest, files = found
-            footage.segments.append(manifest)
+            rendered.segments.append(manifest)
             if files[0].suffix in VIDEO_SUFFIXES:
-                footage.video = files[0]
-                return footage
-            footage.frames += files if segment == 0 else files[1:]
+                rendered.video = files[0]
+                return rendered
+            rendered.frames += files if segment == 0 else files[1:]
             start = files[-1].read_bytes()
-        return footage
+        return rendered
 
     @cached_property
     def _stored_keys(self) -> frozenset[str]:
@@ -117,7 +117,7 @@ class SegmentChain:
         return frozenset(item.key for item in self.store.list(prefix))
 
     def _find(self, segment: int, starts_from: str) -> tuple[SegmentManifest, list[Path]] | None:
-        """Fetch a segment that an earlier claim stored; what is not proved is as if not there."""
+        """Fetch a segment that an earlier claim stored; an unproved one counts as missing."""
         for claim in range(1, self.job.lease_token):
             key = segment_key(self.job.tenant, self.job.id, segment, claim, ".json")
             if key in self._stored_keys:
@@ -226,7 +226,7 @@ class SegmentChain:
         )
 
     def _recipe_version(self, segment: int) -> str:
-        """What a segment is made by, but for the names of files, which every claim chooses anew."""
+        """Return the hash of a segment's inputs, without file names, which differ by claim."""
         workflow = self._workflow(segment, "start.png", "frames")
         return fingerprint([self.payload.model_dump(mode="json"), workflow_sha256(workflow)])
 
@@ -243,7 +243,7 @@ class SegmentChain:
 
 @contextmanager
 def _disk(folder: Path) -> Iterator[None]:
-    """Tell a full disk from other errors."""
+    """Raise InsufficientStorageError if the disk is full."""
     try:
         yield
     except OSError as error:

@@ -1,6 +1,6 @@
-"""The ComfyUI servers of one process, and what renders there for it now.
+"""The ComfyUI servers of one process, and the renders that it waits for.
 
-What is rendered lives in render_job.py, on whose behalf in worker/worker.py.
+render_job.py renders one job, generation/worker/worker.py claims them.
 """
 
 import threading
@@ -34,13 +34,13 @@ class LiveRender:
     """A render that this process waits for.
 
     Attributes:
-        url: the server that has it.
-        spent_seconds: what earlier renders of the same claim took.
+        url: its server.
+        spent_seconds: duration of earlier renders of the same claim.
         queued_seconds: how long they waited in the queues of their servers.
         sent: time.monotonic() of its submission.
         started: time.monotonic() of its first progress; None while it waits there.
         ended: time.monotonic() of its end.
-        progress: how much of it is done, 0 to 1; 1 only when the server is done with it.
+        progress: the share that is done, 0 to 1; 1 only after its end.
     """
 
     url: str
@@ -53,7 +53,7 @@ class LiveRender:
     progress: float = 0.0
 
     def note(self, event: RenderProgress) -> None:
-        """Take note of progress; only samplers take a time worth telling."""
+        """Take note of progress; only that of samplers counts, which take nearly all the time."""
         if self.started is None:
             self.started = time.monotonic()
         if "Sampler" in event.node_class:
@@ -62,16 +62,16 @@ class LiveRender:
 
 @dataclass(frozen=True)
 class RenderSession:
-    """The ComfyUI servers, the folder they load LoRAs from, and what renders there for us now.
+    """The ComfyUI servers, their folder of LoRAs, and the renders of this process.
 
     Attributes:
         lora_dir: ComfyUI's models/loras folder, shared with this process.
         timeout_seconds: how long one render may take, without the time in a server's queue.
         tenant_nodes: COMFYUI_TENANT_NODES, classes that tenants' own workflows may use.
         longest_pause_seconds: between two attempts to read or store what a render needs or made.
-        stopping: set when this process should wait for nothing any more.
+        stopping: set to abort all retries and waits of this process.
         renders: by job, for the one render that each has at a time.
-        stopped: jobs that were interrupted and must begin no further render.
+        stopped: jobs that were interrupted and begin no further render.
         unfit: until when (time.monotonic()) a server gets no job of a need that it cannot serve.
     """
 
@@ -98,7 +98,7 @@ class RenderSession:
         )
 
     def begin(self, job_id: UUID, url: str, prompt_id: str) -> LiveRender:
-        """Note that a job's prompt is about to be sent to a server.
+        """Register the render of a job's prompt, before the prompt is sent.
 
         Raises:
             TransientError: the job was interrupted.
@@ -109,27 +109,27 @@ class RenderSession:
         return render
 
     def note_unfit(self, url: str, need: Need) -> None:
-        """Send no job of this need to a server for a while: a file may be placed there."""
+        """Send no job of this need to a server for a while; a file may be installed there later."""
         self.unfit[url, need] = time.monotonic() + _UNFIT_SECONDS
 
     def unfit_needs(self) -> dict[str, frozenset[Need]]:
-        """Return what each server cannot serve now, as far as this process found out."""
+        """Return the needs that each server cannot serve now, as far as this process knows."""
         now = time.monotonic()
         left = [key for key, until in list(self.unfit.items()) if until > now]
         return {url: frozenset(need for at, need in left if at == url) for url, _ in left}
 
     def check_wanted(self, job_id: UUID) -> None:
-        """Give up a job that was stopped while it was prepared; raises TransientError."""
+        """Raise TransientError if a job was stopped while it was prepared."""
         if job_id in self.stopped:
             raise TransientError(f"job {job_id} was stopped before its next render began")
 
     def end(self, job_id: UUID) -> None:
-        """Forget a job that this process works on no more."""
+        """Forget a job that this process no longer executes."""
         self.renders.pop(job_id, None)
         self.stopped.discard(job_id)
 
     def used_seconds(self, job_id: UUID) -> float:
-        """Return how long the renders of a job's claim have run; 0 if none was heard of."""
+        """Return how long the renders of a job's claim have run; 0 before the first progress."""
         render = self.renders.get(job_id)
         if render is None:
             return 0.0

@@ -1,7 +1,6 @@
 """Checks that the videos of a day fit their platforms: the recorded facts and the files.
 
-The rules are in core/platforms.py. How a video is made and verified lives in
-generation/render/videos.py.
+The rules are in core/platforms.py; generation/render/videos.py makes and verifies a video.
 """
 
 import tempfile
@@ -28,11 +27,11 @@ from influencerai_dagster.storage.object_store import ObjectStore
 
 @dataclass(frozen=True)
 class PlatformReport:
-    """What was looked at, and what does not fit.
+    """The number of videos that were checked, and what does not fit.
 
     Attributes:
         num_measured: videos whose file was decoded now; of the others the record was read.
-        num_older: videos of before presets, whose platform nobody knows.
+        num_older: videos from before presets, whose platform is unknown.
         unfit: key of the video and the rule, for every rule that one does not keep.
     """
 
@@ -58,7 +57,7 @@ def check_platforms(
         max_measured: how many files are fetched and decoded, the newest first.
 
     Raises:
-        TransientError: S3 did not answer; nothing is said of any video then.
+        TransientError: S3 did not answer; the check has no result.
     """
     videos = list(store.map(lambda file: _recorded(store, file), manifest.outputs))
     newest = [output for output in videos if output.video_format is not None][::-1][:max_measured]
@@ -80,7 +79,7 @@ def check_platforms(
 
 
 def _recorded(store: ObjectStore, file: StoredFile) -> _Video:
-    """Read what was recorded of a video when it was made."""
+    """Read the facts that were recorded when a video was made."""
     try:
         output = load_unverified(
             store, output_manifest_key(file.object_key), OutputManifest

@@ -1,8 +1,7 @@
-"""Stage `generated_videos`: one video job → one verified MP4 with its poster and output.json.
+"""Renders one video job: a verified MP4, its poster and output.json, for `generated_videos`.
 
 A video starts from the image of an image job. ComfyUI makes the frames, segment by segment
-(generation/render/segments.py), or a video, if the tenant's own template saves one; ffmpeg makes
-the file.
+(segments.py), or a whole video if the tenant's own template saves one. ffmpeg makes the MP4.
 """
 
 import tempfile
@@ -34,7 +33,7 @@ from influencerai_dagster.generation.render.render_job import (
     load_template,
     store_output,
 )
-from influencerai_dagster.generation.render.segments import Footage, SegmentChain
+from influencerai_dagster.generation.render.segments import RenderedSegments, SegmentChain
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.storage.object_store import ObjectStore, WriteOnceStore
 
@@ -65,7 +64,7 @@ class VideoRenderer:
         """Render one video job, store the MP4, its poster and output.json.
 
         Raises:
-            PermanentError: the source image is gone, or the MP4 is not what was asked for.
+            PermanentError: the source image is gone, or the MP4 does not fit its platform.
             TransientError: the server, S3 or PostgreSQL failed in passing, or the job was stopped;
                 the segments that are stored are not rendered again.
         """
@@ -81,9 +80,9 @@ class VideoRenderer:
             chain = SegmentChain(
                 self._store, self.render_session, server, job, payload, template, sampling, folder
             )
-            footage = chain.run(self._store.read(source))
-            facts, video, poster = self._encode(job, payload, footage, folder)
-        last = footage.segments[-1]
+            rendered = chain.run(self._store.read(source))
+            facts, video, poster = self._encode(job, payload, rendered, folder)
+        last = rendered.segments[-1]
         output = OutputManifest(
             tenant=job.tenant,
             job_id=job.id,
@@ -96,15 +95,15 @@ class VideoRenderer:
             source_image_key=source.object_key,
             preset=payload.preset,
             aspect_ratio=payload.aspect_ratio,
-            segments=tuple(item.file for item in footage.segments if item.file is not None),
+            segments=tuple(item.file for item in rendered.segments if item.file is not None),
             video=facts.model_dump(mode="json"),
             workflow_name=template.name,
             workflow_sha256=last.workflow_sha256,
             comfyui_url=last.comfyui_url,
             comfyui_version=last.comfyui_version,
             prompt_id=last.prompt_id,
-            render_seconds=sum(item.render_seconds for item in footage.segments),
-            is_simulated=any(item.is_simulated for item in footage.segments),
+            render_seconds=sum(item.render_seconds for item in rendered.segments),
+            is_simulated=any(item.is_simulated for item in rendered.segments),
             created_at=datetime.now(UTC),
         )
         return output, store_output(self._store, output, job)
@@ -120,29 +119,29 @@ class VideoRenderer:
         return asset.file
 
     def _encode(
-        self, job: ClaimedJob, payload: VideoJobPayload, footage: Footage, folder: Path
+        self, job: ClaimedJob, payload: VideoJobPayload, rendered: RenderedSegments, folder: Path
     ) -> tuple[VideoFacts, StoredFile, StoredFile]:
         """Make, verify and store the MP4 and its poster frame."""
         path = folder / "output.mp4"
         poster = folder / "poster.jpg"
         video_format, fps = payload.video_format, payload.fps
-        if footage.video is not None:
-            if is_one_colour(footage.video):
+        if rendered.video is not None:
+            if is_one_colour(rendered.video):
                 raise PermanentError(f"the workflow's video has {ONE_COLOUR}")
-            given_seconds = measure(footage.video).facts.duration_seconds
+            given_seconds = measure(rendered.video).facts.duration_seconds
         else:
-            given_seconds = len(footage.frames) / fps
+            given_seconds = len(rendered.frames) / fps
         seconds = payload.duration_seconds or given_seconds
         seconds = min(seconds, video_format.max_duration_seconds or seconds)
         if given_seconds < seconds - 1 / fps:
             raise PermanentError(
-                f"the workflow gave {given_seconds:.3f} s, but duration_seconds is {seconds:g}: "
+                f"the workflow made {given_seconds:.3f} s, but duration_seconds is {seconds:g}: "
                 "ask for less, or use a workflow that makes num_frames frames"
             )
         timeout_seconds = TIMEOUT_SECONDS + seconds * _ENCODING_SECONDS_PER_SECOND
-        if footage.video is not None:
+        if rendered.video is not None:
             video_to_mp4(
-                footage.video,
+                rendered.video,
                 video_format=video_format,
                 output=path,
                 seconds=min(seconds, given_seconds),
@@ -151,7 +150,7 @@ class VideoRenderer:
             )
         else:
             frames_to_mp4(
-                footage.frames,
+                rendered.frames,
                 input_fps=fps,
                 video_format=video_format,
                 output=path,

@@ -1,1 +1,1 @@
-"""Claims jobs, renders them in parallel, renews their leases, and stops when it should."""
+"""Claims jobs, renders them in parallel, renews their leases, and stops in time."""

@@ -12,6 +12,7 @@ from uuid import UUID
 from influencerai_dagster.core.manifests.outputs import OutputManifest
 from influencerai_dagster.db.storage_pauses import StoragePause
 from influencerai_dagster.generation import queue as job_queue
+from influencerai_dagster.generation.storage_pauses import PROBE_SECONDS
 
 KEPT_REPORTS = 1000
 LEASE_SECONDS = 60.0
@@ -54,6 +55,7 @@ class WorkerOptions:
         earlier_worker_seconds: how long an earlier worker of the tenant-day has to be seen before
             this one leaves the jobs to it; longer than a killed one stays live.
         avoid_seconds: how long a server gets no job after a prompt never started there.
+        storage_probe_seconds: between two attempts to end a pause.
     """
 
     idle_timeout_seconds: float
@@ -68,6 +70,7 @@ class WorkerOptions:
     preemption_check_seconds: float = 5.0
     earlier_worker_seconds: float = job_queue.LIVE_SECONDS + 1.0
     avoid_seconds: float = 5.0
+    storage_probe_seconds: float = PROBE_SECONDS
 
 
 @dataclass

@@ -163,7 +163,8 @@ class RenderWorker:
     def _claim(self, limit: int) -> list[ClaimedJob]:
         now, servers = time.monotonic(), self._executor.usable_servers()
         if self._pause is not None:
-            try_resume(self._engine, self._store)
+            every_seconds = self._options.storage_probe_seconds
+            try_resume(self._engine, self._store, every_seconds=every_seconds)
         with transaction(self._engine) as session:
             pause = storage_pauses.current_pause(session)
             if pause is not None:
@@ -218,7 +219,7 @@ class RenderWorker:
         return self._report.was_preempted or (is_done and not self._has_own_jobs())
 
     def _must_yield(self, *, is_idle: bool) -> bool:
-        """Return whether to claim no more, because other runs wait and the time slice is over.
+        """Return whether to stop claiming, because other runs wait and the time slice is over.
 
         Args:
             is_idle: nothing has rendered for a moment; the time slice need not be over then.

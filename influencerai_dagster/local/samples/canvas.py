@@ -1,4 +1,4 @@
-"""Smooth shapes on an image, in a figure's own lengths; what is drawn with them is elsewhere."""
+"""Draw smooth shapes on an image, in lengths of the figure that figure.py and head.py draw."""
 
 import math
 from collections.abc import Iterator

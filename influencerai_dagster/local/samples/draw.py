@@ -1,7 +1,7 @@
-"""Draws the sample photos of Bella: `python -m influencerai_dagster.local.samples.draw [folder]`.
+"""Draw the sample photos of Bella: `python -m influencerai_dagster.local.samples.draw [folder]`.
 
 What each image shows is in scenes.toml, how she is drawn in figure.py and head.py; here are the
-places and the files. All is drawn at three times the size and reduced, so that edges are smooth.
+backgrounds and the files. All is drawn at three times the size and reduced: edges are smooth.
 """
 
 import cmath
@@ -48,14 +48,14 @@ def main(folder: Path) -> None:
 
 
 def draw_scene(scene: dict[str, Any], seed: int) -> Image.Image:
-    """Draw one image: the place, out of focus, then Bella."""
+    """Draw one image: the background, out of focus, then Bella."""
     image = Image.new("RGB", (WIDTH_PX * FINE, HEIGHT_PX * FINE))
-    place = scene["place"]
+    background = scene["background"]
     gradient = Image.linear_gradient("L").resize((1, image.height))
-    image.paste(ImageOps.colorize(gradient, *place["sky"]).resize(image.size))
+    image.paste(ImageOps.colorize(gradient, *background["sky"]).resize(image.size))
     rng = random.Random(seed)  # noqa: S311 - looks, no secret
-    PLACES[place["kind"]](Canvas(image, 0, image.width), rng, place["colours"])
-    blurred = image.reduce(FINE).filter(ImageFilter.GaussianBlur(place.get("blur", 0)))
+    BACKGROUNDS[background["kind"]](Canvas(image, 0, image.width), rng, background["colours"])
+    blurred = image.reduce(FINE).filter(ImageFilter.GaussianBlur(background.get("blur", 0)))
     image.paste(blurred.resize(image.size, Image.Resampling.BILINEAR))
     x, y, half_head = scene["at"]
     unit = cmath.rect(half_head * image.width, math.radians(scene.get("lean", 0)))
@@ -138,7 +138,7 @@ def _park(canvas: Canvas, rng: random.Random, colours: list[str]) -> None:
     canvas.blob(".3 .93, .6 .93, 1 1.4, -.2 1.4", colours[4])
 
 
-PLACES: dict[str, Callable[[Canvas, random.Random, list[str]], None]] = {
+BACKGROUNDS: dict[str, Callable[[Canvas, random.Random, list[str]], None]] = {
     "studio": _studio,
     "street": _street,
     "beach": _beach,

@@ -1,4 +1,4 @@
-"""Bella's figure and clothes; her head is drawn in head.py.
+"""Draw Bella's figure and clothes; head.py draws her head.
 
 Lengths are half head widths: the middle of the head is (0, 0), y points down, a standing figure's
 soles are at y = 11.6. Right and left are those of the image.
@@ -33,7 +33,7 @@ HAND = "-.1 -.15, .25 -.22, .62 -.15, .74 0, .62 .16, .25 .2, -.1 .15"
 def draw_bella(canvas: Canvas, scene: dict[str, Any]) -> None:
     """Draw the figure with what is behind and before it.
 
-    An arm whose hand is higher than the chest is before the face.
+    An arm whose hand is above the chest is drawn over the face.
     """
     tilt = cmath.rect(1, math.radians(scene.get("tilt", 0)))
     head = replace(canvas, origin=canvas.at(NECK - NECK * tilt), unit=canvas.unit * tilt)

@@ -1,4 +1,4 @@
-"""Bella's head: auburn hair, green eyes, freckles, a mole under the left eye, gold hoops.
+"""Draw Bella's head: auburn hair, green eyes, freckles, a mole under the left eye, gold hoops.
 
 Lengths and sides are those of figure.py. Of a symmetric shape the right side is given.
 """

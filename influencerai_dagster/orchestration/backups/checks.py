@@ -1,7 +1,7 @@
-"""Checks of `database_backup`: nothing is too old, and WAL keeps coming.
+"""Checks of asset `database_backup`: no backup is too old, and WAL is received.
 
-A run of the asset runs them; between runs database_backup_sensor reports them, because a backup
-that does not happen materializes nothing.
+A run of the asset runs them. Between runs database_backup_sensor reports them: a backup that is not
+taken materializes nothing.
 """
 
 from collections.abc import Sequence
@@ -26,18 +26,18 @@ WAL_CHECK = "wal_is_received"
 def freshness(
     backups: Sequence[BackupInfo], now: datetime, full_kind: BackupKind, *, has_incremental: bool
 ) -> tuple[bool, str]:
-    """Return whether every objective is met, and the text that names those that are not."""
+    """Return whether every objective is met, and a text that names the missed ones."""
     problems = too_old(backups, now, full_kind=full_kind, has_incremental=has_incremental)
     return not problems, "; ".join(problems) or "every backup is younger than its objective"
 
 
 def reception(lag: WalLag | None) -> tuple[bool, str]:
-    """Return whether WAL keeps coming, and what is wrong if not."""
+    """Return whether WAL is received, and a text that says what is wrong if not."""
     if lag is None:
-        return True, "dumps alone: the provider's point-in-time recovery has the WAL"
+        return True, "dumps only: the provider's point-in-time recovery has the WAL"
     problem = wal_problem(lag)
-    told = f"all but {lag.lag_bytes:,} bytes were received {lag.lag_seconds or 0:.0f} s ago"
-    return problem is None, problem or told
+    text = f"all but {lag.lag_bytes:,} bytes were received {lag.lag_seconds or 0:.0f} s ago"
+    return problem is None, problem or text
 
 
 @dg.asset_check(asset="database_backup", name=FRESHNESS_CHECK)

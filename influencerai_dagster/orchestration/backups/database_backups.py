@@ -1,6 +1,6 @@
 """Asset `database_backup`: both databases, by Barman or pg_dump; no partitions.
 
-Which backup is taken when is in schedules.py and database_backups_sensor.py.
+The schedules are in schedules.py, the sensor for missed backups in database_backups_sensor.py.
 """
 
 from datetime import datetime
@@ -22,7 +22,7 @@ _SHOWN_BACKUPS = 40
 
 
 class DatabaseBackupConfig(RunConfig):
-    """What is asked for."""
+    """Run config of a backup."""
 
     kind: BackupKind = Field(
         BackupKind.FULL,
@@ -31,14 +31,14 @@ class DatabaseBackupConfig(RunConfig):
     asked_at: AwareDatetime | None = Field(
         None,
         description=(
-            "When, ISO 8601 with time zone: a backup that ended since then is enough, and nothing "
-            "is taken. null takes one in any case."
+            "When, ISO 8601 with time zone: nothing is taken if a backup has ended since then. "
+            "null always takes one."
         ),
     )
 
 
 def run_config(kind: BackupKind, asked_at: datetime) -> dict[str, object]:
-    """Return the run config of a backup that a schedule or a sensor asks for."""
+    """Return the run config with which a schedule or sensor requests a backup."""
     config = {"kind": kind.value, "asked_at": asked_at.isoformat()}
     return {"ops": {"database_backup": {"config": config}}}
 
@@ -51,7 +51,7 @@ def run_config(kind: BackupKind, asked_at: datetime) -> dict[str, object]:
     config_schema=DatabaseBackupConfig.schema_for_dagster(),
     description=(
         "Both databases, the catalog and Dagster's, in one backup below `BACKUP_HOME`: full every "
-        "day, incremental every 6 hours, and all WAL in between, so that any moment of the "
+        "day, incremental every 6 hours, and all WAL in between, so that any target time in the "
         "recovery window can be restored.\n\nMade by Barman over PostgreSQL's streaming protocol, "
         "or by pg_dump. It has no partitions. Schedules and a sensor materialize it; do it by hand "
         "before a risky change."
@@ -61,7 +61,7 @@ def database_backup(
     context: dg.AssetExecutionContext,
     database_backups: DatabaseBackupResource,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg] # Dagster's own generic
-    """Take a backup, then delete those that no moment of the recovery window needs."""
+    """Take a backup, then delete those that no target time of the recovery window needs."""
     backups = database_backups.backups()
     with dagster_failures(context.retry_number):
         config = DatabaseBackupConfig.of(context)
@@ -70,7 +70,7 @@ def database_backup(
             backups,
             BackupKind.DUMP if database_backups.full_kind is BackupKind.DUMP else config.kind,
             unless_after=config.asked_at,
-            say=optional(context.log.info),
+            log=optional(context.log.info),
         )
         pruned = prune(backups, is_dry_run=False) if taken.backup else []
         lag = database_backups.wal_lag()
@@ -102,7 +102,7 @@ def _metadata(
 
 
 def lag_metadata(lag: WalLag) -> Metadata:
-    """Return what is known of the stream of WAL; the UI plots the numbers."""
+    """Return the state of the received WAL as metadata; the UI plots the numbers."""
     return {
         "is_receiving_wal": lag.is_receiving,
         "wal_lag_bytes": lag.lag_bytes if lag.lag_bytes is not None else "no replication slot",

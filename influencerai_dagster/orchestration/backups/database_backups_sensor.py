@@ -1,7 +1,7 @@
-"""`database_backup_sensor`: sees what no run tells: backups that did not happen, WAL that is late.
+"""`database_backup_sensor`: detects backups that were not taken, and WAL that is late.
 
-Reads the folder of backups and asks PostgreSQL for the lag, decides by backup/database/backups.py,
-reports an observation and the checks, and asks for the backup that is due.
+It reads the folder of backups, asks PostgreSQL for the lag, decides by backup/database/backups.py,
+reports an observation and the checks, and requests the backup that is due.
 """
 
 from dataclasses import dataclass
@@ -31,14 +31,22 @@ from influencerai_dagster.orchestration.run_states import ALIVE
 
 EVERY_SECONDS = 300
 REPORT_AGAIN_AFTER = timedelta(minutes=30)
-"""Dagster keeps every outcome of a check for 30 days: one that is the same is told less often."""
+"""Dagster keeps every outcome of a check for 30 days: the same outcome is reported less often."""
 PAUSE_AFTER_FAILURE = timedelta(hours=1)
-"""What failed for good would fail again every 5 minutes; the check is red meanwhile."""
+"""A permanent failure would repeat every 5 minutes; the check is red meanwhile."""
 _ASSET = dg.AssetKey("database_backup")
 
 
 @dataclass(frozen=True)
-class _World:
+class BackupSnapshot:
+    """Backups, WAL and runs at one tick.
+
+    Attributes:
+        lag: None with dumps only, or if PostgreSQL did not answer.
+        lag_error: why it did not.
+        hindrance: why no backup may be requested now; None if one may.
+    """
+
     backups: list[BackupInfo]
     lag: WalLag | None
     lag_error: str | None
@@ -51,23 +59,23 @@ class _World:
     minimum_interval_seconds=EVERY_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Observes how far WAL is received, reports backups that are too old, and catches up what "
-        "was missed while the machine was down."
+        "Observes the lag of received WAL, reports backups that are too old, and requests backups "
+        "that were missed while the machine was down."
     ),
 )
 def database_backup_sensor(
     context: dg.SensorEvaluationContext, database_backups: DatabaseBackupResource
 ) -> dg.SensorResult:
-    """Look at the backups that are there and at the stream of WAL."""
+    """Check the backups and the received WAL."""
     now = datetime.now(UTC)
-    world = _read(context.instance, database_backups, now)
-    full_kind, has_incremental = database_backups.full_kind, world.has_incremental
-    due = due_kind(world.backups, now, full_kind=full_kind, has_incremental=has_incremental)
+    snapshot = _read(context.instance, database_backups, now)
+    full_kind, has_incremental = database_backups.full_kind, snapshot.has_incremental
+    due = due_kind(snapshot.backups, now, full_kind=full_kind, has_incremental=has_incremental)
     # The cursor is the time of the first tick, in UTC.
     first_tick = datetime.fromisoformat(context.cursor) if context.cursor else now
-    fresh = freshness(world.backups, now, full_kind, has_incremental=has_incremental)
-    hindrance = world.hindrance
-    if not world.backups and now < first_tick + FIRST_BACKUP_AFTER:
+    fresh = freshness(snapshot.backups, now, full_kind, has_incremental=has_incremental)
+    hindrance = snapshot.hindrance
+    if not snapshot.backups and now < first_tick + FIRST_BACKUP_AFTER:
         hindrance = f"the first one waits until {first_tick + FIRST_BACKUP_AFTER:%H:%M} UTC"
         fresh = (True, f"there is no backup yet: {hindrance}")
     requests = []
@@ -76,7 +84,8 @@ def database_backup_sensor(
     checks = [
         _evaluation(FRESHNESS_CHECK, *fresh),
         _evaluation(
-            WAL_CHECK, *((False, world.lag_error) if world.lag_error else reception(world.lag))
+            WAL_CHECK,
+            *((False, snapshot.lag_error) if snapshot.lag_error else reception(snapshot.lag)),
         ),
     ]
     return dg.SensorResult(
@@ -84,7 +93,7 @@ def database_backup_sensor(
         skip_reason=None if requests else _skip_reason(due, hindrance),
         cursor=min(first_tick, now).isoformat(),
         asset_events=[
-            *_observation(world.lag),
+            *_observation(snapshot.lag),
             *(check for check in checks if _is_changed(context.instance, check, now)),
         ],
     )
@@ -92,14 +101,14 @@ def database_backup_sensor(
 
 def _read(
     instance: dg.DagsterInstance, database_backups: DatabaseBackupResource, now: datetime
-) -> _World:
+) -> BackupSnapshot:
     lag, lag_error, has_incremental = None, None, True
     try:
         lag = database_backups.wal_lag()
         has_incremental = database_backups.has_incremental()
     except TransientError as error:
         lag_error = str(error)
-    return _World(
+    return BackupSnapshot(
         backups=database_backups.backups().list_backups(),
         lag=lag,
         lag_error=lag_error,
@@ -108,10 +117,14 @@ def _read(
     )
 
 
+def _reception(snapshot: BackupSnapshot) -> tuple[bool, str]:
+    return (False, snapshot.lag_error) if snapshot.lag_error else reception(snapshot.lag)
+
+
 def _hindrance(instance: dg.DagsterInstance, now: datetime) -> str | None:
     alive = dg.RunsFilter(job_name=BACKUP_DATABASE_JOB, statuses=ALIVE)
     if instance.get_run_records(alive, limit=1):
-        return "a run for it is alive"
+        return "a run for it is active"
     failed = dg.RunsFilter(
         job_name=BACKUP_DATABASE_JOB,
         statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
@@ -135,10 +148,10 @@ def _evaluation(name: str, passed: bool, description: str) -> dg.AssetCheckEvalu
 def _is_changed(
     instance: dg.DagsterInstance, check: dg.AssetCheckEvaluation, now: datetime
 ) -> bool:
-    """Tell whether a check has another outcome than the last one, or that one is of long ago."""
+    """Tell whether a check has another outcome than the last one, or the last one is old."""
     last = instance.get_latest_asset_check_evaluation_record(check.asset_check_key)
     evaluation = last.evaluation if last else None
-    # A run that has only planned to evaluate the check has told nothing yet.
+    # A run that has only planned to evaluate the check has no outcome yet.
     if last is None or not isinstance(evaluation, dg.AssetCheckEvaluation):
         return True
     if evaluation.passed != check.passed:

@@ -1,6 +1,6 @@
-"""Asset `object_backup`: the bucket of assets, and the databases' backups, at the backup target.
+"""Asset `object_backup`: copies the bucket of assets and the database backups to the target.
 
-What is copied, kept and deleted there lives in backup/objects/copies.py.
+The rules of the copy are in backup/objects/copies.py.
 """
 
 import time
@@ -18,7 +18,7 @@ from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.backups import ObjectBackupResource
 
 OBJECT_BACKUP_POOL = "object_backup"
-"""One slot: two copies at once would only wait for each other's network."""
+"""One slot: two copies at once would share the network."""
 _LOG_SECONDS = 10.0
 _MIB = 1024**2
 
@@ -39,14 +39,14 @@ _MIB = 1024**2
         dg.AssetCheckSpec(
             "every_object_is_in_the_backup",
             asset="object_backup",
-            description="No object failed to be copied; the metadata names those that did.",
+            description="No copy failed; the metadata names the objects that failed.",
         )
     ],
 )
 def object_backup(
     context: dg.AssetExecutionContext, object_backups: ObjectBackupResource
 ) -> dg.MaterializeResult:  # type: ignore[type-arg] # Dagster's own generic
-    """Copy what the backup lacks, and delete there what is past its time."""
+    """Copy new objects to the target, and delete there what is past the recovery window."""
     target = object_backups.backup_target()
     with dagster_failures(context.retry_number):
         reports = copy_all(

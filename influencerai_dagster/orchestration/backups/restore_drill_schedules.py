@@ -1,4 +1,4 @@
-"""When a restore is rehearsed: Sunday at 04:00, after the full backup of the night."""
+"""Schedule of the restore drill: Sunday at 04:00, after the full backup of the night."""
 
 import dagster as dg
 
@@ -14,5 +14,5 @@ def restore_drill_schedule(time_zone: str) -> dg.ScheduleDefinition:
         cron_schedule="0 4 * * 0",
         execution_timezone=time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Restores last night's backup into scratch space and proves it.",
+        description="Restores last night's backup into scratch space and verifies it.",
     )

@@ -1,7 +1,7 @@
-"""Asset `restore_drill`: last night's backup, restored into scratch space and proven, every week.
+"""Asset `restore_drill`: restores the last backup into scratch space and verifies it, every week.
 
-How it is done lives in backup/restore/drill.py. A broken backup is an outcome, told by the check;
-only what says nothing of the backup (no space, a server that is away) fails the run.
+The drill itself is in backup/restore/drill.py. A broken backup is an outcome, shown by the check;
+the run fails only if the backup could not be verified: no space, or a server that is away.
 """
 
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ _SHOWN = 60
 
 
 class RestoreDrillConfig(RunConfig):
-    """What is asked for."""
+    """Run config of a drill."""
 
-    instant: AwareDatetime | None = Field(
-        None, description="The moment to restore, ISO 8601 with time zone; null draws one."
+    target_time: AwareDatetime | None = Field(
+        None, description="The target time, ISO 8601 with time zone; null draws one."
     )
 
 
@@ -40,18 +40,18 @@ class RestoreDrillConfig(RunConfig):
     pool=RESTORE_DRILL_POOL,
     config_schema=RestoreDrillConfig.schema_for_dagster(),
     description=(
-        "The proof that backups work: a random moment that the last full backup reaches is "
-        "restored into scratch space (where there are dumps alone, the newest one), every row is "
-        "read, every object that the catalog names is compared by its hash, and everything is "
-        "removed again.\n\nMade from the backups alone, not from what runs. It has no partitions. "
-        "A schedule materializes it every Sunday; do it by hand after a change of the backups. The "
-        "plot shows how long a restore takes (RTO) and what a loss would cost (RPO)."
+        "Shows that backups work: a random target time that the last full backup reaches is "
+        "restored into scratch space (with dumps alone, the newest dump), every row is read, "
+        "every object that the catalog names is compared by its hash, and everything is removed "
+        "again.\n\nIt uses the backups only, not the running system. It has no partitions. A "
+        "schedule materializes it every Sunday; rerun it after a change of the backups. The plot "
+        "shows how long a restore takes (RTO) and what a loss would cost (RPO)."
     ),
     check_specs=[
         dg.AssetCheckSpec(
             CHECK,
             asset="restore_drill",
-            description="The restored moment was whole; what is broken is named if not.",
+            description="Everything was restored; the metadata names what is broken.",
         )
     ],
 )
@@ -59,11 +59,11 @@ def restore_drill(
     context: dg.AssetExecutionContext,
     restore_drills: RestoreDrillResource,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg] # Dagster's own generic
-    """Drill, and tell what was found."""
+    """Run a drill and report its outcome."""
     with dagster_failures(context.retry_number):
-        instant = RestoreDrillConfig.of(context).instant
+        target_time = RestoreDrillConfig.of(context).target_time
         drill = restore_drills.drill()
-        report = run_drill(drill, context.log.info, instant and instant.astimezone(UTC))
+        report = run_drill(drill, context.log.info, target_time and target_time.astimezone(UTC))
     for problem in report.problems:
         context.log.error(problem)
     return dg.MaterializeResult(
@@ -71,7 +71,7 @@ def restore_drill(
         check_results=[
             dg.AssetCheckResult(
                 check_name=CHECK,
-                passed=report.is_sound,
+                passed=report.is_valid,
                 description=_summary(report),
                 metadata={"broken": list(report.problems), "notes": list(report.warnings)},
             )
@@ -82,16 +82,16 @@ def restore_drill(
 def _summary(report: DrillReport) -> str:
     if report.problems:
         return f"{len(report.problems)} broken, the first: {report.problems[0]}"
-    return f"{report.num_objects} objects and {sum(report.rows.values())} rows came back whole"
+    return f"{report.num_objects} objects and {sum(report.rows.values())} rows were restored"
 
 
 def _metadata(report: DrillReport, history: Sequence[DrillReport]) -> Metadata:
     shown = history[-_SHOWN:]
-    points = [(item.at, item.rto_seconds, item.rpo_seconds, item.is_sound) for item in shown]
+    points = [(item.at, item.rto_seconds, item.rpo_seconds, item.is_valid) for item in shown]
     plot = drill_history_png(points, rto_goal=RTO_GOAL_SECONDS, rpo_goal=RPO_GOAL_SECONDS)
     return {
         "history": inline_image(plot, "RTO and RPO of all drills"),
-        "instant": report.instant.isoformat() if report.instant else "none",
+        "target_time": report.target_time.isoformat() if report.target_time else "none",
         "backup_id": report.backup_id or "none",
         "rto": report.shown_rto,
         **({} if report.rto_seconds is None else {"rto_seconds": report.rto_seconds}),

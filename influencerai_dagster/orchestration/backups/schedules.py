@@ -1,7 +1,6 @@
 """Schedule backups: full at 02:00, incremental every 6 hours in between, copies after each.
 
-Dagster itself runs only the newest tick that it missed; database_backup_sensor sees what is still
-too old then.
+Dagster runs only the newest missed tick; database_backup_sensor requests what is still too old.
 """
 
 import dagster as dg

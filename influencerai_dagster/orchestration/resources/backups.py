@@ -11,7 +11,7 @@ from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.databases import check_same_server, no_incremental_because
 from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
+from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket
 from influencerai_dagster.backup.restore.drill import Drill
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.wiring import backups

@@ -1,4 +1,4 @@
-"""Reads a look, a place and a time of day from English words: prompts, and captions of a LoRA."""
+"""Read looks, a background and a time of day from the words of prompts and captions."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ _Name = TypeVar("_Name")
 
 Rgb = tuple[int, int, int]
 HairStyle = Literal["long", "bob", "bun", "curly", "short"]
-Place = Literal["studio", "beach", "forest", "mountain", "city", "indoors"]
+Background = Literal["studio", "beach", "forest", "mountain", "city", "indoors"]
 TimeOfDay = Literal["day", "sunset", "night"]
 
 _HAIR_COLOURS: dict[str, Rgb] = {
@@ -56,7 +56,7 @@ _SKINS: dict[str, Rgb] = {
     "dark": (112, 74, 52),
     "black": (92, 60, 44),
 }
-_PLACES: dict[Place, str] = {
+_BACKGROUNDS: dict[Background, str] = {
     "beach": "beach sea ocean island seaside pool",
     "mountain": "mountain mountains hiking summit alps desert",
     "forest": "forest park nature garden trees woods field meadow",
@@ -86,9 +86,9 @@ def looks_in(text: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def place_in(text: str) -> Place | None:
-    """Return the place that a text names."""
-    return _named(text, _PLACES)
+def background_in(text: str) -> Background | None:
+    """Return the background that a text names."""
+    return _named(text, _BACKGROUNDS)
 
 
 def time_in(text: str) -> TimeOfDay | None:

@@ -1,6 +1,6 @@
-"""Draw the portrait: a friendly drawn character in a place, with its prompt and a SIMULATED mark.
+"""Draw a portrait: a friendly character before a background, its prompt and a SIMULATED mark.
 
-Who and where are values of traits.py, backgrounds live in places.py, text in marks.py. All is drawn
+Who and where are values of traits.py, backgrounds in backgrounds.py, text in marks.py. All is drawn
 on one canvas of at most a megapixel and scaled to the size asked for, so that an image costs a few
 tens of milliseconds whatever its size.
 """
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
+from influencerai_dagster.simulators.comfyui.backgrounds import draw_background
 from influencerai_dagster.simulators.comfyui.descriptions import Rgb
 from influencerai_dagster.simulators.comfyui.marks import add_marks
-from influencerai_dagster.simulators.comfyui.places import draw_place
 from influencerai_dagster.simulators.comfyui.traits import (
     Influence,
     Person,
@@ -49,7 +49,7 @@ def draw_portrait(portrait: Portrait) -> Image.Image:
     setting = setting_of(portrait.seed, portrait.prompt)
     scale = _CANVAS_SIDE_PX / max(portrait.width_px, portrait.height_px)
     size = (max(1, round(portrait.width_px * scale)), max(1, round(portrait.height_px * scale)))
-    canvas = draw_place(size, setting, portrait.seed)
+    canvas = draw_background(size, setting, portrait.seed)
     _Figure(canvas, person, setting).draw()
     image = canvas.resize((portrait.width_px, portrait.height_px), Image.Resampling.BILINEAR)
     add_marks(image, portrait.prompt)

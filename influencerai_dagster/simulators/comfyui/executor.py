@@ -1,4 +1,4 @@
-"""The one worker thread: takes prompts by number, runs their nodes, keeps results for the next.
+"""Run prompts in one worker thread, by number; keep the results of nodes for the next prompt.
 
 Order of nodes, what is cached and how a run ends are those of the recordings. What a node does
 lives in nodes.py, what a run tells the sockets in runs.py.

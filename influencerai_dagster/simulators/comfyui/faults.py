@@ -1,4 +1,4 @@
-"""What goes wrong on demand, and what was really executed.
+"""Hold the faults that are set, and count what was really executed.
 
 `POST /simulator/faults` sets fields of `Faults` by name and answers with all of them; an empty
 object changes nothing. `{"reset": true}` puts the values of the start back first. Counted faults

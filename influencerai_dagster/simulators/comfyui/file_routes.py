@@ -1,4 +1,4 @@
-"""Routes over files: upload to a folder, view what is in one."""
+"""Serve the routes of files: upload and view."""
 
 import filecmp
 import mimetypes

@@ -1,4 +1,4 @@
-"""The folders of a ComfyUI: model files, uploads, results, and how results are named.
+"""Find files in the folders of ComfyUI (models, input, output, temp), and name results.
 
 What a node does with a file lives in nodes.py, the HTTP routes over them in file_routes.py.
 """

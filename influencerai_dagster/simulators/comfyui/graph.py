@@ -1,4 +1,4 @@
-"""Which node runs next, and which nodes need not run again.
+"""Decide which node runs next, and which nodes are cached.
 
 A node's signature is a hash of its class, its values and the signatures of what feeds it, node ids
 aside: two prompts with equal signatures share results. LoadImage adds the content of its file.

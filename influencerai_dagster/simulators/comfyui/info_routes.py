@@ -1,4 +1,4 @@
-"""Routes that tell about the server: nodes, models, features, system, and the WebSocket."""
+"""Serve the routes that describe the server: nodes, models, features, system, WebSocket."""
 
 import os
 import platform

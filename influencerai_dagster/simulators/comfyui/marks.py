@@ -1,4 +1,4 @@
-"""The words on an image: SIMULATED across the pixels, and the prompt as a small caption."""
+"""Write words on an image: SIMULATED across it, and the prompt as a small caption."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""The nodes that load models and LoRAs: a model is a name, a family, and what LoRAs make of it.
+"""Run the nodes that load models and LoRAs; a model is a name, a family and its LoRAs.
 
 Files are really opened: a corrupt one fails here, as it does in ComfyUI, and not in validation.
 """

@@ -1,4 +1,4 @@
-"""Frames of a video from one image: a slow zoom and a sway."""
+"""Make the frames of a video from one image: a slow zoom and a sway."""
 
 import math
 import random

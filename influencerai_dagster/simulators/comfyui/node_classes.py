@@ -1,4 +1,4 @@
-"""The nodes this server knows, as /object_info shows them; how a node runs lives in nodes.py.
+"""Describe the node classes as /object_info shows them; nodes.py runs them.
 
 `node_classes.json` holds one /object_info entry per class: names, types, defaults and ranges are
 those of ComfyUI 0.3.64, so that the same workflow validates here and there; descriptions are our

@@ -1,4 +1,4 @@
-"""What each node does: latents are sizes, images are lists of Pillow images.
+"""Run each node; latents are sizes, images are lists of Pillow images.
 
 Models are loaded in model_nodes.py, files saved in save_nodes.py, images drawn in drawing.py and
 motion.py. Inputs and ranges of the nodes are in node_classes.json.

@@ -1,4 +1,4 @@
-"""Queue and history of prompts, in memory only: a restart forgets both and counts from 0 again.
+"""Hold queue and history of prompts in memory: a restart forgets both and counts from 0 again.
 
 The queue is a heap of plain tuples, as in ComfyUI: two entries with the same number and the same
 prompt_id make Python compare dicts, which answers 500 to the second POST and ends the worker thread

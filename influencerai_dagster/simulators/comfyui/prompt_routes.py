@@ -1,4 +1,4 @@
-"""Routes over prompts: submit, queue, history, interrupt, free."""
+"""Serve the routes of prompts: submit, queue, history, interrupt, free."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""One execution of a prompt: what it made, and every message that it sends to the sockets.
+"""Record one execution of a prompt: its outputs, and the messages that it sends to sockets.
 
 Messages about the run as a whole are kept for history too. Without a client id most of them are
 sent to nobody, progress goes to everybody (PROTOCOL point 19).

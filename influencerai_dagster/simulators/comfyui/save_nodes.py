@@ -1,4 +1,4 @@
-"""The output nodes: name files, write them with the workflow inside, report them to history."""
+"""Run the output nodes: name files, write them with their workflow, report them to history."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Put the server together and run it until a signal: application, listening socket, worker."""
+"""Build the server (application, listening socket, worker) and run it until a signal."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The WebSockets: who hears what, one sending loop for all messages.
+"""Send messages to the WebSockets, in one loop; decide which client gets which message.
 
 A client id belongs to the connection that came last, and is forgotten when any connection with it
 closes (PROTOCOL point 17). Messages without a client id go to every socket.

@@ -1,8 +1,8 @@
-"""Who is in the image and where: plain values from seed, prompt text and LoRAs; no pixels here.
+"""Choose who is in an image and where, as plain values from seed, prompt and LoRAs.
 
 Without a LoRA every seed shows another person. A LoRA pulls face, hair and eyes towards the person
-that the captions of its training describe, the more the higher its strength; clothes, place and
-time of day follow the prompt and the seed.
+that the captions of its training describe, the more the higher its strength; clothes, background
+and time of day follow the prompt and the seed.
 """
 
 import hashlib
@@ -11,12 +11,12 @@ import re
 from dataclasses import dataclass, replace
 
 from influencerai_dagster.simulators.comfyui.descriptions import (
+    Background,
     HairStyle,
-    Place,
     Rgb,
     TimeOfDay,
+    background_in,
     looks_in,
-    place_in,
     time_in,
 )
 
@@ -54,7 +54,7 @@ _COLOURS: dict[str, Rgb] = {
     "grey": (140, 144, 152),
 }
 _STYLES: tuple[HairStyle, ...] = ("long", "bob", "bun", "curly", "short")
-_PLACES: tuple[Place, ...] = ("studio", "beach", "forest", "mountain", "city", "indoors")
+_BACKGROUNDS: tuple[Background, ...] = ("studio", "beach", "forest", "mountain", "city", "indoors")
 _TIMES: tuple[TimeOfDay, ...] = ("day", "day", "sunset", "night")
 _TAKES_OVER = 0.4
 
@@ -64,7 +64,7 @@ class Influence:
     """A LoRA applied to a model: the person that it was trained on, and its strength.
 
     Attributes:
-        person: a number that chooses what the captions do not tell.
+        person: a number that chooses what the captions do not describe.
         captions: the words that it was trained with.
     """
 
@@ -89,14 +89,14 @@ class Person:
 
 @dataclass(frozen=True)
 class Setting:
-    """What changes with prompt and seed: clothes, place, pose.
+    """What changes with prompt and seed: clothes, background, pose.
 
     Attributes:
         lean: −1 to 1, where the head is turned.
         smile: 0 to 1.
     """
 
-    place: Place
+    background: Background
     time: TimeOfDay
     outfit: Rgb
     accent: Rgb
@@ -126,7 +126,7 @@ def influenced_person(number: int, prompt: str, influences: tuple[Influence, ...
     person = person_of(number)
     for influence in influences:
         looks = looks_in(influence.captions)
-        if looks:  # captions would tell them
+        if looks:  # captions would name them
             looks = {"has_glasses": False, "has_freckles": False} | looks
         person = _pull(person, replace(person_of(influence.person), **looks), influence.strength)
     return replace(person, **looks_in(prompt))
@@ -148,15 +148,15 @@ def _pull(start: Person, goal: Person, strength: float) -> Person:
 
 
 def setting_of(seed: int, prompt: str) -> Setting:
-    """Choose clothes, place and pose from words of the prompt, else from seed and prompt."""
+    """Choose clothes, background and pose from words of the prompt, otherwise from the seed."""
     digest = hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()
     rng = random.Random(digest)  # noqa: S311 - looks, no secret
     garment = "dress|shirt|jacket|coat|sweater|top|hoodie|t-shirt|blouse|outfit|suit|bikini"
     worn = re.search(rf"\b({'|'.join(_COLOURS)})[\w -]{{0,12}} ({garment})", prompt.lower())
     colours = list(_COLOURS.values())
-    place, time = rng.choice(_PLACES), rng.choice(_TIMES)
+    background, time = rng.choice(_BACKGROUNDS), rng.choice(_TIMES)
     return Setting(
-        place=place_in(prompt) or place,
+        background=background_in(prompt) or background,
         time=time_in(prompt) or time,
         outfit=_COLOURS[worn[1]] if worn else rng.choice(colours),
         accent=rng.choice(colours),

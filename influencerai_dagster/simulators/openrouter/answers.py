@@ -1,4 +1,4 @@
-"""What the simulated models say: always the same to the same request, and always SIMULATED.
+"""Answer as the simulated models: the same answer to the same request, marked SIMULATED.
 
 HTTP is in server.py.
 """

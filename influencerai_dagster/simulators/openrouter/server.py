@@ -1,4 +1,4 @@
-"""The simulated OpenRouter's HTTP: /api/v1/chat/completions, /models, /key, and faults by option.
+"""Serve the HTTP of OpenRouter: /api/v1/chat/completions, /models, /key, and faults.
 
 What the models say is in answers.py. Follows openrouter.ai/docs/api-reference; an error has the
 shape {"error": {"code", "message"}}, and may come with status 200 once a model was asked.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from influencerai_dagster.backup.objects.places import Bucket
+from influencerai_dagster.backup.objects.locations import Bucket
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.backed_up import BackedUp, backed_up_system, bucket_of
 from influencerai_dagster_tests.testing.dumped import Dumped, dumped_system

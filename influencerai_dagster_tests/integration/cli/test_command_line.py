@@ -20,7 +20,7 @@ from influencerai_dagster_tests.testing.command_line import CommandLine
 from influencerai_dagster_tests.testing.command_tree import all_commands, leaves, parse
 
 HEAVY = ("alembic", "boto3", "dagster", "httpx", "sqlalchemy")
-BACKUPS = r"dagster\.backup\.(database|proof|restore)"
+BACKUPS = r"dagster\.backup\.(database|verification|restore)"
 NEED_SERVERS = [
     "tenant list",
     "tenant add acme",
@@ -249,8 +249,10 @@ def test_a_command_prints_one_json_document(demo: CommandLine, command: str) -> 
 
 def test_a_note_in_a_pipe_is_one_line_however_long_it_is() -> None:
     program = "from influencerai_dagster.cli.output import notes; notes.print('word ' * 60)"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stderr
-    assert told.count(b"\n") == 1
+    reported = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True
+    ).stderr
+    assert reported.count(b"\n") == 1
 
 
 @pytest.mark.parametrize(

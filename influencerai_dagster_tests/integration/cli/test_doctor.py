@@ -146,7 +146,7 @@ def test_a_system_that_is_set_up_badly_says_of_every_part_what_to_do(
     [
         ({"BACKUP_POSTGRES_BIN_DIR": "/nowhere"}, "backup programs", "pg_basebackup was not found"),
         ({"BACKUP_HOME": "empty"}, "backups", "there is no full backup"),
-        ({"BACKUP_DATABASE_URL": "other"}, "backups", "the replication slot is not there"),
+        ({"BACKUP_DATABASE_URL": "other"}, "backups", "the replication slot does not exist"),
         ({"BACKUP_DATABASE_MODE": "pg_dump"}, "backups", "there is no dump backup"),
     ],
     ids=["no program", "no backup", "no receiver", "no dump"],

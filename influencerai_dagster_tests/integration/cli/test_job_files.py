@@ -126,7 +126,7 @@ def test_a_file_that_is_there_is_never_overwritten(jobs: CommandLine, tmp_path: 
     mine.write_bytes(b"mine!")
     answer = jobs("jobs", "download", str(job.id), "--tenant", "demo", "--to", tmp_path)
     assert answer.exit_code == 1
-    assert f"{mine} is there with other content and is not overwritten" in answer
+    assert f"{mine} exists with other content and is not overwritten" in answer
     assert mine.read_bytes() == b"mine!"
 
 
@@ -139,7 +139,7 @@ def test_files_are_saved_as_one_zip_that_replaces_none(jobs: CommandLine, tmp_pa
         assert archive.read(f"{job.id}.png") == b"image"
     again = jobs(*command)
     assert again.exit_code == 1
-    assert "is there and is not overwritten" in again
+    assert "exists and is not overwritten" in again
     assert [path.name for path in tmp_path.iterdir()] == ["all.zip"]
 
 

@@ -13,7 +13,7 @@ from influencerai_dagster_tests.testing.database_server import execute
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-11-20T03:00", "2026-11-20", ""])
-def test_an_instant_without_a_time_zone_is_refused(cli: CommandLine, text: str) -> None:
+def test_a_target_time_without_a_time_zone_is_refused(cli: CommandLine, text: str) -> None:
     answer = cli("restore", "--to", text, "--into", "new")
     assert answer.exit_code == 1
     assert "write it with its time zone, like 2026-11-20T03:00Z, or latest" in answer

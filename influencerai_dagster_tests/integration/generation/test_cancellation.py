@@ -18,7 +18,7 @@ from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.cancellation import cancel_job, cancel_jobs, cancel_open_jobs
+from influencerai_dagster.generation.cancellation import cancel_jobs, cancel_open_jobs
 from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
 )
@@ -83,15 +83,15 @@ def on_server(client: ComfyUIClient) -> set[str]:
     return {prompt.prompt_id for prompt in (*queue.running, *queue.pending)}
 
 
-@pytest.mark.parametrize("told", ["its server", "no server"])
+@pytest.mark.parametrize("reported", ["its server", "no server"])
 def test_a_running_job_is_cancelled_and_its_render_stopped_and_no_other(
-    engine: Engine, client: ComfyUIClient, told: str
+    engine: Engine, client: ComfyUIClient, reported: str
 ) -> None:
-    job = rendering(engine, client, client.url if told == "its server" else None)
+    job = rendering(engine, client, client.url if reported == "its server" else None)
     wait_until(lambda: client.queue().is_running(prompt_id(job.id, 1)), "it runs")
     foreign = post(client, str(uuid4()))
 
-    cancelled = cancel_job(engine, "demo", job.id, servers=[AWAY, client.url])
+    (cancelled,) = cancel_jobs(engine, "demo", [job.id], servers=[AWAY, client.url])
 
     assert cancelled.status is JobStatus.CANCELLED
     wait_until(lambda: on_server(client) == {foreign}, "only the foreign prompt is there")
@@ -103,7 +103,7 @@ def test_a_render_that_waits_in_the_servers_queue_is_taken_out(
 ) -> None:
     foreign = post(client, str(uuid4()))
     job = rendering(engine, client)
-    cancel_job(engine, "demo", job.id, servers=[client.url])
+    cancel_jobs(engine, "demo", [job.id], servers=[client.url])
     wait_until(lambda: on_server(client) == {foreign}, "only the foreign prompt is there")
 
 
@@ -119,7 +119,7 @@ def test_the_prompt_that_a_dead_worker_left_is_stopped_too(
     with transaction(engine) as session:
         session.execute(text("UPDATE jobs SET server = :away"), {"away": AWAY})
 
-    cancel_job(engine, "demo", job.id, servers=[AWAY, client.url])
+    cancel_jobs(engine, "demo", [job.id], servers=[AWAY, client.url])
 
     wait_until(lambda: on_server(client) == set(), "the server is idle")
 
@@ -139,7 +139,7 @@ def test_a_server_is_reached_with_its_credentials(
 
     monkeypatch.setattr(httpx.Client, "send", recorded)
     url = client.url.replace("http://", "http://user:secret@")
-    cancel_job(engine, "demo", job.id, servers=[AWAY, url])
+    cancel_jobs(engine, "demo", [job.id], servers=[AWAY, url])
     assert seen
     wait_until(lambda: on_server(client) == set(), "the server is idle")
 
@@ -149,7 +149,7 @@ def test_a_server_that_is_away_is_no_obstacle(engine: Engine, comfyui: ComfyUISi
     submit(engine, "one")
     job = claim_one(engine)
     started = time.monotonic()
-    assert cancel_job(engine, "demo", job.id, servers=[AWAY]).status is JobStatus.CANCELLED
+    assert cancel_jobs(engine, "demo", [job.id], servers=[AWAY])[0].status is JobStatus.CANCELLED
     assert time.monotonic() - started < 5
 
 
@@ -158,14 +158,14 @@ def test_a_job_that_was_never_claimed_asks_no_server(
 ) -> None:
     monkeypatch.setattr(ComfyUIClient, "queue", lambda _: pytest.fail("a server was asked"))
     (job,) = submit(engine, "one")
-    assert cancel_job(engine, "demo", job.id, servers=[AWAY]).status is JobStatus.CANCELLED
+    assert cancel_jobs(engine, "demo", [job.id], servers=[AWAY])[0].status is JobStatus.CANCELLED
 
 
 def test_a_job_that_has_ended_stays_as_it_is(engine: Engine) -> None:
     submit(engine, "one")
     done = claim_one(engine)
     complete_job(engine, done)
-    assert cancel_job(engine, "demo", done.id, servers=[AWAY]).status is JobStatus.COMPLETED
+    assert cancel_jobs(engine, "demo", [done.id], servers=[AWAY])[0].status is JobStatus.COMPLETED
 
 
 def test_one_unknown_job_keeps_all_from_being_cancelled(engine: Engine) -> None:

@@ -18,7 +18,6 @@ from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.storage_pauses import StoragePause
 from influencerai_dagster.errors import InsufficientStorageError
-from influencerai_dagster.generation import storage_pauses as stage
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.storage_pauses import report_full, try_resume
 from influencerai_dagster.retry import (
@@ -78,11 +77,6 @@ def object_store(s3_server: S3Server, space: Space) -> Iterator[ObjectStore]:
     client.close()
 
 
-@pytest.fixture(autouse=True)
-def probed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "PROBE_SECONDS", 0.0)
-
-
 def pause_now(engine: Engine) -> StoragePause | None:
     with transaction(engine) as session:
         return storage_pauses.current_pause(session)
@@ -96,10 +90,12 @@ def test_finished_renders_wait_for_space_no_job_is_claimed_and_none_fails(
     )
     jobs = submit(engine, *"abcdefgh")
     space.is_full = True
-    told: list[StoragePause] = []
+    pauses: list[StoragePause] = []
     with ThreadPoolExecutor() as pool:
-        report = pool.submit(work_until_idle, renderer, on_full=told.append)
-        wait_until(lambda: space.num_refused > 5 and bool(told), "uploads were refused")
+        report = pool.submit(
+            work_until_idle, renderer, on_full=pauses.append, storage_probe_seconds=0.0
+        )
+        wait_until(lambda: space.num_refused > 5 and bool(pauses), "uploads were refused")
         running = [job for job in jobs if status(engine, job).status is JobStatus.RUNNING]
         waiting = [job for job in jobs if status(engine, job).status is JobStatus.PENDING]
         assert running
@@ -112,8 +108,8 @@ def test_finished_renders_wait_for_space_no_job_is_claimed_and_none_fails(
         assert {output.job_id for output in report.result(60).completed} == {job.id for job in jobs}
     assert {status(engine, job).attempt for job in jobs} == {1}
     assert pause_now(engine) is None
-    assert len(told) == 1
-    assert "XMinioStorageFull" in told[0].error
+    assert len(pauses) == 1
+    assert "XMinioStorageFull" in pauses[0].error
 
 
 def test_a_worker_that_is_stopped_while_it_waits_for_space_loses_no_attempt(
@@ -148,15 +144,15 @@ def test_a_worker_that_has_nothing_to_wait_for_ends_while_the_store_is_full(
 def test_waiting_for_space_has_no_end_but_other_failures_have() -> None:
     pauses: list[float] = []
     left = iter([InsufficientStorageError("full")] * 100)
-    told: list[InsufficientStorageError] = []
+    reported: list[InsufficientStorageError] = []
 
     def upload() -> str:
         for error in left:
             raise error
         return "stored"
 
-    assert retry_transient(upload, sleep=pauses.append, on_full=told.append) == "stored"
-    assert len(pauses) == len(told) == 100
+    assert retry_transient(upload, sleep=pauses.append, on_full=reported.append) == "stored"
+    assert len(pauses) == len(reported) == 100
     assert sum(pauses) > 600
 
 

@@ -14,7 +14,7 @@ from influencerai_dagster.generation.queue import Job, TooManyPendingJobsError
 from influencerai_dagster.generation.submission import submit
 from influencerai_dagster_tests.testing.jobs import TODAY
 
-PICTURE = {"prompt": "bella"}
+IMAGE = {"prompt": "bella"}
 
 
 def order(
@@ -34,18 +34,18 @@ def count(engine: Engine) -> int:
 
 
 def test_jobs_without_a_key_get_one_by_their_place(engine: Engine) -> None:
-    jobs = order(engine, PICTURE, {**PICTURE, "idempotency_key": "mine"}, PICTURE)
+    jobs = order(engine, IMAGE, {**IMAGE, "idempotency_key": "mine"}, IMAGE)
     assert [job.idempotency_key for job in jobs] == ["run/0", "mine", "run/2"]
 
 
 def test_the_same_list_again_is_the_same_jobs(engine: Engine) -> None:
-    assert order(engine, PICTURE, PICTURE) == order(engine, PICTURE, PICTURE)
+    assert order(engine, IMAGE, IMAGE) == order(engine, IMAGE, IMAGE)
     assert count(engine) == 2
 
 
 def test_without_a_prefix_every_list_is_new_jobs(engine: Engine) -> None:
-    first = order(engine, PICTURE, key_prefix=None)
-    second = order(engine, PICTURE, key_prefix=None)
+    first = order(engine, IMAGE, key_prefix=None)
+    second = order(engine, IMAGE, key_prefix=None)
     assert first[0].id != second[0].id
     assert first[0].idempotency_key is None
 
@@ -53,16 +53,16 @@ def test_without_a_prefix_every_list_is_new_jobs(engine: Engine) -> None:
 def test_priority_and_kind_are_taken_from_the_job(engine: Engine) -> None:
     first, second, third = order(
         engine,
-        {**PICTURE, "priority": 9, "kind": "image"},
-        {**PICTURE, "priority": 0},
-        {**PICTURE, "priority": None, "idempotency_key": None},
+        {**IMAGE, "priority": 9, "kind": "image"},
+        {**IMAGE, "priority": 0},
+        {**IMAGE, "priority": None, "idempotency_key": None},
     )
     assert (first.priority, second.priority, third.priority) == (9, 0, 5)
     assert third.idempotency_key == "run/2"
 
 
 def test_a_video_is_ordered_the_same_way(engine: Engine) -> None:
-    (image,) = order(engine, PICTURE)
+    (image,) = order(engine, IMAGE)
     video = {"source_job_id": str(image.id)}
     (job,) = order(engine, video, kind=JobKind.VIDEO, key_prefix="videos")
     assert (job.kind, job.depends_on) == (JobKind.VIDEO, image.id)
@@ -73,37 +73,37 @@ def test_a_video_is_ordered_the_same_way(engine: Engine) -> None:
     [
         pytest.param({}, "prompt: Field required", id="nothing"),
         pytest.param(
-            {**PICTURE, "widht_px": 64},
+            {**IMAGE, "widht_px": 64},
             "widht_px is not .*width_px",
             id="unknown field",
         ),
-        pytest.param({**PICTURE, "width_px": 13}, r"width_px: .* \(found 13\)", id="bad field"),
-        pytest.param({**PICTURE, "priority": 10}, "priority: .* less than or equal", id="priority"),
-        pytest.param({**PICTURE, "priority": -1}, "priority: .* greater than", id="low priority"),
-        pytest.param({**PICTURE, "idempotency_key": ""}, "idempotency_key: .* 1 char", id="no key"),
+        pytest.param({**IMAGE, "width_px": 13}, r"width_px: .* \(found 13\)", id="bad field"),
+        pytest.param({**IMAGE, "priority": 10}, "priority: .* less than or equal", id="priority"),
+        pytest.param({**IMAGE, "priority": -1}, "priority: .* greater than", id="low priority"),
+        pytest.param({**IMAGE, "idempotency_key": ""}, "idempotency_key: .* 1 char", id="no key"),
         pytest.param(
-            {**PICTURE, "idempotency_key": "k" * 201}, "idempotency_key: .* 200", id="long key"
+            {**IMAGE, "idempotency_key": "k" * 201}, "idempotency_key: .* 200", id="long key"
         ),
-        pytest.param({**PICTURE, "loras": [{}]}, "loras.0.dataset: Field required", id="nested"),
-        pytest.param({**PICTURE, "kind": "video"}, "kind: these are image jobs", id="other kind"),
+        pytest.param({**IMAGE, "loras": [{}]}, "loras.0.dataset: Field required", id="nested"),
+        pytest.param({**IMAGE, "kind": "video"}, "kind: these are image jobs", id="other kind"),
     ],
 )
 def test_a_job_that_cannot_be_used_is_named_with_its_field_and_none_is_taken(
     engine: Engine, job: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(PermanentError, match=rf"jobs\[1\] cannot be used: {says}"):
-        order(engine, PICTURE, job)
+        order(engine, IMAGE, job)
     assert count(engine) == 0
 
 
 def test_more_than_the_limit_is_refused_for_good_and_none_is_taken(engine: Engine) -> None:
-    order(engine, PICTURE)
+    order(engine, IMAGE)
     with pytest.raises(TooManyPendingJobsError, match="none of these 2 was taken") as caught:
-        order(engine, PICTURE, PICTURE, key_prefix="more", max_pending=2)
+        order(engine, IMAGE, IMAGE, key_prefix="more", max_pending=2)
     assert isinstance(caught.value, PermanentError)
     assert count(engine) == 1
 
 
 def test_an_unknown_tenant_is_refused(engine: Engine) -> None:
     with pytest.raises(PermanentError, match="influencerai tenant add nobody"):
-        order(engine, PICTURE, day=DayKey("nobody", TODAY.day))
+        order(engine, IMAGE, day=DayKey("nobody", TODAY.day))

@@ -152,7 +152,7 @@ def test_a_second_demo_takes_what_the_first_made_of_the_same_photos(
 
 
 def test_what_was_made_of_other_photos_does_not_count(demo: Callable[..., Demo]) -> None:
-    with pytest.raises(TransientError, match="dataset was not made within 1 s"):
+    with pytest.raises(TransientError, match="dataset was not materialized within 1 s"):
         demo(story_of(1000.0), time_limit_seconds=1.0).run()
 
 

@@ -4,6 +4,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -129,11 +130,10 @@ def test_a_user_without_a_name_is_told_what_to_do_at_the_first_start(
 
 
 def test_a_server_that_is_frozen_does_not_answer(
-    server: PostgresServer, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+    server: PostgresServer, supervisor: Supervisor
 ) -> None:
     del supervisor
-    monkeypatch.setattr("influencerai_dagster.local.postgres._ASK_SECONDS", 1)
-    is_alive = server.service({}).is_alive
+    is_alive = replace(server, ask_seconds=1).service({}).is_alive
     assert is_alive is not None
     assert is_alive()
     os.kill(postmaster_pid(server), signal.SIGSTOP)
@@ -150,9 +150,9 @@ def test_the_data_directory_is_closed_to_others(
 
 
 def test_a_half_made_data_directory_is_made_again(server: PostgresServer) -> None:
-    draft = server.data_dir.with_name("postgres.new")
-    draft.mkdir(parents=True)
-    (draft / "PG_VERSION").write_text("18\n")
+    staging = server.data_dir.with_name("postgres.new")
+    staging.mkdir(parents=True)
+    (staging / "PG_VERSION").write_text("18\n")
     with make_supervisor(server) as supervisor:
         supervisor.start()
         assert query(server.url(), "SELECT 1") == "1"

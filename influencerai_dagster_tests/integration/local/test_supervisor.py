@@ -154,7 +154,7 @@ def test_a_taken_port_is_named_with_its_setting_before_anything_starts(
     assert not (tmp_path / "started").exists()
 
 
-def test_a_port_whose_old_connections_linger_can_be_taken(
+def test_a_port_with_old_connections_can_be_taken(
     run: Callable[..., Supervisor],
 ) -> None:
     port = free_port()
@@ -183,10 +183,10 @@ def test_what_crashes_is_started_again_and_said_in_one_line(
 
 
 def test_what_keeps_crashing_is_started_ever_more_rarely(
-    run: Callable[..., Supervisor], said: list[str], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Supervisor], said: list[str]
 ) -> None:
-    monkeypatch.setattr("influencerai_dagster.local.supervisor.BACKOFF_SECONDS", (0.01, 0.02, 0.04))
-    with watched(run(shell("web", "sleep 0.2; exit 1"))):
+    crashing = shell("web", "sleep 0.2; exit 1")
+    with watched(run(crashing, backoff_seconds=(0.01, 0.02, 0.04))):
         wait_until(lambda: len(said) >= 4, "four lines")
     delays = [line.split("again in ")[1].split(" s")[0] for line in said[:4]]
     assert delays == ["0.01", "0.02", "0.04", "0.04"]

@@ -142,17 +142,17 @@ def told_under_a_limit(data: bytes) -> list[str]:
         lambda: measure_upload(data, RULES),
         lambda: normalised_image(data),
     ]
-    told = []
+    reported = []
     unlimited = resource.getrlimit(resource.RLIMIT_AS)
     for work in works:
         resource.setrlimit(resource.RLIMIT_AS, (in_use + 10 * MIB, unlimited[1]))
         try:
-            told.append(str(work()))
+            reported.append(str(work()))
         except TransientError as error:
-            told.append(str(error))
+            reported.append(str(error))
         finally:
             resource.setrlimit(resource.RLIMIT_AS, unlimited)
-    return told
+    return reported
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux' size of a process")
@@ -161,5 +161,7 @@ def test_too_little_memory_is_a_passing_failure_and_says_nothing_of_the_file(
 ) -> None:
     output = io.BytesIO()
     Image.new("RGB", (6000, 5000), "white").save(output, "PNG")
-    for told in process.submit(told_under_a_limit, output.getvalue()).result():
-        assert told.startswith("this machine has too little free memory for an image of 6000×5000")
+    for reported in process.submit(told_under_a_limit, output.getvalue()).result():
+        assert reported.startswith(
+            "this machine has too little free memory for an image of 6000×5000"
+        )

@@ -1,4 +1,4 @@
-"""The budget holds over threads and processes, and a killed process gives back what it held."""
+"""The budget holds over threads and processes, and the memory of a killed process is free again."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Every asset check: what passes, what fails, and what a person then reads."""
+"""Every asset check: what passes, what fails, and what the operator then reads."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

@@ -27,14 +27,14 @@ def test_every_table_that_names_a_tenant_is_counted(engine: Engine) -> None:
 def test_a_hold_that_is_being_set_is_waited_for_and_kept(engine: Engine) -> None:
     submit_one(engine)
     asset = complete_job(engine, claim_one(engine))
-    told: list[str] = []
+    reported: list[str] = []
 
     def remove() -> None:
         try:
             with transaction(engine) as session:
                 remove_rows(session, "demo")
         except PermanentError as error:
-            told.append(str(error))
+            reported.append(str(error))
 
     remover = threading.Thread(target=remove)
     with transaction(engine) as session:
@@ -45,4 +45,4 @@ def test_a_hold_that_is_being_set_is_waited_for_and_kept(engine: Engine) -> None
     remover.join(timeout=30)
     with transaction(engine) as session:
         assert "demo" in [tenant.id for tenant in list_tenants(session)]
-    assert "a legal hold keeps 1 of its images and videos" in told[0]
+    assert "a legal hold keeps 1 of its images and videos" in reported[0]

@@ -41,7 +41,7 @@ def other_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(name, value)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         path = tmp_path / name
-        path.write_text("this is no ini file\n", encoding="utf-8")
+        path.write_text("this is not an ini file\n", encoding="utf-8")
         monkeypatch.setenv(name, str(path))
 
 

@@ -361,9 +361,9 @@ def test_rights_that_are_not_understood_are_a_named_reject(
 
 def test_progress_is_told_for_every_upload(object_store: ObjectStore) -> None:
     upload(object_store, a_jpg=photo(1), b_jpg=NO_IMAGE, a_txt=b"bella")
-    told: list[tuple[int, int]] = []
-    scan_dataset(object_store, KEY, RULES, lambda done, total: told.append((done, total)))
-    assert told == [(1, 2), (2, 2)]
+    reported: list[tuple[int, int]] = []
+    scan_dataset(object_store, KEY, RULES, lambda done, total: reported.append((done, total)))
+    assert reported == [(1, 2), (2, 2)]
 
 
 def test_two_tenants_with_a_dataset_of_one_name_see_only_their_own(

@@ -29,10 +29,10 @@ def folder(tmp_path: Path) -> Path:
 
 def send(store: ObjectStore, folder: Path, key: DatasetKey = KEY) -> dict[str, bool]:
     """Upload; return by file name whether it was sent."""
-    told: dict[str, bool] = {}
-    sent = upload_folder(store, key, folder, lambda path, was: told.update({path.name: was}))
-    assert sent == sum(told.values())
-    return told
+    reported: dict[str, bool] = {}
+    sent = upload_folder(store, key, folder, lambda path, was: reported.update({path.name: was}))
+    assert sent == sum(reported.values())
+    return reported
 
 
 def test_every_file_is_uploaded_as_it_is(object_store: ObjectStore, folder: Path) -> None:
@@ -48,8 +48,8 @@ def test_a_second_upload_sends_only_what_is_new_or_changed(
     send(object_store, folder)
     (folder / "img3.jpg").write_bytes(b"retouched")
     (folder / "img9.jpg").write_bytes(b"new")
-    told = send(object_store, folder)
-    assert {name for name, was_sent in told.items() if was_sent} == {"img3.jpg", "img9.jpg"}
+    reported = send(object_store, folder)
+    assert {name for name, was_sent in reported.items() if was_sent} == {"img3.jpg", "img9.jpg"}
     assert object_store.get(f"{UPLOADS}img3.jpg") == b"retouched"
 
 
@@ -66,8 +66,8 @@ def test_an_interrupted_upload_goes_on_where_it_stopped(s3_server: S3Server, fol
         send(Failing(store.client, store.bucket, max_workers=2), folder)
     there = set(contents(store))
     assert {f"{UPLOADS}img{number}.jpg" for number in range(4)} <= there
-    told = send(store, folder)
-    assert {UPLOADS + name for name, was_sent in told.items() if not was_sent} == there
+    reported = send(store, folder)
+    assert {UPLOADS + name for name, was_sent in reported.items() if not was_sent} == there
     assert contents(store) == {UPLOADS + name: data for name, data in FILES.items()}
 
 

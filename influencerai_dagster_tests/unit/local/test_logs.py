@@ -19,6 +19,6 @@ def test_a_note_is_written_though_the_terminal_is_gone(tmp_path: Path, error: Ex
 
 
 def test_a_note_is_told_though_its_file_cannot_be_written(tmp_path: Path) -> None:
-    told: list[str] = []
-    Logs(tmp_path / "gone", told.append, max_bytes=1000).note("comfyui ended")
-    assert told[0].endswith("comfyui ended")
+    reported: list[str] = []
+    Logs(tmp_path / "gone", reported.append, max_bytes=1000).note("comfyui ended")
+    assert reported[0].endswith("comfyui ended")

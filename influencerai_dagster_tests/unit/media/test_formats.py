@@ -1,4 +1,4 @@
-"""A file that is no image we take is named as people name it, with what to do."""
+"""A file that is not an accepted image is named as people name it, with what to do."""
 
 import io
 

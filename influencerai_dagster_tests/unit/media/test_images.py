@@ -407,6 +407,6 @@ def test_near_duplicates_of_five_thousand_images_are_found_quickly() -> None:
 
 
 def test_a_blurred_copy_is_a_near_duplicate_and_another_image_is_not() -> None:
-    pictures = [drawn(1), drawn(1).filter(ImageFilter.GaussianBlur(1)), drawn(4)]
-    hashes = [measured(saved(picture)).perceptual_hash for picture in pictures]
+    images = [drawn(1), drawn(1).filter(ImageFilter.GaussianBlur(1)), drawn(4)]
+    hashes = [measured(saved(image)).perceptual_hash for image in images]
     assert near_duplicates(hashes, RULES.near_duplicate_bits) == {1: 0}

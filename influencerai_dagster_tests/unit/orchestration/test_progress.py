@@ -19,6 +19,6 @@ def test_work_goes_on_although_dagsters_database_takes_no_line(
 
 
 def test_what_is_told_arrives() -> None:
-    told: list[str] = []
-    optional(told.append)("step 7")
-    assert told == ["step 7"]
+    reported: list[str] = []
+    optional(reported.append)("step 7")
+    assert reported == ["step 7"]

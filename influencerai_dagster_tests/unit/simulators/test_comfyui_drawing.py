@@ -7,10 +7,10 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from influencerai_dagster.local.samples import BELLA_DIR
+from influencerai_dagster.simulators.comfyui.backgrounds import draw_background
 from influencerai_dagster.simulators.comfyui.descriptions import looks_in
 from influencerai_dagster.simulators.comfyui.drawing import Portrait, draw_portrait
 from influencerai_dagster.simulators.comfyui.motion import move
-from influencerai_dagster.simulators.comfyui.places import draw_place
 from influencerai_dagster.simulators.comfyui.traits import Influence, influenced_person, setting_of
 
 BEACH = "a photo of a woman on the beach, red dress"
@@ -80,7 +80,7 @@ def test_words_that_describe_a_look_are_read(text: str, looks: dict[str, object]
 
 
 @pytest.mark.parametrize(
-    ("prompt", "place", "time_of_day"),
+    ("prompt", "background", "time_of_day"),
     [
         ("at the beach at sunset", "beach", "sunset"),
         ("in a cafe by night", "indoors", "night"),
@@ -89,12 +89,12 @@ def test_words_that_describe_a_look_are_read(text: str, looks: dict[str, object]
         ("on a mountain at dawn", "mountain", "sunset"),
     ],
 )
-def test_words_of_the_prompt_choose_place_and_time(
-    prompt: str, place: str, time_of_day: str
+def test_words_of_the_prompt_choose_background_and_time(
+    prompt: str, background: str, time_of_day: str
 ) -> None:
     for seed in range(5):
         setting = setting_of(seed, prompt)
-        assert (setting.place, setting.time) == (place, time_of_day)
+        assert (setting.background, setting.time) == (background, time_of_day)
 
 
 def test_words_of_the_prompt_choose_clothes() -> None:
@@ -104,7 +104,7 @@ def test_words_of_the_prompt_choose_clothes() -> None:
 @pytest.mark.parametrize("prompt", ["at the beach", "in a street", "in a park", "on a mountain"])
 def test_a_night_is_darker_than_a_day(prompt: str) -> None:
     day, night = (
-        draw_place((64, 64), setting_of(1, f"{prompt} {time}"), 1) for time in ("day", "night")
+        draw_background((64, 64), setting_of(1, f"{prompt} {time}"), 1) for time in ("day", "night")
     )
     assert (
         ImageStat.Stat(night.convert("L")).mean[0] < ImageStat.Stat(day.convert("L")).mean[0] * 0.75
@@ -127,7 +127,7 @@ def test_any_prompt_text_can_be_drawn(text: str) -> None:
     assert portrait(1, text).size == (256, 256)
 
 
-def test_frames_of_a_clip_move_gently_and_stay_alike() -> None:
+def test_frames_of_a_video_move_gently_and_stay_alike() -> None:
     frames = list(move(portrait(), (144, 256), 6, seed=3, motion_bucket_id=127))
     assert [frame.size for frame in frames] == [(144, 256)] * 6
     steps = [difference(a, b) for a, b in pairwise(frames)]

@@ -45,8 +45,8 @@ def probes() -> list[Any]:
     for line in (RECORDED / "toml_schema_probe.txt").read_text(encoding="utf-8").splitlines():
         match = re.match(r"(OK|FAIL) +(general|dataset|subset)\.(\w+)=(.*) -> (.*)", line)
         if match:
-            verdict, level, key, value, said = match.groups()
-            expected = said.partition(" ")[2] if verdict == "FAIL" else None
+            outcome, level, key, value, said = match.groups()
+            expected = said.partition(" ")[2] if outcome == "FAIL" else None
             found.append(pytest.param(level, key, ast.literal_eval(value), expected, id=line[:60]))
     return found
 

@@ -68,7 +68,7 @@ SESSION = Session()  # one for all: each new one reads the description of the wh
 
 
 def quick_store(url: str) -> ObjectStore:
-    """A store that asks once and soon loses patience."""
+    """A store that asks once and has a short time limit."""
     config = s3_client_config(path_style=True, checksum_mode="when_required").merge(
         Config(retries={"total_max_attempts": 1}, connect_timeout=0.3, read_timeout=0.3)
     )

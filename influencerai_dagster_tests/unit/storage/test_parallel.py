@@ -1,4 +1,4 @@
-"""The parallel map keeps order, bounds what is ahead, and raises errors in their turn."""
+"""The parallel map keeps order, bounds what is ahead, and raises each error at its position."""
 
 import threading
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def test_items_are_taken_only_as_results_are() -> None:
     results.close()  # type: ignore[attr-defined] # it is a generator
 
 
-def test_an_error_is_raised_in_its_turn_and_stops_the_rest() -> None:
+def test_an_error_is_raised_at_its_position_and_stops_the_rest() -> None:
     started: list[int] = []
 
     def work(item: int) -> int:

@@ -110,7 +110,7 @@ def test_thousands_of_datasets_are_decided_at_once() -> None:
     assert time.perf_counter() - started < 2
 
 
-def test_tenants_take_turns_in_the_order_of_what_they_have_already() -> None:
+def test_tenants_alternate_in_the_order_of_what_they_have_already() -> None:
     ready = [DatasetKey("flood", f"d{number}") for number in range(5)] + [BELLA, ANNA]
     assert share_out(ready, {}, max_alive=5) == [
         DatasetKey("flood", "d0"),

@@ -1,4 +1,4 @@
-"""Prints as sd-scripts does: Rich log lines and tqdm bars on stderr, the rest on stdout."""
+"""Print as sd-scripts does: Rich log lines and tqdm bars on stderr, the rest on stdout."""
 
 import os
 import sys

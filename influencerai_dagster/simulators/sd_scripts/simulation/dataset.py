@@ -1,4 +1,4 @@
-"""Reads a dataset TOML, its images and their captions, as strictly and as carelessly as kohya."""
+"""Read a dataset TOML, its images and their captions, as strictly and as carelessly as kohya."""
 
 import tomllib
 from collections import Counter

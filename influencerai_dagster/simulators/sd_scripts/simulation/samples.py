@@ -1,4 +1,4 @@
-"""Draws the sample images of a training: the prompt on a plain ground, marked SIMULATED."""
+"""Draw the sample images of a training: the prompt on a plain ground, marked SIMULATED."""
 
 import argparse
 import colorsys

@@ -1,4 +1,4 @@
-"""Writes a valid LoRA file: kohya's key names and shapes, few modules, numbers drawn by seed.
+"""Write a valid LoRA file: kohya's key names and shapes, few modules, numbers drawn by seed.
 
 The format is safetensors': the length of a JSON header, the header, the bytes of the tensors. It is
 written without numpy, whose import would take longer than the whole simulated training.

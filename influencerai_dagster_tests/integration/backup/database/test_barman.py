@@ -223,10 +223,11 @@ def test_a_server_that_a_restore_moved_aside_is_not_backed_up_into_the_same_arch
 
 
 def test_without_a_receiver_the_refusal_says_what_is_missing(
-    database_server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_server: DatabaseServer, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("influencerai_dagster.backup.database.barman._CONNECT_SECONDS", 0.0)
-    alone = replace(database_server.barman, home=tmp_path, slot_name="nobody_reads_it")
+    alone = replace(
+        database_server.barman, home=tmp_path, slot_name="nobody_reads_it", connect_seconds=0.0
+    )
     # Without any WAL Barman waits for some before it refuses.
     shutil.copytree(database_server.barman.folder / "wals", alone.folder / "wals")
     with pytest.raises(TransientError, match=r"receive wal running.*nobody_reads_it"):

@@ -165,7 +165,7 @@ def test_a_name_that_is_taken_is_not_written_into(
     taken = barman.folder / "meta" / f"{soon}-backup.info"
     taken.write_text(info.read_text())
     try:
-        with pytest.raises(TransientError, match=rf"{soon} already.*clock was set back"):
+        with pytest.raises(TransientError, match=rf"{soon} exists already.*clock was set back"):
             barman.backup(BackupKind.FULL)
     finally:
         taken.unlink()

@@ -46,17 +46,16 @@ class SmallDisk:
 
 
 @pytest.fixture
-def small_disk(
-    database_server: DatabaseServer, scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[SmallDisk]:
-    monkeypatch.setattr("influencerai_dagster.backup.database.wal_receiver.RESTART_SECONDS", 0.5)
+def small_disk(database_server: DatabaseServer, scratch: Path) -> Iterator[SmallDisk]:
     mount = ["mount", "-t", "tmpfs", "-o", SMALL, "none", str(scratch)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
         pytest.skip("only root may mount a small disk, and not in every container")
     barman = replace(database_server.barman, home=scratch, slot_name="small_disk")
     disk, stopping = SmallDisk(database_server, barman, []), threading.Event()
     receiver = threading.Thread(
-        target=receive_wal, args=(barman, stopping), kwargs={"say": disk.said.append}
+        target=receive_wal,
+        args=(barman, stopping),
+        kwargs={"log": disk.said.append, "restart_seconds": 0.5},
     )
     receiver.start()
     try:

@@ -1,4 +1,4 @@
-"""Restores begin new timelines: WAL is received on, and each instant is found on its own."""
+"""Restores begin new timelines: WAL is received on, and each target time is found on its own."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from influencerai_dagster.backup.restore.recovery import choose_backup
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.testing.backed_up import LINK
 from influencerai_dagster_tests.testing.servers import running
-from influencerai_dagster_tests.testing.timeline_story import Story, revision_before, told
+from influencerai_dagster_tests.testing.timeline_story import Story, made_story, revision_before
 
 # The first test waits for the whole story: four starts of a server, three backups, four restores.
 pytestmark = pytest.mark.timeout(600)
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def story(servers_dir: Path) -> Story:
-    return told(servers_dir / "timelines")
+    return made_story(servers_dir / "timelines")
 
 
 def copied(story: Story, folder: Path) -> BarmanServer:
@@ -35,25 +35,25 @@ def copied(story: Story, folder: Path) -> BarmanServer:
     return barman
 
 
-def test_after_a_restore_in_place_the_receiver_begins_anew_and_says_why(story: Story) -> None:
-    anew = [line for line in story.said if "begins anew" in line]
-    assert "the server has no 00000001" in anew[0]
-    assert "begins anew with 00000002" in anew[0]
-    assert "begins anew with 00000003" in anew[1]
-    assert len(anew) == 2
+def test_after_a_restore_in_place_the_receiver_resumes_elsewhere_and_says_why(story: Story) -> None:
+    resumed = [line for line in story.said if "Receiving resumes" in line]
+    assert "the server does not have 00000001" in resumed[0]
+    assert "Receiving resumes with 00000002" in resumed[0]
+    assert "Receiving resumes with 00000003" in resumed[1]
+    assert len(resumed) == 2
 
 
-def test_an_instant_after_a_restore_comes_back_also_before_there_is_a_new_backup(
+def test_a_target_time_after_a_restore_comes_back_also_before_there_is_a_new_backup(
     story: Story,
 ) -> None:
     assert story.found["after"] == "made1 made5"
 
 
-def test_a_backup_that_was_taken_after_the_instant_of_a_restore_is_not_used_on_its_timeline(
+def test_a_backup_that_was_taken_after_the_target_time_of_a_restore_is_not_used_on_its_timeline(
     story: Story,
 ) -> None:
     assert story.backups["left"].end is not None
-    assert story.backups["left"].end < story.instants["after"]
+    assert story.backups["left"].end < story.target_times["after"]
     assert story.backups["after"].backup_id < story.backups["left"].backup_id
 
 
@@ -69,8 +69,8 @@ def test_the_newest_moment_is_that_of_the_newest_timeline(story: Story) -> None:
 def test_a_switch_of_timelines_is_no_gap(story: Story) -> None:
     barman = story.barman
     assert [barman.missing_wal(item.begin_wal or "") for item in barman.list_backups()] == [[]] * 3
-    for instant in (*story.instants.values(), None):
-        assert not any("missing" in line for line in choose_backup(barman, instant).warnings())
+    for target_time in (*story.target_times.values(), None):
+        assert not any("missing" in line for line in choose_backup(barman, target_time).warnings())
 
 
 def test_of_two_restores_of_one_timeline_the_one_moved_aside_is_not_backed_up(
@@ -86,8 +86,8 @@ def test_of_two_restores_of_one_timeline_the_one_moved_aside_is_not_backed_up(
     assert [number for number, _ in timeline_at(story.barman.folder, None).past] == [1]
 
 
-def test_a_plan_says_that_the_instant_is_on_a_timeline_that_was_left(story: Story) -> None:
-    (warning,) = choose_backup(story.barman, story.instants["accident"]).warnings()
+def test_a_plan_says_that_the_target_time_is_on_a_timeline_that_was_left(story: Story) -> None:
+    (warning,) = choose_backup(story.barman, story.target_times["accident"]).warnings()
     assert "is on timeline 1, which a later restore has left" in warning
     assert choose_backup(story.barman, None).warnings() == []
 
@@ -100,7 +100,7 @@ def test_a_gap_of_a_timeline_is_named_where_the_one_that_was_left_has_such_a_seg
     left = removed.name.replace("00000002", "00000001", 1)
     assert any(barman.folder.glob(f"wals/*/{left}*"))
     removed.unlink()
-    recovery = choose_backup(barman, story.instants["after"])
+    recovery = choose_backup(barman, story.target_times["after"])
     with pytest.raises(PermanentError, match=rf"segments are missing .*: {removed.name}\."):
         recovery.check(is_all_needed=True)
 
@@ -116,7 +116,7 @@ def test_a_history_of_a_timeline_that_is_damaged_is_named(tmp_path: Path, data: 
         timeline_at(tmp_path, None)
 
 
-def test_an_instant_that_no_backup_leads_to_is_refused_with_the_reason(
+def test_a_target_time_that_no_backup_leads_to_is_refused_with_the_reason(
     story: Story, scratch: Path
 ) -> None:
     barman = copied(story, scratch)
@@ -124,7 +124,7 @@ def test_an_instant_that_no_backup_leads_to_is_refused_with_the_reason(
         if backup != story.backups["left"]:
             (barman.folder / "meta" / f"{backup.backup_id}-backup.info").unlink()
     with pytest.raises(PermanentError, match="leads to timeline 2, on which the server was at"):
-        choose_backup(barman, story.instants["after"])
+        choose_backup(barman, story.target_times["after"])
 
 
 def test_a_catalog_of_an_older_release_is_migrated_and_keeps_its_rows(story: Story) -> None:
@@ -142,9 +142,9 @@ def test_a_catalog_of_a_newer_release_is_refused_with_what_to_do(story: Story) -
 def test_a_timeline_begins_when_the_recovery_before_it_ended(story: Story) -> None:
     """And not when the receiver heard of it, which was down while `after` came."""
     oldest, second, third = read_timelines(story.barman.folder)
-    assert oldest.began_at < story.instants["good"]
-    assert story.instants["accident"] < second.began_at < story.instants["after"]
-    assert story.instants["after"] < third.began_at
+    assert oldest.began_at < story.target_times["good"]
+    assert story.target_times["accident"] < second.began_at < story.target_times["after"]
+    assert story.target_times["after"] < third.began_at
 
 
 def test_segments_of_another_size_are_counted_as_the_server_does(story: Story) -> None:

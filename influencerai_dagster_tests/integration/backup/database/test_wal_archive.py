@@ -65,9 +65,9 @@ def test_a_switch_waits_for_another_process_that_archives(
     switch = threading.Thread(target=barman.switch_wal)
     log = barman.home / "barman.log"
     with another_archives(barman):
-        told = log.read_text().count("already running")
+        logged = log.read_text().count("already running")
         switch.start()
-        wait_until(lambda: log.read_text().count("already running") > told, "it is refused")
+        wait_until(lambda: log.read_text().count("already running") > logged, "it is refused")
         received = unarchived(barman.folder)
     switch.join()
     assert received
@@ -89,13 +89,13 @@ def test_a_segment_that_is_being_archived_is_no_damaged_one(
     database_server: DatabaseServer, full: BackupInfo
 ) -> None:
     archived = next(database_server.barman.folder.glob(f"wals/*/{full.begin_wal}"))
-    draft = archived.with_name(f"{archived.name}.compressed")
-    draft.write_bytes(archived.read_bytes()[:100])
+    staging = archived.with_name(f"{archived.name}.compressed")
+    staging.write_bytes(archived.read_bytes()[:100])
     try:
         recovery = choose(database_server.barman, None, datetime.now(UTC))
         recovery.check(is_all_needed=True)
     finally:
-        draft.unlink()
+        staging.unlink()
 
 
 def test_what_the_server_writes_while_it_is_restored_elsewhere_need_not_come_back(
@@ -103,11 +103,11 @@ def test_what_the_server_writes_while_it_is_restored_elsewhere_need_not_come_bac
 ) -> None:
     assert full.is_whole
     source = choose(database_server.barman, None, datetime.now(UTC))
-    draft = servers_dir / "restored-meanwhile"
-    source.copy(draft)
+    staging = servers_dir / "restored-meanwhile"
+    source.copy(staging)
     for _ in range(3):
         received_segment(database_server)
-    with source.opened(draft) as server:
+    with source.opened(staging) as server:
         assert execute(server.url_of(database_server.postgres.url()), "SELECT 1") == [(1,)]
 
 
@@ -115,13 +115,13 @@ def test_a_restore_that_goes_on_needs_no_more_than_was_there_when_it_copied(
     database_server: DatabaseServer, full: BackupInfo, servers_dir: Path
 ) -> None:
     assert full.is_whole
-    draft = servers_dir / "restored-later"
-    choose(database_server.barman, None, datetime.now(UTC)).copy(draft)
+    staging = servers_dir / "restored-later"
+    choose(database_server.barman, None, datetime.now(UTC)).copy(staging)
     for _ in range(3):
         received_segment(database_server)
     again = choose(database_server.barman, None, datetime.now(UTC))
-    assert again.is_copied(draft)
-    with again.opened(draft) as server:
+    assert again.is_copied(staging)
+    with again.opened(staging) as server:
         assert execute(server.url_of(database_server.postgres.url()), "SELECT 1") == [(1,)]
 
 

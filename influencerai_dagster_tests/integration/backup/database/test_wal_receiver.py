@@ -11,7 +11,7 @@ import psutil
 
 from influencerai_dagster.backup.database.backups import wal_problem
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
-from influencerai_dagster.backup.database.wal_position import begin_anew_if_refused
+from influencerai_dagster.backup.database.wal_position import choose_resume_position
 from influencerai_dagster_tests.testing.database_server import DatabaseServer, is_received
 from influencerai_dagster_tests.testing.waiting import wait_until
 
@@ -38,13 +38,13 @@ def test_a_receiver_that_is_killed_is_started_again_and_misses_nothing(
         wait_until(partial(is_received, database_server.barman, word), f"{word} is received")
 
 
-def test_a_receiver_goes_on_where_the_server_has_what_follows(
+def test_a_receiver_resumes_after_its_newest_segment_if_the_server_has_the_next(
     database_server: DatabaseServer,
 ) -> None:
-    assert begin_anew_if_refused(database_server.barman) is None
+    assert choose_resume_position(database_server.barman) is None
 
 
-def test_a_receiver_begins_anew_where_the_server_has_not_what_follows_and_loses_nothing(
+def test_a_receiver_resumes_at_the_oldest_segment_if_the_next_is_gone_and_loses_nothing(
     database_server: DatabaseServer, tmp_path: Path
 ) -> None:
     barman = replace(database_server.barman, home=tmp_path)
@@ -52,14 +52,14 @@ def test_a_receiver_begins_anew_where_the_server_has_not_what_follows_and_loses_
     half.parent.mkdir(parents=True)
     half.write_bytes(bytes(16 * 1024**2))
     os.utime(half, times=(1_000_000_000, 1_000_000_000))
-    said = begin_anew_if_refused(barman)
-    assert "the server has no 0000000100000F00000000AA, which would come next" in (said or "")
+    said = choose_resume_position(barman)
+    assert "the server does not have 0000000100000F00000000AA, the next WAL segment" in (said or "")
     assert [path.name for path in barman.folder.glob("wals/*/*")] == [half.name]
     (empty,) = barman.folder.glob("streaming/*")
     names = database_server.execute("postgres", "SELECT min(name) FROM pg_ls_waldir()")
     assert [(empty.stem,)] == names
     assert barman.archive_status().received_at == datetime.fromtimestamp(1_000_000_000, UTC)
-    assert begin_anew_if_refused(barman) is None
+    assert choose_resume_position(barman) is None
 
 
 def test_its_supervisor_starts_it_again_with_all_its_children(
@@ -108,9 +108,9 @@ def test_a_slot_that_nobody_reads_keeps_wal_and_is_a_problem(
     assert lag.retained_bytes > 100_000
     assert lag.lag_seconds is not None
     assert 180 <= lag.lag_seconds < 200
-    assert "nobody receives WAL since 18" in (wal_problem(lag) or "")
+    assert "WAL is not received since 18" in (wal_problem(lag) or "")
 
 
 def test_a_slot_that_is_not_there_is_a_problem(database_server: DatabaseServer) -> None:
     lag = read_wal_lag(database_server.barman.database_url, "never_made", None)
-    assert "the replication slot is not there" in (wal_problem(lag) or "")
+    assert "the replication slot does not exist" in (wal_problem(lag) or "")

@@ -13,8 +13,8 @@ from influencerai_dagster.backup.objects.copies import (
     ObjectBackupReport,
     copy_objects,
 )
+from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket, Location
 from influencerai_dagster.backup.objects.missing import restore_objects
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket, Place
 from influencerai_dagster.backup.objects.rclone_log import CopyProgress
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.processes import free_port
@@ -31,7 +31,7 @@ MANIFEST = "datasets/demo/bella/manifest.json"
 UPLOAD = "datasets/demo/bella/images/ein Bild – „neu“ #1.jpg"
 
 
-def backup(source: Place, target: BackupTarget, now: datetime = NOW) -> ObjectBackupReport:
+def backup(source: Location, target: BackupTarget, now: datetime = NOW) -> ObjectBackupReport:
     return copy_objects(source, target, recovery_window=WINDOW, now=now)
 
 
@@ -97,7 +97,7 @@ def test_with_a_key_nothing_readable_is_at_rest_and_the_wrong_key_reads_nothing(
     assert filled.get(IMAGE) == f"content of {IMAGE}".encode()
 
 
-def test_a_flipped_byte_in_the_backup_is_found_and_mended_by_the_next_one(
+def test_a_flipped_byte_in_the_backup_is_found_and_repaired_by_the_next_one(
     source: Bucket, filled: ObjectStore, tmp_path: Path
 ) -> None:
     target = BackupTarget(tmp_path / "backup")
@@ -219,16 +219,16 @@ def test_the_bandwidth_limit_is_kept_and_progress_is_told(
     source: Bucket, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     object_store.put_latest("images/demo/big.png", bytes(3 * 1024**2))
-    told: list[CopyProgress] = []
+    reported: list[CopyProgress] = []
     report = copy_objects(
         source,
         BackupTarget(tmp_path / "backup", bandwidth_limit="1M"),
         recovery_window=WINDOW,
-        on_progress=told.append,
+        on_progress=reported.append,
     )
     assert report.seconds > 1.5
-    assert told[-1].copied_bytes == told[-1].total_bytes == 3 * 1024**2
-    assert told[-1].num_copied == 1
+    assert reported[-1].copied_bytes == reported[-1].total_bytes == 3 * 1024**2
+    assert reported[-1].num_copied == 1
 
 
 @pytest.mark.parametrize("target", ["second S3 server"], indirect=True)
@@ -261,7 +261,7 @@ def test_a_source_that_is_not_there_is_not_an_empty_one(
 ) -> None:
     target = BackupTarget(tmp_path / "backup")
     backup(source, target)
-    places: dict[str, Place] = {
+    places: dict[str, Location] = {
         "bucket": Bucket("nosuchbucket", s3_server.endpoint_url, "test-access", source.secret_key),
         "folder": tmp_path / "none",
         "server": Bucket("assets", f"http://127.0.0.1:{free_port()}", "key", "secret"),
@@ -282,7 +282,7 @@ def test_a_backup_that_was_killed_goes_on_where_it_was(
         "from datetime import timedelta\n"
         "from pathlib import Path\n"
         "from influencerai_dagster.backup.objects.copies import copy_objects\n"
-        "from influencerai_dagster.backup.objects.places import BackupTarget, Bucket\n"
+        "from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket\n"
         "target = BackupTarget(Path(sys.argv[4]), bandwidth_limit='1M')\n"
         "source = Bucket(*sys.argv[1:3], 'test-access', sys.argv[3])\n"
         "copy_objects(source, target, recovery_window=timedelta(days=30))\n"

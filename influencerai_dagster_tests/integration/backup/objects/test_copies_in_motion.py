@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from influencerai_dagster.backup.objects.copies import ObjectBackupReport, copy_objects
+from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket, Location
 from influencerai_dagster.backup.objects.missing import restore_objects
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket, Place
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.chaos.proxy import Proxy
@@ -34,7 +34,7 @@ PAGE = 1000
 
 
 def backup(
-    source: Place, target: BackupTarget, now: datetime = NOW, exclude: tuple[str, ...] = ()
+    source: Location, target: BackupTarget, now: datetime = NOW, exclude: tuple[str, ...] = ()
 ) -> ObjectBackupReport:
     return copy_objects(source, target, recovery_window=WINDOW, exclude=exclude, now=now)
 
@@ -52,10 +52,10 @@ def filled(object_store: ObjectStore) -> ObjectStore:
 
 
 @contextmanager
-def proxy_to(place: Bucket) -> Iterator[tuple[Proxy, Bucket]]:
-    proxy = Proxy(urlsplit(place.endpoint_url or "").port or 0)
+def proxy_to(location: Bucket) -> Iterator[tuple[Proxy, Bucket]]:
+    proxy = Proxy(urlsplit(location.endpoint_url or "").port or 0)
     try:
-        yield proxy, replace(place, endpoint_url=proxy.url)
+        yield proxy, replace(location, endpoint_url=proxy.url)
     finally:
         proxy.stop()
 
@@ -65,11 +65,11 @@ def backup_while(
 ) -> ObjectBackupReport:
     """Back up, and do something else when a request to one of both places is on its way."""
     with (
-        proxy_to(through) as (proxy, place),
+        proxy_to(through) as (proxy, location),
         ThreadPoolExecutor() as pool,
         proxy.holding(request.encode()) as hold,
     ):
-        sides = [place if side == through else side for side in (source, target)]
+        sides = [location if side == through else side for side in (source, target)]
         report = pool.submit(backup, sides[0], BackupTarget(sides[1]))
         assert hold.arrived.wait(timeout=20)
         meanwhile()
@@ -107,10 +107,10 @@ def test_a_listing_that_fails_half_way_marks_and_deletes_nothing(
         (folder / f"{number:04}.png").write_bytes(b"image")
     assert backup(source, target).num_objects == PAGE + 1
 
-    with proxy_to(source) as (proxy, place), proxy.holding(rb"GET \S+marker=") as hold:
+    with proxy_to(source) as (proxy, location), proxy.holding(rb"GET \S+marker=") as hold:
         hold.cut()
         with pytest.raises(TransientError, match="error reading source root directory"):
-            backup(place, target, LATER)
+            backup(location, target, LATER)
         assert hold.arrived.is_set()
 
     assert len(list((tmp_path / "backup" / "objects" / "images").iterdir())) == PAGE + 1

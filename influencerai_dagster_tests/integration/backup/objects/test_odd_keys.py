@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from influencerai_dagster.backup.objects.copies import _refuse_empty_parts, copy_objects
+from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket
 from influencerai_dagster.backup.objects.missing import restore_objects
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.objects.rclone_log import Comparison, CopyResult
 from influencerai_dagster.errors import PermanentError

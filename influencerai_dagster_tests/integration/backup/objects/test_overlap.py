@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from influencerai_dagster.backup.objects.copies import copy_objects
-from influencerai_dagster.backup.objects.places import BackupTarget
+from influencerai_dagster.backup.objects.locations import BackupTarget
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.testing.backed_up import bucket_of
 from influencerai_dagster_tests.testing.servers import S3Server

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from influencerai_dagster.backup.objects.copies import copy_objects
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
+from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.objects.rclone_log import Comparison, CopyResult, comparison, note
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.storage.object_store import ObjectStore
 
 
-def told(**event: str | int) -> CopyResult:
+def noted(**event: str | int) -> CopyResult:
     result = CopyResult()
     note(result, event, lambda _: None)
     return result
@@ -21,7 +21,7 @@ def told(**event: str | int) -> CopyResult:
 
 def test_a_key_that_rclone_takes_for_another_is_a_failure() -> None:
     message = "Duplicate object found in source - ignoring"
-    result = told(level="notice", msg=message, object="a//b", objectType="*s3.Object")
+    result = noted(level="notice", msg=message, object="a//b", objectType="*s3.Object")
     assert result.failures == {"a//b": message}
 
 
@@ -30,13 +30,13 @@ def test_a_key_that_rclone_takes_for_another_is_a_failure() -> None:
     [("main/wals", "string"), ("S3 bucket assets", "*s3.Fs"), ("Local file system", "*local.Fs")],
 )
 def test_an_error_of_a_folder_is_no_failure_of_an_object(key: str, object_type: str) -> None:
-    result = told(level="error", msg="denied", object=key, objectType=object_type)
+    result = noted(level="error", msg="denied", object=key, objectType=object_type)
     assert (result.failures, result.problems) == ({}, ["denied"])
 
 
 @pytest.mark.parametrize("object_type", ["*s3.Object", "*crypt.Object", "*crypt.ObjectSummary"])
 def test_an_error_of_an_object_names_it(object_type: str) -> None:
-    result = told(level="error", msg="denied", object="a.png", objectType=object_type)
+    result = noted(level="error", msg="denied", object="a.png", objectType=object_type)
     assert (result.failures, result.problems) == ({"a.png": "denied"}, [])
 
 

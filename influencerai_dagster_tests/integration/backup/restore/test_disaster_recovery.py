@@ -21,7 +21,7 @@ from influencerai_dagster.backup.database.pg_dump import PgDumps
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
 from influencerai_dagster.backup.database.wal_receiver import receive_wal
 from influencerai_dagster.backup.objects.copies import copy_objects
-from influencerai_dagster.backup.objects.places import BackupTarget
+from influencerai_dagster.backup.objects.locations import BackupTarget
 from influencerai_dagster.db import migrate
 from influencerai_dagster.local.environment import (
     child_environment,
@@ -39,7 +39,7 @@ from influencerai_dagster_tests.testing.paths import PROJECT_DIR
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 RUNBOOK = PROJECT_DIR / "docs" / "disaster-recovery.md"
-INSTANT = "2026-11-20T03:00Z"
+TARGET_TIME = "2026-11-20T03:00Z"
 NEW_SERVER = "postgresql://admin@new-server:5432/"
 
 
@@ -89,7 +89,7 @@ class LocalStack:
     def _receiver(self) -> Iterator[None]:
         stopping = threading.Event()
         receiver = threading.Thread(
-            target=receive_wal, args=(self.barman(), stopping), kwargs={"say": print}
+            target=receive_wal, args=(self.barman(), stopping), kwargs={"log": print}
         )
         receiver.start()
         try:
@@ -109,12 +109,12 @@ class LocalStack:
     def run(
         self,
         heading: str,
-        instant: datetime | None = None,
+        target_time: datetime | None = None,
         *,
         new_server: str = NEW_SERVER,
         settings: Mapping[str, str] = MappingProxyType({}),
     ) -> str:
-        """Run the commands below a heading as a person in the project's folder does."""
+        """Run the commands below a heading as someone in the project's folder does."""
         output = ""
         environment = {
             **process_environment(),
@@ -126,7 +126,9 @@ class LocalStack:
             **settings,
         }
         for line in commands(heading):
-            shown = line.replace(INSTANT, instant.isoformat() if instant else INSTANT)
+            shown = line.replace(
+                TARGET_TIME, target_time.isoformat() if target_time else TARGET_TIME
+            )
             shown = shown.replace(NEW_SERVER, new_server)
             done = subprocess.run(
                 ["bash", "-euc", shown],
@@ -145,10 +147,10 @@ class LocalStack:
         barman = self.barman()
         return read_wal_lag(barman.database_url, barman.slot_name, None).is_receiving
 
-    def wait_for_wal(self, instant: datetime) -> None:
+    def wait_for_wal(self, target_time: datetime) -> None:
         def has_come() -> bool:
             received_at = self.barman().archive_status().received_at
-            return received_at is not None and received_at > instant
+            return received_at is not None and received_at > target_time
 
         wait_until(has_come, "the WAL is received")
 

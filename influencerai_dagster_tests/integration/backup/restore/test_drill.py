@@ -36,8 +36,8 @@ def test_a_random_moment_of_a_whole_backup_is_restored_counted_and_removed(
     system = backed_up.copied(scratch / "copy")
     report = run_drill(drill_of(system, scratch), print, None)
     assert report.problems == ()
-    assert report.instant is not None
-    assert report.instant < report.at
+    assert report.target_time is not None
+    assert report.target_time < report.at
     assert report.rows["loras"] in {5, 6, 7, 8, 9}
     assert report.num_objects == 3 + 2 * report.rows["loras"]
     assert report.size_bytes > 0
@@ -61,11 +61,11 @@ def test_what_a_killed_drill_left_is_removed_by_the_next(
     child = os.fork()
     if child == 0:  # a process of its own, that dies as `kill -9` ends it
 
-        def say(line: str) -> None:
+        def log(line: str) -> None:
             if line.startswith(words):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        run_drill(drill_of(system, scratch), say, system.newest)
+        run_drill(drill_of(system, scratch), log, system.newest)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status)
@@ -80,11 +80,11 @@ def test_a_drill_that_runs_is_not_disturbed_by_another(backed_up: BackedUp, scra
     system = backed_up.copied(scratch / "copy")
     second: list[DrillReport] = []
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         if line.startswith("copying all objects"):
             second.append(drilled(system, scratch))
 
-    assert run_drill(drill_of(system, scratch), say, system.newest).problems == ()
+    assert run_drill(drill_of(system, scratch), log, system.newest).problems == ()
     assert [report.problems for report in second] == [()]
 
 
@@ -116,7 +116,7 @@ def test_the_rto_ends_with_the_last_object_and_not_with_the_tidying(
 
 
 def rewritten(path: Path, change: Callable[[bytes], bytes]) -> None:
-    """Replace a file: its content is shared with the sound backup as a hard link."""
+    """Replace a file: its content is shared with the valid backup as a hard link."""
     data = path.read_bytes()
     path.unlink()
     path.write_bytes(change(data))
@@ -195,7 +195,7 @@ def test_a_damaged_wal_segment_is_named(
 def test_a_missing_object_is_named(backed_up: BackedUp, scratch: Path) -> None:
     system = backed_up.copied(scratch / "copy")
     key = "loras/demo/lora2.safetensors"
-    (Path(str(system.target.place)) / "objects" / key).unlink()
+    (Path(str(system.target.location)) / "objects" / key).unlink()
     report = drilled(system, scratch)
     assert report.problems == (f"object {key} of loras is missing",)
     assert report.rto_seconds is None
@@ -205,7 +205,7 @@ def test_a_missing_object_is_named(backed_up: BackedUp, scratch: Path) -> None:
 def test_a_flipped_byte_of_an_object_is_named(backed_up: BackedUp, scratch: Path) -> None:
     system = backed_up.copied(scratch / "copy")
     key = "loras/demo/lora2.safetensors"
-    rewritten(Path(str(system.target.place)) / "objects" / key, flipped)
+    rewritten(Path(str(system.target.location)) / "objects" / key, flipped)
     (problem,) = drilled(system, scratch).problems
     assert problem.startswith(f"object {key} of loras has SHA-256")
 
@@ -213,7 +213,7 @@ def test_a_flipped_byte_of_an_object_is_named(backed_up: BackedUp, scratch: Path
 def test_a_replaced_upload_is_a_warning_only(backed_up: BackedUp, scratch: Path) -> None:
     system = backed_up.copied(scratch / "copy")
     key = next(key for key in backed_up.keys if key.endswith("img0.jpg"))
-    rewritten(Path(str(system.target.place)) / "objects" / key, lambda _: b"another photo")
+    rewritten(Path(str(system.target.location)) / "objects" / key, lambda _: b"another photo")
     report = drilled(system, scratch)
     assert report.problems == ()
     assert report.warnings == (f"upload {key} was replaced after its dataset's scan",)

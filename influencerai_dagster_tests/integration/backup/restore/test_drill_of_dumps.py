@@ -30,7 +30,7 @@ def test_the_newest_dump_is_loaded_counted_and_removed(copy: Dumped, scratch: Pa
     report = drilled(copy, scratch)
     newest = copy.dumps.list_backups()[-1]
     assert report.problems == ()
-    assert (report.backup_id, report.instant) == (newest.backup_id, newest.begin)
+    assert (report.backup_id, report.target_time) == (newest.backup_id, newest.begin)
     assert report.rows["loras"] == 9
     assert report.rows["dagster.runs"] == 0
     assert report.num_objects == len(copy.system.keys)
@@ -74,7 +74,7 @@ def test_a_broken_dump_is_named(
 
 def test_a_missing_object_is_named(copy: Dumped, scratch: Path) -> None:
     key = "loras/demo/lora2.safetensors"
-    (Path(str(copy.system.target.place)) / "objects" / key).unlink()
+    (Path(str(copy.system.target.location)) / "objects" / key).unlink()
     assert drilled(copy, scratch).problems == (f"object {key} of loras is missing",)
 
 

@@ -15,12 +15,11 @@ import pytest
 
 from influencerai_dagster.backup.restore.data_dir_target import end_leftovers
 from influencerai_dagster.backup.restore.restored_server import RestoredServer
-from influencerai_dagster.backup.restore.run import run_restore
 from influencerai_dagster.db.data_dir import init_data_dir, running_postgres, server_user
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster.processes import STARTED_BY, as_user, is_running, leftover_programs
-from influencerai_dagster_tests.testing.backed_up import BackedUp
+from influencerai_dagster_tests.testing.backed_up import BackedUp, restored
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 PARENT = """
@@ -130,5 +129,5 @@ def test_a_second_restore_into_the_same_target_waits_for_the_end_of_the_first(
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as a running restore holds it
         with pytest.raises(PermanentError, match=r"Another restore to .* is running"):
-            run_restore(request, print)
+            restored(request, print)
     assert path.exists()

@@ -6,24 +6,26 @@ from pathlib import Path
 import pytest
 
 from influencerai_dagster.backup.restore.recovery import Recovery, choose_backup
-from influencerai_dagster.backup.restore.recovery_settings import forget_recovery, write_recovery
+from influencerai_dagster.backup.restore.recovery_settings import remove_recovery, write_recovery
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.testing.backed_up import BackedUp, execute
 
 _COUNT = "SELECT count(*) FROM loras"
 
 
-def copied(system: BackedUp, draft: Path, instant: datetime | None, *settings: str) -> Recovery:
+def copied(
+    system: BackedUp, staging: Path, target_time: datetime | None, *settings: str
+) -> Recovery:
     """Copy a backup of a server that had these settings too."""
-    recovery = choose_backup(system.barman, instant)
-    recovery.copy(draft)
-    with (draft / "postgresql.conf").open("a") as file:
+    recovery = choose_backup(system.barman, target_time)
+    recovery.copy(staging)
+    with (staging / "postgresql.conf").open("a") as file:
         file.writelines(f"{line}\n" for line in settings)
     return recovery
 
 
-def asked(system: BackedUp, recovery: Recovery, draft: Path, sql: str) -> str:
-    with recovery.opened(draft) as server:
+def asked(system: BackedUp, recovery: Recovery, staging: Path, sql: str) -> str:
+    with recovery.opened(staging) as server:
         return execute(server.url_of(system.database_url), sql)
 
 
@@ -39,61 +41,61 @@ def asked(system: BackedUp, recovery: Recovery, draft: Path, sql: str) -> str:
 def test_a_restored_server_can_be_written_whatever_the_old_one_had(
     backed_up: BackedUp, scratch: Path, setting: str
 ) -> None:
-    draft = scratch / "draft"
-    recovery = copied(backed_up, draft, None, setting)
+    staging = scratch / "staging"
+    recovery = copied(backed_up, staging, None, setting)
     write = "SELECT pg_sleep(0.01); CREATE TABLE written (); SELECT 'done'"
-    assert asked(backed_up, recovery, draft, write) == "done"
+    assert asked(backed_up, recovery, staging, write) == "done"
 
 
 def test_no_commit_waits_for_the_standbys_of_the_old_server(
     backed_up: BackedUp, scratch: Path
 ) -> None:
-    draft = scratch / "draft"
-    recovery = copied(backed_up, draft, None, "synchronous_standby_names = '*'")
-    assert asked(backed_up, recovery, draft, "SHOW synchronous_standby_names") == ""
+    staging = scratch / "staging"
+    recovery = copied(backed_up, staging, None, "synchronous_standby_names = '*'")
+    assert asked(backed_up, recovery, staging, "SHOW synchronous_standby_names") == ""
 
 
-@pytest.mark.parametrize("is_latest", [True, False], ids=["latest", "instant"])
+@pytest.mark.parametrize("is_latest", [True, False], ids=["latest", "target_time"])
 @pytest.mark.parametrize(
     "left_over", ["recovery_target = 'immediate'", "recovery_target_time = '2020-01-01'"]
 )
 def test_the_target_of_a_former_recovery_by_hand_is_not_that_of_a_restore(
     backed_up: BackedUp, scratch: Path, left_over: str, *, is_latest: bool
 ) -> None:
-    draft, instant = scratch / "draft", None if is_latest else backed_up.before_drop
-    recovery = copied(backed_up, draft, instant, left_over)
-    assert asked(backed_up, recovery, draft, _COUNT) == ("9" if is_latest else "7")
+    staging, target_time = scratch / "staging", None if is_latest else backed_up.before_drop
+    recovery = copied(backed_up, staging, target_time, left_over)
+    assert asked(backed_up, recovery, staging, _COUNT) == ("9" if is_latest else "7")
 
 
 def test_wal_that_is_missing_is_named_also_where_the_old_server_logged_little(
     backed_up: BackedUp, scratch: Path
 ) -> None:
-    draft = scratch / "draft"
-    recovery = copied(backed_up, draft, None, "log_min_messages = fatal")
-    *_, missing, _ = sorted((draft / "restored_wal").glob("00000001*"))
+    staging = scratch / "staging"
+    recovery = copied(backed_up, staging, None, "log_min_messages = fatal")
+    *_, missing, _ = sorted((staging / "restored_wal").glob("00000001*"))
     missing.unlink()
     with pytest.raises(PermanentError, match="is missing or damaged"):
-        asked(backed_up, recovery, draft, _COUNT)
+        asked(backed_up, recovery, staging, _COUNT)
 
 
 def test_the_file_of_the_old_servers_process_id_stays(backed_up: BackedUp, scratch: Path) -> None:
-    draft, pid_file = scratch / "draft", scratch / "old" / "main.pid"
+    staging, pid_file = scratch / "staging", scratch / "old" / "main.pid"
     pid_file.parent.mkdir()
     pid_file.parent.chmod(0o777)
     pid_file.write_text("1\n")
-    recovery = copied(backed_up, draft, None, f"external_pid_file = '{pid_file}'")
-    asked(backed_up, recovery, draft, _COUNT)
+    recovery = copied(backed_up, staging, None, f"external_pid_file = '{pid_file}'")
+    asked(backed_up, recovery, staging, _COUNT)
     assert pid_file.read_text() == "1\n"
 
 
 def test_a_backup_without_a_configuration_file_is_restored_as_debian_has_it_elsewhere(
     backed_up: BackedUp, scratch: Path
 ) -> None:
-    draft = scratch / "draft"
-    recovery = copied(backed_up, draft, None)
-    (draft / "postgresql.conf").unlink()
-    assert asked(backed_up, recovery, draft, _COUNT) == "9"
-    assert not (draft / "postgresql.conf").exists()
+    staging = scratch / "staging"
+    recovery = copied(backed_up, staging, None)
+    (staging / "postgresql.conf").unlink()
+    assert asked(backed_up, recovery, staging, _COUNT) == "9"
+    assert not (staging / "postgresql.conf").exists()
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_settings_that_alter_system_wrote_come_back_as_they_were(
         config.write_bytes(data)
     write_recovery(tmp_path, "wal", 1, None)
     assert b"restore_command = 'cp wal/%f %p'" in config.read_bytes().splitlines()
-    forget_recovery(tmp_path)
+    remove_recovery(tmp_path)
     assert config.read_bytes().strip() == (data or b"").strip()
 
 
@@ -120,9 +122,9 @@ def test_settings_are_whole_when_they_could_not_be_rewritten(tmp_path: Path) -> 
     config.with_name("postgresql.auto.conf.tmp").mkdir()  # nothing can be written there
     before = config.read_bytes()
     with pytest.raises(IsADirectoryError):
-        forget_recovery(tmp_path)
+        remove_recovery(tmp_path)
     assert config.read_bytes() == before
     config.with_name("postgresql.auto.conf.tmp").rmdir()
-    forget_recovery(tmp_path)
+    remove_recovery(tmp_path)
     assert config.read_bytes() == b"work_mem = '8MB'\n"
     assert config.stat().st_mode & 0o777 == 0o640

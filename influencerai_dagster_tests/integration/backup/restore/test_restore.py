@@ -1,4 +1,4 @@
-"""PostgreSQL and objects come back to one instant, also after the restore itself was killed."""
+"""PostgreSQL and objects come back to one target_time, also after the restore itself was killed."""
 
 import errno
 import os
@@ -15,15 +15,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from influencerai_dagster.backup.objects.places import Bucket
+from influencerai_dagster.backup.objects.locations import Bucket
 from influencerai_dagster.backup.restore.recovery import choose_backup
 from influencerai_dagster.backup.restore.restored_server import RestoredServer
-from influencerai_dagster.backup.restore.run import plan, run_restore
+from influencerai_dagster.backup.restore.run import plan
 from influencerai_dagster.backup.restore.source import choose
 from influencerai_dagster.backup.verification.objects import Assets
 from influencerai_dagster.errors import InsufficientStorageError, PermanentError
 from influencerai_dagster.local.postgres import programs_dir
-from influencerai_dagster_tests.testing.backed_up import BackedUp, execute
+from influencerai_dagster_tests.testing.backed_up import BackedUp, execute, restored
 from influencerai_dagster_tests.testing.servers import S3Server
 from influencerai_dagster_tests.testing.waiting import wait_until
 
@@ -40,7 +40,7 @@ def test_a_table_that_was_dropped_is_back_with_all_that_was_committed_by_then(
     backed_up: BackedUp, scratch: Path
 ) -> None:
     into = scratch / "restored"
-    report = run_restore(backed_up.restore(into, backed_up.before_drop), print)
+    report = restored(backed_up.restore(into, backed_up.before_drop), print)
     assert report.verification.problems == []
     assert report.restored_to is not None
     assert report.restored_to <= backed_up.before_drop
@@ -54,20 +54,20 @@ def test_after_data_directory_and_bucket_are_lost_all_comes_back_on_another_s3(
     backed_up: BackedUp, scratch: Path, second_s3_server: S3Server
 ) -> None:
     store = second_s3_server.store()
-    place = Bucket(
+    location = Bucket(
         store.bucket,
         endpoint_url=second_s3_server.endpoint_url,
         access_key=second_s3_server.access_key,
         secret_key=second_s3_server.secret_key,
     )
-    assets = Assets(store, place, backed_up.target)
+    assets = Assets(store, location, backed_up.target)
     into = scratch / "restored"
     wrong = "loras/demo/lora2.safetensors"
     store.put_new(wrong, b"what a broken disk left of it")
-    report = run_restore(backed_up.restore(into, None, assets=assets), print)
+    report = restored(backed_up.restore(into, None, assets=assets), print)
     assert report.verification.problems == []
     (repaired,) = report.verification.warnings
-    assert repaired.startswith(f"object {wrong} was not what the catalog says, and was repaired")
+    assert repaired.startswith(f"object {wrong} was corrupt and was repaired from the backup")
     assert store.get(wrong) == backed_up.store.get(wrong)
     assert report.verification.num_objects == len(backed_up.keys)
     assert {info.key for info in store.list("")} == set(backed_up.keys)
@@ -75,11 +75,11 @@ def test_after_data_directory_and_bucket_are_lost_all_comes_back_on_another_s3(
     assert report.verification.rows["dagster.runs"] == 0
 
 
-def test_an_instant_after_the_last_transaction_is_the_end_of_the_wal(
+def test_a_target_time_after_the_last_transaction_is_the_end_of_the_wal(
     backed_up: BackedUp, scratch: Path
 ) -> None:
-    instant = datetime.now(UTC) - timedelta(milliseconds=1)
-    report = run_restore(backed_up.restore(scratch / "restored", instant), print)
+    target_time = datetime.now(UTC) - timedelta(milliseconds=1)
+    report = restored(backed_up.restore(scratch / "restored", target_time), print)
     assert report.verification.rows["loras"] == 9
 
 
@@ -98,7 +98,7 @@ def test_wal_that_ends_with_a_page_is_restored_to_its_end(
     end = len(data.rstrip(b"\0")) // WAL_PAGE_BYTES * WAL_PAGE_BYTES
     path.unlink()  # it is shared with the system's own
     path.write_bytes(data[:end].ljust(len(data), b"\0"))
-    report = run_restore(system.restore(scratch / "restored", None), print)
+    report = restored(system.restore(scratch / "restored", None), print)
     assert report.verification.rows["loras"] == 9
     log = (scratch / "restored.restoring.log").read_text()
     assert "invalid magic number 0000" in log
@@ -109,16 +109,14 @@ def test_an_object_that_no_backup_has_is_named_and_the_database_is_in_its_place(
 ) -> None:
     broken = backed_up.copied(scratch / "copy")
     key = "loras/demo/lora3.safetensors"
-    (Path(str(broken.target.place)) / "objects" / key).unlink()
-    empty = Assets(broken.store, broken.place, broken.target)
+    (Path(str(broken.target.location)) / "objects" / key).unlink()
+    empty = Assets(broken.store, broken.location, broken.target)
     backed_up.store.client.copy_object(
         Bucket=backed_up.store.bucket, Key="kept", CopySource=f"{backed_up.store.bucket}/{key}"
     )
     backed_up.store.delete(key)
     try:
-        report = run_restore(
-            broken.restore(scratch / "restored", broken.newest, assets=empty), print
-        )
+        report = restored(broken.restore(scratch / "restored", broken.newest, assets=empty), print)
     finally:
         backed_up.store.put_new(key, backed_up.store.get("kept"))
         backed_up.store.delete("kept")
@@ -127,18 +125,18 @@ def test_an_object_that_no_backup_has_is_named_and_the_database_is_in_its_place(
 
 
 @pytest.mark.parametrize(
-    ("instant", "words"),
+    ("target_time", "words"),
     [
-        (datetime(2020, 1, 1, tzinfo=UTC), "No backup was whole at .* the oldest instant"),
+        (datetime(2020, 1, 1, tzinfo=UTC), "No backup was whole at .* the oldest target time"),
         (datetime(2999, 1, 1, tzinfo=UTC), "lies in the future"),
     ],
     ids=["too old", "future"],
 )
-def test_an_instant_that_cannot_be_restored_is_refused_with_those_that_can(
-    backed_up: BackedUp, instant: datetime, words: str
+def test_a_target_time_that_cannot_be_restored_is_refused_with_those_that_can(
+    backed_up: BackedUp, target_time: datetime, words: str
 ) -> None:
     with pytest.raises(PermanentError, match=words):
-        choose(backed_up.barman, instant, datetime.now(UTC))
+        choose(backed_up.barman, target_time, datetime.now(UTC))
 
 
 def test_tablespaces_are_refused_because_their_places_are_those_of_the_running_server(
@@ -148,7 +146,7 @@ def test_tablespaces_are_refused_because_their_places_are_those_of_the_running_s
     newest = system.barman.list_backups()[-1].backup_id
     (system.barman.data_dir(newest) / "pg_tblspc" / "16999").symlink_to(scratch / "elsewhere")
     with pytest.raises(PermanentError, match=r"has tablespaces \(16999\)"):
-        run_restore(system.restore(scratch / "restored", None), print)
+        restored(system.restore(scratch / "restored", None), print)
 
 
 def test_a_full_backup_is_restored_without_pg_combinebackup(
@@ -162,8 +160,8 @@ def test_a_full_backup_is_restored_without_pg_combinebackup(
         if program.name != "pg_combinebackup":  # which PostgreSQL 16 does not have
             (programs / program.name).symlink_to(program)
     server = replace(backed_up.barman, postgres_bin_dir=programs)
-    replace(recovery, server=server).copy(scratch / "draft")
-    with recovery.opened(scratch / "draft") as restored:
+    replace(recovery, server=server).copy(scratch / "staging")
+    with recovery.opened(scratch / "staging") as restored:
         assert execute(restored.url_of(backed_up.database_url), "SELECT count(*) FROM loras") == "9"
     with pytest.raises(PermanentError, match=r"pg_combinebackup is not in .*17 or newer"):
         choose_backup(server, None).copy(scratch / "another")
@@ -177,13 +175,13 @@ def test_a_full_disk_is_named(
 
     monkeypatch.setattr("influencerai_dagster.backup.restore.wal_copy.shutil.copyfileobj", fail)
     with pytest.raises(InsufficientStorageError, match=r"was not copied to .*No space left"):
-        choose_backup(backed_up.barman, None).copy(scratch / "draft")
+        choose_backup(backed_up.barman, None).copy(scratch / "staging")
 
 
 def test_a_plan_writes_nothing_and_says_every_step(backed_up: BackedUp, scratch: Path) -> None:
     found = plan(backed_up.restore(scratch / "restored", backed_up.before_drop))
     assert found.problems == []
-    assert [line.split(" ")[0].strip(":") for line in found.steps] == [
+    assert [line.split(" ")[0].strip(":") for line in found.shown_steps] == [
         *("check", "copy", "start", "copy", "verify", "stop"),
     ]
     assert list(scratch.iterdir()) == []
@@ -197,10 +195,10 @@ def test_what_is_there_is_left_alone_without_force_and_moved_aside_with_it(
     (into / "mine").touch()
     request = backed_up.restore(into, backed_up.before_drop)
     with pytest.raises(PermanentError, match=r"restored is not empty"):
-        run_restore(request, print)
+        restored(request, print)
     assert "is not empty" in plan(request).problems[0]
     assert [path.name for path in into.iterdir()] == ["mine"]
-    report = run_restore(replace(request, is_forced=True), print)
+    report = restored(replace(request, is_forced=True), print)
     assert report.moved_aside is not None
     assert [path.name for path in Path(report.moved_aside).iterdir()] == ["mine"]
     assert (into / "PG_VERSION").exists()
@@ -212,7 +210,7 @@ def test_the_folder_of_a_running_postgresql_is_never_touched(
 ) -> None:
     into = backed_up.postgres.data_dir
     with pytest.raises(PermanentError, match=r"PostgreSQL runs in .* stop it first"):
-        run_restore(backed_up.restore(into, None, is_forced=is_forced), print)
+        restored(backed_up.restore(into, None, is_forced=is_forced), print)
     assert execute(backed_up.database_url, "SELECT 1") == "1"
 
 
@@ -224,8 +222,8 @@ def test_another_restore_into_the_same_folder_has_to_wait_for_the_end_of_the_fir
         pass
     other = backed_up.restore(scratch / "restored", None)
     with pytest.raises(PermanentError, match="journal of another restore"):
-        run_restore(other, print)
-    assert run_restore(replace(other, is_forced=True), print).verification.rows["loras"] == 9
+        restored(other, print)
+    assert restored(replace(other, is_forced=True), print).verification.rows["loras"] == 9
 
 
 KILLED_AT = {
@@ -260,21 +258,21 @@ def test_a_restore_that_was_killed_goes_on_when_it_is_asked_for_again(
     if child == 0:  # a process of its own, that dies as `kill -9` ends it
 
         def die() -> None:
-            while words == KILLED_AT["while it copies"] and not request.target.has_draft():
+            while words == KILLED_AT["while it copies"] and not request.target.has_staging():
                 time.sleep(0.001)
             os.kill(os.getpid(), signal.SIGKILL)
 
-        def say(line: str) -> None:
+        def log(line: str) -> None:
             if re.match(words, line):
                 threading.Thread(target=die).start()
 
-        run_restore(request, say)
+        restored(request, log)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status)
     assert not killed_restore.exists()
     said: list[str] = []
-    report = run_restore(request, said.append)
+    report = restored(request, said.append)
     assert report.verification.problems == []
     if words not in {KILLED_AT["while it copies"], KILLED_AT["while it checks"]}:
         assert not any(line.startswith("check every file") for line in said)

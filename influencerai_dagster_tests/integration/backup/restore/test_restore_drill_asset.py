@@ -23,7 +23,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def resource_of(
     system: BackedUp, mode: Literal["barman", "pg_dump"] = "barman", home: Path | None = None
 ) -> RestoreDrillSetup:
-    place = system.place
+    location = system.location
     variables = {
         "BACKUP_DATABASE_MODE": mode,
         "BACKUP_HOME": home or system.barman.home,
@@ -31,11 +31,11 @@ def resource_of(
         "DAGSTER_DATABASE_URL": system.dagster_url,
         "BACKUP_DATABASE_URL": system.postgres.url(),
         "BACKUP_POSTGRES_BIN_DIR": system.barman.postgres_bin_dir,
-        "BACKUP_TARGET": str(system.target.place),
-        "S3_ENDPOINT": place.endpoint_url,
-        "S3_KEY": place.access_key,
-        "S3_SECRET": place.secret_key,
-        "S3_BUCKET": place.name,
+        "BACKUP_TARGET": str(system.target.location),
+        "S3_ENDPOINT": location.endpoint_url,
+        "S3_KEY": location.access_key,
+        "S3_SECRET": location.secret_key,
+        "S3_BUCKET": location.name,
     }
     return RestoreDrillSetup(settings_from(variables))
 
@@ -43,7 +43,7 @@ def resource_of(
 def drilled(
     system: BackedUp, instance: dg.DagsterInstance
 ) -> tuple[dg.AssetMaterialization, dg.AssetCheckEvaluation]:
-    config = {"ops": {"restore_drill": {"config": {"instant": system.newest.isoformat()}}}}
+    config = {"ops": {"restore_drill": {"config": {"target_time": system.newest.isoformat()}}}}
     result = dg.materialize(
         [restore_drill],
         instance=instance,
@@ -68,12 +68,12 @@ def test_figures_and_their_history_are_metadata_and_the_check_is_green(
     assert str(shown["history"]).startswith("![RTO and RPO of all drills](data:image/png;base64,")
 
 
-def test_a_broken_backup_turns_the_check_red_and_is_named(
+def test_a_broken_backup_makes_the_check_red_and_is_named(
     backed_up: BackedUp, scratch: Path, instance: dg.DagsterInstance
 ) -> None:
     system = backed_up.copied(scratch / "copy")
     key = "loras/demo/lora1.safetensors"
-    (Path(str(system.target.place)) / "objects" / key).unlink()
+    (Path(str(system.target.location)) / "objects" / key).unlink()
     materialization, check = drilled(system, instance)
     assert not check.passed
     assert "rto_seconds" not in materialization.metadata  # Dagster would draw it as a good one

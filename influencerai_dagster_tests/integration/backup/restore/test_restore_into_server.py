@@ -18,14 +18,14 @@ from influencerai_dagster.backup.restore.both_databases import BothDatabases
 from influencerai_dagster.backup.restore.data_dir_target import DataDirTarget
 from influencerai_dagster.backup.restore.journal import Journal
 from influencerai_dagster.backup.restore.restored_server import RestoredServer
-from influencerai_dagster.backup.restore.run import Restore, has_ended, plan, run_restore
+from influencerai_dagster.backup.restore.run import Restore, plan, remove_remains
 from influencerai_dagster.backup.restore.server_databases import server_at
 from influencerai_dagster.backup.restore.server_target import ServerTarget
 from influencerai_dagster.backup.restore.source import Backups, choose
-from influencerai_dagster.backup.restore.target import Recovered, Restored, sound_databases
+from influencerai_dagster.backup.restore.target import Recovered, Restored, verify_restored
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
-from influencerai_dagster_tests.testing.backed_up import BackedUp, execute
+from influencerai_dagster_tests.testing.backed_up import BackedUp, execute, restored
 from influencerai_dagster_tests.testing.dumped import Dumped
 
 NAMES = ("influencerai", "dagster")
@@ -51,7 +51,7 @@ class Managed:
         self, system: BackedUp, backups: Backups, to: datetime | None, url: str | None = None
     ) -> Restore:
         source = choose(backups, to, datetime.now(UTC))
-        return Restore(source, self.target(system.databases, url), system.assets, to)
+        return Restore(source, self.target(system.databases, url), system.assets)
 
     def names(self) -> list[str]:
         """The databases that are or were both databases."""
@@ -78,11 +78,11 @@ def test_a_physical_backup_is_replayed_in_scratch_space_and_arrives_whole(
     backed_up: BackedUp, managed: Managed
 ) -> None:
     request = managed.restore(backed_up, backed_up.barman, backed_up.before_drop)
-    assert [line.split(" ")[0] for line in plan(request).steps] == [
+    assert [line.split(" ")[0] for line in plan(request).shown_steps] == [
         *("check", "copy", "start", "read", "load", "copy", "verify:", "rename"),
     ]
     assert managed.names() == []
-    report = run_restore(request, print)
+    report = restored(request, print)
     assert report.verification.problems == []
     assert report.verification.num_objects == 3 + 2 * report.verification.rows["loras"]
     assert report.restored_to is not None
@@ -99,28 +99,28 @@ def test_a_physical_backup_is_replayed_in_scratch_space_and_arrives_whole(
 
 
 def test_open_jobs_are_fenced_there_too(dumped: Dumped, managed: Managed) -> None:
-    run_restore(managed.restore(dumped.system, dumped.dumps, None), print)
+    restored(managed.restore(dumped.system, dumped.dumps, None), print)
     before = execute(dumped.system.database_url, "SELECT lease_token FROM jobs")
     assert int(managed.ask("influencerai", "SELECT lease_token FROM jobs")) > int(before)
 
 
-def test_the_newest_dump_before_the_instant_is_loaded_and_its_distance_is_said(
+def test_the_newest_dump_before_the_target_time_is_loaded_and_its_distance_is_said(
     dumped: Dumped, managed: Managed
 ) -> None:
     begin = dumped.first.begin
     assert begin is not None
     request = managed.restore(dumped.system, dumped.dumps, begin + timedelta(milliseconds=20))
     (warning,) = plan(request).warnings
-    assert f"the dump began at {begin.isoformat()}, 0:00:00 h before the instant" in warning
+    assert f"the dump began at {begin.isoformat()}, 0:00:00 h before the target time" in warning
     assert "point-in-time recovery" in warning
-    report = run_restore(request, print)
+    report = restored(request, print)
     assert report.backup_id == dumped.first.backup_id
     assert report.verification.problems == []
     assert managed.ask("influencerai", "SELECT to_regclass('after_the_first_dump')") == "None"
     assert managed.names() == sorted(NAMES)
 
 
-def test_an_instant_before_the_first_dump_is_refused(dumped: Dumped) -> None:
+def test_a_target_time_before_the_first_dump_is_refused(dumped: Dumped) -> None:
     with pytest.raises(PermanentError, match=r"No dump had begun at .* the oldest began at"):
         choose(dumped.dumps, datetime(2020, 1, 1, tzinfo=UTC), datetime.now(UTC))
 
@@ -130,7 +130,7 @@ def test_dumps_make_a_data_directory_whose_users_have_their_passwords(
 ) -> None:
     target = DataDirTarget(scratch / "restored", dumped.system.databases)
     source = choose(dumped.dumps, None, datetime.now(UTC))
-    report = run_restore(Restore(source, target, dumped.system.assets, None), print)
+    report = restored(Restore(source, target, dumped.system.assets), print)
     assert report.verification.problems == []
     with RestoredServer(scratch / "restored", programs_dir()) as server:
         url = server.url_of(dumped.system.database_url)
@@ -148,10 +148,10 @@ def test_what_is_restored_belongs_to_the_users_of_the_settings_where_they_are(
     url = f"postgresql://boss:p@127.0.0.1:{managed.postgres.port}/"
     databases = dumped.system.databases.at(lambda item: item.replace("influencerai:", "app:"))
     source = choose(replace(dumped.dumps, database_urls=databases.urls), None, datetime.now(UTC))
-    request = Restore(source, managed.target(databases, url), dumped.system.assets, None)
+    request = Restore(source, managed.target(databases, url), dumped.system.assets)
     try:
         assert len(plan(request).warnings) == 1
-        run_restore(request, print)
+        restored(request, print)
         owners = "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname = 'public'"
         assert managed.ask("influencerai", owners) == "app"
         settings = (
@@ -168,7 +168,7 @@ def test_users_that_are_not_there_are_named_first(dumped: Dumped, managed: Manag
     databases = dumped.system.databases.at(lambda item: item.replace("influencerai:", "absent:"))
     assert managed.target(databases).warnings() == [
         f"User absent is not on 127.0.0.1:{managed.postgres.port}, or you may not act for them: "
-        "what is restored belongs to the user of --into"
+        "the restored database belongs to the user of --into"
     ]
 
 
@@ -180,10 +180,10 @@ def test_databases_with_content_are_left_alone_without_force_and_renamed_with_it
     execute(managed.postgres.url("dagster"), "CREATE TABLE mine AS SELECT 7 AS number")
     request = managed.restore(dumped.system, dumped.dumps, None)
     with pytest.raises(PermanentError, match=r"Database dagster on .* is not empty"):
-        run_restore(request, print)
+        restored(request, print)
     assert "is not empty" in plan(request).problems[0]
     assert managed.names() == sorted(NAMES)
-    report = run_restore(replace(request, is_forced=True), print)
+    report = restored(replace(request, is_forced=True), print)
     moved = next(name for name in managed.names() if name.startswith("dagster_replaced_"))
     assert re.fullmatch(r"dagster_replaced_\d{8}T\d{6}Z", moved)
     assert moved in (report.moved_aside or "")
@@ -201,7 +201,7 @@ def test_databases_that_clients_use_are_never_touched(
     words = r"Clients are connected to database influencerai .*: the API \(1\)\. Stop them first"
     with closing(psycopg2.connect(url)):
         with pytest.raises(PermanentError, match=words):
-            run_restore(request, print)
+            restored(request, print)
         assert re.search(words, plan(request).problems[0])
     assert managed.names() == ["influencerai"]
 
@@ -213,13 +213,13 @@ def test_a_client_that_came_during_the_restore_stops_the_renaming_of_both(
     request = managed.restore(dumped.system, dumped.dumps, None)
     target = request.target
     for name in NAMES:
-        server_at(managed.postgres.url(), NAMES).make_draft(name, None)
+        server_at(managed.postgres.url(), NAMES).make_staging(name, None)
     words = r"Clients are connected to database dagster on .*: a client without a name \(1\)"
     with (
         closing(psycopg2.connect(managed.postgres.url("dagster"))),
         pytest.raises(PermanentError, match=words),
     ):
-        target.put_in_place()
+        target.promote()
     assert managed.names() == ["dagster", "dagster_restoring", "influencerai_restoring"]
 
 
@@ -229,16 +229,16 @@ def test_the_live_server_is_safe_from_a_restore_into_it_by_mistake(
     live = dumped.system.postgres.url()
     refusal = r"Database influencerai on .* is not empty|Clients are connected to database"
     with pytest.raises(PermanentError, match=refusal):
-        run_restore(managed.restore(dumped.system, dumped.dumps, None, live), print)
+        restored(managed.restore(dumped.system, dumped.dumps, None, live), print)
 
 
-def test_a_database_like_a_draft_that_no_restore_made_is_left_alone(
+def test_a_database_like_a_staging_database_that_no_restore_made_is_left_alone(
     dumped: Dumped, managed: Managed
 ) -> None:
     execute(managed.postgres.url(), "CREATE DATABASE dagster_restoring")
     execute(managed.postgres.url("dagster_restoring"), "CREATE TABLE mine ()")
-    with pytest.raises(PermanentError, match=r"dagster_restoring on .* is of no restore"):
-        run_restore(managed.restore(dumped.system, dumped.dumps, None), print)
+    with pytest.raises(PermanentError, match=r"dagster_restoring on .* was not created by"):
+        restored(managed.restore(dumped.system, dumped.dumps, None), print)
     assert managed.ask("dagster_restoring", "SELECT count(*) FROM mine") == "0"
 
 
@@ -268,7 +268,7 @@ def test_a_user_who_may_not_create_databases_is_refused(dumped: Dumped, managed:
     assert "ALTER ROLE guest CREATEDB" in problem
 
 
-def test_steps_that_were_done_with_another_backup_are_done_anew(scratch: Path) -> None:
+def test_steps_that_were_done_with_another_backup_are_done_again(scratch: Path) -> None:
     path, request = scratch / "restore.json", {"--to": "latest"}
     Journal(path, request, "20261120T020000").note("load databases", 1.0)
     for backup_id, done in {"20261120T020000": ["load databases"], "20261121T020000": []}.items():
@@ -280,7 +280,7 @@ def test_steps_that_were_done_with_another_backup_are_done_anew(scratch: Path) -
 def test_rows_that_did_not_arrive_are_named(backed_up: BackedUp) -> None:
     before = Recovered(rows={"loras": 10, "tenants": 1}, migrated_from=None, restored_to=None)
     with pytest.raises(PermanentError, match=r"table loras has 9 rows, 10 were dumped$"):
-        sound_databases(Restored(backed_up.databases, None, before), "there")
+        verify_restored(Restored(backed_up.databases, None, before), "there")
 
 
 KILLED_AT = {
@@ -303,14 +303,14 @@ def killed(request: Restore, words: str, is_reached: Callable[[], bool]) -> None
             pass
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         if words and line.startswith(words):
             threading.Thread(target=die).start()
 
     if not words:
         pytest.MonkeyPatch().setattr(ServerTarget, "clear", lambda _: die())
     try:
-        run_restore(request, say)
+        restored(request, log)
     finally:
         os._exit(0)
 
@@ -325,12 +325,14 @@ def test_a_restore_that_was_killed_goes_on_when_it_is_asked_for_again(
     request = managed.restore(dumped.system, backups, dumped.system.newest if is_physical else None)
     killed(request, words, lambda: not is_loading or "influencerai_restoring" in managed.names())
     if not words:
-        assert all(line.endswith("(done already)") for line in plan(request).steps)
-        assert has_ended(request)
-    elif not has_ended(request):
+        assert all(line.endswith("(done already)") for line in plan(request).shown_steps)
+        assert plan(request).is_promoted
+    if plan(request).is_promoted:
+        remove_remains(plan(request))
+    else:
         said: list[str] = []
-        assert run_restore(request, said.append).verification.problems == []
-        assert any(line.startswith("going on after") for line in said)
+        assert restored(request, said.append).verification.problems == []
+        assert any(line.startswith("resuming after") for line in said)
         assert not any(line.startswith(("check", "copy it")) for line in said)
     assert managed.names() == sorted(NAMES)
     assert managed.ask("influencerai", "SELECT count(*) FROM loras") == "9"

@@ -1,4 +1,4 @@
-"""An object with wrong bytes gets the right ones back, and the wrong ones are kept."""
+"""An object with corrupt bytes gets the right ones back, and the wrong ones are kept."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from influencerai_dagster.backup.objects.copies import copy_objects
-from influencerai_dagster.backup.objects.places import BackupTarget, Bucket
+from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.verification.objects import Assets
 from influencerai_dagster.backup.verification.verification import Verification
@@ -53,8 +53,8 @@ def verified(url: str, assets: Assets) -> Verification:
 
 
 def kept(target: BackupTarget, key: str) -> list[str | None]:
-    """What the target keeps of the wrong bytes of an object."""
-    rclone = Rclone(target.place, target)
+    """What the target keeps of the corrupt bytes of an object."""
+    rclone = Rclone(target.location, target)
     return [rclone.read(f"target:wrong/{stamp}/{key}") for stamp in rclone.folders("target:wrong")]
 
 
@@ -74,13 +74,13 @@ def test_the_right_bytes_come_back_and_the_wrong_ones_are_kept(
     target = BackupTarget(tmp_path / "backup")
     back_up(source, target)
     object_store.put_latest(key, data)
-    if is_in_history:  # a backup came in between, and took the wrong bytes for new ones
+    if is_in_history:  # a backup came in between, and took the corrupt bytes for new ones
         back_up(source, target)
     found = verified(database_url, Assets(object_store, source, target))
     assert found.problems == []
     assert found.num_objects == len(objects)
     (note,) = found.warnings
-    assert f"object {key} was not what the catalog says" in note
+    assert f"object {key} was corrupt and was repaired" in note
     assert Path(note.rpartition(" are in ")[2]).read_bytes() == data
     assert object_store.get(key) == objects[key]
     assert verified(database_url, Assets(object_store, source, target)).warnings == []
@@ -93,8 +93,8 @@ def test_an_encrypted_backup_on_another_s3_repairs_too(
     source: Bucket,
     second_s3_server: S3Server,
 ) -> None:
-    place = bucket_of(second_s3_server, second_s3_server.store(), prefix="studio")
-    target = BackupTarget(place, encryption_key="secret")
+    location = bucket_of(second_s3_server, second_s3_server.store(), prefix="studio")
+    target = BackupTarget(location, encryption_key="secret")
     back_up(source, target)
     object_store.put_latest(WEIGHTS_KEY, b"weightz")
     assert verified(database_url, Assets(object_store, source, target)).problems == []
@@ -104,7 +104,7 @@ def test_an_encrypted_backup_on_another_s3_repairs_too(
 
 @pytest.mark.usefixtures("objects")
 @pytest.mark.parametrize("is_encrypted", [False, True], ids=["folder", "encrypted on S3"])
-def test_wrong_bytes_are_deleted_when_the_recovery_window_has_passed(
+def test_corrupt_bytes_are_deleted_when_the_recovery_window_has_passed(
     database_url: str,
     object_store: ObjectStore,
     source: Bucket,
@@ -115,8 +115,8 @@ def test_wrong_bytes_are_deleted_when_the_recovery_window_has_passed(
 ) -> None:
     target = BackupTarget(tmp_path / "backup")
     if is_encrypted:
-        place = bucket_of(second_s3_server, second_s3_server.store(), prefix="studio")
-        target = BackupTarget(place, encryption_key="secret")
+        location = bucket_of(second_s3_server, second_s3_server.store(), prefix="studio")
+        target = BackupTarget(location, encryption_key="secret")
     back_up(source, target)
     object_store.put_latest(WEIGHTS_KEY, b"weightz")
     assert verified(database_url, Assets(object_store, source, target)).problems == []
@@ -126,7 +126,7 @@ def test_wrong_bytes_are_deleted_when_the_recovery_window_has_passed(
     assert kept(target, WEIGHTS_KEY) == []
 
 
-def test_wrong_bytes_stay_where_no_backup_has_right_ones(
+def test_corrupt_bytes_stay_where_no_backup_has_right_ones(
     database_url: str,
     object_store: ObjectStore,
     objects: dict[str, bytes],
@@ -159,7 +159,7 @@ def test_an_upload_that_its_tenant_replaced_is_left_alone(
     assert object_store.get(upload) == b"a better photo"
 
 
-def test_wrong_bytes_that_cannot_be_kept_are_not_overwritten(
+def test_corrupt_bytes_that_cannot_be_kept_are_not_overwritten(
     database_url: str,
     object_store: ObjectStore,
     objects: dict[str, bytes],

@@ -68,7 +68,7 @@ def in_folder(objects: dict[str, bytes], folder: Path) -> FolderContents:
     return FolderContents(folder)
 
 
-def test_a_bucket_and_a_folder_with_all_objects_are_sound(
+def test_a_bucket_and_a_folder_with_all_objects_are_valid(
     database_url: str, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     objects = filled_catalog(database_url)
@@ -76,7 +76,7 @@ def test_a_bucket_and_a_folder_with_all_objects_are_sound(
         object_store.put_new(key, data)
     for contents in (BucketContents(object_store), in_folder(objects, tmp_path)):
         found = verified(database_url, contents)
-        assert found.is_sound
+        assert found.is_valid
         assert found.warnings == []
         assert found.num_objects == len(objects)
         assert found.size_bytes == sum(len(data) for data in objects.values())
@@ -87,7 +87,7 @@ BROKEN = {
     "missing": (WEIGHTS_KEY, None, f"object {WEIGHTS_KEY} of loras is missing"),
     "truncated": (WEIGHTS_KEY, b"weight", "has 6 bytes, the catalog says 7"),
     "flipped": (WEIGHTS_KEY, b"weightz", f"SHA-256 {sha256_hex(b'weightz')}, the catalog says"),
-    "no manifest": (MANIFEST_KEY, b"{", "is no manifest of a dataset"),
+    "no manifest": (MANIFEST_KEY, b"{", "is not a manifest of a dataset"),
     "other manifest": (
         MANIFEST_KEY,
         dataset_manifest(num_images=1).model_dump_json().encode(),
@@ -127,7 +127,7 @@ def test_an_upload_that_is_gone_or_replaced_is_a_warning(database_url: str, tmp_
         database_url,
         in_folder({k: v for k, v in (objects | {replaced: b"new"}).items() if k != gone}, tmp_path),
     )
-    assert found.is_sound
+    assert found.is_valid
     assert found.warnings == [
         f"upload {gone} is missing",
         f"upload {replaced} was replaced after its dataset's scan",
@@ -142,7 +142,7 @@ def test_every_table_of_both_databases_is_counted(
         part.dispose()
     filled_catalog(database_url)
     found = verify_databases(database_url, empty_database_url)
-    assert found.is_sound
+    assert found.is_valid
     assert found.migrated_from is None
     assert found.rows["loras"] == 1
     assert found.rows["dagster.runs"] == 0
@@ -164,7 +164,7 @@ def test_every_row_is_read_also_where_an_index_could_count_them(
         execute(url, f"{insert} {rows}")
         execute(url, f"VACUUM (ANALYZE) {table}")
     read = {url: rows_read(url, table) for url, (table, _) in tables.items()}
-    assert verify_databases(database_url, empty_database_url).is_sound
+    assert verify_databases(database_url, empty_database_url).is_valid
     for url, (table, _) in tables.items():
         wait_until(partial(_has_read, url, table, read[url] + number), f"{table} is counted")
 

@@ -268,7 +268,7 @@ def test_memory_can_be_freed(any_client: ComfyUIClient) -> None:
     run_alone(any_client, plain_workflow(prompt_id), prompt_id=prompt_id, timeout_seconds=60)
 
 
-def test_a_clip_comes_back_as_its_frames_where_an_svd_checkpoint_is(
+def test_a_video_comes_back_as_its_frames_where_an_svd_checkpoint_is(
     any_client: ComfyUIClient,
 ) -> None:
     names = [name for name in any_client.models("checkpoints") if "svd" in name]

@@ -110,7 +110,7 @@ def server(answer: Answer) -> Iterator[str]:
 
 ASKED: dict[str, Callable[[ComfyUIClient], object]] = {
     "view": lambda client: client.view(OutputFile("image.png")),
-    "view of a video": lambda client: client.view(OutputFile("clip.MP4")),
+    "view of a video": lambda client: client.view(OutputFile("video.MP4")),
     "history": lambda client: client.history("prompt"),
     "queue": ComfyUIClient.queue,
     "object_info": ComfyUIClient.object_info,

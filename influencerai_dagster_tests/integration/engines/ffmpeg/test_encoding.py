@@ -53,8 +53,8 @@ def make(output: Path, video_format: VideoFormat = TALL, fit: Fit = "blur") -> N
     )
 
 
-def colour_at(picture: Path, x: float, y: float) -> tuple[int, ...]:
-    with Image.open(picture) as image:
+def colour_at(path: Path, x: float, y: float) -> tuple[int, ...]:
+    with Image.open(path) as image:
         found = image.convert("RGB").getpixel((int(x * image.width), int(y * image.height)))
     assert isinstance(found, tuple)
     return found
@@ -240,8 +240,8 @@ def test_the_sound_of_a_video_is_made_as_loud_as_platforms_want_it(
     tmp_path: Path, sound: str
 ) -> None:
     video, output = tmp_path / "video.mkv", tmp_path / "output.mp4"
-    picture = ["-f", "lavfi", "-i", "color=size=64x64:rate=30:duration=2"]
-    run([*picture, "-f", "lavfi", "-i", sound, "-c:a", "flac", str(video)], "making a video")
+    frames = ["-f", "lavfi", "-i", "color=size=64x64:rate=30:duration=2"]
+    run([*frames, "-f", "lavfi", "-i", sound, "-c:a", "flac", str(video)], "making a video")
     video_to_mp4(video, video_format=SMALL, output=output)
     facts = verify(output, SMALL, 2)
     assert facts.loudness_lufs == pytest.approx(-16, abs=1)
@@ -249,9 +249,9 @@ def test_the_sound_of_a_video_is_made_as_loud_as_platforms_want_it(
 
 def test_a_silent_sound_stays_silent(tmp_path: Path) -> None:
     video, output = tmp_path / "video.mkv", tmp_path / "output.mp4"
-    picture = ["-f", "lavfi", "-i", "color=size=64x64:rate=30:duration=1"]
+    frames = ["-f", "lavfi", "-i", "color=size=64x64:rate=30:duration=1"]
     silence = ["-f", "lavfi", "-i", "anullsrc=duration=1", "-c:a", "flac"]
-    run([*picture, *silence, str(video)], "making a video")
+    run([*frames, *silence, str(video)], "making a video")
     video_to_mp4(video, video_format=SMALL, output=output)
     assert verify(output, SMALL, 1).loudness_lufs is None
     assert measure(output).has_audio

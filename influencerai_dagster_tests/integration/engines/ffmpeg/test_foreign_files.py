@@ -62,10 +62,10 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_playlist_or_a_text_named_as_a_video_is_refused(
     victim: Path, kind: str, suffix: str
 ) -> None:
-    clip = victim.parent / f"video{suffix}"
-    clip.write_text(PLAYLISTS[kind](victim))
+    video = victim.parent / f"video{suffix}"
+    video.write_text(PLAYLISTS[kind](victim))
     with pytest.raises(PermanentError, match=f"probe of video{suffix}"):
-        measure(clip)
+        measure(video)
 
 
 @pytest.mark.parametrize(
@@ -73,19 +73,19 @@ def test_a_playlist_or_a_text_named_as_a_video_is_refused(
     [
         probe,
         measure_loudness,
-        lambda clip: video_to_mp4(clip, video_format=SMALL, output=clip.with_name("out.mp4")),
-        lambda clip: poster_frame(clip, clip.with_name("out.png")),
-        lambda clip: level_sound(clip, clip.with_name("out.m4a"), seconds=1),
+        lambda video: video_to_mp4(video, video_format=SMALL, output=video.with_name("out.mp4")),
+        lambda video: poster_frame(video, video.with_name("out.png")),
+        lambda video: level_sound(video, video.with_name("out.m4a"), seconds=1),
     ],
     ids=["probe", "loudness", "encoding", "poster", "sound"],
 )
 def test_no_step_reads_another_file_through_a_video(
     victim: Path, use: Callable[[Path], object]
 ) -> None:
-    clip = victim.parent / "video.mp4"
-    clip.write_text(PLAYLISTS["dash"](victim))
+    video = victim.parent / "video.mp4"
+    video.write_text(PLAYLISTS["dash"](victim))
     with pytest.raises(PermanentError, match="its content is no MP4, MOV or WebM file"):
-        use(clip)
+        use(video)
     assert not list(victim.parent.glob("out.*"))
 
 

@@ -1,4 +1,4 @@
-"""Fair claims: whose turn it is, where a job renders, and what it costs its tenant."""
+"""Fair claims: which job renders next, where, and what it costs its tenant."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -196,7 +196,7 @@ def test_a_failed_attempt_is_charged_with_what_it_used(engine: Engine) -> None:
     assert (now["finish_tag"], now["used_seconds"], now["mean_seconds"]) == (0.25, 0.25, {})
 
 
-def test_a_job_that_is_given_back_costs_nothing(engine: Engine) -> None:
+def test_a_requeued_job_costs_nothing(engine: Engine) -> None:
     submit(engine, 1)
     (job,) = claim(engine, a_worker())
     with transaction(engine) as session:

@@ -129,8 +129,8 @@ def unknown_model(comfyui: ComfyUISimulator) -> Iterator[Path]:
 def test_a_family_that_only_the_server_tells_is_asked_for(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator, unknown_model: Path
 ) -> None:
-    told = {"modelspec.architecture": "stable-diffusion-xl-v1-base"}
-    save_file({"weight": np.zeros(1)}, unknown_model, metadata=told)
+    reported = {"modelspec.architecture": "stable-diffusion-xl-v1-base"}
+    save_file({"weight": np.zeros(1)}, unknown_model, metadata=reported)
     output, _ = renderer.render(claimed(engine, base_model=unknown_model.name), comfyui.url)
     assert output.workflow_name == FAMILY_DEFAULTS[XL].workflow
 
@@ -140,7 +140,7 @@ def test_a_family_that_nothing_tells_is_not_guessed(
 ) -> None:
     name = unknown_model.name
     text = refused(renderer, comfyui.url, claimed(engine, base_model=name, steps=None))
-    assert f"nothing tells which family base model {name} belongs to (sd15, sdxl, flux)" in text
+    assert f"the family of base model {name} (sd15, sdxl, flux) is unknown" in text
     assert text.endswith("Name workflow, steps, cfg in the job.")
     job = claimed(engine, base_model=name, workflow="sd15_text_to_image", steps=2, cfg=7.0)
     output, _ = renderer.render(job, comfyui.url)

@@ -12,7 +12,7 @@ from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.core.manifests.loras import LoraManifest
 from influencerai_dagster.engines.comfyui.values import RenderedFile, RenderResult
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
-from influencerai_dagster.generation.render.lora_files import place_lora
+from influencerai_dagster.generation.render.lora_files import install_lora
 from influencerai_dagster.generation.render.render_job import (
     filename_prefix,
     refuse_one_colour,
@@ -32,16 +32,16 @@ def lora(engine: Engine, object_store: ObjectStore) -> LoraManifest:
 def test_a_lora_is_placed_below_its_tenant(
     lora: LoraManifest, object_store: ObjectStore, tmp_path: Path
 ) -> None:
-    assert place_lora(object_store, lora, tmp_path) == "demo/lora1.safetensors"
+    assert install_lora(object_store, lora, tmp_path) == "demo/lora1.safetensors"
     assert (tmp_path / "demo" / "lora1.safetensors").read_bytes() == weights()
 
 
 def test_a_placed_lora_is_not_fetched_again(
     lora: LoraManifest, object_store: ObjectStore, tmp_path: Path
 ) -> None:
-    place_lora(object_store, lora, tmp_path)
+    install_lora(object_store, lora, tmp_path)
     object_store.delete(lora.weights_key)
-    assert place_lora(object_store, lora, tmp_path) == "demo/lora1.safetensors"
+    assert install_lora(object_store, lora, tmp_path) == "demo/lora1.safetensors"
 
 
 @pytest.mark.parametrize("content", [b"", weights()[:-1], weights(seed=2)], ids=len)
@@ -51,7 +51,7 @@ def test_a_placed_file_with_other_bytes_is_replaced(
     path = tmp_path / "demo" / "lora1.safetensors"
     path.parent.mkdir()
     path.write_bytes(content)
-    place_lora(object_store, lora, tmp_path)
+    install_lora(object_store, lora, tmp_path)
     assert path.read_bytes() == weights()
 
 
@@ -60,7 +60,7 @@ def test_weights_that_are_gone_are_named_and_nothing_is_placed(
 ) -> None:
     object_store.delete(lora.weights_key)
     with pytest.raises(ObjectNotFoundError, match=r"loras/demo/lora1\.safetensors"):
-        place_lora(object_store, lora, tmp_path)
+        install_lora(object_store, lora, tmp_path)
     assert list((tmp_path / "demo").iterdir()) == []
 
 
@@ -69,7 +69,7 @@ def test_a_file_of_another_family_than_its_manifest_says_is_refused(
 ) -> None:
     xl = add_lora(engine, object_store, lora_id="xl", content=weights(BaseModelFamily.SDXL))
     with pytest.raises(PermanentError, match="is a LoRA for sdxl and does not fit"):
-        place_lora(object_store, xl, tmp_path)
+        install_lora(object_store, xl, tmp_path)
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES.values(), ids=HOSTILE_NAMES)
@@ -79,7 +79,7 @@ def test_a_manifest_with_a_hostile_name_places_nothing(
     folder = tmp_path / "models" / "loras"
     for changes in ({"tenant": name}, {"lora_id": name}):
         with pytest.raises(PermanentError, match="is not allowed"):
-            place_lora(object_store, lora_manifest().model_copy(update=changes), folder)
+            install_lora(object_store, lora_manifest().model_copy(update=changes), folder)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -35,7 +35,7 @@ from influencerai_dagster.generation.segment_plan import segment_seed
 from influencerai_dagster.media import frame_archives
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.integration.generation.render.test_videos import (
-    picture,
+    completed_image,
     submit_video,
 )
 from influencerai_dagster_tests.testing.catalog_rows import claim_one
@@ -66,7 +66,7 @@ def renderer_of_videos(
 @pytest.fixture
 def job(renderer: ImageRenderer, comfyui: ComfyUISimulator) -> ClaimedJob:
     """A claimed video of 1 s: 7 frames at 7 fps, which are 3 segments of 3 frames."""
-    source = picture(renderer, comfyui.url)
+    source = completed_image(renderer, comfyui.url)
     submit_video(renderer.engine, source.id, num_frames=3, fps=7, duration_seconds=1.0, seed=SEED)
     return claim_one(renderer.engine, kind=JobKind.VIDEO)
 

@@ -48,7 +48,7 @@ def videos(
     return VideoRenderer(engine, object_store, render_session)
 
 
-def picture(renderer: ImageRenderer, server: str, tenant: str = "demo") -> job_queue.Job:
+def completed_image(renderer: ImageRenderer, server: str, tenant: str = "demo") -> job_queue.Job:
     """A completed image job."""
     (job,) = submit(renderer.engine, "bella", tenant=tenant)
     claim = claim_one(renderer.engine)
@@ -69,7 +69,7 @@ def submit_video(engine: Engine, source: UUID, **fields: Any) -> job_queue.Job:
 def test_a_video_is_rendered_from_the_image_and_recorded(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
-    source = picture(renderer, comfyui.url)
+    source = completed_image(renderer, comfyui.url)
     job = submit_video(engine, source.id)
     before = contents(videos.store)
     report = RenderWorker(
@@ -117,7 +117,7 @@ def lower_third(store: ObjectStore, poster: StoredFile | None) -> Image.Image:
 def test_a_video_of_every_preset_fits_its_platform_and_shows_its_subtitles(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
-    source = picture(renderer, comfyui.url)
+    source = completed_image(renderer, comfyui.url)
     outputs: dict[str, OutputManifest] = {}
     for preset, size in PRESETS.items():
         subtitles = SRT if preset == "tiktok" else None
@@ -135,8 +135,8 @@ def test_a_video_of_every_preset_fits_its_platform_and_shows_its_subtitles(
     report = check_platforms(videos.store, day, max_measured=2)
     assert (report.num_videos, report.num_measured, report.unfit) == (5, 2, ())
     reel, tiktok = (outputs[name].poster for name in ("instagram-reel", "tiktok"))
-    pictures = [lower_third(videos.store, poster) for poster in (reel, tiktok)]
-    changed = ImageChops.difference(*pictures).point(lambda value: 255 if value > 90 else 0)
+    strips = [lower_third(videos.store, poster) for poster in (reel, tiktok)]
+    changed = ImageChops.difference(*strips).point(lambda value: 255 if value > 90 else 0)
     assert changed.getbbox() is not None, "the text is not to be seen"
 
 
@@ -157,7 +157,7 @@ def video_claim(job: job_queue.ClaimedJob, source: UUID, **fields: Any) -> job_q
 def test_the_image_of_another_tenant_is_one_that_does_not_exist(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
-    theirs = picture(renderer, comfyui.url, tenant="other")
+    theirs = completed_image(renderer, comfyui.url, tenant="other")
     with pytest.raises(PermanentError, match="tenant 'demo' has no image job"):
         submit_video(engine, theirs.id)
     for source in (theirs.id, uuid4()):
@@ -169,7 +169,7 @@ def test_the_image_of_another_tenant_is_one_that_does_not_exist(
 def test_an_image_whose_object_is_gone_is_named(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
-    source = picture(renderer, comfyui.url)
+    source = completed_image(renderer, comfyui.url)
     key = f"images/demo/{source.id}/output.png"
     videos.store.delete(key)
     error = refused(videos, comfyui.url, video_claim(claimed(engine), source.id))
@@ -180,7 +180,7 @@ def test_an_image_whose_object_is_gone_is_named(
 def test_an_image_workflow_makes_no_video(
     engine: Engine, renderer: ImageRenderer, videos: VideoRenderer, comfyui: ComfyUISimulator
 ) -> None:
-    source = picture(renderer, comfyui.url)
+    source = completed_image(renderer, comfyui.url)
     job = video_claim(claimed(engine), source.id, workflow="sd15_text_to_image")
     assert "SVD_img2vid_Conditioning node is missing" in str(refused(videos, comfyui.url, job))
 

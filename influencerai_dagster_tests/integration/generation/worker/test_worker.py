@@ -94,10 +94,10 @@ def test_every_pending_job_is_rendered_once_and_recorded(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     jobs = submit(engine, "one", "two", "three", "four", "five")
-    told: list[UUID] = []
-    report = work_until_idle(renderer, on_finished=lambda job: told.append(job.job_id))
+    reported: list[UUID] = []
+    report = work_until_idle(renderer, on_finished=lambda job: reported.append(job.job_id))
     assert {output.job_id for output in report.completed} == {job.id for job in jobs}
-    assert told == [job.job_id for job in report.jobs]
+    assert reported == [job.job_id for job in report.jobs]
     assert report.failed == []
     for job in jobs:
         now = status(engine, job)
@@ -238,7 +238,7 @@ def test_while_no_server_answers_jobs_wait_and_lose_no_attempt(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(refuse_connections_seconds=1.5)
-    (job,) = submit(engine, "patient")
+    (job,) = submit(engine, "persistent")
     assert len(work_until_idle(renderer).completed) == 1
     assert status(engine, job).attempt == 1
 
@@ -443,7 +443,7 @@ def test_two_workers_share_the_jobs_without_a_double(
 
 
 class Losing(ImageRenderer):
-    """A worker that loses its job to a person's cancellation just before it tells the job queue."""
+    """A worker that loses its job to a cancellation just before it completes it."""
 
     def render(self, job: ClaimedJob, server: str) -> tuple[OutputManifest, StoredFile]:
         made = super().render(job, server)
@@ -510,7 +510,7 @@ def test_a_second_run_for_the_same_day_ends_at_once(
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(work_until_idle, renderer, idle_timeout_seconds=4)
-        wait_until(lambda: _num_workers(engine) == 1, "it lingers")
+        wait_until(lambda: _num_workers(engine) == 1, "it waits for jobs")
         (job,) = submit(engine, "for the first")
         second = work_until_idle(
             renderer, owner="run-2", idle_timeout_seconds=60, earlier_worker_seconds=1.5
@@ -586,7 +586,7 @@ class Unreachable(ObjectStore):
 def test_what_is_rendered_waits_for_s3_without_losing_an_attempt_or_rendering_again(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
-    (job,) = submit(engine, "patient")
+    (job,) = submit(engine, "persistent")
     renderer.store = Unreachable(renderer.store, num_failures=1)
     assert len(work_until_idle(renderer).completed) == 1
     assert status(engine, job).attempt == 1
@@ -598,7 +598,7 @@ def test_a_new_job_reaches_an_idle_worker_long_before_its_next_poll(
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
         working = pool.submit(work_until_idle, renderer, idle_timeout_seconds=3, poll_seconds=5.0)
-        wait_until(lambda: _num_workers(engine) == 1, "it lingers")
+        wait_until(lambda: _num_workers(engine) == 1, "it waits for jobs")
         seconds = []
         for number in range(5):
             started = time.monotonic()

@@ -153,7 +153,7 @@ def test_a_tick_observes_the_lag_and_reports_both_checks(backups: Backups) -> No
 def test_an_outcome_that_stays_the_same_is_not_told_at_every_tick(
     backups: Backups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def told() -> list[bool]:
+    def reported() -> list[bool]:
         events = backups.tick().asset_events
         assert isinstance(events[0], dg.AssetObservation)
         for event in events:
@@ -161,17 +161,17 @@ def test_an_outcome_that_stays_the_same_is_not_told_at_every_tick(
         return [event.passed for event in events if isinstance(event, dg.AssetCheckEvaluation)]
 
     backups.server.barman.backup(BackupKind.FULL)
-    assert (told(), told()) == ([True, True], [])
+    assert (reported(), reported()) == ([True, True], [])
     no_wal = dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey("database_backup"), check_name="wal_is_received", passed=False
     )
     backups.instance.report_runless_asset_event(no_wal)
-    assert (told(), told()) == ([True], [])
+    assert (reported(), reported()) == ([True], [])
     monkeypatch.setattr(
         "influencerai_dagster.orchestration.backups.database_backups_sensor.REPORT_AGAIN_AFTER",
         timedelta(0),
     )
-    assert told() == [True, True]
+    assert reported() == [True, True]
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_the_first_backup_of_a_new_installation_waits_a_quarter_of_an_hour(
     assert datetime.fromisoformat(str(ahead.cursor)) <= datetime.now(UTC)
 
 
-def test_a_backup_that_is_too_old_turns_its_check_red_and_is_named(
+def test_a_backup_that_is_too_old_makes_its_check_red_and_is_named(
     dumps: Backups, tmp_path: Path
 ) -> None:
     dump(tmp_path, hours_ago=31)
@@ -254,7 +254,7 @@ def test_a_backup_that_is_too_old_turns_its_check_red_and_is_named(
     )
 
 
-def test_a_server_that_does_not_answer_turns_the_check_of_wal_red(backups: Backups) -> None:
+def test_a_server_that_does_not_answer_makes_the_check_of_wal_red(backups: Backups) -> None:
     away = "postgresql://nobody@127.0.0.1:1/nothing"
     resource = setup_of(backups.server, BACKUP_DATABASE_URL=away)
     result = Backups(backups.server, backups.definitions, backups.instance, resource).tick()

@@ -5,10 +5,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from sqlalchemy import text
 
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.generation import storage_pauses as stage
 from influencerai_dagster.orchestration.backups.object_backups import object_backup
 from influencerai_dagster.orchestration.generation.pending_jobs_sensor import pending_jobs_sensor
 from influencerai_dagster.orchestration.resources.backups import ObjectBackupSetup
@@ -66,7 +66,7 @@ def test_a_backup_shows_what_was_copied_and_copies_barmans_folder_off_site(
     assert (tmp_path / "target" / "barman" / "server" / "wal").exists()
 
 
-def test_a_backup_that_lacks_an_object_turns_its_check_red_and_names_it(
+def test_a_backup_that_lacks_an_object_makes_its_check_red_and_names_it(
     backups: ObjectBackupSetup, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     object_store.put_latest("loras/demo/a.safetensors", b"weights")
@@ -95,7 +95,6 @@ def test_a_full_store_is_an_alert_that_ends_by_itself(
     catalog: Catalog,
     object_store: ObjectStore,
     retention: Retention,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     submit_one(catalog.engine, image_request())
     assert not has_space(catalog, retention)
@@ -119,7 +118,8 @@ def test_a_full_store_is_an_alert_that_ends_by_itself(
     assert not alert.passed
     assert "Retention could free 0 bytes now" in alert.description
     assert isinstance(tick(first.cursor), dg.SkipReason)
-    monkeypatch.setattr(stage, "PROBE_SECONDS", 0.0)
+    with transaction(catalog.engine) as session:
+        session.execute(text("UPDATE storage_pauses SET probed_at = now() - interval '1 min'"))
     last = tick(first.cursor)
     assert [event.passed for event in last.asset_events] == [True]
     assert isinstance(tick(last.cursor), dg.SkipReason)

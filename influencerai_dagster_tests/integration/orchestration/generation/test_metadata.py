@@ -37,7 +37,7 @@ def engine(catalog: Catalog) -> Engine:
 
 def finished(job: Job, **values: Any) -> FinishedJob:
     """Return what a worker tells of a job."""
-    told = {
+    reported = {
         "output": None,
         "error": None,
         "wait_seconds": 1.0,
@@ -45,7 +45,7 @@ def finished(job: Job, **values: Any) -> FinishedJob:
         "server": "http://gpu1:8188",
         "attempt": job.attempt,
     }
-    return FinishedJob(job_id=job.id, **{**told, **values})
+    return FinishedJob(job_id=job.id, **{**reported, **values})
 
 
 def done(engine: Engine, store: ObjectStore, job: ClaimedJob, **values: Any) -> FinishedJob:
@@ -68,12 +68,12 @@ def failed(engine: Engine, job: ClaimedJob, error: InfluencerAIError) -> Finishe
 def metadata(
     engine: Engine,
     store: ObjectStore,
-    *told: FinishedJob,
+    *reported: FinishedJob,
     own: tuple[Job, ...] = (),
     seconds: float = 60,
 ) -> Metadata:
     report = WorkerReport()
-    for job in told:
+    for job in reported:
         report.add(job)
     own_ids = {job.id for job in own}
     with transaction(engine) as session:
@@ -98,8 +98,8 @@ def test_the_table_has_where_and_how_long_each_job_was_rendered(
     engine: Engine, object_store: ObjectStore
 ) -> None:
     (job,) = claimed(engine, 1)
-    told = done(engine, object_store, job, wait_seconds=1.239, seconds=2.345)
-    (row,) = rows_of(metadata(engine, object_store, told))
+    reported = done(engine, object_store, job, wait_seconds=1.239, seconds=2.345)
+    (row,) = rows_of(metadata(engine, object_store, reported))
     assert row["job_id"] == str(job.id)
     assert row["object_key"] == f"images/demo/{job.id}/output.png"
     assert (row["status"], row["error"]) == ("completed", "")
@@ -125,12 +125,12 @@ def test_failed_jobs_come_first_then_the_runs_own_then_the_others(
     engine: Engine, object_store: ObjectStore
 ) -> None:
     other, own, bad = claimed(engine, 3)
-    told = [
+    reported = [
         done(engine, object_store, other),
         done(engine, object_store, own),
         failed(engine, bad, PermanentError("no such sampler")),
     ]
-    rows = rows_of(metadata(engine, object_store, *told, own=(own,)))
+    rows = rows_of(metadata(engine, object_store, *reported, own=(own,)))
     assert [row["job_id"] for row in rows] == [str(bad.id), str(own.id), str(other.id)]
     assert (rows[0]["status"], rows[0]["error"]) == ("failed", "no such sampler")
 
@@ -177,12 +177,12 @@ def test_of_a_job_that_was_tried_twice_the_last_try_is_told(
 
 def test_times_are_those_of_completed_jobs(engine: Engine, object_store: ObjectStore) -> None:
     jobs = claimed(engine, 4)
-    told = [
+    reported = [
         done(engine, object_store, job, seconds=float(number), wait_seconds=number / 10)
         for number, job in enumerate(jobs[:3], start=1)
     ]
-    told.append(failed(engine, jobs[3], PermanentError("no")))
-    found = metadata(engine, object_store, *told, seconds=30)
+    reported.append(failed(engine, jobs[3], PermanentError("no")))
+    found = metadata(engine, object_store, *reported, seconds=30)
     assert found["seconds_per_job_mean"] == 2
     assert found["seconds_per_job_p95"] == 2.9
     assert found["wait_seconds_p50"] == 0.2

@@ -136,12 +136,12 @@ def test_a_file_that_is_no_longer_what_was_recorded_is_named(
     assert "output.json" in unfit[2]
 
 
-def test_videos_of_before_presets_are_counted_and_not_judged(
+def test_videos_of_before_presets_are_counted_and_not_checked(
     object_store: ObjectStore, folder: Path
 ) -> None:
     older = {"preset": None, "aspect_ratio": None}
-    clip = video_of(object_store, folder, 0, "64x64", **older)
-    result, _ = check_videos(object_store, clip)
+    video = video_of(object_store, folder, 0, "64x64", **older)
+    result, _ = check_videos(object_store, video)
     assert result.passed
     assert values(result)["without_preset"] == 1
 
@@ -151,11 +151,11 @@ def test_a_store_that_is_away_asks_for_a_retry_and_fails_no_check(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clip = video_of(object_store, folder, 0)
+    video = video_of(object_store, folder, 0)
 
     def be_away(*_: Any, **__: Any) -> None:
         raise TransientError("S3 does not answer")
 
     monkeypatch.setattr(ObjectStore, "download", be_away)
     with pytest.raises(dg.RetryRequested):
-        check_videos(object_store, clip)
+        check_videos(object_store, video)

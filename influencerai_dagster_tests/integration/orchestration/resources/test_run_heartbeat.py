@@ -75,7 +75,7 @@ def execute(
 def test_a_run_beats_while_its_op_works_and_tells_what_it_does(
     catalog: Catalog, instance: dg.DagsterInstance
 ) -> None:
-    told: list[str] = []
+    reported: list[str] = []
 
     def body(resource: Catalog) -> None:
         def activities() -> list[str]:
@@ -91,10 +91,10 @@ def test_a_run_beats_while_its_op_works_and_tells_what_it_does(
             lambda: activities() == ["generate_images_job demo/2026-11-23"],
             "its job",
         )
-        told.extend(beat.host for beat in heartbeats(catalog.database_url))
+        reported.extend(beat.host for beat in heartbeats(catalog.database_url))
 
     assert execute(catalog, instance, body).success
-    assert told[0].startswith(f"process {os.getpid()} on ")
+    assert reported[0].startswith(f"process {os.getpid()} on ")
 
 
 def test_an_activity_is_written_at_once(catalog: Catalog) -> None:
@@ -190,7 +190,7 @@ def test_a_heartbeat_outlives_the_absence_of_postgresql(servers_dir: Path) -> No
                 asset_selection=frozenset({dg.AssetKey("dataset"), dg.AssetKey("captions")}),
             ),
             "captions, dataset",
-            id="assets chosen by a person",
+            id="assets chosen by an operator",
         ),
         pytest.param(dg.DagsterRun(job_name="__ASSET_JOB"), "checks", id="checks alone"),
     ],

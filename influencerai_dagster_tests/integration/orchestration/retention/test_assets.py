@@ -66,7 +66,7 @@ def run(
 
 
 def records(found: dict[str, Any]) -> dict[str, int]:
-    """What is no object, by kind."""
+    """Rows that are not objects, by kind."""
     shown = found.get("deleted_records") or found["records_to_delete"]
     rows = [] if shown == "none" else [record.data for record in shown.records]
     return {row["what"]: row["number"] for row in rows}

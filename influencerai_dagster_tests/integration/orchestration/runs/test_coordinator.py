@@ -124,7 +124,7 @@ def test_one_tenants_mass_upload_delays_another_by_what_is_in_progress(queue: Qu
 
 
 @pytest.mark.parametrize("job", [BUILD, TRAIN])
-def test_tenants_with_many_runs_take_turns(queue: Queue, job: str) -> None:
+def test_tenants_with_many_runs_alternate(queue: Queue, job: str) -> None:
     for number in range(12):
         queue.submit(job, f"flood/d{number}")
     queue.start(queue.next_runs()[0])

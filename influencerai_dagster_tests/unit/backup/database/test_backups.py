@@ -130,9 +130,9 @@ def test_a_backup_of_a_time_to_come_is_no_reason_to_take_none() -> None:
         ((True, 0, 0.0), None),
         ((True, 5000, 9.0), None),
         ((True, 5000, 301.0), "5,000 bytes and 301 s behind"),
-        ((False, 5000, 60.0), "nobody receives WAL since 60 s"),
-        ((False, 5000, None), "nobody receives WAL: the server keeps"),
-        ((False, None, None), "the replication slot is not there"),
+        ((False, 5000, 60.0), "WAL is not received since 60 s"),
+        ((False, 5000, None), "WAL is not received: the server keeps"),
+        ((False, None, None), "the replication slot does not exist"),
     ],
 )
 def test_a_stream_of_wal_that_stands_still_is_a_problem(

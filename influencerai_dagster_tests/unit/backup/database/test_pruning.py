@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from influencerai_dagster.backup.database.backups import BackupInfo, BackupKind, BackupStatus
-from influencerai_dagster.backup.database.pruning import deletable, obsolete, robbed_by_deletion
+from influencerai_dagster.backup.database.pruning import deletable, losing_wal_by_deletion, obsolete
 from influencerai_dagster.backup.database.wal import segment_name
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -47,9 +47,9 @@ def test_a_killed_backup_whose_name_sorts_first_is_not_deleted_with_the_wal_of_o
     local = taken("20261130T230000", 4, days_ago=0.2)  # named in Tokyo
     newer = taken("20261130T150000", 9, days_ago=0.1)  # in UTC
     dead = taken("20261130T143000", 8, days_ago=0.1, whole=False)
-    assert robbed_by_deletion([local, newer, dead], dead.backup_id) == [local]
-    assert robbed_by_deletion([newer, dead], dead.backup_id) == []
-    assert robbed_by_deletion([newer, dead], "unknown") == []
+    assert losing_wal_by_deletion([local, newer, dead], dead.backup_id) == [local]
+    assert losing_wal_by_deletion([newer, dead], dead.backup_id) == []
+    assert losing_wal_by_deletion([newer, dead], "unknown") == []
 
 
 def test_what_would_rob_another_waits_until_that_is_gone() -> None:
@@ -58,7 +58,7 @@ def test_what_would_rob_another_waits_until_that_is_gone() -> None:
     on_full = taken("20261002T100131", 9, days_ago=50, parent=full.backup_id)  # in New York
     newest = taken("20261101T000000", 12, days_ago=20)
     backups = [oldest, full, on_full, newest]
-    assert robbed_by_deletion(backups, oldest.backup_id) == [full]
+    assert losing_wal_by_deletion(backups, oldest.backup_id) == [full]
     assert deletable(backups, [oldest.backup_id]) == []
     in_order = [full.backup_id, oldest.backup_id]
     assert deletable(backups, in_order) == in_order

@@ -25,12 +25,12 @@ PROMOTION = record(
 def segment(content: bytes, offset: int) -> bytes:
     """Pages with their headers, of which one has the content at an offset."""
     pages = bytearray(3 * PAGE_BYTES)
-    place = offset
+    location = offset
     for byte in content:
-        if place % PAGE_BYTES == 0:
-            place += 24 if place else 40
-        pages[place] = byte
-        place += 1
+        if location % PAGE_BYTES == 0:
+            location += 24 if location else 40
+        pages[location] = byte
+        location += 1
     return bytes(pages)
 
 

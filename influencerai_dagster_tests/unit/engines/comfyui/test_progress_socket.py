@@ -81,7 +81,7 @@ def test_a_recorded_preview_frame_names_its_prompt_and_holds_a_jpeg() -> None:
         pytest.param(b"", id="empty"),
         pytest.param(b"\0\0\0\4\0\0", id="cut in the header"),
         pytest.param(b"\0\0\0\4\xff\xff\xff\xff{", id="cut in the JSON"),
-        pytest.param(b"\0\0\0\4\0\0\0\2[]", id="JSON is no object"),
+        pytest.param(b"\0\0\0\4\0\0\0\2[]", id="JSON of another type"),
         pytest.param(b"\0\0\0\x63\0\0\0\0", id="unknown event"),
     ],
 )

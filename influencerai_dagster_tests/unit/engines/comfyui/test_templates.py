@@ -92,16 +92,16 @@ def test_loras_are_chained_between_the_base_model_and_everything_it_fed(
     workflow = fill_image_workflow(template, sampling, filename_prefix=PREFIX)
     assert len(_nodes(workflow, "LoraLoader")) == count
     link = _only(workflow, "KSampler")["model"]
-    clips = [node["clip"] for node in _nodes(workflow, "CLIPTextEncode")]
+    encoders = [node["clip"] for node in _nodes(workflow, "CLIPTextEncode")]
     for lora in reversed(LORAS[:count]):
-        assert all(clip == [link[0], 1] for clip in clips)
+        assert all(clip == [link[0], 1] for clip in encoders)
         loader = workflow[link[0]]["inputs"]
         assert loader["lora_name"] == lora.lora_name
         assert loader["strength_model"] == lora.strength_model
         assert loader["strength_clip"] == lora.strength_clip
-        link, clips = loader["model"], [loader["clip"]]
+        link, encoders = loader["model"], [loader["clip"]]
     found = template.graph.image_nodes()
-    assert (tuple(link), {tuple(clip) for clip in clips}) == (found.model, {found.clip})
+    assert (tuple(link), {tuple(clip) for clip in encoders}) == (found.model, {found.clip})
 
 
 def test_loras_go_before_clip_skip_and_model_patches_of_an_own_template() -> None:
@@ -142,7 +142,7 @@ def test_the_hash_of_a_workflow_is_of_its_content_and_not_of_its_order() -> None
     assert workflow_sha256(filled) != workflow_sha256(workflow)
 
 
-def test_every_parameter_of_a_clip_reaches_its_node() -> None:
+def test_every_parameter_of_a_video_reaches_its_node() -> None:
     sampling = VideoSampling(
         seed=7, steps=4, cfg=3, min_cfg=1.5, width_px=64, height_px=96, num_frames=5, fps=8,
         motion_bucket_id=99, augmentation_level=1, base_model="svd.safetensors",

@@ -79,12 +79,12 @@ def test_a_socket_is_replaced_only_if_nothing_is_heard_while_the_prompt_runs(
         return httpx.Response(200, json={} if script else ENDED)
 
     dispatcher = ScriptedDispatcher(script)
-    told: list[RenderProgress] = []
+    reported: list[RenderProgress] = []
     request = RenderRequest(
         {"5": {"class_type": "KSampler", "inputs": {}}},
         PROMPT,
         timeout_seconds=30,
-        on_progress=told.append,
+        on_progress=reported.append,
         silence_seconds=0.01,
     )
     with (
@@ -93,4 +93,4 @@ def test_a_socket_is_replaced_only_if_nothing_is_heard_while_the_prompt_runs(
     ):
         assert watch.wait().prompt_id == PROMPT
     assert dispatcher.opened == [False, True][:num_sockets]
-    assert told
+    assert reported

@@ -39,15 +39,15 @@ def test_bars_of_sampling_and_log_text_on_the_same_line_do_not_confuse() -> None
 def test_every_step_is_told_once_with_its_own_loss(run: str) -> None:
     text = (RECORDED / f"{run}.stderr.raw").read_bytes().decode()
     last_drawn = dict(re.findall(r" (\d+)/\d+ \[[^\]]*avr_loss=([\d.]+)", text))
-    told = [(str(step.step), str(step.loss)) for step in steps_of(run) if step.step]
-    assert told == list(last_drawn.items())
+    reported = [(str(step.step), str(step.loss)) for step in steps_of(run) if step.step]
+    assert reported == list(last_drawn.items())
 
 
 BAR = "\rsteps:  50%|█████     | {}/9 [00:01<00:01, 9.9it/s, avr_loss={}]"
 
 
 @pytest.mark.parametrize(
-    ("bars", "told"),
+    ("bars", "reported"),
     [
         ([(1, 0.5), (1, 0.4), (2, 0.4), (2, 0.3)], [(1, 0.4), (2, 0.3)]),
         ([(1, 0.4), (1, 0.4), (1, 0.4), (2, 0.4), (2, 0.4)], [(1, 0.4), (2, 0.4)]),
@@ -57,11 +57,11 @@ BAR = "\rsteps:  50%|█████     | {}/9 [00:01<00:01, 9.9it/s, avr_loss=
     ids=["slow", "the loss stays", "fast", "drawn again before its loss is known"],
 )
 def test_a_step_is_told_when_its_loss_is_known(
-    bars: list[tuple[int, float]], told: list[tuple[int, float]]
+    bars: list[tuple[int, float]], reported: list[tuple[int, float]]
 ) -> None:
     reader = ProgressReader()
     steps = [step for bar in bars for step in reader.feed(BAR.format(*bar))]
-    assert [(step.step, step.loss) for step in steps] == told
+    assert [(step.step, step.loss) for step in steps] == reported
 
 
 @pytest.mark.parametrize("run", ["good", "good_full", "nan_loss", "sigkill_child"])
@@ -98,7 +98,7 @@ def test_the_time_left_is_unknown_at_first() -> None:
         pytest.param(
             "\rsteps:  50%|█████     | 1/2 [00:00<00:01, 3.6it/s, avr_loss=?]",
             TrainingStep(step=1, total_steps=2, loss=None, eta_seconds=1),
-            id="loss that is no number",
+            id="loss that is not a number",
         ),
     ],
 )

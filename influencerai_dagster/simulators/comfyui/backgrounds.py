@@ -1,4 +1,4 @@
-"""Backgrounds: a sky of the time of day, and a few shapes for each place in its light."""
+"""Draw backgrounds: a sky of the time of day, and a few shapes in its light."""
 
 import random
 from dataclasses import dataclass
@@ -60,19 +60,19 @@ class _Scene:
         return self.width, self.height, self.width, self.height
 
 
-def draw_place(size: tuple[int, int], setting: Setting, seed: int) -> Image.Image:
+def draw_background(size: tuple[int, int], setting: Setting, seed: int) -> Image.Image:
     """Return a new RGB canvas with the background of a setting."""
     top, bottom = _SKIES[setting.time]
-    if setting.place in {"studio", "indoors"}:
+    if setting.background in {"studio", "indoors"}:
         top, bottom = mix(setting.backdrop, _WHITE, 0.62), mix(setting.backdrop, _WHITE, 0.2)
         top, bottom = mix(top, *_LIGHT[setting.time]), mix(bottom, *_LIGHT[setting.time])
     gradient = Image.linear_gradient("L").resize((1, size[1]), Image.Resampling.BILINEAR)
     canvas = ImageOps.colorize(gradient, top, bottom).resize(size)
     rng = random.Random(seed)  # noqa: S311 - looks, no secret
     scene = _Scene(ImageDraw.Draw(canvas), *size, setting, rng)
-    if setting.place not in {"studio", "indoors"}:
+    if setting.background not in {"studio", "indoors"}:
         _sun_or_stars(scene)
-    _DRAWERS[setting.place](scene)
+    _DRAWERS[setting.background](scene)
     return canvas
 
 

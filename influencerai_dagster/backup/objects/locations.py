@@ -1,8 +1,7 @@
-"""Where objects are and where their backup goes: a bucket or a folder, as rclone is told of it.
+"""Locations of objects and of their backup, a bucket or a folder each, as remotes of rclone.
 
-rclone takes remotes from the environment of its process, so no secret is on a command line or in a
-file. Follows "Environment variables" and the pages of the backends s3, alias and crypt of
-rclone.org.
+Remotes are variables of rclone's environment: no secret is on a command line or in a file. Follows
+"Environment variables" and the pages of the backends s3, alias and crypt of rclone.org.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,12 +13,12 @@ from influencerai_dagster.errors import PermanentError
 
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket, or what is below a prefix of it.
+    """A bucket, or the objects below a prefix of it.
 
     Attributes:
         endpoint_url: None is AWS itself.
-        disk: the folder in which its server keeps it, if that is on this machine.
-        access_key: empty leaves both keys to what the machine has: an instance role, a profile.
+        disk: the folder of its server on this machine, if there is one.
+        access_key: empty uses the credentials of the machine: an instance role or a profile.
     """
 
     name: str
@@ -43,7 +42,7 @@ class Bucket:
 
 OFF_SITE_FOLDER = "off-site"
 
-Place = Bucket | Path
+Location = Bucket | Path
 """A bucket, or a folder of this machine (which may be a mount)."""
 
 
@@ -52,36 +51,36 @@ class BackupTarget:
     """Where the backup goes.
 
     Attributes:
-        place: BACKUP_TARGET.
+        location: BACKUP_TARGET.
         encryption_key: BACKUP_ENCRYPTION_KEY; with it contents are encrypted at rest. Object keys
             stay readable: encrypted, a long file name would no longer fit into a folder.
         bandwidth_limit: BACKUP_BANDWIDTH_LIMIT as rclone writes it: "10M" (MiB/s), or a timetable
-            like "08:00,2M 19:00,off". Empty is no limit.
+            like "08:00,2M 19:00,off". Empty does not limit it.
     """
 
-    place: Place
+    location: Location
     encryption_key: str = field(default="", repr=False)
     bandwidth_limit: str = ""
 
     def __str__(self) -> str:
-        return f"{self.place}{', encrypted' if self.encryption_key else ''}"
+        return f"{self.location}{', encrypted' if self.encryption_key else ''}"
 
 
 def remote_environment(
-    source: Place, target: BackupTarget, obscure: Callable[[str], str]
+    source: Location, target: BackupTarget, obscure: Callable[[str], str]
 ) -> Mapping[str, str]:
     """Return the variables that define the remotes `source:` and `target:`.
 
     Args:
-        source: may be the same place as the target's where only the target is used.
-        obscure: rclone's own obfuscation, in which it takes the passwords of remotes.
+        source: may be the location of the target, if only the target is used.
+        obscure: rclone's own obfuscation, which it requires for passwords.
     """
-    variables = _place("source", source)
+    variables = _remote_of("source", source)
     if not target.encryption_key:
-        return variables | _place("target", target.place)
+        return variables | _remote_of("target", target.location)
     return (
         variables
-        | _place("plain", target.place)
+        | _remote_of("plain", target.location)
         | _remote(
             "target",
             type="crypt",
@@ -94,22 +93,22 @@ def remote_environment(
     )
 
 
-def _place(name: str, place: Place) -> dict[str, str]:
-    if isinstance(place, Path):
-        return _remote(name, type="alias", remote=str(place.absolute()))
+def _remote_of(name: str, location: Location) -> dict[str, str]:
+    if isinstance(location, Path):
+        return _remote(name, type="alias", remote=str(location.absolute()))
     server = _remote(
         f"{name}s3",
         type="s3",
-        provider="Other" if place.endpoint_url else "AWS",
-        endpoint=place.endpoint_url or "",
-        access_key_id=place.access_key,
-        secret_access_key=place.secret_key,
-        env_auth="false" if place.access_key else "true",
-        region=place.region,
-        force_path_style=str(place.is_path_style).lower(),
+        provider="Other" if location.endpoint_url else "AWS",
+        endpoint=location.endpoint_url or "",
+        access_key_id=location.access_key,
+        secret_access_key=location.secret_key,
+        env_auth="false" if location.access_key else "true",
+        region=location.region,
+        force_path_style=str(location.is_path_style).lower(),
         no_check_bucket="true",
     )
-    return server | _remote(name, type="alias", remote=f"{name}s3:{place.path}")
+    return server | _remote(name, type="alias", remote=f"{name}s3:{location.path}")
 
 
 def _remote(name: str, **options: str) -> dict[str, str]:
@@ -118,19 +117,19 @@ def _remote(name: str, **options: str) -> dict[str, str]:
 
 
 def off_site(home: Path) -> Path:
-    """Return the folder in BACKUP_HOME that is the target while BACKUP_TARGET is not set."""
+    """Return the folder in BACKUP_HOME that is the target if BACKUP_TARGET is not set."""
     return home.resolve() / OFF_SITE_FOLDER
 
 
-def named_place(
+def parse_location(
     name: str,
     *,
     endpoint_url: str | None = None,
     access_key: str = "",
     secret_key: str = "",
     region: str = "us-east-1",
-) -> Place:
-    """Return the place that a setting names: `s3://bucket`, `s3://bucket/prefix`, or a folder."""
+) -> Location:
+    """Return the location of a setting: `s3://bucket`, `s3://bucket/prefix`, or a folder."""
     if not name.startswith("s3://"):
         return Path(name)
     bucket, _, prefix = name.removeprefix("s3://").partition("/")

@@ -1,0 +1,42 @@
+"""Unit tests need no server: a test that starts a program or leaves this machine fails."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_STARTS = {"subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
+
+
+class _Guard:
+    """Refuses, by Python's audit events, what a unit test must not do.
+
+    Attributes:
+        is_on: while a unit test runs; an audit hook cannot be removed.
+    """
+
+    is_on = False
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        if not self.is_on:
+            return
+        if event in _STARTS and not (
+            event == "subprocess.Popen" and arguments[0] == sys.executable
+        ):
+            pytest.fail(f"a unit test starts a program: {arguments}")
+        address = arguments[1] if event == "socket.connect" else None
+        if isinstance(address, tuple) and address[0] not in _LOOPBACK:
+            pytest.fail(f"a unit test connects to {address}")
+
+
+_guard = _Guard()
+sys.addaudithook(_guard)
+
+
+@pytest.fixture(autouse=True)
+def _guarded(request: pytest.FixtureRequest) -> Iterator[None]:
+    assert "servers_dir" not in request.fixturenames, "a unit test asks for a server"
+    _guard.is_on = True
+    yield
+    _guard.is_on = False

@@ -3,7 +3,7 @@
 generation/jobs.py has the payload of a job, with its tenant.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -70,6 +70,9 @@ class VideoSampling(Value):
     augmentation_level: Annotated[float, Field(ge=0, le=10)] = 0.0
     base_model: Annotated[str, Field(min_length=1, max_length=255)] = "svd_xt.safetensors"
 
+
+Sampling: TypeAlias = ImageSampling | VideoSampling
+"""Parameters of an output, whatever its kind."""
 
 AspectRatio = Literal["9:16", "4:5", "1:1", "16:9"]
 

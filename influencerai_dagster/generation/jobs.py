@@ -47,12 +47,20 @@ class JobPayloadBase(Value):
         workflow: name of a shipped template, or of the tenant's own at
             `workflows/<tenant>/<name>.json`; None chooses one.
         timeout_seconds: limit of the render; None is COMFYUI_TIMEOUT.
-        DEFAULT_LOADERS: the node classes that load the base model in the shipped workflows.
+        MODEL_FIELD: the field that names the model's file.
+        DEFAULT_LOADERS: the node classes that load the model in the shipped workflows.
     """
 
+    MODEL_FIELD: ClassVar[str] = "base_model"
     DEFAULT_LOADERS: ClassVar[tuple[str, ...]] = ()
     workflow: str | None = None
     timeout_seconds: TimeoutSeconds | None = None
+
+    @property
+    def model_file(self) -> str | None:
+        """The model that a server must have; None is the default one."""
+        name: str | None = getattr(self, self.MODEL_FIELD)
+        return name
 
     @property
     def lora_references(self) -> tuple[LoraReference, ...]:
@@ -201,6 +209,8 @@ PAYLOADS: Mapping[JobKind, type[JobPayloadBase]] = {
     payload.model_fields["kind"].default: payload for payload in get_args(get_args(JobPayload)[0])
 }
 """The payload of each kind of job."""
+MODEL_FIELDS = tuple(dict.fromkeys(payload.MODEL_FIELD for payload in PAYLOADS.values()))
+"""The fields that name a model; a payload has one of them."""
 
 
 class JobRequest(Value):
@@ -219,6 +229,6 @@ class JobRequest(Value):
 class Need(NamedTuple):
     """The files that a job needs on its server, as far as its row says; empty is the default."""
 
-    base_model: str
+    model_file: str
     workflow: str
     lora_datasets: tuple[str, ...]

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from influencerai_dagster.core.sampling import ImageSampling, LoraUse, VideoSampling
+from influencerai_dagster.engines.comfyui.api_format import MAX_TEMPLATE_BYTES
 from influencerai_dagster.engines.comfyui.templates import (
-    MAX_TEMPLATE_BYTES,
     WorkflowTemplate,
     fill_image_workflow,
     fill_video_workflow,
+    image_nodes,
     parse_template,
     shipped_template,
     shipped_template_names,
@@ -100,7 +101,7 @@ def test_loras_are_chained_between_the_base_model_and_everything_it_fed(
         assert loader["strength_model"] == lora.strength_model
         assert loader["strength_clip"] == lora.strength_clip
         link, encoders = loader["model"], [loader["clip"]]
-    found = template.graph.image_nodes()
+    found = image_nodes(template.graph)
     assert (tuple(link), {tuple(clip) for clip in encoders}) == (found.model, {found.clip})
 
 

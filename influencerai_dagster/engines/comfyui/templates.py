@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.sampling import ImageSampling, LoraUse, VideoSampling
@@ -24,13 +24,22 @@ from influencerai_dagster.engines.comfyui.values import Workflow
 from influencerai_dagster.errors import PermanentError
 
 _PREFIX_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+
+class ModelFile(NamedTuple):
+    """The input of a loader that names a file, and the folder of ComfyUI that has the file."""
+
+    input_name: str
+    folder: str
+
+
 _BASE_MODEL_FILES = {
-    "CheckpointLoaderSimple": "ckpt_name",
-    "ImageOnlyCheckpointLoader": "ckpt_name",
-    "UNETLoader": "unet_name",
+    "CheckpointLoaderSimple": ModelFile("ckpt_name", "models/checkpoints"),
+    "ImageOnlyCheckpointLoader": ModelFile("ckpt_name", "models/checkpoints"),
+    "UNETLoader": ModelFile("unet_name", "models/diffusion_models"),
 }
-MODEL_FILES: Mapping[str, str] = _BASE_MODEL_FILES
-"""Loader of the model of a job → its input that names the model's file."""
+MODEL_FILES: Mapping[str, ModelFile] = _BASE_MODEL_FILES
+"""Loader of the model of a job → where the model's file is named and kept."""
 _IMAGE_LATENTS = ("EmptyLatentImage", "EmptySD3LatentImage")
 _SAMPLER, _TEXT, _VIDEO = "KSampler", "CLIPTextEncode", "SVD_img2vid_Conditioning"
 
@@ -315,7 +324,7 @@ def _write_sampler(
 
 
 def _write_model(workflow: dict[str, Any], loader: str, file_name: str) -> None:
-    _write(workflow, loader, **{MODEL_FILES[workflow[loader]["class_type"]]: file_name})
+    _write(workflow, loader, **{MODEL_FILES[workflow[loader]["class_type"]].input_name: file_name})
 
 
 def _insert_loras(

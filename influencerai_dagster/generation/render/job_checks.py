@@ -73,11 +73,17 @@ class JobChecks:
         for name, value in wanted.items():
             if value is None or not self._servers:
                 continue
-            choices = self._choices(name, payload, template)
+            inputs, where = [("KSampler", name)], ""
+            if name == payload.MODEL_FIELD:
+                loaders = payload.DEFAULT_LOADERS if template is None else (template.model_loader,)
+                inputs = [(loader, MODEL_FILES[loader].input_name) for loader in loaders]
+                folders = dict.fromkeys(MODEL_FILES[loader].folder for loader in loaders)
+                where = f". The files are in {' or '.join(folders)} of ComfyUI"
+            choices = self._choices(inputs)
             if value not in choices:
                 yield (
                     f"{name}: no ComfyUI server has {value!r}. "
-                    f"{suggestion(value, choices, plural='choices')}"
+                    f"{suggestion(value, choices, plural='choices')}{where}"
                 )
 
     def _template(self, tenant: str, name: str) -> WorkflowTemplate | None:
@@ -100,14 +106,8 @@ class JobChecks:
                     "no ComfyUI server has. Install it there, or remove it"
                 )
 
-    def _choices(
-        self, name: str, payload: JobPayload, template: WorkflowTemplate | None
-    ) -> Mapping[str, None]:
-        """Return the values that any server offers for a field, in their order."""
-        inputs = [("KSampler", name)]
-        if name == payload.MODEL_FIELD:
-            loaders = payload.DEFAULT_LOADERS if template is None else (template.model_loader,)
-            inputs = [(loader, MODEL_FILES[loader]) for loader in loaders]
+    def _choices(self, inputs: Sequence[tuple[str, str]]) -> Mapping[str, None]:
+        """Return the values that any server offers for inputs of node classes, in their order."""
         return {
             str(choice): None
             for info in self._servers

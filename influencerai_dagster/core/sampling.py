@@ -71,7 +71,20 @@ class VideoSampling(Value):
     base_model: Annotated[str, Field(min_length=1, max_length=255)] = "svd_xt.safetensors"
 
 
-Sampling: TypeAlias = ImageSampling | VideoSampling
+class UpscaleSampling(Value):
+    """Parameters of one upscale workflow: an image becomes larger.
+
+    Attributes:
+        upscale_model: path below ComfyUI's models/upscale_models folder.
+        source_width_px, source_height_px: size of the image before.
+    """
+
+    upscale_model: Annotated[str, Field(min_length=1, max_length=255)] = "RealESRGAN_x4plus.pth"
+    source_width_px: int
+    source_height_px: int
+
+
+Sampling: TypeAlias = ImageSampling | VideoSampling | UpscaleSampling
 """Parameters of an output, whatever its kind."""
 
 AspectRatio = Literal["9:16", "4:5", "1:1", "16:9"]

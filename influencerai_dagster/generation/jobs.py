@@ -1,4 +1,4 @@
-"""Generation jobs as tenants submit them: one image or one video each.
+"""Generation jobs as tenants submit them: one output each.
 
 Their rows live in generation/queue/; one Dagster run renders many of them.
 """
@@ -18,7 +18,12 @@ from influencerai_dagster.core.platforms import (
     own_aspect_ratio,
     preset_for,
 )
-from influencerai_dagster.core.sampling import AspectRatio, Strength, VideoFormat
+from influencerai_dagster.core.sampling import (
+    AspectRatio,
+    Strength,
+    UpscaleSampling,
+    VideoFormat,
+)
 from influencerai_dagster.core.subtitles import MAX_SRT_CHARACTERS, Cue, parse_srt
 from influencerai_dagster.generation.segment_plan import (
     MAX_SEGMENTS,
@@ -204,7 +209,31 @@ class VideoJobPayload(SeededPayload):
         return self
 
 
-JobPayload = Annotated[ImageJobPayload | VideoJobPayload, Field(discriminator="kind")]
+class UpscaleJobPayload(JobPayloadBase):
+    """The fields of an upscale job: the image of an image job becomes larger.
+
+    Attributes:
+        source_job_id: an image job of the same tenant.
+        upscale_model: a file of ComfyUI's models/upscale_models; its name says how many times
+            larger the image becomes.
+    """
+
+    MODEL_FIELD: ClassVar = "upscale_model"
+    DEFAULT_LOADERS: ClassVar = ("UpscaleModelLoader",)
+
+    kind: Literal[JobKind.UPSCALE] = JobKind.UPSCALE
+    source_job_id: UUID
+    upscale_model: FileName = UpscaleSampling.model_fields["upscale_model"].default
+
+    @property
+    def depends_on(self) -> UUID:
+        """The image job whose image is enlarged."""
+        return self.source_job_id
+
+
+JobPayload = Annotated[
+    ImageJobPayload | VideoJobPayload | UpscaleJobPayload, Field(discriminator="kind")
+]
 PAYLOADS: Mapping[JobKind, type[JobPayloadBase]] = {
     payload.model_fields["kind"].default: payload for payload in get_args(get_args(JobPayload)[0])
 }

@@ -16,7 +16,12 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from influencerai_dagster.core.job_states import JobKind
-from influencerai_dagster.core.sampling import ImageSampling, LoraUse, VideoSampling
+from influencerai_dagster.core.sampling import (
+    ImageSampling,
+    LoraUse,
+    UpscaleSampling,
+    VideoSampling,
+)
 from influencerai_dagster.engines.comfyui import template_checks
 from influencerai_dagster.engines.comfyui.api_format import read_nodes
 from influencerai_dagster.engines.comfyui.graph import Graph, Link, as_link, refused
@@ -38,10 +43,14 @@ _BASE_MODEL_FILES = {
     "ImageOnlyCheckpointLoader": ModelFile("ckpt_name", "models/checkpoints"),
     "UNETLoader": ModelFile("unet_name", "models/diffusion_models"),
 }
-MODEL_FILES: Mapping[str, ModelFile] = _BASE_MODEL_FILES
+MODEL_FILES: Mapping[str, ModelFile] = {
+    **_BASE_MODEL_FILES,
+    "UpscaleModelLoader": ModelFile("model_name", "models/upscale_models"),
+}
 """Loader of the model of a job → where the model's file is named and kept."""
 _IMAGE_LATENTS = ("EmptyLatentImage", "EmptySD3LatentImage")
 _SAMPLER, _TEXT, _VIDEO = "KSampler", "CLIPTextEncode", "SVD_img2vid_Conditioning"
+_UPSCALE = "ImageUpscaleWithModel"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +85,13 @@ class VideoNodes(WorkflowNodes):
     sampler: str
     conditioning: str
     guidance: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscaleNodes(WorkflowNodes):
+    """Nodes of an upscale workflow."""
+
+    image: str
 
 
 @dataclass(frozen=True)
@@ -216,6 +232,33 @@ def fill_video_workflow(
     return workflow
 
 
+def fill_upscale_workflow(
+    template: WorkflowTemplate, sampling: UpscaleSampling, *, image_name: str, filename_prefix: str
+) -> dict[str, Any]:
+    """Write the parameters of one upscale into a copy of an upscale template.
+
+    Args:
+        template: an upscale template.
+        sampling: what is asked for.
+        image_name: the image, as `ComfyUIClient.upload_image` returned it.
+        filename_prefix: folder and start of the output's name, other for every job and attempt.
+
+    Raises:
+        PermanentError: the template makes no upscales, or the prefix leaves the output folder.
+    """
+    if template.kind is not JobKind.UPSCALE:
+        made = template.kind.plural
+        raise refused(
+            template.name,
+            f"it makes {made}; an upscale needs a template with {_UPSCALE} and no {_SAMPLER}",
+        )
+    found = upscale_nodes(template.graph)
+    workflow = _copy(template, filename_prefix)
+    _write(workflow, found.image, image=image_name)
+    _write_model(workflow, found.model_loader, sampling.upscale_model)
+    return workflow
+
+
 def image_nodes(graph: Graph) -> ImageNodes:
     """Find the nodes of a text-to-image workflow; PermanentError names what is missing."""
     sampler = _sampler(graph)
@@ -258,15 +301,31 @@ def video_nodes(graph: Graph) -> VideoNodes:
     )
 
 
+def upscale_nodes(graph: Graph) -> UpscaleNodes:
+    """Find the nodes of an upscale workflow; PermanentError names what is missing."""
+    upscale = graph.only(_UPSCALE, "the image becomes larger there")
+    return UpscaleNodes(
+        image=graph.upstream(upscale, "image", ("LoadImage",), "the image is written there"),
+        model_loader=graph.upstream(
+            upscale, "upscale_model", ("UpscaleModelLoader",), "upscale_model is written there"
+        ),
+    )
+
+
 _NODES: Mapping[JobKind, Callable[[Graph], WorkflowNodes]] = {
     JobKind.IMAGE: image_nodes,
     JobKind.VIDEO: video_nodes,
+    JobKind.UPSCALE: upscale_nodes,
 }
 
 
 def _kind_of(graph: Graph) -> JobKind:
-    """Tell what a workflow makes by the node that only its kind has."""
-    return JobKind.VIDEO if graph.ids_of(_VIDEO) else JobKind.IMAGE
+    """Tell what a workflow makes by its nodes; an image may be enlarged after its sampler."""
+    if graph.ids_of(_VIDEO):
+        return JobKind.VIDEO
+    if graph.ids_of(_UPSCALE) and not graph.ids_of(_SAMPLER):
+        return JobKind.UPSCALE
+    return JobKind.IMAGE
 
 
 def _sampler(graph: Graph) -> str:

@@ -14,6 +14,11 @@ from influencerai_dagster.orchestration.generation.images import (
     render_images,
 )
 from influencerai_dagster.orchestration.generation.pending_jobs_sensor import pending_jobs_sensor
+from influencerai_dagster.orchestration.generation.upscales import (
+    every_upscale_is_larger_than_its_source,
+    generated_upscales_asset,
+    render_upscales,
+)
 from influencerai_dagster.orchestration.generation.videos import (
     generated_videos_asset,
     render_videos,
@@ -28,11 +33,13 @@ def generation_definitions(settings: Settings) -> dg.Definitions:
         assets=[
             generated_images_asset(pooled(render_images, settings)),
             generated_videos_asset(pooled(render_videos, settings)),
+            generated_upscales_asset(pooled(render_upscales, settings)),
         ],
         asset_checks=[
             *(outputs_stored_check(GENERATED_ASSETS[kind]) for kind in JobKind),
             *(jobs_completed_check(GENERATED_ASSETS[kind], kind) for kind in JobKind),
             every_video_fits_its_platform,
+            every_upscale_is_larger_than_its_source,
         ],
         sensors=[pending_jobs_sensor],
     )

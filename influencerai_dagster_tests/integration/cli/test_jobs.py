@@ -160,14 +160,17 @@ def test_a_list_of_jobs_is_ordered_and_each_is_told_with_its_key(
         assert "are in the job queue and are not lost" in answer
 
 
-def test_a_list_of_videos_is_ordered_with_its_kind(jobs: CommandLine) -> None:
+@pytest.mark.parametrize("kind", ["video", "upscale"])
+def test_a_list_of_jobs_that_start_from_an_image_is_ordered_with_its_kind(
+    jobs: CommandLine, kind: str
+) -> None:
     image = submit_one(jobs.engine)
-    videos = json.dumps([{"source_job_id": str(image.id)}])
-    answer = jobs("jobs", "submit", "-", "--tenant", "demo", "--kind", "video", stdin=videos)
+    listed = json.dumps([{"source_job_id": str(image.id)}])
+    answer = jobs("jobs", "submit", "-", "--tenant", "demo", "--kind", kind, stdin=listed)
     with transaction(jobs.engine) as session:
-        video, _ = job_queue.list_jobs(session, "demo")
-    assert f"{video.id} pending" in answer
-    assert video.depends_on == image.id
+        job, _ = job_queue.list_jobs(session, "demo")
+    assert f"{job.id} pending" in answer
+    assert (job.kind, job.depends_on) == (kind, image.id)
 
 
 @pytest.mark.parametrize(

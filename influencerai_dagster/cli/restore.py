@@ -53,7 +53,7 @@ _MB = 1000**2
 
 def restore(
     to: Annotated[
-        str, typer.Option(help="An target time with its time zone, 2026-11-20T03:00Z, or latest.")
+        str, typer.Option(help="A target time with its time zone, 2026-11-20T03:00Z, or latest.")
     ],
     into: Annotated[
         str,
@@ -106,7 +106,7 @@ def restore(
 
 def drill(
     to: Annotated[
-        str, typer.Option(help="An target time with its time zone; without it a random one.")
+        str, typer.Option(help="A target time with its time zone. Default: a random one.")
     ] = "",
     scratch: Annotated[
         Path | None, typer.Option(help="A folder with space. Default: BACKUP_HOME/drills.")
@@ -115,7 +115,7 @@ def drill(
 ) -> None:
     """Restore a random target time into scratch space, verify it, remove it; say how long it took.
 
-    With BACKUP_DATABASE_MODE=pg_dump it is the newest dump.
+    With BACKUP_DATABASE_MODE=pg_dump, load the newest dump.
     """
     report = run_drill(
         restore_drill(settings(), scratch),

@@ -1,4 +1,4 @@
-"""Plans what retention does with every object, then carries the plan out.
+"""Plan what retention does with every object, then carry the plan out.
 
 The rules are in rules.py. Lists of days are planned here and deleted in day_lists.py. What Dagster
 itself keeps (partitions, runs, events) is pruned in orchestration/retention/dagster_pruning.py.

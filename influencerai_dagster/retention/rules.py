@@ -1,4 +1,4 @@
-"""Decides what may be deleted, when and why; pure rules without I/O.
+"""Decide what may be deleted, when and why; pure rules without I/O.
 
 An object is deleted in two steps. First it is deleted in the catalog, which leaves a tombstone; its
 bytes are removed when the recovery window has passed since then. So a catalog that is restored to

@@ -1,4 +1,4 @@
-"""The boto3 client for any S3: timeouts, retries, addressing and checksum mode in one Config.
+"""Make the boto3 client for any S3: timeouts, retries, addressing and checksum mode.
 
 The Config also serves where another library builds the client, such as dagster-aws. Servers differ:
 some refuse the checksum trailers that boto3 sends by default (`when_supported`), and most that are

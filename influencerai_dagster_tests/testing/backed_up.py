@@ -208,7 +208,7 @@ def _switch_wal(system: BackedUp) -> None:
 
 
 def _wait_until_received(system: BackedUp, target_time: datetime) -> None:
-    """Wait until WAL came that was written after an target_time."""
+    """Wait until WAL came that was written after a target time."""
     execute(system.database_url, "CREATE TABLE written_after_the_newest_instant ()")
 
     def is_received() -> bool:

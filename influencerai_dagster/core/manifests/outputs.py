@@ -1,4 +1,4 @@
-"""images|videos/<tenant>/<jobId>/output.json and the list of a day's outputs."""
+"""An output and its origin, images|videos/<tenant>/<jobId>/output.json, and the list of a day."""
 
 from datetime import date, datetime
 from typing import Any, Literal
@@ -23,16 +23,17 @@ class LoraIngredient(Value):
 
 
 class OutputManifest(Value):
-    """output.json of one job: everything that is needed to make the file again.
+    """output.json of one job: everything that is needed to render the file again.
 
     Attributes:
         poster: first frame of a video, None for an image.
-        preset, aspect_ratio: what a video is made for; None for an image and for older videos.
+        preset, aspect_ratio: of the platform that a video is made for; None for an image and for
+            older videos.
         video: measured facts of a video (codec, fps, duration), None for an image.
-        segments: frames of a long video, in order; none for one that was made by a single render.
+        segments: frames of a long video, in order; empty if a single render made it.
         is_simulated: rendered by a simulator.
         prompt_id: ComfyUI's id of the render, the last one of a video of several segments.
-        render_seconds: over all segments, also those that an earlier claim rendered.
+        render_seconds: of all segments, also those that an earlier claim rendered.
     """
 
     tenant: str
@@ -74,9 +75,9 @@ class DayManifest(Value):
 
     @property
     def key(self) -> DayKey:
-        """The partition that this is the value of."""
+        """The partition whose value this is."""
         return DayKey(self.tenant, self.day)
 
     def object_key(self) -> str:
-        """Return where this version is kept."""
+        """Return the key of this version."""
         return day_manifest_key(self.kind, self.key, self.version)

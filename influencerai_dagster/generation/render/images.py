@@ -123,7 +123,9 @@ class ImageRenderer:
             tenant=job.tenant,
             job_id=job.id,
             kind="image",
-            file=self._store.put_new(key, content, content_type="image/png", is_own_key=True),
+            file=self._store.put_new(
+                key, content, content_type="image/png", skip_exists_check=True
+            ),
             width_px=width_px,
             height_px=height_px,
             sampling=sampling,

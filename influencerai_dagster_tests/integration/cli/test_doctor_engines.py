@@ -92,7 +92,7 @@ def test_the_gpu_that_pytorch_sees_is_named(
 
 
 def test_an_interpreter_that_is_not_there_is_named(models_dir: Path) -> None:
-    with pytest.raises(PermanentError, match="/no/such/python is no program: set KOHYA_PYTHON"):
+    with pytest.raises(PermanentError, match="/no/such/python is not a program: set KOHYA_PYTHON"):
         kohya(settings(models_dir, kohya_python=Path("/no/such/python")))
 
 

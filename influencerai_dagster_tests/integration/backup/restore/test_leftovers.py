@@ -1,6 +1,5 @@
 """What a killed restore left running is ended by the next one, and nothing else."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -19,7 +18,6 @@ from influencerai_dagster.db.data_dir import init_data_dir, running_postgres, se
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import programs_dir
 from influencerai_dagster.processes import STARTED_BY, as_user, is_running, leftover_programs
-from influencerai_dagster_tests.testing.backed_up import BackedUp, restored
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 PARENT = """
@@ -119,15 +117,3 @@ def test_a_mark_that_proves_nothing_is_no_reason_to_end_a_program(
 ) -> None:
     with started("tail", "-f", str(tmp_path), env={STARTED_BY: mark}):
         assert pids(tmp_path) == []
-
-
-def test_a_second_restore_into_the_same_target_waits_for_the_end_of_the_first(
-    backed_up: BackedUp, scratch: Path
-) -> None:
-    request = backed_up.restore(scratch / "restored", None)
-    path = scratch / "restored.restore.lock"
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # as a running restore holds it
-        with pytest.raises(PermanentError, match=r"Another restore to .* is running"):
-            restored(request, print)
-    assert path.exists()

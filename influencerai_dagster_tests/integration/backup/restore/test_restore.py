@@ -1,6 +1,7 @@
 """PostgreSQL and objects come back to one target_time, also after the restore itself was killed."""
 
 import errno
+import fcntl
 import os
 import re
 import signal
@@ -224,6 +225,18 @@ def test_another_restore_into_the_same_folder_has_to_wait_for_the_end_of_the_fir
     with pytest.raises(PermanentError, match="journal of another restore"):
         restored(other, print)
     assert restored(replace(other, is_forced=True), print).verification.rows["loras"] == 9
+
+
+def test_a_second_restore_into_the_same_target_waits_for_the_end_of_the_first(
+    backed_up: BackedUp, scratch: Path
+) -> None:
+    request = backed_up.restore(scratch / "restored", None)
+    path = scratch / "restored.restore.lock"
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as a running restore holds it
+        with pytest.raises(PermanentError, match=r"Another restore to .* is running"):
+            restored(request, print)
+    assert path.exists()
 
 
 KILLED_AT = {

@@ -50,6 +50,10 @@ def main() -> None:
     ui = json.loads(influencerai("open", "--no-browser", "--json"))["url"]
     assets = materialized_assets(ui)
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        sys.exit(
+            "neither chromium nor google-chrome is on PATH: install it (apt-get install chromium)"
+        )
     expect.set_options(timeout=PAGE_SECONDS * 1_000)
     with sync_playwright() as playwright:
         # Chromium refuses its sandbox to root; it opens pages of this machine only.

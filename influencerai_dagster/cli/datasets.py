@@ -1,4 +1,4 @@
-"""`influencerai dataset`: the photos of an influencer."""
+"""`influencerai dataset`: upload photos, show datasets and follow them to a LoRA."""
 
 from contextlib import closing
 from dataclasses import asdict

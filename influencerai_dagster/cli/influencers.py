@@ -1,4 +1,4 @@
-"""`influencerai influencer`: the virtual people of a tenant."""
+"""`influencerai influencer`: add and list the virtual people of a tenant."""
 
 from pathlib import Path
 from typing import Annotated

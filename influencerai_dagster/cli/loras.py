@@ -1,4 +1,4 @@
-"""`influencerai lora`: LoRAs and how they are trained."""
+"""`influencerai lora`: list LoRAs, start trainings, set training parameters."""
 
 from contextlib import closing
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`influencerai tenant`: who everything belongs to."""
+"""`influencerai tenant`: add, list and remove tenants, the owners of all content."""
 
 from contextlib import closing
 from dataclasses import asdict

@@ -1,7 +1,4 @@
-"""The pydantic base of every value that crosses a boundary.
-
-Frozen, and closed to unknown fields.
-"""
+"""The pydantic base of every value that passes between folders, processes or machines."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,4 +1,4 @@
-"""Database URLs, read by libpq itself and brought into the one form that SQLAlchemy reads too.
+"""Parse database URLs as libpq does, and return the one form that SQLAlchemy reads too.
 
 libpq takes more than SQLAlchemy: `postgres://`, sockets, several hosts with one of them the
 primary. All of it comes to `postgresql://user:password@host:port/name?option=value`, where several

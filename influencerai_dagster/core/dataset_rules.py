@@ -1,6 +1,6 @@
-"""Which uploads a dataset takes, and why it rejects the others.
+"""Limits that uploads are held to, and the reasons for which one is rejected.
 
-Reading pixels lives in media/images.py.
+media/images.py measures images.
 """
 
 from enum import StrEnum
@@ -12,10 +12,7 @@ from influencerai_dagster.core.base import Value
 
 
 class RejectReason(StrEnum):
-    """Why an upload is not part of the dataset.
-
-    The words that a user sees in the manifest and in the UI.
-    """
+    """Why an upload is not part of the dataset, in the words of the manifest and the UI."""
 
     NAME_NOT_ALLOWED = "file name not allowed"
     NOT_AN_IMAGE = "not an image"
@@ -32,15 +29,15 @@ class RejectReason(StrEnum):
 
 
 class DatasetRules(Value):
-    """The limits that a dataset's uploads are held to.
+    """Limits of a dataset's uploads.
 
     Attributes:
         max_upload_size_bytes: MAX_UPLOAD_SIZE.
         max_images: MAX_DATASET_IMAGES; uploads beyond it, in name order, are rejected.
         min_side_px: the shorter side of an image must have at least so many pixels.
         max_pixels: MAX_IMAGE_PIXELS; an image with more is not decoded at all.
-        near_duplicate_bits: two perceptual hashes (64 bits) that differ in at most so many are one
-            image.
+        near_duplicate_bits: two images whose perceptual hashes (64 bits) differ in at most so
+            many bits count as one.
     """
 
     max_upload_size_bytes: Annotated[int, Field(gt=0)] = 100 * 1000**2

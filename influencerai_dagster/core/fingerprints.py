@@ -1,6 +1,6 @@
-"""Content hashes.
+"""Hash content: the data versions of every asset.
 
-The data versions of every asset. The same content has the same version on every machine.
+The same content has the same version on every machine.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What a LoRA training is told, in kohya's words, and the presets to start from.
+"""Parameters of a LoRA training in kohya's words, and the presets to start from.
 
 The presets follow "Trainers and presets" in docs/protocols/kohya.md, which names the presets of
 kohya_ss that they come from.
@@ -48,7 +48,8 @@ def _known_optimizer(value: str) -> str:
 OptimizerType = Annotated[str, AfterValidator(_known_optimizer)]
 """The optimizers that sd-scripts names itself (`get_optimizer` in its library/train_util.py).
 
-Of any other name it imports the module and calls the class: a program of whoever writes the config.
+Of any other name it imports the module and calls the class: the author of a config could run any
+program.
 """
 
 LrScheduler = Literal[

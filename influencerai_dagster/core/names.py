@@ -1,4 +1,4 @@
-"""The one text for a name that is not known: what there is, and what may have been meant.
+"""Write the error for an unknown name: which names there are, and which one was probably meant.
 
 Tenants, influencers, datasets, LoRAs, backups, presets and fields of JSON all use it: a typo reads
 the same everywhere.
@@ -34,18 +34,18 @@ def unknown_name(
     """Return the error for a name that is not among the known ones.
 
     Args:
-        problem: what was looked for, "tenant 'demo' has no dataset 'bellla'".
+        problem: what is missing, "tenant 'demo' has no dataset 'bellla'".
         name: the unknown name.
         known: the names that there are.
         plural: what they are, "datasets".
-        advice: what to do where none of them is meant; a sentence.
+        advice: what to do if none of them is meant; a sentence.
     """
     text = f"{problem}. {suggestion(name, known, plural=plural)}"
     return UnknownNameError(f"{text}. {advice}".rstrip(". "))
 
 
 def suggestion(name: str, known: Iterable[str], *, plural: str) -> str:
-    """Say what may have been meant and what there is; a sentence or two without the last dot."""
+    """Return which name was probably meant and which there are, without the last full stop."""
     names = sorted(set(known))
     if not names:
         return f"There are no {plural} yet"
@@ -80,7 +80,7 @@ def field_problems(
     *,
     below: Mapping[str, Iterable[str]] = MappingProxyType({}),
 ) -> list[str]:
-    """Return a line for every field of somebody's JSON that cannot be used; unknown ones first.
+    """Return a line for every bad field of a user's JSON, unknown fields first.
 
     Args:
         error: pydantic's.
@@ -89,15 +89,15 @@ def field_problems(
     """
     lines: dict[bool, list[str]] = {True: [], False: []}
     for item in error.errors():
-        place = item["loc"]
+        location = item["loc"]
         is_unknown = item["type"] == "extra_forbidden"
         if is_unknown:
-            outer = next((str(part) for part in place[:-1] if part in below), None)
+            outer = next((str(part) for part in location[:-1] if part in below), None)
             allowed = fields if outer is None else below[outer]
-            hint = suggestion(str(place[-1]), allowed, plural="fields")
-            lines[True].append(f"{_dotted(place)} is not a field. {hint}")
+            hint = suggestion(str(location[-1]), allowed, plural="fields")
+            lines[True].append(f"{_dotted(location)} is not a field. {hint}")
         else:
-            lines[False].append(f"{_dotted(place)}: {_bad_value(item)}")
+            lines[False].append(f"{_dotted(location)}: {_bad_value(item)}")
     return [*lines[True], *lines[False]]
 
 
@@ -114,5 +114,5 @@ def shown_value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)[:_SHOWN_LENGTH]
 
 
-def _dotted(place: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in place) or "the value"
+def _dotted(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "the value"

@@ -1,4 +1,4 @@
-"""Which characters do harm in a name or in one line of text: the one rule for all of them.
+"""Find harmful characters in a name or in one line of text: one rule for both.
 
 Refused is what ends a line, commands a terminal, cannot be stored as UTF-8 or XML (an S3 listing
 is XML), or shows a text in another order than it is stored. Blanks, joiners and direction marks of
@@ -22,11 +22,11 @@ _NONCHARACTER = re.compile(f"[\ufdd0-\ufdef{_PLANE_ENDS}]")
 
 
 def text_problem(text: str) -> str | None:
-    """Say which harmful character a line of text has, and where, or None if it has none."""
-    for place, character in enumerate(text, start=1):
+    """Describe the first harmful character of a line of text; None if it has none."""
+    for position, character in enumerate(text, start=1):
         kind = _harm(character)
         if kind is not None:
-            return f"it has {kind}, U+{ord(character):04X}, as its character {place}"
+            return f"it has {kind}, U+{ord(character):04X}, as its character {position}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""What the platforms take: presets of a video's size, frame rate, longest time and loudness.
+"""Presets of the platforms: a video's size, frame rate, longest time and loudness.
 
 The limits are those of the interfaces that publish; what a platform recommends may be shorter.
 
@@ -62,7 +62,7 @@ def format_for(preset: VideoPreset, aspect_ratio: AspectRatio) -> VideoFormat:
 
 
 def preset_for(aspect_ratio: object) -> VideoPreset:
-    """Return the preset of an order that names only an aspect ratio, or nothing."""
+    """Return the preset of a job that names only an aspect ratio, or nothing."""
     for preset, rules in PLATFORM_RULES.items():
         if aspect_ratio in rules.aspect_ratios:
             return preset
@@ -70,7 +70,7 @@ def preset_for(aspect_ratio: object) -> VideoPreset:
 
 
 def own_aspect_ratio(preset: object) -> AspectRatio | None:
-    """Return the aspect ratio of an order that names only a preset; None if there is no such."""
+    """Return the aspect ratio of a job that names only a preset; None if the preset has none."""
     for name, rules in PLATFORM_RULES.items():
         if preset == name:
             return rules.aspect_ratios[0]

@@ -7,5 +7,5 @@ SAFETY_MARGIN = timedelta(days=1)
 
 
 def is_past_window(gone_at: datetime, recovery_window: timedelta, now: datetime) -> bool:
-    """Tell whether no target time in the window can need what was removed or replaced then."""
+    """Whether no target time in the window can need what was removed or replaced then."""
     return gone_at + recovery_window + SAFETY_MARGIN < now

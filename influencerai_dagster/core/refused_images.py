@@ -1,10 +1,10 @@
-"""What a captioner says of an image that it does not describe."""
+"""An image that a captioner refuses to describe."""
 
 from influencerai_dagster.core.base import Value
 
 
 class RefusedImage(Value):
-    """An image that the captioner does not describe, and why."""
+    """A refused image and the reason."""
 
     file_name: str
     why: str

@@ -1,6 +1,6 @@
-"""What an image or a video is asked for, in ComfyUI's words.
+"""Parameters of an image or a video, in ComfyUI's words.
 
-Which tenant asked lives in generation/jobs.py.
+generation/jobs.py has the payload of a job, with its tenant.
 """
 
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Subtitles of a video: SubRip (SRT) text, read strictly, as cues of plain text.
+"""Parse subtitles of a video strictly: SubRip (SRT) becomes cues of plain text.
 
 A cue has no markup: readers of SRT take `<i>` and the overrides of ASS (in braces) for commands,
 and a tenant's text must stay text. How cues get into images lives in engines/ffmpeg/subtitles.py.

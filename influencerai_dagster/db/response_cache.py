@@ -1,4 +1,4 @@
-"""Caches responses of language models until they expire, so that a repeated call costs nothing.
+"""Cache responses of language models until they expire, so that a repeated call costs nothing.
 
 A key is the SHA-256 of the whole request: nobody can guess it without the image. Each tenant still
 reads only its own rows, because a hit would reveal that another tenant has the same image, and

@@ -1,4 +1,1 @@
-"""Measures and draws files.
-
-Images, safetensors, contact sheets, plots. Who asked for them lives in stages/.
-"""
+"""Media files: measure, decode and draw images, read model files."""

@@ -1,4 +1,4 @@
-"""Finds a base model's file in a folder of models."""
+"""Find a base model's file in a folder of models."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -7,10 +7,13 @@ from influencerai_dagster.errors import PermanentError
 
 
 def find_base_model(models_dir: Path, base_model: str) -> Path:
-    """Return the path of a base model file; PermanentError says where it was looked for.
+    """Return the path of a base model file.
 
-    Links below the folder are followed, for models are large and on other disks; a name leads
-    nowhere else: tenants write it.
+    Links below the folder are followed, because models are large and often on other disks. A name
+    cannot lead out of the folder otherwise: tenants write it.
+
+    Raises:
+        PermanentError: it is in none of the folders; the text names them.
     """
     candidates = [
         models_dir / folder / base_model

@@ -1,4 +1,4 @@
-"""Turns every kind of colour into sRGB as people see it; transparency is laid on white."""
+"""Convert colours of every kind to sRGB as people see them; transparency becomes white."""
 
 import io
 from typing import TYPE_CHECKING

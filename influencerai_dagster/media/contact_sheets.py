@@ -1,4 +1,4 @@
-"""Contact sheets and grids: many images on one JPEG, small enough to show in Dagster's metadata."""
+"""Draw contact sheets and grids: many images in one JPEG, small enough for Dagster's metadata."""
 
 import base64
 import io
@@ -150,7 +150,7 @@ def thumbnail(source: ImageSource, side_px: int) -> Image.Image:
 
 
 def _write(draw: ImageDraw.ImageDraw, text: str, left: int, top: int, width_px: int) -> None:
-    """Write one line, shortened in its middle if it is wider than its place."""
+    """Write one line, shortened in its middle if it is too wide."""
     font = ImageFont.load_default(_FONT_PX)
     whole = "".join("?" if text_problem(letter) else letter for letter in text[:200])
     line, kept = whole, len(whole)

@@ -1,8 +1,8 @@
-"""Decodes images within a limit of memory that all threads and processes of a machine share.
+"""Decode images within a limit of memory that all threads and processes of a machine share.
 
-Formats are told by their first bytes, never by a name. Pillow's plugins are used directly because
-`Image.open` holds every file to one process-wide pixel limit; ours comes with the rules. What a
-decode is charged for is an upper bound that was measured, and that tests hold every format to.
+The first bytes decide the format, never the name. Pillow's plugins are used directly because
+`Image.open` holds every file to one process-wide pixel limit; ours comes with the rules. The memory
+that a decode holds is a measured upper bound; tests compare every format with it.
 """
 
 import io
@@ -24,7 +24,7 @@ from influencerai_dagster.media.png_chunks import SIGNATURE as PNG_SIGNATURE
 from influencerai_dagster.media.png_chunks import without_texts
 
 DECODING = MemoryBudget("decoding", 1024**3)
-# What Pillow raises on broken files. A MemoryError is none of it: it says nothing of the file.
+# Pillow raises these on broken files. A MemoryError is not among them: the file may be fine.
 BROKEN_IMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError),
     *(AssertionError, AttributeError, struct.error, zlib.error, Image.DecompressionBombError),
@@ -41,7 +41,7 @@ class TooLargeToDecodeError(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What an image says of itself before a pixel is decoded; EXIF orientation is not applied."""
+    """Format and size of an image by its header; EXIF orientation is not applied."""
 
     format: Literal["JPEG", "PNG", "WEBP"]
     width_px: int

@@ -1,4 +1,4 @@
-"""Frames of a video in one file: a ZIP of PNG files, as they came, in order.
+"""Pack the frames of a video into one file: a ZIP of PNG files, unchanged and in order.
 
 Nothing is compressed again: a PNG is compressed already, and what is read is what was written.
 """
@@ -48,7 +48,7 @@ def unpack_frames(archive: Path, num_frames: int, path_of: Callable[[int], Path]
 
 
 def frame_name(index: int) -> str:
-    """Return the name of a frame by its place from 0; names sort as the frames follow."""
+    """Return the name of a frame by its number from 0; names sort in the order of the frames."""
     return f"{index:05}.png"
 
 

@@ -1,8 +1,7 @@
-"""Measures uploaded images and makes what training receives of them.
+"""Measure uploaded images, and normalise them for training.
 
-Which uploads a dataset takes is decided in training/datasets.py by the rules of
-core/dataset_rules.py. How an image is decoded lives in decoding.py, what its colours mean in
-colours.py.
+training/datasets.py decides which uploads a dataset takes. decoding.py decodes an image, colours.py
+converts its colours.
 """
 
 import hashlib
@@ -132,8 +131,8 @@ def upright_rgb(data: bytes, *, scale_to_px: int | None = None) -> Iterator[Imag
 def normalised_image(data: bytes, *, max_side_px: int | None = None) -> bytes:
     """Return the image as training receives it: `upright_rgb`, as a JPEG or a PNG.
 
-    EXIF is gone, and with it place, camera and serial numbers. A JPEG is written with quality 95,
-    PNG and WEBP as PNG, which is lossless and costs less memory to write and to read than WEBP.
+    EXIF is removed, and with it location, camera and serial numbers. A JPEG is written with
+    quality 95; PNG and WEBP as PNG, which is lossless and costs less memory than WEBP.
 
     Args:
         data: an upload that `measure_upload` accepted.

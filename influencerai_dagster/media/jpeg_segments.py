@@ -1,8 +1,8 @@
-"""Walks the segments of JPEG files without decoding them.
+"""Check the segments of JPEG files without decoding them.
 
 A segment costs a decoder far more time and memory than the four bytes that it takes at least, and a
-scan goes over all pixels again for a few dozen bytes. So both have limits. What no limit refuses is
-left to the decoder, which says what is wrong with a file.
+scan goes over all pixels again for a few dozen bytes. So both have limits. Within the
+limits, the decoder says what is wrong with a file.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""How much of a LoRA a base model has a place for, by names and shapes in the two headers.
+"""Count the modules of a LoRA that a base model has, by names and shapes in the two headers.
 
 ComfyUI leaves out what does not fit, says so in its own log only, and reports success. Follows the
 key names of kohya sd-scripts (networks/lora.py: diffusers' names for SD 1.5, the checkpoint's own

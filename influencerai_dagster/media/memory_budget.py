@@ -1,8 +1,8 @@
-"""A limit of memory that holds over all threads and processes of a user on one machine.
+"""Limit memory over all threads and processes of a user on one machine.
 
-Memory is counted in slots. Each slot is a file, and whoever uses the slot holds its lock (flock):
-the kernel frees what a killed process held. Only who holds the gate may take slots, so that a
-large request is not passed by small ones for ever, and two of them never wait for each other.
+Memory is counted in slots. Each slot is a file whose lock (flock) the user of the slot holds; the
+kernel releases it when a process is killed. Only the holder of the gate may take slots, so that
+small requests do not overtake a large one for ever, and two large ones never wait for each other.
 """
 
 import fcntl
@@ -21,15 +21,15 @@ _POLL_SECONDS = 0.005
 
 
 class MemoryBudget:
-    """So many bytes for one purpose, shared by every process that names the same purpose.
+    """Bytes for one purpose, shared by every process that names the same purpose.
 
     A holder must not ask the same budget for more: it would wait for itself.
 
     Args:
         purpose: part of a folder's name.
         total_bytes: the limit, the same in every process.
-        slot_bytes: what is counted at least for each holder.
-        folder: where the locks are; None is the system's temporary folder, by user.
+        slot_bytes: the least that a holder counts for.
+        folder: for the locks; None is the system's temporary folder, by user.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Plots as PNG for Dagster's metadata, with matplotlib's Figure API: no pyplot, no global state."""
+"""Plot PNGs for Dagster's metadata with matplotlib's Figure API: no pyplot, no global state."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""Takes chunks out of PNG files without decoding them."""
+"""Remove chunks of PNG files without decoding them."""
 
 import struct
 import zlib

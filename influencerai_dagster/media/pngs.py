@@ -1,4 +1,4 @@
-"""Measures a PNG that was just made, and tells whether there is anything in it.
+"""Measure a rendered PNG, and find out whether it shows anything.
 
 Uploads, which may be anything, are measured in images.py.
 """
@@ -29,7 +29,7 @@ def png_size(data: bytes) -> tuple[int, int]:
 
 
 def is_one_colour(data: bytes) -> bool:
-    """Tell whether every pixel of a PNG is the same, whatever its transparency.
+    """Whether every pixel of a PNG has the same colour, whatever its transparency.
 
     Raises:
         PermanentError: it does not decode.
@@ -37,7 +37,7 @@ def is_one_colour(data: bytes) -> bool:
     """
     try:
         with decoded(data, "RGB") as found:
-            # None says that there are more colours than one.
+            # None means more than one colour.
             return found.image.convert("RGB").getcolors(1) is not None
     except BROKEN_IMAGE as error:
         raise PermanentError(f"an image of {len(data)} bytes does not decode: {error}") from error

@@ -1,4 +1,4 @@
-"""Reads what a .safetensors file says of itself: metadata, tensor names and shapes, model family.
+"""Read the header of a .safetensors file: metadata, tensor names and shapes, model family.
 
 Tensors are never loaded. Follows the safetensors format description and the key names of kohya
 sd-scripts (networks/lora.py, networks/lora_flux.py), diffusers and PEFT.
@@ -13,7 +13,7 @@ from pathlib import Path
 from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.errors import PermanentError
 
-# The width of the text encoder's output that the U-Net attends to tells the family.
+# The family follows from the width of the text encoder's output that the U-Net attends to.
 _FAMILY_BY_CONTEXT_DIM = {768: BaseModelFamily.SD15, 2048: BaseModelFamily.SDXL}
 _LORA_CONTEXT_KEY = re.compile(
     r"attn2[._]to_[kv]\."

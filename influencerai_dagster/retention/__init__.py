@@ -1,1 +1,1 @@
-"""Deletes what tenants no longer need: rules, plan, deletion, legal holds, removal of a tenant."""
+"""Retention: deletes what tenants no longer need, except what a legal hold keeps."""

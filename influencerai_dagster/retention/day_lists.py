@@ -1,4 +1,4 @@
-"""Deletes the lists of a day's outputs once the day's partition is gone.
+"""Delete the lists of a day's outputs once the day's partition is gone.
 
 No row names such a list; Dagster's materialization of the day does. So a list gets its tombstone
 before Dagster removes the partition: whatever stops in between, the recovery window of a list never

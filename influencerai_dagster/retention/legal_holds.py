@@ -1,4 +1,4 @@
-"""Sets what keeps a tenant's images and videos: its legal holds, and its days of retention.
+"""Set what keeps a tenant's images and videos: its legal holds, and its days of retention.
 
 A hold that is set while retention runs is never missed: deletions share a lock on the tenant's row,
 and setting a hold waits for that lock.

@@ -1,4 +1,4 @@
-"""Reads what retention must know of jobs and outputs from the catalog, and writes tombstones.
+"""Read the facts that retention needs about jobs and outputs, and write tombstones.
 
 A tombstone is a row of table object_deletions: an object that is deleted in the catalog and whose
 bytes are there until `removed_at`. The rules are in rules.py, holds of tenants in legal_holds.py,

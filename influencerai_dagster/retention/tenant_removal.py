@@ -1,4 +1,4 @@
-"""Removes a tenant from the stores: all its rows at once, then every object below its prefixes.
+"""Remove a tenant from the stores: all its rows at once, then every object below its prefixes.
 
 Dagster's partitions are removed by dagster_client/tenant_removal.py.
 """

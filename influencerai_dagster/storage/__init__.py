@@ -1,5 +1,4 @@
-"""S3.
+"""S3: the object store with its write-once and checksum rules, and manifests.
 
-The object store with its write-once and checksum rules. What a key means lives in
-core/object_paths.py.
+What a key means lives in core/object_paths.py.
 """

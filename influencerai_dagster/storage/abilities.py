@@ -1,6 +1,6 @@
-"""What an S3 server can beyond what every server must, and what follows from it.
+"""Find out what an S3 server supports beyond what every server must, and what follows from it.
 
-Found out by asking it, since servers say "yes" to options that they ignore. docs/s3-servers.md has
+Tried on the server itself, since servers accept options that they ignore. docs/s3-servers.md has
 the answers of many servers. Follows "Conditional requests" and "Checking object integrity" of the
 Amazon S3 user guide.
 """
@@ -26,7 +26,7 @@ _WRONG_CRC32 = "AAAAAA=="
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a server can.
+    """What a server supports.
 
     Attributes:
         refuses_second_writer: it honours If-None-Match.
@@ -56,10 +56,10 @@ class Abilities:
 
 
 def ask_abilities(store: ObjectStore) -> Abilities:
-    """Write scratch objects and look at what the server makes of them; they are removed.
+    """Write scratch objects, see how the server treats them, and remove them.
 
     Raises:
-        TransientError, PermanentError: it refuses to be used at all, see access.py.
+        TransientError, PermanentError: the server cannot be used at all, see access.py.
     """
     keys = [access_check_key(uuid4()) for _ in range(2)]
     with translated_errors("put", store.bucket, keys[0]):

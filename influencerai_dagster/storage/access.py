@@ -1,4 +1,4 @@
-"""What `influencerai doctor` asks of the object store: may it be written, read, linked, deleted?"""
+"""Check for `influencerai doctor` that the bucket can be written, read, linked and deleted from."""
 
 from collections.abc import Sequence
 from uuid import uuid4

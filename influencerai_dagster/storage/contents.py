@@ -1,4 +1,4 @@
-"""What an object is: its key, size, hash and media type; contents are read in bounded memory.
+"""Describe objects by key, size, hash and media type; read contents in bounded memory.
 
 An ETag is the MD5 of the content for an object of one PUT. It is not for multipart uploads (it has
 a dash then), for encryption with keys of KMS or of the customer, and in directory buckets. Follows
@@ -30,7 +30,7 @@ _DIRECTORY_BUCKET = "--x-s3"
 
 @dataclass(frozen=True, slots=True)
 class ObjectSummary:
-    """What HEAD and a listing say of one object.
+    """The facts about one object that HEAD and a listing give.
 
     Attributes:
         etag: without its quotes; changes with the content.
@@ -44,13 +44,13 @@ class ObjectSummary:
 
 
 def object_summary(key: str, size_bytes: int, etag: str, last_modified: datetime) -> ObjectSummary:
-    """Return the same value for the same object, whether HEAD or a listing told of it."""
+    """Return the same value for the same object, whether its facts come from HEAD or a listing."""
     seconds = last_modified.astimezone(UTC).replace(microsecond=0)  # HEAD knows only these
     return ObjectSummary(key, size_bytes, etag.strip('"'), seconds)
 
 
 def describe(key: str, data: bytes | Path) -> StoredFile:
-    """Return what `data` will be once it is stored under `key`."""
+    """Return key, size and hash that `data` will have as an object."""
     if isinstance(data, bytes):
         return StoredFile(
             object_key=key, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)
@@ -69,7 +69,7 @@ def content_type_of(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What the bytes of an answer really are."""
+    """Size and hashes of the bytes of an answer."""
 
     size_bytes: int
     sha256: str
@@ -77,7 +77,7 @@ class Received:
 
 
 def receive(body: "StreamingBody", write: Callable[[bytes], object]) -> Received:
-    """Hand each chunk of a response to `write`; return what all of them were."""
+    """Pass each chunk of a response to `write`; return their size and hashes."""
     sha256, md5, size_bytes = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     for chunk in body.iter_chunks(_CHUNK_BYTES):
         sha256.update(chunk)
@@ -88,7 +88,7 @@ def receive(body: "StreamingBody", write: Callable[[bytes], object]) -> Received
 
 
 def known_md5(bucket: str, answer: Mapping[str, Any]) -> str | None:
-    """Return the MD5 of the content as an answer to GET tells it; None if it does not."""
+    """Return the MD5 of the content by the ETag of an answer; None if the ETag is not one."""
     etag = str(answer.get("ETag", "")).strip('"').lower()
     is_encrypted = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
     if is_encrypted or "SSECustomerAlgorithm" in answer or bucket.endswith(_DIRECTORY_BUCKET):
@@ -97,7 +97,7 @@ def known_md5(bucket: str, answer: Mapping[str, Any]) -> str | None:
 
 
 def lying_answer(bucket: str, key: str, found: str, expected: str) -> TransientError:
-    """Return the error of an answer whose bytes are not those that the server itself told of."""
+    """Return the error for an answer whose bytes differ from what the server announced."""
     return TransientError(
         f"S3 get of {key!r} in bucket {bucket!r} gave {found}, but {expected} was announced: the "
         "answer was cut or changed on the way, or the object was replaced meanwhile; try again"
@@ -105,7 +105,7 @@ def lying_answer(bucket: str, key: str, found: str, expected: str) -> TransientE
 
 
 def not_as_named(bucket: str, stored: StoredFile, found: str, expected: str) -> PermanentError:
-    """Return the error of an object that really is another than its manifest says."""
+    """Return the error for an object that differs from its manifest."""
     return PermanentError(
         f"{stored.object_key!r} in bucket {bucket!r} is not what its manifest says: "
         f"found {found}, expected {expected}; restore the object from the backup"

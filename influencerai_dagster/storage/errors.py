@@ -1,4 +1,4 @@
-"""Turns what boto3 raises into our errors, with operation and key in the text.
+"""Turn the errors of boto3 and of full disks into ours, with operation and key in the text.
 
 Follows "Error responses" of the Amazon S3 API reference; codes with XMinio are MinIO's own
 (cmd/api-errors.go). A HEAD answer has no body, so its code is only the HTTP status.
@@ -46,7 +46,7 @@ _DENIED_CODES = {
     "InvalidAccessKeyId",
     "InvalidToken",
     "SignatureDoesNotMatch",
-    "XAdminUserNotFound",  # versitygw, HTTP 404: nobody has this access key
+    "XAdminUserNotFound",  # versitygw, HTTP 404: the access key is unknown
 }
 _CLOCK_CODES = {"RequestTimeTooSkewed", "RequestExpired"}
 _NOT_FOUND_CODES = {"404", "NoSuchKey"}
@@ -84,7 +84,7 @@ _MARGIN_BYTES = 1024**2
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """The names of the settings of a store, for the advice in its errors."""
+    """Names of a store's settings, for the advice in its errors."""
 
     bucket: str = "S3_BUCKET"
     key: str = "S3_KEY"
@@ -215,7 +215,7 @@ def client_error(
         (
             status >= _SERVER_ERRORS,
             TransientError,
-            "look at the log of the object store (a full disk can look like this)",
+            "read the log of the object store (a full disk can cause this)",
         ),
         (
             code in _TRANSIENT_CODES or status in _TRANSIENT_STATUSES,

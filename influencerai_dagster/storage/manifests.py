@@ -1,4 +1,4 @@
-"""Publishes and loads manifests, the JSON objects that say which bytes belong together.
+"""Publish and load manifests, the JSON objects that say which bytes belong together.
 
 The function that makes a manifest publishes it, after all bytes that it names. Nobody else writes
 one: the IO manager only loads. What a manifest holds lives in core/manifests/.

@@ -1,4 +1,4 @@
-"""Multipart uploads that nobody completes: their parts are billed and in no listing."""
+"""Find and abort incomplete multipart uploads: their parts are billed, and no listing has them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class IncompleteUpload:
 
 
 def incomplete_uploads(store: "ObjectStore") -> Sequence[IncompleteUpload]:
-    """Return the uploads that were begun and not ended; none where the server cannot tell."""
+    """Return the uploads that were begun and not ended; none if the server does not list them."""
     with translated_errors("list uploads", store.bucket, ""):
         try:
             return [
@@ -44,7 +44,7 @@ def incomplete_uploads(store: "ObjectStore") -> Sequence[IncompleteUpload]:
 
 
 def abort_upload(store: "ObjectStore", upload: IncompleteUpload) -> None:
-    """End an upload and free its parts; one that has ended meanwhile is fine."""
+    """Abort an upload and free its parts; one that has ended meanwhile is fine."""
     with translated_errors("abort upload", store.bucket, upload.key):
         try:
             store.client.abort_multipart_upload(

@@ -1,6 +1,6 @@
-"""The bucket `assets`: objects are written once, and checked by size and hash when they are read.
+"""The bucket `assets`: objects are written once, and verified by size and hash when read.
 
-What a key means lives in core/object_paths.py; how a big file goes up lives in uploads.py.
+What a key means lives in core/object_paths.py; uploads.py uploads a file.
 Follows the Amazon S3 API reference; conditional writes (If-None-Match) are AWS's of 2024, which
 some servers ignore (docs/s3-servers.md): there only the check before the write protects an object.
 """
@@ -55,7 +55,7 @@ class WriteOnceStore(Protocol):
         data: bytes | Path,
         *,
         content_type: str | None = None,
-        is_own_key: bool = False,
+        skip_exists_check: bool = False,
     ) -> StoredFile:
         """Write an object that must not exist yet; the same content there already is fine."""
 
@@ -102,7 +102,7 @@ class ObjectStore:
         data: bytes | Path,
         *,
         content_type: str | None = None,
-        is_own_key: bool = False,
+        skip_exists_check: bool = False,
     ) -> StoredFile:
         """Write an object that must not exist yet; the same content there already is fine.
 
@@ -110,8 +110,8 @@ class ObjectStore:
             key: from core/object_paths.py.
             data: bytes, or a file, which is streamed in bounded memory.
             content_type: None guesses by the key's ending.
-            is_own_key: nobody else can write there, because the key names the caller's own claim:
-                it is not looked at before, only the server's own condition holds.
+            skip_exists_check: omit the HEAD before the PUT. Only for keys that contain the
+                caller's claim number; If-None-Match still protects the object.
 
         Returns:
             What was stored: pass it to `read` or put it in a manifest.
@@ -121,7 +121,9 @@ class ObjectStore:
         """
         with translated_errors("put", self.bucket, key):
             stored = describe(key, data)
-        if (is_own_key or self.head(key) is None) and self._upload(stored, data, content_type):
+        if (skip_exists_check or self.head(key) is None) and self._upload(
+            stored, data, content_type
+        ):
             return stored
         self._check_same_is_there(stored)
         return stored
@@ -139,7 +141,7 @@ class ObjectStore:
 
         Args:
             wanted: a listed object, which must have the size and the MD5 of the listing; or
-                a key, whose content must have the MD5 that the answer tells.
+                a key, whose content must have the MD5 of the answer's ETag.
 
         Raises:
             TransientError: the bytes are not those that the server announced.
@@ -162,7 +164,7 @@ class ObjectStore:
         return data.getvalue()
 
     def download(self, key: str, path: Path, *, expected: StoredFile | None) -> None:
-        """Stream an object to a file, which appears under its name only when it is whole.
+        """Stream an object to a file, which appears under its name only when it is complete.
 
         Args:
             key: of the object.
@@ -193,9 +195,9 @@ class ObjectStore:
 
         Args:
             key: of the object.
-            write: takes the chunks; what it got before an error is worth nothing.
+            write: takes the chunks; those before an error must be discarded.
             listed: its entry in a listing.
-            expected: what a manifest says of it.
+            expected: size and hash in a manifest.
 
         Raises:
             ObjectNotFoundError, PermanentError, TransientError: as in `read`.
@@ -217,7 +219,7 @@ class ObjectStore:
         return received
 
     def head(self, key: str) -> ObjectSummary | None:
-        """Return what is known of an object, or None if there is none.
+        """Return the facts about an object, or None if there is none.
 
         Raises:
             PermanentError: the bucket is missing, which is not the same as a missing object.
@@ -250,7 +252,7 @@ class ObjectStore:
             )
             for page in pages:
                 for item in page.get("Contents", []):
-                    # s3proxy tells neither of the mark of an empty folder.
+                    # s3proxy gives neither for the placeholder of an empty folder.
                     size_bytes, etag = item.get("Size", 0), item.get("ETag", "")
                     yield object_summary(item["Key"], size_bytes, etag, item["LastModified"])
 
@@ -281,7 +283,7 @@ class ObjectStore:
         return map_in_threads(function, items, max_workers=self._max_workers)
 
     def _upload(self, stored: StoredFile, data: bytes | Path, content_type: str | None) -> bool:
-        """Write an object; False if another writer was first, or may have been."""
+        """Write an object; False if another writer was or may have been first."""
         key, media_type = stored.object_key, content_type or content_type_of(stored.object_key)
         full = detect_full_disk(self._disk, stored.size_bytes)
         try:
@@ -295,7 +297,7 @@ class ObjectStore:
         return etag in {None, info.etag}
 
     def _check_same_is_there(self, stored: StoredFile) -> None:
-        """Compare what is there with what belongs there, byte for byte."""
+        """Check that the object that is there has the content that was to be stored."""
         key = stored.object_key
         info = self.head(key)
         is_same_size = info is not None and info.size_bytes == stored.size_bytes
@@ -311,7 +313,7 @@ class ObjectStore:
     def _check_size(
         self, key: str, size_bytes: int, listed: ObjectSummary | None, expected: StoredFile | None
     ) -> None:
-        """Compare the size of an answer with what is known of it, before a byte is read."""
+        """Compare the size of an answer with the recorded one, before a byte is read."""
         found = f"{size_bytes} bytes"
         if listed is not None and size_bytes != listed.size_bytes:
             raise lying_answer(self.bucket, key, found, f"{listed.size_bytes} bytes")
@@ -323,10 +325,10 @@ class ObjectStore:
         raise lying_answer(self.bucket, key, found, f"{expected.size_bytes} bytes")
 
     def _check_bucket(self, key: str) -> None:
-        """Tell a missing bucket from a missing object: HEAD answers 404 to both.
+        """Raise if the bucket is missing: HEAD answers 404 for a missing bucket and object alike.
 
-        Asked by a listing, whose answer has a body and with it a code: a HEAD of the bucket is
-        answered 404 also where nobody has this access key (versitygw).
+        A listing is asked, because its answer has a body and with it a code: versitygw answers a
+        HEAD of the bucket with 404 also if the access key is unknown.
         """
         if self._bucket_was_seen:
             return

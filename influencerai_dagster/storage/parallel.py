@@ -1,4 +1,4 @@
-"""An ordered parallel map for transfers, with bounded look-ahead. S3 itself lives elsewhere."""
+"""Map a function over items in threads, in order and with bounded look-ahead."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

@@ -43,11 +43,13 @@ class RetryingObjectStore:
         data: bytes | Path,
         *,
         content_type: str | None = None,
-        is_own_key: bool = False,
+        skip_exists_check: bool = False,
     ) -> StoredFile:
         """Write an object, see ObjectStore."""
         put = self._store.put_new
-        return self._retry(lambda: put(key, data, content_type=content_type, is_own_key=is_own_key))
+        return self._retry(
+            lambda: put(key, data, content_type=content_type, skip_exists_check=skip_exists_check)
+        )
 
     def get(self, wanted: str | ObjectSummary) -> bytes:
         """Return an object's bytes, see ObjectStore."""

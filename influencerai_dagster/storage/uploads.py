@@ -1,4 +1,4 @@
-"""One conditional upload: a single PUT, or a multipart upload for big files.
+"""Upload one object if its key is free: in a single PUT, or in parts if it is big.
 
 boto3's own transfer manager cannot make an upload conditional (s3transfer 0.19 refuses
 IfNoneMatch), and immutable LoRA files are the ones that need it. Policy (what may be overwritten,
@@ -47,7 +47,7 @@ def upload(
 
     Raises:
         ObjectExistsError: an object is there already.
-        ClientError: all else, for `translated_errors`.
+        ClientError: every other failure, for `translated_errors`.
     """
     send = partial(_send, client, bucket, key, data, content_type)
     try:

@@ -1,1 +1,1 @@
-"""From uploaded photos to LoRA weights: datasets, captions, recipes, training."""
+"""Training: from uploaded photos to LoRA weights."""

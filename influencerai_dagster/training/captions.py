@@ -1,8 +1,8 @@
-"""Stage `captions`: one caption for every image of a dataset.
+"""Stage `captions`: write one caption for every image of a dataset.
 
-A sidecar img.txt wins and is never overwritten; else an auto-captioner; else the class caption of
-the influencer. Auto captions live in the manifest only: written beside the uploads they would be
-sidecars of the next scan, and the dataset would change by being captioned.
+A sidecar img.txt wins and is never overwritten; otherwise an auto-captioner describes the image;
+otherwise it gets the class caption of the influencer. Auto captions live in the manifest only:
+beside the uploads they would be sidecars of the next scan, and captioning would change the dataset.
 """
 
 import codecs
@@ -27,7 +27,7 @@ from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.dataset_images import copy_name, read_caption, write_copy
 
 CAPTIONED_SIDE_PX = 2048
-"""What a captioner is shown at most; models see 384 to 1024 px."""
+"""Larger images are scaled down for a captioner; models see 384 to 1024 px."""
 
 
 class Captioner(Protocol):
@@ -39,13 +39,13 @@ class Captioner(Protocol):
 
 @dataclass(frozen=True)
 class CaptionSettings:
-    """How captions are made for one influencer.
+    """Settings of the captions of one influencer.
 
     Attributes:
         trigger_phrase: the words that call the character; every caption starts with them.
-        class_caption: what the character is ("woman"), used where nobody wrote a caption.
+        class_caption: what the character is ("woman"), for images without another caption.
         captioner: describes images that have no sidecar, or None.
-        captioner_source: who that captioner is, for the manifest.
+        captioner_source: that captioner's name in the manifest.
     """
 
     trigger_phrase: str

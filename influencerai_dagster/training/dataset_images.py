@@ -1,4 +1,4 @@
-"""Reads the images and captions of a validated dataset, as the stages after it receive them.
+"""Read the images and captions of a validated dataset, as the stages after it receive them.
 
 An upload that changed since its dataset was scanned is refused. The uploads in memory are limited,
 however many threads and runs of one machine read.

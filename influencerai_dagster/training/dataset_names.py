@@ -1,4 +1,4 @@
-"""Which datasets a tenant has: those of the catalog, and uploads that nothing has read."""
+"""List the datasets of a tenant: those of the catalog, and uploads that no run has read yet."""
 
 from sqlalchemy import Engine
 
@@ -12,7 +12,7 @@ from influencerai_dagster.storage.object_store import ObjectStore
 
 
 def dataset_keys(engine: Engine, store: ObjectStore, tenant: str) -> list[DatasetKey]:
-    """Return the datasets of a tenant by name; a folder whose name is not allowed is none.
+    """Return the datasets of a tenant by name, without folders whose name is not allowed.
 
     Raises:
         PermanentError: unknown tenant.
@@ -35,7 +35,7 @@ def require_dataset(engine: Engine, store: ObjectStore, key: DatasetKey) -> None
     """Check that a tenant has a dataset, uploaded or validated.
 
     Raises:
-        PermanentError: it has not; the text says which there are.
+        PermanentError: it has none of this name; the text names those that it has.
     """
     known = dataset_keys(engine, store, key.tenant)
     if key not in known:

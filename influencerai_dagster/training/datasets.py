@@ -1,4 +1,4 @@
-"""Stage `dataset`: validates uploads and publishes the dataset that they make.
+"""Stage `dataset`: validate uploads and publish the dataset that they make.
 
 Uploads are only read, never changed or deleted. However many uploads a dataset has and however many
 datasets are scanned on one machine, the memory for their bytes and their pixels is limited. Rules
@@ -86,7 +86,7 @@ def scan_dataset(
     Args:
         store: where the uploads are.
         key: the dataset.
-        rules: limits that uploads are held to.
+        rules: limits of uploads.
         on_progress: called with (uploads done, uploads in all).
 
     Returns:
@@ -146,7 +146,7 @@ def _reject(file_name: str, reason: RejectReason, detail: str) -> RejectedUpload
 def _sort_out(
     listed: list[ObjectSummary], prefix: str, rules: DatasetRules
 ) -> tuple[list[_Upload], list[RejectedUpload]]:
-    """Tell images from captions and reject by name, size and number without reading a byte."""
+    """Separate images from captions, and reject by name, size and number without reading a byte."""
     by_name: dict[str, ObjectSummary] = {}
     uploads: list[_Upload] = []
     rejected: list[RejectedUpload] = []

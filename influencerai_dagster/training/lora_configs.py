@@ -1,4 +1,4 @@
-"""Tenants' own training parameters: a preset of core/lora_training.py and what differs from it."""
+"""Keep tenants' own training parameters: a preset and the fields that differ from it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,12 +25,12 @@ def put_lora_config(
     overrides: Mapping[str, Any] | None = None,
     is_default: bool = False,
 ) -> LoraConfig:
-    """Add a training configuration or replace the one of that name; return what it comes to.
+    """Add a training configuration or replace the one of that name; return its parameters.
 
     Args:
         preset: a name in PRESETS.
         overrides: fields of LoraConfig that differ from the preset.
-        is_default: taken where none is named; a tenant has at most one.
+        is_default: used if a training names none; a tenant has at most one.
 
     Raises:
         PermanentError: unknown tenant or preset, a bad name or override, or another is the default.
@@ -58,8 +58,8 @@ def resolve_lora_config(
     """Return the parameters to train with.
 
     Args:
-        name: a configuration of the tenant, else a preset; None takes the tenant's default
-            configuration, else `default_preset`.
+        name: a configuration of the tenant or a preset; None takes the tenant's default
+            configuration, or `default_preset` if there is none.
         default_preset: DEFAULT_TRAINING_PRESET.
         overrides: fields that this one training changes on top.
 

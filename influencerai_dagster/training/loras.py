@@ -1,4 +1,4 @@
-"""Stage `lora_weights`: captions → LoRA weights, by kohya on a private copy of the dataset.
+"""Stage `lora_weights`: train LoRA weights with kohya on a private copy of the dataset.
 
 The same recipe (dataset, captions, config, base model) is never trained twice. The weights are
 verified before they are uploaded, and the manifest is published last.
@@ -42,17 +42,17 @@ FLUX_FILES = {
     "t5xxl": "text_encoders/t5xxl_fp16.safetensors",
     "ae": "vae/ae.safetensors",
 }
-"""What a FLUX training needs beside the base model, below KOHYA_MODELS_DIR."""
+"""Files that a FLUX training needs beside the base model, below KOHYA_MODELS_DIR."""
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Where kohya sd-scripts and its models are.
+    """An installation of kohya sd-scripts and its models.
 
     Attributes:
         models_dir: holds the base models, as `<file>` or `checkpoints/<file>`.
         training_dir: each training gets a folder of its own below it.
-        extra_variables: names of further variables of our environment that sd-scripts gets.
+        extra_variables: names of further environment variables to pass to sd-scripts.
     """
 
     sd_scripts_dir: Path
@@ -66,9 +66,9 @@ class Trainer:
 def find_trained(
     engine: Engine, recipe: Recipe, store: ObjectStore
 ) -> Published[LoraManifest] | None:
-    """Return the LoRA that this recipe has given before, if its objects are still there.
+    """Return the LoRA of an earlier training of this recipe, if its objects are still there.
 
-    It becomes the newest of its dataset again: jobs that ask for the dataset's LoRA get this one.
+    It becomes the newest of its dataset again: jobs that name the dataset get this LoRA.
     """
     with transaction(engine) as session:
         row = lora_rows.find_by_recipe(session, recipe.dataset.tenant, recipe.version)
@@ -89,9 +89,9 @@ def train_lora(
     on_step: Callable[[TrainingStep], None],
     on_sample: Callable[[Path], None],
 ) -> Published[LoraManifest]:
-    """Train, verify, upload, publish and record one LoRA; of a failure only its log stays on disk.
+    """Train, verify, upload, publish and record one LoRA; a failure leaves only its log on disk.
 
-    In the catalog it takes the place of the LoRA that the recipe had when the training began.
+    In the catalog it replaces the LoRA that the recipe had when the training began.
 
     Args:
         sample_prompts: images to make while training, at `config.sample_every_n_steps`.
@@ -99,7 +99,7 @@ def train_lora(
         on_sample: called with every sample image while its file exists.
 
     Returns:
-        The LoRA of the recipe: this one, or that of another training which ended in the meantime.
+        The LoRA of the recipe: this one, or that of another training that ended meanwhile.
 
     Raises:
         PermanentError: the dataset, the config or the installation is wrong; the text has kohya's
@@ -121,7 +121,7 @@ def train_lora(
         on_full = partial(report_full, engine, store.bucket)
         published = _publish(store, recipe, lora_id, result, on_full)
     except BaseException:
-        # kohya's log stays for whoever asks why; the error names it.
+        # kohya's log stays: the error names it.
         for folder in ("images", "output"):
             shutil.rmtree(work_dir / folder, ignore_errors=True)
         raise

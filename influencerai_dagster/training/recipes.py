@@ -1,4 +1,4 @@
-"""What one training is made of, and whether it belongs together; training/loras.py trains it."""
+"""Make the recipe of a training: its dataset, captions, config and base model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,11 @@ from influencerai_dagster.media.safetensors_files import base_model_family, file
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a training is made of; equal recipes give one LoRA.
+    """The inputs of a training; equal recipes share one LoRA.
 
     Attributes:
         images: those of the dataset that kohya has a bucket for at the config's resolution.
-        left_out: the others.
+        left_out: the images that it has none for.
     """
 
     dataset: DatasetManifest
@@ -31,10 +31,10 @@ class Recipe:
 
     @property
     def version(self) -> str:
-        """The content hash of what kohya is given: images, their captions, config, base model.
+        """The content hash of kohya's inputs: images, their captions, config, base model.
 
-        Rejected uploads and rights are no part of it: they change a dataset's version, but nothing
-        that is trained.
+        Rejected uploads and rights do not count: they change a dataset's version, but not its
+        training.
         """
         texts = {caption.file_name: caption.text for caption in self.captions.captions}
         shown = [[image.sha256, texts.get(image.file_name)] for image in self.images]
@@ -44,7 +44,7 @@ class Recipe:
 def make_recipe(
     dataset: DatasetManifest, captions: CaptionsManifest, config: LoraConfig, models_dir: Path
 ) -> Recipe:
-    """Bring together what a training needs and check that it belongs together.
+    """Make a recipe, and check that its inputs belong together.
 
     Raises:
         PermanentError: the captions are of another dataset version, no image fits a bucket, or the
@@ -88,7 +88,7 @@ def divide_by_bucket(
 
 
 def why_left_out(image: DatasetImage, resolution: int) -> str:
-    """Say why kohya has no bucket for an image."""
+    """Return the reason why kohya has no bucket for an image."""
     return (
         f"{image.file_name} has {image.width_px}×{image.height_px} px; scaled to the area of "
         f"{resolution}×{resolution}, its shorter side is less than {BUCKET_STEP_PX} px"

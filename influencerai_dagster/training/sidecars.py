@@ -1,8 +1,8 @@
-"""Which text file is the caption of which image, by their names alone.
+"""Pair caption files with images by their names alone.
 
 kohya and the tools that write captions name them img001.txt, img001.caption or img001.jpg.txt, and
-a Mac, Windows and S3 differ in case and in Unicode composition (NFC, NFD). What is told apart by
-nothing else than case or composition is one name here, unless that makes it a guess.
+a Mac, Windows and S3 differ in case and in Unicode composition (NFC, NFD). Names that
+differ only in case or composition are one name here, unless that leaves several candidates.
 """
 
 import unicodedata
@@ -25,7 +25,7 @@ _NAMES: tuple[Callable[[str], str], ...] = (
 
 @dataclass(frozen=True)
 class Pairing:
-    """Captions by the name of their image, and caption files that belong to none, with why."""
+    """Captions by the name of their image, and caption files without an image, with the reason."""
 
     caption_of: dict[str, str]
     unpaired: dict[str, str]
@@ -38,7 +38,7 @@ def is_caption_file(name: str) -> bool:
 
 
 def is_about_all(name: str) -> bool:
-    """Whether a file is the usual one that tells of a whole folder; it is no caption."""
+    """Whether a file describes a whole folder, by its name (readme.txt); it is not a caption."""
     return name.lower() in _ABOUT_ALL
 
 
@@ -89,7 +89,7 @@ def _images_by_name(images: Collection[str]) -> dict[str, str]:
 
 
 def _best(image: str, normal: Callable[[str], str], by_name: dict[str, list[str]]) -> list[str]:
-    """Return the caption files of an image's best name: several are a guess, none is none."""
+    """Return the caption files of an image's best name; of several, none can be chosen."""
     for stem in (image, PurePosixPath(image).stem):
         for suffix in CAPTION_SUFFIXES:
             if found := by_name.get(normal(stem) + suffix):

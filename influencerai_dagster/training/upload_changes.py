@@ -1,4 +1,4 @@
-"""Decides when a dataset whose uploads changed is scanned, and which datasets get a run now.
+"""Decide when a dataset whose uploads changed is scanned, and which datasets get a run now.
 
 The quiet time of uploads is measured by our own clock, from the tick that first saw them as they
 are: `last_modified` comes from the clock of S3, or of a camera. The upload sensor lists them.

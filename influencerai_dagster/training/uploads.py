@@ -1,6 +1,6 @@
-"""Uploading a folder of photos and sidecar captions to a dataset, for the CLI.
+"""Upload a folder of photos and sidecar captions to a dataset, for the CLI.
 
-The pipeline itself never writes below `images/`; this acts for the person who owns the photos.
+The pipeline itself never writes below `images/`; the CLI acts for the owner of the photos.
 """
 
 import hashlib
@@ -85,7 +85,7 @@ def files_to_upload(folder: Path) -> list[Path]:
     """Return the files of a folder that would be uploaded, by name; hidden ones are left out.
 
     Raises:
-        PermanentError: it is no folder, has no files, or one with a name that is not allowed.
+        PermanentError: it is not a folder, has no files, or one with a name that is not allowed.
     """
     if not folder.is_dir():
         raise PermanentError(f"{folder} is not a folder: name the folder that holds the photos")

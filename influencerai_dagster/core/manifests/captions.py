@@ -1,7 +1,4 @@
-"""datasets/<tenant>/<dataset>/captions/<version>.json.
-
-The caption of every image, and who wrote it.
-"""
+"""The captions of a dataset: datasets/<tenant>/<dataset>/captions/<version>.json."""
 
 from enum import StrEnum
 
@@ -15,7 +12,7 @@ MAX_CAPTION_LENGTH = 1000
 
 
 class CaptionSource(StrEnum):
-    """Who wrote a caption."""
+    """The author of a caption."""
 
     SIDECAR = "sidecar"
     BLIP = "blip"
@@ -36,7 +33,7 @@ class CaptionsManifest(Value):
     """Captions of one dataset version; `version` is the content hash of all other fields.
 
     Attributes:
-        refused: images that the captioner does not describe; they have the class caption.
+        refused: images that the captioner refused; they have the class caption.
     """
 
     tenant: str
@@ -67,7 +64,7 @@ class CaptionsManifest(Value):
             captions=captions,
             refused=refused,
         )
-        # Not "refused" where there is none: the versions of older manifests stay what they are.
+        # Without "refused" if there is none, so that the versions of older manifests stay the same.
         left_out = {"version"} if refused else {"version", "refused"}
         return unversioned.model_copy(
             update={"version": fingerprint(unversioned.model_dump(mode="json", exclude=left_out))}
@@ -75,9 +72,9 @@ class CaptionsManifest(Value):
 
     @property
     def key(self) -> DatasetKey:
-        """The dataset that these are the captions of."""
+        """The dataset whose captions these are."""
         return DatasetKey(self.tenant, self.dataset)
 
     def object_key(self) -> str:
-        """Return where this version is kept."""
+        """Return the key of this version."""
         return captions_manifest_key(self.key, self.version)

@@ -1,4 +1,4 @@
-"""datasets/<tenant>/<dataset>/manifest.json: the validated dataset."""
+"""The validated dataset: datasets/<tenant>/<dataset>/manifests/<version>.json."""
 
 from typing import Annotated, Literal
 
@@ -27,7 +27,7 @@ class Rights(Value):
 
 
 class DatasetImage(Value):
-    """One accepted upload; width and height are those after EXIF orientation was applied."""
+    """One accepted upload; width and height are those after its EXIF orientation was applied."""
 
     file_name: str
     object_key: str
@@ -42,7 +42,7 @@ class DatasetImage(Value):
 
 
 class RejectedUpload(Value):
-    """One upload that is not part of the dataset; it stays where it is."""
+    """One upload that is not part of the dataset; the object stays."""
 
     file_name: str
     reason: RejectReason
@@ -50,7 +50,7 @@ class RejectedUpload(Value):
 
 
 class DatasetManifest(Value):
-    """The dataset as the next stages see it; `version` is the content hash of all other fields."""
+    """A validated dataset; `version` is the content hash of all other fields."""
 
     tenant: str
     dataset: str
@@ -85,9 +85,9 @@ class DatasetManifest(Value):
 
     @property
     def key(self) -> DatasetKey:
-        """The dataset that this is the manifest of."""
+        """The dataset that the manifest describes."""
         return DatasetKey(self.tenant, self.dataset)
 
     def object_key(self) -> str:
-        """Return where this version is kept."""
+        """Return the key of this version."""
         return dataset_manifest_key(self.key, self.version)

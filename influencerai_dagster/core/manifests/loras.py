@@ -1,4 +1,4 @@
-"""loras/<tenant>/<loraId>.json: what a LoRA file was made of, and loras' sample images."""
+"""A LoRA and its origin, loras/<tenant>/<loraId>.json, and the sample images of a LoRA."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ class LoraManifest(Value):
     """One training and its result; the weights are immutable.
 
     Attributes:
-        lora_id: name of the file, new with every training.
+        lora_id: name of the file; every training gets a new one.
         recipe_version: content hash of images, captions, config and base model.
         loss_curve: (step, running mean loss) as kohya reported it.
         sd_scripts_commit: commit of the trainer, or "unknown".
@@ -51,7 +51,7 @@ class LoraManifest(Value):
         return self.config.base_model_family
 
     def object_key(self) -> str:
-        """Return where this manifest is kept."""
+        """Return the key of this manifest."""
         return lora_manifest_key(self.tenant, self.lora_id)
 
 
@@ -81,5 +81,5 @@ class LoraSamplesManifest(Value):
         return fingerprint(self.model_dump(mode="json"))
 
     def object_key(self) -> str:
-        """Return where this version is kept."""
+        """Return the key of this version."""
         return lora_samples_key(self.tenant, self.lora_id, f"{self.version}.json")

@@ -1,11 +1,14 @@
-"""images|videos/<tenant>/<jobId>/output.json and the list of a day's outputs."""
+"""An output and its origin, <kind>s/<tenant>/<jobId>/output.json, and the list of a day."""
 
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
+
+from pydantic import Field
 
 from influencerai_dagster.core.base import Value
 from influencerai_dagster.core.fingerprints import fingerprint
+from influencerai_dagster.core.job_states import OUTPUT_FOLDERS, JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.object_paths import day_manifest_key
 from influencerai_dagster.core.platforms import VideoPreset
@@ -23,21 +26,22 @@ class LoraIngredient(Value):
 
 
 class OutputManifest(Value):
-    """output.json of one job: everything that is needed to make the file again.
+    """output.json of one job: everything that is needed to render the file again.
 
     Attributes:
         poster: first frame of a video, None for an image.
-        preset, aspect_ratio: what a video is made for; None for an image and for older videos.
+        preset, aspect_ratio: of the platform that a video is made for; None for an image and for
+            older videos.
         video: measured facts of a video (codec, fps, duration), None for an image.
-        segments: frames of a long video, in order; none for one that was made by a single render.
+        segments: frames of a long video, in order; empty if a single render made it.
         is_simulated: rendered by a simulator.
         prompt_id: ComfyUI's id of the render, the last one of a video of several segments.
-        render_seconds: over all segments, also those that an earlier claim rendered.
+        render_seconds: of all segments, also those that an earlier claim rendered.
     """
 
     tenant: str
     job_id: UUID
-    kind: Literal["image", "video"]
+    kind: JobKind
     file: StoredFile
     poster: StoredFile | None = None
     width_px: int
@@ -64,7 +68,7 @@ class DayManifest(Value):
 
     tenant: str
     day: date
-    kind: Literal["images", "videos"]
+    kind: Annotated[str, Field(pattern=f"^({'|'.join(OUTPUT_FOLDERS)})$")]
     outputs: tuple[StoredFile, ...]
 
     @property
@@ -74,9 +78,9 @@ class DayManifest(Value):
 
     @property
     def key(self) -> DayKey:
-        """The partition that this is the value of."""
+        """The partition whose value this is."""
         return DayKey(self.tenant, self.day)
 
     def object_key(self) -> str:
-        """Return where this version is kept."""
+        """Return the key of this version."""
         return day_manifest_key(self.kind, self.key, self.version)

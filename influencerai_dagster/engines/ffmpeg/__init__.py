@@ -1,1 +1,1 @@
-"""ffmpeg: frames or a video to a platform-ready MP4, and the proof that it is one."""
+"""ffmpeg: turns frames or a video into an MP4 for the platforms, and verifies it."""

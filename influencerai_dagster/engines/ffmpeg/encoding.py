@@ -1,7 +1,7 @@
-"""Makes platform-ready MP4 files: H.264, yuv420p, exact size and frame rate, index first.
+"""Encode MP4 files for the platforms: H.264, yuv420p, exact size and frame rate, index first.
 
-Follows ffmpeg's filter documentation (minterpolate, tpad, overlay). Sound is made in loudness.py,
-text in subtitles.py; what the result must be is checked in probing.py.
+Follows ffmpeg's filter documentation (minterpolate, tpad, overlay). loudness.py encodes
+audio, subtitles.py draws text, probing.py verifies the result.
 """
 
 import tempfile
@@ -12,7 +12,7 @@ from typing import Literal
 from influencerai_dagster.core.sampling import VideoFormat
 from influencerai_dagster.core.subtitles import Cue
 from influencerai_dagster.engines.ffmpeg.frames import number_frames
-from influencerai_dagster.engines.ffmpeg.loudness import level_sound
+from influencerai_dagster.engines.ffmpeg.loudness import normalise_audio
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, measure, probe
 from influencerai_dagster.engines.ffmpeg.program import (
     IMAGE_FORMATS,
@@ -52,7 +52,7 @@ def frames_to_mp4(
         frames: PNG, JPEG or WEBP, all of one format, as files or bytes, in order.
         input_fps: how many of them make a second.
         video_format: size and frame rate of the MP4.
-        output: the file to write; it appears when it is whole.
+        output: the file to write; it appears when it is complete.
         seconds: length of the MP4, at most that of the frames; None for their number ÷ input_fps.
         cues: subtitles that are burned into the image.
         fit: where the aspect ratio differs, "blur" shows the whole frame over a blurred copy of it,
@@ -100,19 +100,19 @@ def video_to_mp4(
     program: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> None:
-    """Make an MP4 of an MP4, MOV or WebM video; its sound comes at −16 LUFS.
+    """Make an MP4 of an MP4, MOV or WebM video; its audio gets −16 LUFS.
 
     Arguments and errors are those of `frames_to_mp4`; without `seconds` the MP4 is as long as the
     video.
     """
     found = measure(video, program=program)
     length = found.facts.duration_seconds if seconds is None else seconds
-    with tempfile.TemporaryDirectory(prefix="sound-") as folder:
+    with tempfile.TemporaryDirectory(prefix="audio-") as folder:
         source = input_file(video)
         if found.has_audio:
-            sound = Path(folder) / "sound.m4a"
-            level_sound(video, sound, seconds=length, program=program)
-            source += [*input_file(sound), "-map", "1:a:0"]
+            audio = Path(folder) / "audio.m4a"
+            normalise_audio(video, audio, seconds=length, program=program)
+            source += [*input_file(audio), "-map", "1:a:0"]
         _encode(
             source,
             found.facts,

@@ -1,4 +1,4 @@
-"""Lays still frames out as ffmpeg reads them: numbered files of one format in one folder."""
+"""Lay still frames out as ffmpeg reads them: numbered files of one format in one folder."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,19 +27,21 @@ def number_frames(frames: Iterable[Path | bytes], folder: Path) -> tuple[int, st
         if suffix not in {None, found}:
             raise PermanentError(f"{name} is a {found} among {suffix} frames; use one format")
         suffix = found
-        place = folder / f"{num_frames:06}{suffix}"
+        path = folder / f"{num_frames:06}{suffix}"
         try:
             if isinstance(frame, Path):
-                place.symlink_to(frame.resolve())
+                path.symlink_to(frame.resolve())
             else:
-                place.write_bytes(frame)
+                path.write_bytes(frame)
         except OSError as error:
             raise InsufficientStorageError(
                 f"{name} cannot be laid out in {folder}: {error}; free space for temporary files"
             ) from error
         num_frames += 1
     if suffix is None:
-        raise PermanentError("there are no frames to make a video of; look at the render's outputs")
+        raise PermanentError(
+            "there are no frames to make a video of; check the outputs of the workflow"
+        )
     return num_frames, suffix
 
 

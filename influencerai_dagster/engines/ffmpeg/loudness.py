@@ -1,4 +1,4 @@
-"""Measures how loud a sound is, and makes one as loud as the platforms play it.
+"""Measure the loudness of audio, and encode audio at the loudness of the platforms.
 
 Loudness is integrated loudness after EBU R 128 (ITU-R BS.1770), by ffmpeg's ebur128. One pass of
 loudnorm misses its target by several LU in a short video, and AAC takes some loudness away; here a
@@ -12,7 +12,7 @@ from influencerai_dagster.core.platforms import LOUDNESS_LUFS
 from influencerai_dagster.engines.ffmpeg.program import input_file, run
 
 _SILENCE_LUFS = -70.0
-"""What ebur128 says of silence, and of less than 0.4 s of anything."""
+"""The value of ebur128 for silence, and for less than 0.4 s of any audio."""
 _PEAK = 10 ** (-1.5 / 20)
 _MAX_PASSES = 10
 _NUM_DIRECT_PASSES = 2
@@ -22,15 +22,15 @@ _AUDIO = re.compile(r"Stream #0:\d+[^:]*: Audio: ")
 
 
 def has_audio(log: str) -> bool:
-    """Tell from what ffmpeg said of its inputs whether there is a sound."""
+    """Whether the input has audio, by ffmpeg's log."""
     return _AUDIO.search(log) is not None
 
 
 def measure_loudness(path: Path, *, program: str | None = None) -> float | None:
-    """Return the loudness of a file's sound in LUFS; None if it is silent or too short to measure.
+    """Return the loudness of a file's audio in LUFS; None if it is silent or too short to measure.
 
     Raises:
-        PermanentError: there is no sound, or it does not decode.
+        PermanentError: there is no audio, or it does not decode.
     """
     arguments = ["-xerror", *input_file(path), "-map", "0:a:0", "-vn"]
     arguments += ["-af", "ebur128=framelog=quiet", "-f", "null", "-"]
@@ -40,21 +40,23 @@ def measure_loudness(path: Path, *, program: str | None = None) -> float | None:
     return value if value > _SILENCE_LUFS else None
 
 
-def level_sound(source: Path, output: Path, *, seconds: float, program: str | None = None) -> None:
-    """Write the sound of a file as stereo AAC of −16 LUFS with peaks at −1.5 dB; silence stays.
+def normalise_audio(
+    source: Path, output: Path, *, seconds: float, program: str | None = None
+) -> None:
+    """Encode the audio of a file as stereo AAC of −16 LUFS with peaks at −1.5 dB; silence stays.
 
     Args:
         output: ends in ".m4a".
-        seconds: what comes after is cut.
+        seconds: audio after these is cut.
 
     Raises:
-        PermanentError: there is no sound, or it does not decode.
+        PermanentError: there is no audio, or it does not decode.
     """
     gain_db = 0.0
     too_low: float | None = None
     too_high: float | None = None
     for number in range(_MAX_PASSES):
-        _encode_sound(source, output, gain_db, seconds, program)
+        _encode_audio(source, output, gain_db, seconds, program)
         loudness = measure_loudness(output, program=program)
         if loudness is None or abs(loudness - LOUDNESS_LUFS) <= _CLOSE_LU:
             return
@@ -69,7 +71,7 @@ def level_sound(source: Path, output: Path, *, seconds: float, program: str | No
             gain_db = (too_low + too_high) / 2
 
 
-def _encode_sound(
+def _encode_audio(
     source: Path, output: Path, gain_db: float, seconds: float, program: str | None
 ) -> None:
     chain = (
@@ -89,4 +91,4 @@ def _encode_sound(
         "-1",
     ]
     arguments += ["-c:a", "aac", "-b:a", "128k", "-f", "ipod", f"file:{output}"]
-    run(arguments, f"sound of {source.name}", program=program)
+    run(arguments, f"audio of {source.name}", program=program)

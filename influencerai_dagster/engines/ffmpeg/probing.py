@@ -1,7 +1,7 @@
-"""Measures video files and proves that one is what a platform takes.
+"""Measure video files and verify that one fits its platform.
 
 imageio-ffmpeg brings no ffprobe, so the facts come from decoding the whole file with ffmpeg, which
-also proves that it plays. Box layout follows ISO/IEC 14496-12 (moov before mdat is "faststart").
+also shows that it plays. Box layout follows ISO/IEC 14496-12 (moov before mdat is "faststart").
 """
 
 import re
@@ -38,8 +38,8 @@ class VideoFacts(Value):
         fps: mean frames a second.
         has_faststart: the index comes first, so that a player can start before it has the end.
         num_frames: frames that were decoded.
-        loudness_lufs: integrated loudness of the sound; None without one, and for one that is
-            silent or too short to be measured.
+        loudness_lufs: integrated loudness of the audio; None if there is none, if it is silent
+            or too short to measure.
     """
 
     codec: str
@@ -55,14 +55,14 @@ class VideoFacts(Value):
 
 @dataclass(frozen=True)
 class Measured:
-    """The facts of a file's image, and whether it has a sound, which was not measured yet."""
+    """The facts of a file's image, and whether it has audio, whose loudness is not measured yet."""
 
     facts: VideoFacts
     has_audio: bool
 
 
 def probe(path: Path, formats: str = VIDEO_FORMATS, *, program: str | None = None) -> VideoFacts:
-    """Decode image and sound of a file to their end, and measure them.
+    """Decode image and audio of a file to their end, and measure them.
 
     Args:
         path: the file.
@@ -102,7 +102,7 @@ def measure(path: Path, formats: str = VIDEO_FORMATS, *, program: str | None = N
 
 
 def is_one_colour(path: Path, *, program: str | None = None) -> bool:
-    """Tell whether no frame of a video shows anything, as far as two frames a second tell."""
+    """Whether no frame of a video shows anything; two frames a second are checked."""
     with tempfile.TemporaryDirectory(prefix="pixels-") as folder:
         pixels = Path(folder) / "pixels.rgb"
         side = f"{_LOOKED_AT_SIDE_PX}:{_LOOKED_AT_SIDE_PX}"
@@ -184,7 +184,7 @@ def unfit(facts: VideoFacts, video_format: VideoFormat) -> list[str]:
 
 
 def has_faststart(path: Path) -> bool:
-    """Tell whether an MP4's index (moov) comes before its media data (mdat)."""
+    """Whether an MP4's index (moov) comes before its media data (mdat)."""
     with path.open("rb") as file:
         end = path.stat().st_size
         position = 0

@@ -1,7 +1,6 @@
-"""Runs the ffmpeg program: one process, bounded in threads and time, its errors as ours.
+"""Run ffmpeg: one process with limits of threads and time; its failures become our errors.
 
-The program comes with imageio-ffmpeg unless a path is given. What it is asked to do lives in
-encoding.py and probing.py.
+The program comes with imageio-ffmpeg unless a path is given.
 """
 
 import re
@@ -31,7 +30,7 @@ _LOG_BYTES = 64 * 1024
 _NAMES_OF_FORMATS = {VIDEO_FORMATS: "MP4, MOV or WebM", IMAGE_FORMATS: "PNG, JPEG or WEBP"}
 _OTHER_FORMAT = re.compile("Format not on whitelist '(.*)'")
 _TOO_LARGE = re.compile(r"Picture size (\d+)x(\d+) exceeds specified max pixel count")
-# What ffmpeg ends with after it has told the cause.
+# Lines that ffmpeg prints after the cause.
 _EMPTY_LINES = ("Conversion failed!", "Exiting normally", "Error opening output files")
 
 
@@ -162,14 +161,14 @@ def _failure(
     what: str, log: str, return_code: int, passed_timeout_seconds: float | None
 ) -> InfluencerAIError:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(_EMPTY_LINES)] or ["(it said nothing)"]
+    causes = [line for line in lines if not line.startswith(_EMPTY_LINES)] or ["(no output)"]
     if "No space left on device" in log:
         return InsufficientStorageError(f"{what}: the disk is full; free space and try again")
     other = _OTHER_FORMAT.search(log)
     if other is not None:
         named = _NAMES_OF_FORMATS.get(other[1], other[1])
         return PermanentError(
-            f"{what}: its content is no {named} file, whatever its name says. Let the workflow "
+            f"{what}: its content is not {named}, whatever its name says. Let the workflow "
             "save one."
         )
     large = _TOO_LARGE.search(log)
@@ -182,4 +181,4 @@ def _failure(
         return TransientError(f"{what}: ffmpeg was stopped after {passed_timeout_seconds:g} s")
     if return_code < 0:
         return TransientError(f"{what}: ffmpeg was killed by signal {-return_code}")
-    return PermanentError(f"{what}: ffmpeg ended with {return_code}: {telling[-1]}")
+    return PermanentError(f"{what}: ffmpeg ended with {return_code}: {causes[-1]}")

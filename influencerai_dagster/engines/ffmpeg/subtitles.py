@@ -1,4 +1,4 @@
-"""Burns subtitles into images: cues become an ASS file that ffmpeg's `subtitles` filter draws.
+"""Burn subtitles into images: cues become an ASS file that ffmpeg's `subtitles` filter draws.
 
 SRT is not handed to ffmpeg as it came: its reader understands tags. The file here has one style of
 our own and texts in which nothing can be markup (core/subtitles.py).

@@ -1,4 +1,1 @@
-"""kohya sd-scripts.
-
-A training or captioning command as a supervised process, and the proof that it worked.
-"""
+"""kohya sd-scripts: runs trainings and captioners as supervised processes, and verifies results."""

@@ -1,7 +1,7 @@
-"""Writes captions of images with the tools that come with sd-scripts.
+"""Caption images with the tools of sd-scripts: BLIP and WD14.
 
-Who decides which images need one, and puts the trigger phrase first, is the captions stage. The
-tools' habits are described in docs/protocols/kohya.md, "Captioning tools": they need PYTHONPATH,
+training/captions.py decides which images need one and puts the trigger phrase first. The tools'
+habits are described in docs/protocols/kohya.md, "Captioning tools": they need PYTHONPATH,
 download their models, and write beside the images, so each run gets its own copy under names that
 cannot clash.
 """
@@ -28,8 +28,8 @@ class BlipCaptioner:
     Attributes:
         sd_scripts_dir: a checkout of kohya-ss/sd-scripts.
         python: the interpreter that has its requirements, timm and fairscale too.
-        work_dir: copies and the log go here; made if missing.
-        extra_variables: names of further variables of our environment that it gets.
+        work_dir: for copies and the log; created if missing.
+        extra_variables: names of further environment variables to pass on.
     """
 
     sd_scripts_dir: Path
@@ -60,7 +60,7 @@ class Wd14Captioner:
     Attributes:
         sd_scripts_dir: a checkout of kohya-ss/sd-scripts.
         python: the interpreter that has its requirements, onnx and onnxruntime too.
-        work_dir: copies and the log go here; made if missing.
+        work_dir: for copies and the log; created if missing.
         model_dir: where the tagger's model is kept between runs.
         repo_id: the tagger's model on the Hugging Face Hub.
         thresh: tags below this confidence are left out.

@@ -1,4 +1,4 @@
-"""Finds the real cause in what a program of sd-scripts printed, and hides secrets in it.
+"""Find the real cause in the output of an sd-scripts program, and hide secrets in it.
 
 The cause is the last line of the program's own traceback: accelerate ends stderr with a second one
 that only repeats the command line, with any token on it (docs/protocols/kohya.md, point 5). What a

@@ -1,6 +1,6 @@
-"""What is checked before a training, so that no GPU hour is spent to find it out.
+"""Check a training before it starts, so that no GPU hour is spent to find a mistake.
 
-kohya itself passes over missing folders and captions in silence, and names no file for a broken
+kohya itself skips missing folders and captions in silence, and names no file for a broken
 image (docs/protocols/kohya.md, points 1 and 7 to 9). The parameters are checked in command.py, the
 result in verify.py.
 """
@@ -24,7 +24,7 @@ _MIB_PER_DIM = {
     BaseModelFamily.SDXL: 14.5,
     BaseModelFamily.FLUX: 20.0,
 }
-_SPARE_MIB = 200
+_MARGIN_MIB = 200
 
 
 def check_before_training(training: TrainingSpec) -> None:
@@ -38,7 +38,8 @@ def check_before_training(training: TrainingSpec) -> None:
     check_config(training.config)
     if not _OUTPUT_NAME.fullmatch(training.output_name):
         text = (
-            f"output_name {training.output_name[:80]!r} is no file name: use letters, digits, . _ -"
+            f"output_name {training.output_name[:80]!r} is not a file name: use letters, digits and"
+            " . _ -"
         )
         raise PermanentError(text)
     check_program(training.sd_scripts_dir, training.script, training.python)
@@ -56,7 +57,7 @@ def check_program(sd_scripts_dir: Path, script: str, python: Path) -> None:
         )
         raise PermanentError(text)
     if shutil.which(python) is None:
-        text = f"{python} is no program: set KOHYA_PYTHON to the Python that runs sd-scripts"
+        text = f"{python} is not a program: set KOHYA_PYTHON to the Python that runs sd-scripts"
         raise PermanentError(text)
 
 
@@ -87,7 +88,7 @@ def check_images(image_dir: Path) -> None:
         raise PermanentError(text)
     for image in images:
         if image.suffix not in (image.suffix.lower(), image.suffix.upper()):
-            text = f"kohya passes over {image.name}: write its ending in small or capital letters"
+            text = f"kohya skips {image.name}: write its ending in small or capital letters"
             raise PermanentError(text)
         _check_decodes(image)
         _check_caption(image.with_suffix(CAPTION_EXTENSION))
@@ -146,7 +147,7 @@ def _check_disk(training: TrainingSpec) -> None:
     one_mib = _MIB_PER_DIM[config.base_model_family] * config.network_dim * bytes_per_value / 4
     every = config.save_every_n_steps or config.max_train_steps
     files = 1 + math.ceil(config.max_train_steps / every)
-    needed_mib = math.ceil(one_mib * files + _SPARE_MIB)
+    needed_mib = math.ceil(one_mib * files + _MARGIN_MIB)
     free_mib = shutil.disk_usage(training.work_dir).free // _MIB
     if free_mib < needed_mib:
         text = (

@@ -1,4 +1,4 @@
-"""The command line of a training, by base model family.
+"""Build the command line of a training, by base model family.
 
 Every option is one that the trainer of that family has, as recorded in
 recorded/kohya/args_*_network.json; a test compares them. The family's rules are those of
@@ -33,13 +33,13 @@ class TrainingSpec:
         python: the interpreter that has its requirements.
         base_model_path: the checkpoint that `config.base_model` names.
         image_dir: this training's own copy of images and captions, nothing else in it.
-        work_dir: everything that the training writes; made if missing.
+        work_dir: for everything that the training writes; created if missing.
         output_name: name of the weights without its ending.
         tokenizer_cache_dir: tokenizers fetched before, for machines without internet.
         sample_prompts: what to draw at every `config.sample_every_n_steps`.
         clip_l_path: FLUX only, as are t5xxl_path and ae_path.
-        time_limit_seconds: give up after so long, or never.
-        extra_variables: names of further variables of our environment that it gets.
+        time_limit_seconds: stop the training after so long; None for no limit.
+        extra_variables: names of further environment variables to pass on.
     """
 
     sd_scripts_dir: Path
@@ -84,7 +84,7 @@ class TrainingSpec:
 
     @property
     def log_path(self) -> Path:
-        """All that the trainer printed."""
+        """The output of the trainer."""
         return self.work_dir / "train.log"
 
     @property

@@ -1,4 +1,4 @@
-"""The two text files that a training reads: the dataset TOML and the sample prompts.
+"""Write the two text files that a training reads: the dataset TOML and the sample prompts.
 
 The command line is in command.py. What kohya's strict validator takes is recorded in
 recorded/kohya/toml_schema_probe.txt (docs/protocols/kohya.md, point 12). A prompt line has the

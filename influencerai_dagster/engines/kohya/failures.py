@@ -1,4 +1,4 @@
-"""Says what a failure of a program of sd-scripts means, and what to do about it.
+"""Turn the failure of an sd-scripts program into one of our errors, with what to do about it.
 
 Source: docs/protocols/kohya.md, points 1 to 5. The rules look for the texts of
 recorded/kohya/failures_digest.md. The cause itself is found in causes.py.
@@ -36,8 +36,8 @@ _RULES = (
     _rule(
         r"^No data found",
         PermanentError,
-        "it found no image to train on, wrote nothing, and called that a success: look at the"
-        " image folder of its dataset.toml",
+        "it found no image to train on, wrote nothing and reported success: check the image"
+        " folder in its dataset.toml",
     ),
     _rule(
         r"CUDA out of memory|torch\.(?:cuda\.)?OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
@@ -144,20 +144,20 @@ _RULES = (
     _rule(
         r"CUDA error|CUDA driver|NVIDIA driver|cudaGetDeviceCount|No CUDA GPUs are available",
         TransientError,
-        "the GPU or its driver failed: look at nvidia-smi",
+        "the GPU or its driver failed: run nvidia-smi",
     ),
 )
 _SIGNAL_MEANINGS = {
     signal.SIGKILL: "most likely the host's out-of-memory killer (see dmesg): free or add memory",
-    signal.SIGTERM: "somebody stopped it",
-    signal.SIGINT: "somebody stopped it",
+    signal.SIGTERM: "it was stopped from outside",
+    signal.SIGINT: "it was stopped from outside",
 }
 
 
 def failure(
     exit_code: int, stderr: str, *, program: str, log_path: Path | None = None
 ) -> InfluencerAIError:
-    """Return the error that a failed program means; the caller raises it.
+    """Return the error for a failed program; the caller raises it.
 
     Args:
         exit_code: not 0, negative for a signal; or 0 if the program did nothing.

@@ -1,4 +1,4 @@
-"""Looks whether an installation of sd-scripts runs, before a training has to find it out."""
+"""Try an installation of sd-scripts for `influencerai doctor`, before a training does."""
 
 import json
 from pathlib import Path
@@ -73,8 +73,8 @@ def try_installation(
     if "SIMULATED" in output([script, "--help"], script):
         return "simulated"
     lines = output(["-c", _LOOK_FOR_GPU], "PyTorch").splitlines()
-    told = (line for line in reversed(lines) if line.startswith("["))
-    version, gpus = json.loads(next(told, '["of an unknown version", []]'))
+    found = (line for line in reversed(lines) if line.startswith("["))
+    version, gpus = json.loads(next(found, '["of an unknown version", []]'))
     if not gpus:
         return f"PyTorch {version} sees no GPU: trainings would take days on the CPU"
     shown = ", ".join(f"{name} ({total / 1024**3:.0f} GiB)" for name, total in gpus)

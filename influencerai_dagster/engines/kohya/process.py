@@ -1,4 +1,4 @@
-r"""Runs a program of sd-scripts in its own process group, and ends the whole group with it.
+r"""Run an sd-scripts program in its own process group, and end the whole group with it.
 
 A signal to a launcher alone leaves its child training (docs/protocols/kohya.md, point 6), so the
 group is ended on every way out: the end of the program, an exception of a callback, an interruption
@@ -35,7 +35,7 @@ _GUARD = 'read -r _; kill -s TERM -- "-$1"; sleep 5; kill -s KILL -- "-$1"'
 
 @dataclass(frozen=True)
 class Finished:
-    """How a program ended.
+    """The end of a program.
 
     Attributes:
         exit_code: negative for the signal that killed it.
@@ -56,6 +56,7 @@ def run_program(
     on_stderr: Callable[[str], None] = lambda _: None,
     on_tick: Callable[[], None] = lambda: None,
     time_limit_seconds: float | None = None,
+    terminate_grace_seconds: float = TERMINATE_GRACE_SECONDS,
 ) -> Finished:
     r"""Run a program until it ends; no process of its group outlives this call.
 
@@ -63,17 +64,19 @@ def run_program(
         command: program and arguments; PYTHONPATH is set to `cwd`.
         cwd: the sd-scripts folder.
         log_path: gets both streams as they come, \r included.
-        extra_variables: of our environment, beside those of program_environment.py.
+        extra_variables: of our environment, besides those of program_environment.py.
         on_stderr: called with each chunk of stderr; what it raises ends the group.
         on_tick: called a few times a second; what it raises ends the group.
         time_limit_seconds: None for no limit.
+        terminate_grace_seconds: between SIGTERM and SIGKILL, where the group is ended.
 
     Raises:
         TransientError: the time limit passed; the group was ended.
     """
     started = time.monotonic()
     stderr = ""
-    with log_path.open("wb") as log, _started(command, cwd, extra_variables) as process:
+    group = _started(command, cwd, extra_variables, terminate_grace_seconds)
+    with log_path.open("wb") as log, group as process:
         for name, chunk in _chunks(process):
             log.write(chunk.encode())
             log.flush()
@@ -93,7 +96,7 @@ def run_program(
 
 @contextmanager
 def _started(
-    command: list[str], cwd: Path, extra_variables: Sequence[str]
+    command: list[str], cwd: Path, extra_variables: Sequence[str], grace_seconds: float
 ) -> Iterator[subprocess.Popen[bytes]]:
     environment = program_environment(*NETWORK, *MACHINE_LEARNING, *extra_variables)
     guards: list[subprocess.Popen[bytes]] = []
@@ -110,7 +113,7 @@ def _started(
                 start_new_session=True,
             )
         )
-        stack.callback(_end_group, process)
+        stack.callback(_end_group, process, grace_seconds)
         guards.append(
             subprocess.Popen(  # noqa: S603 - constant script, the process id is a number
                 ["/bin/sh", "-c", _GUARD, "sh", str(process.pid)],
@@ -131,11 +134,11 @@ def _dismiss(guards: list[subprocess.Popen[bytes]]) -> None:
         guard.communicate()
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
+def _end_group(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
     try:
         if process.poll() is None:
             _signal_group(process.pid, signal.SIGTERM)
-            process.wait(timeout=TERMINATE_GRACE_SECONDS)
+            process.wait(timeout=grace_seconds)
     except subprocess.TimeoutExpired:
         pass
     finally:

@@ -1,4 +1,4 @@
-r"""Reads kohya's progress bar from what it prints to stderr.
+r"""Parse kohya's progress bar from its stderr.
 
 The bar is tqdm's, with \r between updates. A step is drawn twice: when it is done, still with the
 loss of the step before, and when its own loss is known; a fast one is drawn only the second time.

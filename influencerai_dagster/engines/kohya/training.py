@@ -1,4 +1,4 @@
-"""Trains a LoRA with sd-scripts: checks, runs, watches, proves.
+"""Train a LoRA with sd-scripts: check, run, follow, verify.
 
 A training always starts from zero in a folder of its own: kohya miscounts the steps of a resumed
 one (docs/protocols/kohya.md, point 16).
@@ -62,17 +62,17 @@ def train(
     on_step: Callable[[TrainingStep], None] = lambda _: None,
     on_sample: Callable[[Path], None] = lambda _: None,
 ) -> TrainingResult:
-    """Train a LoRA and prove that the weights are good.
+    """Train a LoRA and verify its weights.
 
-    What an earlier attempt left in the work folder's `output` is removed first.
+    The `output` of an earlier attempt in the work folder is removed first.
 
     Args:
         training: what to train.
-        on_step: called as steps are reported, a step twice when its loss comes later.
+        on_step: called for every reported step, twice if its loss comes later.
         on_sample: called with each finished sample image.
 
     Raises:
-        PermanentError: wrong input or parameters, loss NaN, or weights that are not good; the text
+        PermanentError: wrong input or parameters, loss NaN, or invalid weights; the text
             has kohya's real cause and what to do.
         TransientError: out of host memory or time, or stopped from outside; the caller may retry.
         InsufficientStorageError: the disk is full.
@@ -101,7 +101,7 @@ def train(
         time_limit_seconds=training.time_limit_seconds,
     )
     watch.look_for_samples()
-    metadata = _proved(training, finished, started_at)
+    metadata = _verified(training, finished, started_at)
     watch.end()
     return TrainingResult(
         weights_path=training.weights_path,
@@ -132,7 +132,7 @@ def sd_scripts_commit(sd_scripts_dir: Path) -> str:
     return found.stdout.strip()
 
 
-def _proved(training: TrainingSpec, finished: Finished, started_at: float) -> dict[str, str]:
+def _verified(training: TrainingSpec, finished: Finished, started_at: float) -> dict[str, str]:
     cause = real_cause(finished.stderr)
     has_nothing = not training.weights_path.is_file() and cause is not None
     if finished.exit_code != 0 or has_nothing:

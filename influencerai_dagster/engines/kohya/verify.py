@@ -1,8 +1,8 @@
-"""Proves that a training worked; its exit code alone proves nothing.
+"""Verify that a training worked; its exit code alone does not show it.
 
-Source: docs/protocols/kohya.md, point 4. The file opens, has no NaN or infinity, its `ss_steps` is
-what was asked, its `ss_tag_frequency` is not empty, and it is newer than the start. The file format
-is safetensors': a length, a JSON header, the bytes.
+Source: docs/protocols/kohya.md, point 4. Weights are valid if the file opens, has no NaN or
+infinity, has the `ss_steps` that were asked for and a `ss_tag_frequency`, and is newer than the
+start of the training. The format is that of safetensors: a length, a JSON header, the bytes.
 """
 
 import json
@@ -23,7 +23,7 @@ _CLOCK_TOLERANCE_SECONDS = 2.0
 
 
 def verified_metadata(path: Path, *, steps: int, started_at: float) -> dict[str, str]:
-    """Check the weights that a training left behind and return their metadata.
+    """Verify the weights of a training and return their metadata.
 
     Args:
         path: where kohya writes the final weights.

@@ -1,1 +1,1 @@
-"""OpenRouter: chat completions over HTTP. Budgets and caches live in catalog/."""
+"""OpenRouter: chat completions over HTTP. Responses are cached in db/response_cache.py."""

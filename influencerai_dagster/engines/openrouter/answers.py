@@ -1,4 +1,4 @@
-"""What OpenRouter answers, as values; nothing is sent here, and failures are in failures.py.
+"""Parse completions of OpenRouter; its failures are in failures.py.
 
 An answer is paid for, so its text is read whatever else in it is missing, null or of another type.
 Follows openrouter.ai/docs/api-reference/chat-completion.
@@ -64,7 +64,7 @@ def read_completion(body: str, *, what: str) -> Completion:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise MaybePaidError(f"{what} answered something that is no completion: {shown(body)}")
+        raise MaybePaidError(f"{what} answered something other than a completion: {shown(body)}")
     choices = answer.get("choices")
     choice = _mapping(choices[0]) if isinstance(choices, list) and choices else {}
     message = _mapping(choice.get("message"))

@@ -1,6 +1,6 @@
-"""Writes captions of images by asking a vision model at OpenRouter.
+"""Caption images with a vision model at OpenRouter.
 
-Who decides which images need one, and puts the trigger phrase first, is the captions stage.
+training/captions.py decides which images need one and puts the trigger phrase first.
 """
 
 import io
@@ -22,7 +22,7 @@ INSTRUCTION = (
     "not name the person, and leave out what never changes about them: face, eyes, colour of hair."
 )
 MAX_TOKENS = 120
-MAX_SIDE_PX = 1024  # models see no more, and a camera's file would be refused as too large
+MAX_SIDE_PX = 1024  # models see nothing finer, and a camera's file would be refused as too large
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _JPEG_QUALITY = 85
 _logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class OpenRouterCaptioner:
 
 @dataclass(frozen=True)
 class _Sentence:
-    """What a model said of an image; `cost_usd` is None if nothing was paid for it now."""
+    """The answer of a model for an image; `cost_usd` is None if nothing was paid for it now."""
 
     text: str | RefusedImage
     cost_usd: float | None

@@ -1,8 +1,8 @@
-"""Asks language and vision models at OpenRouter: text, structured output, images.
+"""Ask language and vision models at OpenRouter about texts and images.
 
-Budgets and caching are not here: the caller knows the tenant. Requests are sent by http.py, what
-answers mean is in answers.py, and failures are in failures.py.
-Follows openrouter.ai/docs/api-reference/chat-completion and its guide "Structured Outputs".
+The caller knows the tenant, with its budget and its cache. http.py sends requests, answers.py and
+failures.py parse what comes back.
+Follows openrouter.ai/docs/api-reference/chat-completion.
 """
 
 import base64
@@ -10,10 +10,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import httpx
-from pydantic import BaseModel, ValidationError
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -40,13 +39,7 @@ THINKING_ROOM = 16
 """How many times its tokens a model gets that spent them on thinking."""
 
 Message = Mapping[str, Any]
-Answer = TypeVar("Answer", bound=BaseModel)
 _logger = logging.getLogger(__name__)
-
-
-def text_message(role: Literal["system", "user", "assistant"], text: str) -> Message:
-    """Return a message of text only."""
-    return {"role": role, "content": text}
 
 
 def image_message(text: str, image: bytes, *, media_type: str) -> Message:
@@ -63,7 +56,7 @@ def image_message(text: str, image: bytes, *, media_type: str) -> Message:
 
 
 class OpenRouterClient:
-    """Asks models, and tries again what passes; safe between threads."""
+    """Asks models, and retries transient failures; safe between threads."""
 
     def __init__(
         self,
@@ -99,7 +92,6 @@ class OpenRouterClient:
         model: str,
         max_tokens: int,
         temperature: float | None = None,
-        response_format: Mapping[str, Any] | None = None,
     ) -> Completion:
         """Return a model's answer.
 
@@ -114,9 +106,6 @@ class OpenRouterClient:
         body: dict[str, Any] = {"model": model, "messages": list(messages)}
         if temperature is not None:
             body["temperature"] = temperature
-        if response_format is not None:
-            body["response_format"] = response_format
-            body["provider"] = {"require_parameters": True}  # not one that ignores the schema
         if model in self._thinking:
             return self._ask_for_much(body, max_tokens)
         try:
@@ -142,45 +131,8 @@ class OpenRouterClient:
 
         return self._retried(attempt)
 
-    def complete_as(
-        self,
-        answer: type[Answer],
-        messages: Sequence[Message],
-        *,
-        model: str,
-        max_tokens: int,
-        temperature: float | None = None,
-    ) -> tuple[Answer, Completion]:
-        """Return a model's answer in the form of a pydantic model, and what it cost.
-
-        Raises:
-            TransientError: as in `complete`, or the answer has another form.
-            PermanentError: as in `complete`, or the answer was cut off.
-        """
-        schema = {"name": answer.__name__, "strict": True, "schema": answer.model_json_schema()}
-        completion = self.complete(
-            messages,
-            model=model,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            response_format={"type": "json_schema", "json_schema": schema},
-        )
-        try:
-            return answer.model_validate_json(completion.text), completion
-        except ValidationError as error:
-            what = f"OpenRouter ({completion.model}) did not write a {answer.__name__}"
-            if completion.finish_reason == "length":
-                spent = completion.completion_tokens or max_tokens
-                raise PermanentError(
-                    f"{what} (cut off at {spent} tokens): it needs more, or to be asked for less"
-                ) from error
-            first = error.errors()[0]
-            raise TransientError(
-                f"{what}: {first['msg']} at {'.'.join(map(str, first['loc'])) or 'the start'}"
-            ) from error
-
     def check(self) -> None:
-        """Ask about our key, which costs nothing.
+        """Ask for the status of our key, which costs nothing.
 
         Raises:
             TransientError: OpenRouter is away.

@@ -1,7 +1,7 @@
-"""OpenRouter's failures as our errors: what passes, what stays, and what may have been paid for.
+"""Turn OpenRouter's failures into our errors: transient, permanent, or perhaps billed.
 
 Follows openrouter.ai/docs/api/errors: an error has a code, a message and metadata, whose
-`error_type` is the same for every provider and is looked at first. It comes with its HTTP status,
+`error_type` is the same for every provider and decides first. It comes with its HTTP status,
 or, once a model has begun to write, inside a body with status 200.
 """
 
@@ -50,11 +50,11 @@ class RateLimitedError(TransientError):
 
 
 class MaybePaidError(TransientError):
-    """A request was sent and its answer is lost: it may be billed, so it is not sent again here."""
+    """A request was sent and its answer is lost: it may be billed, so do not repeat it at once."""
 
 
 class RefusedInputError(PermanentError):
-    """The model gives no answer to this one input; others are not concerned."""
+    """The model refuses this one input; others are not affected."""
 
 
 class TokensSpentError(PermanentError):

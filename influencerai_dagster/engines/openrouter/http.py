@@ -1,4 +1,4 @@
-"""Sends one request to OpenRouter: bounded in time and bytes, its failures as our errors.
+"""Send one request to OpenRouter within limits of time and bytes; failures become our errors.
 
 httpx limits each read alone, and a server that sends a byte now and then would hold a call for
 ever. So a request runs in an event loop of its own, which has a deadline for all of it.
@@ -23,7 +23,7 @@ _BAD_URL = (httpx.InvalidURL, httpx.UnsupportedProtocol)
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -31,10 +31,17 @@ class HttpAnswer:
 
 
 class OpenRouterConnection:
-    """Requests with our key, safe between threads; the key is in no error text."""
+    """Sends requests with our key; safe between threads. No error text has the key."""
 
-    def __init__(self, api_key: str, base_url: str, timeout_seconds: float) -> None:
-        """Make it; nothing is sent yet.
+    def __init__(
+        self,
+        api_key: str,
+        base_url: str,
+        timeout_seconds: float,
+        *,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
+        """Make the connection; nothing is sent yet.
 
         Raises:
             PermanentError: the key cannot be one; the text names the setting.
@@ -46,6 +53,7 @@ class OpenRouterConnection:
             "Accept-Encoding": "identity",  # a few bytes cannot become gigabytes
         }
         self._timeout_seconds = timeout_seconds
+        self._max_answer_bytes = max_answer_bytes
 
     def send(self, method: str, path: str, *, what: str, json: object = None) -> HttpAnswer:
         """Send a request and return its answer, whatever its status is.
@@ -87,8 +95,8 @@ class OpenRouterConnection:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise httpx.DecodingError(f"it is larger than {MAX_ANSWER_BYTES} bytes")
+                if len(body) > self._max_answer_bytes:
+                    raise httpx.DecodingError(f"it is larger than {self._max_answer_bytes} bytes")
             text = body.decode("utf-8", errors="replace")
             return HttpAnswer(response.status_code, response.headers, text)
 
@@ -106,7 +114,7 @@ def checked_key(api_key: str) -> str:
         if not "!" <= character <= "~":
             name = unicodedata.name(character, "a control character")
             raise PermanentError(
-                f"OPENROUTER_API_KEY is no key: its character {index} of {len(key)} is "
+                f"OPENROUTER_API_KEY is not a key: its character {index} of {len(key)} is "
                 f"U+{ord(character):04X} ({name}). Copy the whole key from "
                 "openrouter.ai/settings/keys"
             )

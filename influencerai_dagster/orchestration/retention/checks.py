@@ -1,4 +1,4 @@
-"""Check of `retention_report`: the object store has space. If not, what retention could free."""
+"""Check `object_store_has_space` of `retention_report`, and what retention could free."""
 
 import dagster as dg
 from sqlalchemy import Engine

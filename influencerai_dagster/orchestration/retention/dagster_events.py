@@ -1,4 +1,4 @@
-"""Deletes what Dagster keeps for ever besides runs: events without a run, outcomes of checks.
+"""Delete what Dagster keeps for ever besides runs: events without a run, outcomes of checks.
 
 Sensors report observations and checks without a run, and deleting a run leaves the outcomes of its
 checks. Dagster 1.13 has neither a setting nor a call that deletes them, so this is SQL on three of
@@ -17,7 +17,7 @@ from sqlalchemy import Engine, text
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
 
-_BATCH = 1000
+BATCH_ROWS = 1000
 _MOST = 100_000
 """At most so many in one run of retention; the next day's run takes the next ones."""
 
@@ -91,13 +91,13 @@ def find_old_events(engine: Engine, before: datetime, ending: Sequence[str] = ()
     return OldEvents(events, outcomes)
 
 
-def delete_old_events(engine: Engine, found: OldEvents) -> None:
+def delete_old_events(engine: Engine, found: OldEvents, *, batch_rows: int = BATCH_ROWS) -> None:
     """Delete what was found, in small transactions; may be called again at any time."""
     for ids, statements in (
         (found.outcome_ids, _DELETE_OUTCOMES),
         (found.event_ids, _DELETE_EVENTS),
     ):
-        for start in range(0, len(ids), _BATCH):
+        for start in range(0, len(ids), batch_rows):
             with transaction(engine) as session:
                 for statement in statements:
-                    session.execute(text(statement), {"ids": ids[start : start + _BATCH]})
+                    session.execute(text(statement), {"ids": ids[start : start + batch_rows]})

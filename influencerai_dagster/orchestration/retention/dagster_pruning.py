@@ -1,4 +1,4 @@
-"""Deletes what Dagster keeps for ever: partitions of empty days, old runs and their events.
+"""Delete what Dagster keeps for ever: partitions of empty days, old runs and their events.
 
 Dagster 1.13 has no retention of its event log. A run that holds the last materialization of an
 asset, or of one of its partitions, stays. Events that belong to no run are in dagster_events.py.

@@ -1,4 +1,4 @@
-"""Shows retention in the Dagster UI: what may be deleted and why, then what was deleted."""
+"""Show retention in the Dagster UI: what may be deleted and why, then what was deleted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""`dataset_upload_sensor`: new or changed uploads → a run that builds the dataset.
+"""`dataset_upload_sensor`: start a run for each dataset whose uploads changed.
 
-Reads the listing, decides by training/upload_changes.py, reports. A listing that fails raises: it
-never looks like an empty one, and the cursor stays.
+It reads the listing, decides by training/upload_changes.py and reports. A listing that fails
+raises: it never counts as an empty one, and the cursor stays.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Shows datasets, captions and LoRAs in the Dagster UI: tables, contact sheets, loss curves."""
+"""Show datasets, captions and LoRAs in the Dagster UI: tables, contact sheets, loss curves."""
 
 import time
 from collections import Counter

@@ -1,5 +1,6 @@
-"""One GPU for training and rendering: ComfyUI is idle and gave its memory back before."""
+"""One GPU for training and rendering: ComfyUI is idle and has freed its memory before."""
 
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -9,14 +10,10 @@ from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.processes import free_port
-from influencerai_dagster.training import gpu_sharing
 from influencerai_dagster.training.gpu_sharing import free_comfyui_memory
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 
-
-@pytest.fixture(autouse=True)
-def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_sharing, "_POLL_SECONDS", 0.05)
+free_memory = partial(free_comfyui_memory, poll_seconds=0.05)
 
 
 class Lines(list[str]):
@@ -48,11 +45,11 @@ def free_requests(comfyui: ComfyUISimulator) -> int:
     return int(comfyui.stats()["free_requests"])
 
 
-def test_an_idle_server_unloads_its_models_and_the_memory_is_told(
+def test_an_idle_server_unloads_its_models_and_the_memory_is_reported(
     comfyui: ComfyUISimulator,
 ) -> None:
     lines, before = Lines(), free_requests(comfyui)
-    free_comfyui_memory([comfyui.url], wait_seconds=0, report=lines.append)
+    free_memory([comfyui.url], wait_seconds=0, report=lines.append)
     assert free_requests(comfyui) == before + 1
     (line,) = lines
     assert comfyui.url in line
@@ -61,7 +58,7 @@ def test_an_idle_server_unloads_its_models_and_the_memory_is_told(
 
 def test_a_server_that_renders_is_waited_for(comfyui: ComfyUISimulator) -> None:
     lines, prompt_id = Lines(), render(comfyui, seconds=1.5)
-    free_comfyui_memory([comfyui.url], wait_seconds=30, report=lines.append)
+    free_memory([comfyui.url], wait_seconds=30, report=lines.append)
     with ComfyUIClient(comfyui.url) as client:
         assert client.history(prompt_id) is not None
     assert lines.about("waiting for 1 prompts")
@@ -74,16 +71,16 @@ def test_a_server_that_does_not_come_to_an_end_holds_the_training_up(
     before, prompt_id = free_requests(comfyui), render(comfyui, seconds=60)
     try:
         with pytest.raises(TransientError, match=f"{comfyui.url} still has 1 prompts after 0 s"):
-            free_comfyui_memory([comfyui.url], wait_seconds=0.2, report=lambda _: None)
+            free_memory([comfyui.url], wait_seconds=0.2, report=lambda _: None)
         assert free_requests(comfyui) == before
     finally:
         with ComfyUIClient(comfyui.url) as client:
             client.cancel(prompt_id)
 
 
-def test_a_server_that_is_away_is_no_obstacle(comfyui: ComfyUISimulator) -> None:
+def test_a_server_that_is_away_is_left_out(comfyui: ComfyUISimulator) -> None:
     lines, before = Lines(), free_requests(comfyui)
     away = f"http://127.0.0.1:{free_port()}"
-    free_comfyui_memory([away, comfyui.url], wait_seconds=20, report=lines.append)
+    free_memory([away, comfyui.url], wait_seconds=20, report=lines.append)
     assert lines.about(f"{away} does not answer")
     assert free_requests(comfyui) == before + 1

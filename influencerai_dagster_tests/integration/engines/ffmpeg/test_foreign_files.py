@@ -13,7 +13,7 @@ from influencerai_dagster.engines.ffmpeg.encoding import (
     poster_frame,
     video_to_mp4,
 )
-from influencerai_dagster.engines.ffmpeg.loudness import level_sound, measure_loudness
+from influencerai_dagster.engines.ffmpeg.loudness import measure_loudness, normalise_audio
 from influencerai_dagster.engines.ffmpeg.probing import measure, probe
 from influencerai_dagster.engines.ffmpeg.program import run
 from influencerai_dagster.errors import PermanentError
@@ -75,7 +75,7 @@ def test_a_playlist_or_a_text_named_as_a_video_is_refused(
         measure_loudness,
         lambda video: video_to_mp4(video, video_format=SMALL, output=video.with_name("out.mp4")),
         lambda video: poster_frame(video, video.with_name("out.png")),
-        lambda video: level_sound(video, video.with_name("out.m4a"), seconds=1),
+        lambda video: normalise_audio(video, video.with_name("out.m4a"), seconds=1),
     ],
     ids=["probe", "loudness", "encoding", "poster", "sound"],
 )
@@ -84,7 +84,7 @@ def test_no_step_reads_another_file_through_a_video(
 ) -> None:
     video = victim.parent / "video.mp4"
     video.write_text(PLAYLISTS["dash"](victim))
-    with pytest.raises(PermanentError, match="its content is no MP4, MOV or WebM file"):
+    with pytest.raises(PermanentError, match="its content is not MP4, MOV or WebM"):
         use(video)
     assert not list(victim.parent.glob("out.*"))
 

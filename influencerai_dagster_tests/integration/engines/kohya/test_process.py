@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from influencerai_dagster.engines.kohya import process as process_module
 from influencerai_dagster.engines.kohya.process import run_program
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster_tests.testing.waiting import wait_until
@@ -52,11 +51,6 @@ class Family:
                 raise self._error
 
 
-@pytest.fixture(autouse=True)
-def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_module, "TERMINATE_GRACE_SECONDS", 0.5)
-
-
 def run_family(tmp_path: Path, family: Family, *arguments: str, limit: float | None = None) -> int:
     finished = run_program(
         [sys.executable, "-c", FAMILY, *arguments],
@@ -64,6 +58,7 @@ def run_family(tmp_path: Path, family: Family, *arguments: str, limit: float | N
         log_path=tmp_path / "log",
         on_stderr=family.read,
         time_limit_seconds=limit,
+        terminate_grace_seconds=0.5,
     )
     return finished.exit_code
 

@@ -16,18 +16,17 @@ from typing import Any
 
 import pytest
 
-from influencerai_dagster.engines.openrouter import http
 from influencerai_dagster.engines.openrouter.answers import Completion
 from influencerai_dagster.engines.openrouter.client import (
     THINKING_ROOM,
     OpenRouterClient,
-    text_message,
 )
 from influencerai_dagster.engines.openrouter.failures import (
     MaybePaidError,
     RateLimitedError,
     RefusedInputError,
 )
+from influencerai_dagster.engines.openrouter.http import OpenRouterConnection
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.processes import free_port
 
@@ -68,7 +67,7 @@ class Server:
             timeout_seconds=timeout_seconds,
             sleep=self.waits.append,
         )
-        question = [text_message("user", "Describe it.")]
+        question = [{"role": "user", "content": "Describe it."}]
         return client.complete(question, **{"model": "m", "max_tokens": 120, **options})
 
 
@@ -149,7 +148,7 @@ def test_a_model_that_thinks_gets_more_tokens_once_and_from_then_on(server: Serv
 
     server.body = think
     client = OpenRouterClient(api_key=KEY, base_url=server.url, sleep=server.waits.append)
-    question = [text_message("user", "Describe it.")]
+    question = [{"role": "user", "content": "Describe it."}]
     first = client.complete(question, model="m", max_tokens=120)
     assert first.text == "a woman"
     assert first.cost_usd == pytest.approx(0.002)
@@ -297,12 +296,12 @@ def test_an_answer_that_never_ends_is_given_up_and_not_asked_for_again(
     ids=["plain", "compressed although it should not be"],
 )
 def test_an_answer_that_is_too_large_is_given_up(
-    server: Server, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], data: bytes
+    server: Server, headers: dict[str, str], data: bytes
 ) -> None:
-    monkeypatch.setattr(http, "MAX_ANSWER_BYTES", 2048)
     server.headers, server.body = headers, data
+    connection = OpenRouterConnection(KEY, server.url, 20, max_answer_bytes=2048)
     with pytest.raises(MaybePaidError, match="larger than 2048 bytes"):
-        server.ask()
+        connection.send("POST", "/chat/completions", what="OpenRouter", json={})
     assert server.seen[0]["Accept-Encoding"] == "identity"
     assert len(server.asked) == 1
 
@@ -343,7 +342,7 @@ def test_blanks_around_the_key_are_left_out(server: Server, key: str) -> None:
 def test_what_is_no_key_is_refused_by_the_name_of_its_setting(
     server: Server, key: str, shown: str
 ) -> None:
-    with pytest.raises(PermanentError, match=f"OPENROUTER_API_KEY is no key.*{shown}") as caught:
+    with pytest.raises(PermanentError, match=f"OPENROUTER_API_KEY is not a key.*{shown}") as caught:
         server.ask(key=key)
     assert "secret" not in str(caught.value)
     assert server.asked == []
@@ -353,7 +352,7 @@ def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:7890/")
     client = OpenRouterClient(api_key=KEY, base_url="https://openrouter.invalid/api/v1")
     with pytest.raises(PermanentError, match="environment names the proxy"):
-        client.complete([text_message("user", "Hello.")], model="m", max_tokens=5)
+        client.complete([{"role": "user", "content": "Hello."}], model="m", max_tokens=5)
 
 
 def test_a_server_of_this_machine_needs_no_proxy(

@@ -132,7 +132,7 @@ def test_what_was_answered_before_a_failure_is_not_asked_for_again(
     captions = OpenRouterCaptioner(client, MODEL, cache=kept).caption(image_dir)
     assert len(simulator.calls()) - num_calls == 2
     assert "2 answers for 0.0" in caplog.text
-    assert "1 kept from before, 0 refused" in caplog.text
+    assert "1 cache hits, 0 refused" in caplog.text
     again = OpenRouterCaptioner(client, MODEL, cache=kept).caption(image_dir)
     assert again == captions == OpenRouterCaptioner(client, MODEL).caption(image_dir)
     assert len(simulator.calls()) - num_calls == 2 + 3

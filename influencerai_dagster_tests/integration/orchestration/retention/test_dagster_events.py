@@ -13,6 +13,7 @@ from sqlalchemy import table as sql_table
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.orchestration.retention.dagster_events import (
+    BATCH_ROWS,
     OldEvents,
     delete_old_events,
     find_old_events,
@@ -39,9 +40,9 @@ def find(engine: Engine) -> OldEvents:
     return find_old_events(engine, datetime.now(UTC) - KEEP)
 
 
-def prune(engine: Engine) -> tuple[int, int]:
+def prune(engine: Engine, batch_rows: int = BATCH_ROWS) -> tuple[int, int]:
     found = find(engine)
-    delete_old_events(engine, found)
+    delete_old_events(engine, found, batch_rows=batch_rows)
     return len(found.event_ids), len(found.outcome_ids)
 
 
@@ -174,15 +175,12 @@ def test_events_of_runs_are_not_touched(storage: dg.DagsterInstance, engine: Eng
     assert rows(engine, "event_logs") == before + 1
 
 
-def test_all_goes_in_small_transactions(
-    storage: dg.DagsterInstance, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("influencerai_dagster.orchestration.retention.dagster_events._BATCH", 2)
+def test_all_is_deleted_in_small_transactions(storage: dg.DagsterInstance, engine: Engine) -> None:
     for lag in range(6):
         observe(storage, lag)
         evaluate(storage, passed=True)
     age(engine, 31)
-    assert prune(engine) == (10, 5)
+    assert prune(engine, batch_rows=2) == (10, 5)
     assert rows(engine, "event_logs") == 2
 
 

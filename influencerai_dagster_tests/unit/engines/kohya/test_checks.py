@@ -65,7 +65,7 @@ def test_an_ending_that_kohya_does_not_know_is_refused(
     ready: MakeTraining, image_dir: Path
 ) -> None:
     (image_dir / "img1.png").rename(image_dir / "img1.Png")
-    with pytest.raises(PermanentError, match=r"kohya passes over img1\.Png"):
+    with pytest.raises(PermanentError, match=r"kohya skips img1\.Png"):
         check_before_training(ready())
 
 
@@ -88,7 +88,7 @@ def test_images_in_a_subfolder_do_not_count(ready: MakeTraining, image_dir: Path
         (
             "sd15",
             {"python": Path("/nowhere/python")},
-            "/nowhere/python is no program.*KOHYA_PYTHON",
+            "/nowhere/python is not a program.*KOHYA_PYTHON",
         ),
         ("sd15", {"base_model_path": Path("/nowhere/a")}, "base_model model /nowhere/a does not"),
         ("sd15", {"image_dir": Path("/nowhere")}, "image folder /nowhere does not exist"),

@@ -110,7 +110,7 @@ def test_a_postgresql_that_is_read_only_costs_neither_a_render_nor_an_attempt(
         workbench.comfyui.faults(seconds_per_step=0.0)
         workbench.wait_until(lambda: bool(workbench.stored()), "it has stored the output")
         workbench.wait_until(lambda: "until PostgreSQL is back" in workbench.log(), "it waits")
-        refused = "read-only transaction. Try again; trying again"
+        refused = "read-only transaction. Retry.; trying again"
         workbench.wait_until(lambda: refused in workbench.log(), "its output was refused")
     workbench.wait_until(lambda: workbench.status(job) is JobStatus.COMPLETED, "it is completed")
     assert workbench.renders(job) == {1: SUCCESS}

@@ -1,12 +1,12 @@
-"""What renders cost their tenants: charged with the mean when claimed, corrected when measured.
+"""Charge tenants for renders: with the mean when a job is claimed, corrected when it is measured.
 
-What the numbers mean is told in generation/queue/fairness.py.
+generation/queue/fairness.py explains the numbers.
 """
 
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BindParameter, Double, bindparam, func, select, update
+from sqlalchemy import BindParameter, ColumnElement, Double, bindparam, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -17,9 +17,9 @@ from influencerai_dagster.db.models.scheduling import GpuShareRow
 from influencerai_dagster.generation.queue.fairness import NEWEST_SHARE, Share
 
 
-def mean_column(kind: JobKind) -> Any:  # noqa: ANN401 - InstrumentedAttribute
-    """Return the column that holds the mean render time of a kind."""
-    return GpuShareRow.image_seconds if kind is JobKind.IMAGE else GpuShareRow.video_seconds
+def mean_seconds(kind: JobKind) -> ColumnElement[float]:
+    """Return the mean render time of a kind in a tenant's row; NULL before its first render."""
+    return cast(GpuShareRow.mean_seconds[kind.value].astext, Double)
 
 
 def charge(session: Session, share: Share, now: float, num_jobs: int) -> None:
@@ -28,7 +28,7 @@ def charge(session: Session, share: Share, now: float, num_jobs: int) -> None:
     statement = insert(GpuShareRow).values(
         tenant_id=share.tenant, start_tag=paid - share.cost, finish_tag=paid
     )
-    # What is settled at this moment moves finish_tag too: add to it, do not replace it.
+    # A settlement at the same time moves finish_tag too: add to it, do not replace it.
     grown = func.greatest(GpuShareRow.finish_tag, now) + num_jobs * share.cost
     session.execute(
         statement.on_conflict_do_update(
@@ -39,12 +39,12 @@ def charge(session: Session, share: Share, now: float, num_jobs: int) -> None:
 
 
 def settle(session: Session, row: JobRow, used_seconds: float, *, is_whole: bool) -> None:
-    """Correct what a claim was charged with to what it took; its charge is 0 then.
+    """Correct the charge of a claim to the measured time; the job's charge is 0 afterwards.
 
     Args:
         row: the job, locked.
         used_seconds: measured render time of this claim.
-        is_whole: it is the time of a whole render, which tells what the next one will take.
+        is_whole: it is the time of a whole render, so that it moves the mean.
     """
     session.execute(
         _settle_statement(JobKind(row.kind), is_whole=is_whole),
@@ -68,6 +68,9 @@ def _settle_statement(kind: JobKind, *, is_whole: bool) -> Any:  # noqa: ANN401 
         GpuShareRow.used_seconds: GpuShareRow.used_seconds + used,
     }
     if is_whole:
-        mean = mean_column(kind)
-        changes[mean] = func.coalesce(mean + NEWEST_SHARE * (used - mean), used)
+        mean = mean_seconds(kind)
+        newest = func.coalesce(mean + NEWEST_SHARE * (used - mean), used)
+        changes[GpuShareRow.mean_seconds] = GpuShareRow.mean_seconds.concat(
+            func.jsonb_build_object(kind.value, newest)
+        )
     return update(GpuShareRow).where(GpuShareRow.tenant_id == tenant).values(changes)

@@ -1,6 +1,6 @@
 """Ask Dagster's GraphQL API; the one adapter, because the API may change between versions.
 
-Follows https://docs.dagster.io/api/graphql; test_client.py checks it against the version in the
+Follows https://docs.dagster.io/api/graphql; a contract test compares it with the version in the
 lock file.
 """
 

@@ -12,7 +12,7 @@ TIMEOUT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class ServerState:
+class ProbedServer:
     """One server as it answered last.
 
     Attributes:
@@ -37,9 +37,9 @@ class ServerProbes:
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._clients = [ComfyUIClient(url, timeout_seconds=TIMEOUT_SECONDS) for url in urls]
-        self._states = [ServerState(client.url, is_up=None) for client in self._clients]
+        self._states = [ProbedServer(client.url, is_up=None) for client in self._clients]
         self._pool = ThreadPoolExecutor(len(urls), thread_name_prefix="probe")
-        self._asked: list[Future[ServerState]] = [self._ask(client) for client in self._clients]
+        self._asked: list[Future[ProbedServer]] = [self._ask(client) for client in self._clients]
 
     def __enter__(self) -> Self:
         return self
@@ -49,7 +49,7 @@ class ServerProbes:
         for client in self._clients:
             client.close()
 
-    def states(self, *, wait_seconds: float = 0.0) -> list[ServerState]:
+    def states(self, *, wait_seconds: float = 0.0) -> list[ProbedServer]:
         """Return the newest answers, and poll the servers again that have answered.
 
         Args:
@@ -62,15 +62,15 @@ class ServerProbes:
                 self._asked[index] = self._ask(self._clients[index])
         return list(self._states)
 
-    def _ask(self, client: ComfyUIClient) -> Future[ServerState]:
+    def _ask(self, client: ComfyUIClient) -> Future[ProbedServer]:
         return self._pool.submit(_state_of, client)
 
 
-def _state_of(client: ComfyUIClient) -> ServerState:
+def _state_of(client: ComfyUIClient) -> ProbedServer:
     try:
         queue = client.queue()
     except InfluencerAIError:
-        return ServerState(client.url, is_up=False)
-    return ServerState(
+        return ProbedServer(client.url, is_up=False)
+    return ProbedServer(
         client.url, is_up=True, running=len(queue.running), pending=len(queue.pending)
     )

@@ -1,4 +1,4 @@
-"""Command `status`: show services, queue, runs, backups and disk on one screen."""
+"""`influencerai status`: show what runs, what waits, and what is wrong, on one screen."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,7 +26,7 @@ from influencerai_dagster.wiring.backups import database_backups
 _FIELDS = (
     Field("part"),
     Field("state"),
-    Field("text", "what there is", is_wide=True),
+    Field("text", "found", is_wide=True),
 )
 _SERVER = text(
     "SELECT current_setting('server_version'), current_database(), host(inet_server_addr()), "
@@ -59,7 +59,7 @@ def _parts(config: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     with ServerProbes(config.comfyui.urls) as probes:
         for server in probes.states(wait_seconds=TIMEOUT_SECONDS + 1):
             numbers = f"{server.running} running, {server.pending} queued"
-            yield f"ComfyUI {server.url}", partial(_said, numbers, is_well=bool(server.is_up))
+            yield f"ComfyUI {server.url}", partial(_answered, numbers, is_up=bool(server.is_up))
     yield "jobs", _jobs
     yield "runs", _runs
     yield "database backup", partial(_database_backup, config)
@@ -67,8 +67,8 @@ def _parts(config: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "disk", partial(free_space, config.local.data_dir)
 
 
-def _said(text_: str, *, is_well: bool) -> str:
-    if not is_well:
+def _answered(text_: str, *, is_up: bool) -> str:
+    if not is_up:
         raise PermanentError("it does not answer")
     return text_
 

@@ -1,6 +1,6 @@
-"""`influencerai jobs watch`: what the job queue, the servers and the GPU do, as it happens.
+"""`influencerai jobs watch`: show the job queue, the servers and the GPU live.
 
-How it is drawn lives in watch_view.py.
+watch_view.py draws the tables.
 """
 
 import time
@@ -13,7 +13,7 @@ from rich.live import Live
 
 from influencerai_dagster.cli.common import engine, server_settings
 from influencerai_dagster.cli.output import JsonOption, console, print_json
-from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ServerProbes, ServerState
+from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ProbedServer, ServerProbes
 from influencerai_dagster.cli.watch_view import Snapshot, view
 from influencerai_dagster.core.recovery_window import (
     SAFETY_MARGIN,
@@ -33,7 +33,7 @@ def watch_jobs(
     tenant: Annotated[str, typer.Option(help="Only this tenant; all by default.")] = "",
     interval: Annotated[float, typer.Option(min=0.2, max=60, help="Seconds.")] = 1.0,
     once: Annotated[  # noqa: FBT002 - typer's flag
-        bool, typer.Option("--once", help="Print it once; also when this is no terminal.")
+        bool, typer.Option("--once", help="Print it once; also if the output is not a terminal.")
     ] = False,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
@@ -53,7 +53,7 @@ def watch_jobs(
     console.print(last)
 
 
-def snapshot(tenant: str, servers: list[ServerState]) -> Snapshot:
+def snapshot(tenant: str, servers: list[ProbedServer]) -> Snapshot:
     """Read everything that is shown.
 
     Args:
@@ -81,7 +81,7 @@ def snapshot(tenant: str, servers: list[ServerState]) -> Snapshot:
 
 
 def _watch(tenant: str, interval: float, probes: ServerProbes) -> RenderableType:
-    """Show it until Ctrl-C; return what was shown last."""
+    """Show snapshots until Ctrl-C; return the last one."""
     current: RenderableType = "asking …"
     with (
         suppress(KeyboardInterrupt),

@@ -1,4 +1,4 @@
-"""How `influencerai jobs watch` looks: a snapshot becomes tables that fit 80 columns or more."""
+"""Draw `influencerai jobs watch`: a snapshot becomes tables that fit 80 columns or more."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from influencerai_dagster.cli.server_probes import ServerState
+from influencerai_dagster.cli.server_probes import ProbedServer
 from influencerai_dagster.db.storage_pauses import StoragePause
 from influencerai_dagster.generation.queue.statistics import (
     FailedJob,
@@ -21,7 +21,7 @@ from influencerai_dagster.generation.queue.statistics import (
 from influencerai_dagster.retention.rows import Freeable
 
 WIDE = 120
-"""From so many columns on, everything is shown in full."""
+"""With so many columns, everything is shown in full."""
 _SHORT_ID = 8
 _TENANT_WIDTH, _WIDE_TENANT_WIDTH = 14, 32
 _MAX_TENANTS = 30
@@ -32,7 +32,7 @@ _MIB = 1024**2
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is shown at one moment; lists are ordered as they are shown.
+    """All that one screen shows; lists are ordered as they are shown.
 
     Attributes:
         running: the oldest running jobs.
@@ -45,7 +45,7 @@ class Snapshot:
     running: Sequence[RunningJob]
     failures: Sequence[FailedJob]
     trainings: Sequence[Training]
-    servers: Sequence[ServerState]
+    servers: Sequence[ProbedServer]
     is_gpu_shared: bool
     pause: StoragePause | None = None
     freeable: Freeable | None = None
@@ -99,7 +99,7 @@ def _tenant_column(*, is_wide: bool) -> Column:
     return Column("tenant", overflow="ellipsis", no_wrap=True, max_width=width)
 
 
-def _servers(servers: Sequence[ServerState]) -> Table:
+def _servers(servers: Sequence[ProbedServer]) -> Table:
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
     table = _table(now, Column("ComfyUI"), Column("state"), _number("runs"), _number("queued"))
     words = {
@@ -114,7 +114,7 @@ def _servers(servers: Sequence[ServerState]) -> Table:
 
 
 def _full(pause: StoragePause, free: Freeable | None) -> Text:
-    """Say that nothing is claimed, because there is no space for what would be rendered."""
+    """Return the warning that the store is full, so that no job is claimed."""
     hint = ""
     if free is not None:
         now, later = free.now_bytes / _MIB, free.later_bytes / _MIB
@@ -129,7 +129,7 @@ def _full(pause: StoragePause, free: Freeable | None) -> Text:
 
 
 def _gpu(snapshot: Snapshot) -> Text:
-    """Say who has the GPU: a training is worth a line, and everything is when the GPU is shared."""
+    """Return the line of trainings; with GPU_SHARED, also who owns the GPU."""
     held = ", ".join(f"{item.dataset} for {_age(item.seconds)}" for item in snapshot.trainings)
     if not snapshot.is_gpu_shared:
         return Text(f"\ntraining: {held}\n" if held else "")
@@ -154,7 +154,7 @@ def _tenants(tenants: Sequence[TenantStatistics], *, is_wide: bool) -> Table:
         *map(_number, ("/min", *waits, "GPU s", "share")),
         is_wide=is_wide,
     )
-    # Those with the most work, by name: rows that change their places cannot be read.
+    # The tenants with the most work, by name: rows that change their positions cannot be read.
     busiest = sorted(tenants, key=lambda item: (-item.running, -item.pending, -item.done))
     shown = sorted(busiest[:_MAX_TENANTS], key=lambda item: item.tenant)
     for item in shown:

@@ -1,7 +1,7 @@
-"""Dagster's GraphQL API: the one adapter, because the API may change between versions.
+"""Ask Dagster's GraphQL API; the one adapter, because the API may change between versions.
 
-Follows https://docs.dagster.io/api/graphql; integration/dagster_client/test_client.py is its
-contract with the version in the lock file.
+Follows https://docs.dagster.io/api/graphql; test_client.py checks it against the version in the
+lock file.
 """
 
 import re
@@ -32,16 +32,16 @@ from influencerai_dagster.http_clients import client_options
 REPOSITORY = "__repository__"
 EVENTS_PER_PAGE = 1000
 _REFUSED = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-_LOOKED_AT = 100
+_MAX_ENDED_RUNS = 100
 
 
 @dataclass(frozen=True)
 class Run:
-    """One Dagster run as the API tells of it.
+    """One Dagster run as the API returns it.
 
     Attributes:
         status: QUEUED, STARTING, STARTED, SUCCESS, FAILURE, CANCELED, …
-        failures: what failed, the reasons of steps before that of the run.
+        failures: error texts, those of steps before that of the run.
     """
 
     run_id: str
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run will not change any more."""
+        """Whether the run has ended."""
         return self.status in ENDED
 
 
@@ -74,7 +74,7 @@ class DagsterGraphQL:
     Args:
         url: of the web server, `http://127.0.0.1:3000`.
         location: name of the code location in workspace.yaml.
-        credentials: user and password, where the web server asks for them.
+        credentials: user and password, if the web server needs them.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class DagsterGraphQL:
         self._http.close()
 
     def location_problem(self) -> str | None:
-        """Say why the code location cannot be used, or None if it is loaded.
+        """Return why the code location cannot be used, or None if it is loaded.
 
         Raises:
             TransientError: the web server does not answer.
@@ -106,13 +106,13 @@ class DagsterGraphQL:
                 message = (entry["locationOrLoadError"] or {}).get("message")
                 return message and (
                     f"the code server does not answer, or cannot load {wanted!r}: "
-                    f"{_plain(message)}. Its log, code-server.log, says why; a local stack "
-                    "starts it again when it has ended, or is silent for too long"
+                    f"{_plain(message)}. The reason is in its log, code-server.log; a local stack "
+                    "restarts it when it has ended or does not answer for too long"
                 )
         return f"code location {wanted!r} is not loaded; found {[item['name'] for item in entries]}"
 
     def add_partition(self, partition_set: str, key: str) -> None:
-        """Add a dynamic partition; one that is there already is fine."""
+        """Add a dynamic partition, unless it exists already."""
         answer = self.ask(
             ADD_PARTITION, {"repository": self.repository, "set": partition_set, "key": key}
         )["addDynamicPartition"]
@@ -193,9 +193,9 @@ class DagsterGraphQL:
             after: only runs that changed since then, in seconds since 1970.
         """
         filters = {"statuses": ENDED, "updatedAfter": after}
-        answer = self.ask(ENDED_RUNS, {"filter": filters, "limit": _LOOKED_AT})["runsOrError"]
+        answer = self.ask(ENDED_RUNS, {"filter": filters, "limit": _MAX_ENDED_RUNS})["runsOrError"]
         if "results" not in answer:
-            raise PermanentError(f"Dagster does not tell its runs: {_reason(answer)}")
+            raise PermanentError(f"Dagster did not list its runs: {_reason(answer)}")
         ended = sorted(answer["results"], key=lambda run: run["endTime"] or 0.0, reverse=True)
         # The API gives a run that never began the time of its end as that of its start.
         lost = takewhile(
@@ -207,22 +207,22 @@ class DagsterGraphQL:
     def live_run(self, job_name: str, partition_key: str) -> str | None:
         """Return the id of a run of the job and partition that has not ended, or None.
 
-        One that waits in the queue counts.
+        A queued run counts.
         """
         tags = [{"key": PARTITION_TAG, "value": partition_key}]
         filters = {"pipelineName": job_name, "tags": tags, "statuses": ALIVE}
         answer = self.ask(RUNS, {"filter": filters})["runsOrError"]
         if "results" not in answer:
-            raise PermanentError(f"Dagster does not tell its runs: {_reason(answer)}")
+            raise PermanentError(f"Dagster did not list its runs: {_reason(answer)}")
         return next((str(item["runId"]) for item in answer["results"]), None)
 
     def log_lines(self, run_id: str, cursor: str | None = None) -> tuple[list[str], str | None]:
-        """Return what a run's code has logged since a cursor, and the cursor of its end."""
+        """Return the lines that a run has logged since a cursor, and the cursor of the last one."""
         events, end = self._events(LOG_LINES, run_id, cursor)
         return [event["message"] for event in events], end
 
     def _failures(self, run_id: str) -> list[str]:
-        """Read a failed run's events to their end: what failed is told last."""
+        """Read a failed run's events to their end: failures come last."""
         return _reasons(self._events(EVENTS, run_id)[0])
 
     def _events(
@@ -249,7 +249,7 @@ class DagsterGraphQL:
         try:
             response = self._http.post(self._url, json={"query": query, "variables": variables})
             if response.status_code in _REFUSED and "json" not in response.headers["Content-Type"]:
-                raise PermanentError(f"{self._url} does not let us in: {response.text.strip()}")
+                raise PermanentError(f"{self._url} rejected the request: {response.text.strip()}")
             answer = response.json()
         except (httpx.HTTPError, ValueError) as error:
             raise TransientError(
@@ -283,6 +283,6 @@ def _reasons(events: list[dict[str, Any]]) -> list[str]:
 
 
 def _error_text(error: dict[str, Any]) -> str:
-    """Return Dagster's own words and those of what it wrapped; it does not repeat them."""
+    """Return Dagster's own text and those of its causes, which it does not repeat."""
     parts = [error, *error.get("causes", [])]
     return "\n".join(part["message"].strip() for part in parts if part.get("message"))

@@ -1,4 +1,4 @@
-"""The GraphQL documents that client.py sends. What is made of the answers lives there."""
+"""The GraphQL documents that client.py and overview.py send."""
 
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {

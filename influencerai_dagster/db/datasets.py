@@ -1,4 +1,4 @@
-"""The newest validated version of every dataset; all versions are manifests on S3."""
+"""Record the newest validated version of every dataset; all versions are manifests on S3."""
 
 from collections.abc import Iterable
 

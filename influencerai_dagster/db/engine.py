@@ -1,8 +1,8 @@
-"""Connections and transactions of the catalog; here database errors become ours.
+"""Connect to the catalog and run transactions; database errors become ours here.
 
-`transaction` is how every caller reaches the database: one `with` block is one transaction, and
-what comes out of it is TransientError (the server is away, full, or undid the transaction: the same
-block may work later) or PermanentError (a constraint, a bad value, a missing table: it will not).
+All callers use `transaction`: one `with` block is one transaction. Its errors are TransientError
+(the server is unavailable, full, or rolled the transaction back: the same block may work later) or
+PermanentError (a constraint, a bad value, a missing table: it will not).
 """
 
 import re
@@ -18,7 +18,7 @@ from influencerai_dagster.core.database_urls import libpq_parameters
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 from influencerai_dagster.program_environment import ignore_postgres_variables
 
-# What the URL says otherwise wins.
+# Options of the URL override these.
 _CONNECT_DEFAULTS = {
     "connect_timeout": "10",
     "keepalives_idle": "30",
@@ -26,25 +26,25 @@ _CONNECT_DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",  # keepalive does not count while an answer is awaited
 }
-# Said in every transaction, not once in a connection: a pooler (PgBouncer) refuses `options`, and
+# Set in every transaction, not once in a connection: a pooler (PgBouncer) refuses `options`, and
 # gives every transaction another of its connections to the server.
-_SAID_IN_EVERY_TRANSACTION = """
+_SET_IN_EVERY_TRANSACTION = """
 SET LOCAL TIME ZONE 'UTC'; SET LOCAL idle_in_transaction_session_timeout = '60s'
 """
 
-# Which errors pass, by PostgreSQL's code (SQLSTATE, appendix A of its documentation): a class of
-# two characters, or a whole code. psycopg2's classes do not tell: to it a server that is read-only
-# for a moment is an InternalError, as is damaged data.
-_PASSES = (
+# Which errors are transient, by PostgreSQL's code (SQLSTATE, appendix A of its documentation): a
+# class of two characters, or a whole code. psycopg2's classes do not say: a server that is
+# read-only for a short time is an InternalError, and so is damaged data.
+_TRANSIENT = (
     *("08", "40", "53", "57", "58"),  # connection, undone, no resources, ended by an operator, I/O
     "25006",  # read-only: a standby, or a primary that is being replaced
     *("25P03", "25P04"),  # the transaction was idle or took too long
     *("55006", "55P03"),  # in use, a lock was not free
-    "XX000",  # an internal error: the server could not, and nobody knows why
+    "XX000",  # an internal error: the cause is not known
 )
-_STAYS = ("57P04",)  # the database was dropped
-# After these the other connections of the pool are no better: they lead to a server that stops, or
-# that is not the primary any more.
+_PERMANENT = ("57P04",)  # the database was dropped
+# After these, the other connections of the pool are useless too: they lead to a server that stops,
+# or that is no longer the primary.
 _POOL_IS_OLD = ("08", "57P01", "57P02", "57P03", "25006")
 
 # libpq gives no code when it cannot connect, only a text.
@@ -96,13 +96,13 @@ def create_catalog_engine(url: str, *, application_name: str = "influencerai") -
 
 def _set_up_transaction(connection: Connection) -> None:
     driver = connection.connection.dbapi_connection
-    # The driver knows; `get_isolation_level` would ask the server in every transaction.
+    # The driver knows; `get_isolation_level` would query the server in every transaction.
     if driver is not None and not driver.autocommit:
-        connection.exec_driver_sql(_SAID_IN_EVERY_TRANSACTION)
+        connection.exec_driver_sql(_SET_IN_EVERY_TRANSACTION)
 
 
 def _renew_pool(context: ExceptionContext) -> None:
-    """Let SQLAlchemy close every connection that was made before an error that concerns all."""
+    """Let SQLAlchemy close all connections after an error that concerns all of them."""
     if (_sqlstate(context.original_exception) or "").startswith(_POOL_IS_OLD):
         context.is_disconnect = True
 
@@ -112,10 +112,10 @@ def transaction(engine: Engine) -> Iterator[Session]:
     """Run one transaction: committed when the block ends, rolled back when it raises.
 
     Raises:
-        TransientError: the server is away, read-only for a failover, has no connection left, or
-            undid the transaction (deadlock, serialization); nothing was written, unless the
-            connection broke during the commit itself: functions of this package may be repeated for
-            that case.
+        TransientError: the server is unavailable, read-only for a failover, has no connection left,
+            or rolled the transaction back (deadlock, serialization). Nothing was written, unless
+            the connection broke during the commit itself: for that case, functions of this package
+            may be repeated.
         PermanentError: the database refused what the block wrote; nothing was written.
     """
     with database_errors(), Session(engine, expire_on_commit=False) as session, session.begin():
@@ -145,8 +145,8 @@ def database_errors() -> Iterator[None]:
         raise _translated(error) from error
     except sqlalchemy_errors.TimeoutError as error:
         raise TransientError(
-            "The catalog has no free connection in this process; try again, or claim fewer jobs "
-            f"at once ({error.args[0]})"
+            "the catalog has no free connection in this process; retry, or claim fewer jobs at "
+            f"once ({error.args[0]})"
         ) from error
 
 
@@ -156,8 +156,8 @@ def _translated(error: sqlalchemy_errors.DBAPIError) -> InfluencerAIError:
     code = _sqlstate(error.orig)
     if code is None:
         return _without_code(error, found)
-    if code.startswith(_PASSES) and code not in _STAYS:
-        return TransientError(f"PostgreSQL did not do it this time: {found}. Try again")
+    if code.startswith(_TRANSIENT) and code not in _PERMANENT:
+        return _unavailable(found)
     if code.startswith("23"):
         return _refused_row(error, found)
     if code.startswith(("28", "3D")):
@@ -175,7 +175,7 @@ def _sqlstate(error: BaseException | None) -> str | None:
 
 
 def _without_code(error: sqlalchemy_errors.DBAPIError, found: str) -> InfluencerAIError:
-    """Tell what a failure of the driver means, which the server had no part in."""
+    """Return our error for a failure of the driver, which has no code of the server."""
     is_away = isinstance(
         error, sqlalchemy_errors.OperationalError | sqlalchemy_errors.InterfaceError
     )
@@ -183,20 +183,26 @@ def _without_code(error: sqlalchemy_errors.DBAPIError, found: str) -> Influencer
         return _refused_login(found)
     if is_away and "connection to server" in found:
         return TransientError(
-            f"PostgreSQL cannot be reached: {_LIBPQ_ADVICE.sub('', found)}. See that it runs, and "
-            "that DATABASE_URL names it"
+            f"PostgreSQL cannot be reached: {_LIBPQ_ADVICE.sub('', found)}. Check that it runs, "
+            "and that DATABASE_URL names it"
         )
     if is_away:
-        return TransientError(f"PostgreSQL did not do it this time: {found}. Try again")
+        return _unavailable(found)
     if error.connection_invalidated:
-        return TransientError(f"The connection to PostgreSQL broke: {found}. Try again")
+        return TransientError(f"The connection to PostgreSQL broke: {found}. Retry.")
     return PermanentError(f"PostgreSQL refused a value or a statement: {found}")
+
+
+def _unavailable(found: str) -> TransientError:
+    return TransientError(
+        f"PostgreSQL is unavailable or rolled the transaction back: {found}. Retry."
+    )
 
 
 def _refused_login(found: str) -> PermanentError:
     return PermanentError(
-        f"PostgreSQL does not let us in: {found}. Check user, password, database "
-        "and options in DATABASE_URL, and PGPASSFILE and PGSSLMODE in the environment"
+        f"PostgreSQL rejected the connection: {found}. Check user, password, database "
+        "and options in DATABASE_URL, and PGPASSFILE and PGSSLMODE in the environment."
     )
 
 

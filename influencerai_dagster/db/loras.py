@@ -1,4 +1,4 @@
-"""Which LoRAs exist; the weights and all that was known when they were made are on S3."""
+"""List which LoRAs exist; their weights, and all facts of their training, are on S3."""
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -17,7 +17,7 @@ def record_lora(session: Session, manifest: LoraManifest, *, replaces: str | Non
     """Record a LoRA whose weights and manifest are on S3.
 
     Args:
-        replaces: id of an earlier LoRA of this recipe whose place it takes, because it was trained
+        replaces: id of an earlier LoRA of this recipe that it replaces, because it was trained
             again on purpose or its objects are lost.
 
     Returns:

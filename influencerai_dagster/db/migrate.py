@@ -17,7 +17,7 @@ from influencerai_dagster.db.engine import create_catalog_engine, database_error
 from influencerai_dagster.errors import PermanentError
 
 MIN_SERVER_VERSION = 15
-_ADVISORY_LOCK = 0x1AF1_0001  # any number that nobody else on the database uses
+_ADVISORY_LOCK = 0x1AF1_0001  # any number that no other lock of the database uses
 _DATABASE_EXISTS = {"42P04", "23505"}  # the second when two create it at the same moment
 
 
@@ -39,8 +39,8 @@ def current_revision(url: str) -> str | None:
     """Return the revision of the database, or None if it was never migrated.
 
     Raises:
-        TransientError: PostgreSQL is away.
-        PermanentError: it does not let us in.
+        TransientError: PostgreSQL is unavailable.
+        PermanentError: PostgreSQL rejected the connection.
     """
     engine = create_catalog_engine(url)
     try:
@@ -60,7 +60,7 @@ def upgrade(url: str, revision: str = "head") -> None:
         revision: the newest by default.
 
     Raises:
-        TransientError: PostgreSQL is away.
+        TransientError: PostgreSQL is unavailable.
         PermanentError: the server is older than 15, the database is not in UTF8, or its tables are
             of a newer release.
     """
@@ -119,7 +119,7 @@ def ensure_database(url: str) -> bool:
         Whether it was created now.
 
     Raises:
-        TransientError: PostgreSQL is away.
+        TransientError: PostgreSQL is unavailable.
         PermanentError: the URL names no database, or the user may not create one.
     """
     name = database_name(url)

@@ -1,6 +1,6 @@
-"""Store when the object store was found full, by which error, and when it was probed last.
+"""Record pauses while the object store is full, and choose which worker probes for space.
 
-Workers and the sensor try whether there is space in generation/storage_pauses.py.
+Workers and the sensor probe in generation/storage_pauses.py.
 """
 
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ class StoragePause:
 
 
 def report_full(session: Session, bucket: str, error: str) -> None:
-    """Say that an upload found no space: no job is claimed from now on."""
+    """Record that an upload found no space: no job is claimed from now on."""
     changes = {"error": error[:_MAX_ERROR_LENGTH], "reported_at": func.now()}
     statement = insert(StoragePauseRow).values(bucket=bucket, **changes)
     session.execute(statement.on_conflict_do_update(index_elements=["bucket"], set_=changes))
 
 
 def current_pause(session: Session) -> StoragePause | None:
-    """Return the pause that there is, or None."""
+    """Return the current pause, or None."""
     row = StoragePauseRow
     seconds = func.extract("epoch", func.now() - row.since)
     found = session.execute(
@@ -48,7 +48,7 @@ def current_pause(session: Session) -> StoragePause | None:
 
 
 def take_probe(session: Session, bucket: str, *, every_seconds: float) -> bool:
-    """Tell whether the caller is the one to try now: one does, and not too often."""
+    """Return whether the caller is the one to probe now: only one does, and not too often."""
     statement = (
         update(StoragePauseRow)
         .where(
@@ -62,6 +62,6 @@ def take_probe(session: Session, bucket: str, *, every_seconds: float) -> bool:
 
 
 def end_pause(session: Session, bucket: str) -> None:
-    """Say that there is space again, and wake the workers."""
+    """Record that there is space again, and notify the workers."""
     session.execute(delete(StoragePauseRow).where(StoragePauseRow.bucket == bucket))
     notify_work(session)

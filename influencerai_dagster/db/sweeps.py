@@ -1,8 +1,8 @@
-"""Time the sweeps that end stalled workers and runs, and discount outages between them.
+"""Record sweeps that end stalled workers and runs, and the time in which none could be received.
 
-A worker that cannot write to PostgreSQL is silent and not dead. A sweep writes too, so it knows:
-the time that it missed itself is held against nobody. That covers a server that was down, read-only
-or replaced, a machine that slept, and a daemon or code server that was frozen.
+A worker that cannot write to PostgreSQL sends no heartbeat, but it is alive. A sweep writes too: if
+it could not take place for some time, that time counts for no worker. This covers a server that was
+down, read-only or replaced, a machine that slept, and a daemon or code server that was frozen.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ LEASES = "leases"
 HEARTBEATS = "heartbeats"
 _LONGEST_PAUSE = timedelta(seconds=10)
 _COUNTED = timedelta(seconds=5)
-"""Of a longer pause between two sweeps so much counts, so that slow sweeps reach an end too."""
+"""How much of a longer pause between two sweeps counts: slow sweeps must find stalled runs too."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Sweep:
 
     Attributes:
         now: PostgreSQL's time, UTC.
-        since: from when on it was swept without a long pause.
-        missed: how much of the time since the sweep before counts for nobody.
+        since: start of the time without a long pause between sweeps.
+        missed: how much of the time since the sweep before does not count.
     """
 
     now: datetime
@@ -37,7 +37,7 @@ class Sweep:
 
 
 def begin_sweep(session: Session, name: str) -> Sweep:
-    """Write down that a sweep takes place, and tell how much time it has missed."""
+    """Record that a sweep takes place; return it with the time that it has missed."""
     earlier = select(func.now(), SweepRow.swept_at, SweepRow.since).where(SweepRow.name == name)
     found = session.execute(earlier.with_for_update()).first()
     if found is None:

@@ -1,4 +1,4 @@
-"""Tenants and their influencers."""
+"""Add, read and change tenants and their influencers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ _MAX_GPU_WEIGHT = 1000
 def add_tenant(
     session: Session, tenant: str, *, name: str | None = None, gpu_weight: float = 1.0
 ) -> bool:
-    """Add a tenant; one that is there already stays as it is.
+    """Add a tenant; an existing one stays as it is.
 
     Args:
         name: how it is shown; the id if None.
@@ -54,7 +54,7 @@ def require_tenant(session: Session, tenant: str) -> Tenant:
 
 
 def unknown_tenant(session: Session, tenant: str) -> UnknownNameError:
-    """Return the error for a tenant that is not there.
+    """Return the error for an unknown tenant.
 
     Only its hint for operators names other tenants.
     """
@@ -77,7 +77,7 @@ def set_gpu_weight(session: Session, tenant: str, gpu_weight: float) -> None:
 
 
 def gpu_seconds_used(session: Session) -> dict[str, float]:
-    """Return the render time of every tenant that had any, since it is there."""
+    """Return the total render time of every tenant that had any."""
     rows = session.execute(select(GpuShareRow.tenant_id, GpuShareRow.used_seconds))
     return {row.tenant_id: row.used_seconds for row in rows}
 
@@ -98,12 +98,12 @@ def put_influencer(
     name: str | None = None,
     persona: Mapping[str, Any] | None = None,
 ) -> Influencer:
-    """Add an influencer or replace what is known of it.
+    """Add an influencer or replace its fields.
 
     Args:
-        dataset: the photos that show it; they may be uploaded later.
+        dataset: its photos; they may be uploaded later.
         trigger_phrase: one line; comes first in every caption.
-        class_caption: one line; the caption of a photo that has no other.
+        class_caption: one line; the caption of a photo without its own.
         name: how it is shown; the id if None.
         persona: a JSON object.
 
@@ -162,7 +162,7 @@ def list_influencers(session: Session, tenant: str) -> list[Influencer]:
 
 
 def influencer_of_dataset(session: Session, tenant: str, dataset: str) -> Influencer | None:
-    """Return the influencer that a dataset shows, or None if it shows nobody known."""
+    """Return the influencer of a dataset, or None if it belongs to none."""
     row = session.scalars(
         select(InfluencerRow).where(
             InfluencerRow.tenant_id == check_part(tenant, "tenant"),

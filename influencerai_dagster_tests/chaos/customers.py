@@ -1,4 +1,4 @@
-"""Plays the tenants: they order, order again under the same keys, and cancel.
+"""Play the tenants: they submit jobs, submit again under the same keys, and cancel.
 
 A tenant whose request failed sends it again, as a client does that got no answer; what was answered
 is remembered for the inspection.
@@ -28,7 +28,7 @@ from influencerai_dagster_tests.chaos.scenario import (
     TENANTS,
     Action,
     Event,
-    Order,
+    Submission,
     repeated,
 )
 
@@ -38,14 +38,14 @@ class Customers:
     """The tenants' side of a run.
 
     Attributes:
-        ordered: all orders that the job queue took, in their order.
+        submitted: all submissions that the job queue took, in their order.
         job_ids: what the job queue answered, by idempotency key; one id each, if all is well.
         cancelled: jobs that the job queue said are cancelled.
-        happened: how often each of ORDER_AGAIN and CANCEL was done.
+        happened: how often each of SUBMIT_AGAIN and CANCEL was done.
     """
 
     engine: Engine
-    ordered: list[Order] = field(default_factory=list)
+    submitted: list[Submission] = field(default_factory=list)
     job_ids: "defaultdict[str, set[UUID]]" = field(default_factory=lambda: defaultdict(set))
     cancelled: set[UUID] = field(default_factory=set)
     happened: list[Action] = field(default_factory=list)
@@ -56,42 +56,42 @@ class Customers:
             for tenant in TENANTS:
                 add_tenant(session, tenant)
 
-    def order(self, orders: Sequence[Order]) -> bool:
-        """Order jobs; False if the job queue did not answer, and it has to be done again."""
-        if not self._submit(orders):
+    def submit(self, submissions: Sequence[Submission]) -> bool:
+        """Submit jobs; False if the job queue did not answer, and it has to be done again."""
+        if not self._submit(submissions):
             return False
-        self.ordered += orders
+        self.submitted += submissions
         return True
 
     def act(self, event: Event) -> bool:
-        """Order again or cancel; False if the job queue did not answer."""
-        if event.action is Action.ORDER_AGAIN:
-            is_done = self._submit(repeated(self.ordered, event))
+        """Submit again or cancel; False if the job queue did not answer."""
+        if event.action is Action.SUBMIT_AGAIN:
+            is_done = self._submit(repeated(self.submitted, event))
         else:
-            is_done = self._cancel(self.ordered[event.target % len(self.ordered)])
+            is_done = self._cancel(self.submitted[event.target % len(self.submitted)])
         if is_done:
             self.happened.append(event.action)
         return is_done
 
-    def _submit(self, orders: Iterable[Order]) -> bool:
-        by_tenant: defaultdict[str, list[Order]] = defaultdict(list)
-        for order in orders:
-            by_tenant[order.tenant].append(order)
+    def _submit(self, submissions: Iterable[Submission]) -> bool:
+        by_tenant: defaultdict[str, list[Submission]] = defaultdict(list)
+        for submission in submissions:
+            by_tenant[submission.tenant].append(submission)
         try:
             for tenant, theirs in by_tenant.items():
                 with transaction(self.engine) as session:
                     jobs = job_queue.submit(session, tenant, today(), [_request(o) for o in theirs])
-                for order, job in zip(theirs, jobs, strict=True):
-                    self.job_ids[order.key].add(job.id)
+                for submission, job in zip(theirs, jobs, strict=True):
+                    self.job_ids[submission.key].add(job.id)
         except TransientError:
             return False
         return True
 
-    def _cancel(self, order: Order) -> bool:
-        (job_id, *_) = self.job_ids[order.key]
+    def _cancel(self, submission: Submission) -> bool:
+        (job_id, *_) = self.job_ids[submission.key]
         try:
             with transaction(self.engine) as session:
-                job = job_queue.cancel(session, order.tenant, job_id)
+                job = job_queue.cancel(session, submission.tenant, job_id)
         except TransientError:
             return False
         if job.status is JobStatus.CANCELLED:
@@ -99,13 +99,13 @@ class Customers:
         return True
 
 
-def _request(order: Order) -> JobRequest:
+def _request(submission: Submission) -> JobRequest:
     payload = ImageJobPayload(
-        prompt=f"order {order.number}",
-        seed=order.number,  # ComfyUI answers a prompt that it knows from its cache
-        steps=order.steps,
+        prompt=f"submission {submission.number}",
+        seed=submission.number,  # ComfyUI answers a prompt that it knows from its cache
+        steps=submission.steps,
         width_px=64,
         height_px=64,
-        sampler_name=BAD_SAMPLER if order.is_bad else None,
+        sampler_name=BAD_SAMPLER if submission.is_bad else None,
     )
-    return JobRequest(payload=payload, idempotency_key=order.key, priority=order.priority)
+    return JobRequest(payload=payload, idempotency_key=submission.key, priority=submission.priority)

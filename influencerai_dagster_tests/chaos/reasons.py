@@ -24,7 +24,7 @@ class Reason:
     Attributes:
         name: for reports.
         pattern: found in the job's error.
-        causes: faults that explain it; None if the order itself does.
+        causes: faults that explain it; None if the submission itself does.
         is_named: the text names the worker or the server to which it happened.
     """
 
@@ -80,13 +80,13 @@ def untruth(
     """Say why the reason of a failed job is not true; None if it is.
 
     Args:
-        is_bad: the order asked for what cannot be made.
+        is_bad: the submission asked for what cannot be made.
     """
     reason = reason_of(error)
     if reason is None:
         return "nothing that was injected explains it"
     if reason.causes is None:
-        return None if is_bad else "the order was fine"
+        return None if is_bad else "the submission was fine"
     first, last = created_at.timestamp(), finished_at.timestamp()
     for item in injected:
         is_meant = not reason.is_named or re.search(rf"{re.escape(item.target)}\b", error)

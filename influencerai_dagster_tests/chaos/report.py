@@ -1,4 +1,4 @@
-"""The table at the end of a run: what was ordered, what was broken, what came of it."""
+"""The table at the end of a run: what was submitted, what was broken, what came of it."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from influencerai_dagster_tests.chaos.violations import Inspection
 
 def replay_command(outcome: Outcome) -> str:
     """Return the command that runs the same scenario again."""
-    return f"make chaos N={len(outcome.scenario.orders)} SEED={outcome.scenario.seed}"
+    return f"make chaos N={len(outcome.scenario.submissions)} SEED={outcome.scenario.seed}"
 
 
 def report(outcome: Outcome, inspection: Inspection) -> Table:

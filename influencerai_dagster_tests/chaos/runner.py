@@ -1,4 +1,4 @@
-"""Run a scenario to its end: orders, workers, faults; violations.py inspects the result."""
+"""Run a scenario to its end: submissions, workers, faults; violations.py inspects the result."""
 
 import shutil
 import tempfile
@@ -113,12 +113,12 @@ class Run:
         self._count()
         ended = self._ended()
         while self._waves and self._waves[0].after_ended <= ended:
-            if not self._customers.order(self._waves[0].orders):
+            if not self._customers.submit(self._waves[0].submissions):
                 break
             del self._waves[0]
         while self._events and self._events[0].after_ended <= ended:
             event = self._events[0]
-            if event.action in {Action.ORDER_AGAIN, Action.CANCEL}:
+            if event.action in {Action.SUBMIT_AGAIN, Action.CANCEL}:
                 if not self._customers.act(event):
                     break
             else:
@@ -142,7 +142,7 @@ class Run:
 
     def _is_over(self) -> bool:
         is_calm = not self._waves and not self._events and self._injector.active() == 0
-        return is_calm and self._ended() >= len(self._scenario.orders)
+        return is_calm and self._ended() >= len(self._scenario.submissions)
 
     def _wait(self, is_true: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -154,7 +154,7 @@ class Run:
         self._on_progress(
             Progress(
                 seconds=time.monotonic() - self._started,
-                num_jobs=len(self._scenario.orders),
+                num_jobs=len(self._scenario.submissions),
                 counts=self._counts,
                 num_workers=len(self._dispatcher.running()),
                 num_faults=num_events - len(self._events),

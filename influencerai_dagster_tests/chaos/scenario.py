@@ -1,4 +1,4 @@
-"""What is ordered and what breaks when: a pure function of a seed and a number of jobs.
+"""What is submitted and what breaks when: a pure function of a seed and a number of jobs.
 
 The clock of a scenario is progress, not seconds: an event is due when so many jobs have ended. So
 the same seed breaks the same things at the same places on a slow machine as on a fast one. How
@@ -22,9 +22,9 @@ _BAD_SHARE = 0.02
 _CANCELLED_SHARE = 0.03
 _REPEATED_SHARE = 0.1
 _LONG_SHARE = 0.1
-_WAVE_AT = 0.4  # the next wave is ordered when this share of what was ordered has ended
+_WAVE_AT = 0.4  # the next wave is submitted when this share of what was submitted has ended
 _LAST_FAULT_AT = 0.7  # after that the studio may finish in peace
-_REPEATED_ORDERS = 20
+_NUM_REPEATED = 20
 
 
 class Action(StrEnum):
@@ -48,7 +48,7 @@ class Action(StrEnum):
     ANSWER_503 = "S3 answers 503"
     KILL_POSTGRES = "PostgreSQL killed"
     RESTART_POSTGRES = "PostgreSQL restarted"
-    ORDER_AGAIN = "ordered again"
+    SUBMIT_AGAIN = "submitted again"
     CANCEL = "cancelled"
 
 
@@ -73,13 +73,13 @@ _LONG_SECONDS = {
     Action.REFUSE_S3: (30.0, 60.0),
     Action.KILL_POSTGRES: (5.0, 15.0),
 }
-_FAULTS = tuple(action for action in Action if action not in {Action.ORDER_AGAIN, Action.CANCEL})
+_FAULTS = tuple(action for action in Action if action not in {Action.SUBMIT_AGAIN, Action.CANCEL})
 _WEIGHTS = {Action.KILL_WORKER: 3.0, Action.KILL_COMFYUI: 2.0}
 
 
 @dataclass(frozen=True)
-class Order:
-    """One job as it is ordered.
+class Submission:
+    """One job as it is submitted.
 
     Attributes:
         key: its idempotency key.
@@ -96,10 +96,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Wave:
-    """Orders that come together, when `after_ended` jobs have ended."""
+    """Submissions that come together, when `after_ended` jobs have ended."""
 
     after_ended: int
-    orders: tuple[Order, ...]
+    submissions: tuple[Submission, ...]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Event:
     """One thing that happens, when `after_ended` jobs have ended.
 
     Attributes:
-        target: which worker, server or order, modulo how many there are.
+        target: which worker, server or submission, modulo how many there are.
         seconds: how long it lasts, where it lasts.
         count: how often, where it is counted.
     """
@@ -121,43 +121,43 @@ class Event:
 
 @dataclass(frozen=True)
 class Scenario:
-    """All that is ordered and all that happens, each in order of `after_ended`."""
+    """All that is submitted and all that happens, each in order of `after_ended`."""
 
     seed: int
     waves: tuple[Wave, ...]
     events: tuple[Event, ...]
 
     @property
-    def orders(self) -> tuple[Order, ...]:
-        """All orders, by number."""
-        return tuple(order for wave in self.waves for order in wave.orders)
+    def submissions(self) -> tuple[Submission, ...]:
+        """All submissions, by number."""
+        return tuple(submission for wave in self.waves for submission in wave.submissions)
 
 
 def draw_scenario(seed: int, num_jobs: int) -> Scenario:
     """Draw a scenario; every kind of fault is in it at least once."""
     random = Random(seed)  # noqa: S311 - no secret
-    orders = [_order(random, seed, number) for number in range(num_jobs)]
+    submissions = [_submission(random, seed, number) for number in range(num_jobs)]
     num_more = num_jobs // _JOBS_PER_FAULT
     weights = [_WEIGHTS.get(action, 1.0) for action in _FAULTS]
     actions = [
         *_FAULTS,
         *random.choices(_FAULTS, weights, k=num_more),
         *[Action.CANCEL] * max(1, round(num_jobs * _CANCELLED_SHARE)),
-        *[Action.ORDER_AGAIN] * max(1, round(num_jobs * _REPEATED_SHARE / _REPEATED_ORDERS)),
+        *[Action.SUBMIT_AGAIN] * max(1, round(num_jobs * _REPEATED_SHARE / _NUM_REPEATED)),
     ]
     events = [_event(random, action, num_jobs) for action in actions]
     events.sort(key=lambda event: event.after_ended)
-    return Scenario(seed, tuple(_waves(orders)), tuple(events))
+    return Scenario(seed, tuple(_waves(submissions)), tuple(events))
 
 
-def repeated(orders: Sequence[Order], event: Event) -> Sequence[Order]:
-    """Return the orders that an ORDER_AGAIN means, of those that were ordered."""
-    first = event.target % len(orders)
-    return orders[first : first + _REPEATED_ORDERS]
+def repeated(submissions: Sequence[Submission], event: Event) -> Sequence[Submission]:
+    """Return the submissions that a SUBMIT_AGAIN means, of those that were submitted."""
+    first = event.target % len(submissions)
+    return submissions[first : first + _NUM_REPEATED]
 
 
-def _order(random: Random, seed: int, number: int) -> Order:
-    return Order(
+def _submission(random: Random, seed: int, number: int) -> Submission:
+    return Submission(
         number=number,
         tenant=random.choice(TENANTS),
         key=f"{seed}/{number}",
@@ -167,11 +167,11 @@ def _order(random: Random, seed: int, number: int) -> Order:
     )
 
 
-def _waves(orders: list[Order]) -> list[Wave]:
-    size = -(-len(orders) // WAVES)
+def _waves(submissions: list[Submission]) -> list[Wave]:
+    size = -(-len(submissions) // WAVES)
     return [
-        Wave(int(_WAVE_AT * first), tuple(orders[first : first + size]))
-        for first in range(0, len(orders), size)
+        Wave(int(_WAVE_AT * first), tuple(submissions[first : first + size]))
+        for first in range(0, len(submissions), size)
     ]
 
 

@@ -49,7 +49,7 @@ def database_url(killable_postgres: tuple[PostgresServer, Killable]) -> str:
 
 def test_a_job_whose_comfyui_restarts_is_rendered_again(workbench: Workbench) -> None:
     workbench.comfyui.faults(seconds_per_step=0.1)
-    job = workbench.order(steps=SLOW_STEPS)
+    job = workbench.submit(steps=SLOW_STEPS)
     workbench.start_worker()
     workbench.wait_until(lambda: workbench.is_rendering(job), "it renders")
     workbench.comfyui.restart()
@@ -64,7 +64,7 @@ def test_a_job_whose_comfyui_restarts_is_rendered_again(workbench: Workbench) ->
 
 
 def test_an_outage_of_s3_costs_neither_a_render_nor_an_attempt(workbench: Workbench) -> None:
-    job = workbench.order()
+    job = workbench.submit()
     workbench.s3_proxy.answer_503()
     workbench.start_worker()
     workbench.wait_until(
@@ -85,7 +85,7 @@ def test_a_postgresql_that_restarts_costs_neither_a_render_nor_an_attempt(
     is_kill: bool,  # noqa: FBT001 - parametrized
 ) -> None:
     workbench.comfyui.faults(seconds_per_step=0.1)
-    job = workbench.order(steps=SLOW_STEPS)
+    job = workbench.submit(steps=SLOW_STEPS)
     workbench.start_worker()
     workbench.wait_until(lambda: workbench.is_rendering(job), "it renders")
     postgres = killable_postgres[1]
@@ -103,14 +103,14 @@ def test_a_postgresql_that_is_read_only_costs_neither_a_render_nor_an_attempt(
     workbench: Workbench, killable_postgres: tuple[PostgresServer, Killable]
 ) -> None:
     workbench.comfyui.faults(seconds_per_step=0.1)
-    job = workbench.order(steps=SLOW_STEPS)
+    job = workbench.submit(steps=SLOW_STEPS)
     workbench.start_worker()
     workbench.wait_until(lambda: workbench.is_rendering(job), "it renders")
     with read_only(killable_postgres[0]):
         workbench.comfyui.faults(seconds_per_step=0.0)
         workbench.wait_until(lambda: bool(workbench.stored()), "it has stored the output")
         workbench.wait_until(lambda: "until PostgreSQL is back" in workbench.log(), "it waits")
-        refused = "read-only transaction. Try again; trying again"
+        refused = "read-only transaction. Retry.; trying again"
         workbench.wait_until(lambda: refused in workbench.log(), "its output was refused")
     workbench.wait_until(lambda: workbench.status(job) is JobStatus.COMPLETED, "it is completed")
     assert workbench.renders(job) == {1: SUCCESS}

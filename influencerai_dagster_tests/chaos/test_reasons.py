@@ -49,6 +49,6 @@ def test_a_reason_is_not_true_if(error: str, injected: Injected | tuple[()]) -> 
     assert found(error, *([injected] if isinstance(injected, Injected) else []))
 
 
-def test_an_order_that_cannot_be_made_fails_for_that() -> None:
+def test_a_submission_that_cannot_be_made_fails_for_that() -> None:
     assert found(f"sampler_name is {BAD_SAMPLER!r}", is_bad=True) is None
-    assert found(f"sampler_name is {BAD_SAMPLER!r}", is_bad=False) == "the order was fine"
+    assert found(f"sampler_name is {BAD_SAMPLER!r}", is_bad=False) == "the submission was fine"

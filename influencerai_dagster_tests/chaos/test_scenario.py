@@ -25,11 +25,11 @@ def test_another_seed_is_another_scenario(seed: int) -> None:
 
 
 @given(SEEDS, SIZES)
-def test_every_order_comes_once_under_a_key_of_its_own(seed: int, num_jobs: int) -> None:
-    orders = draw_scenario(seed, num_jobs).orders
-    assert [order.number for order in orders] == list(range(num_jobs))
-    assert len({order.key for order in orders}) == num_jobs
-    assert {order.tenant for order in orders} <= set(TENANTS)
+def test_every_submission_comes_once_under_a_key_of_its_own(seed: int, num_jobs: int) -> None:
+    submissions = draw_scenario(seed, num_jobs).submissions
+    assert [submission.number for submission in submissions] == list(range(num_jobs))
+    assert len({submission.key for submission in submissions}) == num_jobs
+    assert {submission.tenant for submission in submissions} <= set(TENANTS)
 
 
 @given(SEEDS, SIZES)
@@ -38,27 +38,27 @@ def test_every_action_happens_at_least_once(seed: int, num_jobs: int) -> None:
 
 
 @given(SEEDS, SIZES)
-def test_nothing_waits_for_jobs_that_are_not_ordered_yet(seed: int, num_jobs: int) -> None:
+def test_nothing_waits_for_jobs_that_are_not_submitted_yet(seed: int, num_jobs: int) -> None:
     scenario = draw_scenario(seed, num_jobs)
-    num_ordered = 0
+    num_submitted = 0
     for wave in scenario.waves:
-        assert wave.after_ended <= num_ordered
-        num_ordered += len(wave.orders)
-    assert all(event.after_ended <= num_ordered for event in scenario.events)
+        assert wave.after_ended <= num_submitted
+        num_submitted += len(wave.submissions)
+    assert all(event.after_ended <= num_submitted for event in scenario.events)
     due = [event.after_ended for event in scenario.events]
     assert due == sorted(due)
 
 
 @given(SEEDS, SIZES)
-def test_what_is_ordered_again_was_ordered_before(seed: int, num_jobs: int) -> None:
+def test_what_is_submitted_again_was_submitted_before(seed: int, num_jobs: int) -> None:
     scenario = draw_scenario(seed, num_jobs)
-    ordered = scenario.waves[0].orders
+    submitted = scenario.waves[0].submissions
     for event in scenario.events:
-        assert set(repeated(ordered, event)) <= set(ordered)
-        assert repeated(ordered, event)
+        assert set(repeated(submitted, event)) <= set(submitted)
+        assert repeated(submitted, event)
 
 
 def test_three_hundred_jobs_are_of_all_tenants_and_some_cannot_be_made() -> None:
-    orders = draw_scenario(1, 300).orders
-    assert {order.tenant for order in orders} == set(TENANTS)
-    assert 0 < sum(order.is_bad for order in orders) < 30
+    submissions = draw_scenario(1, 300).submissions
+    assert {submission.tenant for submission in submissions} == set(TENANTS)
+    assert 0 < sum(submission.is_bad for submission in submissions) < 30

@@ -21,9 +21,12 @@ NUM_JOBS = 12
 
 
 def calm(scenario: Scenario) -> Scenario:
-    """Return a scenario in which nothing breaks and every order can be made."""
+    """Return a scenario in which nothing breaks and every submission can be made."""
     waves = tuple(
-        replace(wave, orders=tuple(replace(order, is_bad=False) for order in wave.orders))
+        replace(
+            wave,
+            submissions=tuple(replace(submission, is_bad=False) for submission in wave.submissions),
+        )
         for wave in scenario.waves
     )
     return replace(scenario, waves=waves, events=())
@@ -125,7 +128,7 @@ def test_a_job_that_failed_for_no_reason_is_found(outcome: Outcome, engine: Engi
     assert "failed in passing after 1 attempts" in found
 
 
-def test_a_job_that_nobody_ordered_is_found(outcome: Outcome, engine: Engine) -> None:
+def test_a_job_that_nobody_submitted_is_found(outcome: Outcome, engine: Engine) -> None:
     statement = (
         "INSERT INTO jobs (id, tenant_id, day, kind, status, priority, payload, max_attempts,"
         " idempotency_key, finished_at) SELECT :id, tenant_id, day, kind, 'cancelled', priority,"
@@ -133,7 +136,7 @@ def test_a_job_that_nobody_ordered_is_found(outcome: Outcome, engine: Engine) ->
     )
     job_id = uuid4()
     write(engine, statement, id=job_id)
-    assert "nobody's order" in " ".join(violations_of(outcome, job_id))
+    assert "nobody's submission" in " ".join(violations_of(outcome, job_id))
 
 
 def test_the_worker_of_a_dead_worker_is_found(outcome: Outcome, engine: Engine) -> None:

@@ -18,20 +18,16 @@ from influencerai_dagster.core.job_states import (
 )
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster_tests.chaos.workbench import Workbench
+from influencerai_dagster_tests.chaos.workbench import HELD_SECONDS, Workbench
 
 SUCCESS = "execution_success"
-_HELD_SECONDS = 60
 
 
 def test_a_worker_killed_before_it_submits_is_followed_by_one_that_renders(
     workbench: Workbench,
 ) -> None:
-    job = workbench.order()
-    with workbench.comfyui_proxy.holding(rb"POST /prompt") as hold:
-        workbench.start_worker()
-        assert hold.arrived.wait(_HELD_SECONDS), workbench.log()
-        workbench.kill_worker()
+    job = workbench.submit()
+    workbench.kill_worker_at(workbench.comfyui_proxy, rb"POST /prompt")
     assert workbench.renders(job) == {}
     workbench.finish_by_another_worker(job)
     assert workbench.renders(job) == {2: SUCCESS}
@@ -41,11 +37,8 @@ def test_a_worker_killed_before_it_submits_is_followed_by_one_that_renders(
 def test_a_worker_killed_before_it_knows_that_it_submitted_has_submitted(
     workbench: Workbench,
 ) -> None:
-    job = workbench.order()
-    with workbench.comfyui_proxy.holding(rb"POST /prompt", is_answer=True) as hold:
-        workbench.start_worker()
-        assert hold.arrived.wait(_HELD_SECONDS), workbench.log()
-        workbench.kill_worker()
+    job = workbench.submit()
+    workbench.kill_worker_at(workbench.comfyui_proxy, rb"POST /prompt", is_answer=True)
     workbench.finish_by_another_worker(job)
     assert workbench.renders(job) == {1: SUCCESS}
     assert workbench.output(job).object_key.endswith("/output-2.png")
@@ -53,7 +46,7 @@ def test_a_worker_killed_before_it_knows_that_it_submitted_has_submitted(
 
 def test_a_render_whose_worker_was_killed_is_waited_for(workbench: Workbench) -> None:
     workbench.comfyui.faults(seconds_per_step=0.1)
-    job = workbench.order(steps=200)  # 20 s
+    job = workbench.submit(steps=200)  # 20 s
     workbench.start_worker()
     workbench.wait_until(lambda: workbench.renders(job) == {1: None}, "it is posted")
     workbench.wait_until(lambda: bool(workbench.comfyui.stats()["order"]), "it renders")
@@ -76,12 +69,9 @@ def test_a_finished_render_of_a_killed_worker_is_fetched_and_not_rendered_again(
     workbench: Workbench, pattern: bytes
 ) -> None:
     is_s3 = pattern.startswith(b"PUT")
-    job = workbench.order()
+    job = workbench.submit()
     proxy = workbench.s3_proxy if is_s3 else workbench.comfyui_proxy
-    with proxy.holding(pattern) as hold:
-        workbench.start_worker()
-        assert hold.arrived.wait(_HELD_SECONDS), workbench.log()
-        workbench.kill_worker()
+    workbench.kill_worker_at(proxy, pattern)
     workbench.finish_by_another_worker(job)
     assert workbench.renders(job) == {1: SUCCESS}
     assert workbench.output(job).object_key.endswith("/output-2.png")
@@ -90,10 +80,10 @@ def test_a_finished_render_of_a_killed_worker_is_fetched_and_not_rendered_again(
 def test_what_a_killed_worker_stored_but_did_not_record_is_recorded_once(
     workbench: Workbench,
 ) -> None:
-    job = workbench.order()
+    job = workbench.submit()
     with workbench.s3_proxy.holding(rb"PUT /\S+/output\.json") as hold:
         workbench.start_worker()
-        assert hold.arrived.wait(_HELD_SECONDS), workbench.log()
+        assert hold.arrived.wait(HELD_SECONDS), workbench.log()
         with locked_row(workbench.engine, job) as connection:
             hold.release()
             workbench.wait_until(lambda: _waits_for_lock(connection), "it completes the job")
@@ -109,7 +99,7 @@ def test_what_a_killed_worker_stored_but_did_not_record_is_recorded_once(
 def test_a_worker_killed_after_the_job_queue_knows_leaves_nothing_to_do(
     workbench: Workbench,
 ) -> None:
-    job = workbench.order()
+    job = workbench.submit()
     workbench.start_worker()
     workbench.wait_until(lambda: workbench.status(job) is JobStatus.COMPLETED, "it is completed")
     workbench.kill_worker()
@@ -123,10 +113,10 @@ def test_a_worker_killed_after_the_job_queue_knows_leaves_nothing_to_do(
 def test_a_worker_frozen_beyond_its_lease_changes_nothing_when_it_wakes_up(
     workbench: Workbench,
 ) -> None:
-    job = workbench.order()
+    job = workbench.submit()
     with workbench.comfyui_proxy.holding(rb"GET /view", is_answer=True) as hold:
         frozen = workbench.start_worker()
-        assert hold.arrived.wait(_HELD_SECONDS), workbench.log()
+        assert hold.arrived.wait(HELD_SECONDS), workbench.log()
         assert frozen.pid is not None
         os.kill(frozen.pid, signal.SIGSTOP)
         hold.release()

@@ -74,7 +74,7 @@ def inspect(outcome: Outcome) -> Inspection:
     renders = renders_of_jobs(posted, {job.id: job.lease_token for job in jobs})
     violations = [
         *_run(outcome),
-        *_orders(outcome, jobs),
+        *_submissions(outcome, jobs),
         *_ends(outcome, jobs),
         *_assets(jobs, assets),
         *_objects(outcome.servers.store(), jobs, assets, posted),
@@ -92,25 +92,26 @@ def _run(outcome: Outcome) -> Iterator[str]:
         yield f"{owner} did not end although there was nothing more to do"
 
 
-def _orders(outcome: Outcome, jobs: Sequence[JobRow]) -> Iterator[str]:
+def _submissions(outcome: Outcome, jobs: Sequence[JobRow]) -> Iterator[str]:
     """One job for each idempotency key, and the one that the tenant was told."""
     rows = Counter(job.idempotency_key or "" for job in jobs)
     answers = outcome.customers.job_ids
-    for order in outcome.customers.ordered:
-        if rows[order.key] != 1:
-            yield f"order {order.key} is {rows[order.key]} jobs"
-        if len(answers[order.key]) != 1:
-            yield f"order {order.key} was answered with {len(answers[order.key])} jobs"
-    if len(outcome.customers.ordered) != len(outcome.scenario.orders):
-        yield f"only {len(outcome.customers.ordered)} orders were taken"
+    for submission in outcome.customers.submitted:
+        if rows[submission.key] != 1:
+            yield f"submission {submission.key} is {rows[submission.key]} jobs"
+        if len(answers[submission.key]) != 1:
+            num_jobs = len(answers[submission.key])
+            yield f"submission {submission.key} was answered with {num_jobs} jobs"
+    if len(outcome.customers.submitted) != len(outcome.scenario.submissions):
+        yield f"only {len(outcome.customers.submitted)} submissions were taken"
     for job in jobs:
         if {job.id} != answers[job.idempotency_key or ""]:
-            yield f"job {job.id} is nobody's order"
+            yield f"job {job.id} is nobody's submission"
 
 
 def _ends(outcome: Outcome, jobs: Sequence[JobRow]) -> Iterator[str]:
     """Every job has ended, in a way that is true, and nobody holds it."""
-    bad = {order.key for order in outcome.scenario.orders if order.is_bad}
+    bad = {submission.key for submission in outcome.scenario.submissions if submission.is_bad}
     for job in jobs:
         name, is_bad = f"job {job.id} ({job.status})", job.idempotency_key in bad
         if job.status in {JobStatus.PENDING, JobStatus.RUNNING}:

@@ -30,6 +30,7 @@ from influencerai_dagster_tests.testing.waiting import wait_until
 
 DAY = date(2026, 11, 23)
 TENANT = "demo"
+HELD_SECONDS = 60
 
 
 @dataclass
@@ -45,8 +46,8 @@ class Workbench:
     folder: Path
     workers: list[BaseProcess] = field(default_factory=list)
 
-    def order(self, *, steps: int = 1) -> job_queue.Job:
-        """Order a small image."""
+    def submit(self, *, steps: int = 1) -> job_queue.Job:
+        """Submit a small image."""
         payload = ImageJobPayload(
             prompt="bella", seed=uuid4().int % 2**53, steps=steps, width_px=64, height_px=64
         )
@@ -59,6 +60,13 @@ class Workbench:
         assignment = self.assignment.model_copy(update={"owner": owner})
         self.workers.append(start_worker(assignment, self.folder / f"{owner}.log"))
         return self.workers[-1]
+
+    def kill_worker_at(self, proxy: Proxy, request: bytes, *, is_answer: bool = False) -> None:
+        """Start a worker, and kill it while a proxy holds its request or the answer to that."""
+        with proxy.holding(request, is_answer=is_answer) as hold:
+            self.start_worker()
+            assert hold.arrived.wait(HELD_SECONDS), self.log()
+            self.kill_worker()
 
     def kill_worker(self) -> None:
         """End the newest worker with SIGKILL."""

@@ -33,12 +33,12 @@ def _slug(column: str) -> CheckConstraint:
 
 
 def own_object(column: str) -> CheckConstraint:
-    """Hold every object key below its tenant's prefix `<stage>/<tenant>/`."""
+    """Return the check that an object key is below its tenant's prefix `<stage>/<tenant>/`."""
     return CheckConstraint(f"split_part({column}, '/', 2) = tenant_id", name=f"{column}_of_tenant")
 
 
 def sha256_form() -> CheckConstraint:
-    """Hold a hash to 64 hex digits."""
+    """Return the check that a hash has 64 hex digits."""
     return CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_form")
 
 

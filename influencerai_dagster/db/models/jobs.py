@@ -1,4 +1,4 @@
-"""The tables of the job queue: jobs and what they made.
+"""Define the tables of the job queue: jobs and their outputs.
 
 The other tables, and the rules that all share, are in content.py.
 """
@@ -35,7 +35,7 @@ _PENDING = text("status = 'pending'")
 
 
 def one_of(column: str, values: type[JobKind] | type[JobStatus]) -> CheckConstraint:
-    """Hold a column to the values of an enumeration."""
+    """Return the check that a column has a value of an enumeration."""
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
 
@@ -49,7 +49,7 @@ class JobRow(CatalogModel):
         depends_on: the job whose image this one starts from; of the same tenant.
         lora_datasets: datasets whose newest LoRA the job needs before it can be claimed.
         server: the ComfyUI server of its newest claim, without credentials.
-        progress: how much of the render is done, 0 to 1, as its worker last told.
+        progress: how much of the render is done, 0 to 1, by its worker's newest heartbeat.
         charged_seconds: what the newest claim cost its tenant's share in advance.
     """
 

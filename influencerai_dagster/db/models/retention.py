@@ -1,4 +1,4 @@
-"""The tables of what goes: objects that retention deleted, and pauses while the store is full.
+"""Define the tables of deleted objects, and of pauses while the store is full.
 
 The rules that decide are in retention/rules.py; days and holds are columns in content.py and
 jobs.py.
@@ -14,11 +14,11 @@ from influencerai_dagster.db.models.content import NOW, CatalogModel, own_object
 
 
 class ObjectDeletionRow(CatalogModel):
-    """An object that nothing names any more; its bytes go when the recovery window has passed.
+    """An object without a row that names it; its bytes are deleted after the recovery window.
 
     Attributes:
         job_id: in whose folder it is; the job may be unknown. None for a list of a day.
-        removed_at: when the bytes went; None while they are there.
+        removed_at: when the bytes were deleted; None while they exist.
     """
 
     __tablename__ = "object_deletions"
@@ -46,7 +46,7 @@ class StoragePauseRow(CatalogModel):
     Attributes:
         error: of the upload that failed last.
         reported_at: when that was.
-        probed_at: when somebody last tried whether there is space.
+        probed_at: when a worker or the sensor last probed for space.
     """
 
     __tablename__ = "storage_pauses"

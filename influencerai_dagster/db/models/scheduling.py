@@ -1,4 +1,4 @@
-"""The tables of who renders what next: fair shares, workers, heartbeats of runs, sweeps.
+"""Define the tables of scheduling: fair shares, workers, heartbeats of runs, sweeps.
 
 Jobs themselves are in jobs.py; the rules that these rows feed are in
 generation/queue/fairness.py.
@@ -17,12 +17,12 @@ _ZERO = text("0")
 
 
 class GpuShareRow(CatalogModel):
-    """What a tenant had of the GPUs, in virtual seconds: render seconds ÷ its weight.
+    """GPU time of a tenant, in virtual seconds: render seconds ÷ its weight.
 
     Attributes:
         start_tag: virtual time at which its newest claimed job started.
-        finish_tag: virtual time at which all that it claimed is paid for.
-        used_seconds: render time since the tenant is there, for reports.
+        finish_tag: virtual time at which all its claims are paid for.
+        used_seconds: total render time, for reports.
         image_seconds: moving mean of an image's render time; None before the first.
         video_seconds: the same of a video.
     """
@@ -44,7 +44,7 @@ class WorkerRow(CatalogModel):
     Attributes:
         owner: its Dagster run id.
         num_wanted: jobs that it could have claimed and was not allotted, up to a few.
-        polled_at: its last claim; one that is silent for seconds gets no share kept free.
+        polled_at: its newest claim; a few seconds later no slot is reserved for it.
     """
 
     __tablename__ = "workers"
@@ -84,11 +84,11 @@ class RunHeartbeatRow(CatalogModel):
 
 
 class SweepRow(CatalogModel):
-    """A look for workers or runs that fell silent; what it is for is in sweeps.py.
+    """The newest search for stalled workers or runs; see sweeps.py.
 
     Attributes:
-        swept_at: when it last took place.
-        since: from when on it took place without a long pause.
+        swept_at: when it took place.
+        since: start of the time without a long pause between sweeps.
     """
 
     __tablename__ = "sweeps"

@@ -1,6 +1,6 @@
-"""Cancelling many jobs at once, and which prompts of theirs a server may still have.
+"""Cancel many jobs at once, and list the prompts of cancelled jobs that servers may still have.
 
-How one job is cancelled lives in outcomes.py.
+outcomes.py cancels a single job.
 """
 
 from collections.abc import Iterable
@@ -29,8 +29,8 @@ class AbandonedPrompts:
     """The prompts of a cancelled job that ComfyUI may still render.
 
     Attributes:
-        server: where the newest claim renders, without credentials; None if that is not known or
-            an earlier claim may have left a prompt on another one.
+        server: where the newest claim renders, without credentials; None if it is not known, or if
+            an earlier claim may have left a prompt on another server.
     """
 
     job_id: UUID
@@ -57,8 +57,8 @@ def cancel_open(
         wanted.append(JobRow.day == day)
     if kind is not None:
         wanted.append(JobRow.kind == kind)
-    # Running ones first, as a worker that fails one locks it before the videos that wait for it;
-    # and again for those that were claimed meanwhile.
+    # Running jobs first: a worker that fails one locks it before the videos that depend on it. And
+    # again afterwards, for jobs that were claimed meanwhile.
     return [
         *_cancel_running(session, tenant, wanted),
         *_cancel_pending(session, wanted),

@@ -1,10 +1,11 @@
-"""Whose job renders next: start-time fair queueing of GPU-seconds over all ComfyUI servers.
+"""Decide which tenant renders next: start-time fair queueing of GPU-seconds over all servers.
 
-Rows and clocks live in generation/queue/scheduling.py; here are only the rules. Every tenant has a
-virtual clock that its renders move on by their seconds ÷ its weight; whose next job would start at
-the lowest virtual time is served first. A tenant that comes back from a pause starts at the clock
-of those who were served meanwhile: it neither catches up on the past nor waits behind it. A render
-is charged with the tenant's mean when it is claimed and corrected when its real time is known.
+Only rules are here; generation/queue/scheduling.py reads rows and clocks. Every tenant has a
+virtual clock, which each of its renders advances by its seconds ÷ the tenant's weight. The tenant
+whose next job would start at the lowest virtual time is served first. A tenant that comes back from
+a pause starts at the clock of those who were served meanwhile: it neither catches up on the past
+nor waits behind it. A claim is charged with the tenant's mean render time, and corrected when the
+real time is known.
 Source: Goyal, Vin, Cheng, "Start-time Fair Queueing" (SIGCOMM 1996).
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 DEFAULT_RENDER_SECONDS = 1.0
-"""What a render is charged with while nobody has rendered any of its kind."""
+"""Charge of a render before the first one of its kind was measured."""
 
 MIN_DEPTH, MAX_DEPTH = 2, 8
 _QUEUED_SECONDS = 0.25
@@ -27,8 +28,8 @@ class Share:
     """A tenant's part of the GPUs, in virtual seconds.
 
     Attributes:
-        finish_tag: virtual time at which all that it claimed is paid for.
-        render_seconds: what one of its renders is expected to take.
+        finish_tag: virtual time at which all its claims are paid for.
+        render_seconds: expected time of one of its renders.
     """
 
     tenant: str
@@ -38,7 +39,7 @@ class Share:
 
     @property
     def cost(self) -> float:
-        """What one render moves its virtual clock on."""
+        """By how much one render advances its virtual clock."""
         return self.render_seconds / self.weight
 
 
@@ -47,7 +48,7 @@ class Contender:
     """A worker that could use slots now.
 
     Attributes:
-        owner: who it is.
+        owner: of its leases.
         num_wanted: jobs that it could start at once.
     """
 
@@ -58,15 +59,15 @@ class Contender:
 
 @dataclass
 class ServerLoad:
-    """What one usable server has to do.
+    """The jobs of one usable server.
 
     Attributes:
         url: its address without credentials.
-        queue_length: prompts in its own queue, whoever sent them.
-        tenants: whose jobs it has, by the job queue; one entry for each job.
-        newest: what its newest job needs loaded, see `affinity`.
-        newest_at: when that was claimed, which is when a place became free: the render that runs
-            now began about then. Any clock in seconds.
+        queue_length: prompts in its own queue, also foreign ones.
+        tenants: one entry for each of its jobs in the job queue.
+        newest: the `affinity` of its newest job.
+        newest_at: when that job was claimed. A slot became free then, so the current render started
+            about then. Any clock in seconds.
     """
 
     url: str
@@ -77,17 +78,17 @@ class ServerLoad:
 
     @property
     def load(self) -> int:
-        """How many prompts a new one waits for, as far as anybody knows."""
+        """How many prompts a new one waits for, by both counts."""
         return max(self.queue_length, len(self.tenants))
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place in a server's queue.
+    """A position in a server's queue.
 
     Attributes:
         num_ahead: how many prompts it waits for.
-        is_front: it goes before those that wait there already.
+        is_front: before the prompts that wait there already.
     """
 
     url: str
@@ -96,9 +97,9 @@ class Slot:
 
 
 def depth(render_seconds: float) -> int:
-    """Return how many jobs a server holds at once, the running one among them.
+    """Return how many jobs a server has at once, the running one included.
 
-    At least one waits, so that the server never idles; of very short renders as many as last a
+    At least one waits, so that the server is never idle; of very short renders, as many as take a
     quarter of a second.
     """
     waiting = math.ceil(_QUEUED_SECONDS / max(render_seconds, 1e-3))
@@ -108,21 +109,27 @@ def depth(render_seconds: float) -> int:
 def allot(
     me: Contender, others: Sequence[Contender], servers: Sequence[ServerLoad], now: float
 ) -> list[Slot]:
-    """Return the slots that a worker may take now; the rest is for those who come before it.
+    """Return the slots that a worker may take now; the other free slots are for other workers.
 
-    Free slots go one by one to the tenant whose next job would start first. A tenant that has
-    nothing on any server and used less than its share so far need not wait for a free slot: its
-    job goes to the front of the least loaded queue, of equals to where the running render began
-    first; one at a time for each server.
+    Free slots go one by one to the tenant whose next job would start first. A tenant without a job
+    on any server, that used less than its share so far, need not wait for a free slot: its job goes
+    to the front of the least loaded queue (among equals, the one whose render started first), one
+    at a time for each server.
+
+    Example: two servers, each with 1 of 2 jobs, so 2 free slots; `now` is 10; a render takes 1 s.
+    Tenant a wants 5 jobs, its finish_tag is 12; tenant b wants 1, its finish_tag is 4. The starts
+    are a: max(10, 12) = 12, b: max(10, 4) = 10. The first slot is b's; b wants no more. The second
+    is a's, whose start becomes 13. So a worker of a gets 1 slot now, and a worker of b gets 1. With
+    no free slot, b (4 <= 10, no job anywhere) would go to the front of a queue, and a would wait.
 
     Args:
-        me: who asks.
+        me: the worker that claims.
         others: the other live workers that want slots.
         servers: the usable ones.
-        now: the virtual time of now: the start of the newest claimed job of all tenants.
+        now: virtual time: the start of the newest claimed job of all tenants.
     """
     wanting = [item for item in (me, *others) if item.num_wanted] or [me]
-    # As deep as for the slowest: quick renders would fill the queues before it ever has a place.
+    # As deep as for the slowest renders: quick ones would fill the queues before its first slot.
     max_depth = min(depth(item.share.render_seconds) for item in wanting)
     free = _free_slots(servers, max_depth)
     slots = free[: _number_for(me, others, len(free), now)]
@@ -139,17 +146,17 @@ def allot(
 
 
 def _free_slots(servers: Sequence[ServerLoad], max_depth: int) -> list[Slot]:
-    """List free places, the least loaded server first, as if each were filled in turn."""
-    places = [
+    """List free slots, the least loaded server first, as if they were filled one by one."""
+    slots = [
         Slot(server.url, server.load + number)
         for server in servers
         for number in range(max_depth - len(server.tenants))
     ]
-    return sorted(places, key=lambda slot: slot.num_ahead)
+    return sorted(slots, key=lambda slot: slot.num_ahead)
 
 
 def _number_for(me: Contender, others: Sequence[Contender], num_free: int, now: float) -> int:
-    """Deal free slots out in order of virtual start; return how many the asking worker gets."""
+    """Deal free slots out in order of virtual start; return how many `me` gets, see `allot`."""
     contenders = [item for item in (me, *others) if item.num_wanted > 0]
     left = {item.owner: item.num_wanted for item in contenders}
     starts = {item.share.tenant: max(now, item.share.finish_tag) for item in contenders}
@@ -166,16 +173,16 @@ def _number_for(me: Contender, others: Sequence[Contender], num_free: int, now: 
 
 
 def affinity(tenant: str, lora_datasets: Iterable[str], base_model: str | None) -> str:
-    """Name what a job needs loaded: servers that have it need no reload."""
+    """Name the models that a job needs: a server that has them loaded need not load again."""
     return "/".join((tenant, base_model or "", *sorted(lora_datasets)))
 
 
 def assign(
     slots: Sequence[Slot], wanted: Sequence[str], servers: Sequence[ServerLoad]
 ) -> list[Slot]:
-    """Give each job one of the allotted slots: of those that come next, one that has its models.
+    """Give each job one of the allotted slots: of the next ones, one that has its models loaded.
 
-    Nobody waits longer for it: only slots with as many prompts ahead are exchanged.
+    No job waits longer for it: only slots with as many prompts ahead are exchanged.
 
     Args:
         slots: at least as many as jobs.

@@ -1,4 +1,4 @@
-"""How a job ends: completed, failed or cancelled; or waits for its next attempt."""
+"""Record the outcome of a claimed job: completed, failed, cancelled, or pending for a retry."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -44,11 +44,11 @@ def complete(
 ) -> MediaAsset:
     """Complete a job and record its output, both or neither; the object is on S3 and verified.
 
-    A lease that ran out but was taken by nobody still counts. The same call again, after a
-    connection broke during the commit, changes nothing and gives the same answer.
+    An expired lease still counts if no other worker has claimed the job. A repeated call, after the
+    connection broke during the commit, changes nothing and returns the same value.
 
     Raises:
-        LeaseLostError: the claim is over; nothing was written.
+        LeaseLostError: the lease was lost; nothing was written.
         PermanentError: the output is not of this job, or breaks a rule of the catalog.
     """
     row = _locked(session, job_id)
@@ -104,9 +104,8 @@ def fail(
 ) -> Job:
     """Record that an attempt failed.
 
-    After a TransientError the job waits 5, 25, then 125 s for its next attempt while it has one;
-    after any other error, or without an attempt left, it fails and so do the videos that were to
-    start from its image.
+    After a TransientError the job waits 5, then 25 s for its next attempt. After any other error,
+    or without an attempt left, it fails, and so do the videos that depend on its image.
 
     Args:
         gpu_seconds: render time that the attempt took.
@@ -115,7 +114,7 @@ def fail(
         The job as it is now.
 
     Raises:
-        LeaseLostError: the claim is over; nothing was written.
+        LeaseLostError: the lease was lost; nothing was written.
     """
     row = _locked(session, job_id)
     _check_held(row, token)
@@ -144,9 +143,9 @@ def fail(
 
 
 def cancel(session: Session, tenant: str, job_id: UUID) -> Job:
-    """Cancel a job that has not ended; its worker is told, and learns it at its next heartbeat.
+    """Cancel a job that has not ended; its worker is notified, at its next heartbeat at the latest.
 
-    Videos that were to start from its image fail. A job that has ended stays as it is.
+    Videos that depend on its image fail. A job that has ended stays as it is.
 
     Returns:
         The job as it is now.
@@ -165,11 +164,11 @@ def cancel(session: Session, tenant: str, job_id: UUID) -> Job:
 
 
 def fail_dependents(session: Session, sources: Iterable[UUID] | None = None) -> int:
-    """Fail the pending jobs whose source job failed or was cancelled; the error says why.
+    """Fail the pending jobs whose source job failed or was cancelled; the error names the reason.
 
     Args:
-        sources: only dependents of these; None sweeps all, also those that were submitted at the
-            moment when their source ended.
+        sources: only dependents of these; None for all, also those that were submitted at the same
+            time as their source ended.
 
     Returns:
         How many failed.
@@ -179,7 +178,7 @@ def fail_dependents(session: Session, sources: Iterable[UUID] | None = None) -> 
     if sources is not None:
         ended &= source.id.in_(list(sources))
     reason = func.format(
-        "the %s job %s that it starts from was not made (%s): %s",
+        "the %s job %s that it starts from did not complete (%s): %s",
         *(source.kind, source.id, source.status, func.coalesce(source.error, "cancelled")),
     )
     statement = (
@@ -203,15 +202,15 @@ def _locked(session: Session, job_id: UUID, *, tenant: str | None = None) -> Job
     row = session.scalars(statement, execution_options=FRESH).one_or_none()
     if row is None:
         of = "" if tenant is None else f"tenant {tenant!r} has "
-        raise PermanentError(f"{of}no job {job_id}; `influencerai jobs list` shows those there are")
+        raise PermanentError(f"{of}no job {job_id}; `influencerai jobs list` shows its jobs")
     return row
 
 
 def _check_held(row: JobRow, token: int) -> None:
     if row.status != JobStatus.RUNNING or row.lease_token != token:
         raise LeaseLostError(
-            f"the claim {token} on job {row.id} is over: the job is {row.status} and was claimed "
-            f"{row.lease_token} times; drop what was made"
+            f"the lease {token} of job {row.id} was lost: the job is {row.status} and was claimed "
+            f"{row.lease_token} times; discard the output"
         )
 
 

@@ -1,4 +1,4 @@
-"""What can be asked of the job queue; nothing is written here."""
+"""Read jobs and their outputs; nothing is written here."""
 
 from collections.abc import Collection
 from datetime import date
@@ -33,7 +33,7 @@ def get_job(session: Session, tenant: str, job_id: UUID) -> Job:
     ).one_or_none()
     if row is None:
         raise PermanentError(
-            f"tenant {tenant!r} has no job {job_id}; `influencerai jobs list` shows those there are"
+            f"tenant {tenant!r} has no job {job_id}; `influencerai jobs list` shows its jobs"
         )
     return Job.of(row)
 
@@ -99,7 +99,7 @@ def count_by_status(
 def gpu_debts(session: Session) -> dict[str, float]:
     """Return by how many virtual seconds each tenant is ahead of its share, 0 if it is not.
 
-    Who is least ahead is next; see generation/queue/fairness.py.
+    The tenant that is least ahead is next; see generation/queue/fairness.py.
     """
     clock = select(func.max(GpuShareRow.start_tag)).scalar_subquery()
     ahead = func.greatest(GpuShareRow.finish_tag - clock, 0.0)
@@ -108,7 +108,7 @@ def gpu_debts(session: Session) -> dict[str, float]:
 
 
 def outputs_of_day(session: Session, key: DayKey, kind: JobKind) -> list[StoredFile]:
-    """Return what a tenant's day has made and retention has not deleted, in order of submission."""
+    """Return the outputs of a tenant-day that are not deleted, in order of submission."""
     rows = session.scalars(
         select(MediaAssetRow)
         .join(JobRow, JobRow.id == MediaAssetRow.job_id)
@@ -124,7 +124,7 @@ def outputs_of_day(session: Session, key: DayKey, kind: JobKind) -> list[StoredF
 
 
 def media_asset_of_job(session: Session, tenant: str, job_id: UUID) -> MediaAsset | None:
-    """Return the output of a job, or None while there is none; deleted ones say so."""
+    """Return the output of a job, also a deleted one; None while there is none."""
     row = session.scalars(
         select(MediaAssetRow).where(
             MediaAssetRow.tenant_id == check_part(tenant, "tenant"), MediaAssetRow.job_id == job_id

@@ -1,6 +1,6 @@
-"""What a job may refer to: datasets, LoRAs and images of its own tenant.
+"""Check the datasets, LoRAs and images that a job names: they must be its own tenant's.
 
-What belongs to another tenant gives the same error as what does not exist.
+An object of another tenant gives the same error as one that does not exist.
 """
 
 from collections.abc import Iterable, Sequence

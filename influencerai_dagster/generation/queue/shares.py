@@ -1,6 +1,6 @@
-"""What renders cost their tenants: charged with the mean when claimed, corrected when measured.
+"""Charge tenants for renders: with the mean when a job is claimed, corrected when it is measured.
 
-What the numbers mean is told in generation/queue/fairness.py.
+generation/queue/fairness.py explains the numbers.
 """
 
 from functools import cache
@@ -28,7 +28,7 @@ def charge(session: Session, share: Share, now: float, num_jobs: int) -> None:
     statement = insert(GpuShareRow).values(
         tenant_id=share.tenant, start_tag=paid - share.cost, finish_tag=paid
     )
-    # What is settled at this moment moves finish_tag too: add to it, do not replace it.
+    # A settlement at the same time moves finish_tag too: add to it, do not replace it.
     grown = func.greatest(GpuShareRow.finish_tag, now) + num_jobs * share.cost
     session.execute(
         statement.on_conflict_do_update(
@@ -39,12 +39,12 @@ def charge(session: Session, share: Share, now: float, num_jobs: int) -> None:
 
 
 def settle(session: Session, row: JobRow, used_seconds: float, *, is_whole: bool) -> None:
-    """Correct what a claim was charged with to what it took; its charge is 0 then.
+    """Correct the charge of a claim to the measured time; the job's charge is 0 afterwards.
 
     Args:
         row: the job, locked.
         used_seconds: measured render time of this claim.
-        is_whole: it is the time of a whole render, which tells what the next one will take.
+        is_whole: it is the time of a whole render, so that it moves the mean.
     """
     session.execute(
         _settle_statement(JobKind(row.kind), is_whole=is_whole),

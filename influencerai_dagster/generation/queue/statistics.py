@@ -1,7 +1,7 @@
-"""How the job queue is doing right now, for people who watch it; nothing is written here.
+"""Count the jobs of each tenant for `influencerai jobs watch`; nothing is written here.
 
-Written in SQL, because counting by tenant over partial indexes is what these are about: with
-100,000 jobs in the table all of it takes some tens of milliseconds.
+In SQL, because these queries count by tenant over partial indexes: with 100,000 jobs in the table,
+all of them take some tens of milliseconds.
 """
 
 from dataclasses import dataclass
@@ -96,16 +96,16 @@ class TenantStatistics:
     """One tenant's jobs now.
 
     Attributes:
-        pending: all that wait; a part of them can be claimed.
+        pending: all that wait; only some of them can be claimed.
         waiting_for_lora: pending ones whose dataset has no LoRA yet.
-        waiting_for_image: those of the others whose source image is not made.
+        waiting_for_image: those of the others whose source image is not rendered.
         in_backoff: those of the others that wait for their next attempt.
         done: completed since 0:00 UTC.
         failed: the same of failed ones.
         per_minute: completed, mean of the last 5 minutes.
         wait_p50: seconds from submission to the first claim, of jobs that were first claimed in
             the last hour and run or have ended; None without any.
-        gpu_seconds: render time since the tenant is there.
+        gpu_seconds: render time since the tenant was added.
         share: of all tenants' render time, 0 to 1.
     """
 
@@ -127,10 +127,10 @@ class TenantStatistics:
 
 @dataclass(frozen=True)
 class RunningJob:
-    """A job that a worker holds.
+    """A job that a worker has claimed.
 
     Attributes:
-        server: where it renders, without credentials; None until its worker told.
+        server: where it renders, without credentials.
         progress: 0 to 1.
         seconds: since its first claim.
     """
@@ -156,7 +156,7 @@ class FailedJob:
 
 @dataclass(frozen=True)
 class Training:
-    """A training whose Dagster run is alive; `dataset` is its "tenant/dataset"."""
+    """A training of a Dagster run that is alive; `dataset` is its "tenant/dataset"."""
 
     dataset: str
     seconds: float
@@ -190,7 +190,7 @@ def tenant_statistics(session: Session, tenant: str | None = None) -> list[Tenan
 
 
 def running_jobs(session: Session, tenant: str | None = None, *, limit: int) -> list[RunningJob]:
-    """Return the jobs that workers hold, the oldest first."""
+    """Return the jobs that workers have claimed, the oldest first."""
     return [
         RunningJob(
             row.id, row.tenant, JobKind(row.kind), row.server, row.progress, float(row.seconds)
@@ -208,5 +208,5 @@ def newest_failures(session: Session, tenant: str | None = None, *, limit: int) 
 
 
 def trainings(session: Session) -> list[Training]:
-    """Return the trainings whose runs gave a sign of life within the last minute."""
+    """Return the trainings of runs with a heartbeat within the last minute."""
     return [Training(row.training, float(row.seconds)) for row in session.execute(_TRAININGS)]

@@ -1,6 +1,7 @@
-"""The one way in: a job becomes a row here and nowhere else.
+"""Insert jobs into the queue: idempotency keys, drawn seeds, and the limit of pending jobs.
 
-What a job may refer to is checked in references.py.
+generation/submission.py makes its requests from dicts; references.py checks the datasets, LoRAs and
+images that a job names.
 """
 
 import secrets
@@ -34,7 +35,7 @@ from influencerai_dagster.generation.queue.retry_policy import (
     MAX_ATTEMPTS,
 )
 
-# A drawn seed is read exactly also by JSON readers whose numbers are doubles.
+# A drawn seed fits into a double: some JSON readers have no other numbers.
 _SEEDS = 2**53
 
 
@@ -52,23 +53,23 @@ def submit(
     *,
     max_pending: int | None = None,
 ) -> list[Job]:
-    """Put jobs into the job queue: all of them or none.
+    """Insert jobs into the queue: all of them or none.
 
-    A request whose idempotency key the tenant used before is the job of that time, whatever its day
-    and priority; it is not checked again and does not count against the limit. A seed that is None
-    is drawn, once.
+    A request with an idempotency key that the tenant used before returns the job of that key,
+    whatever its day and priority; it is not checked again and does not count against the limit. A
+    seed of None is drawn once.
 
     Args:
         day: the UTC day that the jobs count to.
-        max_pending: how many pending jobs the tenant may have with these; None for no limit.
+        max_pending: how many pending jobs the tenant may have, these included; None for no limit.
 
     Returns:
-        The job of every request, in their order.
+        The job of every request, in the order of the requests.
 
     Raises:
-        PermanentError: unknown tenant, a reference to what the tenant does not have, a key that was
-            used for another payload, or a text with a NUL character.
-        TooManyPendingJobsError: the limit would be passed; a PermanentError too.
+        PermanentError: unknown tenant, a reference to something that the tenant does not have, a
+            key that was used for another payload, or a text with a NUL character.
+        TooManyPendingJobsError: the limit would be exceeded; a PermanentError too.
     """
     _lock_tenant(session, tenant)
     submitted = _submitted_before(session, tenant, requests)
@@ -96,7 +97,7 @@ def submit(
 
 
 def _lock_tenant(session: Session, tenant: str) -> None:
-    """Let one submission of a tenant go at a time: its limit and its keys hold without races."""
+    """Serialize the submissions of a tenant, so that its limit and its keys have no races."""
     statement = (
         select(TenantRow.id)
         .where(TenantRow.id == check_part(tenant, "tenant"))
@@ -126,20 +127,20 @@ def _check_texts(request: JobRequest) -> None:
     for name, value in texts:
         if isinstance(value, str) and "\0" in value:
             raise PermanentError(
-                f"{name} {value[:80]!r} has a NUL character, which PostgreSQL cannot hold; "
-                "take it out"
+                f"{name} {value[:80]!r} has a NUL character, which PostgreSQL cannot store; "
+                "remove it"
             )
 
 
 def _check_same(request: JobRequest, job: _Submitted) -> None:
-    """Refuse a key that stands for another payload; a seed left open is the one that was drawn."""
+    """Refuse a key of another payload; an open seed equals the one that was drawn."""
     stored = job.payload
     if request.payload.seed is None:
         stored = stored.model_copy(update={"seed": None})
     if request.payload != stored:
         raise PermanentError(
-            f"idempotency key {request.idempotency_key!r} stands for job {job.id}, which asks for "
-            "something else; use a new key for a new job"
+            f"idempotency key {request.idempotency_key!r} belongs to job {job.id}, which has "
+            "another payload; use a new key for a new job"
         )
 
 
@@ -158,8 +159,8 @@ def _check_limit(session: Session, tenant: str, num_new: int, limit: int | None)
     if (pending or 0) + num_new > limit:
         raise TooManyPendingJobsError(
             f"tenant {tenant!r} has {pending} pending jobs and may have {limit} "
-            f"(MAX_PENDING_JOBS_PER_TENANT): none of these {num_new} was taken. Send fewer, order "
-            "them again when some are done, or cancel what nobody needs "
+            f"(MAX_PENDING_JOBS_PER_TENANT): none of these {num_new} was accepted. Submit fewer, "
+            "submit them again when some are done, or cancel those that are not needed "
             f"(`influencerai jobs cancel --all --tenant {tenant}`)"
         )
 

@@ -1,6 +1,6 @@
-"""The workers that are at work now: who they are, and what they would take.
+"""Register the workers that are alive, and the number of jobs that each could claim.
 
-Which jobs they get is decided in scheduling.py. A row is only as good as its last poll.
+scheduling.py decides which jobs they get. A row is stale a few seconds after its newest poll.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.db.models.scheduling import GpuShareRow, WorkerRow
 
 LIVE_SECONDS = 3.0
-"""A worker polls every second; after so long without, no slot is kept free for it."""
+"""A worker polls every second; without a poll for so long, no slot is reserved for it."""
 
-_FORGOTTEN_SECONDS = 20.0
+_STALE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class WorkerRegistration:
 
 
 def is_live() -> ColumnElement[bool]:
-    """Return the condition that a worker polled lately."""
+    """Return the condition that a worker has polled recently."""
     return WorkerRow.polled_at > func.now() - timedelta(seconds=LIVE_SECONDS)
 
 
 def poll(session: Session, worker: WorkerRegistration, num_wanted: int) -> None:
-    """Say that a worker is alive, and how many jobs it would take."""
+    """Register that a worker is alive, and how many jobs it could claim."""
     values = {
         "of_owner": worker.owner,
         "of_tenant": worker.tenant,
@@ -67,18 +67,18 @@ def _poll_statement() -> Any:  # noqa: ANN401 - Insert of SQLAlchemy's own gener
 
 
 def unregister_worker(session: Session, owner: str) -> None:
-    """Say that a worker has ended."""
+    """Delete the row of a worker that has ended."""
     session.execute(delete(WorkerRow).where(WorkerRow.owner == owner))
 
 
 def delete_stale_workers(session: Session) -> None:
-    """Remove what killed workers left; one that comes back is there again with its next poll."""
-    limit = func.now() - timedelta(seconds=_FORGOTTEN_SECONDS)
+    """Delete the rows of killed workers; one that comes back registers with its next poll."""
+    limit = func.now() - timedelta(seconds=_STALE_SECONDS)
     session.execute(delete(WorkerRow).where(WorkerRow.polled_at < limit))
 
 
 def has_earlier_worker(session: Session, worker: WorkerRegistration) -> bool:
-    """Tell whether another live worker has the same kind of jobs of the same tenant-day."""
+    """Return whether another live worker has the same kind and tenant-day."""
     statement = select(WorkerRow.owner).where(
         WorkerRow.tenant_id == worker.tenant,
         WorkerRow.kind == worker.kind,
@@ -90,7 +90,7 @@ def has_earlier_worker(session: Session, worker: WorkerRegistration) -> bool:
 
 
 def num_workers_with_more(session: Session, worker: WorkerRegistration) -> int:
-    """Count the live workers whose tenants had more of the GPUs than this worker's, by weight."""
+    """Count the live workers of tenants that used more GPU time by weight than this one's."""
     mine = select(GpuShareRow.finish_tag).where(GpuShareRow.tenant_id == worker.tenant)
     statement = (
         select(func.count())

@@ -1,4 +1,4 @@
-"""Checks of `generated_images` and `generated_videos`: what the job queue calls done is on S3."""
+"""Check `generated_images` and `generated_videos`: outputs are stored, and no job failed."""
 
 import dagster as dg
 

@@ -24,7 +24,7 @@ class EndedRun:
     """A run that has ended.
 
     Attributes:
-        name: what it was for.
+        name: of its work, such as (job, partition key).
         ended_at: seconds since 1970.
         is_lost: whether it failed before it began.
     """
@@ -43,13 +43,13 @@ def lost_names(ended: Iterable[EndedRun]) -> set[Hashable]:
 
 
 def startable(names: Iterable[Name], ended: Sequence[EndedRun], now: float) -> list[Name]:
-    """Return what may get a run now, in the given order.
+    """Return the names that may get a run now, in the given order.
 
     Each name waits 5 s after its first lost run, then twice as long each time, up to 5 minutes.
     While no run begins at all, one is tried at a time, at least once a minute.
 
     Args:
-        names: what a run is wanted for.
+        names: of the work that needs a run.
         ended: the runs that ended lately, the newest first.
         now: seconds since 1970.
     """

@@ -1,4 +1,4 @@
-"""Lists the runs of our jobs that ended recently, for sensors that start the next ones."""
+"""List the runs of our jobs that ended recently, for sensors that start the next ones."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta

@@ -12,12 +12,12 @@ from typing import Any
 
 from influencerai_dagster.simulators.comfyui.faults import Faults, Statistics
 from influencerai_dagster.simulators.comfyui.folders import Folders
-from influencerai_dagster.simulators.comfyui.graph import Graph, signatures
+from influencerai_dagster.simulators.comfyui.graph import PromptGraph, signatures
 from influencerai_dagster.simulators.comfyui.node_classes import node_classes
 from influencerai_dagster.simulators.comfyui.node_values import NodeContext, NodeResult
 from influencerai_dagster.simulators.comfyui.nodes import NODES
 from influencerai_dagster.simulators.comfyui.prompt_queue import PromptQueue, QueueItem
-from influencerai_dagster.simulators.comfyui.runs import Run
+from influencerai_dagster.simulators.comfyui.runs import PromptRun
 from influencerai_dagster.simulators.comfyui.sockets import Sockets
 
 _IDLE_SECONDS = 0.5
@@ -77,7 +77,7 @@ class Executor:
                 self._execute(*taken)
 
     def _execute(self, task: int, item: QueueItem) -> None:
-        run = Run(item, self._sockets)
+        run = PromptRun(item, self._sockets)
         self.interrupt.clear()
         self._statistics.count("executed", run.prompt_id)
         crash_after = self._faults.crash_after_prompts
@@ -97,7 +97,7 @@ class Executor:
         self._statistics.note("finished", run.prompt_id, run.outcome)
         run.executing(None)
 
-    def _run_nodes(self, run: Run) -> None:
+    def _run_nodes(self, run: PromptRun) -> None:
         run.announce("execution_start", {})
         signature_of = signatures(run.prompt, self._folders)
         known = set(signature_of.values())
@@ -105,7 +105,7 @@ class Executor:
         cached = [node for node in run.prompt if signature_of.get(node) in self._cache]
         run.announce("execution_cached", {"nodes": cached})
         run.results = {node: self._cache[signature_of[node]] for node in cached}
-        graph = Graph(run.prompt, run.item[4], set(cached))
+        graph = PromptGraph(run.prompt, run.item[4], set(cached))
         try:
             while (node := graph.take()) is not None:
                 if node in cached:
@@ -118,13 +118,13 @@ class Executor:
             self.running_node = (None, None)
         run.announce("execution_success", {})
 
-    def _show_cached(self, run: Run, node: str) -> None:
+    def _show_cached(self, run: PromptRun, node: str) -> None:
         ui = run.results[node].ui
         if ui is not None:
             run.keep_output(node, ui)
         run.progress(node, 1, 1, "finished")
 
-    def _run_node(self, run: Run, node: str) -> bool:
+    def _run_node(self, run: PromptRun, node: str) -> bool:
         run.progress(node, 0.0, 1.0, "running")
         self.running_node = (run.client_id, node)
         run.executing(node)
@@ -153,7 +153,7 @@ class Executor:
         if class_type == self._faults.fail_node:
             raise _named_error(self._faults.fail_type, self._faults.fail_message)
 
-    def _context(self, run: Run, node: str) -> NodeContext:
+    def _context(self, run: PromptRun, node: str) -> NodeContext:
         return NodeContext(
             folders=self._folders,
             faults=self._faults,
@@ -181,7 +181,7 @@ class Executor:
             time.sleep(_HANG_SECONDS)
 
 
-def _inputs(run: Run, node: str) -> dict[str, Any]:
+def _inputs(run: PromptRun, node: str) -> dict[str, Any]:
     specs = node_classes()[run.class_of(node)]["input"]
     given = run.prompt[node]["inputs"]
     return {

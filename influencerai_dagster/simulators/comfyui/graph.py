@@ -12,7 +12,7 @@ from influencerai_dagster.simulators.comfyui.folders import Folders
 from influencerai_dagster.simulators.comfyui.node_classes import node_classes
 
 
-class Graph:
+class PromptGraph:
     """The nodes that some outputs need and that are not cached, in ComfyUI's order."""
 
     def __init__(self, prompt: dict[str, Any], outputs: list[str], cached: set[str]) -> None:

@@ -17,7 +17,7 @@ from influencerai_dagster.simulators.comfyui.validation import exception_name
 
 
 @dataclass
-class Run:
+class PromptRun:
     """A prompt under way, used by the worker thread only.
 
     Attributes:

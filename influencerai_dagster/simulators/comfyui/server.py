@@ -20,12 +20,12 @@ from influencerai_dagster.simulators.comfyui.executor import Executor
 from influencerai_dagster.simulators.comfyui.faults import Faults, Statistics
 from influencerai_dagster.simulators.comfyui.folders import Folders
 from influencerai_dagster.simulators.comfyui.prompt_queue import PromptQueue
-from influencerai_dagster.simulators.comfyui.server_state import STATE, ServerState
+from influencerai_dagster.simulators.comfyui.server_state import STATE, SimulatorState
 from influencerai_dagster.simulators.comfyui.sockets import FEATURES, Sockets
 
 
 @dataclass
-class Listener:
+class HttpListener:
     """The listening socket, which a fault may close for a while."""
 
     host: str
@@ -67,7 +67,7 @@ async def _static(request: web.Request) -> web.StreamResponse:
     return web.FileResponse(request.app[STATE].folders.temp / "no-such-page")
 
 
-def build_app(state: ServerState) -> web.Application:
+def build_app(state: SimulatorState) -> web.Application:
     """Return the application; every ComfyUI route also exists under /api."""
     middlewares = [refuse_pages, fault_routes.fault_middleware]
     app = web.Application(client_max_size=FEATURES["max_upload_size"], middlewares=middlewares)
@@ -103,8 +103,8 @@ async def serve(
     sockets = Sockets(faults, loop)
     queue = PromptQueue(lambda: sockets.post("status", {"status": state.greeting()}, None))
     executor = Executor(queue, sockets, folders, faults, statistics)
-    listener = Listener(host, port)
-    state = ServerState(
+    listener = HttpListener(host, port)
+    state = SimulatorState(
         folders, faults, initial_faults, statistics, queue, sockets, executor, listener.refuse
     )
     await listener.open(build_app(state))

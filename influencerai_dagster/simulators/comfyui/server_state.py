@@ -14,7 +14,7 @@ from influencerai_dagster.simulators.comfyui.sockets import Sockets
 
 
 @dataclass(frozen=True)
-class ServerState:
+class SimulatorState:
     """The parts of a server that its routes use; `initial_faults` are those of the command line."""
 
     folders: Folders
@@ -31,4 +31,4 @@ class ServerState:
         return {"exec_info": {"queue_remaining": self.queue.remaining()}}
 
 
-STATE = web.AppKey("STATE", ServerState)
+STATE = web.AppKey("STATE", SimulatorState)

@@ -4,7 +4,7 @@ import argparse
 
 from aiohttp import web
 
-from influencerai_dagster.simulators.openrouter.server import Faults, make_app
+from influencerai_dagster.simulators.openrouter.server import AnswerFaults, make_app
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--fail-count", type=int, default=0, metavar="N", help="how many calls")
     parser.add_argument("--api-key", default="", help="the only key that is taken; any by default")
     arguments = parser.parse_args()
-    faults = Faults(
+    faults = AnswerFaults(
         status=arguments.fail_status,
         count=arguments.fail_count,
         delay_seconds=arguments.delay_seconds,

@@ -21,7 +21,7 @@ MODELS = ("google/gemini-2.5-flash", "openai/gpt-4o-mini", "meta-llama/llama-3.3
 
 
 @dataclass(frozen=True)
-class Faults:
+class AnswerFaults:
     """What goes wrong; 0, "" and False are nothing.
 
     Attributes:
@@ -47,13 +47,13 @@ class Faults:
 
 @dataclass
 class _State:
-    faults: Faults
+    faults: AnswerFaults
     calls: list[dict[str, Any]] = field(default_factory=list)
 
-    def take_fault(self) -> Faults:
+    def take_fault(self) -> AnswerFaults:
         """Return the faults of this call, and count it off."""
         if self.faults.count == 0:
-            return Faults(delay_seconds=self.faults.delay_seconds)
+            return AnswerFaults(delay_seconds=self.faults.delay_seconds)
         current, self.faults = self.faults, replace(self.faults, count=self.faults.count - 1)
         return current
 
@@ -61,7 +61,7 @@ class _State:
 _STATE = web.AppKey("state", _State)
 
 
-def make_app(faults: Faults) -> web.Application:
+def make_app(faults: AnswerFaults) -> web.Application:
     """Return the server's application."""
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[refuse_pages])
     app[_STATE] = _State(faults)
@@ -118,7 +118,7 @@ async def _complete(request: web.Request) -> web.Response:
     return web.json_response(_completion(model, text, prompt_tokens, body.get("max_tokens")))
 
 
-def _failed(faults: Faults) -> web.Response | None:
+def _failed(faults: AnswerFaults) -> web.Response | None:
     if faults.is_malformed:
         return web.Response(text="<html>upstream gateway</html>", content_type="text/html")
     if faults.is_late_error:
@@ -172,8 +172,8 @@ async def _calls(request: web.Request) -> web.Response:
 
 async def _set_faults(request: web.Request) -> web.Response:
     changes = await request.json()
-    unknown = set(changes) - {item.name for item in fields(Faults)}
+    unknown = set(changes) - {item.name for item in fields(AnswerFaults)}
     if unknown:
         return _error(HTTPStatus.BAD_REQUEST, f"No such fault: {', '.join(sorted(unknown))}")
-    request.app[_STATE].faults = Faults(**changes)
+    request.app[_STATE].faults = AnswerFaults(**changes)
     return web.json_response({"faults": changes})

@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 from sqlalchemy import text
 
-from influencerai_dagster.cli.server_probes import ServerProbes, ServerState
+from influencerai_dagster.cli.server_probes import ProbedServer, ServerProbes
 from influencerai_dagster.cli.watch_view import Snapshot, view
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.db import run_heartbeats
@@ -172,7 +172,7 @@ def test_a_server_that_is_silent_holds_up_nobody(comfyui: ComfyUISimulator) -> N
             started = time.monotonic()
             first = probes.states()
             assert time.monotonic() - started < 0.5
-            assert first[0] == ServerState(comfyui.url, is_up=None)
+            assert first[0] == ProbedServer(comfyui.url, is_up=None)
             second = probes.states(wait_seconds=10)
             assert [state.is_up for state in second] == [True, False]
     finally:
@@ -211,7 +211,7 @@ def drawn(
         running=[job] * num_running,
         failures=[FailedJob(JOB_ID, "demo", JobKind.IMAGE, "because " * 100, datetime.now(UTC))],
         trainings=[Training("demo/bella", 4000)],
-        servers=[ServerState("http://gpu1:8188", is_up=True, running=1, pending=20)],
+        servers=[ProbedServer("http://gpu1:8188", is_up=True, running=1, pending=20)],
         is_gpu_shared=True,
     )
     console = Console(width=width, file=io.StringIO(), record=True)

@@ -301,7 +301,7 @@ def test_a_web_server_that_does_not_let_us_in_says_why(
     client = httpx.Client
     monkeypatch.setattr(httpx, "Client", lambda **o: client(**o, transport=transport))
     dagster = DagsterGraphQL("http://gpu1:3000", LOCATION, credentials=("ann", "pw"))
-    with pytest.raises(PermanentError, match=f"does not let us in: {body}") as caught:
+    with pytest.raises(PermanentError, match=f"rejected the request: {body}") as caught:
         dagster.location_problem()
     dagster.close()
     assert "pw" not in str(caught.value)

@@ -161,7 +161,9 @@ def test_what_the_server_does_not_know_stays_a_failure(
     connect: Connect, changes: dict[str, str]
 ) -> None:
     with (
-        pytest.raises(PermanentError, match=r"does not let us in: .*(failed|exist).* DATABASE_URL"),
+        pytest.raises(
+            PermanentError, match=r"rejected the connection: .*(failed|exist).* DATABASE_URL"
+        ),
         transaction(connect(**changes)) as session,
     ):
         list_tenants(session)

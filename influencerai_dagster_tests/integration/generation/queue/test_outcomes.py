@@ -209,7 +209,7 @@ def test_the_videos_of_a_job_that_failed_fail_with_its_reason(engine: Engine) ->
     failed = job_now(engine, video)
     assert failed.status is JobStatus.FAILED
     assert failed.error == (
-        f"the image job {image.id} that it starts from was not made (failed): no such sampler"
+        f"the image job {image.id} that it starts from did not complete (failed): no such sampler"
     )
     assert job_now(engine, other).status is JobStatus.PENDING
 

@@ -93,7 +93,7 @@ def test_a_key_belongs_to_its_tenant(engine: Engine) -> None:
 def test_the_same_key_for_another_payload_is_refused(engine: Engine, other: JobRequest) -> None:
     job = submit_one(engine, image_request(idempotency_key="key", seed=6))
     with (
-        pytest.raises(PermanentError, match=f"'key' stands for job {job.id}"),
+        pytest.raises(PermanentError, match=f"'key' belongs to job {job.id}"),
         transaction(engine) as session,
     ):
         job_queue.submit(session, "demo", DAY, [image_request(), other])

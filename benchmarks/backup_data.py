@@ -20,6 +20,7 @@ from dagster_postgres import DagsterPostgresStorage
 from psycopg2.extras import execute_values
 
 from influencerai_dagster.core.fingerprints import sha256_hex
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.object_paths import output_key, output_manifest_key
 from influencerai_dagster.db import migrate
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
@@ -92,7 +93,7 @@ def write_images(bucket_dir: Path, num_objects: int) -> Sequence[Image]:
 
 def _write_image(bucket_dir: Path, size_bytes: int) -> Image:
     job_id, data = uuid4(), os.urandom(size_bytes)
-    key, sha256 = output_key("images", TENANT, job_id, 1, ".png"), sha256_hex(data)
+    key, sha256 = output_key(JobKind.IMAGE, TENANT, job_id, 1, ".png"), sha256_hex(data)
     parameters = {"prompt": "a woman in a café", "seed": job_id.int % 2**32, "steps": 30}
     manifest = json.dumps(
         {"object_key": key, "sha256": sha256, "size_bytes": size_bytes, **parameters}, indent=2

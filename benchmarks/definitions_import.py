@@ -13,7 +13,7 @@ from benchmarks.comparisons import Comparison
 ROUNDS = 9
 _OURS = "influencerai_dagster.definitions"
 _DAGSTER = "dagster"
-_LIBRARIES = "dagster, dagster_aws.s3, sqlalchemy.orm, httpx, websockets, PIL.Image"
+_LIBRARIES = "dagster, alembic.command, sqlalchemy.orm, httpx, websockets, PIL.Image"
 _PROGRAM = "import time; t = time.process_time(); import {}; print(time.process_time() - t)"
 
 

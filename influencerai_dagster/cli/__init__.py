@@ -1,7 +1,7 @@
-"""The command `influencerai`: one module per group of commands, which call stages, catalog or api.
+"""Define the command `influencerai`; each group of commands is one module of this folder.
 
-Exit codes: 0 it was done; 1 it was not, and the text says why; 2 the command line itself cannot be
-understood (an unknown command, option or value). Only unexpected errors show a traceback.
+Exit codes: 0 the command succeeded; 1 it failed, and the text says why; 2 the command line has an
+unknown command, option or value. Only unexpected errors show a traceback.
 """
 
 from importlib.metadata import version

@@ -41,14 +41,22 @@ def comfyui(url: str) -> str:
     return f"{stats.comfyui_version}, {len(checkpoints)} checkpoints, {memory}"
 
 
-def lora_dir(path: Path | None, urls: tuple[str, ...]) -> str:
-    """Write a file there, and ask every server that answers whether it sees it."""
+def lora_dir(
+    path: Path | None, urls: tuple[str, ...], *, seen_seconds: float = LORA_SEEN_SECONDS
+) -> str:
+    """Write a file there, and ask every server that answers whether it lists the file.
+
+    Args:
+        path: COMFYUI_LORA_DIR.
+        urls: the servers.
+        seen_seconds: how long a server may take to see the file.
+    """
     if path is None:
         raise PermanentError("COMFYUI_LORA_DIR is not set: name ComfyUI's models/loras folder")
     probe = path / f"doctor-{time.time_ns()}.safetensors"
     try:
         probe.touch()
-        blind, unreachable = _servers_without(probe.name, urls)
+        blind, unreachable = _servers_without(probe.name, urls, seen_seconds)
     except OSError as error:
         raise PermanentError(f"{path} cannot be written to: {error.strerror}") from error
     finally:
@@ -65,10 +73,12 @@ def lora_dir(path: Path | None, urls: tuple[str, ...]) -> str:
     return f"{path}, every server sees it"
 
 
-def _servers_without(name: str, urls: tuple[str, ...]) -> tuple[list[str], list[str]]:
+def _servers_without(
+    name: str, urls: tuple[str, ...], seen_seconds: float
+) -> tuple[list[str], list[str]]:
     """Return the servers that do not list a LoRA, and those that do not answer."""
     blind, unreachable = [], []
-    deadline = time.monotonic() + LORA_SEEN_SECONDS
+    deadline = time.monotonic() + seen_seconds
     for url in urls:
         with ComfyUIClient(url, timeout_seconds=TIMEOUT_SECONDS) as client:
             try:

@@ -12,8 +12,8 @@ BACKUP_DATABASE_JOB = "backup_database_job"
 BACKUP_OBJECTS_JOB = "backup_objects_job"
 RESTORE_DRILL_JOB = "restore_drill_job"
 RETENTION_JOB = "retention_job"
-GENERATION_JOBS = {JobKind.IMAGE: "generate_images_job", JobKind.VIDEO: "generate_videos_job"}
-GENERATED_ASSETS = {JobKind.IMAGE: "generated_images", JobKind.VIDEO: "generated_videos"}
+GENERATION_JOBS = {kind: f"generate_{kind.plural}_job" for kind in JobKind}
+GENERATED_ASSETS = {kind: f"generated_{kind.plural}" for kind in JobKind}
 JOB_ASSETS = {
     BUILD_DATASET_JOB: ("dataset", "captions"),
     TRAIN_LORA_JOB: ("lora_weights", "lora_samples"),

@@ -4,10 +4,19 @@ from enum import StrEnum
 
 
 class JobKind(StrEnum):
-    """What a job makes."""
+    """What a job makes; the values of one more kind follow from its name."""
 
     IMAGE = "image"
     VIDEO = "video"
+
+    @property
+    def plural(self) -> str:
+        """What its outputs are called: the folder of their keys, the stage of their runs."""
+        return f"{self}s"
+
+
+OUTPUT_FOLDERS = tuple(kind.plural for kind in JobKind)
+"""What the keys of outputs begin with, and the kinds of a day's list of outputs."""
 
 
 class JobStatus(StrEnum):

@@ -9,12 +9,13 @@ import re
 from urllib.parse import quote
 from uuid import UUID
 
+from influencerai_dagster.core.job_states import OUTPUT_FOLDERS, JobKind
 from influencerai_dagster.core.keys import DatasetKey, DayKey, check_part
 from influencerai_dagster.core.plain_text import text_problem
 from influencerai_dagster.errors import PermanentError
 
 DATASETS_PREFIX = "datasets/"
-TENANT_STAGES = ("datasets", "loras", "images", "videos", "workflows")
+TENANT_STAGES = ("datasets", "loras", *OUTPUT_FOLDERS, "workflows")
 """What the keys of tenants' objects begin with."""
 ACCESS_CHECKS_PREFIX = "doctor/"
 FILES_PATH = "/files/"
@@ -125,17 +126,17 @@ def lora_samples_key(tenant: str, lora_id: str, file_name: str) -> str:
     return f"images/{check_part(tenant, 'tenant')}/{folder}/{check_file_name(file_name)}"
 
 
-def output_key(kind: str, tenant: str, job_id: UUID, claim: int, suffix: str) -> str:
-    """Return the key of a file in the folder of a job, `images|videos/<tenant>/<jobId>/output.png`.
+def output_key(kind: JobKind, tenant: str, job_id: UUID, claim: int, suffix: str) -> str:
+    """Return the key of a file in the folder of a job, `images/<tenant>/<jobId>/output.png`.
 
     Args:
-        kind: "images" or "videos".
+        kind: of the job.
         claim: how often the job was claimed. The first claim writes `output.png`; a later one,
             after a worker died half-way, `output-2.png`: no object is ever overwritten.
         suffix: with its dot, ".png".
     """
     name = "output" if claim == 1 else f"output-{claim}"
-    folder = f"{check_part(kind, 'kind')}/{check_part(tenant, 'tenant')}"
+    folder = f"{kind.plural}/{check_part(tenant, 'tenant')}"
     return f"{folder}/{job_id}/{check_file_name(name + suffix)}"
 
 
@@ -169,16 +170,18 @@ def workflow_key(tenant: str, name: str) -> str:
     return f"workflows/{check_part(tenant, 'tenant')}/{check_part(name, 'workflow')}.json"
 
 
-def day_manifest_key(kind: str, key: DayKey, version: str) -> str:
-    """Return the key of one version of a day's list of outputs; kind is "images" or "videos"."""
-    folder = f"{check_part(kind, 'kind')}/{key.tenant}/days/{key.day.isoformat()}"
-    return f"{folder}/{_version(version)}.json"
+def day_manifest_key(folder: str, key: DayKey, version: str) -> str:
+    """Return the key of one version of a day's list of outputs; folder is one of OUTPUT_FOLDERS."""
+    prefix = f"{check_part(folder, 'folder')}/{key.tenant}/days/{key.day.isoformat()}"
+    return f"{prefix}/{_version(version)}.json"
 
 
 def day_of_list(object_key: str) -> DayKey | None:
     """Return the day whose list of outputs a key is, as `day_manifest_key` made it; else None."""
     match object_key.split("/"):
-        case ["images" | "videos", tenant, "days", day, name] if name.endswith(".json"):
+        case [folder, tenant, "days", day, name] if folder in OUTPUT_FOLDERS and name.endswith(
+            ".json"
+        ):
             pass
         case _:
             return None

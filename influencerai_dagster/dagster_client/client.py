@@ -1,7 +1,7 @@
 """Ask Dagster's GraphQL API; the one adapter, because the API may change between versions.
 
-Follows https://docs.dagster.io/api/graphql; integration/dagster_client/test_client.py checks it
-against the version in the lock file.
+Follows https://docs.dagster.io/api/graphql; a contract test compares it with the version in the
+lock file.
 """
 
 import re

@@ -4,7 +4,7 @@ Their rows live in generation/queue/; one Dagster run renders many of them.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
 from uuid import UUID
 
 from pydantic import Field, field_validator, model_validator
@@ -40,16 +40,39 @@ class LoraReference(Value):
     strength_clip: Strength = 1.0
 
 
-class ImageJobPayload(Value):
-    """The fields of an image job; a field that is None is filled by the base model's family.
+class JobPayloadBase(Value):
+    """The fields that the payloads of all kinds have.
 
     Attributes:
-        seed: None draws one when the job is submitted.
         workflow: name of a shipped template, or of the tenant's own at
-            `workflows/<tenant>/<name>.json`; None chooses by family.
-        DEFAULT_LOADERS: the node classes that load the base model in the shipped workflows.
+            `workflows/<tenant>/<name>.json`; None chooses one.
         timeout_seconds: limit of the render; None is COMFYUI_TIMEOUT.
+        DEFAULT_LOADERS: the node classes that load the base model in the shipped workflows.
     """
+
+    DEFAULT_LOADERS: ClassVar[tuple[str, ...]] = ()
+    workflow: str | None = None
+    timeout_seconds: TimeoutSeconds | None = None
+
+    @property
+    def lora_references(self) -> tuple[LoraReference, ...]:
+        """The LoRAs that the job asks for."""
+        return ()
+
+    @property
+    def depends_on(self) -> UUID | None:
+        """The image job whose output it starts from, and whose end it waits for."""
+        return None
+
+
+class SeededPayload(JobPayloadBase):
+    """A payload whose render depends on a seed; None draws one when the job is submitted."""
+
+    seed: Annotated[int, Field(ge=0, le=2**64 - 1)] | None = None
+
+
+class ImageJobPayload(SeededPayload):
+    """The fields of an image job; a field that is None is filled by the base model's family."""
 
     DEFAULT_LOADERS: ClassVar = ("CheckpointLoaderSimple", "UNETLoader")
 
@@ -57,7 +80,6 @@ class ImageJobPayload(Value):
     prompt: Annotated[str, Field(min_length=1, max_length=8000)]
     negative_prompt: Annotated[str, Field(max_length=8000)] = ""
     loras: Annotated[tuple[LoraReference, ...], Field(max_length=MAX_LORAS)] = ()
-    seed: Annotated[int, Field(ge=0, le=2**64 - 1)] | None = None
     steps: Annotated[int, Field(ge=1, le=200)] | None = None
     cfg: Annotated[float, Field(ge=0, le=100)] | None = None
     sampler_name: FileName | None = None
@@ -65,11 +87,14 @@ class ImageJobPayload(Value):
     width_px: Annotated[int, Field(ge=64, le=4096, multiple_of=8)] | None = None
     height_px: Annotated[int, Field(ge=64, le=4096, multiple_of=8)] | None = None
     base_model: FileName | None = None
-    workflow: str | None = None
-    timeout_seconds: TimeoutSeconds | None = None
+
+    @property
+    def lora_references(self) -> tuple[LoraReference, ...]:
+        """The LoRAs that the job asks for."""
+        return self.loras
 
 
-class VideoJobPayload(Value):
+class VideoJobPayload(SeededPayload):
     """The fields of a video job: the video starts from the image of an image job.
 
     A payload names a preset or an aspect ratio; the other follows from it.
@@ -90,14 +115,16 @@ class VideoJobPayload(Value):
     aspect_ratio: AspectRatio = "9:16"
     duration_seconds: Annotated[float, Field(ge=0.5, allow_inf_nan=False)] | None = None
     subtitles_srt: Annotated[str, Field(max_length=MAX_SRT_CHARACTERS)] | None = None
-    seed: Annotated[int, Field(ge=0, le=2**64 - 1)] | None = None
     steps: Annotated[int, Field(ge=1, le=200)] | None = None
     num_frames: Annotated[int, Field(ge=2, le=1000)] = 25
     fps: Annotated[int, Field(ge=1, le=60)] = 6
     motion_bucket_id: Annotated[int, Field(ge=1, le=1023)] = 127
     base_model: FileName | None = None
-    workflow: str | None = None
-    timeout_seconds: TimeoutSeconds | None = None
+
+    @property
+    def depends_on(self) -> UUID:
+        """The image job that the video starts from."""
+        return self.source_job_id
 
     @property
     def video_seconds(self) -> float:
@@ -170,10 +197,10 @@ class VideoJobPayload(Value):
 
 
 JobPayload = Annotated[ImageJobPayload | VideoJobPayload, Field(discriminator="kind")]
-PAYLOADS: Mapping[JobKind, type[ImageJobPayload] | type[VideoJobPayload]] = {
-    JobKind.IMAGE: ImageJobPayload,
-    JobKind.VIDEO: VideoJobPayload,
+PAYLOADS: Mapping[JobKind, type[JobPayloadBase]] = {
+    payload.model_fields["kind"].default: payload for payload in get_args(get_args(JobPayload)[0])
 }
+"""The payload of each kind of job."""
 
 
 class JobRequest(Value):

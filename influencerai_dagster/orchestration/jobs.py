@@ -32,9 +32,9 @@ _ROWS = (
     *(
         _Row(
             names.GENERATION_JOBS[kind],
-            f"{kind}s",
+            kind.plural,
             6,
-            f"Render the pending {kind}s of one tenant-day; new jobs may be in the run config.",
+            f"Render the pending {kind.plural} of one tenant-day; new jobs may be in the config.",
         )
         for kind in JobKind
     ),

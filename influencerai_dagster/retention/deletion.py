@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.job_states import OUTPUT_FOLDERS
 from influencerai_dagster.core.object_paths import ACCESS_CHECKS_PREFIX
 from influencerai_dagster.core.recovery_window import SAFETY_MARGIN
 from influencerai_dagster.db.engine import transaction
@@ -34,7 +35,6 @@ from influencerai_dagster.storage.multipart import (
 )
 from influencerai_dagster.storage.object_store import ObjectStore
 
-_STAGES = ("images", "videos")
 _BATCH = 100
 
 
@@ -131,7 +131,7 @@ def plan_retention(
         now: UTC; the clock's if None.
     """
     now = now or datetime.now(UTC)
-    found = {stage: list(store.list_folders(f"{stage}/")) for stage in _STAGES}
+    found = {stage: list(store.list_folders(f"{stage}/")) for stage in OUTPUT_FOLDERS}
     with transaction(engine) as session:
         tenants = tenant_retentions(session, rules.days)
     names = sorted({folder.split("/")[1] for folders in found.values() for folder in folders})
@@ -181,7 +181,7 @@ def _plan_tenant(
     engine: Engine, store: ObjectStore, tenant: str, context: RetentionContext
 ) -> Iterator[PlannedObject]:
     # The objects first: the catalog then knows the jobs of those that are written meanwhile.
-    listed = [item for stage in _STAGES for item in store.list(f"{stage}/{tenant}/")]
+    listed = [item for stage in OUTPUT_FOLDERS for item in store.list(f"{stage}/{tenant}/")]
     with transaction(engine) as session:
         context = replace(
             context,

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from influencerai_dagster.core.job_states import OUTPUT_FOLDERS
 from influencerai_dagster.core.keys import DayKey, check_part
 from influencerai_dagster.core.object_paths import day_of_list
 from influencerai_dagster.core.recovery_window import SAFETY_MARGIN, is_past_window
@@ -109,7 +110,7 @@ class FolderFile:
 def folder_file(object_key: str) -> FolderFile | None:
     """Parse the key of a file in a job's folder; None for every other key."""
     parts = object_key.split("/")
-    if len(parts) != _FOLDER_PARTS or parts[0] not in {"images", "videos"}:
+    if len(parts) != _FOLDER_PARTS or parts[0] not in OUTPUT_FOLDERS:
         return None
     try:
         return FolderFile(check_part(parts[1], "tenant"), UUID(parts[2]), parts[3])

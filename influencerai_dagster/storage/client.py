@@ -1,8 +1,7 @@
 """Make the boto3 client for any S3: timeouts, retries, addressing and checksum mode.
 
-The Config also serves where another library builds the client, such as dagster-aws. Servers differ:
-some refuse the checksum trailers that boto3 sends by default (`when_supported`), and most that are
-not AWS need path-style addresses.
+Servers differ: some refuse the checksum trailers that boto3 sends by default (`when_supported`),
+and most that are not AWS need path-style addresses.
 Follows botocore's Config reference and the SDKs' guide "Data Integrity Protections for Amazon S3".
 """
 

@@ -182,13 +182,13 @@ def backoff_seconds(session: Session, job: job_queue.Job) -> float:
 
 
 def manifest_key_of(job: job_queue.ClaimedJob) -> str:
-    return output_key(f"{job.kind}s", job.tenant, job.id, job.lease_token, ".json")
+    return output_key(job.kind, job.tenant, job.id, job.lease_token, ".json")
 
 
 def output_of(job: job_queue.ClaimedJob, **changes: Any) -> OutputManifest:
     is_image = job.kind is JobKind.IMAGE
     suffix = ".png" if is_image else ".mp4"
-    key = output_key(f"{job.kind}s", job.tenant, job.id, job.lease_token, suffix)
+    key = output_key(job.kind, job.tenant, job.id, job.lease_token, suffix)
     sampling = (
         ImageSampling(prompt="bella", seed=1, base_model="base.safetensors")
         if is_image

@@ -1,11 +1,14 @@
-"""An output and its origin, images|videos/<tenant>/<jobId>/output.json, and the list of a day."""
+"""An output and its origin, <kind>s/<tenant>/<jobId>/output.json, and the list of a day."""
 
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
+
+from pydantic import Field
 
 from influencerai_dagster.core.base import Value
 from influencerai_dagster.core.fingerprints import fingerprint
+from influencerai_dagster.core.job_states import OUTPUT_FOLDERS, JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.object_paths import day_manifest_key
 from influencerai_dagster.core.platforms import VideoPreset
@@ -38,7 +41,7 @@ class OutputManifest(Value):
 
     tenant: str
     job_id: UUID
-    kind: Literal["image", "video"]
+    kind: JobKind
     file: StoredFile
     poster: StoredFile | None = None
     width_px: int
@@ -65,7 +68,7 @@ class DayManifest(Value):
 
     tenant: str
     day: date
-    kind: Literal["images", "videos"]
+    kind: Annotated[str, Field(pattern=f"^({'|'.join(OUTPUT_FOLDERS)})$")]
     outputs: tuple[StoredFile, ...]
 
     @property

@@ -7,6 +7,7 @@ generation/queue/fairness.py.
 from datetime import date, datetime
 
 from sqlalchemy import CheckConstraint, ForeignKey, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from influencerai_dagster.core.job_states import JobKind
@@ -23,8 +24,8 @@ class GpuShareRow(CatalogModel):
         start_tag: virtual time at which its newest claimed job started.
         finish_tag: virtual time at which all its claims are paid for.
         used_seconds: total render time, for reports.
-        image_seconds: moving mean of an image's render time; None before the first.
-        video_seconds: the same of a video.
+        mean_seconds: moving mean of the render time by kind of job; a kind is missing before its
+            first render.
     """
 
     __tablename__ = "gpu_shares"
@@ -34,8 +35,7 @@ class GpuShareRow(CatalogModel):
     start_tag: Mapped[float] = mapped_column(server_default=_ZERO)
     finish_tag: Mapped[float] = mapped_column(server_default=_ZERO)
     used_seconds: Mapped[float] = mapped_column(server_default=_ZERO)
-    image_seconds: Mapped[float | None]
-    video_seconds: Mapped[float | None]
+    mean_seconds: Mapped[dict[str, float]] = mapped_column(JSONB, server_default=text("'{}'"))
 
 
 class WorkerRow(CatalogModel):

@@ -203,6 +203,8 @@ class Server:
             try:
                 self.probe()
             except Exception:  # noqa: BLE001 - no other thread would probe this server again
+                if self._is_closed:
+                    break
                 _log.exception("ComfyUI server %s could not be probed", self.url)
                 self._set_health(ServerHealth.AWAY, "the probe failed; the log has the reason")
             self.was_probed.set()

@@ -20,10 +20,8 @@ from influencerai_dagster.db.models.content import LoraRow
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation.jobs import (
-    ImageJobPayload,
     JobPayload,
     LoraReference,
-    VideoJobPayload,
 )
 
 _ENDED_WITHOUT_IMAGE = {JobStatus.FAILED, JobStatus.CANCELLED}
@@ -35,12 +33,11 @@ def check_references(session: Session, tenant: str, payloads: Sequence[JobPayloa
     Raises:
         PermanentError: names the first that it does not have.
     """
-    images = [payload for payload in payloads if isinstance(payload, ImageJobPayload)]
-    references = {reference for payload in images for reference in payload.loras}
+    references = {reference for payload in payloads for reference in payload.lora_references}
     _check_datasets(session, tenant, {item.dataset for item in references})
     _check_loras(session, tenant, [item for item in references if item.lora_id is not None])
-    videos = [payload for payload in payloads if isinstance(payload, VideoJobPayload)]
-    _check_sources(session, tenant, {payload.source_job_id for payload in videos})
+    sources = {payload.depends_on for payload in payloads if payload.depends_on is not None}
+    _check_sources(session, tenant, sources)
 
 
 def _check_datasets(session: Session, tenant: str, datasets: set[str]) -> None:
@@ -86,7 +83,7 @@ def _check_sources(session: Session, tenant: str, sources: set[UUID]) -> None:
     for row in rows:
         if row.status in _ENDED_WITHOUT_IMAGE:
             raise PermanentError(
-                f"image job {row.id} is {row.status}, so no video can start from its image"
+                f"image job {row.id} is {row.status}, so no other job can start from its image"
             )
         if row.deleted_at is not None:
             raise PermanentError(

@@ -29,7 +29,7 @@ from influencerai_dagster.generation.queue.claimable import is_claimable, serves
 from influencerai_dagster.generation.queue.claims import claim_rows
 from influencerai_dagster.generation.queue.fairness import Contender, ServerLoad, Share, Slot
 from influencerai_dagster.generation.queue.records import ClaimedJob
-from influencerai_dagster.generation.queue.shares import charge, mean_column
+from influencerai_dagster.generation.queue.shares import charge, mean_seconds
 from influencerai_dagster.generation.queue.workers import WorkerRegistration, is_live, poll
 
 # A worker that is frozen in the middle of a claim must not block all others for long.
@@ -200,7 +200,7 @@ def _affinity(tenant: str, lora_datasets: Iterable[str], payload: Mapping[str, A
 
 @cache
 def _shares_statement(kind: JobKind) -> Any:  # noqa: ANN401 - as above
-    mean = mean_column(kind)
+    mean = mean_seconds(kind)
     live = select(WorkerRow.tenant_id).where(is_live())
     return (
         select(

@@ -6,7 +6,7 @@ generation/queue/fairness.py explains the numbers.
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BindParameter, Double, bindparam, func, select, update
+from sqlalchemy import BindParameter, ColumnElement, Double, bindparam, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -17,9 +17,9 @@ from influencerai_dagster.db.models.scheduling import GpuShareRow
 from influencerai_dagster.generation.queue.fairness import NEWEST_SHARE, Share
 
 
-def mean_column(kind: JobKind) -> Any:  # noqa: ANN401 - InstrumentedAttribute
-    """Return the column that holds the mean render time of a kind."""
-    return GpuShareRow.image_seconds if kind is JobKind.IMAGE else GpuShareRow.video_seconds
+def mean_seconds(kind: JobKind) -> ColumnElement[float]:
+    """Return the mean render time of a kind in a tenant's row; NULL before its first render."""
+    return cast(GpuShareRow.mean_seconds[kind.value].astext, Double)
 
 
 def charge(session: Session, share: Share, now: float, num_jobs: int) -> None:
@@ -68,6 +68,9 @@ def _settle_statement(kind: JobKind, *, is_whole: bool) -> Any:  # noqa: ANN401 
         GpuShareRow.used_seconds: GpuShareRow.used_seconds + used,
     }
     if is_whole:
-        mean = mean_column(kind)
-        changes[mean] = func.coalesce(mean + NEWEST_SHARE * (used - mean), used)
+        mean = mean_seconds(kind)
+        newest = func.coalesce(mean + NEWEST_SHARE * (used - mean), used)
+        changes[GpuShareRow.mean_seconds] = GpuShareRow.mean_seconds.concat(
+            func.jsonb_build_object(kind.value, newest)
+        )
     return update(GpuShareRow).where(GpuShareRow.tenant_id == tenant).values(changes)

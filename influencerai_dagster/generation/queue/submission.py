@@ -24,10 +24,9 @@ from influencerai_dagster.db.notifications import notify_work
 from influencerai_dagster.db.tenants import unknown_tenant
 from influencerai_dagster.errors import PermanentError, TooManyPendingJobsError
 from influencerai_dagster.generation.jobs import (
-    ImageJobPayload,
     JobPayload,
     JobRequest,
-    VideoJobPayload,
+    SeededPayload,
 )
 from influencerai_dagster.generation.queue.records import Job
 from influencerai_dagster.generation.queue.references import check_references
@@ -135,7 +134,7 @@ def _check_texts(request: JobRequest) -> None:
 def _check_same(request: JobRequest, job: _Submitted) -> None:
     """Refuse a key of another payload; an open seed equals the one that was drawn."""
     stored = job.payload
-    if request.payload.seed is None:
+    if isinstance(request.payload, SeededPayload) and request.payload.seed is None:
         stored = stored.model_copy(update={"seed": None})
     if request.payload != stored:
         raise PermanentError(
@@ -145,7 +144,7 @@ def _check_same(request: JobRequest, job: _Submitted) -> None:
 
 
 def _with_seed(payload: JobPayload) -> JobPayload:
-    if payload.seed is not None:
+    if not isinstance(payload, SeededPayload) or payload.seed is not None:
         return payload
     return payload.model_copy(update={"seed": secrets.randbelow(_SEEDS)})
 
@@ -168,7 +167,6 @@ def _check_limit(session: Session, tenant: str, num_new: int, limit: int | None)
 def _values(
     tenant: str, day: date, job_id: UUID, request: JobRequest, payload: JobPayload
 ) -> dict[str, Any]:
-    references = payload.loras if isinstance(payload, ImageJobPayload) else ()
     return {
         "id": job_id,
         "tenant_id": tenant,
@@ -178,6 +176,8 @@ def _values(
         "idempotency_key": request.idempotency_key,
         "payload": payload.model_dump(mode="json"),
         "max_attempts": MAX_ATTEMPTS,
-        "depends_on": payload.source_job_id if isinstance(payload, VideoJobPayload) else None,
-        "lora_datasets": sorted({item.dataset for item in references if item.lora_id is None}),
+        "depends_on": payload.depends_on,
+        "lora_datasets": sorted(
+            {item.dataset for item in payload.lora_references if item.lora_id is None}
+        ),
     }

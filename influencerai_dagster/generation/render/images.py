@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.core.manifests.loras import LoraManifest
 from influencerai_dagster.core.manifests.outputs import (
@@ -118,11 +119,11 @@ class ImageRenderer:
         )
         content = single_image(rendered.result)
         width_px, height_px = png_size(content)
-        key = output_key("images", job.tenant, job.id, job.lease_token, ".png")
+        key = output_key(JobKind.IMAGE, job.tenant, job.id, job.lease_token, ".png")
         output = OutputManifest(
             tenant=job.tenant,
             job_id=job.id,
-            kind="image",
+            kind=JobKind.IMAGE,
             file=self._store.put_new(
                 key, content, content_type="image/png", skip_exists_check=True
             ),

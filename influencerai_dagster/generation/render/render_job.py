@@ -251,7 +251,7 @@ def refuse_one_colour(images: Sequence[bytes]) -> None:
 
 def store_output(store: WriteOnceStore, output: OutputManifest, job: ClaimedJob) -> StoredFile:
     """Publish output.json beside the file that it describes."""
-    key = output_key(f"{output.kind}s", job.tenant, job.id, job.lease_token, ".json")
+    key = output_key(output.kind, job.tenant, job.id, job.lease_token, ".json")
     text = output.model_dump_json(indent=2)
     return store.put_new(
         key, text.encode(), content_type="application/json", skip_exists_check=True

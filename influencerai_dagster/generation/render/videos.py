@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.manifests.outputs import (
     OutputManifest,
 )
@@ -85,7 +86,7 @@ class VideoRenderer:
         output = OutputManifest(
             tenant=job.tenant,
             job_id=job.id,
-            kind="video",
+            kind=JobKind.VIDEO,
             file=video,
             poster=poster,
             width_px=facts.width_px,
@@ -160,7 +161,7 @@ class VideoRenderer:
         facts = verify(path, video_format, seconds)
         poster_frame(path, poster)
         keys = [
-            output_key("videos", job.tenant, job.id, job.lease_token, suffix)
+            output_key(JobKind.VIDEO, job.tenant, job.id, job.lease_token, suffix)
             for suffix in (".mp4", ".jpg")
         ]
         return (

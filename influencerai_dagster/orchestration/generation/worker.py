@@ -137,7 +137,7 @@ def _run(
             shown = own_ids | {job.job_id for job in report.failed}
             rows = job_queue.get_jobs(session, day.tenant, shown)
         manifest = DayManifest(
-            tenant=day.tenant, day=day.day, kind=f"{kind}s", outputs=tuple(outputs)
+            tenant=day.tenant, day=day.day, kind=kind.plural, outputs=tuple(outputs)
         )
         published = publish(store, manifest)
         return dg.Output(

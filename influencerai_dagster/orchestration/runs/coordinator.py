@@ -18,6 +18,7 @@ from influencerai_dagster.core.dagster_names import (
     STAGE_TAG,
     TENANT_TAG,
 )
+from influencerai_dagster.core.job_states import OUTPUT_FOLDERS
 from influencerai_dagster.core.keys import tenant_of_partition
 from influencerai_dagster.orchestration.jobs import STAGE_OF_ASSET
 from influencerai_dagster.orchestration.run_states import ALIVE, IN_PROGRESS
@@ -27,7 +28,13 @@ START_TAG = "start_tag"
 """When the run may start, in runs of its tenant: the virtual time of fair queueing."""
 
 BAND_WIDTH = 1_000_000
-BANDS = {"images": 3, "videos": 3, "backups": 2, "retention": 2, "loras": 1, "datasets": 0}
+BANDS = {
+    **dict.fromkeys(OUTPUT_FOLDERS, 3),
+    "backups": 2,
+    "retention": 2,
+    "loras": 1,
+    "datasets": 0,
+}
 """Stage → number of its band; a run without a stage is in the last one."""
 _SHARED_BY_TENANTS = {"loras", "datasets"}
 _NUM_NEWEST = 20

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from influencerai_dagster.cli import doctor_engines
 from influencerai_dagster.cli.doctor_engines import (
     comfyui,
     kohya,
@@ -162,11 +161,10 @@ def test_the_folder_of_loras_is_the_one_that_every_server_reads(server: ComfyUIS
 
 
 def test_a_folder_that_a_server_does_not_read_is_named(
-    server: ComfyUISimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: ComfyUISimulator, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(doctor_engines, "LORA_SEEN_SECONDS", 0.0)
     with pytest.raises(PermanentError, match=f"is not the models/loras folder of {server.url}"):
-        lora_dir(tmp_path, (server.url,))
+        lora_dir(tmp_path, (server.url,), seen_seconds=0.0)
     assert list(tmp_path.iterdir()) == []
 
 

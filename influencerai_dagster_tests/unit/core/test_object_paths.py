@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from influencerai_dagster.core import object_paths
+from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DatasetKey, DayKey
 from influencerai_dagster.core.plain_text import text_problem
 from influencerai_dagster.errors import PermanentError
@@ -44,14 +45,13 @@ BUILDERS: dict[str, tuple[str, Callable[[str], str]]] = {
         "images/demo/samples-lora1/",
         lambda name: object_paths.lora_samples_key("demo", "lora1", name),
     ),
-    "output's kind": ("", lambda name: object_paths.output_key(name, "demo", JOB_ID, 1, ".png")),
     "output's tenant": (
         "images/",
-        lambda name: object_paths.output_key("images", name, JOB_ID, 1, ".png"),
+        lambda name: object_paths.output_key(JobKind.IMAGE, name, JOB_ID, 1, ".png"),
     ),
     "output's ending": (
         f"images/demo/{JOB_ID}/output",
-        lambda name: object_paths.output_key("images", "demo", JOB_ID, 1, name),
+        lambda name: object_paths.output_key(JobKind.IMAGE, "demo", JOB_ID, 1, name),
     ),
     "segment's tenant": (
         "videos/",
@@ -178,7 +178,7 @@ def test_an_object_that_is_no_upload_has_no_dataset(key: str) -> None:
 
 def test_every_claim_of_a_job_has_a_key_of_its_own() -> None:
     keys = {
-        object_paths.output_key("images", "demo", JOB_ID, claim, suffix)
+        object_paths.output_key(JobKind.IMAGE, "demo", JOB_ID, claim, suffix)
         for claim in range(1, 5)
         for suffix in (".png", ".json")
     }
@@ -202,7 +202,7 @@ def test_every_segment_of_every_claim_has_a_key_of_its_own_below_one_prefix() ->
 def test_the_manifest_of_an_output_lies_beside_it() -> None:
     for claim in (1, 2):
         video, manifest = (
-            object_paths.output_key("videos", "demo", JOB_ID, claim, suffix)
+            object_paths.output_key(JobKind.VIDEO, "demo", JOB_ID, claim, suffix)
             for suffix in (".mp4", ".json")
         )
         assert object_paths.output_manifest_key(video) == manifest

@@ -174,7 +174,7 @@ def test_an_interrupted_run_is_transient_and_runs_when_it_is_asked_for_again(
 
     def interrupt(progress: RenderProgress) -> None:
         if progress.node_class == "KSampler":
-            any_client.interrupt(prompt_id)
+            any_client.cancel(prompt_id)
 
     with pytest.raises(TransientError, match="was interrupted"):
         run_alone(

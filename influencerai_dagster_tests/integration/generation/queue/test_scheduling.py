@@ -178,7 +178,11 @@ def test_a_claim_is_charged_in_advance_and_corrected_when_it_is_done(engine: Eng
     assert share(engine)["finish_tag"] == pytest.approx(1.0)
     finish(engine, job, 7.5)
     now = share(engine)
-    assert (now["finish_tag"], now["used_seconds"], now["image_seconds"]) == (7.5, 7.5, 7.5)
+    assert (now["finish_tag"], now["used_seconds"], now["mean_seconds"]) == (
+        7.5,
+        7.5,
+        {"image": 7.5},
+    )
     claim(engine, a_worker(), limit=1)
     assert share(engine)["finish_tag"] == pytest.approx(15.0)
 
@@ -189,7 +193,7 @@ def test_a_failed_attempt_is_charged_with_what_it_used(engine: Engine) -> None:
     with transaction(engine) as session:
         job_queue.fail(session, job.id, job.lease_token, TransientError("away"), gpu_seconds=0.25)
     now = share(engine)
-    assert (now["finish_tag"], now["used_seconds"], now["image_seconds"]) == (0.25, 0.25, None)
+    assert (now["finish_tag"], now["used_seconds"], now["mean_seconds"]) == (0.25, 0.25, {})
 
 
 def test_a_requeued_job_costs_nothing(engine: Engine) -> None:
@@ -210,7 +214,7 @@ def test_images_and_videos_are_paid_from_one_share(engine: Engine) -> None:
     finish(engine, video, 30.0)
     now = share(engine)
     assert now["finish_tag"] == pytest.approx(before + 30.0)
-    assert (now["image_seconds"], now["video_seconds"]) == (2.5, 30.0)
+    assert now["mean_seconds"] == {"image": 2.5, "video": 30.0}
 
 
 def test_two_workers_that_claim_at_once_never_share_a_slot(engine: Engine) -> None:

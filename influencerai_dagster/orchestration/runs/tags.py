@@ -33,7 +33,7 @@ _NOT_RETRIED = {**NO_RETRIES, "dagster/failure_reason": "UNKNOWN"}
 
 @dataclass(frozen=True)
 class TagLimits:
-    """The greatest number that a tag of a run may hold; None is no limit."""
+    """The greatest number that a tag of a run may hold; None sets no limit."""
 
     max_runtime_seconds: int | None
     max_retries: int | None

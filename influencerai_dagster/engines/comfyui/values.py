@@ -101,9 +101,10 @@ class Device(Answer):
 
 
 class System(Answer):
-    """Software of a server."""
+    """Version and main memory of a server."""
 
     comfyui_version: str = "unknown"
+    ram_free_bytes: int = Field(default=0, alias="ram_free")
 
 
 class SystemStats(Answer):

@@ -1,4 +1,4 @@
-"""`influencerai generate`: submits images of one prompt, and videos of them, and waits."""
+"""Command `influencerai generate`: submit images of one prompt, and videos of them, and wait."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -164,7 +164,9 @@ def _report(tenant: str, jobs: Sequence[Job], *, as_json: bool) -> None:
         )
     failed = sum(job.status is not JobStatus.COMPLETED for job in jobs)
     if failed:
-        raise PermanentError(f"{failed} of {len(jobs)} jobs made nothing: see above")
+        raise PermanentError(
+            f"{failed} of {len(jobs)} jobs did not complete: the reason of each is above"
+        )
 
 
 def _watch(client: DagsterGraphQL, run_id: str, tenant: str, job_ids: set[UUID]) -> list[Job]:

@@ -1,4 +1,4 @@
-"""`influencerai jobs retry | download`: failed jobs again; files of completed ones, and links."""
+"""Commands `influencerai jobs retry | download | link`: retry failed jobs, get files of others."""
 
 from pathlib import Path
 from typing import Annotated

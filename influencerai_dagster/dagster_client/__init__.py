@@ -1,1 +1,1 @@
-"""Client of Dagster's GraphQL API: launch, wait for and list runs from outside Dagster."""
+"""Call Dagster's GraphQL API from outside Dagster: launch, wait for and list runs."""

@@ -1,4 +1,4 @@
-"""Lists runs, checks and partitions of a Dagster instance, and the progress of a training.
+"""List runs, checks and partitions of a Dagster instance, and the progress of a training.
 
 Single runs are in client.py.
 """

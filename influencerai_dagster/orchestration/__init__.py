@@ -1,4 +1,5 @@
-"""The only folder that imports Dagster; one folder per capability.
+"""What Dagster runs and shows; one folder per capability.
 
-Thin code: read inputs, call one function, report metadata.
+Thin code: read inputs, call one function, report metadata. Besides this folder only
+`definitions.py`, which lists it, and webserver/ import Dagster.
 """

@@ -15,7 +15,7 @@ Metadata = dict[str, Any]
 OWNER = "team:studio"
 SHEET_COLUMNS = 3
 THUMB_PX = 320
-"""As wide as the UI's dialog, and large enough to judge an image."""
+"""As wide as the UI's dialog, and large enough to see the details of an image."""
 MAX_ROWS = 200
 """The event log keeps every table: all rows are in the manifest."""
 _JPEG = b"\xff\xd8"

@@ -252,7 +252,6 @@ def _secret(check: Any) -> BeforeValidator:  # noqa: ANN401 - texts.py types the
 
 SizeBytes = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 DurationOrZero = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0))]
-Duration = Annotated[DurationOrZero, Field(gt=timedelta(0))]
 FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 HttpUrl = Annotated[str, BeforeValidator(parse_http_url)]
 UrlList = Annotated[tuple[str, ...], BeforeValidator(parse_urls)]

@@ -1,4 +1,4 @@
-"""The bucket `assets`: objects are written once, and verified by size and hash when read.
+"""Read and write the bucket `assets`: objects are written once, and verified when read.
 
 What a key means lives in core/object_paths.py; uploads.py uploads a file.
 Follows the Amazon S3 API reference; conditional writes (If-None-Match) are AWS's of 2024, which

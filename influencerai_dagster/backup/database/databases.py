@@ -1,4 +1,4 @@
-"""Takes and prunes backups of the databases: the kind that is possible, on the right server.
+"""Take and prune backups of the databases, by Barman or pg_dump, on the server that has them.
 
 The same for physical backups (barman.py) and dumps (pg_dump.py); the rules about time are in
 backups.py.

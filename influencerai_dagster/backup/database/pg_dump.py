@@ -1,4 +1,4 @@
-"""Dumps of the databases with pg_dump, for servers that cannot be replicated (RDS, Cloud SQL).
+"""Dump the databases with pg_dump, for servers that cannot be replicated (RDS, Cloud SQL).
 
 A dump restores the time it began; for times between dumps there is the provider's own point-in-time
 recovery. Follows the pages of pg_dump and pg_restore, custom format.

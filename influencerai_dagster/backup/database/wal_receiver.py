@@ -1,4 +1,4 @@
-"""Receives WAL until it is stopped: restarts the receiver after failures, and archives segments.
+"""Receive WAL until stopped: restart the receiver after failures, and archive segments.
 
 It does the work of `barman cron` in one process, as a service of the local stack, of Compose and
 of the Helm chart.

@@ -1,4 +1,4 @@
-"""Copies objects to the backup target, and deletes there what is past the recovery window.
+"""Copy objects to the backup target, and delete there what is past the recovery window.
 
 On the target:
 

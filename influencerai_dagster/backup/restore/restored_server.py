@@ -1,4 +1,4 @@
-"""Runs PostgreSQL on a restored data directory, for recovery and verification.
+"""Run PostgreSQL on a restored data directory, for recovery and verification.
 
 It listens on a Unix socket in a private folder and trusts every user there: no port can clash, no
 client of the old server connects by mistake, and no password of that time is needed.

@@ -1,4 +1,4 @@
-"""Plans and runs a restore of PostgreSQL and the objects to one target time.
+"""Plan and run a restore of PostgreSQL and the objects to one target time.
 
 The databases are made in staging, replayed to the target time, verified there and then promoted.
 Objects are written once and deleted only after the recovery window, so the objects of the newest

@@ -1,4 +1,4 @@
-"""The tables of the catalog but those of jobs, which are in jobs.py.
+"""Define the tables of tenants, influencers, datasets, LoRAs, media assets and cached responses.
 
 Rows never leave this package: functions hand out the frozen dataclasses of `db/records.py`.
 A change here needs a migration in `migrations/versions/`; a test compares the two. What must never

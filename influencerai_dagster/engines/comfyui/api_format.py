@@ -1,4 +1,4 @@
-"""Reads a workflow in ComfyUI's API format: JSON of nodes, each with its class and its inputs.
+"""Read a workflow in ComfyUI's API format: JSON of nodes, each with its class and its inputs.
 
 What the nodes are for lives in templates.py, whether a tenant may use them in template_checks.py.
 """

@@ -1,4 +1,4 @@
-"""The client of one ComfyUI server: one method per request, which returns values, never raw JSON.
+"""Send requests to one ComfyUI server: one method per request, which returns typed values.
 
 runs.py waits for a run, progress_socket.py reads the WebSocket. Source:
 docs/protocols/comfyui.md, recorded against ComfyUI 0.3.64.
@@ -173,37 +173,29 @@ class ComfyUIClient:
         """Return the running and the queued prompts."""
         return self.connection.parse(self.connection.send("GET", "/queue"), _QUEUE).to_state()
 
-    def interrupt(self, prompt_id: str) -> None:
-        """Stop this prompt if it runs, and no other; takes up to 15 s to act.
-
-        The queue is asked first, because old servers ignore the prompt_id and stop whatever runs.
-        """
-        self._interrupt(_checked(prompt_id))
-
     def delete_pending(self, prompt_id: str) -> None:
         """Remove this prompt from the queue; a running one continues."""
         self.connection.send("POST", "/queue", json={"delete": [_checked(prompt_id)]})
 
     def cancel(self, prompt_id: str) -> None:
-        """Delete or interrupt this prompt, wherever it is, within seconds; failures are logged.
+        """Delete or interrupt this prompt, wherever it is, and no other; failures are logged.
 
-        For the way out of a failure, whose own error must not be hidden by another.
+        Returns within seconds; an interruption takes up to 15 s to act. For the clean-up after a
+        failure, whose own error must not be hidden by another. The queue is read before the
+        interruption, because old servers ignore the prompt_id and stop the prompt that runs.
         """
-        body = {"delete": [_checked(prompt_id)]}
+        send, seconds = self.connection.send, _CANCEL_TIMEOUT_SECONDS
+        delete = {"delete": [_checked(prompt_id)]}
         try:
-            self.connection.send("POST", "/queue", json=body, seconds=_CANCEL_TIMEOUT_SECONDS)
-            self._interrupt(prompt_id, seconds=_CANCEL_TIMEOUT_SECONDS)
+            send("POST", "/queue", json=delete, seconds=seconds)
+            queue = self.connection.parse(send("GET", "/queue", seconds=seconds), _QUEUE)
+            if queue.to_state().is_running(prompt_id):
+                body = {"prompt_id": prompt_id}
+                send("POST", "/interrupt", json=body, accept=(_NOT_FOUND,), seconds=seconds)
         except InfluencerAIError as error:
             _log.warning(
                 "prompt %s was not cancelled, its render may be wasted: %s", prompt_id, error
             )
-
-    def _interrupt(self, prompt_id: str, **options: Any) -> None:  # noqa: ANN401 - httpx types them
-        send = self.connection.send
-        queue = self.connection.parse(send("GET", "/queue", **options), _QUEUE).to_state()
-        if queue.is_running(prompt_id):
-            body = {"prompt_id": prompt_id}
-            send("POST", "/interrupt", json=body, accept=(_NOT_FOUND,), **options)
 
     def upload_image(self, data: bytes, *, file_name: str, subfolder: str = "") -> str:
         """Put an image into the server's input folder; return its name as LoadImage takes it.

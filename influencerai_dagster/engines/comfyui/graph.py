@@ -1,4 +1,4 @@
-"""Finds nodes of a workflow by its links, from one node upstream.
+"""Find nodes of a workflow by its links, from one node upstream.
 
 Titles and node ids are not used: a tenant's own template may number and name its nodes freely.
 templates.py says which nodes each kind of workflow has, and fills them.

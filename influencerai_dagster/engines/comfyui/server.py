@@ -1,4 +1,4 @@
-"""One ComfyUI server: its client, the events of its runs, and its health.
+"""Hold one ComfyUI server: its client, the events of its runs, and its health.
 
 A thread probes it every second or two. The caller of server_pool.py chooses which server renders
 what. Source: docs/protocols/comfyui.md, point 2.
@@ -203,6 +203,8 @@ class Server:
             try:
                 self.probe()
             except Exception:  # noqa: BLE001 - no other thread would probe this server again
+                if self._is_closed:
+                    break
                 _log.exception("ComfyUI server %s could not be probed", self.url)
                 self._set_health(ServerHealth.AWAY, "the probe failed; the log has the reason")
             self.was_probed.set()

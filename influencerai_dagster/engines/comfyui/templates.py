@@ -1,4 +1,4 @@
-"""Workflow templates: reading them and filling them with the parameters of one job.
+"""Read workflow templates and fill them with the parameters of one job.
 
 Shipped ones are in workflows/ (core nodes only); a tenant may bring its own. Each kind of job has
 its nodes and its `fill` function here. graph.py follows the links between nodes; whether a server

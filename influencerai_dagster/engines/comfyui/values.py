@@ -1,4 +1,4 @@
-"""Frozen values: what a render is asked for, what it gave, and what ComfyUI answers.
+"""Define frozen values: what a render is asked for, what it gave, and what ComfyUI answers.
 
 The requests are in client.py, the node classes in object_info.py. Where a field has another name
 than ComfyUI's, the alias is ComfyUI's name. Source: docs/protocols/comfyui.md, points 8, 11, 12
@@ -97,17 +97,13 @@ class Device(Answer):
 
     name: str
     type: str
-    vram_total_bytes: int = Field(alias="vram_total")
     vram_free_bytes: int = Field(alias="vram_free")
 
 
 class System(Answer):
-    """Software and main memory of a server."""
+    """Version and main memory of a server."""
 
     comfyui_version: str = "unknown"
-    python_version: str = "unknown"
-    pytorch_version: str = "unknown"
-    ram_total_bytes: int = Field(default=0, alias="ram_total")
     ram_free_bytes: int = Field(default=0, alias="ram_free")
 
 

@@ -118,7 +118,7 @@ def allot(
 
     Example: two servers, each with 1 of 2 jobs, so 2 free slots; `now` is 10; a render takes 1 s.
     Tenant a wants 5 jobs, its finish_tag is 12; tenant b wants 1, its finish_tag is 4. The starts
-    are a: max(10, 12) = 12, b: max(10, 4) = 10. The first slot is b's; b wants no more. The second
+    are a: max(10, 12) = 12, b: max(10, 4) = 10. The first slot is b's, all that b wants. The second
     is a's, whose start becomes 13. So a worker of a gets 1 slot now, and a worker of b gets 1. With
     no free slot, b (4 <= 10, no job anywhere) would go to the front of a queue, and a would wait.
 

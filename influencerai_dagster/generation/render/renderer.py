@@ -1,4 +1,4 @@
-"""What a worker calls to render a job; each kind of job has a renderer in this folder."""
+"""Define what a worker calls to render a job; each kind has its renderer in this folder."""
 
 from typing import Protocol
 

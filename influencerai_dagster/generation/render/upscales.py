@@ -1,4 +1,4 @@
-"""Renders one upscale job: an image made larger, with its output.json, for `generated_upscales`."""
+"""Render one upscale job: an image made larger, with its output.json, for `generated_upscales`."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime

@@ -117,10 +117,6 @@ def _read(
     )
 
 
-def _reception(snapshot: BackupSnapshot) -> tuple[bool, str]:
-    return (False, snapshot.lag_error) if snapshot.lag_error else reception(snapshot.lag)
-
-
 def _hindrance(instance: dg.DagsterInstance, now: datetime) -> str | None:
     alive = dg.RunsFilter(job_name=BACKUP_DATABASE_JOB, statuses=ALIVE)
     if instance.get_run_records(alive, limit=1):

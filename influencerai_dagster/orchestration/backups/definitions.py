@@ -11,13 +11,11 @@ from influencerai_dagster.orchestration.backups.database_backups_sensor import (
     database_backup_sensor,
 )
 from influencerai_dagster.orchestration.backups.object_backups import object_backup
-from influencerai_dagster.orchestration.backups.restore_drill_schedules import (
-    restore_drill_schedule,
-)
 from influencerai_dagster.orchestration.backups.restore_drills import restore_drill
 from influencerai_dagster.orchestration.backups.schedules import (
     database_backup_schedules,
     object_backup_schedule,
+    restore_drill_schedule,
 )
 from influencerai_dagster.settings import Settings
 

@@ -1,4 +1,4 @@
-"""Schedule backups: full at 02:00, incremental every 6 hours in between, copies after each.
+"""Schedule backups: full at 02:00, incremental every 6 hours in between, copies after each; drills.
 
 Dagster runs only the newest missed tick; database_backup_sensor requests what is still too old.
 """
@@ -6,7 +6,11 @@ Dagster runs only the newest missed tick; database_backup_sensor requests what i
 import dagster as dg
 
 from influencerai_dagster.backup.database.backups import BackupKind
-from influencerai_dagster.core.dagster_names import BACKUP_DATABASE_JOB, BACKUP_OBJECTS_JOB
+from influencerai_dagster.core.dagster_names import (
+    BACKUP_DATABASE_JOB,
+    BACKUP_OBJECTS_JOB,
+    RESTORE_DRILL_JOB,
+)
 from influencerai_dagster.orchestration.backups.database_backups import run_config
 from influencerai_dagster.orchestration.jobs import JOBS
 
@@ -42,4 +46,16 @@ def object_backup_schedule(time_zone: str) -> dg.ScheduleDefinition:
         execution_timezone=time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Copies new objects and database backups to the backup target.",
+    )
+
+
+def restore_drill_schedule(time_zone: str) -> dg.ScheduleDefinition:
+    """Return the schedule of the drill: Sundays at 04:00, after the full backup of the night."""
+    return dg.ScheduleDefinition(
+        name="restore_drill_schedule",
+        job=JOBS[RESTORE_DRILL_JOB],
+        cron_schedule="0 4 * * 0",
+        execution_timezone=time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Restores last night's backup into scratch space and verifies it.",
     )

@@ -1,4 +1,4 @@
-"""Asset `generated_images`: the images that one tenant submitted for one day."""
+"""Define asset `generated_images`: the images that one tenant submitted for one day."""
 
 import dagster as dg
 

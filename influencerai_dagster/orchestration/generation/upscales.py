@@ -1,4 +1,4 @@
-"""Asset `generated_upscales` and its check: images of one tenant's day made larger."""
+"""Define asset `generated_upscales` and its check: images of one tenant's day made larger."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""Asset `generated_videos`: the videos that one tenant submitted for one day."""
+"""Define asset `generated_videos`: the videos that one tenant submitted for one day."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""`stale_runs_sensor`: fails stalled runs, requeues their jobs and frees their pool slots.
+"""`stale_runs_sensor`: fail stalled runs, requeue their jobs and free their pool slots.
 
 Dagster's run monitoring cannot see this under its default run launcher when the code server went
 down with its runs. Reads heartbeats and runs, decides by core/run_health.py, reports.

@@ -1,4 +1,4 @@
-"""Checks the tags of a run: some may be set only by a job's definition or by Dagster itself.
+"""Check the tags of a run: some may be set only by a job's definition or by Dagster itself.
 
 The caller of a launch chooses tags, and some control Dagster: on Kubernetes `dagster-k8s/config`
 names the image and the command of the run's container. Every run is checked when it is submitted
@@ -33,7 +33,7 @@ _NOT_RETRIED = {**NO_RETRIES, "dagster/failure_reason": "UNKNOWN"}
 
 @dataclass(frozen=True)
 class TagLimits:
-    """The greatest number that a tag of a run may hold; None is no limit."""
+    """The greatest number that a tag of a run may hold; None sets no limit."""
 
     max_runtime_seconds: int | None
     max_retries: int | None

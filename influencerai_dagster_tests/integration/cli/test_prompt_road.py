@@ -26,7 +26,7 @@ __all__ = ["comfyui", "comfyui_simulator", "render_session"]
 
 PACKAGE = Path(influencerai_dagster.__file__).parent
 PROMPT = "amaranth"
-MAX_MODULES = 31
+MAX_MODULES = 32
 """docs/decisions/0045-the-road-of-a-prompt-is-measured.md"""
 
 

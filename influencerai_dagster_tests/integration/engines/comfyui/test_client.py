@@ -255,12 +255,12 @@ def test_a_server_that_ignores_the_prompt_id_is_refused() -> None:
         _submit(client)
 
 
-@pytest.mark.parametrize("method", ["interrupt", "delete_pending", "cancel", "history", "forget"])
+@pytest.mark.parametrize("method", ["delete_pending", "cancel", "history", "forget"])
 def test_an_empty_prompt_id_never_reaches_the_server(method: str) -> None:
     requests: Requests = []
     with (
         _client_recording_requests(requests, lambda _: httpx.Response(200)) as client,
-        pytest.raises(PermanentError, match="empty prompt_id"),
+        pytest.raises(PermanentError, match="prompt_id is empty"),
     ):
         getattr(client, method)("")
     assert requests == []
@@ -270,8 +270,11 @@ def test_a_prompt_that_does_not_run_is_not_interrupted() -> None:
     requests: Requests = []
     body = {"queue_running": [[1, "somebody-else"]], "queue_pending": []}
     with _client_recording_requests(requests, lambda _: httpx.Response(200, json=body)) as client:
-        client.interrupt("mine")
-    assert [item.url.path for item in requests] == ["/queue"]
+        client.cancel("mine")
+    assert [(item.method, item.url.path) for item in requests] == [
+        ("POST", "/queue"),
+        ("GET", "/queue"),
+    ]
 
 
 @pytest.mark.parametrize("name", recording_names("upload/*"))

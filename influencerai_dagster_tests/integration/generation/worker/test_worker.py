@@ -381,7 +381,7 @@ def test_the_queue_of_a_server_counts_as_waiting_and_not_as_render_time(
         queued_at = time.monotonic()
         wait_until(lambda: time.monotonic() - queued_at > 0.5, "it has waited there")
         queued_seconds = time.monotonic() - queued_at
-        client.interrupt(foreign)
+        client.cancel(foreign)
         (job,) = working.result(timeout=60).jobs
     assert job.output is not None
     assert job.seconds == job.output.render_seconds

@@ -192,7 +192,7 @@ def dump(home: Path, hours_ago: float) -> None:
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        (dg.DagsterRunStatus.STARTED, "a dump backup is due, but a run for it is alive"),
+        (dg.DagsterRunStatus.STARTED, "a dump backup is due, but a run for it is active"),
         (dg.DagsterRunStatus.FAILURE, "failed less than an hour ago"),
     ],
     ids=["it runs", "it failed"],

@@ -30,10 +30,10 @@ from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
 )
 from influencerai_dagster.generation.submission import submit
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.stack import Stack, run_stack
 from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.settings import load_settings
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 NUM_RUNS = 7

@@ -23,7 +23,6 @@ from influencerai_dagster.db.tenants import add_tenant, list_tenants, put_influe
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import SUPERUSER
 from influencerai_dagster.local.probes import listens
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service
 from influencerai_dagster_tests.testing.catalog import MakeDatabase
 from influencerai_dagster_tests.testing.catalog_rows import (
@@ -32,6 +31,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
     job_now,
     submit_one,
 )
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.servers import running
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")

@@ -26,9 +26,7 @@ from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
-from influencerai_dagster.generation.prompt_ids import (
-    prompt_id,
-)
+from influencerai_dagster.generation.prompt_ids import prompt_id
 from influencerai_dagster.generation.submission import submit
 from influencerai_dagster.local.stack import Stack, run_stack
 from influencerai_dagster.orchestration.partitions import content_day_partitions

@@ -1,4 +1,4 @@
-"""What Dagster loads: the definitions of every capability, their resources and the executor.
+"""Build what Dagster loads: the definitions of every capability, their resources, the executor.
 
 Each folder of orchestration/ lists its own assets, checks, sensors and schedules in its module
 `definitions`; wiring/ builds domain objects from the settings. `build_definitions` takes other

@@ -1,4 +1,4 @@
-"""Every error that this project raises on purpose: code chooses by class or field, never by text.
+"""Define every error that this project raises on purpose; code chooses by class, never by text.
 
     InfluencerAIError
     ├── TransientError                   a server is away, a time limit passed: try again later

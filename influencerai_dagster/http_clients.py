@@ -72,7 +72,7 @@ def proxy_for(url: str) -> str | None:
         raise PermanentError(
             f"{parts.scheme}://{parts.hostname} cannot be reached: the environment names the proxy "
             f"{proxy.rpartition('@')[2]!r} for it (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY), and only "
-            "http://host:port and https://host:port are spoken to. Name one of those, or put the "
+            "http://host:port and https://host:port are supported. Name one of those, or put the "
             "host into NO_PROXY"
         )
     return proxy

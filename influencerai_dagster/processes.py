@@ -1,4 +1,4 @@
-"""Finds and ends processes of our own; a process that is not proven to be ours is never signalled.
+"""Find and end processes of our own; a process that is not proven to be ours gets no signal.
 
 A program is proven to be ours by a mark in its environment, which names the process that started it
 (`owned_environment`), or by its recorded id and start time (`same_process`).

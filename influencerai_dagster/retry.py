@@ -1,4 +1,4 @@
-"""Retries TransientErrors with exponential backoff, where a failure would waste GPU hours.
+"""Retry TransientErrors with exponential backoff, where a failure would waste GPU hours.
 
 Do not nest retries: the times of the outer and the inner ones multiply.
 """

@@ -1,4 +1,4 @@
-"""`influencerai backup`: take, list, verify and prune backups, without Dagster."""
+"""Commands `influencerai backup`: take, list, verify and prune backups, without Dagster."""
 
 import signal
 import threading
@@ -14,11 +14,7 @@ from influencerai_dagster.backup.database.backups import (
     newest_whole,
 )
 from influencerai_dagster.backup.database.barman import BarmanServer
-from influencerai_dagster.backup.database.databases import (
-    check_same_server,
-    prune,
-    take_backup,
-)
+from influencerai_dagster.backup.database.databases import check_same_server, prune, take_backup
 from influencerai_dagster.backup.database.wal_receiver import receive_wal
 from influencerai_dagster.cli.common import server_settings, settings
 from influencerai_dagster.cli.object_backup import copy_to_target
@@ -120,7 +116,7 @@ def verify_backup(
     )
     if backup is None:
         raise unknown_name(
-            f"There is no backup {backup_id}" if backup_id else "There is no whole backup",
+            f"There is no backup {backup_id}" if backup_id else "There is no complete backup",
             backup_id or "",
             [item.backup_id for item in found],
             plural="backups",
@@ -131,12 +127,12 @@ def verify_backup(
         missing = backups.missing_wal(backup.begin_wal)
         if missing:
             raise PermanentError(
-                f"Backup {backup.backup_id} is whole, but {len(missing)} WAL segments since then "
-                f"are missing, the first is {missing[0]}: take a new full backup"
+                f"Backup {backup.backup_id} is complete, but {len(missing)} WAL segments since "
+                f"then are missing, the first is {missing[0]}: take a new full backup"
             )
     print_result(
         {"backup_id": backup.backup_id, "is_whole": True},
-        f"{backup.backup_id} is whole",
+        f"{backup.backup_id} is complete",
         as_json=as_json,
     )
 

@@ -1,4 +1,4 @@
-"""`influencerai backup` with all its commands, from three modules."""
+"""Group the commands of `influencerai backup` from three modules."""
 
 from influencerai_dagster.cli.backup import backup_app
 from influencerai_dagster.cli.object_backup import backup_objects

@@ -1,4 +1,4 @@
-"""`influencerai dagster prepare`: the Dagster instance of DAGSTER_HOME before its daemon starts."""
+"""Command `influencerai dagster prepare`: prepare the instance of DAGSTER_HOME for its daemon."""
 
 from typing import Annotated
 

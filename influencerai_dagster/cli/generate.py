@@ -1,4 +1,4 @@
-"""`influencerai generate`: submits images of one prompt, and videos of them, and waits."""
+"""Command `influencerai generate`: submit images of one prompt, and videos of them, and wait."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,7 @@ from influencerai_dagster.cli.output import Field, JsonOption, next_step, notes,
 from influencerai_dagster.cli.submissions import ensure_run_for, submit_jobs
 from influencerai_dagster.cli.web_server import dagster
 from influencerai_dagster.core.dagster_names import CANCELED, FAILURE
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import DatasetKey, DayKey
 from influencerai_dagster.core.platforms import VideoPreset
 from influencerai_dagster.dagster_client.client import DagsterGraphQL, Run
@@ -164,7 +161,9 @@ def _report(tenant: str, jobs: Sequence[Job], *, as_json: bool) -> None:
         )
     failed = sum(job.status is not JobStatus.COMPLETED for job in jobs)
     if failed:
-        raise PermanentError(f"{failed} of {len(jobs)} jobs made nothing: see above")
+        raise PermanentError(
+            f"{failed} of {len(jobs)} jobs did not complete: the reason of each is above"
+        )
 
 
 def _watch(client: DagsterGraphQL, run_id: str, tenant: str, job_ids: set[UUID]) -> list[Job]:

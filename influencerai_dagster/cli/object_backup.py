@@ -1,4 +1,4 @@
-"""`influencerai backup objects`: copies objects and database backups, without Dagster."""
+"""Commands `influencerai backup objects`: copy objects and database backups, without Dagster."""
 
 from rich.progress import Progress
 

@@ -1,4 +1,4 @@
-"""Submits jobs for `generate` and `jobs submit`, and ensures that a run takes them."""
+"""Submit jobs for `generate` and `jobs submit`, and ensure that a run takes them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing

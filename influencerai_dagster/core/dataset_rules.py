@@ -1,4 +1,4 @@
-"""Limits that uploads are held to, and the reasons for which one is rejected.
+"""Define the limits of uploads, and the reasons for which one is rejected.
 
 media/images.py measures images.
 """

@@ -177,7 +177,7 @@ def day_manifest_key(folder: str, key: DayKey, version: str) -> str:
 
 
 def day_of_list(object_key: str) -> DayKey | None:
-    """Return the day whose list of outputs a key is, as `day_manifest_key` made it; else None."""
+    """Return the day of a key that `day_manifest_key` made; None for every other key."""
     match object_key.split("/"):
         case [folder, tenant, "days", day, name] if folder in OUTPUT_FOLDERS and name.endswith(
             ".json"

@@ -1,4 +1,4 @@
-"""Decides which Dagster runs have stalled: their process sends no heartbeat any longer.
+"""Decide which Dagster runs have stalled: their process no longer sends a heartbeat.
 
 Heartbeats are stored in db/run_heartbeats.py; orchestration/runs/stale_runs_sensor.py ends stalled
 runs.

@@ -1,4 +1,4 @@
-"""Client of Dagster's GraphQL API: launch, wait for and list runs from outside Dagster.
+"""Call Dagster's GraphQL API from outside Dagster: launch, wait for and list runs.
 
 Here is also what asks Dagster and the stores together: a dataset's status, a tenant's removal.
 """

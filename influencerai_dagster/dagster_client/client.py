@@ -1,4 +1,4 @@
-"""Ask Dagster's GraphQL API; the one adapter, because the API may change between versions.
+"""Query Dagster's GraphQL API; the one adapter, because the API may change between versions.
 
 Follows https://docs.dagster.io/api/graphql; a contract test compares it with the version in the
 lock file.
@@ -157,7 +157,7 @@ class DagsterGraphQL:
         """Return a run with what it materialized and why it failed."""
         answer = self.ask(RUN, {"runId": run_id})["runOrError"]
         if answer["__typename"] != "Run":
-            raise PermanentError(f"Dagster knows no run {run_id}: {_reason(answer)}")
+            raise PermanentError(f"Dagster has no run {run_id}: {_reason(answer)}")
         return Run(
             run_id=run_id,
             job_name=answer["jobName"],

@@ -1,4 +1,4 @@
-"""Reports the progress of a dataset towards a LoRA, stage by stage, and what blocks it.
+"""Report the progress of a dataset towards a LoRA, stage by stage, and what blocks it.
 
 uploads → dataset → captions → training
 """

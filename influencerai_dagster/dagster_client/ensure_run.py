@@ -1,4 +1,4 @@
-"""Ensures that a run renders the submitted jobs: one Dagster run per tenant-day and kind.
+"""Ensure that a run renders the submitted jobs: one Dagster run per tenant-day and kind.
 
 `pending_jobs_sensor` does the same every few seconds for all tenants; this saves the caller the
 wait for its tick. The jobs are in the job queue already and do not depend on it.

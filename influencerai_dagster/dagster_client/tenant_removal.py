@@ -1,4 +1,4 @@
-"""Removes a tenant everywhere: from the catalog, the bucket and Dagster's partitions.
+"""Remove a tenant everywhere: from the catalog, the bucket and Dagster's partitions.
 
 Why at once, and not in retention's two steps:
 docs/decisions/0028-a-tenant-is-removed-at-once.md.

@@ -1,4 +1,4 @@
-"""Launches a training of a dataset on request; orchestration/training/ starts the others."""
+"""Launch a training of a dataset on request; orchestration/training/ starts the others."""
 
 from collections.abc import Mapping
 from typing import Any

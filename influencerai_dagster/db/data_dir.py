@@ -1,4 +1,4 @@
-"""A data directory of PostgreSQL: made by initdb, for the user that PostgreSQL runs as.
+"""Make a data directory of PostgreSQL with initdb, for the user that PostgreSQL runs as.
 
 PostgreSQL refuses to run as root: under root it runs as `nobody`, which is on every machine.
 """

@@ -164,7 +164,7 @@ def _translated(error: sqlalchemy_errors.DBAPIError) -> InfluencerAIError:
         return _refused_login(found)
     if code in {"42P01", "42703"}:
         return PermanentError(
-            f"The catalog's tables are not up to date: {found}. Run its migrations"
+            f"The catalog's tables are not up to date: {found}. Run `influencerai migrate`"
         )
     return PermanentError(f"PostgreSQL refused a value or a statement: {found}")
 

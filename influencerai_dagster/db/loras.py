@@ -1,4 +1,4 @@
-"""List which LoRAs exist; their weights, and all facts of their training, are on S3."""
+"""Record and list the LoRAs of tenants; their weights and the facts of their training are on S3."""
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert

@@ -1,4 +1,4 @@
-"""Brings the catalog's tables to the newest revision; the revisions are in `migrations/versions/`.
+"""Migrate the catalog's tables to the newest revision of `migrations/versions/`.
 
 Not for the hot path: it imports Alembic.
 """
@@ -31,7 +31,10 @@ def head_revision() -> str:
     """Return the newest revision that this code knows."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
     if head is None:
-        raise PermanentError("catalog/migrations/versions/ is empty: the package is not complete")
+        raise PermanentError(
+            "No migration was found in db/migrations/versions/: the package is not complete. "
+            "Install it again"
+        )
     return head
 
 

@@ -75,7 +75,7 @@ class Listener:
                 return None
             self._connection.poll()
             if self._connection.closed:
-                raise psycopg2.InterfaceError("the server closed it")
+                raise psycopg2.InterfaceError("the server closed the connection")
         except (psycopg2.Error, OSError, ValueError) as error:
             raise TransientError(
                 f"the notification connection to PostgreSQL broke: {error}"

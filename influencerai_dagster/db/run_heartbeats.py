@@ -1,4 +1,4 @@
-"""Heartbeats of Dagster runs: which runs have a living process, and what each is doing.
+"""Record heartbeats of Dagster runs: which runs have a living process, and what each is doing.
 
 A row exists from the first heartbeat until the run has ended in Dagster, or has stalled. So a run
 without a row has not started its heartbeat yet, and a process whose row was deleted must stop.

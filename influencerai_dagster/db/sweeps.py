@@ -1,4 +1,4 @@
-"""Record sweeps that end stalled workers and runs, and the time in which none could be received.
+"""Record sweeps that end stalled workers and runs, and times without any heartbeat or lease.
 
 A worker that cannot write to PostgreSQL sends no heartbeat, but it is alive. A sweep writes too: if
 it could not take place for some time, that time counts for no worker. This covers a server that was

@@ -35,9 +35,7 @@ def unpack_frames(archive: Path, num_frames: int, path_of: Callable[[int], Path]
                 for index, item in enumerate(entries)
             )
             if not are_frames or len(entries) != num_frames or not entries:
-                raise PermanentError(
-                    f"{archive.name} holds something else than {num_frames} frames"
-                )
+                raise PermanentError(f"{archive.name} does not hold {num_frames} frames")
             for index, item in enumerate(entries):
                 files.append(path_of(index))
                 with file.open(item) as source, files[-1].open("wb") as target:

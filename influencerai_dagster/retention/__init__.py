@@ -1,1 +1,1 @@
-"""Retention: deletes what tenants no longer need, except what a legal hold keeps."""
+"""Delete what tenants no longer need, except what a legal hold keeps."""

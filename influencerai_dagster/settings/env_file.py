@@ -83,8 +83,8 @@ def _meant(binding: Binding, variables: Mapping[str, str], where: str) -> str:
         default = match["default"]
         if name is None or (default is None and name not in variables):
             raise PermanentError(  # without the name: it may be a part of a password
-                f"{where}: {binding.key} has a $ that begins no variable which is set. Put the "
-                "value into single quotes if the $ belongs to it"
+                f"{where}: {binding.key} has a $ that does not begin the name of a variable "
+                "which is set. Put the value into single quotes if the $ belongs to it"
             )
         value = variables.get(name)
         is_replaced = value is None or (match["operator"] == ":-" and not value)

@@ -1,4 +1,4 @@
-"""S3: the object store with its write-once and checksum rules, and manifests.
+"""Keep objects and manifests on S3, under write-once and checksum rules.
 
 What a key means lives in core/object_paths.py.
 """

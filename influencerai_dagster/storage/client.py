@@ -100,7 +100,7 @@ def make_s3_client(
     except BotoCoreError as error:
         raise PermanentError(
             f"This machine's own settings for AWS cannot be used: {error}. Check AWS_PROFILE and "
-            "~/.aws/config, or set S3_KEY and S3_SECRET, which make them count for nothing"
+            "~/.aws/config, or set S3_KEY and S3_SECRET, which are then used instead"
         ) from error
     except ValueError as error:
         raise PermanentError(f"S3_ENDPOINT or S3_REGION cannot be used: {error}") from error

@@ -1,4 +1,4 @@
-"""The bucket `assets`: objects are written once, and verified by size and hash when read.
+"""Read and write the bucket `assets`: objects are written once, and verified when read.
 
 What a key means lives in core/object_paths.py; uploads.py uploads a file.
 Follows the Amazon S3 API reference; conditional writes (If-None-Match) are AWS's of 2024, which
@@ -14,9 +14,7 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.errors import ObjectExistsError, PermanentError
 from influencerai_dagster.storage.contents import (
     ObjectSummary,
@@ -29,11 +27,7 @@ from influencerai_dagster.storage.contents import (
     object_summary,
     receive,
 )
-from influencerai_dagster.storage.errors import (
-    detect_full_disk,
-    status_code,
-    translated_errors,
-)
+from influencerai_dagster.storage.errors import detect_full_disk, status_code, translated_errors
 from influencerai_dagster.storage.parallel import map_in_threads
 from influencerai_dagster.storage.uploads import upload
 

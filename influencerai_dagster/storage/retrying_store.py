@@ -1,4 +1,4 @@
-"""Retries the reads and writes of a finished render while S3 is away or full."""
+"""Retry the reads and writes of a finished render while S3 is away or full."""
 
 import threading
 from collections.abc import Callable, Iterator

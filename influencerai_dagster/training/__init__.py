@@ -1,1 +1,1 @@
-"""Training: from uploaded photos to LoRA weights."""
+"""Turn uploaded photos into LoRA weights: datasets, captions, recipes, trainings."""

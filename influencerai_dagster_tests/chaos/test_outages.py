@@ -9,9 +9,7 @@ from uuid import uuid4
 import psycopg2
 import pytest
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.db import migrate
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster_tests.chaos.servers import Killable

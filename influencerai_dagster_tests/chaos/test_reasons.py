@@ -9,7 +9,7 @@ from influencerai_dagster_tests.chaos.reasons import untruth
 from influencerai_dagster_tests.chaos.scenario import BAD_SAMPLER, Action
 
 DEAD_WORKER = "the worker worker-1 stalled in attempt 3 of 3"
-MEMORY = "run 1 failed on ComfyUI at http://127.0.0.1:8188 in node 3: torch.OutOfMemoryError: full"
+MEMORY = "prompt 1 failed on ComfyUI at http://127.0.0.1:8188 in node 3: torch.OutOfMemoryError"
 AWAY = "S3 put of 'images/a/output.png' in bucket 'assets' failed: 503 (HTTP 503)"
 KILL = Injected(Action.KILL_WORKER, 110, 111, "worker-1")
 

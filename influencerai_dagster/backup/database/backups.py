@@ -1,4 +1,4 @@
-"""Backups as values, and their rules: which one a target time needs, which are due or too old.
+"""Choose the backup that a target time needs, and say which are due or too old; pure rules.
 
 Backups are taken in barman.py and pg_dump.py, and deleted by the rules of pruning.py. Nothing here
 reads a clock.

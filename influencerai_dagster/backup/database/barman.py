@@ -1,4 +1,4 @@
-"""Physical backups of a PostgreSQL server with Barman, over the streaming protocol.
+"""Take and list physical backups of a PostgreSQL server with Barman, by streaming replication.
 
 Which kind is taken is decided in databases.py. Source: docs.pgbarman.org, release 3.19.
 """

@@ -1,4 +1,4 @@
-"""Barman's files: writes its configuration, reads its `backup.info` files.
+"""Write Barman's configuration and read its `backup.info` files.
 
 Backups are listed from these files: Barman's own command takes a third of a second per backup.
 Source: docs.pgbarman.org, release 3.19.

@@ -1,4 +1,4 @@
-"""Runs the program `barman`: its JSON answers as values, its errors as ours, no orphaned child.
+"""Run the program `barman`: its JSON answers as values, its errors as ours, no orphaned child.
 
 The commands are in barman.py.
 """
@@ -112,7 +112,8 @@ def end_orphans(folder: Path, config: Path) -> None:
         words = process.info["cmdline"] or []
         if str(config) in words and "backup" in words:
             raise TransientError(
-                f"Another backup runs (process {process.pid}): wait for its end, then try again"
+                f"Another backup is running (process {process.pid}): wait for its end, then try "
+                "again"
             )
     end_programs_at(folder)
 

@@ -1,4 +1,4 @@
-"""Compares the files of a physical backup with its `backup_manifest`, as pg_verifybackup does.
+"""Compare the files of a physical backup with its `backup_manifest`, as pg_verifybackup does.
 
 Source: postgresql.org/docs/18/backup-manifest-format.html. That program is not used: the one in the
 wheel of the local stack crashes, and one of another major version does not know the format.

@@ -1,4 +1,4 @@
-"""Takes and prunes backups of the databases: the kind that is possible, on the right server.
+"""Take and prune backups of the databases, by Barman or pg_dump, on the server that has them.
 
 The same for physical backups (barman.py) and dumps (pg_dump.py); the rules about time are in
 backups.py.
@@ -68,7 +68,7 @@ def take_backup(
             server the WAL is archived; without a full one, a full one is taken.
         unless_after: nothing is taken if a backup of this kind has ended since then (a full one
             counts as an incremental one).
-        say: gets a line about every step.
+        log: gets a line about every step.
 
     Raises:
         TransientError: a server was away, or another backup runs; nothing is lost.

@@ -1,4 +1,4 @@
-"""Checks the WAL that a backup needs: missing and damaged segments, and where a replay ended.
+"""Check the WAL that a backup needs: missing and damaged segments, and where a replay ended.
 
 The recovery is in restore/recovery.py. Follows chapter 25.3 of PostgreSQL's documentation.
 """

@@ -1,4 +1,4 @@
-"""Dumps of the databases with pg_dump, for servers that cannot be replicated (RDS, Cloud SQL).
+"""Dump the databases with pg_dump, for servers that cannot be replicated (RDS, Cloud SQL).
 
 A dump restores the time it began; for times between dumps there is the provider's own point-in-time
 recovery. Follows the pages of pg_dump and pg_restore, custom format.
@@ -28,11 +28,7 @@ from influencerai_dagster.backup.database.backups import (
 from influencerai_dagster.backup.database.barman_files import libpq_conninfo
 from influencerai_dagster.core.base import Value
 from influencerai_dagster.core.recovery_window import is_past_window
-from influencerai_dagster.errors import (
-    InsufficientStorageError,
-    PermanentError,
-    TransientError,
-)
+from influencerai_dagster.errors import InsufficientStorageError, PermanentError, TransientError
 from influencerai_dagster.processes import owned_environment
 from influencerai_dagster.program_environment import POSTGRES_CLIENT
 

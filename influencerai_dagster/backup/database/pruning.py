@@ -1,4 +1,4 @@
-"""Finds the backups that no target time of the recovery window needs, and may be deleted now.
+"""Find the backups that no target time of the recovery window needs: they may be deleted.
 
 Backups are ordered by their position in the WAL. Barman orders them by id, which is a local time:
 in two time zones, around a daylight saving change, or after the clock was set back, ids are not in

@@ -1,4 +1,4 @@
-"""Reads the timelines in Barman's folder: how they follow each other, and when each began.
+"""Read the timelines in Barman's folder: how they follow each other, and when each began.
 
 A server begins a new one with every restore in place and every promotion of a standby. Follows
 "Timelines" in chapter 25.3 of PostgreSQL's documentation.
@@ -88,10 +88,10 @@ def refuse_left_timeline(database_url: str, folder: Path) -> None:
     is_beside = current in received and current < newest.number
     if is_beside or current in {number for number, _ in newest.past}:
         raise PermanentError(
-            f"The server is on timeline {current}, which a restore has left: {folder} has WAL of "
-            f"timeline {newest.number}, and only one of both can continue. Start the restored "
-            "database again; or move BACKUP_HOME aside, start the receiver of WAL again "
-            "and take a full backup"
+            f"The server is on timeline {current}, which a restore has replaced: {folder} has WAL "
+            f"of timeline {newest.number}, and only one of the two can continue. Start the "
+            "restored database; or move BACKUP_HOME aside, start the WAL receiver again and take a "
+            "full backup"
         )
 
 

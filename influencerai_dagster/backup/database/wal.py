@@ -1,4 +1,4 @@
-"""WAL segments and timelines by their names: their order, and which segments are missing.
+"""Parse the names of WAL segments and timelines: their order, and which segments are missing.
 
 Follows "WAL Internals" and "Timelines" of PostgreSQL's documentation and XLogFileName of its
 source: 8 hex digits of timeline, then the segment's number as two words of 8.

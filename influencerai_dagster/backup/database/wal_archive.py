@@ -1,4 +1,4 @@
-"""Reads the WAL in Barman's folder: archived segments, and those being received."""
+"""Read the WAL in Barman's folder: archived segments, and those being received."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -66,7 +66,7 @@ def missing_wal(
 
 
 def is_followed(folder: Path, segment: str) -> bool:
-    """Log whether a segment was received as a whole, and the next one has begun to come."""
+    """Return whether a segment was received completely, because the next one has begun."""
     if any(folder.glob(f"wals/*/{segment}")):
         return True
     streaming = {path.stem for path in folder.glob("streaming/*")}

@@ -1,4 +1,4 @@
-"""Asks the server how far the receiver of WAL is behind; also its connection for other questions.
+"""Measure how far the WAL receiver is behind the server; connect to it for other questions.
 
 Each question opens a connection. The WAL on disk is read in wal_archive.py.
 """

@@ -1,4 +1,4 @@
-"""Chooses where pg_receivewal resumes: after its newest segment, or where the server still has WAL.
+"""Choose where pg_receivewal resumes: after its newest segment, or where the server has WAL.
 
 pg_receivewal asks for the segment after its newest one, complete or not ("Notes" and
 FindStreamingStart of pg_receivewal). The server may never have it: one that was restored to an

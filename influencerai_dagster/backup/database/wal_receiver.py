@@ -1,4 +1,4 @@
-"""Receives WAL until it is stopped: restarts the receiver after failures, and archives segments.
+"""Receive WAL until stopped: restart the receiver after failures, and archive segments.
 
 It does the work of `barman cron` in one process, as a service of the local stack, of Compose and
 of the Helm chart.
@@ -13,11 +13,7 @@ from contextlib import suppress
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.barman_program import end_programs_at
 from influencerai_dagster.backup.database.wal_position import choose_resume_position
-from influencerai_dagster.errors import (
-    InfluencerAIError,
-    InsufficientStorageError,
-    TransientError,
-)
+from influencerai_dagster.errors import InfluencerAIError, InsufficientStorageError, TransientError
 
 ARCHIVE_SECONDS = 60.0
 RESTART_SECONDS = 5.0

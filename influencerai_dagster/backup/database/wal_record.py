@@ -1,4 +1,4 @@
-"""Reads when a timeline began from the first record of its WAL, the checkpoint after a recovery.
+"""Read when a timeline began from the first record of its WAL, the checkpoint after a recovery.
 
 Follows xlogrecord.h, xlog_internal.h (pages and their headers) and pg_control.h (`CheckPoint`,
 `xl_end_of_recovery`) of the sources of PostgreSQL 15 to 18, on machines with little-endian numbers.

@@ -1,4 +1,4 @@
-"""Makes the server begin a new WAL segment, and waits until the earlier ones are archived.
+"""Make the server begin a new WAL segment, and wait until the earlier ones are archived.
 
 Barman's own command is not used: Barman archives a segment once the next one has begun, and on a
 quiet server that command waits for it until its time limit.

@@ -1,1 +1,1 @@
-"""Copies objects to the backup target by rclone, keeps what was replaced, brings them back."""
+"""Copy objects to the backup target with rclone, keep replaced contents, and copy them back."""

@@ -1,4 +1,4 @@
-"""Checks that the buckets of a backup answer, before rclone uses them.
+"""Check that the buckets of a backup answer, before rclone uses them.
 
 With a wrong secret, rclone reports that the location "is a file not a directory"; with a missing
 bucket it reports nothing and fails with every object. The server's own answer names the cause.

@@ -1,4 +1,4 @@
-"""Copies objects to the backup target, and deletes there what is past the recovery window.
+"""Copy objects to the backup target, and delete there what is past the recovery window.
 
 On the target:
 
@@ -18,10 +18,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from influencerai_dagster.backup.objects.connection import (
-    check_answers,
-    keys_without_first_part,
-)
+from influencerai_dagster.backup.objects.connection import check_answers, keys_without_first_part
 from influencerai_dagster.backup.objects.history import OBJECTS, ObjectHistory
 from influencerai_dagster.backup.objects.locations import OFF_SITE_FOLDER, BackupTarget, Location
 from influencerai_dagster.backup.objects.overlap import refuse_overlap

@@ -1,4 +1,4 @@
-"""Keeps older contents of objects at the backup target, and since when an object is missing.
+"""Keep older contents of objects at the backup target, and since when an object is missing.
 
     history/<YYYYmmddTHHMMSSZ>/<key>    content of an object that a newer one replaced
     wrong/<YYYYmmddTHHMMSSZ>/<key>      corrupt bytes that verification/object_repair.py replaced

@@ -1,4 +1,4 @@
-"""Locations of objects and of their backup, a bucket or a folder each, as remotes of rclone.
+"""Describe the locations of objects and of their backup, a bucket or a folder, to rclone.
 
 Remotes are variables of rclone's environment: no secret is on a command line or in a file. Follows
 "Environment variables" and the pages of the backends s3, alias and crypt of rclone.org.

@@ -1,4 +1,4 @@
-"""Copies missing objects back from the backup target, and nothing else.
+"""Copy missing objects back from the backup target, and nothing else.
 
 Corrupt objects are repaired in verification/object_repair.py; the backup is made in copies.py.
 """

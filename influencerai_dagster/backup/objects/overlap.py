@@ -1,4 +1,4 @@
-"""Refuses a backup target that lies in the source of the backup, or the reverse.
+"""Refuse a backup target that lies in the source of the backup, or the reverse.
 
 Such a backup copies its own copies and doubles with every run; or its files are those of the source
 and protect nothing. Addresses cannot be compared: a server has many names, and a folder may be a

@@ -1,4 +1,4 @@
-"""Runs the program rclone: each method is one run.
+"""Run the program rclone: each method is one run.
 
 What is copied and deleted is decided in copies.py; rclone's output is read in rclone_log.py.
 Follows rclone.org/docs and was measured with 1.75.2.

@@ -1,4 +1,4 @@
-"""Reads rclone's output: its log, comparison and progress as values, its errors as ours.
+"""Parse rclone's output: its log, comparison and progress as values, its errors as ours.
 
 Follows rclone.org/docs (--use-json-log, exit codes) and rclone.org/commands/rclone_copy (--combined
 and --dest-after); it is run in rclone.py.

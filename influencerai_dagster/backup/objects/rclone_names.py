@@ -1,4 +1,4 @@
-"""Converts object keys to the names that rclone uses for them, and back.
+"""Convert object keys to the names that rclone uses for them, and back.
 
 Follows "Restricted filenames" of rclone.org/overview: a control character is its symbol of U+2400
 to U+2421, and a symbol that is in the key itself has U+201B before it. Measured with 1.75.2, for

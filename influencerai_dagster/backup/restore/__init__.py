@@ -1,1 +1,1 @@
-"""Restores databases and objects to one target time, step by step; drills rehearse it."""
+"""Restore databases and objects to one target time, step by step; drills rehearse it."""

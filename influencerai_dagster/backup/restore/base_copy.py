@@ -1,4 +1,4 @@
-"""Copies the files of a physical backup to a new data directory.
+"""Copy the files of a physical backup to a new data directory.
 
 `barman restore` is not used: its rsync takes half as long again as a plain copy, and it overwrites
 the tablespaces of the server that was backed up. The WAL is in wal_copy.py. Follows chapter

@@ -1,4 +1,4 @@
-"""The two databases that are restored together, by their URLs: the catalog and Dagster's."""
+"""Name the two databases that are restored together, by their URLs: the catalog and Dagster's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A data directory as the destination of a restore.
+"""Restore into a data directory of PostgreSQL.
 
 The databases are made in a staging directory beside it, which is renamed when it is complete: no
 PostgreSQL ever starts on half a database.

@@ -1,4 +1,4 @@
-"""The restore drill: restores the backup to a random target time in scratch space and verifies it.
+"""Rehearse a restore: to a random target time, in scratch space, with verification.
 
 It reads what a disaster would leave: BACKUP_HOME and the backup target, never the bucket or the
 running server. Its steps are those of run.py, without a target; with dumps alone, the newest is

@@ -1,4 +1,4 @@
-"""Restores from dumps: chooses a dump of each database, verifies it and loads it into any server.
+"""Restore from dumps: choose a dump of each database, verify it and load it into any server.
 
 The other source of a restore is in recovery.py. A dump restores the time it began; there is no WAL
 after it. A drill loads it into a new PostgreSQL in a data directory of its own.
@@ -158,8 +158,8 @@ def choose_dump(dumps: PgDumps, target_time: datetime | None) -> DumpRecovery:
     begun = [(dump.begin, dump) for dump in dumps.list_backups() if dump.begin is not None]
     if not begun:
         raise PermanentError(
-            f"There is no whole dump in {dumps.folder}: check BACKUP_HOME, or copy the folder back "
-            "from the backup target first"
+            f"There is no complete dump in {dumps.folder}: check BACKUP_HOME, or copy the folder "
+            "back from the backup target first"
         )
     earlier = [dump for begin, dump in begun if target_time is None or begin <= target_time]
     if not earlier:

@@ -1,4 +1,4 @@
-"""The steps of a restore, and the journal of those that have completed.
+"""Record the completed steps of a restore in a journal, so that it can be resumed.
 
 With it a restore that was killed resumes. The file lies beside the target, not in it: the staging
 directory is renamed when it is complete. What the steps do is in run.py.

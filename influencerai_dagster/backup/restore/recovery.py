@@ -1,4 +1,4 @@
-"""Point-in-time recovery: chooses a physical backup, verifies it, replays WAL on a copy of it.
+"""Recover to a point in time: choose a physical backup, verify it, replay WAL on a copy of it.
 
 One of the two sources of a restore; dumps are in dump_recovery.py. It is run by run.py and
 drill.py; its programs are in database/barman.py and restored_server.py. Follows chapter 25.3 of
@@ -236,8 +236,8 @@ def choose_backup(server: BarmanServer, target_time: datetime | None) -> Recover
     whole = [backup for backup in backups if backup.is_whole and backup.end is not None]
     if not whole:
         raise PermanentError(
-            f"There is no whole backup in {server.folder}: check BACKUP_HOME, or copy the folder "
-            "back from the backup target first"
+            f"There is no complete backup in {server.folder}: check BACKUP_HOME, or copy the "
+            "folder back from the backup target first"
         )
     whole = [backup for backup in whole if backup.leads_to(timeline)]
     if not whole:
@@ -250,7 +250,7 @@ def choose_backup(server: BarmanServer, target_time: datetime | None) -> Recover
     backup = newest_whole(whole) if target_time is None else backup_for(whole, target_time)
     if backup is None:
         raise PermanentError(
-            f"No backup was whole at {target_time}: the oldest target time that can be restored "
+            f"No backup was complete at {target_time}: the oldest target time that can be restored "
             f"is {(oldest + timedelta(seconds=1)).isoformat(timespec='seconds')}"
         )
     return Recovery(

@@ -1,4 +1,4 @@
-"""Writes and removes the recovery settings of a restored data directory.
+"""Write and remove the recovery settings of a restored data directory.
 
 They are recovery.signal, restore_command and recovery_target_* in postgresql.auto.conf.
 

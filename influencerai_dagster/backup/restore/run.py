@@ -1,4 +1,4 @@
-"""Plans and runs a restore of PostgreSQL and the objects to one target time.
+"""Plan and run a restore of PostgreSQL and the objects to one target time.
 
 The databases are made in staging, replayed to the target time, verified there and then promoted.
 Objects are written once and deleted only after the recovery window, so the objects of the newest
@@ -16,12 +16,7 @@ from datetime import datetime
 from influencerai_dagster.backup.objects.missing import ObjectRestoreReport
 from influencerai_dagster.backup.restore.journal import Journal, Step
 from influencerai_dagster.backup.restore.source import Source
-from influencerai_dagster.backup.restore.target import (
-    Log,
-    Restored,
-    RestoreTarget,
-    verify_restored,
-)
+from influencerai_dagster.backup.restore.target import Log, Restored, RestoreTarget, verify_restored
 from influencerai_dagster.backup.verification.catalog_objects import fence_open_jobs
 from influencerai_dagster.backup.verification.objects import Assets
 from influencerai_dagster.backup.verification.verification import Verification

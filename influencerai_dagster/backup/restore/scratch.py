@@ -1,4 +1,4 @@
-"""Scratch space for drills; a folder that a killed drill left is removed by the next one."""
+"""Make scratch space for drills; the next drill removes a folder that a killed one left."""
 
 import fcntl
 import shutil

@@ -1,4 +1,4 @@
-"""Makes staging databases on a server and renames them when they are complete.
+"""Make staging databases on a server and rename them when they are complete.
 
 No database is overwritten; only staging databases of an earlier restore are dropped:
 

@@ -1,4 +1,4 @@
-"""A running PostgreSQL server as the destination of a restore, managed by a provider or not.
+"""Restore into a running PostgreSQL server, managed by a provider or not.
 
 Databases reach it as dumps. A physical backup is replayed in scratch space and dumped there first.
 How the databases are made and renamed on the server is in server_databases.py.

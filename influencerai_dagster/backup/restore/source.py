@@ -1,4 +1,4 @@
-"""The backup of a restore or drill, with the target time it is brought to.
+"""Choose the backup of a restore or drill, and the target time that it is brought to.
 
 A physical backup with its WAL is in recovery.py, a dump of each database in dump_recovery.py.
 """

@@ -1,4 +1,4 @@
-"""The destination of a restore, as run.py knows it: databases in staging, then promoted.
+"""Define what every destination of a restore does: staging databases, verified, then promoted.
 
 A data directory is in data_dir_target.py, a running server in server_target.py.
 """

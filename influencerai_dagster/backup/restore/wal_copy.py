@@ -1,4 +1,4 @@
-"""Copies the WAL that a backup needs into the folder that a restored server replays.
+"""Copy the WAL that a backup needs into the folder that a restored server replays.
 
 WAL is received meanwhile, and segments move: from `streaming/<name>.partial` to `streaming/<name>`
 when they are complete, from there into the archive, where they are packed.
@@ -19,7 +19,7 @@ _HASH_CHARS = 16
 """Of a segment's name: its folder in Barman's archive."""
 _PARTIAL = ".partial"
 _LOOKS = 3
-"""A segment moves twice; each look goes from its last location to its first."""
+"""A segment moves twice; the folders are searched from its last location to its first."""
 _CHUNK_BYTES = 1024**2
 _WORKERS = 4
 

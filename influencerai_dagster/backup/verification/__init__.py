@@ -1,1 +1,1 @@
-"""Verifies what was restored, and repairs the objects that are missing or corrupt."""
+"""Verify restored databases and objects, and repair the objects that are missing or corrupt."""

@@ -1,4 +1,4 @@
-"""Lists the objects that a catalog names, and counts its rows; it also fences its open jobs.
+"""List the objects that a catalog names, and count its rows; also fence its open jobs.
 
 The objects are compared in verification.py.
 """

@@ -1,4 +1,4 @@
-"""Reads objects for a verification: from the bucket, or from a folder they were restored to."""
+"""Read objects for a verification: from the bucket, or from a folder they were restored to."""
 
 from dataclasses import dataclass
 from pathlib import Path

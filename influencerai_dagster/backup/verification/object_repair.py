@@ -1,4 +1,4 @@
-"""Repairs corrupt objects from the backup, which keeps the corrupt bytes.
+"""Repair corrupt objects from the backup, which keeps the corrupt bytes.
 
     wrong/<YYYYmmddTHHMMSSZ>/<key>    the corrupt bytes, at the backup target
 

@@ -1,4 +1,4 @@
-"""The bucket of assets in a restore: copies missing objects back and repairs corrupt ones."""
+"""Copy missing objects back to the bucket of assets in a restore, and repair corrupt ones."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Verifies restored databases and objects: migration, every row, every object by its hash.
+"""Verify restored databases and objects: migration, every row, every object by its hash.
 
 It does not know how they were restored. A problem names what is broken. A warning names what may be
 right: uploads belong to the tenant, who may have replaced or removed one.

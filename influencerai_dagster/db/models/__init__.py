@@ -1,1 +1,1 @@
-"""The schema: every table of the catalog, one module per subject."""
+"""Define the schema: every table of the catalog, one module per subject."""

@@ -1,1 +1,1 @@
-"""ComfyUI: its HTTP and WebSocket protocol and the workflow templates that are sent to it."""
+"""Speak ComfyUI's HTTP and WebSocket protocol, and fill the workflow templates sent to it."""

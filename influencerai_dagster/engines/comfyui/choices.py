@@ -1,4 +1,4 @@
-"""Describes the allowed values of an input in an error text, and suggests the nearest one.
+"""Describe the allowed values of an input in an error text, and suggest the nearest one.
 
 File names are listed only for base models, which all tenants share: LoRAs and uploaded images have
 the names of other tenants in them.

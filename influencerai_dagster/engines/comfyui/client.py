@@ -1,4 +1,4 @@
-"""The client of one ComfyUI server: one method per request, which returns values, never raw JSON.
+"""Send requests to one ComfyUI server: one method per request, which returns typed values.
 
 runs.py waits for a run, progress_socket.py reads the WebSocket. Source:
 docs/protocols/comfyui.md, recorded against ComfyUI 0.3.64.

@@ -1,4 +1,4 @@
-"""Multiplexes one ComfyUI WebSocket per server: dispatches each event to the run it is about.
+"""Dispatch the events of a server's one WebSocket to the runs that they are about.
 
 A socket for each run costs a handshake and a thread, which is more than a short render takes.
 ComfyUI sends the events of a prompt only to the client id that submitted it, so all runs submit

@@ -1,4 +1,4 @@
-"""Finds the nodes of a workflow that parameters are written into, by its links from the KSampler.
+"""Find the nodes of a workflow that parameters are written into, by its links from the KSampler.
 
 Titles and node ids are not used: a tenant's own template may number and name its nodes freely.
 templates.py fills the nodes.

@@ -1,4 +1,4 @@
-"""Sends HTTP requests to one server, each within a deadline, and translates their failures.
+"""Send HTTP requests to one server, each within a deadline, and translate their failures.
 
 The requests are in client.py. Proxies of the environment are not used: ComfyUI is reached directly.
 httpx limits each read and write alone: a server that sends one byte every five seconds would hold a

@@ -1,4 +1,4 @@
-"""The node classes of a server: what each takes, which choices it offers, what it returns.
+"""Parse the node classes of a server: what each takes, its choices, what it returns.
 
 GET /object_info describes an input in two styles, `[[choices], {…}]` and
 `["COMBO", {"options": [choices]}]` (docs/protocols/comfyui.md, point 6); both are `choices` here.

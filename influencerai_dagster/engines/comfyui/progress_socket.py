@@ -1,4 +1,4 @@
-"""Reads ComfyUI's WebSocket and decodes its messages into events.
+"""Read ComfyUI's WebSocket and decode its messages into events.
 
 History is the truth, an event only says when to read it (docs/protocols/comfyui.md, points 9 and
 17 to 20). One socket has one fresh client id: a second socket with the same id takes over, and when

@@ -1,4 +1,4 @@
-"""Describes in one readable text why ComfyUI refused a workflow.
+"""Describe in one readable text why ComfyUI refused a workflow.
 
 The general error says little; the useful part is in `node_errors[id].errors[]`
 (docs/protocols/comfyui.md, points 3 and 4, recorded/comfyui/prompt_fail).

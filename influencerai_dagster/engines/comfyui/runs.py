@@ -1,4 +1,4 @@
-"""Runs one workflow: submits it, waits, downloads its files, and cleans up after a failure.
+"""Run one workflow: submit it, wait, download its files, and clean up after a failure.
 
 The requests are in client.py, the waiting in waiting.py; the caller chooses the server. Source:
 docs/protocols/comfyui.md, points 9 to 13 and 17 to 22.
@@ -122,10 +122,11 @@ def _error(url: str, entry: HistoryEntry, failure: RunFailure) -> InfluencerAIEr
     where = f"node {failure.node_id} ({failure.node_class})"
     if entry.status is RunStatus.INTERRUPTED:
         return TransientError(
-            f"run {entry.prompt_id} was interrupted on ComfyUI at {url} in {where}; submit it again"
+            f"prompt {entry.prompt_id} was interrupted on ComfyUI at {url} in {where}; submit it "
+            "again"
         )
     text = (
-        f"run {entry.prompt_id} failed on ComfyUI at {url} in {where}: "
+        f"prompt {entry.prompt_id} failed on ComfyUI at {url} in {where}: "
         f"{failure.exception_type}: {failure.message}"
     )
     if "No space left on device" in failure.message:

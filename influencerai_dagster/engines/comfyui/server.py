@@ -1,4 +1,4 @@
-"""One ComfyUI server: its client, the events of its runs, and its health.
+"""Hold one ComfyUI server: its client, the events of its runs, and its health.
 
 A thread probes it every second or two. The caller of server_pool.py chooses which server renders
 what. Source: docs/protocols/comfyui.md, point 2.

@@ -1,4 +1,4 @@
-"""All ComfyUI servers of one process: which of them can be used, and where a prompt is.
+"""Hold all ComfyUI servers of one process: which can be used, and where a prompt is.
 
 Each server has one client, one progress socket and one thread that probes it (server.py). A server
 that is not usable comes back by itself. The caller chooses which server renders what.

@@ -1,4 +1,4 @@
-"""Checks a workflow template before anything renders.
+"""Check a workflow template before anything renders.
 
 Refused are nodes that a tenant may not use, and templates that would give no output, or more than
 one. templates.py reads and fills templates.

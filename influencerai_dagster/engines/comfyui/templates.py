@@ -1,4 +1,4 @@
-"""Workflow templates: reading them and filling them with the parameters of one job.
+"""Read workflow templates and fill them with the parameters of one job.
 
 Shipped ones are in workflows/ (API format, core nodes only); a tenant may bring its own. Which node
 takes which parameter is found in graph.py; whether a server can run the result is validation.py.

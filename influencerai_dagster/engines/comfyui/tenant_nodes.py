@@ -1,4 +1,4 @@
-"""The node classes that a tenant's own workflow may use on a server that all tenants share.
+"""List the node classes that a tenant's own workflow may use on servers that tenants share.
 
 Each is a class of ComfyUI itself that reads and writes nothing by name, but for the loaders of base
 models, which all tenants share, and the savers, whose prefix is ours. Left out for a reason: what

@@ -1,4 +1,4 @@
-"""Checks whether a server can run a workflow, before it is sent; reports all problems at once.
+"""Check whether a server can run a workflow, before it is sent; report all problems at once.
 
 Stricter than the server in two points: choices of the newer schema style, which it checks only
 while running, and values of the wrong type, which it coerces (docs/protocols/comfyui.md, points

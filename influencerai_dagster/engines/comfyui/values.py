@@ -1,4 +1,4 @@
-"""Frozen values: what a render is asked for, what it gave, and what ComfyUI answers.
+"""Define frozen values: what a render is asked for, what it gave, and what ComfyUI answers.
 
 The requests are in client.py, the node classes in object_info.py. Where a field has another name
 than ComfyUI's, the alias is ComfyUI's name. Source: docs/protocols/comfyui.md, points 8, 11, 12

@@ -1,4 +1,4 @@
-"""Waits for one submitted run to end, also while events stop or the server restarts.
+"""Wait for one submitted run to end, also while events stop or the server restarts.
 
 The socket tells early, history tells the truth, and nothing is polled while events come. The whole
 of a run lives in runs.py. Source: docs/protocols/comfyui.md, points 2, 9 to 11, 17 to 19 and 22.
@@ -145,9 +145,9 @@ class RunWatch:
                     return entry
             if time.monotonic() >= self._deadline():
                 raise TransientError(
-                    f"run {self._request.prompt_id} on ComfyUI at {self._client.url} did not end "
-                    "within its time limit (COMFYUI_TIMEOUT); it is taken off the server. Submit "
-                    "it again."
+                    f"prompt {self._request.prompt_id} on ComfyUI at {self._client.url} did not "
+                    "end within its time limit (COMFYUI_TIMEOUT); it is taken off the server. "
+                    "Submit it again."
                 )
 
     def _subscribe(self) -> Subscription:

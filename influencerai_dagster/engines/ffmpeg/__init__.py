@@ -1,1 +1,1 @@
-"""ffmpeg: turns frames or a video into an MP4 for the platforms, and verifies it."""
+"""Turn frames or a video into an MP4 for the platforms with ffmpeg, and verify it."""

@@ -54,7 +54,7 @@ def frames_to_mp4(
         video_format: size and frame rate of the MP4.
         output: the file to write; it appears when it is complete.
         seconds: length of the MP4, at most that of the frames; None for their number ÷ input_fps.
-        cues: subtitles that are burned into the image.
+        cues: subtitles that are burned into the frames.
         fit: where the aspect ratio differs, "blur" shows the whole frame over a blurred copy of it,
             "crop" fills the size and cuts what is outside.
         interpolation: how missing frames are made. "motion" follows what moves and takes four times

@@ -55,14 +55,14 @@ class VideoFacts(Value):
 
 @dataclass(frozen=True)
 class Measured:
-    """The facts of a file's image, and whether it has audio, whose loudness is not measured yet."""
+    """The facts of a file's video stream, and whether it has audio, not measured yet."""
 
     facts: VideoFacts
     has_audio: bool
 
 
 def probe(path: Path, formats: str = VIDEO_FORMATS, *, program: str | None = None) -> VideoFacts:
-    """Decode image and audio of a file to their end, and measure them.
+    """Decode the video and audio streams of a file to their end, and measure them.
 
     Args:
         path: the file.

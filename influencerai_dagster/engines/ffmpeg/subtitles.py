@@ -1,4 +1,4 @@
-"""Burn subtitles into images: cues become an ASS file that ffmpeg's `subtitles` filter draws.
+"""Burn subtitles into video frames: cues become an ASS file that ffmpeg's `subtitles` filter draws.
 
 SRT is not handed to ffmpeg as it came: its reader understands tags. The file here has one style of
 our own and texts in which nothing can be markup (core/subtitles.py).
@@ -19,7 +19,7 @@ _FONT_FILE = "DejaVuSans.ttf"
 _SUBTITLES_FILE = "subtitles.ass"
 _LINE_BREAK = r"\N"
 _UPRIGHT = 1.5
-"""From this height to width on, the platforms' own buttons cover the bottom of the image."""
+"""From this height to width on, the platforms' own buttons cover the bottom of the video."""
 _HEAD = """[Script Info]
 ScriptType: v4.00+
 PlayResX: {width_px}

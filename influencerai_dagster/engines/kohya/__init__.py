@@ -1,1 +1,1 @@
-"""kohya sd-scripts: runs trainings and captioners as supervised processes, and verifies results."""
+"""Run the trainings and captioners of sd-scripts as supervised processes; verify results."""

@@ -74,7 +74,7 @@ class OpenRouterConnection:
                 "may be billed all the same"
             ) from error
         except _NOT_SENT as error:
-            raise TransientError(f"{what} is not reached at {self.url}: {error}") from error
+            raise TransientError(f"{what} cannot be reached at {self.url}: {error}") from error
         except httpx.HTTPError as error:
             raise MaybePaidError(
                 f"{what} was asked at {self.url}, but its answer is lost: {error}; it may be "

@@ -1,4 +1,4 @@
-"""Sends the heartbeat of one run: a thread that writes to PostgreSQL every 5 s.
+"""Send the heartbeat of one run: a thread that writes to PostgreSQL every 5 s.
 
 The rows are in db/run_heartbeats.py; orchestration/resources/catalog.py starts a heartbeat for
 every run, and orchestration/runs/stale_runs_sensor.py ends runs without one.

@@ -1,4 +1,4 @@
-"""Schedule retention."""
+"""Schedule the retention report and deletions, and the pruning of Dagster's own data."""
 
 import dagster as dg
 

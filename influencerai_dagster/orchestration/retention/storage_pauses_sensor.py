@@ -1,4 +1,4 @@
-"""`storage_pause_sensor`: probes a full object store until it has space, and alerts meanwhile.
+"""`storage_pause_sensor`: probe a full object store until it has space, and alert meanwhile.
 
 The alert is the check `object_store_has_space` of `retention_report`, red while it is full.
 """

@@ -1,4 +1,4 @@
-"""When a sensor starts the next run after runs that were lost: that failed before they began.
+"""Decide when a sensor starts the next run after runs that failed before they began.
 
 A code server that can start no run fails each at once, and without a pause a sensor would lose one
 with every tick. Which runs there were is read in orchestration/runs/history.py.

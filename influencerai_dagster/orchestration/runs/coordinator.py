@@ -1,4 +1,4 @@
-"""Orders Dagster's run queue: the class that dagster.yaml names as `run_coordinator`.
+"""Order Dagster's run queue: the class that dagster.yaml names as `run_coordinator`.
 
 Every run gets its priority when it is submitted: by a sensor, automation, a backfill, an operator
 or the GraphQL API. Stages have bands of `dagster/priority`: renders first, because a tenant waits

@@ -1,4 +1,4 @@
-"""`stale_runs_sensor`: fails stalled runs, requeues their jobs and frees their pool slots.
+"""`stale_runs_sensor`: fail stalled runs, requeue their jobs and free their pool slots.
 
 Dagster's run monitoring cannot see this under its default run launcher when the code server went
 down with its runs. Reads heartbeats and runs, decides by core/run_health.py, reports.
@@ -10,12 +10,7 @@ from dataclasses import dataclass
 import dagster as dg
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.run_health import (
-    DEFAULT_LIMITS,
-    Heartbeat,
-    HeartbeatLimits,
-    decide,
-)
+from influencerai_dagster.core.run_health import DEFAULT_LIMITS, Heartbeat, HeartbeatLimits, decide
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.sweeps import Sweep

@@ -1,4 +1,4 @@
-"""Checks the tags of a run: some may be set only by a job's definition or by Dagster itself.
+"""Check the tags of a run: some may be set only by a job's definition or by Dagster itself.
 
 The caller of a launch chooses tags, and some control Dagster: on Kubernetes `dagster-k8s/config`
 names the image and the command of the run's container. Every run is checked when it is submitted

@@ -10,7 +10,7 @@ from influencerai_dagster.simulators.comfyui.marks import add_simulated_mark
 
 _USUAL_MOTION = 127
 _MARGIN = 1.12
-_MARK_HEIGHT = 0.87  # below the mark that a simulated first image brings along
+_MARK_HEIGHT = 0.87  # below the mark that the simulated first frame has already
 
 
 def move(

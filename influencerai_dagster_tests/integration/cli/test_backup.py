@@ -26,8 +26,8 @@ def test_a_backup_is_taken_listed_and_verified(
     listed = backed_up("backup", "list")
     for word in (full.backup_id, incremental.backup_id, "DONE", "WAL up to 0000"):
         assert word in listed
-    assert f"{incremental.backup_id} is whole" in backed_up("backup", "verify")
-    assert f"{full.backup_id} is whole" in backed_up("backup", "verify", full.backup_id)
+    assert f"{incremental.backup_id} is complete" in backed_up("backup", "verify")
+    assert f"{full.backup_id} is complete" in backed_up("backup", "verify", full.backup_id)
 
 
 def test_a_broken_backup_ends_verify_with_its_name_and_file(
@@ -62,5 +62,5 @@ def test_dumps_are_taken_by_setting(backed_up: CommandLine) -> None:
     backed_up.environment.setenv("BACKUP_HOME", "dumps here")
     assert "no backup in" in backed_up("backup", "list")
     assert "dump" in backed_up("backup", "now")
-    assert "is whole" in backed_up("backup", "verify")
+    assert "is complete" in backed_up("backup", "verify")
     assert "has no WAL" in backed_up("backup", "receive-wal")

@@ -10,10 +10,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.db.tenants import add_tenant, put_influencer
@@ -182,7 +179,7 @@ def test_images_that_failed_are_listed_with_their_reason(
 
     assert answer.exit_code == 1
     assert "no node [KSampler]" in answer
-    assert "error: 1 of 2 jobs made nothing" in answer
+    assert "error: 1 of 2 jobs did not complete" in answer
 
 
 def test_a_run_that_failed_ends_the_command_with_its_reason_and_the_jobs_stay(

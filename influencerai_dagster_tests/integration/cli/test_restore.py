@@ -22,7 +22,7 @@ def test_a_target_time_without_a_time_zone_is_refused(cli: CommandLine, text: st
 def test_without_a_backup_it_says_where_it_looked(cli: CommandLine, tmp_path: Path) -> None:
     answer = cli("restore", "--to", "latest", "--into", "new")
     assert answer.exit_code == 1
-    assert "There is no whole backup in" in answer
+    assert "There is no complete backup in" in answer
     assert str(tmp_path / "data" / "backups") in answer
     assert not (tmp_path / "new").exists()
 
@@ -93,5 +93,5 @@ def test_a_drill_of_a_broken_backup_has_no_rto(cli: CommandLine) -> None:
     cli.environment.setenv("BACKUP_POSTGRES_BIN_DIR", str(programs_dir()))
     answer = cli("backup", "drill")
     assert answer.exit_code == 1
-    assert "broken: There is no whole backup in" in answer
+    assert "broken: There is no complete backup in" in answer
     assert "RTO none: nothing could be restored, RPO unknown" in answer

@@ -117,7 +117,7 @@ def test_a_catalog_of_a_newer_release_is_refused(make_database: MakeDatabase) ->
 def test_a_database_that_was_never_migrated_says_so(make_database: MakeDatabase) -> None:
     engine = create_catalog_engine(make_database())
     with (
-        pytest.raises(PermanentError, match=r"tables .* Run its migrations"),
+        pytest.raises(PermanentError, match=r"tables .* Run `influencerai migrate`"),
         transaction(engine) as session,
     ):
         list_tenants(session)

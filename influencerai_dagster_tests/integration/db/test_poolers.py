@@ -12,9 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from influencerai_dagster.core.database_urls import libpq_parameters
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.db.data_dir import USER_UNDER_ROOT
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.migrate import current_revision, head_revision, upgrade

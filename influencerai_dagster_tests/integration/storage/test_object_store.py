@@ -10,20 +10,11 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
-from influencerai_dagster.errors import (
-    ObjectExistsError,
-    ObjectNotFoundError,
-    PermanentError,
-)
+from influencerai_dagster.core.stored_file import StoredFile
+from influencerai_dagster.errors import ObjectExistsError, ObjectNotFoundError, PermanentError
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.storage.uploads import (
-    MULTIPART_THRESHOLD_BYTES,
-    upload,
-)
+from influencerai_dagster.storage.uploads import MULTIPART_THRESHOLD_BYTES, upload
 from influencerai_dagster_tests.testing.servers import S3Server
 
 KEY = "images/acme/job/output.png"

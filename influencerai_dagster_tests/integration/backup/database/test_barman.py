@@ -31,11 +31,7 @@ from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.supervisor import Supervisor
 from influencerai_dagster.processes import as_user
-from influencerai_dagster_tests.testing.database_server import (
-    DatabaseServer,
-    execute,
-    influencerai,
-)
+from influencerai_dagster_tests.testing.database_server import DatabaseServer, execute, influencerai
 from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
@@ -215,7 +211,7 @@ def test_a_server_that_a_restore_moved_aside_is_not_backed_up_into_the_same_arch
     left = barman.folder / "wals" / "00000002.history"  # as if a restored one had run meanwhile
     left.write_text(f"1\t{full.end_lsn}\tbefore 2026-11-20\n")
     try:
-        with pytest.raises(PermanentError, match="on timeline 1, which a restore has left"):
+        with pytest.raises(PermanentError, match="on timeline 1, which a restore has replaced"):
             barman.backup(BackupKind.FULL)
     finally:
         left.unlink()

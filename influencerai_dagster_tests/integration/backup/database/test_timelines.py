@@ -80,7 +80,7 @@ def test_of_two_restores_of_one_timeline_the_one_moved_aside_is_not_backed_up(
     server = replace(story.postgres, data_dir=second)
     with (
         running(server.service(os.environ), tmp_path),
-        pytest.raises(PermanentError, match="on timeline 2, which a restore has left"),
+        pytest.raises(PermanentError, match="on timeline 2, which a restore has replaced"),
     ):
         refuse_left_timeline(server.url(), story.barman.folder)
     assert [number for number, _ in timeline_at(story.barman.folder, None).past] == [1]

@@ -9,10 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from influencerai_dagster.backup.objects.copies import (
-    ObjectBackupReport,
-    copy_objects,
-)
+from influencerai_dagster.backup.objects.copies import ObjectBackupReport, copy_objects
 from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket, Location
 from influencerai_dagster.backup.objects.missing import restore_objects
 from influencerai_dagster.backup.objects.rclone_log import CopyProgress

@@ -190,7 +190,7 @@ def test_a_person_who_follows_the_runbook_gets_everything_back(
         execute(stack.database_url, "DROP TABLE precious")
         stack.wait_for_wal(before)
         copy_objects(bucket, BackupTarget(stack.target), recovery_window=timedelta(days=30))
-        assert "is whole" in stack.run("First: what is there?")
+        assert "is complete" in stack.run("First: what is there?")
 
     said = stack.run("A. Back to an earlier time", before)
     assert "nothing was done: --dry-run" in said

@@ -224,7 +224,7 @@ def test_no_backup_at_all_is_a_broken_one(backed_up: BackedUp, scratch: Path) ->
     shutil.rmtree(system.barman.folder / "meta")
     report = run_drill(drill_of(system, scratch), print, None)
     (problem,) = report.problems
-    assert "There is no whole backup" in problem
+    assert "There is no complete backup" in problem
     assert report.shown_rto == "none: nothing could be restored"
 
 

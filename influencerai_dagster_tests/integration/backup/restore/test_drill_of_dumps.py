@@ -81,7 +81,7 @@ def test_a_missing_object_is_named(copy: Dumped, scratch: Path) -> None:
 def test_no_dump_at_all_is_a_broken_backup(copy: Dumped, scratch: Path) -> None:
     copy.dumps.folder.rename(scratch / "elsewhere")
     (problem,) = drilled(copy, scratch).problems
-    assert "There is no whole dump in" in problem
+    assert "There is no complete dump in" in problem
 
 
 def test_the_asset_drills_dumps_too(copy: Dumped) -> None:

@@ -128,7 +128,7 @@ def test_an_object_that_no_backup_has_is_named_and_the_database_is_in_its_place(
 @pytest.mark.parametrize(
     ("target_time", "words"),
     [
-        (datetime(2020, 1, 1, tzinfo=UTC), "No backup was whole at .* the oldest target time"),
+        (datetime(2020, 1, 1, tzinfo=UTC), "No backup was complete at .* the oldest target time"),
         (datetime(2999, 1, 1, tzinfo=UTC), "lies in the future"),
     ],
     ids=["too old", "future"],

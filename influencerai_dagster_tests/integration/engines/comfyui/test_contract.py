@@ -61,7 +61,7 @@ def test_a_server_has_every_node_of_the_shipped_templates(
 def test_the_sd15_template_validates_and_renders_a_png_of_the_size_asked_for(
     any_client: ComfyUIClient,
 ) -> None:
-    prompt_id, event = new_id(), list[RenderProgress]()
+    prompt_id, events = new_id(), list[RenderProgress]()
     workflow = sampled_workflow(any_client, prompt_id, steps=2)
     validate_workflow(workflow, any_client.object_info())
     result = run_alone(
@@ -69,17 +69,17 @@ def test_the_sd15_template_validates_and_renders_a_png_of_the_size_asked_for(
         workflow,
         prompt_id=prompt_id,
         timeout_seconds=TIMEOUT_SECONDS,
-        on_progress=event.append,
+        on_progress=events.append,
     )
     (file,) = result.files
     assert open_image(file.content).size == (64, 64)
     assert file.file_name.startswith(prompt_id)
     assert not result.was_found
     assert result.seconds > 0
-    steps = [item.fraction for item in event if item.node_class == "KSampler"]
+    steps = [item.fraction for item in events if item.node_class == "KSampler"]
     assert {0.5, 1.0} <= set(steps)
     assert steps == sorted(steps)
-    assert {item.prompt_id for item in event} == {prompt_id}
+    assert {item.prompt_id for item in events} == {prompt_id}
 
 
 def test_a_finished_run_is_fetched_and_not_rendered_again(any_client: ComfyUIClient) -> None:

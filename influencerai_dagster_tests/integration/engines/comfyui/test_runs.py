@@ -81,10 +81,10 @@ def slow(simulator: ComfyUISimulator) -> ComfyUISimulator:
 
 
 def test_previews_come_with_the_step_that_they_show(client: ComfyUIClient) -> None:
-    prompt_id, event = new_id(), list[RenderProgress]()
+    prompt_id, events = new_id(), list[RenderProgress]()
     workflow = sampled_workflow(client, prompt_id, steps=3)
-    run_alone(client, workflow, prompt_id=prompt_id, timeout_seconds=20, on_progress=event.append)
-    previews = [item for item in event if item.preview_image is not None]
+    run_alone(client, workflow, prompt_id=prompt_id, timeout_seconds=20, on_progress=events.append)
+    previews = [item for item in events if item.preview_image is not None]
     assert [item.value for item in previews] == [1, 2, 3]
     assert previews[0].preview_image is not None
     assert open_image(previews[0].preview_image).format == "JPEG"

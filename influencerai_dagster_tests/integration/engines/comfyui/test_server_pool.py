@@ -145,14 +145,14 @@ def test_all_runs_of_a_server_share_one_socket_and_each_hears_its_own(
                 simulator.url,
                 steps=3,
                 prompt_id=prompt_id,
-                on_progress=event.append,
+                on_progress=events.append,
             )
-            for prompt_id, event in heard.items()
+            for prompt_id, events in heard.items()
         ]
         assert {result.result(timeout=30).prompt_id for result in results} == heard.keys()
     assert simulator.stats()["connections"] == before + 1
-    for prompt_id, event in heard.items():
-        assert {item.prompt_id for item in event} == {prompt_id}
+    for prompt_id, events in heard.items():
+        assert {item.prompt_id for item in events} == {prompt_id}
 
 
 def test_a_shared_socket_that_drops_loses_no_run(simulator: ComfyUISimulator) -> None:

@@ -209,7 +209,7 @@ def test_a_stopped_encoding_leaves_neither_process_nor_file(tmp_path: Path) -> N
 
 @pytest.fixture
 def loud_video(tmp_path: Path) -> Path:
-    """2 s of image and a loud tone, in another container, size and rate."""
+    """2 s of video and a loud tone, in another container, size and rate."""
     path = tmp_path / "video.mkv"
     source = ["-f", "lavfi", "-i", "testsrc=size=320x180:rate=25:duration=2"]
     tone = ["-f", "lavfi", "-i", "sine=frequency=440:duration=2", "-af", "volume=20dB"]

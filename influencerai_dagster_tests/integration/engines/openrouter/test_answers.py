@@ -17,10 +17,7 @@ from typing import Any
 import pytest
 
 from influencerai_dagster.engines.openrouter.answers import Completion
-from influencerai_dagster.engines.openrouter.client import (
-    THINKING_ROOM,
-    OpenRouterClient,
-)
+from influencerai_dagster.engines.openrouter.client import THINKING_ROOM, OpenRouterClient
 from influencerai_dagster.engines.openrouter.failures import (
     MaybePaidError,
     RateLimitedError,

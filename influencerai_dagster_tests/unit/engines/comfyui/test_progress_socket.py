@@ -37,8 +37,8 @@ def _runs() -> list[str]:
 def test_every_recorded_run_ends_with_the_end_of_its_prompt(name: str) -> None:
     content = recording(name)
     prompt_id = str(content.get("prompt_id") or content.get("b") or content.get("second"))
-    event = _events(name)
-    assert [item for item in event if isinstance(item, RunEnded)][-1] == RunEnded(prompt_id)
+    events = _events(name)
+    assert [item for item in events if isinstance(item, RunEnded)][-1] == RunEnded(prompt_id)
 
 
 def test_two_queued_runs_are_told_apart() -> None:
@@ -49,9 +49,9 @@ def test_two_queued_runs_are_told_apart() -> None:
 
 def test_sampler_steps_are_progress_of_their_node() -> None:
     prompt_id = recording("runs/success_metadata_preview_ws")["prompt_id"]
-    event = _events("runs/success_metadata_preview_ws")
-    assert NodeProgress(prompt_id, "6", 1, 2) in event
-    assert NodeProgress(prompt_id, "6", 2, 2) in event
+    events = _events("runs/success_metadata_preview_ws")
+    assert NodeProgress(prompt_id, "6", 1, 2) in events
+    assert NodeProgress(prompt_id, "6", 2, 2) in events
 
 
 def test_status_says_only_that_the_queue_changed() -> None:
@@ -59,9 +59,9 @@ def test_status_says_only_that_the_queue_changed() -> None:
 
 
 def test_the_first_message_of_a_late_socket_is_nobodys() -> None:
-    event = _events("ws/connect_mid_run")
-    assert event[1] == UnknownEvent()
-    assert not any(isinstance(item, RunEnded) and not item.prompt_id for item in event)
+    events = _events("ws/connect_mid_run")
+    assert events[1] == UnknownEvent()
+    assert not any(isinstance(item, RunEnded) and not item.prompt_id for item in events)
 
 
 def test_a_recorded_preview_frame_names_its_prompt_and_holds_a_jpeg() -> None:

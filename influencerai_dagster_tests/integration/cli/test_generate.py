@@ -247,7 +247,7 @@ def test_too_many_pending_jobs_are_refused_before_a_run_starts(
     before = instance.get_runs_count()
     answer = generate(*command("--count", "4"))
     assert answer.exit_code == 1
-    assert "may have 3 (MAX_PENDING_JOBS_PER_TENANT): none of these 4 was taken" in answer
+    assert "may have 3 (MAX_PENDING_JOBS_PER_TENANT): none of these 4 was accepted" in answer
     assert instance.get_runs_count() == before
 
 

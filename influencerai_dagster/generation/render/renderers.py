@@ -1,4 +1,4 @@
-"""Which renderer makes the jobs of a kind: the table that a new kind of job is added to."""
+"""Choose the renderer of a job by its kind: a new kind of job is added to this table."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol

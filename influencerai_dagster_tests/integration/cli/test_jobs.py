@@ -160,7 +160,7 @@ def test_a_list_of_jobs_is_ordered_and_each_is_told_with_its_key(
         assert "are in the job queue and are not lost" in answer
 
 
-def test_a_list_of_videos_is_ordered_with_its_kind(jobs: CommandLine) -> None:
+def test_a_list_of_videos_is_submitted_with_its_kind(jobs: CommandLine) -> None:
     image = submit_one(jobs.engine)
     videos = json.dumps([{"source_job_id": str(image.id)}])
     answer = jobs("jobs", "submit", "-", "--tenant", "demo", "--kind", "video", stdin=videos)

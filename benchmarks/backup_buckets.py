@@ -19,8 +19,8 @@ from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket
 from influencerai_dagster.backup.objects.rclone import Rclone
 from influencerai_dagster.backup.objects.rclone_log import CopyProgress
 from influencerai_dagster.local.object_store import ObjectStoreServer
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service
+from influencerai_dagster_tests.testing.ports import free_port
 
 MINIO = os.environ.get("MINIO_BIN") or shutil.which("minio")
 BACKUPS = "backups"

@@ -15,8 +15,8 @@ from benchmarks.servers import running_services
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.restore.both_databases import BothDatabases
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.services import wal_receiver
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 

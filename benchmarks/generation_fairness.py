@@ -16,12 +16,8 @@ from benchmarks.comparisons import Comparison
 from benchmarks.percentiles import percentile
 from benchmarks.pipeline_stack import PipelineStack, image, running_stack
 from benchmarks.worker_processes import idle_workers
-from influencerai_dagster.generation.jobs import (
-    JobRequest,
-)
-from influencerai_dagster.generation.prompt_ids import (
-    prompt_id,
-)
+from influencerai_dagster.generation.jobs import JobRequest
+from influencerai_dagster.generation.prompt_ids import prompt_id
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 NUM_SERVERS = 3

@@ -16,9 +16,7 @@ from benchmarks.pipeline_stack import DAY, PipelineStack, image, running_stack, 
 from benchmarks.worker_processes import idle_workers
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.prompt_ids import (
-    prompt_id,
-)
+from influencerai_dagster.generation.prompt_ids import prompt_id
 
 NUM_JOBS = 30
 ROUNDS = 3

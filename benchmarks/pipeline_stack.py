@@ -22,19 +22,14 @@ from benchmarks.servers import (
     running_comfyui,
     running_s3,
 )
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.core.sampling import ImageSampling
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.jobs import (
-    ImageJobPayload,
-    JobRequest,
-)
+from influencerai_dagster.generation.jobs import ImageJobPayload, JobRequest
 from influencerai_dagster.generation.queue import Job
 from influencerai_dagster.generation.render.images import FAMILY_DEFAULTS
 from influencerai_dagster_tests.testing.waiting import wait_until

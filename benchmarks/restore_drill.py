@@ -9,12 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.backup_buckets import BACKUPS, Buckets, running_buckets
-from benchmarks.backup_data import (
-    FULL_DATABASE_BYTES,
-    FULL_NUM_OBJECTS,
-    change,
-    write_images,
-)
+from benchmarks.backup_data import FULL_DATABASE_BYTES, FULL_NUM_OBJECTS, change, write_images
 from benchmarks.backup_servers import BackedUpDatabase, running_database
 from benchmarks.comparisons import Comparison
 from benchmarks.database_restore import CHANGED_SHARE

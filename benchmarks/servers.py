@@ -16,10 +16,10 @@ import httpx
 from influencerai_dagster.db import migrate
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service, Supervisor
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster_tests.testing.ports import free_port
 
 BUCKET = "assets"
 REGION = "us-east-1"

@@ -16,13 +16,14 @@ import pytest
 
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import PostgresServer
-from influencerai_dagster.local.processes import clean_leftovers, free_port
+from influencerai_dagster.local.processes import clean_leftovers
 from influencerai_dagster_tests.testing import servers
 from influencerai_dagster_tests.testing.database_server import database_server
 from influencerai_dagster_tests.testing.file_order import (
     pytest_collection_modifyitems,
     pytest_xdist_auto_num_workers,
 )
+from influencerai_dagster_tests.testing.ports import free_port
 
 __all__ = ["database_server", "pytest_collection_modifyitems", "pytest_xdist_auto_num_workers"]
 

@@ -14,11 +14,7 @@ from influencerai_dagster.backup.database.backups import (
     newest_whole,
 )
 from influencerai_dagster.backup.database.barman import BarmanServer
-from influencerai_dagster.backup.database.databases import (
-    check_same_server,
-    prune,
-    take_backup,
-)
+from influencerai_dagster.backup.database.databases import check_same_server, prune, take_backup
 from influencerai_dagster.backup.database.wal_receiver import receive_wal
 from influencerai_dagster.cli.common import server_settings, settings
 from influencerai_dagster.cli.object_backup import copy_to_target

@@ -10,9 +10,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.kohya.installation import missing_tokenizers, try_installation
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
-from influencerai_dagster.media.base_models import (
-    find_base_model,
-)
+from influencerai_dagster.media.base_models import find_base_model
 from influencerai_dagster.media.safetensors_files import base_model_family
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.training.lora_configs import all_configs, resolve_preset

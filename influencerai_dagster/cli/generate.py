@@ -15,10 +15,7 @@ from influencerai_dagster.cli.output import Field, JsonOption, next_step, notes,
 from influencerai_dagster.cli.submissions import ensure_run_for, submit_jobs
 from influencerai_dagster.cli.web_server import dagster
 from influencerai_dagster.core.dagster_names import CANCELED, FAILURE
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import DatasetKey, DayKey
 from influencerai_dagster.core.platforms import VideoPreset
 from influencerai_dagster.dagster_client.client import DagsterGraphQL, Run

@@ -11,10 +11,7 @@ from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.options import JobIds, TenantName, day_key
 from influencerai_dagster.cli.output import Field, JsonOption, notes, print_result, print_rows
 from influencerai_dagster.cli.submissions import ensure_run_for
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import parse_day
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import require_tenant

@@ -33,10 +33,7 @@ from influencerai_dagster.cli.output import (
 from influencerai_dagster.cli.submissions import ensure_run_for
 from influencerai_dagster.cli.submissions import submit_jobs as put_into_queue
 from influencerai_dagster.cli.watch import watch_jobs
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import parse_day
 from influencerai_dagster.core.names import json_kind
 from influencerai_dagster.db.engine import transaction

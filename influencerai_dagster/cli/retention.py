@@ -7,13 +7,7 @@ import typer
 
 from influencerai_dagster.cli.common import engine, settings, store
 from influencerai_dagster.cli.options import TenantName, job_id
-from influencerai_dagster.cli.output import (
-    Field,
-    JsonOption,
-    notes,
-    print_result,
-    print_rows,
-)
+from influencerai_dagster.cli.output import Field, JsonOption, notes, print_result, print_rows
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import require_tenant
 from influencerai_dagster.retention import legal_holds

@@ -13,8 +13,7 @@ from rich.table import Table
 from influencerai_dagster.cli.common import console, engine, server_settings, store
 from influencerai_dagster.cli.doctor import run_checks
 from influencerai_dagster.cli.output import JsonOption, next_step
-from influencerai_dagster.core.dagster_names import CODE_LOCATION
-from influencerai_dagster.dagster_client.client import DagsterGraphQL
+from influencerai_dagster.cli.web_server import dagster_at
 from influencerai_dagster.db.migrate import upgrade
 from influencerai_dagster.local.demo import Demo, StageResult
 from influencerai_dagster.local.samples import BELLA_DIR
@@ -62,7 +61,7 @@ def demo(
         _greet(stack)
         with (
             console.status("") as status,
-            closing(_dagster(stack.settings, stack.dagster_url)) as dagster,
+            closing(dagster_at(stack.dagster_url, stack.settings)) as dagster,
         ):
             results = Demo(
                 engine=engine(),
@@ -124,14 +123,10 @@ def _since(began: float) -> str:
 
 def _stack(own: Settings) -> Stack:
     def location_problem(url: str) -> str | None:
-        with closing(_dagster(own, url)) as dagster:
+        with closing(dagster_at(url, own)) as dagster:
             return dagster.location_problem()
 
     return Stack(own, location_problem=location_problem)
-
-
-def _dagster(own: Settings, url: str) -> DagsterGraphQL:
-    return DagsterGraphQL(url, CODE_LOCATION, credentials=own.dagster.credentials)
 
 
 def _greet(stack: Stack) -> None:

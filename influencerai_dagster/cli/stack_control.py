@@ -12,13 +12,7 @@ import typer
 from influencerai_dagster.cli.common import server_settings, settings
 from influencerai_dagster.cli.job_files import file_link
 from influencerai_dagster.cli.options import job_id as parse_job_id
-from influencerai_dagster.cli.output import (
-    Field,
-    JsonOption,
-    console,
-    print_result,
-    print_rows,
-)
+from influencerai_dagster.cli.output import Field, JsonOption, console, print_result, print_rows
 from influencerai_dagster.core.names import unknown_name
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.running_stack import stop_stack

@@ -15,9 +15,7 @@ from influencerai_dagster.cli.common import engine, server_settings
 from influencerai_dagster.cli.output import JsonOption, console, print_json
 from influencerai_dagster.cli.server_probes import TIMEOUT_SECONDS, ProbedServer, ServerProbes
 from influencerai_dagster.cli.watch_view import Snapshot, view
-from influencerai_dagster.core.recovery_window import (
-    SAFETY_MARGIN,
-)
+from influencerai_dagster.core.recovery_window import SAFETY_MARGIN
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import require_tenant

@@ -10,10 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from influencerai_dagster.core.dagster_names import ALIVE, JOB_ASSETS, PARTITION_TAG
-from influencerai_dagster.dagster_client.client import (
-    EVENTS_PER_PAGE,
-    DagsterGraphQL,
-)
+from influencerai_dagster.dagster_client.client import EVENTS_PER_PAGE, DagsterGraphQL
 from influencerai_dagster.dagster_client.queries import (
     CHECK_EXECUTION,
     CHECKS,

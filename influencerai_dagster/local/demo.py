@@ -15,10 +15,7 @@ from rich.markup import escape
 from sqlalchemy import Engine
 
 from influencerai_dagster.core.dagster_names import FAILURE
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import DatasetKey, DayKey, today
 from influencerai_dagster.core.object_paths import uploads_prefix
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
@@ -26,9 +23,7 @@ from influencerai_dagster.db import tenants
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.jobs import (
-    ImageJobPayload,
-)
+from influencerai_dagster.generation.jobs import ImageJobPayload
 from influencerai_dagster.generation.submission import submit
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.uploads import upload_folder

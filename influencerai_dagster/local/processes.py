@@ -34,14 +34,6 @@ class _Record(Value):
     started: dict[int, float]
 
 
-def free_port() -> int:
-    """Return a loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def check_port(port: int, *, service: str, setting: str) -> None:
     """Check that a service can take its port.
 

@@ -3,11 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from influencerai_dagster.local.environment import (
-    has_secrets,
-    s3_server,
-    stack_environment,
-)
+from influencerai_dagster.local.environment import has_secrets, s3_server, stack_environment
 from influencerai_dagster.local.probes import listens
 from influencerai_dagster.local.supervisor import Supervisor
 from influencerai_dagster.settings import Settings, process_environment, settings_from

@@ -14,9 +14,7 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.errors import ObjectExistsError, PermanentError
 from influencerai_dagster.storage.contents import (
     ObjectSummary,
@@ -29,11 +27,7 @@ from influencerai_dagster.storage.contents import (
     object_summary,
     receive,
 )
-from influencerai_dagster.storage.errors import (
-    detect_full_disk,
-    status_code,
-    translated_errors,
-)
+from influencerai_dagster.storage.errors import detect_full_disk, status_code, translated_errors
 from influencerai_dagster.storage.parallel import map_in_threads
 from influencerai_dagster.storage.uploads import upload
 
@@ -82,7 +76,7 @@ class ObjectStore:
 
     Args:
         client: from client.py, or any boto3 S3 client with its Config.
-        bucket: S3_BUCKET; it must exist (`ensure_bucket` is for the local stack).
+        bucket: S3_BUCKET; it must exist.
         max_workers: threads of `map`.
         disk: S3_DISK, for servers that do not say when they are full.
     """
@@ -267,16 +261,6 @@ class ObjectStore:
             return self.client.generate_presigned_url(
                 "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=expires_seconds
             )
-
-    def ensure_bucket(self) -> None:
-        """Create the bucket if it is missing: only the local stack does that."""
-        with translated_errors("create bucket", self.bucket, ""):
-            try:
-                self.client.head_bucket(Bucket=self.bucket)
-            except ClientError as error:
-                if status_code(error) != _NOT_FOUND:
-                    raise
-                self.client.create_bucket(Bucket=self.bucket)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield `function(item)` in the order of items, run by max_workers threads."""

@@ -31,12 +31,7 @@ from influencerai_dagster.db.datasets import record_dataset
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import require_tenant
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.media.images import (
-    MeasuredImage,
-    Reject,
-    measure_upload,
-    near_duplicates,
-)
+from influencerai_dagster.media.images import MeasuredImage, Reject, measure_upload, near_duplicates
 from influencerai_dagster.storage.contents import ObjectSummary
 from influencerai_dagster.storage.manifests import Published, publish
 from influencerai_dagster.storage.object_store import ObjectStore

@@ -25,13 +25,8 @@ from influencerai_dagster.db.tenants import require_tenant
 from influencerai_dagster.engines.kohya.training import TrainingResult, TrainingSpec, train
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.generation.storage_pauses import report_full
-from influencerai_dagster.media.safetensors_files import (
-    check_lora_fits,
-    read_header,
-)
-from influencerai_dagster.retry import (
-    retry_transient,
-)
+from influencerai_dagster.media.safetensors_files import check_lora_fits, read_header
+from influencerai_dagster.retry import retry_transient
 from influencerai_dagster.storage.manifests import Published, load_unverified, publish
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.dataset_images import copy_name, write_copy

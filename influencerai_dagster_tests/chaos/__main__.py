@@ -7,9 +7,7 @@ import sys
 from rich.console import Console
 from rich.status import Status
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster_tests.chaos.report import replay_command, report
 from influencerai_dagster_tests.chaos.runner import Progress, running_scenario
 from influencerai_dagster_tests.chaos.scenario import draw_scenario

@@ -11,18 +11,13 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.core.keys import today
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.jobs import (
-    ImageJobPayload,
-    JobRequest,
-)
+from influencerai_dagster.generation.jobs import ImageJobPayload, JobRequest
 from influencerai_dagster_tests.chaos.scenario import (
     BAD_SAMPLER,
     TENANTS,

@@ -22,9 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
-from influencerai_dagster.generation.prompt_ids import (
-    prompt_id,
-)
+from influencerai_dagster.generation.prompt_ids import prompt_id
 from influencerai_dagster_tests.chaos.dispatcher import LEASE_SECONDS
 from influencerai_dagster_tests.chaos.faults import Injected
 from influencerai_dagster_tests.chaos.scenario import Action

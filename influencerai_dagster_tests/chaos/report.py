@@ -5,9 +5,7 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster_tests.chaos.reasons import reason_of
 from influencerai_dagster_tests.chaos.renders import excuses
 from influencerai_dagster_tests.chaos.runner import Outcome

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.generation import queue as job_queue

@@ -16,7 +16,6 @@ from uuid import uuid4
 from influencerai_dagster.db import migrate
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service
 from influencerai_dagster.processes import as_user
 from influencerai_dagster.storage.client import make_s3_client
@@ -24,6 +23,7 @@ from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.chaos.proxy import Proxy
 from influencerai_dagster_tests.chaos.scenario import NUM_SERVERS
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 BUCKET = "assets"

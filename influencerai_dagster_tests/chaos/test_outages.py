@@ -9,15 +9,13 @@ from uuid import uuid4
 import psycopg2
 import pytest
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.db import migrate
 from influencerai_dagster.local.postgres import PostgresServer
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.chaos.servers import Killable
 from influencerai_dagster_tests.chaos.workbench import Workbench
 from influencerai_dagster_tests.testing.catalog_rows import end_backoff
+from influencerai_dagster_tests.testing.ports import free_port
 
 SUCCESS = "execution_success"
 SLOW_STEPS = 200

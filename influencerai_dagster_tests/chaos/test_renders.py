@@ -9,9 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from influencerai_dagster.generation.prompt_ids import (
-    prompt_id,
-)
+from influencerai_dagster.generation.prompt_ids import prompt_id
 from influencerai_dagster_tests.chaos.faults import Injected
 from influencerai_dagster_tests.chaos.renders import (
     Render,

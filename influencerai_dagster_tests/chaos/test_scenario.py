@@ -3,12 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from influencerai_dagster_tests.chaos.scenario import (
-    TENANTS,
-    Action,
-    draw_scenario,
-    repeated,
-)
+from influencerai_dagster_tests.chaos.scenario import TENANTS, Action, draw_scenario, repeated
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.integers(1, 2000)

@@ -12,10 +12,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster_tests.chaos.workbench import HELD_SECONDS, Workbench

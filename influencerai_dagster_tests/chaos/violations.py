@@ -16,20 +16,14 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.core.manifests.outputs import OutputManifest
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 from influencerai_dagster.db.models.scheduling import WorkerRow
 from influencerai_dagster.errors import InfluencerAIError, TransientError
-from influencerai_dagster.generation.prompt_ids import (
-    prompt_id,
-)
-from influencerai_dagster.generation.queue.retry_policy import (
-    MAX_ATTEMPTS,
-)
+from influencerai_dagster.generation.prompt_ids import prompt_id
+from influencerai_dagster.generation.queue.retry_policy import MAX_ATTEMPTS
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.chaos.reasons import untruth
 from influencerai_dagster_tests.chaos.renders import (

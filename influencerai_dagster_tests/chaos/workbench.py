@@ -9,18 +9,11 @@ from uuid import uuid4
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.jobs import (
-    ImageJobPayload,
-    JobRequest,
-)
-from influencerai_dagster.generation.prompt_ids import (
-    prompt_id,
-)
+from influencerai_dagster.generation.jobs import ImageJobPayload, JobRequest
+from influencerai_dagster.generation.prompt_ids import prompt_id
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.chaos.proxy import Proxy
 from influencerai_dagster_tests.chaos.worker import Assignment, start_worker

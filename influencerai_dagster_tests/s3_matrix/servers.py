@@ -18,8 +18,8 @@ from uuid import uuid4
 
 import httpx
 
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.servers import S3Server, rclone_server, running
 
 ACCESS_KEY = "test-access"

@@ -30,9 +30,9 @@ from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import dataset_manifest, lora_manifest
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.servers import S3Server, running
 from influencerai_dagster_tests.testing.waiting import wait_until
 

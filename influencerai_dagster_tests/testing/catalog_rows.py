@@ -8,22 +8,15 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from influencerai_dagster.core.fingerprints import fingerprint, sha256_hex
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.lora_training import PRESETS
 from influencerai_dagster.core.manifests.dataset import DatasetImage, DatasetManifest
 from influencerai_dagster.core.manifests.loras import LoraManifest
-from influencerai_dagster.core.manifests.outputs import (
-    OutputManifest,
-)
+from influencerai_dagster.core.manifests.outputs import OutputManifest
 from influencerai_dagster.core.object_paths import lora_key, output_key
 from influencerai_dagster.core.sampling import ImageSampling, VideoSampling
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.models.content import CatalogModel
 from influencerai_dagster.db.tenants import add_tenant, put_influencer

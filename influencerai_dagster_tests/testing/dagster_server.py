@@ -24,9 +24,9 @@ from dagster._core.workspace.load_target import (
     InProcessWorkspaceLoadTarget,
 )
 
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.settings import load_settings
 from influencerai_dagster.webserver.server import OperatorsWebserver
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 LOCATION = "influencerai"

@@ -19,11 +19,11 @@ from influencerai_dagster.db import migrate
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.local.probes import listens
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service
 from influencerai_dagster_tests.chaos.servers import Killable
 from influencerai_dagster_tests.testing.database_server import execute, influencerai
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
+from influencerai_dagster_tests.testing.ports import free_port
 
 CANARY = "CANARY-of-the-jwt-secret"
 USER, PASSWORD = "operator", "correct horse battery"

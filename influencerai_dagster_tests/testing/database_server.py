@@ -16,9 +16,9 @@ import pytest
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.services import wal_receiver
 from influencerai_dagster.local.supervisor import Supervisor
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 ODD_FOLDER = "100% of it's #1; é %(name)s"

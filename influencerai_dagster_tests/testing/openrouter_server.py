@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 
 from influencerai_dagster.engines.openrouter.client import OpenRouterClient
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.servers import running
 
 MODEL = "google/gemini-2.5-flash"

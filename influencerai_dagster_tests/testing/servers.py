@@ -14,8 +14,8 @@ import httpx
 
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service, Supervisor
+from influencerai_dagster_tests.testing.ports import free_port
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -45,7 +45,9 @@ class S3Server:
         from influencerai_dagster.storage.object_store import ObjectStore  # noqa: PLC0415 - slow
 
         store = ObjectStore(self.client(), bucket or f"bucket-{uuid4().hex[:12]}")
-        store.ensure_bucket()
+        existing = self.client().list_buckets()["Buckets"]
+        if store.bucket not in {found["Name"] for found in existing}:
+            store.client.create_bucket(Bucket=store.bucket)
         return store
 
 

@@ -33,9 +33,9 @@ from influencerai_dagster.db import migrate
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.testing.backed_up import clock, execute
 from influencerai_dagster_tests.testing.database_server import is_received
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.servers import running
 from influencerai_dagster_tests.testing.waiting import wait_until
 

@@ -1,6 +1,7 @@
 """Unit tests need no server: a test that starts a program or leaves this machine fails."""
 
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -14,12 +15,14 @@ class _Guard:
 
     Attributes:
         is_on: while a unit test runs; an audit hook cannot be removed.
+        others: threads that an integration test of the same process started, whose servers live on.
     """
 
     is_on = False
+    others: frozenset[int] = frozenset()
 
     def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
-        if not self.is_on:
+        if not self.is_on or threading.get_ident() in self.others:
             return
         if event in _STARTS and not (
             event == "subprocess.Popen" and arguments[0] == sys.executable
@@ -37,6 +40,9 @@ sys.addaudithook(_guard)
 @pytest.fixture(autouse=True)
 def _guarded(request: pytest.FixtureRequest) -> Iterator[None]:
     assert "servers_dir" not in request.fixturenames, "a unit test asks for a server"
+    here = threading.get_ident()
+    alive = (thread.ident for thread in threading.enumerate())
+    _guard.others = frozenset(ident for ident in alive if ident is not None) - {here}
     _guard.is_on = True
     yield
     _guard.is_on = False

@@ -6,9 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.retry import (
-    retry_transient,
-)
+from influencerai_dagster.retry import retry_transient
 
 
 class Failing:

@@ -68,7 +68,7 @@ def take_backup(
             server the WAL is archived; without a full one, a full one is taken.
         unless_after: nothing is taken if a backup of this kind has ended since then (a full one
             counts as an incremental one).
-        say: gets a line about every step.
+        log: gets a line about every step.
 
     Raises:
         TransientError: a server was away, or another backup runs; nothing is lost.

@@ -28,11 +28,7 @@ from influencerai_dagster.backup.database.backups import (
 from influencerai_dagster.backup.database.barman_files import libpq_conninfo
 from influencerai_dagster.core.base import Value
 from influencerai_dagster.core.recovery_window import is_past_window
-from influencerai_dagster.errors import (
-    InsufficientStorageError,
-    PermanentError,
-    TransientError,
-)
+from influencerai_dagster.errors import InsufficientStorageError, PermanentError, TransientError
 from influencerai_dagster.processes import owned_environment
 from influencerai_dagster.program_environment import POSTGRES_CLIENT
 

@@ -13,11 +13,7 @@ from contextlib import suppress
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.barman_program import end_programs_at
 from influencerai_dagster.backup.database.wal_position import choose_resume_position
-from influencerai_dagster.errors import (
-    InfluencerAIError,
-    InsufficientStorageError,
-    TransientError,
-)
+from influencerai_dagster.errors import InfluencerAIError, InsufficientStorageError, TransientError
 
 ARCHIVE_SECONDS = 60.0
 RESTART_SECONDS = 5.0

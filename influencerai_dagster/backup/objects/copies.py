@@ -18,10 +18,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from influencerai_dagster.backup.objects.connection import (
-    check_answers,
-    keys_without_first_part,
-)
+from influencerai_dagster.backup.objects.connection import check_answers, keys_without_first_part
 from influencerai_dagster.backup.objects.history import OBJECTS, ObjectHistory
 from influencerai_dagster.backup.objects.locations import OFF_SITE_FOLDER, BackupTarget, Location
 from influencerai_dagster.backup.objects.overlap import refuse_overlap

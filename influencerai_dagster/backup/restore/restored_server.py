@@ -21,12 +21,7 @@ import psycopg2
 
 from influencerai_dagster.backup.restore.recovery_settings import OVERRIDDEN
 from influencerai_dagster.core.database_urls import database_url, libpq_parameters
-from influencerai_dagster.db.data_dir import (
-    LOCK,
-    give_to_server,
-    open_way_for_server,
-    server_user,
-)
+from influencerai_dagster.db.data_dir import LOCK, give_to_server, open_way_for_server, server_user
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.processes import as_user, owned_environment
 from influencerai_dagster.program_environment import program_environment

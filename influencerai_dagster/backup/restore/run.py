@@ -16,12 +16,7 @@ from datetime import datetime
 from influencerai_dagster.backup.objects.missing import ObjectRestoreReport
 from influencerai_dagster.backup.restore.journal import Journal, Step
 from influencerai_dagster.backup.restore.source import Source
-from influencerai_dagster.backup.restore.target import (
-    Log,
-    Restored,
-    RestoreTarget,
-    verify_restored,
-)
+from influencerai_dagster.backup.restore.target import Log, Restored, RestoreTarget, verify_restored
 from influencerai_dagster.backup.verification.catalog_objects import fence_open_jobs
 from influencerai_dagster.backup.verification.objects import Assets
 from influencerai_dagster.backup.verification.verification import Verification

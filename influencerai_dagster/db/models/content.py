@@ -1,6 +1,6 @@
-"""Define the tables of tenants, influencers, datasets, LoRAs, media assets and cached responses.
+"""Define the tables of tenants, influencers, datasets, LoRAs and cached responses, and their base.
 
-Rows never leave this package: functions hand out the frozen dataclasses of `db/records.py`.
+Rows never leave a transaction: functions return frozen values, such as those of `db/records.py`.
 A change here needs a migration in `migrations/versions/`; a test compares the two. What must never
 be in a row (a name that leaves its tenant, a lease without an owner) is a constraint here, not only
 a check in Python.

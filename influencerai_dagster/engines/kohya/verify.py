@@ -55,10 +55,7 @@ def verified_metadata(path: Path, *, steps: int, started_at: float) -> dict[str,
 
 
 def _opened_metadata(path: Path) -> dict[str, str]:
-    from safetensors import (  # noqa: PLC0415 - imports numpy
-        SafetensorError,
-        safe_open,
-    )
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - imports numpy
 
     try:
         with safe_open(path, framework="numpy") as file:

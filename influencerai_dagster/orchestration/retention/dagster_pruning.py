@@ -15,10 +15,7 @@ from influencerai_dagster.core.dagster_names import PARTITION_TAG
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.orchestration.partitions import (
-    content_day_partitions,
-    dataset_partitions,
-)
+from influencerai_dagster.orchestration.partitions import content_day_partitions, dataset_partitions
 from influencerai_dagster.orchestration.run_states import ALIVE
 from influencerai_dagster.retention.rows import days_with_objects_or_work
 from influencerai_dagster.retention.rules import DayPartitions, TenantRetention, is_day_over

@@ -10,12 +10,7 @@ from dataclasses import dataclass
 import dagster as dg
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.run_health import (
-    DEFAULT_LIMITS,
-    Heartbeat,
-    HeartbeatLimits,
-    decide,
-)
+from influencerai_dagster.core.run_health import DEFAULT_LIMITS, Heartbeat, HeartbeatLimits, decide
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.sweeps import Sweep

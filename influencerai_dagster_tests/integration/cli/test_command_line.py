@@ -14,10 +14,11 @@ from influencerai_dagster.cli import COMMANDS, app, output
 from influencerai_dagster.cli.examples import EXAMPLES
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import add_tenant
-from influencerai_dagster.local.processes import STACK_ID, free_port
+from influencerai_dagster.local.processes import STACK_ID
 from influencerai_dagster_tests.testing.catalog_rows import submit_one
 from influencerai_dagster_tests.testing.command_line import CommandLine
 from influencerai_dagster_tests.testing.command_tree import all_commands, leaves, parse
+from influencerai_dagster_tests.testing.ports import free_port
 
 HEAVY = ("alembic", "boto3", "dagster", "httpx", "sqlalchemy")
 BACKUPS = r"dagster\.backup\.(database|verification|restore)"

@@ -11,13 +11,13 @@ from influencerai_dagster.core.lora_training import PRESETS
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.db import migrate
 from influencerai_dagster.local.postgres import programs_dir
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.simulators.base_models import write_simulated_base_model
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.command_line import Answer, CommandLine
 from influencerai_dagster_tests.testing.dagster_server import running_webserver
 from influencerai_dagster_tests.testing.database_server import DatabaseServer, execute
 from influencerai_dagster_tests.testing.paths import SIMULATED_KOHYA_DIR
+from influencerai_dagster_tests.testing.ports import free_port
 
 PARTS = 15
 

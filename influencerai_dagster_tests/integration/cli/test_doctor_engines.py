@@ -21,13 +21,13 @@ from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.values import SystemStats
 from influencerai_dagster.engines.kohya.installation import try_installation
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.settings import Settings, load_settings
 from influencerai_dagster.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.training.lora_configs import put_lora_config
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.openrouter_server import openrouter_url
 from influencerai_dagster_tests.testing.paths import SIMULATED_KOHYA_DIR
+from influencerai_dagster_tests.testing.ports import free_port
 
 SIMULATED = SIMULATED_KOHYA_DIR
 NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"

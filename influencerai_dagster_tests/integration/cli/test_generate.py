@@ -10,19 +10,16 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.db.tenants import add_tenant, put_influencer
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.testing.catalog_rows import claim_all, complete_job, lora_manifest
 from influencerai_dagster_tests.testing.command_line import CommandLine
 from influencerai_dagster_tests.testing.dagster_server import queued_instance, running_webserver
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 DAY = "2026-11-23"
@@ -247,7 +244,7 @@ def test_too_many_pending_jobs_are_refused_before_a_run_starts(
     before = instance.get_runs_count()
     answer = generate(*command("--count", "4"))
     assert answer.exit_code == 1
-    assert "may have 3 (MAX_PENDING_JOBS_PER_TENANT): none of these 4 was taken" in answer
+    assert "may have 3 (MAX_PENDING_JOBS_PER_TENANT): none of these 4 was accepted" in answer
     assert instance.get_runs_count() == before
 
 

@@ -12,9 +12,10 @@ import pytest
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.local.folder_lock import FolderLock
-from influencerai_dagster.local.processes import RECORD_FILE, free_port
+from influencerai_dagster.local.processes import RECORD_FILE
 from influencerai_dagster_tests.testing.catalog_rows import claim_one, complete_job, submit_one
 from influencerai_dagster_tests.testing.command_line import CommandLine
+from influencerai_dagster_tests.testing.ports import free_port
 
 NOT_UTF8 = "\N{REPLACEMENT CHARACTER}"
 SUPERVISOR = """

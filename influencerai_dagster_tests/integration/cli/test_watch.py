@@ -34,10 +34,10 @@ from influencerai_dagster.generation.queue.statistics import (
     TenantStatistics,
     Training,
 )
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.testing.catalog_rows import claim_one, complete_job, submit_one
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator, comfyui_simulator
 from influencerai_dagster_tests.testing.command_line import CommandLine
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 AWAY = f"http://127.0.0.1:{free_port()}"

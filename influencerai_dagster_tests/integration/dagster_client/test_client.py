@@ -12,13 +12,13 @@ import pytest
 from influencerai_dagster.dagster_client import client as dagster_graphql
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.testing.dagster_server import (
     AWAY,
     LOCATION,
     queued_instance,
     running_webserver,
 )
+from influencerai_dagster_tests.testing.ports import free_port
 
 DAY = "demo/2026-11-23"
 BIG = 3_000_000_000

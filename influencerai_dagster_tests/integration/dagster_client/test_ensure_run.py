@@ -17,12 +17,12 @@ from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.dagster_client.ensure_run import ensure_run
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.testing.dagster_server import (
     LOCATION,
     queued_instance,
     running_webserver,
 )
+from influencerai_dagster_tests.testing.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from influencerai_dagster.core.database_urls import libpq_parameters
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.db.data_dir import USER_UNDER_ROOT
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.migrate import current_revision, head_revision, upgrade
@@ -23,7 +21,6 @@ from influencerai_dagster.db.tenants import add_tenant, list_tenants, put_influe
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import SUPERUSER
 from influencerai_dagster.local.probes import listens
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service
 from influencerai_dagster_tests.testing.catalog import MakeDatabase
 from influencerai_dagster_tests.testing.catalog_rows import (
@@ -32,6 +29,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
     job_now,
     submit_one,
 )
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.servers import running
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")

@@ -23,7 +23,6 @@ from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
 )
 from influencerai_dagster.generation.queue import ClaimedJob
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,
     claim_all,
@@ -35,6 +34,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
 )
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.jobs import TODAY, status, submit
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 SLOW_STEPS = 200

@@ -98,7 +98,7 @@ def test_a_job_that_cannot_be_used_is_named_with_its_field_and_none_is_taken(
 
 def test_more_than_the_limit_is_refused_for_good_and_none_is_taken(engine: Engine) -> None:
     order(engine, IMAGE)
-    with pytest.raises(TooManyPendingJobsError, match="none of these 2 was taken") as caught:
+    with pytest.raises(TooManyPendingJobsError, match="none of these 2 was accepted") as caught:
         order(engine, IMAGE, IMAGE, key_prefix="more", max_pending=2)
     assert isinstance(caught.value, PermanentError)
     assert count(engine) == 1

@@ -1,7 +1,7 @@
 """Whether the receiver of WAL lives, as PostgreSQL tells it."""
 
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.services import wal_receiver
+from influencerai_dagster_tests.testing.ports import free_port
 
 
 def is_alive(database_url: str) -> bool:

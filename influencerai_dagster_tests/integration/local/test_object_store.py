@@ -9,8 +9,8 @@ from botocore.exceptions import ClientError
 
 from influencerai_dagster.errors import InsufficientStorageError
 from influencerai_dagster.local.object_store import ObjectStoreServer
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.servers import S3Server, running
 from influencerai_dagster_tests.testing.waiting import wait_until
 

@@ -13,8 +13,8 @@ import pytest
 
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import PostgresServer
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Supervisor
+from influencerai_dagster_tests.testing.ports import free_port
 
 
 @pytest.fixture

@@ -20,11 +20,11 @@ from influencerai_dagster.core.dagster_names import CODE_LOCATION
 from influencerai_dagster.dagster_client.client import REPOSITORY
 from influencerai_dagster.dagster_client.queries import LAUNCH
 from influencerai_dagster.local.environment import stack_environment
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.services import Stack
 from influencerai_dagster.media.safetensors_files import read_header
 from influencerai_dagster.processes import is_running
 from influencerai_dagster.settings import VARIABLES, Settings, load_settings
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 START_SECONDS = 90.0

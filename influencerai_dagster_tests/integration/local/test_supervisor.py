@@ -20,8 +20,8 @@ import psutil
 import pytest
 
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Service, Supervisor
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 DEADLINE_SECONDS = 10.0

@@ -22,10 +22,7 @@ from influencerai_dagster_tests.testing.catalog_rows import (
     add_two_tenants,
     empty_catalog,
 )
-from influencerai_dagster_tests.testing.code_location import (
-    BASE_MODELS,
-    CodeLocation,
-)
+from influencerai_dagster_tests.testing.code_location import BASE_MODELS, CodeLocation
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.paths import SIMULATED_KOHYA_DIR
 from influencerai_dagster_tests.testing.servers import S3Server

@@ -13,13 +13,9 @@ from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.manifests.captions import Caption, CaptionsManifest, CaptionSource
 from influencerai_dagster.core.manifests.dataset import DatasetManifest, RejectedUpload, Rights
 from influencerai_dagster.core.manifests.loras import LoraSample, LoraSamplesManifest
-from influencerai_dagster.core.manifests.outputs import (
-    DayManifest,
-)
+from influencerai_dagster.core.manifests.outputs import DayManifest
 from influencerai_dagster.core.refused_images import RefusedImage
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as job_queue

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.local.dagster_heartbeats import is_daemon_alive
-from influencerai_dagster.local.processes import free_port
+from influencerai_dagster_tests.testing.ports import free_port
 
 
 @pytest.fixture

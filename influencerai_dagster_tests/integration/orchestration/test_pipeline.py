@@ -9,10 +9,7 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.manifests.loras import LoraManifest
 from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction

@@ -20,9 +20,7 @@ from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.jobs import (
-    JobRequest,
-)
+from influencerai_dagster.generation.jobs import JobRequest
 from influencerai_dagster.orchestration.generation.pending_jobs_sensor import (
     MAX_RUNS_ALIVE,
     choose,

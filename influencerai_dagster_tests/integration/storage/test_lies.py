@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.storage.uploads import MULTIPART_THRESHOLD_BYTES

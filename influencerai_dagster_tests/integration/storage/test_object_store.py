@@ -10,20 +10,11 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
-from influencerai_dagster.errors import (
-    ObjectExistsError,
-    ObjectNotFoundError,
-    PermanentError,
-)
+from influencerai_dagster.core.stored_file import StoredFile
+from influencerai_dagster.errors import ObjectExistsError, ObjectNotFoundError, PermanentError
 from influencerai_dagster.storage.access import access_problems
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.storage.uploads import (
-    MULTIPART_THRESHOLD_BYTES,
-    upload,
-)
+from influencerai_dagster.storage.uploads import MULTIPART_THRESHOLD_BYTES, upload
 from influencerai_dagster_tests.testing.servers import S3Server
 
 KEY = "images/acme/job/output.png"
@@ -80,7 +71,7 @@ def test_a_big_file_goes_up_in_parts_and_comes_back_whole(
     make_store: Callable[..., ObjectStore], tmp_path: Path, checksum_mode: str
 ) -> None:
     store = make_store(f"big-{checksum_mode.replace('_', '-')}", checksum_mode=checksum_mode)
-    store.ensure_bucket()
+    store.client.create_bucket(Bucket=store.bucket)
     path = tmp_path / "lora.safetensors"
     path.write_bytes(os.urandom(1024) * (MULTIPART_THRESHOLD_BYTES // 1024 + 5))
     stored = store.put_new("loras/acme/l1.safetensors", path)
@@ -96,7 +87,7 @@ def test_each_checksum_mode_stores_and_reads(
     make_store: Callable[..., ObjectStore], checksum_mode: str
 ) -> None:
     store = make_store(f"small-{checksum_mode.replace('_', '-')}", checksum_mode=checksum_mode)
-    store.ensure_bucket()
+    store.client.create_bucket(Bucket=store.bucket)
     assert store.read(store.put_new(KEY, b"pixels")) == b"pixels"
 
 
@@ -260,17 +251,9 @@ def test_wrong_keys_name_the_settings(
     make_store: Callable[..., ObjectStore], wrong: dict[str, str]
 ) -> None:
     store = make_store("any-bucket", **wrong)
-    for action in (lambda: store.head(KEY), lambda: store.get(KEY), store.ensure_bucket):
+    for action in (lambda: store.head(KEY), lambda: store.get(KEY)):
         with pytest.raises(PermanentError, match=r"HTTP 40[34].*S3_KEY and S3_SECRET"):
             action()
-
-
-def test_a_bucket_is_made_once(make_store: Callable[[str], ObjectStore]) -> None:
-    store = make_store("made-once")
-    store.ensure_bucket()
-    store.put_new(KEY, b"x")
-    store.ensure_bucket()
-    assert store.get(KEY) == b"x"
 
 
 def test_access_to_a_good_bucket_has_no_problems_and_leaves_nothing(store: ObjectStore) -> None:

@@ -6,10 +6,7 @@ from influencerai_dagster_tests.testing.catalog import (
     engine,
     make_database,
 )
-from influencerai_dagster_tests.testing.render_servers import (
-    comfyui,
-    comfyui_simulator,
-)
+from influencerai_dagster_tests.testing.render_servers import comfyui, comfyui_simulator
 
 __all__ = [
     "catalog_engine",

@@ -9,9 +9,9 @@ from influencerai_dagster.core.sampling import ImageSampling
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.training.gpu_sharing import free_comfyui_memory
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
+from influencerai_dagster_tests.testing.ports import free_port
 
 free_memory = partial(free_comfyui_memory, poll_seconds=0.05)
 

@@ -15,26 +15,19 @@ from influencerai_dagster.core.lora_training import PRESETS, BaseModelFamily, Tr
 from influencerai_dagster.core.manifests.captions import CaptionsManifest
 from influencerai_dagster.core.manifests.dataset import DatasetManifest, RejectedUpload
 from influencerai_dagster.core.manifests.loras import LoraManifest
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.db import loras as lora_rows
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.records import Lora
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.media.base_models import (
-    find_base_model,
-)
+from influencerai_dagster.media.base_models import find_base_model
 from influencerai_dagster.simulators.base_models import write_simulated_base_model
 from influencerai_dagster.storage.manifests import load_unverified
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.captions import CaptionSettings, write_captions
 from influencerai_dagster.training.datasets import scan_dataset
 from influencerai_dagster.training.loras import Trainer, find_trained, train_lora
-from influencerai_dagster.training.recipes import (
-    Recipe,
-    make_recipe,
-)
+from influencerai_dagster.training.recipes import Recipe, make_recipe
 from influencerai_dagster_tests.testing.hostile_names import HOSTILE_NAMES
 from influencerai_dagster_tests.testing.jobs import add_lora
 from influencerai_dagster_tests.testing.paths import SIMULATED_KOHYA_DIR

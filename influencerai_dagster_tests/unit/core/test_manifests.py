@@ -9,12 +9,8 @@ from pydantic import ValidationError
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.manifests.captions import Caption, CaptionsManifest, CaptionSource
 from influencerai_dagster.core.manifests.dataset import DatasetImage, DatasetManifest, Rights
-from influencerai_dagster.core.manifests.outputs import (
-    DayManifest,
-)
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.manifests.outputs import DayManifest
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.testing.catalog_rows import lora_manifest
 from influencerai_dagster_tests.testing.hostile_names import HOSTILE_NAMES

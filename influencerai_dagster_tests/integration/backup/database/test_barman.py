@@ -29,14 +29,10 @@ from influencerai_dagster.backup.restore.recovery import choose_backup
 from influencerai_dagster.db.data_dir import USER_UNDER_ROOT
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Supervisor
 from influencerai_dagster.processes import as_user
-from influencerai_dagster_tests.testing.database_server import (
-    DatabaseServer,
-    execute,
-    influencerai,
-)
+from influencerai_dagster_tests.testing.database_server import DatabaseServer, execute, influencerai
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 

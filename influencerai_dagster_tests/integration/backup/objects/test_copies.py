@@ -9,17 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from influencerai_dagster.backup.objects.copies import (
-    ObjectBackupReport,
-    copy_objects,
-)
+from influencerai_dagster.backup.objects.copies import ObjectBackupReport, copy_objects
 from influencerai_dagster.backup.objects.locations import BackupTarget, Bucket, Location
 from influencerai_dagster.backup.objects.missing import restore_objects
 from influencerai_dagster.backup.objects.rclone_log import CopyProgress
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.backed_up import bucket_of
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.servers import S3Server
 from influencerai_dagster_tests.testing.waiting import wait_until
 

@@ -31,11 +31,11 @@ from influencerai_dagster.local.environment import (
     write_stack_env,
 )
 from influencerai_dagster.local.postgres import SUPERUSER, PostgresServer, programs_dir
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.local.supervisor import Supervisor
 from influencerai_dagster.settings import VARIABLES, Settings, load_settings, process_environment
 from influencerai_dagster_tests.testing.backed_up import clock, execute
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 RUNBOOK = PROJECT_DIR / "docs" / "disaster-recovery.md"

@@ -8,11 +8,7 @@ import pytest
 from PIL import Image
 
 from influencerai_dagster.core.sampling import VideoFormat
-from influencerai_dagster.engines.ffmpeg.encoding import (
-    frames_to_mp4,
-    poster_frame,
-    video_to_mp4,
-)
+from influencerai_dagster.engines.ffmpeg.encoding import frames_to_mp4, poster_frame, video_to_mp4
 from influencerai_dagster.engines.ffmpeg.loudness import measure_loudness, normalise_audio
 from influencerai_dagster.engines.ffmpeg.probing import measure, probe
 from influencerai_dagster.engines.ffmpeg.program import run

@@ -17,10 +17,7 @@ from typing import Any
 import pytest
 
 from influencerai_dagster.engines.openrouter.answers import Completion
-from influencerai_dagster.engines.openrouter.client import (
-    THINKING_ROOM,
-    OpenRouterClient,
-)
+from influencerai_dagster.engines.openrouter.client import THINKING_ROOM, OpenRouterClient
 from influencerai_dagster.engines.openrouter.failures import (
     MaybePaidError,
     RateLimitedError,
@@ -28,7 +25,7 @@ from influencerai_dagster.engines.openrouter.failures import (
 )
 from influencerai_dagster.engines.openrouter.http import OpenRouterConnection
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.local.processes import free_port
+from influencerai_dagster_tests.testing.ports import free_port
 
 KEY = "sk-or-v1-0123456789"
 

@@ -11,8 +11,8 @@ from influencerai_dagster.engines.openrouter.failures import (
     refusal,
 )
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster_tests.testing.openrouter_server import MODEL, Simulator
+from influencerai_dagster_tests.testing.ports import free_port
 
 HELLO = [{"role": "user", "content": "Say hello."}]
 

@@ -244,7 +244,7 @@ def test_a_worker_whose_lease_expired_can_write_nothing_more(engine: Engine) -> 
     new = claim_one(engine)
     assert (new.attempt, new.lease_token) == (2, 2)
     before = job_now(engine, new)
-    with pytest.raises(job_queue.LeaseLostError, match="claim 1 on job"):
+    with pytest.raises(job_queue.LeaseLostError, match="the lease 1 of job"):
         complete_job(engine, old)
     for error in (TransientError("away"), PermanentError("wrong")):
         with pytest.raises(job_queue.LeaseLostError), transaction(engine) as session:

@@ -348,5 +348,5 @@ def test_a_video_shorter_than_its_job_asks_for_is_refused(
 ) -> None:
     put_video_template(renderer_of_videos.store)
     wanted = with_payload(job, workflow="video", num_frames=21, fps=6, duration_seconds=3.5)
-    with pytest.raises(PermanentError, match=r"gave 3\.\d+ s, but duration_seconds is 3\.5"):
+    with pytest.raises(PermanentError, match=r"made 3\.\d+ s, but duration_seconds is 3\.5"):
         renderer_of_videos.render(wanted, comfyui.url)

@@ -17,13 +17,13 @@ from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.migrate import upgrade
 from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.local.postgres import PostgresServer
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.orchestration.resources.catalog import (
     Catalog,
     CatalogResource,
     catalog_resource,
 )
 from influencerai_dagster.orchestration.resources.run_heartbeat import RunHeartbeat, describe
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.servers import running
 from influencerai_dagster_tests.testing.waiting import wait_until
 

@@ -10,9 +10,7 @@ import yaml  # type: ignore[import-untyped] # its stubs are not in the lock file
 
 # The daemon that takes runs from the queue has no public way to be asked for its next ones.
 from dagster._core.events import DagsterEvent, DagsterEventType
-from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
-    QueuedRunCoordinatorDaemon,
-)
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
 from influencerai_dagster.orchestration.jobs import JOBS
 from influencerai_dagster.orchestration.runs.coordinator import BAND_WIDTH, BANDS, priority_of

@@ -11,7 +11,6 @@ from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.run_heartbeats import Activity
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.local.processes import free_port
 from influencerai_dagster.orchestration.resources.catalog import Catalog
 from influencerai_dagster.orchestration.runs.stale_runs_sensor import stale_runs_sensor
 from influencerai_dagster_tests.testing.catalog_rows import beat, claim_one, job_now, submit_one
@@ -20,6 +19,7 @@ from influencerai_dagster_tests.testing.dagster_server import (
     location_origin,
     queued_instance,
 )
+from influencerai_dagster_tests.testing.ports import free_port
 
 POOL = "image_generation"
 

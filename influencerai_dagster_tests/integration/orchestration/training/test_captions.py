@@ -11,11 +11,7 @@ from influencerai_dagster.definitions import build_definitions, build_resources
 from influencerai_dagster.orchestration.resources.catalog import Catalog
 from influencerai_dagster.settings import settings_from
 from influencerai_dagster.wiring.training import response_cache
-from influencerai_dagster_tests.testing.code_location import (
-    CodeLocation,
-    failure_text,
-    photo,
-)
+from influencerai_dagster_tests.testing.code_location import CodeLocation, failure_text, photo
 from influencerai_dagster_tests.testing.openrouter_server import Simulator, openrouter_url
 
 

@@ -8,6 +8,7 @@ class JobKind(StrEnum):
 
     IMAGE = "image"
     VIDEO = "video"
+    UPSCALE = "upscale"
 
     @property
     def plural(self) -> str:

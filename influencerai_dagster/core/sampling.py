@@ -3,7 +3,7 @@
 generation/jobs.py has the payload of a job, with its tenant.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -70,6 +70,22 @@ class VideoSampling(Value):
     augmentation_level: Annotated[float, Field(ge=0, le=10)] = 0.0
     base_model: Annotated[str, Field(min_length=1, max_length=255)] = "svd_xt.safetensors"
 
+
+class UpscaleSampling(Value):
+    """Parameters of one upscale workflow: an image becomes larger.
+
+    Attributes:
+        upscale_model: path below ComfyUI's models/upscale_models folder.
+        source_width_px, source_height_px: size of the image before.
+    """
+
+    upscale_model: Annotated[str, Field(min_length=1, max_length=255)] = "RealESRGAN_x4plus.pth"
+    source_width_px: int
+    source_height_px: int
+
+
+Sampling: TypeAlias = ImageSampling | VideoSampling | UpscaleSampling
+"""Parameters of an output, whatever its kind."""
 
 AspectRatio = Literal["9:16", "4:5", "1:1", "16:9"]
 

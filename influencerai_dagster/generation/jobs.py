@@ -1,4 +1,4 @@
-"""Generation jobs as tenants submit them: one image or one video each.
+"""Generation jobs as tenants submit them: one output each.
 
 Their rows live in generation/queue/; one Dagster run renders many of them.
 """
@@ -18,7 +18,12 @@ from influencerai_dagster.core.platforms import (
     own_aspect_ratio,
     preset_for,
 )
-from influencerai_dagster.core.sampling import AspectRatio, Strength, VideoFormat
+from influencerai_dagster.core.sampling import (
+    AspectRatio,
+    Strength,
+    UpscaleSampling,
+    VideoFormat,
+)
 from influencerai_dagster.core.subtitles import MAX_SRT_CHARACTERS, Cue, parse_srt
 from influencerai_dagster.generation.segment_plan import (
     MAX_SEGMENTS,
@@ -47,12 +52,20 @@ class JobPayloadBase(Value):
         workflow: name of a shipped template, or of the tenant's own at
             `workflows/<tenant>/<name>.json`; None chooses one.
         timeout_seconds: limit of the render; None is COMFYUI_TIMEOUT.
-        DEFAULT_LOADERS: the node classes that load the base model in the shipped workflows.
+        MODEL_FIELD: the field that names the model's file.
+        DEFAULT_LOADERS: the node classes that load the model in the shipped workflows.
     """
 
+    MODEL_FIELD: ClassVar[str] = "base_model"
     DEFAULT_LOADERS: ClassVar[tuple[str, ...]] = ()
     workflow: str | None = None
     timeout_seconds: TimeoutSeconds | None = None
+
+    @property
+    def model_file(self) -> str | None:
+        """The model that a server must have; None is the default one."""
+        name: str | None = getattr(self, self.MODEL_FIELD)
+        return name
 
     @property
     def lora_references(self) -> tuple[LoraReference, ...]:
@@ -196,11 +209,37 @@ class VideoJobPayload(SeededPayload):
         return self
 
 
-JobPayload = Annotated[ImageJobPayload | VideoJobPayload, Field(discriminator="kind")]
+class UpscaleJobPayload(JobPayloadBase):
+    """The fields of an upscale job: the image of an image job becomes larger.
+
+    Attributes:
+        source_job_id: an image job of the same tenant.
+        upscale_model: a file of ComfyUI's models/upscale_models; its name says how many times
+            larger the image becomes.
+    """
+
+    MODEL_FIELD: ClassVar = "upscale_model"
+    DEFAULT_LOADERS: ClassVar = ("UpscaleModelLoader",)
+
+    kind: Literal[JobKind.UPSCALE] = JobKind.UPSCALE
+    source_job_id: UUID
+    upscale_model: FileName = UpscaleSampling.model_fields["upscale_model"].default
+
+    @property
+    def depends_on(self) -> UUID:
+        """The image job whose image is enlarged."""
+        return self.source_job_id
+
+
+JobPayload = Annotated[
+    ImageJobPayload | VideoJobPayload | UpscaleJobPayload, Field(discriminator="kind")
+]
 PAYLOADS: Mapping[JobKind, type[JobPayloadBase]] = {
     payload.model_fields["kind"].default: payload for payload in get_args(get_args(JobPayload)[0])
 }
 """The payload of each kind of job."""
+MODEL_FIELDS = tuple(dict.fromkeys(payload.MODEL_FIELD for payload in PAYLOADS.values()))
+"""The fields that name a model; a payload has one of them."""
 
 
 class JobRequest(Value):
@@ -219,6 +258,6 @@ class JobRequest(Value):
 class Need(NamedTuple):
     """The files that a job needs on its server, as far as its row says; empty is the default."""
 
-    base_model: str
+    model_file: str
     workflow: str
     lora_datasets: tuple[str, ...]

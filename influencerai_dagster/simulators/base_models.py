@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from influencerai_dagster.core.lora_training import PRESETS, BaseModelFamily
-from influencerai_dagster.core.sampling import VideoSampling
+from influencerai_dagster.core.sampling import UpscaleSampling, VideoSampling
 from influencerai_dagster.files import write_whole
+from influencerai_dagster.simulators.comfyui.safetensors_header import write_placeholder
 from influencerai_dagster.simulators.sd_scripts.simulation.weights import safetensors_bytes
 
 _UNET = "model.diffusion_model"
@@ -69,7 +70,7 @@ def write_simulated_base_model(path: Path, family: BaseModelFamily | Literal["sv
 
 
 def main() -> None:
-    """Write every base model that the presets and the video template name and that is missing."""
+    """Write every model that the presets and the templates name and that is missing."""
     models_dir = Path(sys.argv[1])
     families: dict[str, BaseModelFamily | Literal["svd"]] = {
         preset.base_model: preset.base_model_family
@@ -81,6 +82,8 @@ def main() -> None:
         path = models_dir / "checkpoints" / name
         if not path.exists():
             write_simulated_base_model(path, family)
+    upscale_model = UpscaleSampling.model_fields["upscale_model"].default
+    write_placeholder(models_dir / "upscale_models" / upscale_model, "ESRGAN")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,12 @@ from influencerai_dagster.core.manifests.dataset import DatasetImage, DatasetMan
 from influencerai_dagster.core.manifests.loras import LoraManifest
 from influencerai_dagster.core.manifests.outputs import OutputManifest
 from influencerai_dagster.core.object_paths import lora_key, output_key
-from influencerai_dagster.core.sampling import ImageSampling, VideoSampling
+from influencerai_dagster.core.sampling import (
+    ImageSampling,
+    Sampling,
+    UpscaleSampling,
+    VideoSampling,
+)
 from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.models.content import CatalogModel
@@ -179,23 +184,23 @@ def manifest_key_of(job: job_queue.ClaimedJob) -> str:
 
 
 def output_of(job: job_queue.ClaimedJob, **changes: Any) -> OutputManifest:
-    is_image = job.kind is JobKind.IMAGE
-    suffix = ".png" if is_image else ".mp4"
+    is_video = job.kind is JobKind.VIDEO
+    suffix = ".mp4" if is_video else ".png"
     key = output_key(job.kind, job.tenant, job.id, job.lease_token, suffix)
-    sampling = (
-        ImageSampling(prompt="bella", seed=1, base_model="base.safetensors")
-        if is_image
-        else VideoSampling(seed=1)
-    )
+    sampling: dict[JobKind, Sampling] = {
+        JobKind.IMAGE: ImageSampling(prompt="bella", seed=1, base_model="base.safetensors"),
+        JobKind.VIDEO: VideoSampling(seed=1),
+        JobKind.UPSCALE: UpscaleSampling(source_width_px=128, source_height_px=192),
+    }
     output = OutputManifest(
         tenant=job.tenant,
         job_id=job.id,
-        kind="image" if is_image else "video",
+        kind=job.kind,
         file=StoredFile(object_key=key, sha256=sha256_hex(key.encode()), size_bytes=1234),
         width_px=512,
         height_px=768,
-        sampling=sampling,
-        video=None if is_image else {"duration_seconds": 4.2},
+        sampling=sampling[job.kind],
+        video={"duration_seconds": 4.2} if is_video else None,
         workflow_name="sd15_text_to_image",
         workflow_sha256=sha256_hex(b"workflow"),
         comfyui_url="http://127.0.0.1:8188",

@@ -14,6 +14,7 @@ from influencerai_dagster_tests.testing import photos
 BASE_MODELS = (
     "checkpoints/v1-5-pruned-emaonly.safetensors=stable-diffusion-v1",
     "checkpoints/sd_xl_base_1.0.safetensors=stable-diffusion-xl-v1-base",
+    "upscale_models/RealESRGAN_x4plus.pth=ESRGAN",
     "checkpoints/svd_xt.safetensors=stable-video-diffusion-img2vid-xt",
 )
 MAX_TRAIN_STEPS = 20

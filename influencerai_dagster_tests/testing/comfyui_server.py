@@ -18,6 +18,7 @@ START_SECONDS = 20.0
 PLACEHOLDERS = (
     "checkpoints/v1-5-pruned-emaonly-fp16.safetensors=stable-diffusion-v1",
     "checkpoints/sd_xl_base_1.0.safetensors=stable-diffusion-xl-v1-base",
+    "upscale_models/RealESRGAN_x4plus.pth=ESRGAN",
     "checkpoints/svd_xt.safetensors=stable-video-diffusion-img2vid-xt",
     "diffusion_models/flux1-dev.safetensors=flux-1-dev",
     "text_encoders/clip_l.safetensors",

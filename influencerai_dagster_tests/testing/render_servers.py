@@ -7,13 +7,18 @@ import pytest
 from sqlalchemy import Engine
 
 from influencerai_dagster.core.lora_training import BaseModelFamily
+from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.server import ServerTimes
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.simulators.base_models import write_simulated_base_model
+from influencerai_dagster.simulators.comfyui.safetensors_header import write_placeholder
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster_tests.testing.catalog_rows import claim_one
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
+from influencerai_dagster_tests.testing.jobs import submit
 
 OFTEN = ServerTimes(probe_seconds=0.25, recheck_seconds=0.1)
 """How often the tests probe a server."""
@@ -23,6 +28,7 @@ BASE_MODELS = {
     "their-own-xl.safetensors": BaseModelFamily.SDXL,
     "their-own-sd.safetensors": BaseModelFamily.SD15,
 }
+UPSCALE_MODELS = ("RealESRGAN_x4plus.pth", "2x_small.pth")
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +37,8 @@ def comfyui_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comf
     for name, family in BASE_MODELS.items():
         write_simulated_base_model(root / "models" / "checkpoints" / name, family)
     write_simulated_base_model(root / "models" / "checkpoints" / "svd_xt.safetensors", "svd")
+    for name in UPSCALE_MODELS:
+        write_placeholder(root / "models" / "upscale_models" / name, "ESRGAN")
     (root / "models" / "loras").mkdir()
     simulator = ComfyUISimulator(root, {"seconds_per_step": 0.001}, ())
     yield simulator
@@ -92,3 +100,13 @@ def renderer(
     engine: Engine, object_store: ObjectStore, render_session: RenderSession
 ) -> ImageRenderer:
     return ImageRenderer(engine, object_store, render_session)
+
+
+def completed_image(renderer: ImageRenderer, server: str, tenant: str = "demo") -> job_queue.Job:
+    """A completed image job."""
+    (job,) = submit(renderer.engine, "bella", tenant=tenant)
+    claim = claim_one(renderer.engine)
+    output, manifest = renderer.render(claim, server)
+    with transaction(renderer.engine) as session:
+        job_queue.complete(session, claim.id, claim.lease_token, output, manifest.object_key)
+    return job

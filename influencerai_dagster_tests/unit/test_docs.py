@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from influencerai_dagster.cli import (
     datasets,
@@ -19,12 +20,7 @@ from influencerai_dagster.cli import (
 from influencerai_dagster.cli.output import Field
 from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.definitions import defs
-from influencerai_dagster.generation.jobs import (
-    ImageJobPayload,
-    JobRequest,
-    LoraReference,
-    VideoJobPayload,
-)
+from influencerai_dagster.generation.jobs import PAYLOADS, JobRequest, LoraReference
 from influencerai_dagster.orchestration.partitions import content_day_partitions, dataset_partitions
 from influencerai_dagster.settings import VARIABLES
 from influencerai_dagster_tests.testing.command_tree import all_commands, leaves, options_of
@@ -65,7 +61,7 @@ def test_pipeline_names_everything_that_dagster_shows() -> None:
 
 
 def test_jobs_names_every_field_and_status() -> None:
-    values = (ImageJobPayload, VideoJobPayload, LoraReference)
+    values: tuple[type[BaseModel], ...] = (*PAYLOADS.values(), LoraReference)
     fields = {name for value in values for name in value.model_fields}
     fields |= JobRequest.model_fields.keys() - {"payload"}
     named = code_words(PROJECT_DIR / "docs" / "jobs.md")

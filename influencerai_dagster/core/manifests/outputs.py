@@ -12,7 +12,7 @@ from influencerai_dagster.core.job_states import OUTPUT_FOLDERS, JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.object_paths import day_manifest_key
 from influencerai_dagster.core.platforms import VideoPreset
-from influencerai_dagster.core.sampling import AspectRatio, ImageSampling, VideoSampling
+from influencerai_dagster.core.sampling import AspectRatio, Sampling
 from influencerai_dagster.core.stored_file import Sha256, StoredFile
 
 
@@ -30,6 +30,7 @@ class OutputManifest(Value):
 
     Attributes:
         poster: first frame of a video, None for an image.
+        source_image_key: the image that it was made from; None for an image of a text.
         preset, aspect_ratio: of the platform that a video is made for; None for an image and for
             older videos.
         video: measured facts of a video (codec, fps, duration), None for an image.
@@ -46,7 +47,7 @@ class OutputManifest(Value):
     poster: StoredFile | None = None
     width_px: int
     height_px: int
-    sampling: ImageSampling | VideoSampling
+    sampling: Sampling
     source_image_key: str | None = None
     preset: VideoPreset | None = None
     aspect_ratio: AspectRatio | None = None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from influencerai_dagster.core.names import nearest
+from influencerai_dagster.engines.comfyui.templates import MODEL_FILES
 from influencerai_dagster.engines.comfyui.tenant_nodes import BASE_MODEL_LOADERS
 
 _SHOWN_CHOICES = 5
@@ -19,7 +20,9 @@ def describe_choices(node_class: str, value: Any, choices: Sequence[Any]) -> str
     """Return what follows "is '…', but": the choices, or that there is no such file."""
     names = [str(choice) for choice in choices]
     if not names:
-        return "may be nothing: the server has no such file"
+        found = MODEL_FILES.get(node_class)
+        wanted = "such file" if found is None else f"file in {found.folder}"
+        return f"may be nothing: the server has no {wanted}"
     if node_class not in BASE_MODEL_LOADERS and any(_FILE.search(name) for name in names):
         return "the server has no such file"
     shown = ", ".join(names[:_SHOWN_CHOICES])

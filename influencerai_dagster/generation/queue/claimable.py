@@ -26,9 +26,7 @@ from influencerai_dagster.core.job_states import (
 )
 from influencerai_dagster.db.models.content import LoraRow
 from influencerai_dagster.db.models.jobs import JobRow
-from influencerai_dagster.generation.jobs import (
-    Need,
-)
+from influencerai_dagster.generation.jobs import MODEL_FIELDS, Need
 
 
 def is_claimable(kind: JobKind | BindParameter[Any]) -> ColumnElement[bool]:
@@ -54,12 +52,12 @@ def is_claimable(kind: JobKind | BindParameter[Any]) -> ColumnElement[bool]:
 
 def serves_other_needs(needs: Collection[Need]) -> ColumnElement[bool]:
     """Return the condition that a job's need is none of these."""
-    base_model = func.coalesce(JobRow.payload["base_model"].astext, "")
+    model_file = func.coalesce(*(JobRow.payload[name].astext for name in MODEL_FIELDS), "")
     workflow = func.coalesce(JobRow.payload["workflow"].astext, "")
     return not_(
         or_(
             *(
-                (base_model == need.base_model)
+                (model_file == need.model_file)
                 & (workflow == need.workflow)
                 & (JobRow.lora_datasets == list(need.lora_datasets))
                 for need in needs

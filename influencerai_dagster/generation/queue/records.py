@@ -123,7 +123,7 @@ class ClaimedJob(Job):
     def need(self) -> Need:
         """What a server must have to render it."""
         payload = self.payload
-        return Need(payload.base_model or "", payload.workflow or "", self.lora_datasets)
+        return Need(payload.model_file or "", payload.workflow or "", self.lora_datasets)
 
     @property
     def wait_seconds(self) -> float:

@@ -10,12 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.names import suggestion
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
-from influencerai_dagster.engines.comfyui.graph import Graph
 from influencerai_dagster.engines.comfyui.object_info import ObjectInfo
-from influencerai_dagster.engines.comfyui.templates import WorkflowTemplate
+from influencerai_dagster.engines.comfyui.templates import MODEL_FILES, WorkflowTemplate
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 from influencerai_dagster.generation.jobs import (
     ImageJobPayload,
@@ -64,23 +62,28 @@ class JobChecks:
         if payload.workflow is not None:
             template = self._template(tenant, payload.workflow)
         if template is not None:
-            is_video = payload.kind is JobKind.VIDEO
-            if template.graph.is_video != is_video:
-                made = "videos" if template.graph.is_video else "images"
+            if template.kind is not payload.kind:
+                made = template.kind.plural
                 yield f"workflow: {template.name!r} makes {made}; the job's kind is {payload.kind}"
             if not template.is_shipped:
                 yield from self._class_problems(template)
-        wanted: dict[str, str | None] = {"base_model": payload.base_model}
+        wanted: dict[str, str | None] = {payload.MODEL_FIELD: payload.model_file}
         if isinstance(payload, ImageJobPayload):
             wanted |= {"sampler_name": payload.sampler_name, "scheduler": payload.scheduler}
         for name, value in wanted.items():
             if value is None or not self._servers:
                 continue
-            choices = self._choices(name, payload, template)
+            inputs, where = [("KSampler", name)], ""
+            if name == payload.MODEL_FIELD:
+                loaders = payload.DEFAULT_LOADERS if template is None else (template.model_loader,)
+                inputs = [(loader, MODEL_FILES[loader].input_name) for loader in loaders]
+                folders = dict.fromkeys(MODEL_FILES[loader].folder for loader in loaders)
+                where = f". The files are in {' or '.join(folders)} of ComfyUI"
+            choices = self._choices(inputs)
             if value not in choices:
                 yield (
                     f"{name}: no ComfyUI server has {value!r}. "
-                    f"{suggestion(value, choices, plural='choices')}"
+                    f"{suggestion(value, choices, plural='choices')}{where}"
                 )
 
     def _template(self, tenant: str, name: str) -> WorkflowTemplate | None:
@@ -103,17 +106,8 @@ class JobChecks:
                     "no ComfyUI server has. Install it there, or remove it"
                 )
 
-    def _choices(
-        self, name: str, payload: JobPayload, template: WorkflowTemplate | None
-    ) -> Mapping[str, None]:
-        """Return the values that any server offers for a field, in their order."""
-        loaders: Collection[str] = ("KSampler",)
-        if name == "base_model":
-            loaders = payload.DEFAULT_LOADERS if template is None else _loaders_of(template.graph)
-        inputs = [
-            (loader, Graph.model_file_input(loader) if name == "base_model" else name)
-            for loader in loaders
-        ]
+    def _choices(self, inputs: Sequence[tuple[str, str]]) -> Mapping[str, None]:
+        """Return the values that any server offers for inputs of node classes, in their order."""
         return {
             str(choice): None
             for info in self._servers
@@ -136,8 +130,3 @@ class JobChecks:
         ):
             return client.object_info()
         return None
-
-
-def _loaders_of(graph: Graph) -> Collection[str]:
-    nodes = graph.video_nodes() if graph.is_video else graph.image_nodes()
-    return (graph.class_of(nodes.model_loader),)

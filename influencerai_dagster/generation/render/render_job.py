@@ -1,6 +1,6 @@
 """Renders the workflow of one job on one server, and stores its output.json.
 
-images.py and videos.py fill the workflow; lora_files.py installs the LoRAs of a job.
+The modules of the kinds (images.py, videos.py) fill the workflow; lora_files.py installs LoRAs.
 """
 
 import logging
@@ -9,18 +9,21 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sqlalchemy import Engine
+
 from influencerai_dagster.core.manifests.outputs import (
     OutputManifest,
 )
-from influencerai_dagster.core.object_paths import output_key, workflow_key
+from influencerai_dagster.core.object_paths import output_key, output_manifest_key, workflow_key
 from influencerai_dagster.core.stored_file import (
     StoredFile,
 )
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.engines.comfyui.api_format import MAX_TEMPLATE_BYTES
 from influencerai_dagster.engines.comfyui.choices import did_you_mean
 from influencerai_dagster.engines.comfyui.rejections import UnfitServerError
 from influencerai_dagster.engines.comfyui.server import Server
 from influencerai_dagster.engines.comfyui.templates import (
-    MAX_TEMPLATE_BYTES,
     WorkflowTemplate,
     parse_template,
     shipped_template,
@@ -38,14 +41,16 @@ from influencerai_dagster.errors import (
     ObjectNotFoundError,
     PermanentError,
 )
+from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
 )
-from influencerai_dagster.generation.queue import ClaimedJob
+from influencerai_dagster.generation.queue import ClaimedJob, MediaAsset
 from influencerai_dagster.generation.render.lora_files import refuse_foreign_loras
 from influencerai_dagster.generation.render.session import OtherServerError, RenderSession
 from influencerai_dagster.media.pngs import is_one_colour
-from influencerai_dagster.storage.object_store import WriteOnceStore
+from influencerai_dagster.storage.manifests import load_unverified
+from influencerai_dagster.storage.object_store import ObjectStore, WriteOnceStore
 
 _log = logging.getLogger(__name__)
 
@@ -223,6 +228,23 @@ def load_template(
         ) from error
 
 
+def source_image(engine: Engine, job: ClaimedJob) -> MediaAsset:
+    """Return the image that a job starts from.
+
+    Raises:
+        PermanentError: it is not among the outputs of the job's tenant.
+    """
+    source_id = job.payload.depends_on
+    with transaction(engine) as session:
+        asset = source_id and job_queue.media_asset_of_job(session, job.tenant, source_id)
+    if not asset:
+        raise PermanentError(
+            f"the image of job {source_id}, which this {job.kind} starts from, is not among the "
+            f"outputs of tenant {job.tenant}"
+        )
+    return asset
+
+
 def single_image(result: RenderResult) -> bytes:
     """Return the one PNG that a render gave.
 
@@ -256,3 +278,16 @@ def store_output(store: WriteOnceStore, output: OutputManifest, job: ClaimedJob)
     return store.put_new(
         key, text.encode(), content_type="application/json", skip_exists_check=True
     )
+
+
+def load_output(store: ObjectStore, file: StoredFile) -> OutputManifest:
+    """Return the output.json beside an output.
+
+    Raises:
+        PermanentError: it is not there, cannot be read, or describes another file.
+    """
+    key = output_manifest_key(file.object_key)
+    output = load_unverified(store, key, OutputManifest).manifest
+    if output.file != file:
+        raise PermanentError("its output.json describes another file")
+    return output

@@ -9,11 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from influencerai_dagster.core.manifests.outputs import (
-    DayManifest,
-    OutputManifest,
-)
-from influencerai_dagster.core.object_paths import output_manifest_key
+from influencerai_dagster.core.manifests.outputs import DayManifest
 from influencerai_dagster.core.platforms import format_for
 from influencerai_dagster.core.sampling import VideoFormat
 from influencerai_dagster.core.stored_file import (
@@ -21,7 +17,7 @@ from influencerai_dagster.core.stored_file import (
 )
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, probe, unfit
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.storage.manifests import load_unverified
+from influencerai_dagster.generation.render.render_job import load_output
 from influencerai_dagster.storage.object_store import ObjectStore
 
 
@@ -81,11 +77,7 @@ def check_platforms(
 def _recorded(store: ObjectStore, file: StoredFile) -> _Video:
     """Read the facts that were recorded when a video was made."""
     try:
-        output = load_unverified(
-            store, output_manifest_key(file.object_key), OutputManifest
-        ).manifest
-        if output.file != file:
-            return _Video(file, None, ("its output.json describes another file",))
+        output = load_output(store, file)
         if output.preset is None or output.aspect_ratio is None:
             return _Video(file, None, ())
         facts = VideoFacts.model_validate(output.video)

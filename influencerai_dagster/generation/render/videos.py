@@ -20,17 +20,16 @@ from influencerai_dagster.core.sampling import AspectRatio, VideoSampling
 from influencerai_dagster.core.stored_file import (
     StoredFile,
 )
-from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.ffmpeg.encoding import frames_to_mp4, poster_frame, video_to_mp4
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, is_one_colour, measure, verify
 from influencerai_dagster.engines.ffmpeg.program import TIMEOUT_SECONDS
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import VideoJobPayload
 from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.generation.render.render_job import (
     ONE_COLOUR,
     load_template,
+    source_image,
     store_output,
 )
 from influencerai_dagster.generation.render.segments import RenderedSegments, SegmentChain
@@ -71,7 +70,7 @@ class VideoRenderer:
         payload = job.payload
         if not isinstance(payload, VideoJobPayload):
             raise PermanentError(f"job {job.id} is an {payload.kind} job, not a video job")
-        source = self._source_image(job, payload)
+        source = source_image(self.engine, job).file
         sampling = _sampling(payload)
         name = payload.workflow or _DEFAULT_WORKFLOW
         template = load_template(self._store, job.tenant, name, self.render_session.tenant_nodes)
@@ -107,16 +106,6 @@ class VideoRenderer:
             created_at=datetime.now(UTC),
         )
         return output, store_output(self._store, output, job)
-
-    def _source_image(self, job: ClaimedJob, payload: VideoJobPayload) -> StoredFile:
-        with transaction(self.engine) as session:
-            asset = job_queue.media_asset_of_job(session, job.tenant, payload.source_job_id)
-        if asset is None:
-            raise PermanentError(
-                f"the image of job {payload.source_job_id}, which this video starts from, is not "
-                f"among the outputs of tenant {job.tenant}"
-            )
-        return asset.file
 
     def _encode(
         self, job: ClaimedJob, payload: VideoJobPayload, rendered: RenderedSegments, folder: Path

@@ -20,7 +20,7 @@ from influencerai_dagster.engines.comfyui.waiting import NeverStartedError
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import ClaimedJob, LeaseLostError
-from influencerai_dagster.generation.render.renderers import Renderer
+from influencerai_dagster.generation.render.renderer import Renderer
 from influencerai_dagster.generation.render.session import OtherServerError, RenderSession
 from influencerai_dagster.generation.worker.options import FinishedJob
 from influencerai_dagster.retry import retry_transient

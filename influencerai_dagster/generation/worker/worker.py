@@ -22,7 +22,7 @@ from influencerai_dagster.errors import InfluencerAIError, TransientError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import ClaimedJob, HeldLease, WorkerRegistration
 from influencerai_dagster.generation.queue.fairness import MAX_DEPTH
-from influencerai_dagster.generation.render.renderers import Renderer
+from influencerai_dagster.generation.render.renderer import Renderer
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.storage_pauses import try_resume
 from influencerai_dagster.generation.worker.executor import JobExecutor

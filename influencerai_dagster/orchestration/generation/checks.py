@@ -1,4 +1,4 @@
-"""Check `generated_images` and `generated_videos`: outputs are stored, and no job failed."""
+"""Check the outputs of generation jobs: they are stored, no job failed, videos fit."""
 
 import dagster as dg
 

@@ -189,7 +189,9 @@ def _still(output: OutputManifest) -> StoredFile:
 def _label(output: OutputManifest) -> tuple[str, ...]:
     sampling = output.sampling
     prompt = shorten(_prompt(sampling), _PROMPT_LENGTH, placeholder=" …")
-    return prompt, f"seed {sampling.seed}, job {str(output.job_id)[:8]}"
+    seed = getattr(sampling, "seed", None)  # not every kind has one
+    parts = (None if seed is None else f"seed {seed}", f"job {str(output.job_id)[:8]}")
+    return prompt, ", ".join(filter(None, parts))
 
 
 def _prompt(source: object) -> str:

@@ -1,10 +1,11 @@
-"""Assets `generated_images` and `generated_videos`, made by ops that are workers of a tenant-day.
+"""Render the jobs of a kind and of a tenant-day: what all generation ops and assets share.
 
-The worker lives in generation/worker/worker.py, one render in generation/render/images.py and
-generation/render/videos.py, what the UI shows of it in metadata.py.
+The worker lives in generation/worker/worker.py, what the UI shows of it in metadata.py. The op and
+the asset of each kind are in the module of its name.
 """
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -14,14 +15,15 @@ import dagster as dg
 from pydantic import Field
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.dagster_names import GENERATED_ASSETS, IMAGE_POOL, VIDEO_POOL
+from influencerai_dagster.core.dagster_names import GENERATED_ASSETS
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.core.manifests.outputs import DayManifest
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import WorkerRegistration
-from influencerai_dagster.generation.render.renderers import RENDERERS
+from influencerai_dagster.generation.render.renderer import Renderer
+from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.submission import submit
 from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOptions
 from influencerai_dagster.generation.worker.worker import RenderWorker
@@ -33,19 +35,19 @@ from influencerai_dagster.orchestration.pools import (
     num_runs_waiting_for_pool,
 )
 from influencerai_dagster.orchestration.progress import optional
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
 from influencerai_dagster.orchestration.resources.limits import LimitsResource
-from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.run_config import RunConfig
 from influencerai_dagster.storage.manifests import publish
 from influencerai_dagster.storage.object_store import ObjectStore
 
-_AUTOMATIC = "Runs start by themselves while jobs are pending."
+AUTOMATIC = (
+    "One partition is one UTC day of one tenant. Runs start by themselves while jobs are pending."
+)
 
 
 class GenerationConfig(RunConfig):
-    """Run config of `render_images` and `render_videos`."""
+    """Run config of the ops that render jobs."""
 
     jobs: list[dict[str, Any]] = Field(
         default_factory=list,
@@ -57,48 +59,20 @@ class GenerationConfig(RunConfig):
     )
 
 
-@dg.op(
-    pool=IMAGE_POOL,
-    code_version="1",
-    ins={"lora_weights": dg.In(dg.Nothing)},
-    config_schema=GenerationConfig.schema_for_dagster(),
-)
-def render_images(
-    context: dg.OpExecutionContext,
-    object_store: ObjectStoreResource,
-    catalog: CatalogResource,
-    comfyui: ComfyUIResource,
-    limits: LimitsResource,
-) -> dg.Output[DayManifest]:
-    """Render the pending images of one tenant-day through ComfyUI."""
-    return _run(context, JobKind.IMAGE, object_store, catalog.engine, comfyui, limits)
-
-
-@dg.op(
-    pool=VIDEO_POOL,
-    code_version="1",
-    ins={"generated_images": dg.In(dg.Nothing)},
-    config_schema=GenerationConfig.schema_for_dagster(),
-)
-def render_videos(
-    context: dg.OpExecutionContext,
-    object_store: ObjectStoreResource,
-    catalog: CatalogResource,
-    comfyui: ComfyUIResource,
-    limits: LimitsResource,
-) -> dg.Output[DayManifest]:
-    """Render the pending videos of one tenant-day through ComfyUI and ffmpeg."""
-    return _run(context, JobKind.VIDEO, object_store, catalog.engine, comfyui, limits)
-
-
-def _run(
+def render_jobs(
     context: dg.OpExecutionContext,
     kind: JobKind,
+    renderer: Callable[[Engine, ObjectStore, RenderSession], Renderer],
     store: ObjectStore,
     engine: Engine,
     comfyui: ComfyUIResource,
     limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
+    """Submit the jobs of the run config, then work until no job of the day and kind is pending.
+
+    Args:
+        renderer: makes the renderer of the kind.
+    """
     with dagster_failures(context.retry_number), kept_partition(context, content_day_partitions):
         day = DayKey.parse(context.partition_key)
         own_jobs = submit(
@@ -128,7 +102,7 @@ def _run(
             engine,
             store,
             render_session,
-            RENDERERS[kind](engine, store, render_session),
+            renderer(engine, store, render_session),
             registration=WorkerRegistration(context.run_id, kind, day.tenant, day.day),
             options=options,
         ).run()
@@ -184,39 +158,14 @@ def _log(context: dg.OpExecutionContext, job: FinishedJob) -> None:
         )
 
 
-def generated_images_asset(op: dg.OpDefinition) -> dg.AssetsDefinition:
-    """Return the asset of an op that renders images; its pool is the op's."""
-    return _generated_asset(
-        op,
-        JobKind.IMAGE,
-        {"s3", "comfyui"},
-        "The images that one tenant submitted for one day, each with its output.json, at "
-        "`images/<tenant>/<jobId>/`.\n\nMade from jobs of the job queue through ComfyUI; one "
-        f"partition is one UTC day of one tenant. {_AUTOMATIC}",
-        # A day's images may use any LoRA of the tenant: the two sets of partitions do not pair.
-        partition_mappings={"lora_weights": dg.AllPartitionMapping()},
-    )
-
-
-def generated_videos_asset(op: dg.OpDefinition) -> dg.AssetsDefinition:
-    """Return the asset of an op that renders videos; its pool is the op's."""
-    return _generated_asset(
-        op,
-        JobKind.VIDEO,
-        {"s3", "comfyui", "ffmpeg"},
-        "The videos that one tenant submitted for one day: verified MP4 files with a poster, at "
-        "`videos/<tenant>/<jobId>/`.\n\nMade from generated_images through ComfyUI and ffmpeg; one "
-        f"partition is one UTC day of one tenant. {_AUTOMATIC}",
-    )
-
-
-def _generated_asset(
+def generated_asset(
     op: dg.OpDefinition,
     kind: JobKind,
     engines: set[str],
     description: str,
     partition_mappings: dict[str, dg.PartitionMapping] | None = None,
 ) -> dg.AssetsDefinition:
+    """Return the asset of an op that renders the jobs of a kind; its pool is the op's."""
     return dg.AssetsDefinition.from_op(
         op,
         keys_by_output_name={"result": dg.AssetKey(GENERATED_ASSETS[kind])},

@@ -61,7 +61,7 @@ class Folders:
         """Make the folders that are missing."""
         for folder in (self.input, self.output, self.temp):
             folder.mkdir(parents=True, exist_ok=True)
-        for name in ("checkpoints", "loras"):
+        for name in ("checkpoints", "loras", "upscale_models"):
             (self.models / name).mkdir(parents=True, exist_ok=True)
 
     def by_type(self, kind: str) -> Path | None:

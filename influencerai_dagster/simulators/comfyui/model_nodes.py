@@ -81,6 +81,10 @@ def _load_two_text_encoders(
     return NodeResult((_load(context, "text_encoders", clip_name2),))
 
 
+def _load_upscale_model(context: NodeContext, *, model_name: str) -> NodeResult:
+    return NodeResult((_load(context, "upscale_models", model_name),))
+
+
 def _load_vae(context: NodeContext, *, vae_name: str) -> NodeResult:
     return NodeResult((_load(context, "vae", vae_name),))
 
@@ -130,6 +134,7 @@ MODEL_NODES: dict[str, Callable[..., NodeResult]] = {
     "UNETLoader": _load_unet,
     "DualCLIPLoader": _load_two_text_encoders,
     "VAELoader": _load_vae,
+    "UpscaleModelLoader": _load_upscale_model,
     "LoraLoader": _load_lora,
     "LoraLoaderModelOnly": _load_lora,
 }

@@ -6,6 +6,7 @@ motion.py. Inputs and ranges of the nodes are in node_classes.json.
 
 import hashlib
 import random
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from io import BytesIO
 from PIL import Image, ImageOps
 
 from influencerai_dagster.simulators.comfyui.drawing import Portrait, draw_portrait
+from influencerai_dagster.simulators.comfyui.marks import add_simulated_mark
 from influencerai_dagster.simulators.comfyui.model_nodes import MODEL_NODES, Model
 from influencerai_dagster.simulators.comfyui.motion import move
 from influencerai_dagster.simulators.comfyui.node_values import NodeContext, NodeResult
@@ -186,6 +188,20 @@ def _scale_image(
     return NodeResult(([one.resize((width, height), method) for one in image],))
 
 
+def _upscale_image(
+    context: NodeContext, *, upscale_model: Model, image: list[Image.Image]
+) -> NodeResult:
+    named = re.search(r"(\d+)x|x(\d+)", upscale_model.name, re.IGNORECASE)
+    factor = int(named[1] or named[2]) if named else 4
+    context.count_rendered()
+    larger = []
+    for one in image:
+        size = (one.width * factor, one.height * factor)
+        larger.append(one.resize(size, Image.Resampling.LANCZOS))
+        add_simulated_mark(larger[-1])
+    return NodeResult((larger,))
+
+
 def _repeat_images(_: NodeContext, *, image: list[Image.Image], amount: int) -> NodeResult:
     return NodeResult((image * amount,))
 
@@ -205,5 +221,6 @@ NODES: dict[str, Callable[..., NodeResult]] = {
     "LoadImage": _load_image,
     "EmptyImage": _empty_image,
     "ImageScale": _scale_image,
+    "ImageUpscaleWithModel": _upscale_image,
     "RepeatImageBatch": _repeat_images,
 }

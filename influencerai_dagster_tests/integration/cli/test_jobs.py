@@ -135,7 +135,7 @@ ORDERS = [{"prompt": "one", "priority": 9}, {"prompt": "two", "idempotency_key":
 
 
 @pytest.mark.parametrize("source", ["file", "stdin"])
-def test_a_list_of_jobs_is_ordered_and_each_is_told_with_its_key(
+def test_a_list_of_jobs_is_submitted_and_each_is_told_with_its_key(
     jobs: CommandLine, tmp_path: Path, source: str
 ) -> None:
     file = tmp_path / "orders.json"
@@ -158,14 +158,17 @@ def test_a_list_of_jobs_is_ordered_and_each_is_told_with_its_key(
         assert "are in the job queue and are not lost" in answer
 
 
-def test_a_list_of_videos_is_submitted_with_its_kind(jobs: CommandLine) -> None:
+@pytest.mark.parametrize("kind", ["video", "upscale"])
+def test_a_list_of_jobs_that_start_from_an_image_is_submitted_with_its_kind(
+    jobs: CommandLine, kind: str
+) -> None:
     image = submit_one(jobs.engine)
-    videos = json.dumps([{"source_job_id": str(image.id)}])
-    answer = jobs("jobs", "submit", "-", "--tenant", "demo", "--kind", "video", stdin=videos)
+    listed = json.dumps([{"source_job_id": str(image.id)}])
+    answer = jobs("jobs", "submit", "-", "--tenant", "demo", "--kind", kind, stdin=listed)
     with transaction(jobs.engine) as session:
-        video, _ = job_queue.list_jobs(session, "demo")
-    assert f"{video.id} pending" in answer
-    assert video.depends_on == image.id
+        job, _ = job_queue.list_jobs(session, "demo")
+    assert f"{job.id} pending" in answer
+    assert (job.kind, job.depends_on) == (kind, image.id)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,30 @@ def test_a_training_of_a_running_stack_still_owns_the_gpu_after_the_migration(
     }
 
 
+def test_a_catalog_of_before_upscales_keeps_its_jobs_and_takes_upscales(
+    make_database: MakeDatabase,
+) -> None:
+    url = make_database()
+    upgrade(url, "0008")
+    engine = create_catalog_engine(url)
+    add = text(
+        "INSERT INTO jobs (id, tenant_id, day, kind, priority, payload, max_attempts) VALUES "
+        "(gen_random_uuid(), 'demo', '2026-11-23', :kind, 5, jsonb_build_object('kind', "
+        "cast(:kind AS text)), 3)"
+    )
+    with transaction(engine) as session:
+        session.execute(text("INSERT INTO tenants (id, name) VALUES ('demo', 'Demo')"))
+        session.execute(add, {"kind": "image"})
+    with pytest.raises(PermanentError), transaction(engine) as session:
+        session.execute(add, {"kind": "upscale"})
+    upgrade(url)
+    with transaction(engine) as session:
+        session.execute(add, {"kind": "upscale"})
+        kinds = session.scalars(text("SELECT kind FROM jobs ORDER BY number")).all()
+    engine.dispose()
+    assert kinds == ["image", "upscale"]
+
+
 def test_starters_at_the_same_moment_migrate_once(make_database: MakeDatabase) -> None:
     url = make_database()
     with ThreadPoolExecutor(4) as pool:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import dagster as dg
 import pytest
 
+from influencerai_dagster.core.dagster_names import GENERATED_ASSETS
 from influencerai_dagster.core.dataset_rules import RejectReason
 from influencerai_dagster.core.fingerprints import sha256_hex
 from influencerai_dagster.core.job_states import JobKind
@@ -282,7 +283,7 @@ def day(store: ObjectStore, kind: Literal["images", "videos"], num_outputs: int)
     return DayManifest(tenant="demo", day=DAY, kind=kind, outputs=tuple(files))
 
 
-@pytest.mark.parametrize("asset", ["generated_images", "generated_videos"])
+@pytest.mark.parametrize("asset", GENERATED_ASSETS.values())
 @pytest.mark.parametrize("num_outputs", [0, 3])
 def test_outputs_that_are_all_stored_pass(
     object_store: ObjectStore,

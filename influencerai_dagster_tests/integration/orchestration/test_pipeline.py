@@ -102,6 +102,13 @@ def test_photos_become_a_lora_images_and_a_video(trained: CodeLocation) -> None:
     video = next(job for job in all_jobs(trained) if job.kind == JobKind.VIDEO)
     assert trained.store.head(f"videos/demo/{video.id}/output.mp4") is not None
 
+    assert jobs(trained, [{"source_job_id": str(image.id)}], "upscales").success
+    upscale = next(job for job in all_jobs(trained) if job.kind == JobKind.UPSCALE)
+    assert trained.store.head(f"upscales/demo/{upscale.id}/output.png") is not None
+    found = metadata(trained, "generated_upscales", DAY)
+    assert found["completed"] == 1
+    assert found["contact_sheet"].startswith("![outputs of this run](data:image/jpeg;base64,")
+
 
 def test_a_training_on_a_shared_gpu_has_comfyui_s_memory_and_says_so(
     code_location: CodeLocation, comfyui: ComfyUISimulator, monkeypatch: pytest.MonkeyPatch

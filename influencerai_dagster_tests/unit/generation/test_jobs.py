@@ -8,11 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from influencerai_dagster.generation.jobs import (
-    ImageJobPayload,
-    JobPayload,
-    VideoJobPayload,
-)
+from influencerai_dagster.core.job_states import JobKind
+from influencerai_dagster.generation.jobs import PAYLOADS, JobPayload, UpscaleJobPayload
 from influencerai_dagster.generation.prompt_ids import (
     prompt_id,
 )
@@ -59,12 +56,20 @@ def test_a_job_waits_longer_after_every_attempt_and_never_longer_than_the_last()
     [
         ("image", {"kind": "image", "prompt": "bella", "loras": [{"dataset": "bella"}]}),
         ("video", {"kind": "video", "source_job_id": str(uuid4()), "aspect_ratio": "1:1"}),
+        ("upscale", {"kind": "upscale", "source_job_id": str(uuid4()), "upscale_model": "2x.pth"}),
     ],
 )
 def test_a_payload_comes_back_from_json(kind: str, payload: dict[str, Any]) -> None:
     parsed = PAYLOAD.validate_python(payload)
-    assert isinstance(parsed, ImageJobPayload if kind == "image" else VideoJobPayload)
+    assert isinstance(parsed, PAYLOADS[JobKind(kind)])
     assert PAYLOAD.validate_json(parsed.model_dump_json()) == parsed
+
+
+def test_an_upscale_waits_for_its_image_and_needs_a_model_on_the_server() -> None:
+    source_id = uuid4()
+    payload = UpscaleJobPayload(source_job_id=source_id)
+    assert payload.depends_on == source_id
+    assert payload.model_file == "RealESRGAN_x4plus.pth"
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,12 @@ ASSETS = {
         {"s3", "comfyui", "ffmpeg"},
         {"generated_images"},
     ),
+    "generated_upscales": (
+        "generation",
+        "content_days",
+        {"s3", "comfyui"},
+        {"generated_images"},
+    ),
     "database_backup": ("backups", None, {"postgres", "barman"}, set()),
     "object_backup": ("backups", None, {"s3", "rclone"}, set()),
     "restore_drill": ("backups", None, {"postgres", "barman", "rclone"}, set()),
@@ -54,6 +60,9 @@ CHECKS = {
     "generated_videos:every_output_is_stored": False,
     "generated_videos:no_job_failed": False,
     "generated_videos:every_video_fits_its_platform": False,
+    "generated_upscales:every_output_is_stored": False,
+    "generated_upscales:no_job_failed": False,
+    "generated_upscales:every_upscale_is_larger_than_its_source": False,
     "database_backup:no_database_backup_is_too_old": False,
     "database_backup:wal_is_received": False,
     "retention_report:object_store_has_space": False,
@@ -65,6 +74,7 @@ JOBS = {
     "train_lora_job": {"lora_weights", "lora_samples"},
     "generate_images_job": {"generated_images"},
     "generate_videos_job": {"generated_videos"},
+    "generate_upscales_job": {"generated_upscales"},
     "backup_database_job": {"database_backup"},
     "backup_objects_job": {"object_backup"},
     "restore_drill_job": {"restore_drill"},
@@ -84,6 +94,7 @@ POOLS = {
     "render_lora_samples": "image_generation",
     "render_images": "image_generation",
     "render_videos": "video_generation",
+    "render_upscales": "image_generation",
 }
 OTHER_POOLS = {name: name for name in ("database_backup", "object_backup", "restore_drill")}
 

@@ -89,6 +89,42 @@ def test_a_video_with_an_unknown_base_model_is_refused(
         order(engine, object_store, [comfyui.url], bad, kind=JobKind.VIDEO)
 
 
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        (
+            {"upscale_model": "RealESRGAN_x4.pth"},
+            r"Did you mean 'RealESRGAN_x4plus\.pth'\? The choices are 2x_small\.pth, RealESRGAN"
+            r"_x4plus\.pth\. The files are in models/upscale_models of ComfyUI",
+        ),
+        ({"workflow": "sd15_text_to_image"}, "makes images; the job's kind is upscale"),
+        ({"base_model": "svd_xt.safetensors"}, "base_model"),
+    ],
+    ids=["unknown model", "image workflow", "no such field"],
+)
+def test_an_upscale_of_what_is_nowhere_is_refused_with_what_there_is(
+    engine: Engine,
+    object_store: ObjectStore,
+    comfyui: ComfyUISimulator,
+    fields: dict[str, str],
+    problem: str,
+) -> None:
+    (image,) = submit_quick(engine, "bella")
+    upscale = {"source_job_id": str(image.id)}
+    with pytest.raises(PermanentError, match=problem):
+        order(engine, object_store, [comfyui.url], upscale | fields, kind=JobKind.UPSCALE)
+    assert order(engine, object_store, [comfyui.url], upscale, kind=JobKind.UPSCALE)
+
+
+def test_a_server_without_upscale_models_names_their_folder(
+    engine: Engine, object_store: ObjectStore, bare: ComfyUISimulator
+) -> None:
+    (image,) = submit_quick(engine, "bella")
+    upscale = {"source_job_id": str(image.id)}
+    with pytest.raises(PermanentError, match=r"no ComfyUI server has 'RealESRGAN.*upscale_models"):
+        order(engine, object_store, [bare.url], upscale, kind=JobKind.UPSCALE)
+
+
 def test_what_there_is_is_taken(
     engine: Engine, object_store: ObjectStore, comfyui: ComfyUISimulator
 ) -> None:

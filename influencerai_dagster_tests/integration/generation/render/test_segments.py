@@ -34,13 +34,11 @@ from influencerai_dagster.generation.render.videos import VideoRenderer
 from influencerai_dagster.generation.segment_plan import segment_seed
 from influencerai_dagster.media import frame_archives
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.integration.generation.render.test_videos import (
-    completed_image,
-    submit_video,
-)
+from influencerai_dagster_tests.integration.generation.render.test_videos import submit_video
 from influencerai_dagster_tests.testing.catalog_rows import claim_one
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.photos import contents
+from influencerai_dagster_tests.testing.render_servers import completed_image
 
 NUM_SEGMENTS = 3
 SEED = 7

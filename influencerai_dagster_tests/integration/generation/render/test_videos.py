@@ -37,8 +37,9 @@ from influencerai_dagster.generation.worker.worker import RenderWorker
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import DAY, claim_one
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
-from influencerai_dagster_tests.testing.jobs import TODAY, claimed, status, submit
+from influencerai_dagster_tests.testing.jobs import TODAY, claimed, status
 from influencerai_dagster_tests.testing.photos import contents
+from influencerai_dagster_tests.testing.render_servers import completed_image
 
 
 @pytest.fixture
@@ -46,16 +47,6 @@ def videos(
     engine: Engine, object_store: ObjectStore, render_session: RenderSession
 ) -> VideoRenderer:
     return VideoRenderer(engine, object_store, render_session)
-
-
-def completed_image(renderer: ImageRenderer, server: str, tenant: str = "demo") -> job_queue.Job:
-    """A completed image job."""
-    (job,) = submit(renderer.engine, "bella", tenant=tenant)
-    claim = claim_one(renderer.engine)
-    output, manifest = renderer.render(claim, server)
-    with transaction(renderer.engine) as session:
-        job_queue.complete(session, claim.id, claim.lease_token, output, manifest.object_key)
-    return job
 
 
 def submit_video(engine: Engine, source: UUID, **fields: Any) -> job_queue.Job:

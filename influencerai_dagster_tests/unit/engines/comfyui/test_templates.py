@@ -5,12 +5,20 @@ from typing import Any
 
 import pytest
 
-from influencerai_dagster.core.sampling import ImageSampling, LoraUse, VideoSampling
+from influencerai_dagster.core.job_states import JobKind
+from influencerai_dagster.core.sampling import (
+    ImageSampling,
+    LoraUse,
+    UpscaleSampling,
+    VideoSampling,
+)
+from influencerai_dagster.engines.comfyui.api_format import MAX_TEMPLATE_BYTES
 from influencerai_dagster.engines.comfyui.templates import (
-    MAX_TEMPLATE_BYTES,
     WorkflowTemplate,
     fill_image_workflow,
+    fill_upscale_workflow,
     fill_video_workflow,
+    image_nodes,
     parse_template,
     shipped_template,
     shipped_template_names,
@@ -58,7 +66,9 @@ def _parse(workflow: dict[str, Any]) -> WorkflowTemplate:
 
 
 def test_the_shipped_templates_are_named() -> None:
-    assert shipped_template_names() == tuple(sorted([*IMAGE_TEMPLATES, "svd_image_to_video"]))
+    assert shipped_template_names() == tuple(
+        sorted([*IMAGE_TEMPLATES, "svd_image_to_video", "upscale_image"])
+    )
     with pytest.raises(PermanentError, match="sd15_text_to_image"):
         shipped_template("../sd15_text_to_image")
 
@@ -100,7 +110,7 @@ def test_loras_are_chained_between_the_base_model_and_everything_it_fed(
         assert loader["strength_model"] == lora.strength_model
         assert loader["strength_clip"] == lora.strength_clip
         link, encoders = loader["model"], [loader["clip"]]
-    found = template.graph.image_nodes()
+    found = image_nodes(template.graph)
     assert (tuple(link), {tuple(clip) for clip in encoders}) == (found.model, {found.clip})
 
 
@@ -166,6 +176,42 @@ def test_every_parameter_of_a_video_reaches_its_node() -> None:
     assert _only(workflow, "SaveImage")["filename_prefix"] == PREFIX
 
 
+UPSCALING = UpscaleSampling(upscale_model="4x.pth", source_width_px=64, source_height_px=96)
+
+
+def test_every_parameter_of_an_upscale_reaches_its_node() -> None:
+    workflow = fill_upscale_workflow(
+        shipped_template("upscale_image"),
+        UPSCALING,
+        image_name="demo/image.png",
+        filename_prefix=PREFIX,
+    )
+    assert _only(workflow, "LoadImage")["image"] == "demo/image.png"
+    assert _only(workflow, "UpscaleModelLoader")["model_name"] == "4x.pth"
+    assert _only(workflow, "SaveImage")["filename_prefix"] == PREFIX
+
+
+def test_an_image_that_is_enlarged_after_its_sampler_is_still_an_image() -> None:
+    own = _copy_of("sd15_text_to_image")
+    own["20"] = {"class_type": "UpscaleModelLoader", "inputs": {"model_name": "4x.pth"}}
+    own["21"] = {
+        "class_type": "ImageUpscaleWithModel",
+        "inputs": {"upscale_model": ["20", 0], "image": ["6", 0]},
+    }
+    own["7"]["inputs"]["images"] = ["21", 0]
+    assert _parse(own).kind is JobKind.IMAGE
+
+
+def test_an_image_may_be_sharpened_before_it_is_enlarged() -> None:
+    own = _copy_of("upscale_image")
+    own["9"] = {"class_type": "ImageSharpen", "inputs": {"image": ["1", 0]}}
+    own["3"]["inputs"]["image"] = ["9", 0]
+    workflow = fill_upscale_workflow(
+        _parse(own), UPSCALING, image_name="x.png", filename_prefix=PREFIX
+    )
+    assert _only(workflow, "LoadImage")["image"] == "x.png"
+
+
 def test_the_first_frame_may_be_scaled_by_an_own_template() -> None:
     own = _copy_of("svd_image_to_video")
     own["9"] = {"class_type": "ImageScale", "inputs": {"image": ["2", 0], "width": 64}}
@@ -221,6 +267,15 @@ def test_a_template_for_the_other_kind_is_refused() -> None:
             image_name="x.png",
             filename_prefix=PREFIX,
         )
+    with pytest.raises(PermanentError, match="it makes upscales"):
+        fill_image_workflow(shipped_template("upscale_image"), SAMPLING, filename_prefix=PREFIX)
+    with pytest.raises(PermanentError, match=r"it makes images.* needs a template with Image"):
+        fill_upscale_workflow(
+            shipped_template("sd15_text_to_image"),
+            UPSCALING,
+            image_name="x.png",
+            filename_prefix=PREFIX,
+        )
 
 
 @pytest.mark.parametrize(
@@ -263,6 +318,9 @@ def test_what_is_no_workflow_is_refused(content: str | bytes, problem: str) -> N
         ("sd15_text_to_image", {"5.model": ["5", 0]}, "feeds itself"),
         ("sd15_text_to_image", {"2.clip": "x"}, "'clip' of CLIPTextEncode 2 is not linked"),
         ("svd_image_to_video", {"3.init_image": "x.png"}, "LoadImage node is missing"),
+        ("upscale_image", {"3.image": "x.png"}, "LoadImage node is missing"),
+        ("upscale_image", {"3.upscale_model": "4x.pth"}, "UpscaleModelLoader node is missing"),
+        ("upscale_image", {"4": None}, "a SaveImage node is missing"),
         ("svd_image_to_video", {"5.latent_image": ["2", 0]}, "SVD_img2vid_Conditioning .* missing"),
     ],
 )

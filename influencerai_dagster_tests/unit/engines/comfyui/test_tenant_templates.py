@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from influencerai_dagster.engines.comfyui.template_checks import MAX_NODES
+from influencerai_dagster.engines.comfyui.api_format import MAX_NODES
 from influencerai_dagster.engines.comfyui.templates import (
     WorkflowTemplate,
     parse_template,

@@ -48,14 +48,12 @@ COMMANDS = {
         "Restore both databases and the objects to one target time; Dagster may be down.",
         *("restore", "restore"),
     ),
-    "tenant": LazyCommand("Tenants: who everything belongs to.", "tenants", "tenant_app"),
+    "tenant": LazyCommand("Tenants: the owners of all content.", "tenants", "tenant_app"),
     "influencer": LazyCommand("Influencers of a tenant.", "influencers", "influencer_app"),
     "dataset": LazyCommand("Photos of an influencer.", "datasets", "dataset_app"),
-    "lora": LazyCommand("LoRAs and how they are trained.", "loras", "lora_app"),
+    "lora": LazyCommand("LoRAs and their trainings.", "loras", "lora_app"),
     "jobs": LazyCommand("Generation jobs.", "jobs", "jobs_app"),
-    "retention": LazyCommand(
-        "What is deleted when, and legal holds.", "retention", "retention_app"
-    ),
+    "retention": LazyCommand("Retention periods and legal holds.", "retention", "retention_app"),
     "dagster": LazyCommand("The Dagster instance of DAGSTER_HOME.", "dagster_group", "dagster_app"),
     "backup": LazyCommand(
         "Backups of the databases and the objects.", "backup_group", "backup_app"

@@ -57,7 +57,7 @@ def upload_dataset(
     tenant: TenantName,
     dataset: Annotated[str, typer.Option(help="The dataset; the folder's name by default.")] = "",
     skip_unpaired: Annotated[  # noqa: FBT002 - typer's flag
-        bool, typer.Option("--skip-unpaired", help="Leave out caption files of no image.")
+        bool, typer.Option("--skip-unpaired", help="Leave out caption files without an image.")
     ] = False,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:

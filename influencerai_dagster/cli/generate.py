@@ -41,7 +41,7 @@ _FIELDS = (
 
 def generate(  # noqa: PLR0917 - typer calls it by name
     tenant: TenantName,
-    prompt: Annotated[str, typer.Option(help="What the images show.")],
+    prompt: Annotated[str, typer.Option(help="Text prompt of the images.")],
     lora: Annotated[
         str, typer.Option(help="Dataset whose newest LoRA is used; none by default.")
     ] = "",
@@ -65,7 +65,7 @@ def generate(  # noqa: PLR0917 - typer calls it by name
     video: Annotated[  # noqa: FBT002 - typer's flag
         bool, typer.Option("--video", help="Make a video of every image too.")
     ] = False,
-    platform: Annotated[VideoPreset, typer.Option(help="What the video is for.")] = (
+    platform: Annotated[VideoPreset, typer.Option(help="Platform that publishes the video.")] = (
         VideoPreset.INSTAGRAM_REEL
     ),
     seconds: Annotated[

@@ -35,7 +35,9 @@ def add_influencer(  # noqa: PLR0917 - typer calls it by name
     name: str,
     tenant: TenantName,
     trigger_phrase: Annotated[str, typer.Option(help="Words that call the character.")] = "",
-    class_caption: Annotated[str, typer.Option(help="What the character is.")] = "person",
+    class_caption: Annotated[
+        str, typer.Option(help="General word for the character, like woman.")
+    ] = "person",
     dataset: Annotated[str, typer.Option(help="Its dataset; its own name by default.")] = "",
     persona: Annotated[Path | None, typer.Option(help="A JSON file.")] = None,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag

@@ -99,7 +99,7 @@ def link_to_output(job_id: JobId, tenant: TenantName, as_json: JsonOption = Fals
 def submit_jobs(  # noqa: PLR0917 - typer calls it by name
     file: Annotated[str, typer.Argument(help="A JSON list of jobs (docs/jobs.md); - is stdin.")],
     tenant: TenantName,
-    kind: Annotated[JobKind, typer.Option(help="What the jobs make.")] = JobKind.IMAGE,
+    kind: Annotated[JobKind, typer.Option(help="Kind of the jobs.")] = JobKind.IMAGE,
     day: DayOption = "",
     idempotency_key: Annotated[
         str,

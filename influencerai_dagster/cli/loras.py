@@ -28,7 +28,7 @@ from influencerai_dagster.storage.manifests import load_unverified
 from influencerai_dagster.training import lora_configs
 from influencerai_dagster.training.dataset_names import require_dataset
 
-lora_app = typer.Typer(help="LoRAs and how they are trained.", no_args_is_help=True)
+lora_app = typer.Typer(help="LoRAs and their trainings.", no_args_is_help=True)
 
 _MIB = 1024**2
 _FIELDS = (
@@ -82,7 +82,7 @@ def train_lora(  # noqa: PLR0917 - typer calls it by name
     ] = "",
     overrides: OverridesOption = "{}",
     retrain: Annotated[  # noqa: FBT002 - typer's flag
-        bool, typer.Option("--retrain", help="Train although this very recipe was trained before.")
+        bool, typer.Option("--retrain", help="Train even if the same recipe was trained before.")
     ] = False,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:

@@ -14,7 +14,7 @@ from influencerai_dagster.retention import legal_holds
 from influencerai_dagster.retention.deletion import plan_retention
 from influencerai_dagster.wiring.retention import retention_rules
 
-retention_app = typer.Typer(help="What is deleted when, and legal holds.", no_args_is_help=True)
+retention_app = typer.Typer(help="Retention periods and legal holds.", no_args_is_help=True)
 
 JobId = Annotated[
     UUID | None, typer.Option("--job", parser=job_id, help="Only its image or video.")

@@ -40,7 +40,7 @@ def logs(
     service: Annotated[str, typer.Argument(help="Without it all logs are listed.")] = "",
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="From the end.")] = 50,
     follow: Annotated[  # noqa: FBT002 - typer's flag
-        bool, typer.Option("--follow", "-f", help="Print what comes, until Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Print new lines until Ctrl-C.")
     ] = False,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:
@@ -72,7 +72,7 @@ def open_page(
         UUID | None,
         typer.Argument(metavar="[JOB]", parser=parse_job_id, help="Its file; without it the UI."),
     ] = None,
-    tenant: Annotated[str, typer.Option(help="Whose job it is.")] = "",
+    tenant: Annotated[str, typer.Option(help="Tenant of the job.")] = "",
     browser: Annotated[  # noqa: FBT002 - typer's flag
         bool, typer.Option("--browser/--no-browser", help="Or only print the address.")
     ] = True,

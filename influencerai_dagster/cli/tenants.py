@@ -23,7 +23,7 @@ from influencerai_dagster.db import tenants
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.retention import legal_holds
 
-tenant_app = typer.Typer(help="Tenants: who everything belongs to.", no_args_is_help=True)
+tenant_app = typer.Typer(help="Tenants: the owners of all content.", no_args_is_help=True)
 
 _WEIGHT_HELP = "Of two tenants who both have work, one of weight 2 gets twice the GPU time."
 _FIELDS = (
@@ -87,7 +87,7 @@ def remove(
     name: str,
     yes: YesOption = False,  # noqa: FBT002 - typer's flag
     dry_run: Annotated[  # noqa: FBT002 - typer's flag
-        bool, typer.Option("--dry-run", help="Only say what would be deleted.")
+        bool, typer.Option("--dry-run", help="Only show what would be deleted.")
     ] = False,
     as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
 ) -> None:

@@ -1,4 +1,4 @@
-"""The pydantic base of every value that passes between folders, processes or machines."""
+"""Define the pydantic base of every value that passes between folders, processes or machines."""
 
 from pydantic import BaseModel, ConfigDict
 

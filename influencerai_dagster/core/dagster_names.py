@@ -1,4 +1,4 @@
-"""Names that Dagster's definitions and their callers share: jobs, assets, pools, tags, run states.
+"""Name what Dagster's definitions and callers share: jobs, assets, pools, tags, run states.
 
 orchestration/ builds the definitions from them; dagster_client/, cli/ and local/ ask Dagster by
 them. A test compares them with the definitions.

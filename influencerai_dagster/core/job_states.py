@@ -1,4 +1,4 @@
-"""Kinds and states of a generation job: the values of two columns of table `jobs`."""
+"""Define kinds and states of a generation job: the values of two columns of table `jobs`."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""Parse and format partition keys and the names in them; nobody else does.
+"""Parse and format partition keys and the names in them; no other module does.
 
 This is a security boundary: Dagster accepts `a/../b/x` as a dynamic partition key, and a part of a
 key becomes a part of an object key and of a path on disk. A part is `[a-z0-9][a-z0-9_-]{0,62}`.

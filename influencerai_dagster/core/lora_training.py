@@ -1,4 +1,4 @@
-"""Parameters of a LoRA training in kohya's words, and the presets to start from.
+"""Define the parameters of a LoRA training in kohya's words, and the presets to start from.
 
 The presets follow "Trainers and presets" in docs/protocols/kohya.md, which names the presets of
 kohya_ss that they come from.

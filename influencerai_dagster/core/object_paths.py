@@ -1,4 +1,4 @@
-"""Build and parse the object keys of the bucket `assets`; nobody else does.
+"""Build and parse the object keys of the bucket `assets`; no other module does.
 
 Every key of a tenant starts with `<stage>/<tenant>/`; parts come from `core/keys.py` or are
 checked by its rule, so no name that a user chose can leave the tenant's prefix. File names of

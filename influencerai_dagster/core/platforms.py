@@ -1,4 +1,4 @@
-"""Presets of the platforms: a video's size, frame rate, longest time and loudness.
+"""Define the presets of the platforms: a video's size, frame rate, longest time and loudness.
 
 The limits are those of the interfaces that publish; what a platform recommends may be shorter.
 

@@ -1,4 +1,4 @@
-"""The recovery window: how far back target times can be restored, and what is kept for that."""
+"""Define how far back target times can be restored, and what is kept for that."""
 
 from datetime import datetime, timedelta
 

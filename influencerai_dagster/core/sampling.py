@@ -1,4 +1,4 @@
-"""Parameters of an image or a video, in ComfyUI's words.
+"""Define the parameters of an image or a video, in ComfyUI's words.
 
 generation/jobs.py has the payload of a job, with its tenant.
 """

@@ -1,4 +1,4 @@
-"""One object on S3, as manifests name it."""
+"""Describe one object on S3, as manifests name it."""
 
 from typing import Annotated
 

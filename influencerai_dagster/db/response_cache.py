@@ -47,7 +47,7 @@ class ResponseCache:
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def get(self, key: str) -> str | None:
-        """Return the response to the request of this hash, or None if there is none any longer.
+        """Return the response to the request of this hash, or None if there is none or it expired.
 
         Raises:
             TransientError: PostgreSQL is away.

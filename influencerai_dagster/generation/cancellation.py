@@ -1,4 +1,4 @@
-"""Cancels jobs in the job queue, and interrupts their prompts on the ComfyUI servers at once.
+"""Cancel jobs in the job queue, and interrupt their prompts on the ComfyUI servers at once.
 
 No other prompt is touched. If a server is away, the job's worker learns of the cancellation from
 its next heartbeat and interrupts the prompt then.

@@ -1,4 +1,4 @@
-"""Saves the images and videos of jobs as files; resumes, and overwrites no other file."""
+"""Save the images and videos of jobs as files; resume, and overwrite no other file."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Returns a generation job as the document that the command line and the tenant API show."""
+"""Return a generation job as the document that the command line and the tenant API show."""
 
 from typing import Any
 

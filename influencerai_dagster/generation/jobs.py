@@ -1,4 +1,4 @@
-"""Generation jobs as tenants submit them: one output each.
+"""Define generation jobs as tenants submit them: one output each.
 
 Their rows live in generation/queue/; one Dagster run renders many of them.
 """

@@ -1,4 +1,4 @@
-"""Computes ComfyUI's prompt_id from a job and its claim."""
+"""Compute ComfyUI's prompt_id from a job and its claim."""
 
 from uuid import UUID, uuid5
 

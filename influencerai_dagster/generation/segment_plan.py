@@ -1,4 +1,4 @@
-"""Divides a long video into segments that a video model can make, each from the last frame before.
+"""Divide a long video into segments that a video model can make, each from the last frame before.
 
 The first frame of a segment repeats the last frame of the one before, so it is left out of the
 video. core/object_paths.py has the keys of segments, render/segment_manifest.py

@@ -1,4 +1,4 @@
-"""Pauses all claims while the object store is full, and resumes them when there is space.
+"""Pause all claims while the object store is full, and resume them when there is space.
 
 An upload that finds no space reports it in the catalog (`report_full`); then no job is claimed.
 Every few seconds a worker, or a sensor if there is none, tries whether there is space.

@@ -1,4 +1,4 @@
-"""Submits jobs: plain dicts, or jobs that failed before, become rows of the job queue.
+"""Submit jobs: plain dicts, or jobs that failed before, become rows of the job queue.
 
 The command line and the run config of Dagster call it. The rules of the job queue live in
 generation/queue/submission.py.

@@ -1,4 +1,4 @@
-"""Supervises the services of a local stack: starts them in order, restarts and stops them.
+"""Supervise the services of a local stack: start them in order, restart and stop them.
 
 A service starts when the services it needs are ready. Each has its own process group and its log in
 `<data_dir>/logs/<name>.log`. A service that ends, or does not answer for too long, is restarted.

@@ -1,4 +1,4 @@
-"""Lists of run states, as Dagster's filters take them; the names are in core/dagster_names.py."""
+"""List run states as Dagster's filters take them; the names are in core/dagster_names.py."""
 
 import dagster as dg
 

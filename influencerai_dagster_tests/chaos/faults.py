@@ -131,7 +131,7 @@ class Injector:
             worker.stopped_at = None
 
     def _victim(self, event: Event) -> Worker | None:
-        """Wait for a worker to hit; None if there is none any more."""
+        """Wait for a worker to hit; None if there is none left."""
         deadline = time.monotonic() + _WORKER_SECONDS
         while time.monotonic() < deadline:
             awake = self.dispatcher.awake()

@@ -139,7 +139,7 @@ def test_a_job_that_nobody_submitted_is_found(outcome: Outcome, engine: Engine) 
     assert "nobody's submission" in " ".join(violations_of(outcome, job_id))
 
 
-def test_the_worker_of_a_dead_worker_is_found(outcome: Outcome, engine: Engine) -> None:
+def test_the_row_of_a_dead_worker_is_found(outcome: Outcome, engine: Engine) -> None:
     statement = (
         "INSERT INTO workers (owner, tenant_id, kind, day, polled_at)"
         " SELECT 'worker-7', tenant_id, kind, day, now() - interval '1 h' FROM jobs LIMIT 1"

@@ -93,7 +93,7 @@ def test_what_a_killed_worker_stored_but_did_not_record_is_recorded_once(
     assert workbench.output(job).object_key.endswith("/output-2.png")
 
 
-def test_a_worker_killed_after_the_job_queue_knows_leaves_nothing_to_do(
+def test_a_worker_killed_after_its_job_was_completed_leaves_nothing_to_do(
     workbench: Workbench,
 ) -> None:
     job = workbench.submit()

@@ -35,7 +35,7 @@ from influencerai_dagster_tests.chaos.renders import (
 from influencerai_dagster_tests.chaos.runner import Outcome
 
 WORKER_LIVENESS_SECONDS = 30.0
-"""A worker that was silent for so long is dead, and its row has to be gone or to be ignored."""
+"""A worker without a poll for so long is dead; its row has to be gone or ignored."""
 
 _QUEUE_SECONDS = 20.0
 

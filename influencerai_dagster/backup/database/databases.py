@@ -139,7 +139,7 @@ def no_incremental_because(database_url: str) -> str | None:
 
 def _take_incremental(server: BarmanServer, log: Callable[[str], None]) -> TakenBackup:
     if newest_whole(server.list_backups(), BackupKind.FULL) is None:
-        log("there is no full backup for an incremental one to stand on: taking a full one")
+        log("there is no full backup for an incremental one: taking a full one")
         return TakenBackup(server.backup(BackupKind.FULL), "there was no full backup")
     why_not = no_incremental_because(server.database_url)
     if why_not is not None:

@@ -1,4 +1,4 @@
-"""The captions of a dataset: datasets/<tenant>/<dataset>/captions/<version>.json."""
+"""Define the captions of a dataset: datasets/<tenant>/<dataset>/captions/<version>.json."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""The validated dataset: datasets/<tenant>/<dataset>/manifests/<version>.json."""
+"""Define the validated dataset: datasets/<tenant>/<dataset>/manifests/<version>.json."""
 
 from typing import Annotated, Literal
 

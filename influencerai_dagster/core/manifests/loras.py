@@ -1,4 +1,4 @@
-"""A LoRA and its origin, loras/<tenant>/<loraId>.json, and the sample images of a LoRA."""
+"""Define a LoRA and its origin, loras/<tenant>/<loraId>.json, and its sample images."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""The job queue: every generation job, from submission to its end.
+"""Keep the job queue: every generation job, from submission to its end.
 
 docs/jobs.md has the diagram of its states. A function moves a job from one to the next: `submit`
 (submission.py), `claim_fairly` (scheduling.py, by the rules of fairness.py), `complete`, `fail` and

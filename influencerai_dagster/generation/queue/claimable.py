@@ -1,4 +1,4 @@
-"""SQL conditions: which jobs can be claimed right now; and the statement that claims them."""
+"""Build the SQL conditions of jobs that can be claimed now, and the statement that claims them."""
 
 from collections.abc import Collection
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Leases of claimed jobs: renew them, requeue a job, end those that have expired."""
+"""Claim jobs; renew their leases, requeue a job, end the leases that have expired."""
 
 from collections import defaultdict
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Frozen values that the job queue returns to its callers, each made from one row.
+"""Define the frozen values that the job queue returns, each made from one row.
 
 Those of the other tables are in db/records.py. Times are UTC.
 """

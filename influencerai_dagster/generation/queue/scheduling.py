@@ -1,4 +1,4 @@
-"""Claims jobs by fair shares: which jobs a worker may claim now, and on which server each renders.
+"""Claim jobs by fair shares: which jobs a worker may claim now, and on which server each renders.
 
 generation/queue/fairness.py decides; here its facts are read and its decision is written. An
 advisory lock, which ends with the transaction, lets one claim decide at a time, so two workers

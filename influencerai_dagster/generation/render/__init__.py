@@ -1,1 +1,1 @@
-"""Renders one job on ComfyUI and stores the file with its manifest."""
+"""Render one job on ComfyUI and store the file with its manifest."""

@@ -1,4 +1,4 @@
-"""Finds the family of a base model that a job names, by its file or by its server's metadata."""
+"""Find the family of a base model that a job names, by its file or its server's metadata."""
 
 import logging
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Renders one image job: one image, stored with its output.json, for asset `generated_images`.
+"""Render one image job: one image, stored with its output.json, for asset `generated_images`.
 
 generation/worker/worker.py claims jobs, render_job.py runs the workflow on a server.
 """

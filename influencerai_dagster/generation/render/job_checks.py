@@ -1,4 +1,4 @@
-"""Checks that the workflows, base models and samplers of submitted jobs exist.
+"""Check that the workflows, base models and samplers of submitted jobs exist.
 
 A job is checked if its workflow can be read and every ComfyUI server answers quickly. Otherwise the
 job is accepted, and generation/render/render_job.py finds the problem when it renders.

@@ -1,4 +1,4 @@
-"""LoRA files in ComfyUI's folder, which all tenants share: brought there, and kept from others.
+"""Install LoRA files in ComfyUI's folder, which all tenants share, and refuse those of others.
 
 What is rendered with them lives in generation/render/images.py, generation/render/videos.py and
 generation/render/lora_samples.py.

@@ -1,4 +1,4 @@
-"""Renders sample images of a new LoRA at several strengths, for asset `lora_samples`.
+"""Render sample images of a new LoRA at several strengths, for asset `lora_samples`.
 
 The prompts and seeds are the same for every LoRA, so that two can be compared side by side.
 """

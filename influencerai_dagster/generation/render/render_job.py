@@ -1,4 +1,4 @@
-"""Renders the workflow of one job on one server, and stores its output.json.
+"""Render the workflow of one job on one server, and store its output.json.
 
 The modules of the kinds (images.py, videos.py) fill the workflow; lora_files.py installs LoRAs.
 """

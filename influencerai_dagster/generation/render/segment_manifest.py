@@ -1,4 +1,4 @@
-"""segment-0000.json of a long video: one rendered part, which is kept until the video is done.
+"""Describe one segment of a long video: segment-0000.json, kept until the video is done.
 
 It lies at videos/<tenant>/<jobId>/. A later claim of the job goes on after the segments that it can
 verify to be its own.

@@ -1,4 +1,4 @@
-"""Renders the segments of a video, each from the last frame of the one before, and stores them.
+"""Render the segments of a video, each from the last frame of the one before, and store them.
 
 A claim that dies loses only the segment that it rendered: the next claim of the job uses the stored
 segments whose manifests prove that they belong to it. A video of one segment stores none.

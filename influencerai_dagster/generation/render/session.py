@@ -1,4 +1,4 @@
-"""The ComfyUI servers of one process, and the renders that it waits for.
+"""Share the ComfyUI servers of one process, and the renders that it waits for.
 
 render_job.py renders one job, generation/worker/worker.py claims them.
 """

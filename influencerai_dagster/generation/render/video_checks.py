@@ -1,4 +1,4 @@
-"""Checks that the videos of a day fit their platforms: the recorded facts and the files.
+"""Check that the videos of a day fit their platforms: the recorded facts and the files.
 
 The rules are in core/platforms.py; generation/render/videos.py makes and verifies a video.
 """

@@ -1,4 +1,4 @@
-"""Renders one video job: a verified MP4, its poster and output.json, for `generated_videos`.
+"""Render one video job: a verified MP4, its poster and output.json, for `generated_videos`.
 
 A video starts from the image of an image job. ComfyUI makes the frames, segment by segment
 (segments.py), or a whole video if the tenant's own template saves one. ffmpeg makes the MP4.

@@ -1,1 +1,1 @@
-"""Claims jobs, renders them in parallel, renews their leases, and stops in time."""
+"""Claim jobs, render them in parallel, renew their leases, and stop in time."""

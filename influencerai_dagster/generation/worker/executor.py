@@ -1,4 +1,4 @@
-"""Executes one claimed job: renders it and writes its outcome into the job queue.
+"""Execute one claimed job: render it and write its outcome into the job queue.
 
 Which jobs are claimed is decided in generation/worker/worker.py; one is rendered in
 generation/render/images.py or generation/render/videos.py.

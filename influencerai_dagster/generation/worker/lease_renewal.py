@@ -1,4 +1,4 @@
-"""Renews the leases of running jobs, and wakes the worker when the job queue changed.
+"""Renew the leases of running jobs, and notify the worker when the job queue changed.
 
 The worker lives in generation/worker/worker.py.
 """

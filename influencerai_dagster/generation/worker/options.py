@@ -1,4 +1,4 @@
-"""Options and results of a render worker.
+"""Define the options and the report of a render worker.
 
 `WorkerOptions` says when it stops, `FinishedJob` is the outcome of one job, `WorkerReport` has the
 totals.

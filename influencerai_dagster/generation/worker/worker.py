@@ -1,4 +1,4 @@
-"""Claims and renders the jobs of one tenant-day, and yields its pool slot to other runs in time.
+"""Claim and render the jobs of one tenant-day, and yield the pool slot to other runs in time.
 
 One job is executed in generation/worker/executor.py. Which tenant's jobs are claimed is decided in
 generation/queue/scheduling.py; pool slots are those of Dagster's pools.

@@ -1,1 +1,1 @@
-"""Assets, checks, sensors and schedules of backups and restore drills."""
+"""Define the assets, checks, sensors and schedules of backups and restore drills."""

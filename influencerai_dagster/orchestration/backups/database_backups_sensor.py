@@ -1,4 +1,4 @@
-"""`database_backup_sensor`: detects backups that were not taken, and WAL that is late.
+"""`database_backup_sensor`: detect backups that were not taken, and WAL that is late.
 
 It reads the folder of backups, asks PostgreSQL for the lag, decides by backup/database/backups.py,
 reports an observation and the checks, and requests the backup that is due.

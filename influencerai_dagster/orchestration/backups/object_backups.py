@@ -1,4 +1,4 @@
-"""Asset `object_backup`: copies the bucket of assets and the database backups to the target.
+"""Asset `object_backup`: copy the bucket of assets and the database backups to the target.
 
 The rules of the copy are in backup/objects/copies.py.
 """

@@ -1,4 +1,4 @@
-"""Asset `restore_drill`: restores the last backup into scratch space and verifies it, every week.
+"""Asset `restore_drill`: restore the last backup into scratch space and verify it, every week.
 
 The drill itself is in backup/restore/drill.py. A broken backup is an outcome, shown by the check;
 the run fails only if the backup could not be verified: no space, or a server that is away.

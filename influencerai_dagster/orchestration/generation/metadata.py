@@ -1,4 +1,4 @@
-"""Builds the metadata of a generation run for the Dagster UI: images, a table of jobs, times.
+"""Build the metadata of a generation run for the Dagster UI: images, a table of jobs, times.
 
 A run shows what it rendered itself, and the jobs of its own run config, whichever run rendered
 them.

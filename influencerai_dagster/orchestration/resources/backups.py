@@ -1,4 +1,4 @@
-"""Backups of the databases and the objects, and restore drills, for ops and sensors."""
+"""Give ops and sensors the backups of the databases and the objects, and restore drills."""
 
 from dataclasses import dataclass
 from datetime import timedelta

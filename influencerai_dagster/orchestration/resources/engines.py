@@ -1,4 +1,4 @@
-"""ComfyUI, kohya and the auto-captioner for ops."""
+"""Give ops ComfyUI, kohya and the auto-captioner."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

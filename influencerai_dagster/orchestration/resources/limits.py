@@ -1,4 +1,4 @@
-"""Limits and defaults of the operator, for ops and checks."""
+"""Give ops and checks the limits and defaults of the operator."""
 
 from dataclasses import dataclass
 

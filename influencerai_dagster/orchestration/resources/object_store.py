@@ -1,4 +1,4 @@
-"""The bucket of assets for ops and IO managers."""
+"""Give ops and IO managers the bucket of assets."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

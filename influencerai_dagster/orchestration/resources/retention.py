@@ -1,4 +1,4 @@
-"""How long media are kept, for the retention assets."""
+"""Give the retention assets the rules of how long media are kept."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

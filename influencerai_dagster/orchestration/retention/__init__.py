@@ -1,1 +1,1 @@
-"""Retention in Dagster: its assets, checks and schedules, and the pruning of Dagster's own data."""
+"""Define retention in Dagster: assets, checks, schedules, and the pruning of Dagster's data."""

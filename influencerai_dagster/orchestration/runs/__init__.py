@@ -1,1 +1,1 @@
-"""What happens to runs: queue order, tags, heartbeats, and the sensor that ends stalled ones."""
+"""Order, tag and watch runs: the queue, heartbeats, and the sensor that ends stalled runs."""

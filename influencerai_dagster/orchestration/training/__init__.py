@@ -1,1 +1,1 @@
-"""Assets, checks and sensors from uploaded photos to LoRA weights and their samples."""
+"""Define assets, checks and sensors from uploaded photos to LoRA weights and their samples."""

@@ -1,4 +1,4 @@
-"""A ComfyUI server that draws with Pillow.
+"""Simulate a ComfyUI server that draws with Pillow.
 
 Run it with `python -m influencerai_dagster.simulators.comfyui --help`.
 

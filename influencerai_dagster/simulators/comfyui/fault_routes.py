@@ -19,7 +19,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @routes.get("/simulator/stats")
 async def stats(request: web.Request) -> web.Response:
-    """Tell how often each prompt was posted, executed and rendered."""
+    """Return how often each prompt was posted, executed and rendered."""
     state = request.app[STATE]
     more = {
         "is_worker_alive": state.executor.is_alive(),
@@ -30,7 +30,7 @@ async def stats(request: web.Request) -> web.Response:
 
 @routes.get("/simulator/faults")
 async def faults(request: web.Request) -> web.Response:
-    """Tell all faults as they are."""
+    """Return all faults as they are."""
     return web.json_response(request.app[STATE].faults.as_dict())
 
 

@@ -82,7 +82,7 @@ async def embeddings(_: web.Request) -> web.Response:
 
 @routes.get("/internal/folder_paths")
 async def folder_paths(request: web.Request) -> web.Response:
-    """Tell where the model folders are."""
+    """Return where the model folders are."""
     folders = request.app[STATE].folders
     return web.json_response(
         {
@@ -107,7 +107,7 @@ async def files(request: web.Request) -> web.Response:
 
 @routes.get("/system_stats")
 async def system_stats(_: web.Request) -> web.Response:
-    """Tell versions and memory; the version says that this is a simulation."""
+    """Return versions and memory; the version says that this is a simulation."""
     page_bytes = os.sysconf("SC_PAGE_SIZE")
     total = page_bytes * os.sysconf("SC_PHYS_PAGES")
     free = page_bytes * os.sysconf("SC_AVPHYS_PAGES")

@@ -1,4 +1,4 @@
-"""Inputs and outputs of every node."""
+"""Define the inputs and outputs of every node."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ async def _json(request: web.Request) -> Any:  # noqa: ANN401 - whatever a clien
 
 @routes.get("/prompt")
 async def queue_size(request: web.Request) -> web.Response:
-    """Tell how many prompts are queued or running."""
+    """Return how many prompts are queued or running."""
     return web.json_response(request.app[STATE].greeting())
 
 
@@ -96,7 +96,7 @@ async def change_history(request: web.Request) -> web.Response:
 
 @routes.post("/interrupt")
 async def interrupt(request: web.Request) -> web.Response:
-    """Stop the running prompt: whichever it is without a prompt_id, else only that one."""
+    """Stop the running prompt: whichever it is without a prompt_id, otherwise that one."""
     state = request.app[STATE]
     try:
         body = await _json(request)

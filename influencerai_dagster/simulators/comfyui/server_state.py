@@ -1,4 +1,4 @@
-"""Everything one running server holds."""
+"""Hold the state of one running server."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""A simulated OpenRouter: its shapes and its failures, no model behind them."""
+"""Simulate OpenRouter: its shapes and its failures, without a model behind them."""

@@ -1,4 +1,4 @@
-"""kohya's trainer for FLUX.1, simulated."""
+"""Simulate kohya's trainer for FLUX.1."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""kohya's trainer for SDXL, simulated."""
+"""Simulate kohya's trainer for SDXL."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""kohya's trainer for SD1.5, simulated."""
+"""Simulate kohya's trainer for SD1.5."""
 
 import sys
 

@@ -106,7 +106,7 @@ def rendering(cli: CommandLine) -> Iterator[None]:
         thread.join(timeout=30)
 
 
-def test_images_are_ordered_waited_for_and_listed(
+def test_images_are_submitted_waited_for_and_listed(
     generate: CommandLine, instance: dg.DagsterInstance, dagster_url: str
 ) -> None:
     made: list[str] = []

@@ -135,7 +135,7 @@ ORDERS = [{"prompt": "one", "priority": 9}, {"prompt": "two", "idempotency_key":
 
 
 @pytest.mark.parametrize("source", ["file", "stdin"])
-def test_a_list_of_jobs_is_ordered_and_each_is_told_with_its_key(
+def test_a_list_of_jobs_is_submitted_and_each_is_told_with_its_key(
     jobs: CommandLine, tmp_path: Path, source: str
 ) -> None:
     file = tmp_path / "orders.json"
@@ -159,7 +159,7 @@ def test_a_list_of_jobs_is_ordered_and_each_is_told_with_its_key(
 
 
 @pytest.mark.parametrize("kind", ["video", "upscale"])
-def test_a_list_of_jobs_that_start_from_an_image_is_ordered_with_its_kind(
+def test_a_list_of_jobs_that_start_from_an_image_is_submitted_with_its_kind(
     jobs: CommandLine, kind: str
 ) -> None:
     image = submit_one(jobs.engine)

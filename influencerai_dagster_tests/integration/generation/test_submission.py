@@ -61,7 +61,7 @@ def test_priority_and_kind_are_taken_from_the_job(engine: Engine) -> None:
     assert third.idempotency_key == "run/2"
 
 
-def test_a_video_is_ordered_the_same_way(engine: Engine) -> None:
+def test_a_video_is_submitted_the_same_way(engine: Engine) -> None:
     (image,) = order(engine, IMAGE)
     video = {"source_job_id": str(image.id)}
     (job,) = order(engine, video, kind=JobKind.VIDEO, key_prefix="videos")

@@ -122,7 +122,7 @@ def test_too_many_segments_are_refused_with_what_to_change() -> None:
     assert "900 s at 1 fps are 899 segments of 2 frames; at most 500 are made" in text
 
 
-def test_subtitles_are_checked_when_the_job_is_ordered() -> None:
+def test_subtitles_are_checked_when_the_job_is_submitted() -> None:
     assert len(payload(subtitles_srt=f"1\n{TIMING}\nhi").cues) == 1
     assert payload().cues == ()
     assert "line 2: expected" in problem(subtitles_srt="1\nnow\nhi")

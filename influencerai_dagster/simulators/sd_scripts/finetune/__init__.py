@@ -1,1 +1,1 @@
-"""The captioning tools that come with sd-scripts, simulated."""
+"""Simulate the captioning tools that come with sd-scripts."""

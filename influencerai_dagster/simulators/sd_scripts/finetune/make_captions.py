@@ -1,4 +1,4 @@
-"""kohya's BLIP captioning, simulated."""
+"""Simulate kohya's BLIP captioning."""
 
 import argparse
 import sys

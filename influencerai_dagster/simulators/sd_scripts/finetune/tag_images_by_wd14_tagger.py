@@ -1,4 +1,4 @@
-"""kohya's WD14 tagging, simulated; it leaves no model behind that a real run could find."""
+"""Simulate kohya's WD14 tagging; it leaves no model behind that a real run could find."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Captions from the mean colour of an image, for both simulated captioning tools."""
+"""Caption by the mean colour of an image, for both simulated captioning tools."""
 
 import argparse
 import colorsys

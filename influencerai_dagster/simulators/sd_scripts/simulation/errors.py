@@ -1,4 +1,4 @@
-"""Exceptions that print as those of the libraries under sd-scripts do."""
+"""Define exceptions that print as those of the libraries under sd-scripts do."""
 
 
 def _exception(module: str, name: str) -> type[Exception]:

@@ -1,4 +1,4 @@
-"""Faults on demand, and the speed of the simulation; read from the environment of the program.
+"""Read faults and the speed of the simulation from the environment of the program.
 
 SIMULATOR_KOHYA_FAULT is one of `FAULTS`; SIMULATOR_KOHYA_SECONDS_PER_STEP defaults to 0.002. Only
 simulators read the environment on their own: nobody passes settings to sd-scripts either.

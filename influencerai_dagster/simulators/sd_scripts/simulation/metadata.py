@@ -1,4 +1,4 @@
-"""The ss_ metadata of a LoRA, with the keys of recorded/kohya/meta_good_mylora.txt."""
+"""Build the ss_ metadata of a LoRA, with the keys of recorded/kohya/meta_good_mylora.txt."""
 
 import argparse
 import hashlib

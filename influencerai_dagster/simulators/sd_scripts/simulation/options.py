@@ -1,4 +1,4 @@
-"""The command lines of the three trainers, from options.json.
+"""Parse the command lines of the three trainers, by options.json.
 
 The table holds every option of recorded/kohya/args_*_network.json with its type, default and
 choices; a test compares them.

@@ -1,4 +1,4 @@
-"""Which keys and types a dataset TOML may have at which level.
+"""Check which keys and types a dataset TOML has at which level.
 
 As recorded/kohya/toml_schema_probe.txt found them; a test replays those probes.
 """

@@ -1,4 +1,4 @@
-"""A simulated training: from the command line to the weights, in seconds.
+"""Simulate a training: from the command line to the weights, in seconds.
 
 It knows the options that this project gives; others that would change the course of a real training
 (a resumed one, a config file) end it with a clear line.

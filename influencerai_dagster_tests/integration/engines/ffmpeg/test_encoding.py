@@ -218,7 +218,7 @@ def loud_video(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("fps", [12, 25, 30])
-def test_a_video_becomes_a_video_as_long_as_itself(
+def test_a_video_becomes_an_mp4_of_the_same_length(
     tmp_path: Path, loud_video: Path, fps: int
 ) -> None:
     video_format = VideoFormat(width_px=216, height_px=384, fps=fps)

@@ -85,7 +85,7 @@ def test_no_step_reads_another_file_through_a_video(
     assert not list(victim.parent.glob("out.*"))
 
 
-def test_a_video_that_is_a_video_is_read(victim: Path) -> None:
+def test_a_file_that_is_a_video_is_read(victim: Path) -> None:
     assert measure(victim).has_audio
 
 

@@ -128,7 +128,7 @@ def test_a_tenant_that_had_more_leaves_free_slots_to_one_that_waits(engine: Engi
     assert [job.tenant for job in claim(engine, a_worker("other"))] == ["other"]
 
 
-def test_no_slot_is_kept_for_a_worker_that_is_silent(engine: Engine) -> None:
+def test_no_slot_is_kept_for_a_stalled_worker(engine: Engine) -> None:
     submit(engine, 10)
     first, *_ = claim(engine, a_worker())
     submit(engine, 1, "other")

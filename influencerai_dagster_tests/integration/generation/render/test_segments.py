@@ -337,7 +337,7 @@ def test_a_template_that_saves_a_video_cannot_make_several_segments_and_is_told_
     assert contents(renderer_of_videos.store) == before
 
 
-def test_a_video_shorter_than_what_was_ordered_is_refused(
+def test_a_video_shorter_than_its_job_asks_for_is_refused(
     renderer_of_videos: VideoRenderer, job: ClaimedJob, comfyui: ComfyUISimulator
 ) -> None:
     put_video_template(renderer_of_videos.store)

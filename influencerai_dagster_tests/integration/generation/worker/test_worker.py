@@ -313,7 +313,7 @@ def kill_worker(comfyui: ComfyUISimulator) -> None:
     wait_until(lambda: not comfyui.stats()["is_worker_alive"], "its worker is dead")
 
 
-def test_a_worker_that_is_stopped_gives_its_jobs_back_and_interrupts_only_its_prompts(
+def test_a_worker_that_is_stopped_requeues_its_jobs_and_interrupts_only_its_prompts(
     engine: Engine, renderer: ImageRenderer, comfyui: ComfyUISimulator
 ) -> None:
     comfyui.faults(seconds_per_step=0.1)

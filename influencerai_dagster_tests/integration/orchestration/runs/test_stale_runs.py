@@ -186,7 +186,7 @@ def test_the_heartbeat_of_a_run_that_dagster_does_not_know_is_removed(watch: Wat
     assert watch.heartbeats() == []
 
 
-def test_a_tick_that_died_after_the_job_queue_is_finished_by_the_next(
+def test_a_tick_that_died_after_its_transaction_is_finished_by_the_next(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = watch.run("STARTING")

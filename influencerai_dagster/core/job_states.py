@@ -28,3 +28,7 @@ class JobStatus(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+OPEN_STATUSES = (JobStatus.PENDING, JobStatus.RUNNING)
+"""Of a job that has not ended."""

@@ -9,6 +9,9 @@ from pydantic import Field
 
 from influencerai_dagster.core.base import Value
 
+NUM_DRAWN_SEEDS = 2**53
+"""A seed that is drawn here fits into a double: some JSON readers have no other numbers."""
+
 Strength = Annotated[float, Field(ge=-10, le=10)]
 
 

@@ -18,12 +18,7 @@ from influencerai_dagster.core.platforms import (
     own_aspect_ratio,
     preset_for,
 )
-from influencerai_dagster.core.sampling import (
-    AspectRatio,
-    Strength,
-    UpscaleSampling,
-    VideoFormat,
-)
+from influencerai_dagster.core.sampling import AspectRatio, Strength, UpscaleSampling, VideoFormat
 from influencerai_dagster.core.subtitles import MAX_SRT_CHARACTERS, Cue, parse_srt
 from influencerai_dagster.generation.segment_plan import (
     MAX_SEGMENTS,

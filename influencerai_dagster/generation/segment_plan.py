@@ -8,8 +8,9 @@ their manifest.
 import hashlib
 import math
 
+from influencerai_dagster.core.sampling import NUM_DRAWN_SEEDS
+
 MAX_SEGMENTS = 500
-_SEEDS = 2**53
 
 
 def frames_needed(seconds: float, fps: int) -> int:
@@ -29,4 +30,4 @@ def segment_seed(seed: int, segment: int) -> int:
     if segment == 0:
         return seed
     digest = hashlib.sha256(f"{seed}/{segment}".encode()).digest()
-    return int.from_bytes(digest[:8]) % _SEEDS
+    return int.from_bytes(digest[:8]) % NUM_DRAWN_SEEDS

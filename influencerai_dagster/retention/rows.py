@@ -15,15 +15,13 @@ from sqlalchemy import Row, Select, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import JobStatus
+from influencerai_dagster.core.job_states import OPEN_STATUSES
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.models.content import TenantRow
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 from influencerai_dagster.db.models.retention import ObjectDeletionRow
 from influencerai_dagster.retention.legal_holds import is_on_hold
 from influencerai_dagster.retention.rules import JobOutputFacts
-
-_OPEN = (JobStatus.PENDING, JobStatus.RUNNING)
 
 _FACTS = text("""
 SELECT jobs.id, jobs.finished_at, object_key, media_assets.created_at AS made_at, deleted_at,
@@ -146,7 +144,9 @@ def lock_removable(
     held = {row.job_id for row in outputs if row.is_on_hold}
     kept_stems = {_stem(row.object_key) for row in outputs if not row.is_past_window}
     open_jobs = set(
-        session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids), JobRow.status.in_(_OPEN)))
+        session.scalars(
+            select(JobRow.id).where(JobRow.id.in_(job_ids), JobRow.status.in_(OPEN_STATUSES))
+        )
     )
     return [
         key

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, Table, delete, func, select
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import JobStatus
+from influencerai_dagster.core.job_states import OPEN_STATUSES
 from influencerai_dagster.core.keys import check_part
 from influencerai_dagster.core.object_paths import tenant_prefixes
 from influencerai_dagster.db.engine import transaction
@@ -19,8 +19,6 @@ from influencerai_dagster.db.tenants import unknown_tenant
 from influencerai_dagster.errors import PermanentError, UnknownNameError
 from influencerai_dagster.storage.multipart import abort_upload, incomplete_uploads
 from influencerai_dagster.storage.object_store import ObjectStore
-
-_OPEN = (JobStatus.PENDING, JobStatus.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,7 @@ def check_removable(session: Session, tenant: str) -> None:
             f"release --tenant {tenant}` ends it, with --job for a single file"
         )
     num_open = session.scalar(
-        select(func.count()).where(JobRow.tenant_id == tenant, JobRow.status.in_(_OPEN))
+        select(func.count()).where(JobRow.tenant_id == tenant, JobRow.status.in_(OPEN_STATUSES))
     )
     if num_open:
         raise PermanentError(

@@ -34,7 +34,7 @@ errors, and their values are not looked at."""
 _OWN_PREFIXES = ("BACKUP_", "COMFYUI_", "KOHYA_", "OPENROUTER_", "S3_")
 _DAGSTERS_OWN = {"DAGSTER_CODE_SERVER_HOST", "DAGSTER_CODE_SERVER_PORT", "DAGSTER_HOME"}
 _CLOSE, _CLOSE_WITH_PREFIX = 0.75, 0.5  # as in nearest
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def load_settings(env_files: Sequence[Path] = (ENV_FILE,), /, **overrides: Any) -> Settings:  # noqa: ANN401 - pydantic validates them
@@ -149,7 +149,7 @@ def _note_unknown(name: str, path: Path) -> None:
 @cache
 def _note(text: str) -> None:
     """Say it once in a process: settings are read more than once."""
-    _logger.warning(text)
+    _log.warning(text)
 
 
 def _shown(item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails

@@ -68,7 +68,7 @@ _TRANSIENT_CODES = {
 }
 _TRANSIENT_STATUSES = {408, 425, 429}
 _SERVER_ERRORS = 500
-_NOT_IMPLEMENTED = 501
+NOT_IMPLEMENTED = 501
 _INSUFFICIENT_STORAGE = 507
 _CONNECTION_ERRORS = (
     ConnectionFailedError,
@@ -207,7 +207,7 @@ def client_error(
             "one of them",
         ),
         (
-            status == _NOT_IMPLEMENTED,
+            status == NOT_IMPLEMENTED,
             PermanentError,
             "the server does not have what was asked of it; most often checksums: set "
             "S3_CHECKSUM_MODE=when_required",

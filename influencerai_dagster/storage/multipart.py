@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from influencerai_dagster.storage.errors import error_code, status_code, translated_errors
+from influencerai_dagster.storage.errors import (
+    NOT_IMPLEMENTED,
+    error_code,
+    status_code,
+    translated_errors,
+)
 
 if TYPE_CHECKING:
     from influencerai_dagster.storage.object_store import ObjectStore
-
-_NOT_IMPLEMENTED = 501
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def incomplete_uploads(store: "ObjectStore") -> Sequence[IncompleteUpload]:
         except ClientError as error:
             # `rclone serve s3` says NoSuchUpload while there is none.
             is_none = error_code(error) in {"NotImplemented", "NoSuchUpload"}
-            if is_none or status_code(error) == _NOT_IMPLEMENTED:
+            if is_none or status_code(error) == NOT_IMPLEMENTED:
                 return []
             raise
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 from botocore.exceptions import ClientError
 
 from influencerai_dagster.errors import ObjectExistsError
-from influencerai_dagster.storage.errors import status_code
+from influencerai_dagster.storage.errors import NOT_IMPLEMENTED, status_code
 from influencerai_dagster.storage.parallel import map_in_threads
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ _MAX_PARTS = 10_000  # a limit of S3
 _PART_WORKERS = 4  # × _PART_BYTES is the memory of one upload
 REFUSED_TO_OVERWRITE = {304, 412}
 """412 is S3's answer to If-None-Match; S3Mock answers 304 where parts are put together."""
-_NOT_IMPLEMENTED = 501
 
 
 class _Condition(TypedDict, total=False):
@@ -55,7 +54,7 @@ def upload(
     except ClientError as error:
         if status_code(error) in REFUSED_TO_OVERWRITE:
             raise ObjectExistsError(f"{key!r} is in bucket {bucket!r} already") from error
-        if status_code(error) != _NOT_IMPLEMENTED:
+        if status_code(error) != NOT_IMPLEMENTED:
             raise
         return send(condition={})
 

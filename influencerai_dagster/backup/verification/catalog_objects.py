@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Select, func, literal, null, select, union_all, update
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import JobStatus
+from influencerai_dagster.core.job_states import OPEN_STATUSES
 from influencerai_dagster.db.models.content import CatalogModel, DatasetRow, LoraRow
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 
@@ -68,7 +68,7 @@ def fence_open_jobs(session: Session) -> int:
     After the target time, workers may have written outputs under the tokens that come next. Objects
     are written once, so the jobs need tokens that no worker had.
     """
-    is_open = JobRow.status.in_([JobStatus.PENDING, JobStatus.RUNNING])
+    is_open = JobRow.status.in_(OPEN_STATUSES)
     statement = update(JobRow).where(is_open).values(lease_token=JobRow.lease_token + _TOKENS_AHEAD)
     return len(session.scalars(statement.returning(JobRow.id)).all())
 

@@ -11,12 +11,7 @@ from typing import Any
 
 from influencerai_dagster.engines.comfyui.choices import describe_choices
 from influencerai_dagster.engines.comfyui.graph import as_link, links_of
-from influencerai_dagster.engines.comfyui.object_info import (
-    COMBO,
-    InputSpec,
-    NodeClass,
-    ObjectInfo,
-)
+from influencerai_dagster.engines.comfyui.object_info import COMBO, InputSpec, NodeClass, ObjectInfo
 from influencerai_dagster.engines.comfyui.rejections import UnfitServerError
 from influencerai_dagster.engines.comfyui.values import Workflow
 

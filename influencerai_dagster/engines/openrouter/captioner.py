@@ -25,7 +25,7 @@ MAX_TOKENS = 120
 MAX_SIDE_PX = 1024  # models see nothing finer, and a camera's file would be refused as too large
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _JPEG_QUALITY = 85
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class AnswerCache(Protocol):
@@ -72,7 +72,7 @@ class OpenRouterCaptioner:
         paid = [item.cost_usd for item in sentences if item.cost_usd is not None]
         num_refused = sum(isinstance(item.text, RefusedImage) for item in sentences)
         num_hits = len(sentences) - len(paid) - num_refused
-        _logger.info(
+        _log.info(
             "%d images for %s: %d answers for %.4f USD, %d cache hits, %d refused",
             *(len(paths), self.model, len(paid), sum(paid), num_hits, num_refused),
         )

@@ -39,7 +39,7 @@ THINKING_ROOM = 16
 """How many times its tokens a model gets that spent them on thinking."""
 
 Message = Mapping[str, Any]
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def image_message(text: str, image: bytes, *, media_type: str) -> Message:
@@ -111,7 +111,7 @@ class OpenRouterClient:
         try:
             return self._ask({**body, "max_tokens": max_tokens})
         except TokensSpentError as error:
-            _logger.info("%s; it gets %d times as many from now on", error, THINKING_ROOM)
+            _log.info("%s; it gets %d times as many from now on", error, THINKING_ROOM)
             self._thinking.add(model)
             completion = self._ask_for_much(body, max_tokens)
             return replace(completion, cost_usd=(completion.cost_usd or 0.0) + error.cost_usd)
@@ -151,7 +151,7 @@ class OpenRouterClient:
             retry=retry_if_exception(_is_worth_retrying),
             wait=self._wait_seconds,
             stop=stop_after_attempt(len(self._retry_delays_seconds) + 1),
-            before_sleep=before_sleep_log(_logger, logging.INFO),
+            before_sleep=before_sleep_log(_log, logging.INFO),
             sleep=self._sleep,
             reraise=True,
         )

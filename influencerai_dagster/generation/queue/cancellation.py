@@ -11,15 +11,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import check_part
 from influencerai_dagster.db.models.jobs import JobRow
-from influencerai_dagster.generation.prompt_ids import (
-    prompt_id,
-)
+from influencerai_dagster.generation.prompt_ids import prompt_id
 from influencerai_dagster.generation.queue.outcomes import cancel, fail_dependents
 from influencerai_dagster.generation.queue.records import FRESH
 

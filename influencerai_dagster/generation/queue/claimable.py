@@ -20,10 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.db.models.content import LoraRow
 from influencerai_dagster.db.models.jobs import JobRow
 from influencerai_dagster.generation.jobs import MODEL_FIELDS, Need

@@ -9,24 +9,17 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, null, select, text, update
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.models.jobs import JobRow
 from influencerai_dagster.db.notifications import notify_work
 from influencerai_dagster.db.sweeps import LEASES, begin_sweep
 from influencerai_dagster.errors import InfluencerAIError, TransientError
-from influencerai_dagster.generation.jobs import (
-    Need,
-)
+from influencerai_dagster.generation.jobs import Need
 from influencerai_dagster.generation.queue.claimable import claim_statement, is_claimable
 from influencerai_dagster.generation.queue.outcomes import fail_dependents, readable
 from influencerai_dagster.generation.queue.records import FRESH
-from influencerai_dagster.generation.queue.retry_policy import (
-    retry_delay_seconds,
-)
+from influencerai_dagster.generation.queue.retry_policy import retry_delay_seconds
 from influencerai_dagster.generation.queue.shares import settle
 from influencerai_dagster.generation.queue.workers import WorkerRegistration, delete_stale_workers
 

@@ -9,9 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import OPEN_STATUSES, JobStatus
 from influencerai_dagster.core.keys import check_part
 from influencerai_dagster.core.manifests.outputs import OutputManifest
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
@@ -23,13 +21,10 @@ from influencerai_dagster.errors import (
     TransientError,
 )
 from influencerai_dagster.generation.queue.records import FRESH, Job, MediaAsset
-from influencerai_dagster.generation.queue.retry_policy import (
-    retry_delay_seconds,
-)
+from influencerai_dagster.generation.queue.retry_policy import retry_delay_seconds
 from influencerai_dagster.generation.queue.shares import settle
 
 _MAX_ERROR_LENGTH = 4000
-_OPEN = {JobStatus.PENDING, JobStatus.RUNNING}
 _WITHOUT_OUTPUT = {JobStatus.FAILED, JobStatus.CANCELLED}
 
 
@@ -154,7 +149,7 @@ def cancel(session: Session, tenant: str, job_id: UUID) -> Job:
         PermanentError: the tenant has no such job.
     """
     row = _locked(session, job_id, tenant=check_part(tenant, "tenant"))
-    if row.status in _OPEN:
+    if row.status in OPEN_STATUSES:
         _end(row, JobStatus.CANCELLED, error=None, error_class=None)
         notify_cancelled(session)
         session.flush()

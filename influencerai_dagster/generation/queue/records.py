@@ -12,20 +12,12 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import DayKey
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 from influencerai_dagster.db.records import value_of
-from influencerai_dagster.generation.jobs import (
-    JobPayload,
-    Need,
-)
+from influencerai_dagster.generation.jobs import JobPayload, Need
 
 FRESH = {"populate_existing": True, "synchronize_session": False}
 """Execution options: read rows again that the session has loaded before, and write them in SQL."""

@@ -9,20 +9,14 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import check_part
 from influencerai_dagster.core.names import unknown_name
 from influencerai_dagster.db.datasets import known_datasets, unknown_dataset
 from influencerai_dagster.db.models.content import LoraRow
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation.jobs import (
-    JobPayload,
-    LoraReference,
-)
+from influencerai_dagster.generation.jobs import JobPayload, LoraReference
 
 _ENDED_WITHOUT_IMAGE = {JobStatus.FAILED, JobStatus.CANCELLED}
 

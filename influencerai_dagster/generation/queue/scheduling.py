@@ -14,16 +14,11 @@ from uuid import UUID
 from sqlalchemy import Float, Row, bindparam, func, literal, select, text
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.db.models.content import TenantRow
 from influencerai_dagster.db.models.jobs import JobRow
 from influencerai_dagster.db.models.scheduling import GpuShareRow, WorkerRow
-from influencerai_dagster.generation.jobs import (
-    Need,
-)
+from influencerai_dagster.generation.jobs import Need
 from influencerai_dagster.generation.queue import fairness
 from influencerai_dagster.generation.queue.claimable import is_claimable, serves_other_needs
 from influencerai_dagster.generation.queue.claims import claim_rows

@@ -14,28 +14,18 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.core.keys import check_part
+from influencerai_dagster.core.sampling import NUM_DRAWN_SEEDS
 from influencerai_dagster.db.models.content import TenantRow
 from influencerai_dagster.db.models.jobs import JobRow
 from influencerai_dagster.db.notifications import notify_work
 from influencerai_dagster.db.tenants import unknown_tenant
 from influencerai_dagster.errors import PermanentError, TooManyPendingJobsError
-from influencerai_dagster.generation.jobs import (
-    JobPayload,
-    JobRequest,
-    SeededPayload,
-)
+from influencerai_dagster.generation.jobs import JobPayload, JobRequest, SeededPayload
 from influencerai_dagster.generation.queue.records import Job
 from influencerai_dagster.generation.queue.references import check_references
-from influencerai_dagster.generation.queue.retry_policy import (
-    MAX_ATTEMPTS,
-)
-
-# A drawn seed fits into a double: some JSON readers have no other numbers.
-_SEEDS = 2**53
+from influencerai_dagster.generation.queue.retry_policy import MAX_ATTEMPTS
 
 
 @dataclass(frozen=True)
@@ -146,7 +136,7 @@ def _check_same(request: JobRequest, job: _Submitted) -> None:
 def _with_seed(payload: JobPayload) -> JobPayload:
     if not isinstance(payload, SeededPayload) or payload.seed is not None:
         return payload
-    return payload.model_copy(update={"seed": secrets.randbelow(_SEEDS)})
+    return payload.model_copy(update={"seed": secrets.randbelow(NUM_DRAWN_SEEDS)})
 
 
 def _check_limit(session: Session, tenant: str, num_new: int, limit: int | None) -> None:

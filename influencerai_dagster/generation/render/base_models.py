@@ -7,9 +7,7 @@ from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
 from influencerai_dagster.generation.render.session import RenderSession
-from influencerai_dagster.media.base_models import (
-    find_base_model,
-)
+from influencerai_dagster.media.base_models import find_base_model
 from influencerai_dagster.media.safetensors_files import base_model_family
 
 _FOLDERS = ("checkpoints", "diffusion_models")

@@ -13,15 +13,10 @@ from sqlalchemy import Engine
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.lora_training import BaseModelFamily
 from influencerai_dagster.core.manifests.loras import LoraManifest
-from influencerai_dagster.core.manifests.outputs import (
-    LoraIngredient,
-    OutputManifest,
-)
+from influencerai_dagster.core.manifests.outputs import LoraIngredient, OutputManifest
 from influencerai_dagster.core.object_paths import output_key
 from influencerai_dagster.core.sampling import ImageSampling, LoraUse
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.db import loras as lora_rows
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.templates import (

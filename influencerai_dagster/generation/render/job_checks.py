@@ -15,10 +15,7 @@ from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.object_info import ObjectInfo
 from influencerai_dagster.engines.comfyui.templates import MODEL_FILES, WorkflowTemplate
 from influencerai_dagster.errors import InfluencerAIError, PermanentError, TransientError
-from influencerai_dagster.generation.jobs import (
-    ImageJobPayload,
-    JobPayload,
-)
+from influencerai_dagster.generation.jobs import ImageJobPayload, JobPayload
 from influencerai_dagster.generation.render.render_job import load_template
 from influencerai_dagster.storage.object_store import ObjectStore
 

@@ -14,14 +14,10 @@ from typing import Any
 
 from influencerai_dagster.core.manifests.loras import LoraManifest
 from influencerai_dagster.core.object_paths import lora_key
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.files import give_readers_of
-from influencerai_dagster.media.base_models import (
-    find_base_model,
-)
+from influencerai_dagster.media.base_models import find_base_model
 from influencerai_dagster.media.lora_fit import lora_fit
 from influencerai_dagster.media.safetensors_files import (
     SafetensorsHeader,

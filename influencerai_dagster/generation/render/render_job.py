@@ -11,13 +11,9 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.manifests.outputs import (
-    OutputManifest,
-)
+from influencerai_dagster.core.manifests.outputs import OutputManifest
 from influencerai_dagster.core.object_paths import output_key, output_manifest_key, workflow_key
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.api_format import MAX_TEMPLATE_BYTES
 from influencerai_dagster.engines.comfyui.choices import did_you_mean
@@ -36,15 +32,9 @@ from influencerai_dagster.engines.comfyui.values import (
     RunStatus,
     SystemStats,
 )
-from influencerai_dagster.errors import (
-    InfluencerAIError,
-    ObjectNotFoundError,
-    PermanentError,
-)
+from influencerai_dagster.errors import InfluencerAIError, ObjectNotFoundError, PermanentError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.prompt_ids import (
-    prompt_id,
-)
+from influencerai_dagster.generation.prompt_ids import prompt_id
 from influencerai_dagster.generation.queue import ClaimedJob, MediaAsset
 from influencerai_dagster.generation.render.lora_files import refuse_foreign_loras
 from influencerai_dagster.generation.render.session import OtherServerError, RenderSession

@@ -18,9 +18,7 @@ from pathlib import Path
 from influencerai_dagster.core.fingerprints import fingerprint
 from influencerai_dagster.core.object_paths import segment_key, segments_prefix
 from influencerai_dagster.core.sampling import VideoSampling
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.engines.comfyui.templates import (
     WorkflowTemplate,
     fill_video_workflow,

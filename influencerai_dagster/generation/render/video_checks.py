@@ -12,9 +12,7 @@ from pydantic import ValidationError
 from influencerai_dagster.core.manifests.outputs import DayManifest
 from influencerai_dagster.core.platforms import format_for
 from influencerai_dagster.core.sampling import VideoFormat
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, probe, unfit
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation.render.render_job import load_output

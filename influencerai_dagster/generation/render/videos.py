@@ -12,14 +12,10 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from influencerai_dagster.core.job_states import JobKind
-from influencerai_dagster.core.manifests.outputs import (
-    OutputManifest,
-)
+from influencerai_dagster.core.manifests.outputs import OutputManifest
 from influencerai_dagster.core.object_paths import output_key
 from influencerai_dagster.core.sampling import AspectRatio, VideoSampling
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.engines.ffmpeg.encoding import frames_to_mp4, poster_frame, video_to_mp4
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, is_one_colour, measure, verify
 from influencerai_dagster.engines.ffmpeg.program import TIMEOUT_SECONDS

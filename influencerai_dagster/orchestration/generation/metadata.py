@@ -10,16 +10,9 @@ from statistics import fmean, quantiles
 from textwrap import shorten
 from uuid import UUID
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
-from influencerai_dagster.core.manifests.outputs import (
-    DayManifest,
-    OutputManifest,
-)
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.job_states import JobStatus
+from influencerai_dagster.core.manifests.outputs import DayManifest, OutputManifest
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.generation.queue import Job
 from influencerai_dagster.generation.worker.options import FinishedJob, WorkerReport
 from influencerai_dagster.media.contact_sheets import contact_sheet

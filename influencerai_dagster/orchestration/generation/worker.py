@@ -31,9 +31,7 @@ from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.generation.metadata import rendering_metadata
 from influencerai_dagster.orchestration.metadata import OWNER, stored_metadata
 from influencerai_dagster.orchestration.partitions import content_day_partitions, kept_partition
-from influencerai_dagster.orchestration.pools import (
-    num_runs_waiting_for_pool,
-)
+from influencerai_dagster.orchestration.pools import num_runs_waiting_for_pool
 from influencerai_dagster.orchestration.progress import optional
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
 from influencerai_dagster.orchestration.resources.limits import LimitsResource
@@ -87,7 +85,7 @@ def render_jobs(
         )
         own_ids = {job.id for job in own_jobs}
         started = last_end = time.monotonic()
-        log = optional(partial(_log, context))
+        log = optional(partial(_log_job, context))
 
         def on_finished(job: FinishedJob) -> None:
             nonlocal last_end
@@ -147,7 +145,7 @@ def _worker_options(context: dg.OpExecutionContext, limits: LimitsResource) -> W
     )
 
 
-def _log(context: dg.OpExecutionContext, job: FinishedJob) -> None:
+def _log_job(context: dg.OpExecutionContext, job: FinishedJob) -> None:
     if job.output is None:
         # It may be retried, here or on another server; the check `no_job_failed` lists the failed.
         context.log.warning(f"job {job.job_id} failed in attempt {job.attempt}: {job.error}")

@@ -8,10 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.sampling import ImageSampling
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
@@ -19,9 +16,7 @@ from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, 
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.cancellation import cancel_jobs, cancel_open_jobs
-from influencerai_dagster.generation.prompt_ids import (
-    prompt_id,
-)
+from influencerai_dagster.generation.prompt_ids import prompt_id
 from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,

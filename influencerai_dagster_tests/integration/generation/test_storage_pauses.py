@@ -11,23 +11,17 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.core.job_states import (
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.storage_pauses import StoragePause
 from influencerai_dagster.errors import InsufficientStorageError
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.storage_pauses import report_full, try_resume
-from influencerai_dagster.retry import (
-    retry_transient,
-)
+from influencerai_dagster.retry import retry_transient
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.integration.generation.worker.test_worker import (
-    work_until_idle,
-)
+from influencerai_dagster_tests.integration.generation.worker.test_worker import work_until_idle
 from influencerai_dagster_tests.testing.jobs import status, submit
 from influencerai_dagster_tests.testing.servers import S3Server
 from influencerai_dagster_tests.testing.waiting import wait_until

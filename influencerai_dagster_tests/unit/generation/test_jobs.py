@@ -10,12 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.generation.jobs import PAYLOADS, JobPayload, UpscaleJobPayload
-from influencerai_dagster.generation.prompt_ids import (
-    prompt_id,
-)
-from influencerai_dagster.generation.queue.retry_policy import (
-    retry_delay_seconds,
-)
+from influencerai_dagster.generation.prompt_ids import prompt_id
+from influencerai_dagster.generation.queue.retry_policy import retry_delay_seconds
 
 PAYLOAD: TypeAdapter[JobPayload] = TypeAdapter(JobPayload)
 

@@ -11,11 +11,7 @@ import pytest
 
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.values import RenderProgress, RenderResult, RunStatus
-from influencerai_dagster.errors import (
-    InsufficientStorageError,
-    PermanentError,
-    TransientError,
-)
+from influencerai_dagster.errors import InsufficientStorageError, PermanentError, TransientError
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.comfyui_workflows import (
     new_id,

@@ -13,11 +13,7 @@ import pytest
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.server import ServerHealth, ServerTimes
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
-from influencerai_dagster.engines.comfyui.values import (
-    RenderProgress,
-    RenderRequest,
-    RenderResult,
-)
+from influencerai_dagster.engines.comfyui.values import RenderProgress, RenderRequest, RenderResult
 from influencerai_dagster.engines.comfyui.waiting import NeverStartedError
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster_tests.integration.engines.comfyui.test_runs import (

@@ -9,10 +9,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora

@@ -11,16 +11,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.queue.retry_policy import (
-    MAX_ATTEMPTS,
-)
+from influencerai_dagster.generation.queue.retry_policy import MAX_ATTEMPTS
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,
     claim_all,

@@ -8,16 +8,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from influencerai_dagster.core.fingerprints import sha256_hex
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
-from influencerai_dagster.core.manifests.outputs import (
-    OutputManifest,
-)
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
+from influencerai_dagster.core.manifests.outputs import OutputManifest
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import (
     InfluencerAIError,

@@ -6,10 +6,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError

@@ -7,18 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.jobs import (
-    ImageJobPayload,
-    JobRequest,
-    Need,
-)
+from influencerai_dagster.generation.jobs import ImageJobPayload, JobRequest, Need
 from influencerai_dagster.generation.queue import WorkerRegistration
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,

@@ -6,19 +6,13 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.db.datasets import record_dataset
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.jobs import (
-    JobRequest,
-    LoraReference,
-)
+from influencerai_dagster.generation.jobs import JobRequest, LoraReference
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,
     claim_one,

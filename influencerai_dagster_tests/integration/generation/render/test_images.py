@@ -19,12 +19,8 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.templates import shipped_template
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.jobs import (
-    LoraReference,
-)
-from influencerai_dagster.generation.prompt_ids import (
-    prompt_id,
-)
+from influencerai_dagster.generation.jobs import LoraReference
+from influencerai_dagster.generation.prompt_ids import prompt_id
 from influencerai_dagster.generation.render.images import FAMILY_DEFAULTS, ImageRenderer
 from influencerai_dagster.generation.render.lora_samples import render_samples
 from influencerai_dagster.generation.render.session import RenderSession

@@ -18,12 +18,8 @@ from influencerai_dagster.core.sampling import VIDEO_FORMATS, VideoFormat
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.templates import shipped_template
 from influencerai_dagster.errors import PermanentError, TransientError
-from influencerai_dagster.generation.jobs import (
-    VideoJobPayload,
-)
-from influencerai_dagster.generation.prompt_ids import (
-    prompt_id,
-)
+from influencerai_dagster.generation.jobs import VideoJobPayload
+from influencerai_dagster.generation.prompt_ids import prompt_id
 from influencerai_dagster.generation.queue import ClaimedJob
 from influencerai_dagster.generation.render import render_job as comfyui_jobs
 from influencerai_dagster.generation.render import videos

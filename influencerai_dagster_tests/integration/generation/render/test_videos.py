@@ -9,24 +9,13 @@ import pytest
 from PIL import Image, ImageChops
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
-from influencerai_dagster.core.manifests.outputs import (
-    DayManifest,
-    OutputManifest,
-)
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
+from influencerai_dagster.core.manifests.outputs import DayManifest, OutputManifest
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import ObjectNotFoundError, PermanentError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.jobs import (
-    JobRequest,
-    VideoJobPayload,
-)
+from influencerai_dagster.generation.jobs import JobRequest, VideoJobPayload
 from influencerai_dagster.generation.queue import WorkerRegistration
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession

@@ -14,17 +14,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from influencerai_dagster.core.job_states import (
-    JobKind,
-    JobStatus,
-)
-from influencerai_dagster.core.manifests.outputs import (
-    OutputManifest,
-)
+from influencerai_dagster.core.job_states import JobKind, JobStatus
+from influencerai_dagster.core.manifests.outputs import OutputManifest
 from influencerai_dagster.core.sampling import ImageSampling
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.server import ServerTimes
@@ -32,9 +25,7 @@ from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.engines.comfyui.templates import fill_image_workflow, shipped_template
 from influencerai_dagster.errors import TransientError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.prompt_ids import (
-    prompt_id,
-)
+from influencerai_dagster.generation.prompt_ids import prompt_id
 from influencerai_dagster.generation.queue import ClaimedJob, WorkerRegistration
 from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOptions, WorkerReport

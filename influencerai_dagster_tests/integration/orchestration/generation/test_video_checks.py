@@ -9,14 +9,9 @@ from uuid import UUID
 import dagster as dg
 import pytest
 
-from influencerai_dagster.core.manifests.outputs import (
-    DayManifest,
-    OutputManifest,
-)
+from influencerai_dagster.core.manifests.outputs import DayManifest, OutputManifest
 from influencerai_dagster.core.sampling import VideoSampling
-from influencerai_dagster.core.stored_file import (
-    StoredFile,
-)
+from influencerai_dagster.core.stored_file import StoredFile
 from influencerai_dagster.engines.ffmpeg.probing import VideoFacts, probe
 from influencerai_dagster.engines.ffmpeg.program import run as run_ffmpeg
 from influencerai_dagster.errors import TransientError

@@ -9,11 +9,11 @@ httpcore's network backends, holds the whole exchange to the deadline.
 import math
 import ssl
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import httpcore
 import httpx
@@ -56,6 +56,15 @@ class AnswerLimits:
     run_bytes: int = 2 * 1000**3
     num_files: int = 2000
     file_seconds: float = 300.0
+
+
+class RequestContent(TypedDict, total=False):
+    """Query and body of a request, as httpx's `Client.build_request` takes them."""
+
+    params: Mapping[str, str]
+    json: object
+    data: Mapping[str, str]
+    files: Mapping[str, tuple[str, bytes]]
 
 
 class AnswerTooLargeError(TransientError):
@@ -127,7 +136,7 @@ class HttpConnection:
         accept: tuple[int, ...] = (),
         max_bytes: int | None = None,
         seconds: float | None = None,
-        **arguments: Any,  # noqa: ANN401 - httpx types them
+        **content: Unpack[RequestContent],
     ) -> httpx.Response:
         """Send one request and return its whole answer if it is 2xx or its status is in `accept`.
 
@@ -139,7 +148,7 @@ class HttpConnection:
             accept: other statuses that are not an error.
             max_bytes: largest answer that is read; None for `limits.json_bytes`.
             seconds: longest time from now to the answer's last byte; None for `timeout_seconds`.
-            arguments: those of httpx's `Client.build_request`.
+            content: query and body.
 
         Raises:
             AnswerTooLargeError: it has more than max_bytes.
@@ -149,9 +158,7 @@ class HttpConnection:
         what = f"{method} {self.url}{path}"
         try:
             with deadline(seconds or self._timeout_seconds):
-                response = self._request(
-                    method, path, max_bytes or self.limits.json_bytes, **arguments
-                )
+                response = self._request(method, path, max_bytes or self.limits.json_bytes, content)
         except httpx.TimeoutException as error:
             raise TransientError(
                 f"{what}: no answer in time ({type(error).__name__}). ComfyUI may be overloaded; "
@@ -174,9 +181,9 @@ class HttpConnection:
         method: str,
         path: str,
         max_bytes: int,
-        **arguments: Any,  # noqa: ANN401 - as above
+        content: RequestContent,
     ) -> httpx.Response:
-        request = self._client.build_request(method, path, **arguments)
+        request = self._client.build_request(method, path, **content)
         try:
             return self._answer(request, max_bytes)
         except _CUT:

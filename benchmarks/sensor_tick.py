@@ -17,7 +17,7 @@ from influencerai_dagster.core.object_paths import DATASETS_PREFIX, upload_key
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.definitions import build_resources
-from influencerai_dagster.orchestration.training.dataset_uploads_sensor import (
+from influencerai_dagster.orchestration.training.dataset_upload_sensor import (
     MAX_RUNS_ALIVE,
     dataset_upload_sensor,
 )

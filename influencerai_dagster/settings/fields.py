@@ -206,7 +206,7 @@ def _path(text: str) -> Path:
     variable = _VARIABLE.search(text)
     if variable is not None and not Path(text[: variable.end()]).exists():
         name = variable[0].strip("/")
-        raise ValueError(f"has {name}, which no shell has replaced: write the whole path")
+        raise ValueError(f"has {name}, which is not replaced by its value: write the whole path")
     if _SCHEME.match(text):
         raise ValueError(f"is not a folder of this machine; if it is meant as one, write ./{text}")
     try:

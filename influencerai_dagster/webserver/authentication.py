@@ -37,7 +37,7 @@ class BasicAuth:
 
 @dataclass(frozen=True)
 class ForwardAuth:
-    """A header that a reverse proxy sets when it has made sure who asks.
+    """A header that a reverse proxy sets when it has authenticated the user.
 
     Attributes:
         header: its name in lower case.
@@ -91,8 +91,8 @@ def authenticators(settings: Settings) -> tuple[Authenticator, ...]:
     host = settings.dagster.webserver_host
     if not found and not settings.dagster.webserver_allow_anonymous and not is_loopback(host):
         raise PermanentError(
-            f"DAGSTER_WEBSERVER_HOST={host} lets other machines in, and "
-            "nothing asks them who they are: set DAGSTER_WEBSERVER_USER and "
+            f"DAGSTER_WEBSERVER_HOST={host} accepts requests of other machines, "
+            "and no authentication is set: set DAGSTER_WEBSERVER_USER and "
             "DAGSTER_WEBSERVER_PASSWORD (docs/security.md has other ways)."
         )
     return tuple(found)

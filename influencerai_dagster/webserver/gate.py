@@ -29,7 +29,7 @@ _READS = {"GET", "HEAD"}
 
 
 class Gate:
-    """Lets in who asks under our own name, from our own pages, and is known."""
+    """Passes requests under our own name, from our own pages, of users who are known."""
 
     def __init__(
         self,
@@ -96,7 +96,8 @@ class Gate:
         if foreign is None:
             return None
         return PlainTextResponse(
-            f"A page of {foreign[:200]} asked for this, and only pages of this server may.\n",
+            f"The request came from a page of {foreign[:200]}. Only pages of this server may "
+            "send it: open the UI under a name of DAGSTER_URL.\n",
             HTTPStatus.FORBIDDEN,
         )
 
@@ -136,8 +137,8 @@ class Gate:
             return None
         has_password = any(isinstance(item, BasicAuth) for item in self._authenticators)
         return PlainTextResponse(
-            "This server has to know who asks: send the user and password of "
-            "DAGSTER_WEBSERVER_USER, or come through its proxy.\n",
+            "The request has no valid user and password: send those of DAGSTER_WEBSERVER_USER, "
+            "or come through the proxy of this server.\n",
             HTTPStatus.UNAUTHORIZED,
             _ASK_FOR_PASSWORD if has_password else None,
         )

@@ -142,8 +142,8 @@ def comparison(report: Iterable[str]) -> Comparison:
     for line in report:
         if not line.endswith("\n"):
             raise TransientError(
-                f"the report of rclone ends with {line[-_SHOWN:]!r}, in the midst of a key: make "
-                "space in the folder for temporary files (TMPDIR) and try again"
+                f"the report of rclone ends with {line[-_SHOWN:]!r}, within a key: make space "
+                "in the folder for temporary files (TMPDIR) and try again"
             )
         if line[1:2] == " ":
             marked[line[0]].add(plain_key(line[2:].rstrip("\n")))

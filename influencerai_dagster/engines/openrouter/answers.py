@@ -99,7 +99,7 @@ def _without_text(completion: Completion, what: str) -> Exception:
         )
         return TokensSpentError(text, completion.cost_usd or 0.0)
     if completion.completion_tokens or completion.cost_usd:
-        return RefusedInputError(f"{what} wrote nothing about the input, and ended by itself")
+        return RefusedInputError(f"{what} returned an empty answer and gave no reason")
     return TransientError(f"{what} answered without any text; the model may be starting up")
 
 

@@ -1,6 +1,6 @@
 """Asset `database_backup`: both databases, by Barman or pg_dump; no partitions.
 
-The schedules are in schedules.py, the sensor for missed backups in database_backups_sensor.py.
+The schedules are in schedules.py, the sensor for missed backups in database_backup_sensor.py.
 """
 
 from datetime import datetime

@@ -6,10 +6,8 @@ from influencerai_dagster.orchestration.backups.checks import (
     no_database_backup_is_too_old,
     wal_is_received,
 )
+from influencerai_dagster.orchestration.backups.database_backup_sensor import database_backup_sensor
 from influencerai_dagster.orchestration.backups.database_backups import database_backup
-from influencerai_dagster.orchestration.backups.database_backups_sensor import (
-    database_backup_sensor,
-)
 from influencerai_dagster.orchestration.backups.object_backups import object_backup
 from influencerai_dagster.orchestration.backups.restore_drills import restore_drill
 from influencerai_dagster.orchestration.backups.schedules import (

@@ -5,7 +5,7 @@ import dagster as dg
 from influencerai_dagster.orchestration.retention.assets import apply_retention
 from influencerai_dagster.orchestration.retention.checks import object_store_has_space
 from influencerai_dagster.orchestration.retention.schedules import retention_schedule
-from influencerai_dagster.orchestration.retention.storage_pauses_sensor import storage_pause_sensor
+from influencerai_dagster.orchestration.retention.storage_pause_sensor import storage_pause_sensor
 from influencerai_dagster.settings import Settings
 
 

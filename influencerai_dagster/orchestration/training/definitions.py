@@ -14,7 +14,7 @@ from influencerai_dagster.orchestration.training.checks import (
     lora_changes_the_image,
     lora_weights_are_stored,
 )
-from influencerai_dagster.orchestration.training.dataset_uploads_sensor import dataset_upload_sensor
+from influencerai_dagster.orchestration.training.dataset_upload_sensor import dataset_upload_sensor
 from influencerai_dagster.orchestration.training.datasets import dataset
 from influencerai_dagster.orchestration.training.loras import (
     lora_automation_sensor,

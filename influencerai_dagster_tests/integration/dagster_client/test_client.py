@@ -283,8 +283,8 @@ def test_a_web_server_that_is_away_is_a_passing_error_that_says_how_to_start_it(
 @pytest.mark.parametrize(
     ("status", "body"),
     [
-        (401, "This server has to know who asks: send the user and password."),
-        (403, "A page of http://x asked for this."),
+        (401, "The request has no valid user and password: send those."),
+        (403, "The request came from a page of http://x."),
         (400, "gpu1 is not a name of this server: set DAGSTER_URL."),
     ],
 )

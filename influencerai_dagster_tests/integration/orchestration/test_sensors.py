@@ -27,8 +27,8 @@ from influencerai_dagster.orchestration.generation.pending_jobs_sensor import (
     pending_jobs_sensor,
 )
 from influencerai_dagster.orchestration.resources.catalog import Catalog
-from influencerai_dagster.orchestration.training import dataset_uploads_sensor as dataset_uploads
-from influencerai_dagster.orchestration.training.dataset_uploads_sensor import dataset_upload_sensor
+from influencerai_dagster.orchestration.training import dataset_upload_sensor as dataset_uploads
+from influencerai_dagster.orchestration.training.dataset_upload_sensor import dataset_upload_sensor
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,

@@ -171,7 +171,7 @@ def test_a_name_in_another_header_does_not_count(header: str) -> None:
 def test_what_a_foreign_page_asks_for_is_refused(method: str, headers: dict[str, str]) -> None:
     answer = ask(method, "/graphql", headers={**JSON, **headers})
     assert answer.status_code == 403
-    assert "only pages of this server may" in answer.text
+    assert "Only pages of this server may" in answer.text
 
 
 @pytest.mark.parametrize(

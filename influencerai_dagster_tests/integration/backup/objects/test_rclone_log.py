@@ -52,7 +52,7 @@ def test_marks_and_sizes_of_a_report_may_come_in_any_order() -> None:
 
 
 def test_a_report_that_was_cut_off_is_not_believed() -> None:
-    with pytest.raises(TransientError, match=r"'- images/a', in the midst of a key: make space"):
+    with pytest.raises(TransientError, match=r"'- images/a', within a key: make space"):
         comparison(["= images/abc.png\n", "5;images/abc.png\n", "- images/a"])
 
 

@@ -167,7 +167,7 @@ def test_a_model_that_only_thinks_is_asked_twice_and_named(server: Server) -> No
     [
         pytest.param(200, answer("content_filter", content=None), "content_filter", id="filter"),
         pytest.param(200, answer(content=None, refusal="I can't."), "I can't", id="refusal"),
-        pytest.param(200, answer(content=""), "wrote nothing", id="nothing, but paid"),
+        pytest.param(200, answer(content=""), "empty answer", id="nothing, but paid"),
         pytest.param(
             403,
             {"error": {"code": 403, "message": "flagged", "metadata": {"reasons": ["sexual"]}}},
@@ -312,7 +312,7 @@ def test_a_connection_that_is_cut_after_the_question_is_not_asked_again(server: 
 
 def test_a_server_that_is_not_reached_is_tried_again(server: Server) -> None:
     server.url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(TransientError, match="is not reached") as caught:
+    with pytest.raises(TransientError, match="cannot be reached") as caught:
         server.ask()
     assert not isinstance(caught.value, MaybePaidError)
     assert server.waits == [1.0, 4.0]

@@ -11,9 +11,7 @@ import pytest
 
 from influencerai_dagster.backup.database.backups import BackupKind
 from influencerai_dagster.definitions import build_definitions
-from influencerai_dagster.orchestration.backups.database_backups_sensor import (
-    database_backup_sensor,
-)
+from influencerai_dagster.orchestration.backups.database_backup_sensor import database_backup_sensor
 from influencerai_dagster.orchestration.resources.backups import DatabaseBackupSetup
 from influencerai_dagster.settings import load_settings, settings_from
 from influencerai_dagster_tests.testing.database_server import DatabaseServer
@@ -168,7 +166,7 @@ def test_an_outcome_that_stays_the_same_is_not_told_at_every_tick(
     backups.instance.report_runless_asset_event(no_wal)
     assert (reported(), reported()) == ([True], [])
     monkeypatch.setattr(
-        "influencerai_dagster.orchestration.backups.database_backups_sensor.REPORT_AGAIN_AFTER",
+        "influencerai_dagster.orchestration.backups.database_backup_sensor.REPORT_AGAIN_AFTER",
         timedelta(0),
     )
     assert reported() == [True, True]

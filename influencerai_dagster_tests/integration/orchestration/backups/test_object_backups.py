@@ -15,7 +15,7 @@ from influencerai_dagster.orchestration.resources.backups import ObjectBackupSet
 from influencerai_dagster.orchestration.resources.catalog import Catalog
 from influencerai_dagster.orchestration.resources.retention import Retention
 from influencerai_dagster.orchestration.retention.checks import object_store_has_space
-from influencerai_dagster.orchestration.retention.storage_pauses_sensor import storage_pause_sensor
+from influencerai_dagster.orchestration.retention.storage_pause_sensor import storage_pause_sensor
 from influencerai_dagster.retention.rules import TenantRetention
 from influencerai_dagster.settings import settings_from
 from influencerai_dagster.storage.object_store import ObjectStore

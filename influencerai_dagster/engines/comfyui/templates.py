@@ -16,15 +16,10 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from influencerai_dagster.core.job_states import JobKind
-from influencerai_dagster.core.sampling import (
-    ImageSampling,
-    LoraUse,
-    UpscaleSampling,
-    VideoSampling,
-)
+from influencerai_dagster.core.sampling import ImageSampling, UpscaleSampling, VideoSampling
 from influencerai_dagster.engines.comfyui import template_checks
 from influencerai_dagster.engines.comfyui.api_format import read_nodes
-from influencerai_dagster.engines.comfyui.graph import Graph, Link, as_link, refused
+from influencerai_dagster.engines.comfyui.graph import Graph, Link, insert_loras, refused
 from influencerai_dagster.engines.comfyui.values import Workflow
 from influencerai_dagster.errors import PermanentError
 
@@ -192,7 +187,7 @@ def fill_image_workflow(
     _write(workflow, found.latent, width=sampling.width_px, height=sampling.height_px, batch_size=1)
     _write_sampler(workflow, found.sampler, sampling, denoise=sampling.denoise)
     _write_model(workflow, found.model_loader, sampling.base_model)
-    _insert_loras(workflow, sampling.loras, model=found.model, clip=found.clip)
+    insert_loras(workflow, sampling.loras, model=found.model, clip=found.clip)
     return workflow
 
 
@@ -384,45 +379,3 @@ def _write_sampler(
 
 def _write_model(workflow: dict[str, Any], loader: str, file_name: str) -> None:
     _write(workflow, loader, **{MODEL_FILES[workflow[loader]["class_type"]].input_name: file_name})
-
-
-def _insert_loras(
-    workflow: dict[str, Any], loras: tuple[LoraUse, ...], *, model: Link, clip: Link
-) -> None:
-    """Chain LoraLoaders behind the base model, and feed everything it fed from the last of them.
-
-    Args:
-        workflow: changed in place.
-        loras: in the order in which they are applied; none leaves the workflow as it is.
-        model: the base model's output.
-        clip: the text encoder's output.
-    """
-    last_model, last_clip = model, clip
-    added: dict[str, Any] = {}
-    for lora in loras:
-        node_id = _free_id(workflow, added)
-        added[node_id] = {
-            "class_type": "LoraLoader",
-            "inputs": {
-                "model": list(last_model),
-                "clip": list(last_clip),
-                "lora_name": lora.lora_name,
-                "strength_model": float(lora.strength_model),
-                "strength_clip": float(lora.strength_clip),
-            },
-        }
-        last_model, last_clip = (node_id, 0), (node_id, 1)
-    replaced = {model: last_model, clip: last_clip}
-    for node in workflow.values():
-        for name, value in node["inputs"].items():
-            link = as_link(value)
-            if link in replaced:
-                node["inputs"][name] = list(replaced[link])
-    workflow.update(added)
-
-
-def _free_id(workflow: dict[str, Any], added: dict[str, Any]) -> str:
-    number = len(added) + 1
-    while (node_id := f"lora{number}") in workflow or node_id in added:
-        number += 1
-    return node_id

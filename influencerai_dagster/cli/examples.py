@@ -1,4 +1,4 @@
-"""Examples in the help of each command; a test runs each through the parser."""
+"""List examples for the help of each command; a test runs each through the parser."""
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "": (

@@ -1,4 +1,4 @@
-"""An image that a captioner refuses to describe."""
+"""Define the refusal of a captioner to describe an image."""
 
 from influencerai_dagster.core.base import Value
 

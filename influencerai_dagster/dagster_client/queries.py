@@ -1,4 +1,4 @@
-"""The GraphQL documents that client.py and overview.py send."""
+"""Define the GraphQL documents that client.py and overview.py send."""
 
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {

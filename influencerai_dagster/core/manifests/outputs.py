@@ -1,4 +1,4 @@
-"""An output and its origin, <kind>s/<tenant>/<jobId>/output.json, and the list of a day."""
+"""Define an output and its origin, <kind>s/<tenant>/<jobId>/output.json, and the list of a day."""
 
 from datetime import date, datetime
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Alembic's entry: run the migrations on the connection, and in the transaction, of the caller."""
+"""Run Alembic's migrations on the connection, and in the transaction, of the caller."""
 
 from alembic import context
 

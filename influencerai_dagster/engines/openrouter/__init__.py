@@ -1,1 +1,1 @@
-"""OpenRouter: chat completions over HTTP. Responses are cached in db/response_cache.py."""
+"""Request chat completions of OpenRouter; responses are cached in db/response_cache.py."""

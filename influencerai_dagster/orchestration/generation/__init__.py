@@ -1,1 +1,1 @@
-"""The worker run of the job queue, its assets, checks and sensors."""
+"""Define the runs that work on the job queue, their assets, checks and sensors."""

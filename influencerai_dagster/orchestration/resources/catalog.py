@@ -1,4 +1,4 @@
-"""PostgreSQL for ops: one engine per process, and the heartbeat of the run."""
+"""Give ops PostgreSQL: one engine per process, and the heartbeat of the run."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

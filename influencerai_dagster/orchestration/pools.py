@@ -30,7 +30,13 @@ def pooled(op: dg.OpDefinition, settings: Settings) -> dg.OpDefinition:
     if not settings.training.is_gpu_shared:
         return op
     # Its code version comes with its outputs.
-    copy = dg.op(name=op.name, pool=GPU_POOL, ins=dict(op.ins), out=dict(op.outs))
+    copy = dg.op(
+        name=op.name,
+        pool=GPU_POOL,
+        ins=dict(op.ins),
+        out=dict(op.outs),
+        config_schema=op.config_schema,
+    )
     return copy(inspect.unwrap(op))
 
 

@@ -242,9 +242,13 @@ def test_on_a_shared_gpu_all_that_holds_it_has_one_pool() -> None:
 
 
 def test_a_shared_gpu_changes_nothing_but_the_pools() -> None:
+    def config(op: dg.OpDefinition) -> str | None:
+        config_type = op.config_schema.config_type
+        return config_type.key if config_type else None
+
     def ops(location: dg.Definitions) -> dict[str, Any]:
         return {
-            op.name: (op.description, op.required_resource_keys, set(op.ins), op.outs)
+            op.name: (op.description, op.required_resource_keys, set(op.ins), op.outs, config(op))
             for job in location.resolve_all_job_defs()
             for node in job.nodes
             if isinstance(op := node.definition, dg.OpDefinition)

@@ -1,4 +1,4 @@
-"""A studio under fire: many jobs, several workers and servers, and everything breaks at random.
+"""Chaos: many jobs, several workers and servers, and everything breaks at random.
 
 `scenario.py` draws from a seed what is submitted and what breaks when; `servers.py` and `proxy.py`
 run what gets killed; `worker.py` is one Dagster run's work in a process; `dispatcher.py` plays the

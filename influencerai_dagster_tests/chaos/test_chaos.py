@@ -1,4 +1,4 @@
-"""The studio under fire, in short: 150 jobs, 4 tenants, 3 servers, and everything breaks.
+"""Chaos in short: 150 jobs, 4 tenants, 3 servers, and everything breaks.
 
 A new seed is drawn for each run and printed when the run fails: `make chaos N=150 SEED=…`, or
 CHAOS_SEED for this test, replays it.

@@ -5,11 +5,11 @@ the asset of each kind are in the module of its name.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import dagster as dg
 from pydantic import Field
@@ -92,9 +92,7 @@ def render_jobs(
             last_end = time.monotonic()
             log(job)
 
-        options = replace(
-            _worker_options(context, limits), on_finished=on_finished, own_jobs=own_ids
-        )
+        options = _worker_options(context, limits, on_finished, own_ids)
         render_session = comfyui.render_session()
         report = RenderWorker(
             engine,
@@ -105,29 +103,28 @@ def render_jobs(
             options=options,
         ).run()
         with transaction(engine) as session:
-            outputs = job_queue.outputs_of_day(session, day, kind)
+            outputs = tuple(job_queue.outputs_of_day(session, day, kind))
             shown = own_ids | {job.job_id for job in report.failed}
             rows = job_queue.get_jobs(session, day.tenant, shown)
-        manifest = DayManifest(
-            tenant=day.tenant, day=day.day, kind=kind.plural, outputs=tuple(outputs)
-        )
+        manifest = DayManifest(tenant=day.tenant, day=day.day, kind=kind.plural, outputs=outputs)
         published = publish(store, manifest)
+        seconds = last_end - started
+        metadata = rendering_metadata(
+            store, manifest, report, rows, own_ids=own_ids, worker_seconds=seconds
+        )
         return dg.Output(
             manifest,
-            metadata=rendering_metadata(
-                store,
-                manifest,
-                report,
-                rows,
-                own_ids=own_ids,
-                worker_seconds=last_end - started,
-            )
-            | stored_metadata(published.stored),
+            metadata=metadata | stored_metadata(published.stored),
             data_version=dg.DataVersion(manifest.version),
         )
 
 
-def _worker_options(context: dg.OpExecutionContext, limits: LimitsResource) -> WorkerOptions:
+def _worker_options(
+    context: dg.OpExecutionContext,
+    limits: LimitsResource,
+    on_finished: Callable[[FinishedJob], None],
+    own_ids: Collection[UUID],
+) -> WorkerOptions:
     def num_waiting() -> int:
         # Dagster's storage may be unavailable for a moment, which must not end the worker.
         with suppress(Exception):
@@ -138,6 +135,8 @@ def _worker_options(context: dg.OpExecutionContext, limits: LimitsResource) -> W
     return WorkerOptions(
         idle_timeout_seconds=limits.generation_idle_timeout_seconds,
         time_slice_seconds=limits.generation_time_slice_seconds,
+        on_finished=on_finished,
+        own_jobs=own_ids,
         num_waiting=num_waiting,
         on_full=lambda pause: warn(
             f"no job is claimed, and renders wait to be stored, until there is space: {pause.error}"

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from influencerai_dagster.core.sampling import VideoSampling
+from influencerai_dagster.core.sampling import UpscaleSampling, VideoSampling
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.comfyui.templates import (
+    fill_upscale_workflow,
     fill_video_workflow,
     shipped_template,
     shipped_template_names,
@@ -266,6 +267,25 @@ def test_memory_can_be_freed(any_client: ComfyUIClient) -> None:
     any_client.free_memory()
     prompt_id = new_id()
     run_alone(any_client, plain_workflow(prompt_id), prompt_id=prompt_id, timeout_seconds=60)
+
+
+def test_an_upscale_comes_back_larger_where_an_upscale_model_is(any_client: ComfyUIClient) -> None:
+    names = any_client.models("upscale_models")
+    if not names:
+        pytest.skip("the server has no upscale model")
+    prompt_id = new_id()
+    image_name = any_client.upload_image(png("green"), file_name=f"{prompt_id}.png")
+    workflow = fill_upscale_workflow(
+        shipped_template("upscale_image"),
+        UpscaleSampling(upscale_model=names[0], source_width_px=64, source_height_px=64),
+        image_name=image_name,
+        filename_prefix=f"contract/{prompt_id}",
+    )
+    validate_workflow(workflow, any_client.object_info())
+    result = run_alone(any_client, workflow, prompt_id=prompt_id, timeout_seconds=TIMEOUT_SECONDS)
+    (width_px, height_px), *others = [open_image(file.content).size for file in result.files]
+    assert others == []
+    assert width_px == height_px > 64
 
 
 def test_a_video_comes_back_as_its_frames_where_an_svd_checkpoint_is(

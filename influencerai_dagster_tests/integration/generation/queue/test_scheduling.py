@@ -11,10 +11,16 @@ from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.generation.jobs import ImageJobPayload, JobRequest, Need
+from influencerai_dagster.generation.jobs import (
+    ImageJobPayload,
+    JobRequest,
+    Need,
+    UpscaleJobPayload,
+)
 from influencerai_dagster.generation.queue import WorkerRegistration
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,
+    claim_one,
     complete_job,
     image_request,
     job_now,
@@ -101,6 +107,23 @@ def test_a_server_gets_no_job_of_a_need_that_it_cannot_serve(engine: Engine) -> 
     jobs = claim(engine, a_worker(), unfit=unfit)
     assert {job.id: job.server for job in jobs} == {large.id: SERVERS[1], small.id: SERVERS[0]}
     assert next(job for job in jobs if job.id == large.id).need in unfit[SERVERS[0]]
+
+
+def test_a_server_without_an_upscale_model_gets_the_upscales_of_other_models(
+    engine: Engine,
+) -> None:
+    image = submit_one(engine)
+    finish(engine, claim_one(engine), 1.0)
+    missing, there = (
+        submit_one(
+            engine,
+            JobRequest(payload=UpscaleJobPayload(source_job_id=image.id, upscale_model=name)),
+        )
+        for name in ("missing.pth", "there.pth")
+    )
+    unfit = {SERVERS[0]: frozenset({Need("missing.pth", "", ())})}
+    jobs = claim(engine, a_worker(kind=JobKind.UPSCALE), unfit=unfit)
+    assert {job.id: job.server for job in jobs} == {missing.id: SERVERS[1], there.id: SERVERS[0]}
 
 
 def test_a_job_that_only_a_busy_server_can_serve_waits_and_keeps_nobody_from_the_other(

@@ -35,7 +35,7 @@ def pooled(op: dg.OpDefinition, settings: Settings) -> dg.OpDefinition:
         pool=GPU_POOL,
         ins=dict(op.ins),
         out=dict(op.outs),
-        config_schema=op.config_schema,
+        config_schema=op.config_schema.as_field(),
     )
     return copy(inspect.unwrap(op))
 

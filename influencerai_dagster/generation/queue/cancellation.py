@@ -38,7 +38,7 @@ def cancel_open(
 ) -> list[UUID]:
     """Cancel all jobs of a tenant that have not ended.
 
-    Videos that were to start from their images fail.
+    Jobs that were to start from their images fail.
 
     Args:
         day: only jobs of this day; None for all.
@@ -52,7 +52,7 @@ def cancel_open(
         wanted.append(JobRow.day == day)
     if kind is not None:
         wanted.append(JobRow.kind == kind)
-    # Running jobs first: a worker that fails one locks it before the videos that depend on it. And
+    # Running jobs first: a worker that fails one locks it before the jobs that depend on it. And
     # again afterwards, for jobs that were claimed meanwhile.
     return [
         *_cancel_running(session, tenant, wanted),

@@ -100,7 +100,7 @@ def fail(
     """Record that an attempt failed.
 
     After a TransientError the job waits 5, then 25 s for its next attempt. After any other error,
-    or without an attempt left, it fails, and so do the videos that depend on its image.
+    or without an attempt left, it fails, and so do the jobs that depend on its image.
 
     Args:
         gpu_seconds: render time that the attempt took.
@@ -140,7 +140,7 @@ def fail(
 def cancel(session: Session, tenant: str, job_id: UUID) -> Job:
     """Cancel a job that has not ended; its worker is notified, at its next heartbeat at the latest.
 
-    Videos that depend on its image fail. A job that has ended stays as it is.
+    Jobs that depend on its image fail. A job that has ended stays as it is.
 
     Returns:
         The job as it is now.

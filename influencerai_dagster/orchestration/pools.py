@@ -32,6 +32,7 @@ def pooled(op: dg.OpDefinition, settings: Settings) -> dg.OpDefinition:
     # Its code version comes with its outputs.
     copy = dg.op(
         name=op.name,
+        description=op.description,
         pool=GPU_POOL,
         ins=dict(op.ins),
         out=dict(op.outs),

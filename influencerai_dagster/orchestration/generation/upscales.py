@@ -9,36 +9,22 @@ from influencerai_dagster.generation.render.upscales import UpscaleRenderer, fin
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.generation.worker import (
     AUTOMATIC,
-    GenerationConfig,
     generated_asset,
-    render_jobs,
+    render_op,
 )
 from influencerai_dagster.orchestration.partitions import content_day_partitions
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
-from influencerai_dagster.orchestration.resources.limits import LimitsResource
 from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 
 _SHOWN = 50
 
 
-@dg.op(
+render_upscales = render_op(
+    JobKind.UPSCALE,
+    UpscaleRenderer,
     pool=IMAGE_POOL,
-    code_version="1",
-    ins={"generated_images": dg.In(dg.Nothing)},
-    config_schema=GenerationConfig.schema_for_dagster(),
+    after="generated_images",
+    description="Enlarge the images of the pending upscale jobs of one tenant-day through ComfyUI.",
 )
-def render_upscales(
-    context: dg.OpExecutionContext,
-    object_store: ObjectStoreResource,
-    catalog: CatalogResource,
-    comfyui: ComfyUIResource,
-    limits: LimitsResource,
-) -> dg.Output[DayManifest]:
-    """Enlarge the images of the pending upscale jobs of one tenant-day through ComfyUI."""
-    return render_jobs(
-        context, JobKind.UPSCALE, UpscaleRenderer, object_store, catalog.engine, comfyui, limits
-    )
 
 
 def generated_upscales_asset(op: dg.OpDefinition) -> dg.AssetsDefinition:

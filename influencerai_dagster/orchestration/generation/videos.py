@@ -4,37 +4,20 @@ import dagster as dg
 
 from influencerai_dagster.core.dagster_names import VIDEO_POOL
 from influencerai_dagster.core.job_states import JobKind
-from influencerai_dagster.core.manifests.outputs import DayManifest
 from influencerai_dagster.generation.render.videos import VideoRenderer
 from influencerai_dagster.orchestration.generation.worker import (
     AUTOMATIC,
-    GenerationConfig,
     generated_asset,
-    render_jobs,
+    render_op,
 )
-from influencerai_dagster.orchestration.resources.catalog import CatalogResource
-from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
-from influencerai_dagster.orchestration.resources.limits import LimitsResource
-from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 
-
-@dg.op(
+render_videos = render_op(
+    JobKind.VIDEO,
+    VideoRenderer,
     pool=VIDEO_POOL,
-    code_version="1",
-    ins={"generated_images": dg.In(dg.Nothing)},
-    config_schema=GenerationConfig.schema_for_dagster(),
+    after="generated_images",
+    description="Render the pending videos of one tenant-day through ComfyUI and ffmpeg.",
 )
-def render_videos(
-    context: dg.OpExecutionContext,
-    object_store: ObjectStoreResource,
-    catalog: CatalogResource,
-    comfyui: ComfyUIResource,
-    limits: LimitsResource,
-) -> dg.Output[DayManifest]:
-    """Render the pending videos of one tenant-day through ComfyUI and ffmpeg."""
-    return render_jobs(
-        context, JobKind.VIDEO, VideoRenderer, object_store, catalog.engine, comfyui, limits
-    )
 
 
 def generated_videos_asset(op: dg.OpDefinition) -> dg.AssetsDefinition:

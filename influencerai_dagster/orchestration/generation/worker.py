@@ -33,12 +33,15 @@ from influencerai_dagster.orchestration.metadata import OWNER, stored_metadata
 from influencerai_dagster.orchestration.partitions import content_day_partitions, kept_partition
 from influencerai_dagster.orchestration.pools import num_runs_waiting_for_pool
 from influencerai_dagster.orchestration.progress import optional
+from influencerai_dagster.orchestration.resources.catalog import CatalogResource
 from influencerai_dagster.orchestration.resources.engines import ComfyUIResource
 from influencerai_dagster.orchestration.resources.limits import LimitsResource
+from influencerai_dagster.orchestration.resources.object_store import ObjectStoreResource
 from influencerai_dagster.orchestration.run_config import RunConfig
 from influencerai_dagster.storage.manifests import publish
 from influencerai_dagster.storage.object_store import ObjectStore
 
+RendererFactory = Callable[[Engine, ObjectStore, RenderSession], Renderer]
 AUTOMATIC = (
     "One partition is one UTC day of one tenant. Runs start by themselves while jobs are pending."
 )
@@ -57,20 +60,49 @@ class GenerationConfig(RunConfig):
     )
 
 
-def render_jobs(
+def render_op(
+    kind: JobKind, renderer: RendererFactory, *, pool: str, after: str, description: str
+) -> dg.OpDefinition:
+    """Return the op that renders the jobs of a kind.
+
+    Args:
+        kind: of the jobs.
+        renderer: makes their renderer.
+        pool: whose slot a run holds.
+        after: the asset that the outputs are made from.
+        description: its text in the UI.
+    """
+
+    @dg.op(
+        name=f"render_{kind.plural}",
+        description=description,
+        pool=pool,
+        code_version="1",
+        ins={after: dg.In(dg.Nothing)},
+        config_schema=GenerationConfig.schema_for_dagster(),
+    )
+    def render(
+        context: dg.OpExecutionContext,
+        object_store: ObjectStoreResource,
+        catalog: CatalogResource,
+        comfyui: ComfyUIResource,
+        limits: LimitsResource,
+    ) -> dg.Output[DayManifest]:
+        return _render_jobs(context, kind, renderer, object_store, catalog.engine, comfyui, limits)
+
+    return render
+
+
+def _render_jobs(
     context: dg.OpExecutionContext,
     kind: JobKind,
-    renderer: Callable[[Engine, ObjectStore, RenderSession], Renderer],
+    renderer: RendererFactory,
     store: ObjectStore,
     engine: Engine,
     comfyui: ComfyUIResource,
     limits: LimitsResource,
 ) -> dg.Output[DayManifest]:
-    """Submit the jobs of the run config, then work until no job of the day and kind is pending.
-
-    Args:
-        renderer: makes the renderer of the kind.
-    """
+    """Submit the jobs of the run config, then work until no job of the day and kind is pending."""
     with dagster_failures(context.retry_number), kept_partition(context, content_day_partitions):
         day = DayKey.parse(context.partition_key)
         own_jobs = submit(

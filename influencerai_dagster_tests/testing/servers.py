@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import httpx
+from botocore.exceptions import ClientError
 
 from influencerai_dagster.local.object_store import ObjectStoreServer
 from influencerai_dagster.local.postgres import PostgresServer
@@ -45,8 +46,9 @@ class S3Server:
         from influencerai_dagster.storage.object_store import ObjectStore  # noqa: PLC0415 - slow
 
         store = ObjectStore(self.client(), bucket or f"bucket-{uuid4().hex[:12]}")
-        existing = self.client().list_buckets()["Buckets"]
-        if store.bucket not in {found["Name"] for found in existing}:
+        try:
+            store.client.head_bucket(Bucket=store.bucket)
+        except ClientError:
             store.client.create_bucket(Bucket=store.bucket)
         return store
 

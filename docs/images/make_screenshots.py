@@ -1,7 +1,8 @@
 """Write the screenshots of README and docs from a running stack: `make screenshots`.
 
 The stack must have the demo's content (`make demo`). Assets, partitions and runs are read from it,
-so a screenshot shows what the system shows today. The script submits some images, to show a queue.
+so a screenshot shows what the system shows today. The script submits an upscale, which the demo
+does not make, and some images, to show a queue.
 """
 
 import io
@@ -24,6 +25,7 @@ from rich.text import Text
 
 FOLDER = Path(__file__).parent
 INFLUENCERAI = (sys.executable, "-m", "influencerai_dagster.cli")
+DEMO = "demo"  # the tenant of `make demo`
 NUM_JOBS = 12
 STEPS = 150  # so that a render lasts long enough to be seen
 WATCH_SECONDS = 120
@@ -48,7 +50,7 @@ class Asset:
 def main() -> None:
     """Write every screenshot into the folder of this file."""
     ui = json.loads(influencerai("open", "--no-browser", "--json"))["url"]
-    assets = materialized_assets(ui)
+    assets = materialized_assets(ui, upscale_an_image())
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit(
@@ -63,7 +65,7 @@ def main() -> None:
             write_asset(page, asset)
         write_run(page, assets["lora_weights"])
         write_page(page, "/runs", "runs.png", shows=assets["lora_weights"].run_id[:8])
-        page.set_viewport_size({"width": 2040, "height": 1040})
+        page.set_viewport_size({"width": 2040, "height": 1400})
         write_lineage(page, sorted({asset.group for asset in assets.values()}))
     write_terminal("jobs-watch.svg", watch_with_jobs(assets["lora_samples"]))
 
@@ -83,14 +85,34 @@ def influencerai(*arguments: str, stdin: str = "", **variables: str) -> str:
     return done.stdout
 
 
-def materialized_assets(ui: str) -> dict[str, Asset]:
-    """Return the partitioned assets by name; all of them must have been materialized."""
-    answer = httpx.post(f"{ui}/graphql", json={"query": ASSETS_QUERY}).raise_for_status().json()
-    nodes = [node for node in answer["data"]["assetNodes"] if node["partitionDefinition"]]
-    missing = ["/".join(n["assetKey"]["path"]) for n in nodes if not n["assetMaterializations"]]
-    if missing:
-        sys.exit(f"{ui} has no materialization of {', '.join(missing)}: run `make demo` first")
-    return {asset.name: asset for asset in map(asset_of, nodes)}
+def upscale_an_image() -> float:
+    """Submit an upscale of the demo's newest image; return until when its asset may take."""
+    listed = influencerai(
+        "jobs", "list", "--tenant", DEMO, "--kind", "image", "--status", "completed", "--json"
+    )
+    jobs = json.loads(listed)
+    if not jobs:
+        sys.exit(f"tenant {DEMO} has no image: run `make demo` first")
+    upscale = json.dumps([{"source_job_id": jobs[0]["job_id"]}])
+    influencerai(
+        *("jobs", "submit", "-", "--tenant", DEMO, "--kind", "upscale"),
+        *("--idempotency-key", f"screenshots/{jobs[0]['job_id']}"),
+        stdin=upscale,
+    )
+    return time.monotonic() + WATCH_SECONDS
+
+
+def materialized_assets(ui: str, deadline: float) -> dict[str, Asset]:
+    """Return the partitioned assets by name once all of them have been materialized."""
+    while True:
+        answer = httpx.post(f"{ui}/graphql", json={"query": ASSETS_QUERY}).raise_for_status().json()
+        nodes = [node for node in answer["data"]["assetNodes"] if node["partitionDefinition"]]
+        missing = ["/".join(n["assetKey"]["path"]) for n in nodes if not n["assetMaterializations"]]
+        if not missing:
+            return {asset.name: asset for asset in map(asset_of, nodes)}
+        if time.monotonic() > deadline:
+            sys.exit(f"{ui} has no materialization of {', '.join(missing)}: run `make demo` first")
+        time.sleep(1)
 
 
 def asset_of(node: dict[str, Any]) -> Asset:

@@ -97,9 +97,8 @@ def generate(  # noqa: PLR0917 - typer calls it by name
         "subtitles_srt": None if subtitles is None else read_text(subtitles),
         "priority": priority,
     }
-    jobs = _render_all(
-        day_key(tenant, day), images, video_fields if video else None, idempotency_key
-    )
+    wanted_video = video_fields if video else None
+    jobs = _render_all(day_key(tenant, day), images, wanted_video, idempotency_key)
     _report(tenant, jobs, as_json=as_json)
 
 

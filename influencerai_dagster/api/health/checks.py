@@ -14,7 +14,7 @@ from influencerai_dagster.storage.object_store import ObjectStore
 
 OK = "ok"
 _KEPT_SECONDS = 2.0
-"""Probes come from everybody: they ask the servers no more often than this."""
+"""Probes come from everybody: the servers are asked once in this time."""
 _log = logging.getLogger(__name__)
 
 

@@ -94,8 +94,8 @@ def check_api_role(engine: Engine) -> None:
     with database_errors(), engine.begin() as connection:
         if not _is_member(connection):
             raise PermanentError(
-                f"The role {API_ROLE} is missing, or the user of DATABASE_URL does not belong to it: "
-                "run `influencerai migrate`"
+                f"The role {API_ROLE} is missing, or the user of DATABASE_URL does not belong to "
+                "it: run `influencerai migrate`"
             )
 
 

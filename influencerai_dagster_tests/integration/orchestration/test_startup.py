@@ -1,5 +1,6 @@
 """The instance of dagster.yaml on a real PostgreSQL, its pools and its orphans."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import dagster as dg
 import psycopg2
 import pytest
 import yaml  # type: ignore[import-untyped] # its stubs are not in the lock file
+from dagster_postgres import PostgresEventLogStorage
 
 from influencerai_dagster.cli import dagster_group
 from influencerai_dagster.errors import PermanentError
@@ -168,7 +170,8 @@ def test_the_instance_is_what_dagster_yaml_says(instance: dg.DagsterInstance) ->
     assert not instance.run_retries_retry_on_asset_or_op_failure
     assert not instance.telemetry_enabled
     assert type(instance.run_coordinator).__name__ == "FairRunCoordinator"
-    assert "Postgres" in type(instance.event_log_storage).__name__
+    assert isinstance(instance.event_log_storage, PostgresEventLogStorage)
+    assert instance.event_log_storage.postgres_url == os.environ["DAGSTER_DATABASE_URL"]
 
 
 def test_artifacts_and_compute_logs_are_below_dagster_home(

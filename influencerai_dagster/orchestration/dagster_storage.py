@@ -1,6 +1,6 @@
 """Pool the connections to Dagster's PostgreSQL: the class that dagster.yaml names as `storage`.
 
-Dagster connects anew for each statement, everywhere but in its web server: a run of 67 events made
+Dagster connects again for each statement, everywhere but in its web server: a run of 67 events made
 218 connections, each a new process of PostgreSQL. Here every process has one pool.
 """
 

@@ -16,6 +16,7 @@ from influencerai_dagster.cli import dagster_group
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.orchestration.dagster_process import set_pool_limits
+from influencerai_dagster.orchestration.dagster_storage import PooledPostgresStorage
 from influencerai_dagster.orchestration.pools import pool_limits
 from influencerai_dagster.orchestration.startup import apply_pool_limits, fail_orphaned_runs
 from influencerai_dagster.settings import settings_from
@@ -185,7 +186,10 @@ def test_artifacts_and_compute_logs_are_below_dagster_home(
 
 def test_dagster_yaml_has_what_a_running_instance_does_not_show() -> None:
     config: dict[str, Any] = yaml.safe_load((PROJECT_DIR / "dagster.yaml").read_text())
-    assert config["storage"] == {"postgres": {"postgres_url": {"env": "DAGSTER_DATABASE_URL"}}}
+    storage = config["storage"]["custom"]
+    assert storage["class"] == PooledPostgresStorage.__name__
+    assert storage["module"] == PooledPostgresStorage.__module__
+    assert storage["config"] == {"postgres_url": {"env": "DAGSTER_DATABASE_URL"}}
     assert config["run_coordinator"]["config"]["dequeue_interval_seconds"] == 1
     assert config["sensors"]["use_threads"] is True
     assert config["retention"]["sensor"]["purge_after_days"]["skipped"] == 1

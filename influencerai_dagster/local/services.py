@@ -144,7 +144,8 @@ class Stack:
         return Service(
             name="code-server",
             command=[
-                *(*_DAGSTER_PROCESS, "dagster", "api", "grpc"),
+                *(sys.executable, "-m", "influencerai_dagster.orchestration.run_launcher"),
+                *("dagster", "api", "grpc"),
                 *("--host", LOOPBACK, "--port", str(code_port)),
                 *("--location-name", CODE_LOCATION, "--module-name", self._definitions_module),
                 "--use-python-environment-entry-point",  # runs use this Python, whatever PATH says

@@ -4,7 +4,7 @@ import sys
 from functools import partial
 from uuid import uuid4
 
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import InfluencerAIError
 from influencerai_dagster.orchestration.dagster_process import prepare_process, run_program
 from influencerai_dagster.orchestration.run_launcher.run_records import RunFolder
 from influencerai_dagster.settings import load_settings
@@ -20,20 +20,21 @@ def main() -> None:
 
     home = load_settings().dagster.home
     if home is None:
-        raise PermanentError(
-            "The fork server cannot start: DAGSTER_HOME is not set. Name the folder that has "
-            "dagster.yaml"
-        )
+        sys.exit("The fork server cannot start: set DAGSTER_HOME to the folder of dagster.yaml")
     arguments, code_server_id = sys.argv[1:], str(uuid4())
     files = preload(arguments[arguments.index("--module-name") + 1])
     server = ForkServer(
         RunFolder.below(home),
         code_server_id=code_server_id,
         run_code_server=partial(run_program, [*arguments, "--fixed-server-id", code_server_id]),
+        run_program=run_program,
         report_end=report_end,
         files=files,
     )
-    sys.exit(server.serve())
+    try:
+        sys.exit(server.serve())
+    except InfluencerAIError as error:
+        sys.exit(f"The fork server cannot start: {error}")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def fork(work: Work) -> int:
         code = _exit_code(ended)
     except BaseException:  # noqa: BLE001 - there is no caller: the log gets it
         traceback.print_exc()
-    _end(code)
+    return _end(code)
 
 
 def leave_session(name: str) -> None:

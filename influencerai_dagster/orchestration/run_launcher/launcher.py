@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
-from dagster._core.errors import DagsterLaunchFailedError, DagsterUserCodeUnreachableError
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
 from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
-from influencerai_dagster.errors import TransientError
+from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.files import explained
 from influencerai_dagster.orchestration.run_launcher.protocol import Reply, Request, ask
 from influencerai_dagster.orchestration.run_launcher.run_ends import explain_end
@@ -40,7 +40,7 @@ class PreloadedRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
             inst_data: Dagster's.
             launch_seconds: how long a launch waits for the fork server.
         """
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._inst_data = inst_data
         self._launch_seconds = launch_seconds
 
@@ -71,7 +71,7 @@ class PreloadedRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         Raises:
             DagsterUserCodeUnreachableError: it was not started now; Dagster puts the run back into
                 its queue.
-            DagsterLaunchFailedError: it cannot be started; Dagster fails the run.
+            PermanentError: it cannot be started; Dagster fails the run.
         """
         run_id = context.dagster_run.run_id
         request = self._request(context)
@@ -97,11 +97,11 @@ class PreloadedRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         run = context.dagster_run
         origin = run.remote_job_origin
         if origin is None or context.workspace is None or context.job_code_origin is None:
-            raise DagsterLaunchFailedError(f"run {run.run_id} does not say where its code is")
+            raise PermanentError(f"run {run.run_id} does not say where its code is")
         name = origin.repository_origin.code_location_origin.location_name
         location = context.workspace.get_code_location(name)
         if not isinstance(location, GrpcServerCodeLocation):
-            raise DagsterLaunchFailedError(f"code location {name} has no code server")
+            raise PermanentError(f"code location {name} has no code server")
         arguments = ExecuteRunArgs(
             job_origin=context.job_code_origin,
             run_id=run.run_id,
@@ -112,7 +112,7 @@ class PreloadedRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
             action="launch",
             run_id=run.run_id,
             code_server_id=location.server_id,
-            arguments=["dagster", *arguments.get_command_args()[-3:]],
+            arguments=("dagster", *arguments.get_command_args()[-3:]),
         )
 
     def _refuse(self, run: dg.DagsterRun, reply: Reply) -> None:
@@ -126,7 +126,7 @@ class PreloadedRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
                 f"The run was launched again, and has a process already: {reply.refusal}", run
             )
             return
-        raise DagsterLaunchFailedError(reply.refusal)
+        raise PermanentError(reply.refusal)
 
     def terminate(self, run_id: str) -> bool:
         """Ask the process of a run to end: its worker requeues its jobs first.

@@ -17,7 +17,7 @@ _USED_BY_RUNS = (
     *("dagster._cli", "dagster_postgres", "psycopg2"),
     *("boto3", "botocore.session", "httpx"),
 )
-"""Modules that a run imports and the definitions do not. Not numpy, whose OpenBLAS starts threads."""
+"""What a run imports and the definitions do not. Not numpy, whose OpenBLAS starts threads."""
 
 
 class SourceFile(NamedTuple):

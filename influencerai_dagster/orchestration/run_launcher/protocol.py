@@ -29,7 +29,7 @@ class Request(Value):
     action: Literal["launch", "terminate", "describe"]
     run_id: str = ""
     code_server_id: str = ""
-    arguments: list[str] = []
+    arguments: tuple[str, ...] = ()
 
 
 class Reply(Value):
@@ -65,7 +65,7 @@ def listen(folder: Path) -> socket.socket:
         Path(path).unlink(missing_ok=True)
         listener.bind(path)
     listener.listen(128)
-    listener.setblocking(False)
+    listener.settimeout(0)
     return listener
 
 

@@ -138,20 +138,12 @@ class RunFolder:
             WithdrawnError: the launcher no longer waits.
             OSError: the record cannot be written, as on a full disk.
         """
-        path = self._runs / _checked(run_id)
-        staging = path.with_name(f".{run_id}-{os.getpid()}")
+        staging = self._runs / f".{_checked(run_id)}-{os.getpid()}"
         descriptor = os.open(staging, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             _write_line(descriptor, RunProcess.current().model_dump_json())
-            if not self.withdraw(run_id):
-                raise WithdrawnError(f"run {run_id} is not started: its launcher did not wait")
-            try:
-                os.link(staging, path)
-            except FileExistsError:
-                raise StartedBeforeError(
-                    f"run {run_id} is not started: it has a process already, or had one"
-                ) from None
+            self._take(run_id, staging)
         except BaseException:
             os.close(descriptor)
             raise
@@ -160,6 +152,16 @@ class RunFolder:
         # A process that is forked by this one must not keep the lock.
         os.register_at_fork(after_in_child=lambda: os.close(descriptor))
         return descriptor
+
+    def _take(self, run_id: str, staging: Path) -> None:
+        if not self.withdraw(run_id):
+            raise WithdrawnError(f"run {run_id} is not started: its launcher did not wait")
+        try:
+            (self._runs / run_id).hardlink_to(staging)
+        except FileExistsError:
+            raise StartedBeforeError(
+                f"run {run_id} is not started: it has a process already, or had one"
+            ) from None
 
     def end(self, run_id: str, exit_code: int | None) -> None:
         """Record how the process of a run ended.

@@ -28,11 +28,11 @@ from influencerai_dagster.orchestration.run_launcher.preloaded import (
     check_single_threaded,
 )
 from influencerai_dagster.orchestration.run_launcher.protocol import Reply, Request, listen
-from influencerai_dagster.orchestration.run_launcher.run_process import execute_run
+from influencerai_dagster.orchestration.run_launcher.run_process import RunProgram, execute_run
 from influencerai_dagster.orchestration.run_launcher.run_records import RunFolder
 
 KILL_SECONDS = 60.0
-"""After that a process that was asked to end is killed; Dagster's cancel_timeout_seconds is less."""
+"""How long a process may take to end; Dagster's cancel_timeout_seconds is less."""
 STOP_SECONDS = 20.0
 _PRUNE_SECONDS = 600.0
 _log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class ForkServer:
         *,
         code_server_id: str,
         run_code_server: Work,
+        run_program: RunProgram,
         report_end: ReportEnd,
         files: frozenset[SourceFile] = frozenset(),
         kill_seconds: float = KILL_SECONDS,
@@ -60,6 +61,7 @@ class ForkServer:
             folder: has its socket and its records.
             code_server_id: by which launchers know the code server.
             run_code_server: serves the definitions, in a process of its own.
+            run_program: executes a run, in the process of the run.
             report_end: reports the end of a run whose process failed.
             files: from which the definitions were loaded.
             kill_seconds: after a request to end.
@@ -67,6 +69,7 @@ class ForkServer:
         self._folder = folder
         self._code_server_id = code_server_id
         self._run_code_server = run_code_server
+        self._run_program = run_program
         self._report_end = report_end
         self._files = files
         self._kill_seconds = kill_seconds
@@ -114,8 +117,8 @@ class ForkServer:
             ) from None
         listener = listen(self._folder.path)
         woken, wake = socket.socketpair()
-        for end in (listener, woken, wake):
-            end.setblocking(False)
+        woken.settimeout(0)
+        wake.settimeout(0)
         self._open += [listener.close, woken.close, wake.close, self._selector.close]
         self._selector.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
         self._selector.register(woken, selectors.EVENT_READ, partial(self._on_signals, woken))
@@ -150,7 +153,7 @@ class ForkServer:
     def _accept(self, listener: socket.socket) -> None:
         with suppress(BlockingIOError):
             accepted, _ = listener.accept()
-            accepted.setblocking(False)
+            accepted.settimeout(0)
             client = Connection(accepted)
             self._clients.add(client)
             self._selector.register(accepted, selectors.EVENT_READ, partial(self._read, client))
@@ -191,7 +194,8 @@ class ForkServer:
         if refusal is not None:
             return Reply(refusal=refusal, may_retry=True)
         try:
-            pid = self._fork(partial(execute_run, self._folder, request, client), client=client)
+            execute = partial(execute_run, self._folder, request, client, self._run_program)
+            pid = self._fork(execute, client=client)
         except (OSError, PermanentError) as error:
             why = explained(error) if isinstance(error, OSError) else str(error)
             return Reply(refusal=f"no process can be forked: {why}", may_retry=True)

@@ -27,7 +27,7 @@ from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.generation.prompt_ids import prompt_id
-from influencerai_dagster.generation.submission import submit
+from influencerai_dagster.generation.submission import JobSubmitter
 from influencerai_dagster.local.stack import Stack, run_stack
 from influencerai_dagster.orchestration.partitions import content_day_partitions
 from influencerai_dagster.settings import load_settings
@@ -41,7 +41,7 @@ _DAY = DayKey("acme", DAY)
 _DEQUEUE_SECONDS = 1.0  # of dagster.yaml
 _PORTS = (
     *("dagster_webserver_port", "local_postgres_port", "local_s3_port"),
-    *("local_openrouter_port", "local_code_server_port"),
+    *("local_openrouter_port", "local_code_server_port", "port"),
 )
 _JOB_OF_KEY = text("SELECT id FROM jobs WHERE idempotency_key = :key")
 _START = "query($id: ID!) { runOrError(runId: $id) { ... on Run { startTime } } }"
@@ -133,9 +133,8 @@ class _Cold:
     def submit_job(self) -> float:
         """Return seconds from `submit` returned to the prompt in ComfyUI."""
         _pause()
-        [job] = submit(
-            self.engine, JobKind.IMAGE, _DAY, [_fields()], key_prefix=None, max_pending=None
-        )
+        submitter = JobSubmitter(self.engine)
+        [job] = submitter.submit(JobKind.IMAGE, _DAY, [_fields()], key_prefix=None)
         submitted_at = time.time()
         prompt = prompt_id(job.id, 1)
         wait_until(lambda: prompt in self.comfyui.times("posted"), "the prompt")

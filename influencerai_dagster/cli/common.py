@@ -1,4 +1,4 @@
-"""Build the settings, the catalog's engine and the bucket once for a command."""
+"""Build the settings, the catalog's engine, the bucket and the job submitter once for a command."""
 
 from functools import cache
 
@@ -6,13 +6,14 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.cli.output import console
 from influencerai_dagster.errors import TransientError
+from influencerai_dagster.generation.submission import JobSubmitter
 from influencerai_dagster.local.environment import running_stack_settings
 from influencerai_dagster.local.running_stack import why_no_stack
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.wiring import stores
+from influencerai_dagster.wiring import generation, stores
 
-__all__ = ["console", "engine", "server_settings", "settings", "store"]
+__all__ = ["console", "engine", "job_submitter", "server_settings", "settings", "store"]
 
 
 @cache
@@ -44,3 +45,9 @@ def engine() -> Engine:
 def store() -> ObjectStore:
     """Return the bucket of assets."""
     return stores.assets_store(server_settings())
+
+
+@cache
+def job_submitter() -> JobSubmitter:
+    """Return what puts jobs into the job queue."""
+    return generation.job_submitter(server_settings(), engine(), store())

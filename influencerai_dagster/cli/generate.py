@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 
 import typer
 
-from influencerai_dagster.cli.common import engine, store
+from influencerai_dagster.cli.common import engine, job_submitter, store
 from influencerai_dagster.cli.options import DayOption, TenantName, day_key, read_text
 from influencerai_dagster.cli.output import Field, JsonOption, next_step, notes, print_rows
-from influencerai_dagster.cli.submissions import ensure_run_for, submit_jobs
+from influencerai_dagster.cli.submissions import ensure_run_for
 from influencerai_dagster.cli.web_server import dagster
 from influencerai_dagster.core.dagster_names import CANCELED, FAILURE
 from influencerai_dagster.core.job_states import JobKind, JobStatus
@@ -140,7 +140,7 @@ def _render(
 ) -> list[Job]:
     """Submit jobs of one kind and wait for them."""
     keyed = [{"idempotency_key": prefix, **jobs[0]}] if len(jobs) == 1 else jobs
-    submitted = submit_jobs(kind, key, keyed, key_prefix=prefix)
+    submitted = job_submitter().submit(kind, key, keyed, key_prefix=prefix)
     if all(job.finished_at is not None for job in submitted):
         return submitted
     run_id = ensure_run_for(kind, key, num_jobs=len(jobs))

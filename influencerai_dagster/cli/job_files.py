@@ -7,7 +7,7 @@ from uuid import UUID
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from influencerai_dagster.cli.common import engine, settings, store
+from influencerai_dagster.cli.common import engine, job_submitter, settings, store
 from influencerai_dagster.cli.options import JobIds, TenantName, day_key
 from influencerai_dagster.cli.output import Field, JsonOption, notes, print_result, print_rows
 from influencerai_dagster.cli.submissions import ensure_run_for
@@ -20,7 +20,6 @@ from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.downloads import download_files, download_zip
 from influencerai_dagster.generation.job_documents import job_document
 from influencerai_dagster.generation.queue import MediaAsset
-from influencerai_dagster.generation.submission import retry_jobs
 
 _FIELDS = (
     Field("job_id", "new job", is_id=True),
@@ -54,9 +53,7 @@ def retry(
                 limit=None,
             )
             job_ids = [job.id for job in failed]
-    today = day_key(tenant, "")
-    limit = settings().generation.max_pending_jobs_per_tenant
-    jobs = retry_jobs(engine(), today, job_ids or [], max_pending=limit)
+    jobs = job_submitter().retry(day_key(tenant, ""), job_ids or [])
     print_rows([job_document(job) for job in jobs], _FIELDS, as_json=as_json)
     for one_kind in JobKind:
         is_open = [job for job in jobs if job.kind is one_kind and job.finished_at is None]

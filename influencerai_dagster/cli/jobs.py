@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 from rich.markup import escape
 
-from influencerai_dagster.cli.common import engine, settings
+from influencerai_dagster.cli.common import engine, job_submitter, settings
 from influencerai_dagster.cli.job_files import download, file_link, retry
 from influencerai_dagster.cli.options import (
     DayOption,
@@ -31,7 +31,6 @@ from influencerai_dagster.cli.output import (
     print_rows,
 )
 from influencerai_dagster.cli.submissions import ensure_run_for
-from influencerai_dagster.cli.submissions import submit_jobs as put_into_queue
 from influencerai_dagster.cli.watch import watch_jobs
 from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import parse_day
@@ -112,7 +111,8 @@ def submit_jobs(  # noqa: PLR0917 - typer calls it by name
 ) -> None:
     """Submit a list of jobs, all of them or none; print each job and its key, and do not wait."""
     key = day_key(tenant, day)
-    jobs = put_into_queue(kind, key, _read_jobs(file), key_prefix=idempotency_key or None)
+    prefix = idempotency_key or None
+    jobs = job_submitter().submit(kind, key, _read_jobs(file), key_prefix=prefix)
     if as_json:
         print_json([job_document(job) for job in jobs])
     else:

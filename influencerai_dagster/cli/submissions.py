@@ -1,35 +1,14 @@
-"""Submit jobs for `generate` and `jobs submit`, and ensure that a run takes them."""
+"""Ensure that a run takes the jobs of `generate`, `jobs submit` and `jobs retry`."""
 
-from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import Any
 
-from influencerai_dagster.cli.common import engine, settings, store
+from influencerai_dagster.cli.common import engine, settings
 from influencerai_dagster.cli.output import next_step
 from influencerai_dagster.cli.web_server import dagster
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.dagster_client.ensure_run import ensure_run
 from influencerai_dagster.errors import InfluencerAIError, TransientError
-from influencerai_dagster.generation.queue import Job
-from influencerai_dagster.generation.submission import submit
-from influencerai_dagster.wiring.generation import job_checks
-
-
-def submit_jobs(
-    kind: JobKind, day: DayKey, jobs: Sequence[Mapping[str, Any]], *, key_prefix: str | None
-) -> list[Job]:
-    """Put jobs into the job queue with the limits and checks of the settings."""
-    config = settings()
-    return submit(
-        engine(),
-        kind,
-        day,
-        jobs,
-        key_prefix=key_prefix,
-        max_pending=config.generation.max_pending_jobs_per_tenant,
-        checks=job_checks(config, store()),
-    )
 
 
 def ensure_run_for(kind: JobKind, day: DayKey, *, num_jobs: int) -> str:

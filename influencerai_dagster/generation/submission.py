@@ -1,15 +1,17 @@
 """Submit jobs: plain dicts, or jobs that failed before, become rows of the job queue.
 
-The command line and the run config of Dagster call it. The rules of the job queue live in
-generation/queue/submission.py.
+The command line, the run config of Dagster and the demo submit by one JobSubmitter, which
+wiring/generation.py builds. The rules of the job queue live in generation/queue/submission.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import DayKey
@@ -27,84 +29,94 @@ _OPTIONS = ("idempotency_key", "priority")
 """The fields of a job beside those of its payload."""
 
 
-def submit(
-    engine: Engine,
-    kind: JobKind,
-    day: DayKey,
-    jobs: Sequence[Mapping[str, Any]],
-    *,
-    key_prefix: str | None,
-    max_pending: int | None,
-    checks: JobChecks | None = None,
-) -> list[Job]:
-    """Put jobs of one kind into the job queue: all of them or none.
+@dataclass(frozen=True)
+class JobSubmitter:
+    """Puts jobs into the job queue; one serves all threads of a process.
 
-    The same idempotency key of the same tenant is the same job, so that a repeat is harmless.
-
-    Args:
-        day: the tenant, and the UTC day that the jobs count to.
-        jobs: each the fields of its payload (docs/jobs.md), and beside them `idempotency_key` and
-            `priority`, 0 to 9.
-        key_prefix: a job without a key gets `<key_prefix>/<index in the list>`; with None it has
-            no key and is a new job at every call.
-        max_pending: how many pending jobs the tenant may have with these; None for no limit.
-        checks: compares the jobs with what the servers have; None leaves that to the render.
-
-    Returns:
-        The job of every entry, in their order.
-
-    Raises:
-        PermanentError: a field is unknown or bad, or asks for a workflow, base model, sampler or
-            scheduler that no server has; the text names job and field. Or the job queue refused
-            them (see generation/queue/submission.py). Nothing was submitted.
-        TooManyPendingJobsError: the limit would be exceeded; nothing was submitted.
-        TransientError: the catalog is away.
-    """
-    requests = [
-        _request(kind, index, job, None if key_prefix is None else f"{key_prefix}/{index}")
-        for index, job in enumerate(jobs)
-    ]
-    if checks is not None:
-        checks.check(day.tenant, [request.payload for request in requests])
-    with transaction(engine) as session:
-        return job_queue.submit(session, day.tenant, day.day, requests, max_pending=max_pending)
-
-
-def retry_jobs(
-    engine: Engine, day: DayKey, job_ids: Sequence[UUID], *, max_pending: int | None
-) -> list[Job]:
-    """Submit jobs again that failed or were cancelled, with their seeds: all of them or none.
-
-    Args:
+    Attributes:
         engine: of the catalog.
-        day: the tenant, and the UTC day that the new jobs count to.
-        job_ids: jobs that failed or were cancelled.
-        max_pending: how many pending jobs the tenant may have with these; None for no limit.
-
-    Returns:
-        The new job of each; that of an earlier retry, if there was one.
-
-    Raises:
-        PermanentError: the tenant has no such job, it has not ended or was completed, or the job
-            queue refused it (see generation/queue/submission.py); nothing was submitted.
+        max_pending: how many pending jobs a tenant may have; None for no limit.
+        new_checks: makes the checks of one submission, which compare its jobs with what the
+            servers have; None leaves that to the render.
     """
-    with transaction(engine) as session:
-        jobs = [job_queue.get_job(session, day.tenant, job_id) for job_id in job_ids]
-        for job in jobs:
-            if job.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
-                raise PermanentError(
-                    f"job {job.id} is {job.status}: only a failed or cancelled job can be tried "
-                    "again; nothing was submitted"
-                )
+
+    engine: Engine
+    max_pending: int | None = None
+    new_checks: Callable[[], JobChecks] | None = None
+
+    def submit(
+        self,
+        kind: JobKind,
+        day: DayKey,
+        jobs: Sequence[Mapping[str, Any]],
+        *,
+        key_prefix: str | None,
+    ) -> list[Job]:
+        """Put jobs of one kind into the job queue: all of them or none.
+
+        The same idempotency key of the same tenant is the same job, so that a repeat is harmless.
+
+        Args:
+            day: the tenant, and the UTC day that the jobs count to.
+            jobs: each the fields of its payload (docs/jobs.md), and beside them `idempotency_key`
+                and `priority`, 0 to 9.
+            key_prefix: a job without a key gets `<key_prefix>/<index in the list>`; with None it
+                has no key and is a new job at every call.
+
+        Returns:
+            The job of every entry, in their order.
+
+        Raises:
+            PermanentError: a field is unknown or bad, or asks for a workflow, base model, sampler
+                or scheduler that no server has; the text names job and field. Or the job queue
+                refused them (see generation/queue/submission.py). Nothing was submitted.
+            TooManyPendingJobsError: the limit would be exceeded; nothing was submitted.
+            TransientError: the catalog is away.
+        """
         requests = [
-            JobRequest(
-                payload=job.payload,
-                idempotency_key=RETRY_KEY.format(job_id=job.id),
-                priority=job.priority,
-            )
-            for job in jobs
+            _request(kind, index, job, None if key_prefix is None else f"{key_prefix}/{index}")
+            for index, job in enumerate(jobs)
         ]
-        return job_queue.submit(session, day.tenant, day.day, requests, max_pending=max_pending)
+        if self.new_checks is not None:
+            self.new_checks().check(day.tenant, [request.payload for request in requests])
+        with transaction(self.engine) as session:
+            return self._insert(session, day, requests)
+
+    def retry(self, day: DayKey, job_ids: Sequence[UUID]) -> list[Job]:
+        """Submit jobs again that failed or were cancelled, with their seeds: all of them or none.
+
+        Args:
+            day: the tenant, and the UTC day that the new jobs count to.
+            job_ids: jobs that failed or were cancelled.
+
+        Returns:
+            The new job of each; that of an earlier retry, if there was one.
+
+        Raises:
+            PermanentError: the tenant has no such job, it has not ended or was completed, or the
+                job queue refused it (see generation/queue/submission.py); nothing was submitted.
+        """
+        with transaction(self.engine) as session:
+            jobs = [job_queue.get_job(session, day.tenant, job_id) for job_id in job_ids]
+            return self._insert(session, day, [_retry_request(job) for job in jobs])
+
+    def _insert(self, session: Session, day: DayKey, requests: Sequence[JobRequest]) -> list[Job]:
+        return job_queue.submit(
+            session, day.tenant, day.day, requests, max_pending=self.max_pending
+        )
+
+
+def _retry_request(job: Job) -> JobRequest:
+    if job.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
+        raise PermanentError(
+            f"job {job.id} is {job.status}: only a failed or cancelled job can be tried again; "
+            "nothing was submitted"
+        )
+    return JobRequest(
+        payload=job.payload,
+        idempotency_key=RETRY_KEY.format(job_id=job.id),
+        priority=job.priority,
+    )
 
 
 def check_job(kind: JobKind, job: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import ImageJobPayload
-from influencerai_dagster.generation.submission import submit
+from influencerai_dagster.generation.submission import JobSubmitter
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.uploads import upload_folder
 
@@ -156,7 +156,7 @@ class Demo:
     def _submit(
         self, kind: JobKind, day: DayKey, jobs: list[dict[str, Any]], key_prefix: str
     ) -> list[job_queue.Job]:
-        return submit(self.engine, kind, day, jobs, key_prefix=key_prefix, max_pending=None)
+        return JobSubmitter(self.engine).submit(kind, day, jobs, key_prefix=key_prefix)
 
     def _wait_for_runs(self, day: DayKey, started: float) -> None:
         """Wait for the idle timeout of the runs: they materialize their assets at their end."""

@@ -1,9 +1,14 @@
-"""Build what renders and checks generation jobs."""
+"""Build what submits and renders generation jobs."""
+
+from functools import partial
+
+from sqlalchemy import Engine
 
 from influencerai_dagster.engines.comfyui.server import ServerTimes
 from influencerai_dagster.engines.comfyui.server_pool import ServerPool
 from influencerai_dagster.generation.render.job_checks import JobChecks
 from influencerai_dagster.generation.render.session import RenderSession
+from influencerai_dagster.generation.submission import JobSubmitter
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -24,6 +29,11 @@ def render_session(settings: Settings) -> RenderSession:
     )
 
 
-def job_checks(settings: Settings, store: ObjectStore) -> JobChecks:
-    """Return the checks of one submission."""
-    return JobChecks(store, settings.comfyui.urls, frozenset(settings.comfyui.tenant_nodes))
+def job_submitter(settings: Settings, engine: Engine, store: ObjectStore) -> JobSubmitter:
+    """Return what puts jobs into the job queue, with the limit and the checks of the settings."""
+    comfyui = settings.comfyui
+    return JobSubmitter(
+        engine,
+        settings.generation.max_pending_jobs_per_tenant,
+        partial(JobChecks, store, comfyui.urls, frozenset(comfyui.tenant_nodes)),
+    )

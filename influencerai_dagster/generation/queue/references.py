@@ -3,7 +3,7 @@
 An object of another tenant gives the same error as one that does not exist.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from uuid import UUID
 
 from sqlalchemy import select
@@ -16,22 +16,19 @@ from influencerai_dagster.db.datasets import known_datasets, unknown_dataset
 from influencerai_dagster.db.models.content import LoraRow
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster.generation.jobs import JobPayload, LoraReference
+from influencerai_dagster.generation.jobs import LoraReference
 
 _ENDED_WITHOUT_IMAGE = {JobStatus.FAILED, JobStatus.CANCELLED}
 
 
-def check_references(session: Session, tenant: str, payloads: Sequence[JobPayload]) -> None:
-    """Check that the tenant has everything that these jobs name.
+def check_loras(session: Session, tenant: str, references: set[LoraReference]) -> None:
+    """Check that the tenant has these LoRAs, or the datasets whose newest LoRA is meant.
 
     Raises:
         PermanentError: names the first that it does not have.
     """
-    references = {reference for payload in payloads for reference in payload.lora_references}
     _check_datasets(session, tenant, {item.dataset for item in references})
-    _check_loras(session, tenant, [item for item in references if item.lora_id is not None])
-    sources = {payload.depends_on for payload in payloads if payload.depends_on is not None}
-    _check_sources(session, tenant, sources)
+    _check_lora_ids(session, tenant, [item for item in references if item.lora_id is not None])
 
 
 def _check_datasets(session: Session, tenant: str, datasets: set[str]) -> None:
@@ -43,7 +40,7 @@ def _check_datasets(session: Session, tenant: str, datasets: set[str]) -> None:
         raise unknown_dataset(tenant, dataset, known)
 
 
-def _check_loras(session: Session, tenant: str, references: list[LoraReference]) -> None:
+def _check_lora_ids(session: Session, tenant: str, references: list[LoraReference]) -> None:
     wanted = {(check_part(item.lora_id or "", "LoRA"), item.dataset) for item in references}
     if not wanted:
         return
@@ -63,7 +60,12 @@ def _check_loras(session: Session, tenant: str, references: list[LoraReference])
         )
 
 
-def _check_sources(session: Session, tenant: str, sources: set[UUID]) -> None:
+def check_sources(session: Session, tenant: str, sources: set[UUID]) -> None:
+    """Check that the tenant has these image jobs, and that each has an image or may get one.
+
+    Raises:
+        PermanentError: names those that it does not have, or the first without an image.
+    """
     if not sources:
         return
     rows = session.execute(

@@ -24,7 +24,7 @@ from influencerai_dagster.db.tenants import unknown_tenant
 from influencerai_dagster.errors import PermanentError, TooManyPendingJobsError
 from influencerai_dagster.generation.jobs import JobPayload, JobRequest, SeededPayload
 from influencerai_dagster.generation.queue.records import Job
-from influencerai_dagster.generation.queue.references import check_references
+from influencerai_dagster.generation.queue.references import check_loras, check_sources
 from influencerai_dagster.generation.queue.retry_policy import MAX_ATTEMPTS
 
 
@@ -76,7 +76,9 @@ def submit(
             _check_same(request, job)
         ids.append(job.id)
     _check_limit(session, tenant, len(new), max_pending)
-    check_references(session, tenant, [payload for _, _, payload in new])
+    payloads = [payload for _, _, payload in new]
+    check_loras(session, tenant, {item for payload in payloads for item in payload.lora_references})
+    check_sources(session, tenant, {item.depends_on for item in payloads if item.depends_on})
     if new:
         session.execute(insert(JobRow), [_values(tenant, day, *item) for item in new])
         notify_work(session)

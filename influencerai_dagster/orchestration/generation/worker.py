@@ -24,7 +24,6 @@ from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import WorkerRegistration
 from influencerai_dagster.generation.render.renderer import Renderer
 from influencerai_dagster.generation.render.session import RenderSession
-from influencerai_dagster.generation.submission import submit
 from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOptions
 from influencerai_dagster.generation.worker.worker import RenderWorker
 from influencerai_dagster.orchestration.failures import dagster_failures
@@ -105,15 +104,12 @@ def _render_jobs(
     """Submit the jobs of the run config, then work until no job of the day and kind is pending."""
     with dagster_failures(context.retry_number), kept_partition(context, content_day_partitions):
         day = DayKey.parse(context.partition_key)
-        own_jobs = submit(
-            engine,
+        own_jobs = comfyui.job_submitter(engine, store).submit(
             kind,
             day,
             GenerationConfig.of(context).jobs,
             # A retry submits with the id of the run that it repeats: its jobs are the same jobs.
             key_prefix=context.run.root_run_id or context.run_id,
-            max_pending=limits.max_pending_jobs_per_tenant,
-            checks=comfyui.job_checks(store),
         )
         own_ids = {job.id for job in own_jobs}
         started = last_end = time.monotonic()

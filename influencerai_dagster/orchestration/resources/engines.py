@@ -8,8 +8,8 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.core.manifests.captions import CaptionSource
 from influencerai_dagster.db.response_cache import ResponseCache
-from influencerai_dagster.generation.render.job_checks import JobChecks
 from influencerai_dagster.generation.render.session import RenderSession
+from influencerai_dagster.generation.submission import JobSubmitter
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.training.captions import Captioner
@@ -33,9 +33,9 @@ class ComfyUIServers:
         """How long one render may take."""
         return self.settings.comfyui.timeout_seconds
 
-    def job_checks(self, store: ObjectStore) -> JobChecks:
-        """Return the checks of one submission."""
-        return generation.job_checks(self.settings, store)
+    def job_submitter(self, engine: Engine, store: ObjectStore) -> JobSubmitter:
+        """Return what puts the jobs of a run config into the job queue."""
+        return generation.job_submitter(self.settings, engine, store)
 
     def render_session(self) -> RenderSession:
         """Return the servers as render workers use them."""

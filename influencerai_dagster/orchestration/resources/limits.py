@@ -30,11 +30,6 @@ class Limits:
         """After how long a worker ends early if others wait for its pool slot."""
         return self.settings.generation.time_slice_seconds
 
-    @property
-    def max_pending_jobs_per_tenant(self) -> int:
-        """How many jobs of a tenant may wait."""
-        return self.settings.generation.max_pending_jobs_per_tenant
-
     def dataset_rules(self) -> DatasetRules:
         """Return the limits of uploads."""
         return training.dataset_rules(self.settings)

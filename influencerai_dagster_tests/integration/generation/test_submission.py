@@ -11,7 +11,7 @@ from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import Job, TooManyPendingJobsError
-from influencerai_dagster.generation.submission import submit
+from influencerai_dagster.generation.submission import JobSubmitter
 from influencerai_dagster_tests.testing.jobs import TODAY
 
 IMAGE = {"prompt": "bella"}
@@ -25,7 +25,7 @@ def order(
     key_prefix: str | None = "run",
     max_pending: int = 100,
 ) -> list[Job]:
-    return submit(engine, kind, day, jobs, key_prefix=key_prefix, max_pending=max_pending)
+    return JobSubmitter(engine, max_pending).submit(kind, day, jobs, key_prefix=key_prefix)
 
 
 def count(engine: Engine) -> int:

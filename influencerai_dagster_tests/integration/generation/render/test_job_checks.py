@@ -13,7 +13,7 @@ from influencerai_dagster.engines.comfyui.templates import shipped_template
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.render.job_checks import JobChecks
-from influencerai_dagster.generation.submission import submit
+from influencerai_dagster.generation.submission import JobSubmitter
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import claim_one, complete_job
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
@@ -32,7 +32,8 @@ def order(
     kind: JobKind = JobKind.IMAGE,
 ) -> list[job_queue.Job]:
     checks = JobChecks(store, urls, timeout_seconds=QUICK_SECONDS)
-    return submit(engine, kind, TODAY, jobs, key_prefix=None, max_pending=None, checks=checks)
+    submitter = JobSubmitter(engine, new_checks=lambda: checks)
+    return submitter.submit(kind, TODAY, jobs, key_prefix=None)
 
 
 def refusal(engine: Engine, store: ObjectStore, urls: Sequence[str], **fields: Any) -> str:
@@ -158,7 +159,9 @@ def test_a_node_class_that_the_operator_allowed_but_no_server_has_is_named(
     checks = JobChecks(object_store, [comfyui.url], tenant_nodes={"TheirUpscaler"})
     job = {"prompt": "x", "workflow": "mine"}
     with pytest.raises(PermanentError, match=r"'TheirUpscaler' \(66\), which no ComfyUI server"):
-        submit(engine, JobKind.IMAGE, TODAY, [job], key_prefix=None, max_pending=1, checks=checks)
+        JobSubmitter(engine, new_checks=lambda: checks).submit(
+            JobKind.IMAGE, TODAY, [job], key_prefix=None
+        )
 
 
 def test_a_model_that_one_of_two_servers_has_is_taken(
@@ -189,6 +192,5 @@ def test_while_a_server_does_not_answer_a_job_is_taken_as_it_is(
 def test_a_job_that_names_nothing_asks_no_server(engine: Engine, object_store: ObjectStore) -> None:
     checks = JobChecks(object_store, ["not even an address"])
     job = {"prompt": "bella"}
-    assert submit(
-        engine, JobKind.IMAGE, TODAY, [job], key_prefix=None, max_pending=1, checks=checks
-    )
+    submitter = JobSubmitter(engine, new_checks=lambda: checks)
+    assert submitter.submit(JobKind.IMAGE, TODAY, [job], key_prefix=None)

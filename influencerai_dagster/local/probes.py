@@ -1,8 +1,7 @@
 """Probe servers of this machine: a port, an HTTP server, a code server of Dagster."""
 
 import socket
-
-import httpx
+from http import HTTPStatus
 
 from influencerai_dagster.http_clients import client_options
 from influencerai_dagster.local.processes import LOOPBACK
@@ -12,23 +11,25 @@ _PROBE_SECONDS = 2.0
 
 def answers(url: str) -> bool:
     """Tell whether a URL answers with success."""
-    try:
-        return _get(url, _PROBE_SECONDS).is_success
-    except httpx.TransportError:
-        return False
+    status = _status(url, _PROBE_SECONDS)
+    return status is not None and status.is_success
 
 
 def responds(url: str, timeout_seconds: float) -> bool:
     """Tell whether an HTTP server says anything at all."""
+    return _status(url, timeout_seconds) is not None
+
+
+def _status(url: str, timeout_seconds: float) -> HTTPStatus | None:
+    """Return the status of an answer; None if there was none."""
+    import httpx  # noqa: PLC0415 - takes 0.1 s to import; most commands only look at a port
+
     try:
-        _get(url, timeout_seconds)
+        return HTTPStatus(
+            httpx.get(url, timeout=timeout_seconds, **client_options(url)).status_code
+        )
     except httpx.TransportError:
-        return False
-    return True
-
-
-def _get(url: str, timeout_seconds: float) -> httpx.Response:
-    return httpx.get(url, timeout=timeout_seconds, **client_options(url))
+        return None
 
 
 def serves_dagster(port: int, *, timeout_seconds: float = _PROBE_SECONDS) -> bool:

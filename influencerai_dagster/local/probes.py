@@ -1,18 +1,21 @@
 """Probe servers of this machine: a port, an HTTP server, a code server of Dagster."""
 
 import socket
-from http import HTTPStatus
+from pathlib import Path
 
+from influencerai_dagster.errors import TransientError
 from influencerai_dagster.http_clients import client_options
 from influencerai_dagster.local.processes import LOOPBACK
+from influencerai_dagster.orchestration.run_launcher.protocol import Request, ask
+from influencerai_dagster.orchestration.run_launcher.run_records import RunFolder
 
 _PROBE_SECONDS = 2.0
+_SUCCESS = range(200, 300)
 
 
 def answers(url: str) -> bool:
     """Tell whether a URL answers with success."""
-    status = _status(url, _PROBE_SECONDS)
-    return status is not None and status.is_success
+    return _status(url, _PROBE_SECONDS) in _SUCCESS
 
 
 def responds(url: str, timeout_seconds: float) -> bool:
@@ -20,14 +23,12 @@ def responds(url: str, timeout_seconds: float) -> bool:
     return _status(url, timeout_seconds) is not None
 
 
-def _status(url: str, timeout_seconds: float) -> HTTPStatus | None:
+def _status(url: str, timeout_seconds: float) -> int | None:
     """Return the status of an answer; None if there was none."""
     import httpx  # noqa: PLC0415 - takes 0.1 s to import; most commands only look at a port
 
     try:
-        return HTTPStatus(
-            httpx.get(url, timeout=timeout_seconds, **client_options(url)).status_code
-        )
+        return httpx.get(url, timeout=timeout_seconds, **client_options(url)).status_code
     except httpx.TransportError:
         return None
 
@@ -45,6 +46,16 @@ def serves_dagster(port: int, *, timeout_seconds: float = _PROBE_SECONDS) -> boo
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def forks_runs(dagster_home: Path, timeout_seconds: float) -> bool:
+    """Tell whether the fork server of a Dagster instance answers."""
+    folder = RunFolder.below(dagster_home).path
+    try:
+        ask(folder, Request(action="describe"), timeout_seconds=timeout_seconds)
+    except TransientError:
+        return False
+    return True
 
 
 def listens(port: int) -> bool:

@@ -21,11 +21,12 @@ from influencerai_dagster.files import write_whole
 from influencerai_dagster.local.dagster_heartbeats import is_daemon_alive
 from influencerai_dagster.local.environment import (
     Simulated,
+    api_environment,
     child_environment,
     postgres_server,
     s3_server,
 )
-from influencerai_dagster.local.probes import answers, responds, serves_dagster
+from influencerai_dagster.local.probes import answers, forks_runs, responds, serves_dagster
 from influencerai_dagster.local.processes import LOOPBACK
 from influencerai_dagster.local.supervisor import ALIVE_SECONDS, Service
 from influencerai_dagster.program_environment import program_environment
@@ -84,13 +85,24 @@ class Stack:
         return f"http://{LOOPBACK}:{self.settings.dagster.webserver_port}"
 
     @property
+    def api_url(self) -> str:
+        """Where the tenants' API is."""
+        return f"http://{LOOPBACK}:{self.settings.api.port}"
+
+    @property
     def bucket_dir(self) -> Path:
         """Where the objects of the bucket are, as files."""
         return Path(self.environment["S3_DISK"])
 
     def services(self) -> list[Service]:
         """Return all processes; those that take longest to start come first."""
-        return [self._code_server(), *self._dagster(), *self._simulators(), *self._servers()]
+        return [
+            self._code_server(),
+            *self._dagster(),
+            self._api(),
+            *self._simulators(),
+            *self._servers(),
+        ]
 
     def _servers(self) -> Iterator[Service]:
         inherited = program_environment(inherited=process_environment())
@@ -144,7 +156,8 @@ class Stack:
         return Service(
             name="code-server",
             command=[
-                *(*_DAGSTER_PROCESS, "dagster", "api", "grpc"),
+                *(sys.executable, "-m", "influencerai_dagster.orchestration.run_launcher"),
+                *("dagster", "api", "grpc"),
                 *("--host", LOOPBACK, "--port", str(code_port)),
                 *("--location-name", CODE_LOCATION, "--module-name", self._definitions_module),
                 "--use-python-environment-entry-point",  # runs use this Python, whatever PATH says
@@ -153,14 +166,19 @@ class Stack:
             environment=self.environment,
             prepare=self._write_models,
             is_ready=lambda: serves_dagster(code_port),
-            is_alive=lambda: serves_dagster(code_port, timeout_seconds=_ANSWER_SECONDS),
+            is_alive=self._is_code_server_alive,
             alive_seconds=self._alive_seconds,
             leaves_children=True,
             port=code_port,
             port_setting="LOCAL_CODE_SERVER_PORT",
-            stop_seconds=1.0,  # it would wait for its runs, who are asked to end when it is gone
+            stop_seconds=1.0,
             start_seconds=120,
         )
+
+    def _is_code_server_alive(self) -> bool:
+        return serves_dagster(
+            self.settings.local.code_server_port, timeout_seconds=_ANSWER_SECONDS
+        ) and forks_runs(Path(self.environment["DAGSTER_HOME"]), _ANSWER_SECONDS)
 
     def _dagster(self) -> Iterator[Service]:
         workspace = str(_project_file("workspace.yaml"))
@@ -203,6 +221,19 @@ class Stack:
                 *("dagster-storage", "code-server", "object-store"),
                 *(service.name for service in self._simulators()),
             ],
+        )
+
+    def _api(self) -> Service:
+        return Service(
+            name="api",
+            command=[sys.executable, "-m", "influencerai_dagster.cli", "api"],
+            environment=api_environment(self.settings, self.environment),
+            needs=["dagster-storage", "object-store"],
+            is_ready=lambda: answers(f"{self.api_url}/ready"),
+            is_alive=lambda: responds(f"{self.api_url}/health", _ANSWER_SECONDS),
+            port=self.settings.api.port,
+            port_setting="PORT",
+            stop_seconds=15.0,
         )
 
     def _write_models(self) -> None:

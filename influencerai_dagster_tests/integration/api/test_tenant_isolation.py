@@ -73,7 +73,7 @@ class Operation(NamedTuple):
     body: Any
 
     def case(self, parameter: str) -> str | None:
-        """The name in FOREIGN of a parameter; None if it is no id."""
+        """The name in FOREIGN of a parameter; None if it is not an id."""
         own = f"{self.name}.{parameter}"
         return own if own in FOREIGN else parameter if parameter in FOREIGN else None
 

@@ -23,6 +23,7 @@ from influencerai_dagster_tests.testing.waiting import wait_until
 SERVER_ID = "code-server-1"
 ANSWER_SECONDS = 20.0
 KILL_SECONDS = 1.0
+STOPPED_SECONDS = 0.5
 
 
 class RunningForkServer:
@@ -121,6 +122,7 @@ def main() -> None:
         run_program=run_program,
         report_end=report,
         kill_seconds=KILL_SECONDS,
+        stopped_seconds=STOPPED_SECONDS,
     )
     if "--full-disk" in options:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import dagster as dg
 
-from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.running_trainings import end_training
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.orchestration.startup import dagster_instance
 from influencerai_dagster.settings import load_settings
@@ -30,7 +30,8 @@ def report_end(run_id: str, exit_code: int | None) -> None:
         instance.event_log_storage.free_concurrency_slots_for_run(run_id)
     engine = create_catalog_engine(load_settings().database.url)
     with transaction(engine) as session:
-        run_heartbeats.end(session, run_id)
+        end_training(session, run_id)
+        job_queue.unregister_worker(session, run_id)
         job_queue.expire_leases(session, owner=run_id)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
+import psutil
 from pydantic import ValidationError
 
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
@@ -33,8 +34,10 @@ from influencerai_dagster.orchestration.run_launcher.run_records import RunFolde
 
 KILL_SECONDS = 60.0
 """How long a process may take to end; Dagster's cancel_timeout_seconds is less."""
-STOP_SECONDS = 20.0
-_PRUNE_SECONDS = 600.0
+STOPPED_SECONDS = 15.0
+"""How long the process of a run may be stopped (SIGSTOP): it holds a pool slot, and its jobs."""
+_END_SECONDS = 20.0
+_LOOK_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 ReportEnd = Callable[[str, int | None], None]
@@ -54,6 +57,7 @@ class ForkServer:
         report_end: ReportEnd,
         files: frozenset[SourceFile] = frozenset(),
         kill_seconds: float = KILL_SECONDS,
+        stopped_seconds: float = STOPPED_SECONDS,
     ) -> None:
         """Make it; nothing is started.
 
@@ -64,7 +68,8 @@ class ForkServer:
             run_program: executes a run, in the process of the run.
             report_end: reports the end of a run whose process failed.
             files: from which the definitions were loaded.
-            kill_seconds: after a request to end.
+            kill_seconds: how long a run may take to end.
+            stopped_seconds: how long the process of a run may be stopped.
         """
         self._folder = folder
         self._code_server_id = code_server_id
@@ -73,6 +78,9 @@ class ForkServer:
         self._report_end = report_end
         self._files = files
         self._kill_seconds = kill_seconds
+        self._stopped_seconds = stopped_seconds
+        self._stopped_since: dict[str, float] = {}
+        self._look_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._clients: set[Connection] = set()
         self._runs: dict[int, str] = {}  # by process id
@@ -95,9 +103,9 @@ class ForkServer:
             self._adopt_runs()
             self._code_server_pid = self._start_code_server()
             while not self._is_over():
-                for key, _ in self._selector.select(1.0 if self._has_deadlines() else None):
-                    key.data()
-                self._meet_deadlines()
+                events = self._selector.select(self._wait_seconds())
+                for handle in [*(key.data for key, _ in events), self._meet_deadlines]:
+                    _guarded(handle)
         return self._exit_code or 0
 
     # Sockets, signals.
@@ -223,13 +231,13 @@ class ForkServer:
 
     def _terminate(self, run_id: str) -> Reply:
         try:
-            record = self._folder.read(run_id)
+            process = self._find(run_id)
         except InfluencerAIError as error:
             return Reply(refusal=str(error))
-        process = record.process.find() if record and record.is_alive else None
         if process is None:
             return Reply(refusal=f"run {run_id} has no process")
-        process.terminate()
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
         self._kill_at.setdefault(run_id, time.monotonic() + self._kill_seconds)
         return Reply(pid=process.pid)
 
@@ -304,28 +312,53 @@ class ForkServer:
 
     # Deadlines.
 
-    def _has_deadlines(self) -> bool:
-        return bool(self._clients or self._kill_at or self._stop_at)
+    def _wait_seconds(self) -> float | None:
+        if self._clients or self._kill_at or self._stop_at:
+            return 1.0
+        return min(_LOOK_SECONDS, self._stopped_seconds) if self._runs or self._adopted else None
 
     def _meet_deadlines(self) -> None:
         now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + min(_LOOK_SECONDS, self._stopped_seconds)
+            self._kill_stopped(now)
         for client in [client for client in self._clients if now > client.deadline]:
             self._forget(client)
         for run_id in [run_id for run_id, at in self._kill_at.items() if now > at]:
             del self._kill_at[run_id]
-            record = self._folder.read(run_id)
-            process = record.process.find() if record and record.is_alive else None
-            if process is not None:
-                _log.error("run %s did not end in time and is killed", run_id)
-                process.kill()
+            self._kill(run_id, "did not end in time")
         if self._stop_at is not None and now > self._stop_at and self._exit_code is None:
             os.kill(self._code_server_pid, signal.SIGKILL)
+
+    def _kill_stopped(self, now: float) -> None:
+        """Kill runs whose processes have been stopped for too long."""
+        stopped = {
+            run_id
+            for run_id in [*self._runs.values(), *self._adopted]
+            if (process := self._find(run_id)) and _is_stopped(process)
+        }
+        self._stopped_since = {run_id: self._stopped_since.get(run_id, now) for run_id in stopped}
+        for run_id, since in self._stopped_since.items():
+            if now - since >= self._stopped_seconds:
+                self._kill(run_id, f"was stopped (SIGSTOP) for {now - since:.0f} s")
+
+    def _kill(self, run_id: str, why: str) -> None:
+        process = self._find(run_id)
+        if process is not None:
+            _log.error("run %s %s and is killed", run_id, why)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _find(self, run_id: str) -> psutil.Process | None:
+        """Return the process of a run, or None if it has ended."""
+        record = self._folder.read(run_id)
+        return record.process.find() if record and record.is_alive else None
 
     def _stop(self) -> None:
         """End the code server; process 1 of a container ends its runs too."""
         if self._stop_at is not None:
             return
-        self._stop_at = time.monotonic() + STOP_SECONDS
+        self._stop_at = time.monotonic() + _END_SECONDS
         if self._code_server_pid:
             os.kill(self._code_server_pid, signal.SIGTERM)
         if os.getpid() == 1:
@@ -337,3 +370,18 @@ class ForkServer:
             return False
         has_to_wait = os.getpid() == 1 and self._stop_at and time.monotonic() < self._stop_at
         return not (has_to_wait and (self._runs or self._adopted))
+
+
+def _is_stopped(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _guarded(handle: Callable[[], object]) -> None:
+    """Handle an event; a failure concerns one run or client, and the others go on."""
+    try:
+        handle()
+    except Exception:  # noqa: BLE001 - whatever it is
+        _log.exception("the fork server goes on after an error")

@@ -39,7 +39,7 @@ _PORTS = (
     *("dagster_webserver_port", "local_postgres_port", "local_s3_port", "local_comfyui_port"),
     *("local_openrouter_port", "local_code_server_port", "api_port"),
 )
-_REAPED_SECONDS = 2.0  # the code server looks twice a second which processes have ended
+_REAPED_SECONDS = 1.0  # the code server looks twice a second which processes have ended
 
 
 @dataclass
@@ -116,6 +116,7 @@ class _Launcher:
         self.instance.launch_run(run_id, self.workspace())
         self._wait_for_end(run_id, every_seconds=0.005)
         seconds = time.monotonic() - started
+        wait_until(lambda: not self._processes_of_runs(), "the end of the process")
         time.sleep(_REAPED_SECONDS)
         return self._cpu_of_children() - cpu_before, seconds
 
@@ -166,6 +167,14 @@ class _Launcher:
                 ]
                 return
             time.sleep(every_seconds)
+
+    def _processes_of_runs(self) -> list[psutil.Process]:
+        children = {child for parent in self.parents for child in parent.children()}
+        return [
+            child
+            for child in children - set(self.parents)
+            if not any("resource_tracker" in argument for argument in child.cmdline())
+        ]
 
     def _cpu_of_children(self) -> float:
         times = [parent.cpu_times() for parent in self.parents]

@@ -12,7 +12,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -40,8 +40,10 @@ _END_SECONDS = 20.0
 _LOOK_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
-ReportEnd = Callable[[str, int | None], None]
-"""Gets the run id and the exit code, in a process of its own."""
+Ends = Mapping[str, int | None]
+"""Run id → exit code of the process, as in `RunRecord`."""
+ReportEnds = Callable[[Ends], None]
+"""Is called in a process of its own."""
 
 
 class ForkServer:
@@ -54,7 +56,7 @@ class ForkServer:
         code_server_id: str,
         run_code_server: Work,
         run_program: RunProgram,
-        report_end: ReportEnd,
+        report_ends: ReportEnds,
         files: frozenset[SourceFile] = frozenset(),
         kill_seconds: float = KILL_SECONDS,
         stopped_seconds: float = STOPPED_SECONDS,
@@ -66,7 +68,7 @@ class ForkServer:
             code_server_id: by which launchers know the code server.
             run_code_server: serves the definitions, in a process of its own.
             run_program: executes a run, in the process of the run.
-            report_end: reports the end of a run whose process failed.
+            report_ends: reports runs whose processes failed.
             files: from which the definitions were loaded.
             kill_seconds: how long a run may take to end.
             stopped_seconds: how long the process of a run may be stopped.
@@ -75,7 +77,7 @@ class ForkServer:
         self._code_server_id = code_server_id
         self._run_code_server = run_code_server
         self._run_program = run_program
-        self._report_end = report_end
+        self._report_ends = report_ends
         self._files = files
         self._kill_seconds = kill_seconds
         self._stopped_seconds = stopped_seconds
@@ -254,11 +256,11 @@ class ForkServer:
 
     def _adopt_runs(self) -> None:
         """Watch the processes of an earlier fork server, and report those that ended meanwhile."""
+        lost: list[str] = []
         for record in self._folder.records():
             process = record.process.find() if record.is_alive else None
             if process is None:
-                if record.exit_code is None:
-                    self._on_end(record.run_id, None)
+                lost += [] if record.is_end_recorded else [record.run_id]
                 continue
             with suppress(ProcessLookupError):
                 descriptor = os.pidfd_open(process.pid)
@@ -266,12 +268,13 @@ class ForkServer:
                 self._selector.register(
                     descriptor, selectors.EVENT_READ, partial(self._on_adopted_end, record.run_id)
                 )
+        self._on_ends(dict.fromkeys(lost))
 
     def _on_adopted_end(self, run_id: str) -> None:
         descriptor = self._adopted.pop(run_id)
         self._selector.unregister(descriptor)
         os.close(descriptor)
-        self._on_end(run_id, None)
+        self._on_ends({run_id: None})
 
     def _on_signals(self, woken: socket.socket) -> None:
         with suppress(BlockingIOError):
@@ -295,20 +298,22 @@ class ForkServer:
         if run_id is not None:
             record = self._folder.read(run_id)
             if record is not None and record.process.pid == pid:
-                self._on_end(run_id, exit_code)
+                self._on_ends({run_id: exit_code})
 
-    def _on_end(self, run_id: str, exit_code: int | None) -> None:
-        """Record how a run's process ended; report it if it may not have done so itself."""
-        self._kill_at.pop(run_id, None)
-        try:
-            self._folder.end(run_id, exit_code)
-        except OSError as error:
-            _log.error("the end of run %s cannot be recorded: %s", run_id, explained(error))
-        if exit_code != 0:
+    def _on_ends(self, ends: Ends) -> None:
+        """Record how processes ended; report those that may not have done so themselves."""
+        for run_id, exit_code in ends.items():
+            self._kill_at.pop(run_id, None)
             try:
-                self._fork(partial(self._report_end, run_id, exit_code))
+                self._folder.end(run_id, exit_code)
+            except OSError as error:
+                _log.error("the end of run %s cannot be recorded: %s", run_id, explained(error))
+        failed = {run_id: exit_code for run_id, exit_code in ends.items() if exit_code != 0}
+        if failed:
+            try:
+                self._fork(partial(self._report_ends, failed))
             except (OSError, PermanentError) as error:
-                _log.error("the end of run %s cannot be reported: %s", run_id, error)
+                _log.error("the end of runs %s cannot be reported: %s", list(failed), error)
 
     # Deadlines.
 

@@ -163,7 +163,8 @@ class _Launcher:
             assert found is not None
             if found.is_finished:
                 assert found.is_success, [
-                    entry.user_message for entry in self.instance.all_logs(run_id)
+                    (entry.user_message, entry.dagster_event)
+                    for entry in self.instance.all_logs(run_id)
                 ]
                 return
             time.sleep(every_seconds)

@@ -75,6 +75,8 @@ class DagsterGraphQL:
         url: of the web server, `http://127.0.0.1:3000`.
         location: name of the code location in workspace.yaml.
         credentials: user and password, if the web server needs them.
+        timeout_seconds: how long one answer may take.
+        transport: how requests are sent; None is HTTP.
     """
 
     def __init__(
@@ -84,10 +86,13 @@ class DagsterGraphQL:
         *,
         credentials: tuple[str, str] | None = None,
         timeout_seconds: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._url = f"{url.rstrip('/')}/graphql"
         self.repository = {"repositoryLocationName": location, "repositoryName": REPOSITORY}
-        self._http = httpx.Client(timeout=timeout_seconds, auth=credentials, **client_options(url))
+        self._http = httpx.Client(
+            timeout=timeout_seconds, auth=credentials, transport=transport, **client_options(url)
+        )
 
     def close(self) -> None:
         """Close the connections."""

@@ -41,7 +41,7 @@ _DAY = DayKey("acme", DAY)
 _DEQUEUE_SECONDS = 1.0  # of dagster.yaml
 _PORTS = (
     *("dagster_webserver_port", "local_postgres_port", "local_s3_port"),
-    *("local_openrouter_port", "local_code_server_port"),
+    *("local_openrouter_port", "local_code_server_port", "port"),
 )
 _JOB_OF_KEY = text("SELECT id FROM jobs WHERE idempotency_key = :key")
 _START = "query($id: ID!) { runOrError(runId: $id) { ... on Run { startTime } } }"

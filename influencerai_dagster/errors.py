@@ -18,6 +18,7 @@
         ├── ObjectNotFoundError          an object that should be on S3 is not there
         ├── UnknownNameError             nothing has this name: core/names.py writes the text
         ├── TooManyPendingJobsError      the tenant's queue is full: submit less, or wait
+        ├── RefusedRequestError          the API answers with a problem (api/problems.py)
         ├── UnfitServerError             this ComfyUI server lacks a node or a model
         │                                (engines/comfyui/rejections.py)
         ├── RefusedInputError            a model refuses this one input

@@ -39,6 +39,7 @@ COMMANDS = {
         "Serve the Dagster UI and GraphQL at DAGSTER_WEBSERVER_HOST until Ctrl-C.",
         *("stack", "webserver"),
     ),
+    "api": LazyCommand("Serve the tenants' API at API_HOST and PORT until Ctrl-C.", "stack", "api"),
     "generate": LazyCommand(
         "Render images of one prompt, and videos of them, and wait for them.",
         "generate",

@@ -15,6 +15,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "open": ("open", "open 92ff33aa-68e1-4f63-9292-afaff94898db --tenant demo"),
     "down": ("down",),
     "webserver": ("webserver --workspace workspace.yaml",),
+    "api": ("api",),
     "migrate": ("migrate",),
     "generate": (
         'generate --tenant demo --lora bella --prompt "bella, at the beach at sunset" --count 8',

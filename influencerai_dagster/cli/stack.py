@@ -1,4 +1,4 @@
-"""Commands `up`, `demo`, `doctor`, `migrate` and `webserver`: start and check the stack."""
+"""Commands `up`, `demo`, `doctor`, `migrate`, `webserver` and `api`: start and check the stack."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -101,6 +101,13 @@ def webserver(
     serve(load_settings(), workspace)
 
 
+def api() -> None:
+    """Serve the tenants' API at API_HOST and PORT until Ctrl-C."""
+    from influencerai_dagster.api.server import serve  # noqa: PLC0415 - imports FastAPI
+
+    serve(load_settings())
+
+
 def _announce(line: str) -> None:
     # The terminal may be gone, or the program that read our pipe (rich then raises SystemExit): the
     # services have to be watched and stopped all the same.
@@ -140,6 +147,7 @@ def _greet(stack: Stack) -> None:
         if is_simulated
     ]
     console.print(f"Dagster UI   {stack.dagster_url}")
+    console.print(f"API          {stack.api_url}/api/docs")
     console.print(
         f"S3           {stack.environment['S3_ENDPOINT']} bucket {stack.settings.s3.bucket}"
     )

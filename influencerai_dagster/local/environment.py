@@ -9,8 +9,8 @@ import json
 import re
 import secrets
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from influencerai_dagster.files import write_new, write_whole
@@ -33,6 +33,7 @@ class StackSecrets:
 
     postgres_password: str
     s3_secret: str
+    jwt_secret: str
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,21 @@ class Simulated:
 def load_secrets(data_dir: Path) -> StackSecrets:
     """Return the stack's secrets; they are made, readable by the owner only, on the first call."""
     path = data_dir / _SECRETS_FILE
+    names = [field.name for field in fields(StackSecrets)]
     if not path.exists():
         data_dir.mkdir(parents=True, exist_ok=True)
-        names = ("postgres_password", "s3_secret")
         # Unless another start was quicker: its secrets are the ones.
-        write_new(path, json.dumps({name: secrets.token_urlsafe(32) for name in names}).encode())
-    found = json.loads(path.read_text())  # stacks of version 0.1 have a third one
-    return StackSecrets(found["postgres_password"], found["s3_secret"])
+        write_new(path, json.dumps(_made(names)).encode())
+    found = json.loads(path.read_text())  # stacks of version 0.1 have a further one
+    missing = [name for name in names if name not in found]
+    if missing:  # of a stack that is older than the API
+        found |= _made(missing)
+        write_whole(path, json.dumps(found).encode())
+    return StackSecrets(**{name: found[name] for name in names})
+
+
+def _made(names: Iterable[str]) -> dict[str, str]:
+    return {name: secrets.token_urlsafe(32) for name in names}
 
 
 def has_secrets(data_dir: Path) -> bool:
@@ -104,6 +113,8 @@ def stack_environment(settings: Settings) -> dict[str, str]:
         "DAGSTER_WEBSERVER_PORT": str(settings.dagster.webserver_port),
         "DAGSTER_CODE_SERVER_HOST": LOOPBACK,
         "DAGSTER_CODE_SERVER_PORT": str(settings.local.code_server_port),
+        "API_HOST": LOOPBACK,
+        "PORT": str(settings.api.port),
         "S3_ENDPOINT": s3.endpoint_url,
         "S3_KEY": s3.access_key,
         "S3_SECRET": s3.secret_key,
@@ -147,6 +158,19 @@ def child_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[
         "PYTHONUNBUFFERED": "1",
         **without_proxy_on_loopback(inherited),
     }
+
+
+def api_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the API: it alone gets the secret that signs tokens.
+
+    Args:
+        settings: of the stack.
+        environment: of its other processes.
+    """
+    if settings.api.jwt_secret is not None:
+        return dict(environment)
+    secret = load_secrets(settings.local.data_dir.resolve()).jwt_secret
+    return {**environment, "JWT_SECRET": secret}
 
 
 def write_stack_env(settings: Settings) -> Path:

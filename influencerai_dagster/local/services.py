@@ -21,6 +21,7 @@ from influencerai_dagster.files import write_whole
 from influencerai_dagster.local.dagster_heartbeats import is_daemon_alive
 from influencerai_dagster.local.environment import (
     Simulated,
+    api_environment,
     child_environment,
     postgres_server,
     s3_server,
@@ -84,13 +85,24 @@ class Stack:
         return f"http://{LOOPBACK}:{self.settings.dagster.webserver_port}"
 
     @property
+    def api_url(self) -> str:
+        """Where the tenants' API is."""
+        return f"http://{LOOPBACK}:{self.settings.api.port}"
+
+    @property
     def bucket_dir(self) -> Path:
         """Where the objects of the bucket are, as files."""
         return Path(self.environment["S3_DISK"])
 
     def services(self) -> list[Service]:
         """Return all processes; those that take longest to start come first."""
-        return [self._code_server(), *self._dagster(), *self._simulators(), *self._servers()]
+        return [
+            self._code_server(),
+            *self._dagster(),
+            self._api(),
+            *self._simulators(),
+            *self._servers(),
+        ]
 
     def _servers(self) -> Iterator[Service]:
         inherited = program_environment(inherited=process_environment())
@@ -203,6 +215,19 @@ class Stack:
                 *("dagster-storage", "code-server", "object-store"),
                 *(service.name for service in self._simulators()),
             ],
+        )
+
+    def _api(self) -> Service:
+        return Service(
+            name="api",
+            command=[sys.executable, "-m", "influencerai_dagster.cli", "api"],
+            environment=api_environment(self.settings, self.environment),
+            needs=["dagster-storage", "object-store"],
+            is_ready=lambda: answers(f"{self.api_url}/ready"),
+            is_alive=lambda: responds(f"{self.api_url}/health", _ANSWER_SECONDS),
+            port=self.settings.api.port,
+            port_setting="PORT",
+            stop_seconds=15.0,
         )
 
     def _write_models(self) -> None:

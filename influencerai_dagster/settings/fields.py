@@ -34,6 +34,8 @@ _AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?", re.ASCII)
 _VARIABLE = re.compile(r"(^|/)\$\w+(/|$)|\$[{(]\w+[)}]", re.ASCII)
 _SCHEME = re.compile(r"[^/]*:")
 _LIKE_A_FOLDER = re.compile(r"~|\.{0,2}/|\.{1,2}$")
+_SLASHES_OF_AN_ORIGIN = 2
+MIN_JWT_SECRET_LENGTH = 32
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
 
 
@@ -166,6 +168,20 @@ def parse_hosts(value: Any) -> Any:  # noqa: ANN401 - as above
     return hosts
 
 
+def parse_origins(value: Any) -> Any:  # noqa: ANN401 - as above
+    """Return origins of web pages, `https://host` with `:port` or without; `*` is all of them."""
+    if not isinstance(value, str):
+        return value
+    origins = tuple(origin.strip() for origin in value.split(",") if origin.strip())
+    for origin in origins:
+        if origin != "*" and _http_url(origin, may_have="").count("/") > _SLASHES_OF_AN_ORIGIN:
+            raise ValueError(
+                f'"{origin}" is not an origin; use scheme and host without a path, like '
+                '"https://studio.example.com"'
+            )
+    return tuple(origin.rstrip("/") for origin in origins)
+
+
 def parse_networks(value: Any) -> Any:  # noqa: ANN401 - as above
     """Return addresses and networks."""
     if not isinstance(value, str):
@@ -246,6 +262,16 @@ def _check_time_zone(value: str) -> str:
     return value
 
 
+def _check_jwt_secret(value: str) -> str:
+    only_ascii(value)
+    if len(value) < MIN_JWT_SECRET_LENGTH:
+        raise ValueError(
+            f"has {len(value)} characters; at least {MIN_JWT_SECRET_LENGTH} are needed, so that it "
+            "cannot be guessed. Make one with `openssl rand -base64 48`"
+        )
+    return value
+
+
 def _secret(check: Any) -> BeforeValidator:  # noqa: ANN401 - texts.py types them
     return BeforeValidator(lambda value: check(value) if isinstance(value, str) else value)
 
@@ -256,6 +282,7 @@ FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 HttpUrl = Annotated[str, BeforeValidator(parse_http_url)]
 UrlList = Annotated[tuple[str, ...], BeforeValidator(parse_urls)]
 HostList = Annotated[tuple[str, ...], BeforeValidator(parse_hosts)]
+OriginList = Annotated[tuple[str, ...], BeforeValidator(parse_origins)]
 NetworkList = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(parse_networks)]
 NameList = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
 NodeClasses = Annotated[tuple[str, ...], BeforeValidator(parse_node_classes)]
@@ -266,6 +293,7 @@ ProgramPath = Annotated[Path, BeforeValidator(parse_program)]
 BackupTargetText = Annotated[str, BeforeValidator(parse_backup_target)]
 BucketName = Annotated[str, BeforeValidator(parse_bucket)]
 Secret = Annotated[SecretStr, _secret(without_invisible)]
+JwtSecret = Annotated[SecretStr, _secret(_check_jwt_secret)]
 ApiKey = Annotated[SecretStr, _secret(only_ascii)]
 KeyId = Annotated[str, _secret(only_ascii)]
 DatabaseUrl = Annotated[str, AfterValidator(canonical_database_url)]

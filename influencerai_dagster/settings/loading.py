@@ -23,12 +23,7 @@ RENAMED = {
     "GENERATION_SLICE_SECONDS": "GENERATION_TIME_SLICE_SECONDS",
 }
 """Old names of settings, which work until the release after 0.2."""
-PLANNED = frozenset(
-    {
-        *("PORT", "JWT_SECRET", "JWT_EXPIRES_IN", "CORS_ORIGIN", "SWAGGER_ENABLED"),
-        *("ENABLE_RATE_LIMITING", "MONTHLY_OPENROUTER_BUDGET", "LOG_LEVEL"),
-    }
-)
+PLANNED = frozenset({"MONTHLY_OPENROUTER_BUDGET", "LOG_LEVEL"})
 """Settings of the stack that this project replaces which nothing reads yet: they are no typing
 errors, and their values are not looked at."""
 _OWN_PREFIXES = ("BACKUP_", "COMFYUI_", "KOHYA_", "OPENROUTER_", "S3_")

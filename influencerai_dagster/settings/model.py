@@ -31,10 +31,12 @@ from influencerai_dagster.settings.fields import (
     FiniteFloat,
     HostList,
     HttpUrl,
+    JwtSecret,
     KeyId,
     NameList,
     NetworkList,
     NodeClasses,
+    OriginList,
     Port,
     PositiveInt,
     ProgramPath,
@@ -251,6 +253,27 @@ class RetentionSettings(SettingsGroup):
     is_dry_run: Annotated[bool, Field(validation_alias="RETENTION_DRY_RUN")] = True
 
 
+class ApiSettings(SettingsGroup):
+    """The tenants' API."""
+
+    model_config = _prefixed("API_")
+
+    host: str = "127.0.0.1"
+    port: Annotated[Port, Field(validation_alias="PORT")] = 3001
+    proxies: NetworkList = ()
+    jwt_secret: Annotated[JwtSecret | None, Field(validation_alias="JWT_SECRET")] = None
+    jwt_secret_previous: Annotated[
+        JwtSecret | None, Field(validation_alias="JWT_SECRET_PREVIOUS")
+    ] = None
+    jwt_expires_in: Annotated[
+        DurationOrZero, Field(validation_alias="JWT_EXPIRES_IN", ge=timedelta(minutes=1))
+    ] = timedelta(hours=12)
+    cors_origins: Annotated[OriginList, Field(validation_alias="CORS_ORIGIN")] = ()
+    has_rate_limits: Annotated[bool, Field(validation_alias="ENABLE_RATE_LIMITING")] = True
+    requests_per_minute: PositiveInt = 600
+    has_docs: Annotated[bool, Field(validation_alias="SWAGGER_ENABLED")] = True
+
+
 class LocalSettings(SettingsGroup):
     """The stack on one machine."""
 
@@ -281,6 +304,7 @@ class Settings(BaseModel):
     backup: BackupSettings = Field(default_factory=BackupSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     dagster: DagsterSettings = Field(default_factory=DagsterSettings)
+    api: ApiSettings = Field(default_factory=ApiSettings)
     local: LocalSettings = Field(default_factory=LocalSettings)
 
     def variables_set(self) -> dict[str, object]:

@@ -41,7 +41,8 @@ class Abilities:
     def consequences(self) -> Sequence[str]:
         """Return a line for each ability: what the server does, and what follows."""
         return [
-            "conditional writes: of two writers of one key at the same moment one is refused"
+            "conditional writes: of two writers of one key at the same moment one is refused, and "
+            "a write takes one request"
             if self.refuses_second_writer
             else "no conditional writes (If-None-Match is ignored): of two writers of one key at "
             "the same moment the later one wins",

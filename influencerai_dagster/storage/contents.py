@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,15 @@ def describe(key: str, data: bytes | Path) -> StoredFile:
     with data.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return StoredFile(object_key=key, sha256=sha256, size_bytes=file.tell())
+
+
+def has_md5(data: bytes | Path, md5: str) -> bool:
+    """Whether `data` has this MD5."""
+    if isinstance(data, bytes):
+        return hashlib.md5(data, usedforsecurity=False).hexdigest() == md5
+    new_md5 = partial(hashlib.md5, usedforsecurity=False)
+    with data.open("rb") as file:
+        return hashlib.file_digest(file, new_md5).hexdigest() == md5
 
 
 def content_type_of(key: str) -> str:

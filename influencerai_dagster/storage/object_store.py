@@ -2,11 +2,13 @@
 
 What a key means lives in core/object_paths.py; uploads.py uploads a file.
 Follows the Amazon S3 API reference; conditional writes (If-None-Match) are AWS's of 2024, which
-some servers ignore (docs/s3-servers.md): there only the check before the write protects an object.
+some servers ignore (docs/s3-servers.md): there only the looks before and after a write protect an
+object (docs/decisions/0069-one-request-writes-an-object.md).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -21,6 +23,7 @@ from influencerai_dagster.storage.contents import (
     Received,
     content_type_of,
     describe,
+    has_md5,
     known_md5,
     lying_answer,
     not_as_named,
@@ -29,7 +32,7 @@ from influencerai_dagster.storage.contents import (
 )
 from influencerai_dagster.storage.errors import detect_full_disk, status_code, translated_errors
 from influencerai_dagster.storage.parallel import map_in_threads
-from influencerai_dagster.storage.uploads import upload
+from influencerai_dagster.storage.uploads import MULTIPART_THRESHOLD_BYTES, upload
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -38,6 +41,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _NOT_FOUND = 404
+_REPEATED_BYTES = 64 * 1024
 
 
 class WriteOnceStore(Protocol):
@@ -89,6 +93,7 @@ class ObjectStore:
         self._disk = disk
         self.bucket = bucket
         self._bucket_was_seen = False
+        self._refuses_second_writer: bool | None = None  # not known yet
 
     def put_new(
         self,
@@ -104,8 +109,8 @@ class ObjectStore:
             key: from core/object_paths.py.
             data: bytes, or a file, which is streamed in bounded memory.
             content_type: None guesses by the key's ending.
-            skip_exists_check: omit the HEAD before the PUT. Only for keys that contain the
-                caller's claim number; If-None-Match still protects the object.
+            skip_exists_check: omit the looks at the object before and after the PUT. Only for
+                keys that contain the caller's claim number: nobody else writes them.
 
         Returns:
             What was stored: pass it to `read` or put it in a manifest.
@@ -115,9 +120,10 @@ class ObjectStore:
         """
         with translated_errors("put", self.bucket, key):
             stored = describe(key, data)
-        if (skip_exists_check or self.head(key) is None) and self._upload(
-            stored, data, content_type
-        ):
+        is_single = isinstance(data, bytes) or stored.size_bytes <= MULTIPART_THRESHOLD_BYTES
+        is_protected = skip_exists_check or (self._refuses_second_writer is True and is_single)
+        is_free = is_protected or self.head(key) is None
+        if is_free and self._upload(stored, data, content_type, is_protected=is_protected):
             return stored
         self._check_same_is_there(stored)
         return stored
@@ -266,19 +272,56 @@ class ObjectStore:
         """Yield `function(item)` in the order of items, run by max_workers threads."""
         return map_in_threads(function, items, max_workers=self._max_workers)
 
-    def _upload(self, stored: StoredFile, data: bytes | Path, content_type: str | None) -> bool:
-        """Write an object; False if another writer was or may have been first."""
+    def _upload(
+        self,
+        stored: StoredFile,
+        data: bytes | Path,
+        content_type: str | None,
+        *,
+        is_protected: bool,
+    ) -> bool:
+        """Write an object; False if another writer was or may have been first.
+
+        Args:
+            is_protected: no other writer can replace the object, so the answer to the PUT is enough
+                where it has the MD5 of the content.
+        """
         key, media_type = stored.object_key, content_type or content_type_of(stored.object_key)
         full = detect_full_disk(self._disk, stored.size_bytes)
+        send = partial(upload, self.client, self.bucket, key, data, media_type)
         try:
             with full, translated_errors("put", self.bucket, key):
-                etag = upload(self.client, self.bucket, key, data, media_type)
+                answer = send()
         except ObjectExistsError:
             return False
+        md5 = known_md5(self.bucket, answer)
+        if md5 is not None:
+            if not has_md5(data, md5):
+                return False
+            if is_protected or self._refuses_repeated(stored, data, send):
+                return True
         info = self.head(key)
         if info is None or info.size_bytes != stored.size_bytes:
             return False
-        return etag in {None, info.etag}
+        return "ETag" not in answer or answer["ETag"].strip('"') == info.etag
+
+    def _refuses_repeated(
+        self, stored: StoredFile, data: bytes | Path, send: Callable[[], object]
+    ) -> bool:
+        """Return whether the server refuses to replace the small object that was just written.
+
+        Asked once: the same bytes are sent again, which changes nothing if it does not refuse.
+        """
+        is_small = isinstance(data, bytes) and len(data) <= _REPEATED_BYTES
+        if self._refuses_second_writer is not None or not is_small:
+            return False
+        try:
+            with translated_errors("put", self.bucket, stored.object_key):
+                send()
+            self._refuses_second_writer = False
+        except ObjectExistsError:
+            self._refuses_second_writer = True
+        return self._refuses_second_writer
 
     def _check_same_is_there(self, stored: StoredFile) -> None:
         """Check that the object that is there has the content that was to be stored."""

@@ -5,10 +5,10 @@ IfNoneMatch), and immutable LoRA files are the ones that need it. Policy (what m
 what is verified) lives in object_store.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from botocore.exceptions import ClientError
 
@@ -38,11 +38,12 @@ class _Checksum(TypedDict, total=False):
 
 def upload(
     client: "S3Client", bucket: str, key: str, data: bytes | Path, content_type: str
-) -> str | None:
+) -> Mapping[str, Any]:
     """Upload under If-None-Match, or without where the server does not know conditional writes.
 
     Returns:
-        The ETag of a single PUT; None after a multipart upload, whose ETag not every server keeps.
+        The server's answer to a single PUT, which has the ETag; empty after a multipart upload,
+        whose ETag not every server keeps.
 
     Raises:
         ObjectExistsError: an object is there already.
@@ -67,20 +68,15 @@ def _send(
     content_type: str,
     *,
     condition: _Condition,
-) -> str | None:
-    if isinstance(data, Path):
-        if data.stat().st_size > MULTIPART_THRESHOLD_BYTES:
-            _send_parts(client, bucket, key, data, content_type, condition=condition)
-            return None
-        with data.open("rb") as file:
-            answer = client.put_object(
-                Bucket=bucket, Key=key, Body=file, ContentType=content_type, **condition
-            )
-    else:
-        answer = client.put_object(
-            Bucket=bucket, Key=key, Body=data, ContentType=content_type, **condition
-        )
-    return answer["ETag"].strip('"')
+) -> Mapping[str, Any]:
+    put = partial(client.put_object, Bucket=bucket, Key=key, ContentType=content_type, **condition)
+    if isinstance(data, bytes):
+        return put(Body=data)
+    if data.stat().st_size > MULTIPART_THRESHOLD_BYTES:
+        _send_parts(client, bucket, key, data, content_type, condition=condition)
+        return {}
+    with data.open("rb") as file:
+        return put(Body=file)
 
 
 def _send_parts(

@@ -26,7 +26,6 @@ from influencerai_dagster.webserver.authorities import own_authorities
 from influencerai_dagster.webserver.gate import HEALTH_PATH, Gate
 from influencerai_dagster.webserver.links import file_route
 from influencerai_dagster.webserver.run_starter import running_starter
-from influencerai_dagster.webserver.storage_connections import replace_dead_connections
 
 # As `dagster-webserver` has them.
 _STATEMENT_TIMEOUT_MS = 15_000
@@ -90,7 +89,6 @@ def serve(settings: Settings, workspace: Path) -> None:
             f"{workspace.absolute()} is missing: name workspace.yaml by --workspace."
         )
     logging.basicConfig(format=_LOG_FORMAT)
-    replace_dead_connections()
     with dg.DagsterInstance.get() as instance:
         instance.optimize_for_webserver(
             _STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_SECONDS, _POOL_MAX_OVERFLOW

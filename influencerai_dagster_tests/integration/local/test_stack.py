@@ -36,6 +36,7 @@ PORTS = (
     "local_comfyui_port",
     "local_openrouter_port",
     "local_code_server_port",
+    "port",
 )
 # The real definitions have tests of their own: these load quickly.
 DEFINITIONS = """

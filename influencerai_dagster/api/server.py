@@ -1,0 +1,41 @@
+"""Serve the API: one uvicorn process, until SIGTERM or Ctrl-C."""
+
+import logging
+
+import uvicorn
+
+from influencerai_dagster.api.app import create_app
+from influencerai_dagster.api.context import ApiContext
+from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.settings import Settings
+
+_STOP_SECONDS = 10
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def serve(settings: Settings) -> None:
+    """Serve the API at API_HOST and PORT.
+
+    Args:
+        settings: of the API, the catalog, S3 and Dagster.
+
+    Raises:
+        PermanentError: JWT_SECRET is not set.
+    """
+    if settings.api.jwt_secret is None:
+        raise PermanentError(
+            "The API cannot start: JWT_SECRET is not set, and without it no token could be signed. "
+            "Set it to at least 32 characters: `openssl rand -base64 48` makes some"
+        )
+    logging.basicConfig(format=_LOG_FORMAT)
+    api = settings.api
+    uvicorn.run(
+        create_app(ApiContext.of(settings)),
+        host=api.host,
+        port=api.port,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=bool(api.proxies),
+        forwarded_allow_ips=[str(network) for network in api.proxies],
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )

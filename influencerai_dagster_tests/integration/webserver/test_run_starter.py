@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -148,7 +149,7 @@ def test_two_starters_make_no_second_run(site: Site, engine: Engine) -> None:
         for tenant in tenants * 3:
             insert_row(site, tenant)
         for tenant in tenants:
-            wait_until(lambda name=tenant: has_run(site, name), "the run")
+            wait_until(partial(has_run, site, tenant), "the run")
         time.sleep(2)
     assert [len(runs_of(site, tenant)) for tenant in tenants] == [1] * len(tenants)
 

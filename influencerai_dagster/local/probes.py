@@ -1,11 +1,15 @@
 """Probe servers of this machine: a port, an HTTP server, a code server of Dagster."""
 
 import socket
+from pathlib import Path
 
 import httpx
 
+from influencerai_dagster.errors import TransientError
 from influencerai_dagster.http_clients import client_options
 from influencerai_dagster.local.processes import LOOPBACK
+from influencerai_dagster.orchestration.run_launcher.protocol import Request, ask
+from influencerai_dagster.orchestration.run_launcher.run_records import RunFolder
 
 _PROBE_SECONDS = 2.0
 
@@ -44,6 +48,16 @@ def serves_dagster(port: int, *, timeout_seconds: float = _PROBE_SECONDS) -> boo
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def forks_runs(dagster_home: Path, timeout_seconds: float) -> bool:
+    """Tell whether the fork server of a Dagster instance answers."""
+    folder = RunFolder.below(dagster_home).path
+    try:
+        ask(folder, Request(action="describe"), timeout_seconds=timeout_seconds)
+    except TransientError:
+        return False
+    return True
 
 
 def listens(port: int) -> bool:

@@ -12,8 +12,6 @@ from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
 
-import httpx
-
 from influencerai_dagster.core.dagster_names import ALIVE, ENDED, FAILURE, PARTITION_TAG
 from influencerai_dagster.dagster_client.queries import (
     ADD_PARTITION,
@@ -88,6 +86,8 @@ class DagsterGraphQL:
         timeout_seconds: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        import httpx  # noqa: PLC0415 - takes 0.1 s to import; commands that list need no client
+
         self._url = f"{url.rstrip('/')}/graphql"
         self.repository = {"repositoryLocationName": location, "repositoryName": REPOSITORY}
         self._http = httpx.Client(
@@ -251,6 +251,8 @@ class DagsterGraphQL:
             TransientError: the web server does not answer.
             PermanentError: Dagster refused the query.
         """
+        import httpx  # noqa: PLC0415 - as above
+
         try:
             response = self._http.post(self._url, json={"query": query, "variables": variables})
             if response.status_code in _REFUSED and "json" not in response.headers["Content-Type"]:

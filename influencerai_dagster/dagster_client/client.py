@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import takewhile
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from influencerai_dagster.core.dagster_names import ALIVE, ENDED, FAILURE, PARTITION_TAG
 from influencerai_dagster.dagster_client.queries import (
@@ -26,6 +26,9 @@ from influencerai_dagster.dagster_client.queries import (
 )
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.http_clients import client_options
+
+if TYPE_CHECKING:
+    import httpx
 
 REPOSITORY = "__repository__"
 EVENTS_PER_PAGE = 1000
@@ -84,7 +87,7 @@ class DagsterGraphQL:
         *,
         credentials: tuple[str, str] | None = None,
         timeout_seconds: float = 30.0,
-        transport: httpx.BaseTransport | None = None,
+        transport: "httpx.BaseTransport | None" = None,
     ) -> None:
         import httpx  # noqa: PLC0415 - takes 0.1 s to import; commands that list need no client
 

@@ -54,12 +54,16 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keep modules and tests out of the garbage collector, which looks at them again and again."""
+    """Keep modules and tests out of the garbage collector, and let it look at the rest less often.
+
+    It took a tenth of the CPU time.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
         gc.enable()
 
 

@@ -22,11 +22,17 @@ from influencerai_dagster_tests.testing.database_server import database_server
 from influencerai_dagster_tests.testing.file_order import (
     pytest_collection_modifyitems,
     pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
 )
 from influencerai_dagster_tests.testing.memory_folder import use_memory_folder
 from influencerai_dagster_tests.testing.ports import free_port
 
-__all__ = ["database_server", "pytest_collection_modifyitems", "pytest_xdist_auto_num_workers"]
+__all__ = [
+    "database_server",
+    "pytest_collection_modifyitems",
+    "pytest_xdist_auto_num_workers",
+    "pytest_xdist_make_scheduler",
+]
 
 if TYPE_CHECKING:
     from influencerai_dagster.storage.object_store import ObjectStore

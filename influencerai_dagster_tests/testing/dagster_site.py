@@ -25,7 +25,7 @@ from influencerai_dagster_tests.testing.database_server import execute, influenc
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
 from influencerai_dagster_tests.testing.ports import free_port
 
-CANARY = "CANARY-of-the-jwt-secret"
+CANARY = "CANARY-of-the-jwt-secret, long enough"
 USER, PASSWORD = "operator", "correct horse battery"
 PARTITION = "demo/bella"
 REPOSITORY = {"repositoryLocationName": "influencerai", "repositoryName": "__repository__"}

@@ -151,7 +151,11 @@ def job_now(engine: Engine, job: job_queue.Job) -> job_queue.Job:
 def end_backoff(engine: Engine) -> None:
     """Let the backoff of every pending job be over."""
     with transaction(engine) as session:
-        session.execute(text("UPDATE jobs SET not_before = now() WHERE status = 'pending'"))
+        session.execute(  # rows that this changes are locked: no other transaction claims them
+            text(
+                "UPDATE jobs SET not_before = now() WHERE status = 'pending' AND not_before > now()"
+            )
+        )
 
 
 def run_out_leases(engine: Engine, *jobs: job_queue.Job) -> None:

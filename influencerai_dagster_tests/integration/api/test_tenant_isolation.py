@@ -191,7 +191,7 @@ def test_a_transaction_without_a_tenant_sees_nothing(site: ApiSite) -> None:
         "DELETE FROM jobs",
         "UPDATE audit_entries SET actor = 'x'",
         "DELETE FROM audit_entries",
-        "SELECT * FROM run_heartbeats",
+        "SELECT * FROM workers",
         "SELECT * FROM rate_buckets",
         "CREATE TABLE mine (id int)",
     ],

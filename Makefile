@@ -23,6 +23,9 @@ up: $(VENV)/.installed ## the same stack without the demo's content; Ctrl-C stop
 doctor: $(VENV)/.installed ## check every part of the running stack
 	@$(BIN)/influencerai doctor $(ARGS)
 
+# Tests start hundreds of Pythons: none of them has to compile the project again.
+test test-unit chaos: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(VENV)/.installed ## all tests
 	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -19,8 +19,6 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import httpx
-
 from influencerai_dagster.errors import PermanentError
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -79,6 +77,8 @@ def proxy_for(url: str) -> str | None:
 
 
 def _is_proxy(url: str) -> bool:
+    import httpx  # noqa: PLC0415 - takes 0.1 s to import, and few machines have a proxy
+
     try:
         httpx.URL(url)
         parts = urlsplit(url)
@@ -174,6 +174,8 @@ def _ca_variable() -> tuple[str, Path | None]:
 def _ssl_context(path: Path | None) -> ssl.SSLContext:
     """Load them once: that takes longer than a request."""
     if path is None:
+        import httpx  # noqa: PLC0415 - as above
+
         return httpx.create_ssl_context(trust_env=False)
     if path.is_dir():
         return ssl.create_default_context(capath=path)

@@ -32,7 +32,7 @@ def owned_environment(*further: str) -> dict[str, str]:
         further: names of variables that this program needs too, as in `program_environment`.
     """
     started = psutil.Process().create_time()
-    mark = {STARTED_BY: f"{os.getpid()} {started} {_pid_namespace()}"}
+    mark = {STARTED_BY: f"{os.getpid()} {started} {pid_namespace()}"}
     return program_environment(*further) | mark
 
 
@@ -58,13 +58,14 @@ def _is_left_over(mark: str) -> bool:
         pid, started, namespace = mark.split()
         starter = same_process(int(pid), float(started))
         # In another container the same id belongs to another process.
-        is_comparable = int(namespace) == _pid_namespace()
+        is_comparable = int(namespace) == pid_namespace()
     except ValueError:
         return False
     return is_comparable and (starter is None or starter.pid == os.getpid())
 
 
-def _pid_namespace() -> int:
+def pid_namespace() -> int:
+    """Return the number of the pid namespace in which this process has its id."""
     return Path("/proc/self/ns/pid").stat().st_ino
 
 

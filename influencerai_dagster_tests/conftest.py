@@ -23,6 +23,7 @@ from influencerai_dagster_tests.testing.file_order import (
     pytest_collection_modifyitems,
     pytest_xdist_auto_num_workers,
 )
+from influencerai_dagster_tests.testing.memory_folder import use_memory_folder
 from influencerai_dagster_tests.testing.ports import free_port
 
 __all__ = ["database_server", "pytest_collection_modifyitems", "pytest_xdist_auto_num_workers"]
@@ -41,10 +42,12 @@ hypothesis.settings.load_profile("any load")
 
 
 def pytest_configure() -> None:
-    """Hear Ctrl-C, which a shell lets the programs ignore that it starts in the background.
+    """Write into memory, and hear Ctrl-C.
 
-    Dagster handles SIGTERM as SIGINT: every process that a test starts would ignore that, too.
+    A shell lets programs ignore Ctrl-C that it starts in the background. Dagster handles SIGTERM as
+    SIGINT: every process that a test starts would ignore that, too.
     """
+    use_memory_folder()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,17 +1,20 @@
 """Build the settings, the catalog's engine, the bucket and the job submitter once for a command."""
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
 from influencerai_dagster.cli.output import console
 from influencerai_dagster.errors import TransientError
-from influencerai_dagster.generation.submission import JobSubmitter
 from influencerai_dagster.local.environment import running_stack_settings
 from influencerai_dagster.local.running_stack import why_no_stack
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster.wiring import generation, stores
+from influencerai_dagster.wiring import stores
+
+if TYPE_CHECKING:
+    from influencerai_dagster.generation.submission import JobSubmitter
 
 __all__ = ["console", "engine", "job_submitter", "server_settings", "settings", "store"]
 
@@ -48,6 +51,8 @@ def store() -> ObjectStore:
 
 
 @cache
-def job_submitter() -> JobSubmitter:
+def job_submitter() -> "JobSubmitter":
     """Return what puts jobs into the job queue."""
+    from influencerai_dagster.wiring import generation  # noqa: PLC0415 - imports the renderer
+
     return generation.job_submitter(server_settings(), engine(), store())

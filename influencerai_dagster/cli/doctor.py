@@ -10,6 +10,7 @@ from functools import partial
 
 import httpx
 
+from influencerai_dagster.cli import fork_server
 from influencerai_dagster.cli.common import server_settings, store
 from influencerai_dagster.cli.disk_space import free_space
 from influencerai_dagster.cli.doctor_backups import backups, programs
@@ -84,6 +85,9 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "backups", lambda: backups(settings)
     yield "disk", lambda: free_space(settings.training.dir)
     yield "Dagster", lambda: _dagster(settings)
+    home = settings.dagster.home
+    if home is not None and fork_server.starts_runs(home):
+        yield "Dagster's fork server", lambda: fork_server.describe(home)
     yield "Dagster's runs", lambda: _runs(settings)
 
 

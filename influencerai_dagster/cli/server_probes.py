@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.errors import InfluencerAIError
+
+if TYPE_CHECKING:
+    from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 
 TIMEOUT_SECONDS = 2.0
 
@@ -36,7 +38,11 @@ class ServerProbes:
     """
 
     def __init__(self, urls: Sequence[str]) -> None:
-        self._clients = [ComfyUIClient(url, timeout_seconds=TIMEOUT_SECONDS) for url in urls]
+        from influencerai_dagster.engines.comfyui import client as comfyui  # noqa: PLC0415 - httpx
+
+        self._clients = [
+            comfyui.ComfyUIClient(url, timeout_seconds=TIMEOUT_SECONDS) for url in urls
+        ]
         self._states = [ProbedServer(client.url, is_up=None) for client in self._clients]
         self._pool = ThreadPoolExecutor(len(urls), thread_name_prefix="probe")
         self._asked: list[Future[ProbedServer]] = [self._ask(client) for client in self._clients]
@@ -62,11 +68,11 @@ class ServerProbes:
                 self._asked[index] = self._ask(self._clients[index])
         return list(self._states)
 
-    def _ask(self, client: ComfyUIClient) -> Future[ProbedServer]:
+    def _ask(self, client: "ComfyUIClient") -> Future[ProbedServer]:
         return self._pool.submit(_state_of, client)
 
 
-def _state_of(client: ComfyUIClient) -> ProbedServer:
+def _state_of(client: "ComfyUIClient") -> ProbedServer:
     try:
         queue = client.queue()
     except InfluencerAIError:

@@ -9,6 +9,7 @@ import typer
 from sqlalchemy import text
 
 from influencerai_dagster.backup.database.backups import newest_whole
+from influencerai_dagster.cli import fork_server
 from influencerai_dagster.cli.backup import HOW_TO_HAVE_A_BACKUP
 from influencerai_dagster.cli.common import engine, server_settings, store
 from influencerai_dagster.cli.disk_space import free_space
@@ -56,6 +57,9 @@ def _parts(config: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "PostgreSQL", _postgresql
     yield "S3", partial(_s3, config)
     yield "Dagster", partial(_dagster, config)
+    home = config.dagster.home
+    if home is not None and fork_server.starts_runs(home):
+        yield "fork server", partial(fork_server.describe, home)
     with ServerProbes(config.comfyui.urls) as probes:
         for server in probes.states(wait_seconds=TIMEOUT_SECONDS + 1):
             numbers = f"{server.running} running, {server.pending} queued"

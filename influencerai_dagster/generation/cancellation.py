@@ -9,16 +9,19 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import date
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import Engine
 
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.errors import InfluencerAIError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import AbandonedPrompts, Job
+
+if TYPE_CHECKING:
+    from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 5.0
@@ -74,9 +77,11 @@ def _interrupt(abandoned: Sequence[AbandonedPrompts], servers: Sequence[str]) ->
     """Take prompts off the servers, whether they run or wait; all servers at once."""
     if not abandoned:
         return
+    from influencerai_dagster.engines.comfyui import client as comfyui  # noqa: PLC0415 - httpx
+
     with ExitStack() as stack, ThreadPoolExecutor(len(servers), "cancel") as pool:
         clients = [
-            stack.enter_context(ComfyUIClient(server, timeout_seconds=_TIMEOUT_SECONDS))
+            stack.enter_context(comfyui.ComfyUIClient(server, timeout_seconds=_TIMEOUT_SECONDS))
             for server in servers
         ]
         known = {client.url for client in clients}
@@ -91,7 +96,7 @@ def _interrupt(abandoned: Sequence[AbandonedPrompts], servers: Sequence[str]) ->
                 pool.submit(_interrupt_on, client, prompt_ids)
 
 
-def _interrupt_on(client: ComfyUIClient, prompt_ids: set[str]) -> None:
+def _interrupt_on(client: "ComfyUIClient", prompt_ids: set[str]) -> None:
     try:
         queue = client.queue()
     except InfluencerAIError as error:

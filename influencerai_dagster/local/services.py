@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
 from influencerai_dagster.core.dagster_names import CODE_LOCATION
+from influencerai_dagster.db.api_role import prepare_api_role
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.files import write_whole
@@ -26,7 +27,7 @@ from influencerai_dagster.local.environment import (
     postgres_server,
     s3_server,
 )
-from influencerai_dagster.local.probes import answers, responds, serves_dagster
+from influencerai_dagster.local.probes import answers, forks_runs, responds, serves_dagster
 from influencerai_dagster.local.processes import LOOPBACK
 from influencerai_dagster.local.supervisor import ALIVE_SECONDS, Service
 from influencerai_dagster.program_environment import program_environment
@@ -156,7 +157,8 @@ class Stack:
         return Service(
             name="code-server",
             command=[
-                *(*_DAGSTER_PROCESS, "dagster", "api", "grpc"),
+                *(sys.executable, "-m", "influencerai_dagster.orchestration.run_launcher"),
+                *("dagster", "api", "grpc"),
                 *("--host", LOOPBACK, "--port", str(code_port)),
                 *("--location-name", CODE_LOCATION, "--module-name", self._definitions_module),
                 "--use-python-environment-entry-point",  # runs use this Python, whatever PATH says
@@ -165,14 +167,19 @@ class Stack:
             environment=self.environment,
             prepare=self._write_models,
             is_ready=lambda: serves_dagster(code_port),
-            is_alive=lambda: serves_dagster(code_port, timeout_seconds=_ANSWER_SECONDS),
+            is_alive=self._is_code_server_alive,
             alive_seconds=self._alive_seconds,
             leaves_children=True,
             port=code_port,
             port_setting="LOCAL_CODE_SERVER_PORT",
-            stop_seconds=1.0,  # it would wait for its runs, who are asked to end when it is gone
+            stop_seconds=1.0,
             start_seconds=120,
         )
+
+    def _is_code_server_alive(self) -> bool:
+        return serves_dagster(
+            self.settings.local.code_server_port, timeout_seconds=_ANSWER_SECONDS
+        ) and forks_runs(Path(self.environment["DAGSTER_HOME"]), _ANSWER_SECONDS)
 
     def _dagster(self) -> Iterator[Service]:
         workspace = str(_project_file("workspace.yaml"))
@@ -253,6 +260,7 @@ class Stack:
         for name in ("DATABASE_URL", "DAGSTER_DATABASE_URL"):
             migrate.ensure_database(self.environment[name])
         migrate.upgrade(self.environment["DATABASE_URL"])
+        prepare_api_role(self.environment["DATABASE_URL"])
 
     @cached_property
     def _dagster_database(self) -> Engine:

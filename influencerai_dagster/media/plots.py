@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -29,17 +29,6 @@ def loss_curve_png(curve: Sequence[tuple[int, float]], *, title: str = "Training
     if bad_steps:
         axes.text(0.99, 0.95, "red: not finite", transform=axes.transAxes, ha="right", va="top")
     axes.grid(visible=True, alpha=0.3)
-    return _png(figure)
-
-
-def histogram_png(counts: Mapping[str, int], *, title: str, x_label: str) -> bytes:
-    """Draw counts by label as bars, in the order given (image sizes, reject reasons)."""
-    figure = _figure()
-    axes = figure.add_subplot()
-    bars = axes.bar([label[:30] for label in counts], list(counts.values()))
-    axes.bar_label(bars)
-    axes.set(title=title, xlabel=x_label, ylabel="images")
-    axes.tick_params(axis="x", labelrotation=30)
     return _png(figure)
 
 

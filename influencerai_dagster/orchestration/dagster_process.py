@@ -17,7 +17,9 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from importlib.metadata import entry_points
+from typing import NoReturn
 
 from influencerai_dagster.settings import load_settings
 
@@ -48,13 +50,27 @@ def end_with_own_threads(failed: threading.ExceptHookArgs) -> None:
 
 def main() -> None:
     """Run the program that the arguments name, as its own command would."""
+    prepare_process()
+    if sys.argv[1:3] == ["dagster-daemon", "run"]:
+        set_pool_limits()
+    run_program(sys.argv[1:])
+
+
+def prepare_process() -> None:
+    """Set what every process of Dagster needs, before it imports Dagster."""
     logging.basicConfig(format=_FORMAT)
     logging.getLogger("dagster").propagate = False
     threading.excepthook = end_with_own_threads
     os.environ.update(_TIME_LIMITS | os.environ)  # Dagster reads them when it is imported
-    sys.argv = sys.argv[1:]
-    if sys.argv[:2] == ["dagster-daemon", "run"]:
-        set_pool_limits()
+
+
+def run_program(arguments: Sequence[str]) -> NoReturn:
+    """Run a program of Dagster in this process, as its own command would.
+
+    Args:
+        arguments: the program and its arguments: `dagster api grpc --port 4000`.
+    """
+    sys.argv = list(arguments)
     (program,) = entry_points(group="console_scripts", name=sys.argv[0])
     sys.exit(program.load()())
 

@@ -27,7 +27,7 @@ PLANNED = frozenset({"MONTHLY_OPENROUTER_BUDGET", "LOG_LEVEL"})
 """Settings of the stack that this project replaces which nothing reads yet: they are no typing
 errors, and their values are not looked at."""
 _OWN_PREFIXES = ("BACKUP_", "COMFYUI_", "KOHYA_", "OPENROUTER_", "S3_")
-_DAGSTERS_OWN = {"DAGSTER_CODE_SERVER_HOST", "DAGSTER_CODE_SERVER_PORT", "DAGSTER_HOME"}
+_DAGSTERS_OWN = {"DAGSTER_CODE_SERVER_HOST", "DAGSTER_CODE_SERVER_PORT"}
 _CLOSE, _CLOSE_WITH_PREFIX = 0.75, 0.5  # as in nearest
 _log = logging.getLogger(__name__)
 

@@ -90,6 +90,7 @@ class DagsterSettings(SettingsGroup):
 
     model_config = _prefixed("DAGSTER_")
 
+    home: AbsolutePath | None = None
     database_url: DagsterDatabaseUrl = "postgresql://influencerai@127.0.0.1:5432/dagster"
     url: HttpUrl = "http://127.0.0.1:3000"
     webserver_host: str = "127.0.0.1"

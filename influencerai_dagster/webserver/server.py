@@ -25,7 +25,7 @@ from influencerai_dagster.webserver.authentication import authenticators
 from influencerai_dagster.webserver.authorities import own_authorities
 from influencerai_dagster.webserver.gate import HEALTH_PATH, Gate
 from influencerai_dagster.webserver.links import file_route
-from influencerai_dagster.webserver.storage_connections import replace_dead_connections
+from influencerai_dagster.webserver.run_starter import running_starter
 
 # As `dagster-webserver` has them.
 _STATEMENT_TIMEOUT_MS = 15_000
@@ -74,7 +74,7 @@ async def _health(_: Request) -> Response:
 
 
 def serve(settings: Settings, workspace: Path) -> None:
-    """Serve the UI and GraphQL until SIGTERM or Ctrl-C.
+    """Serve the UI and GraphQL, and start runs for jobs, until SIGTERM or Ctrl-C.
 
     Args:
         settings: where to listen, and which users and hosts are accepted.
@@ -89,13 +89,15 @@ def serve(settings: Settings, workspace: Path) -> None:
             f"{workspace.absolute()} is missing: name workspace.yaml by --workspace."
         )
     logging.basicConfig(format=_LOG_FORMAT)
-    replace_dead_connections()
     with dg.DagsterInstance.get() as instance:
         instance.optimize_for_webserver(
             _STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_SECONDS, _POOL_MAX_OVERFLOW
         )
         target = WorkspaceFileTarget([str(workspace)])
-        with WorkspaceProcessContext(instance, target, version=__version__) as context:
+        with (
+            WorkspaceProcessContext(instance, target, version=__version__) as context,
+            running_starter(settings, context),
+        ):
             uvicorn.run(
                 OperatorsWebserver(context, settings).create_asgi_app(),
                 host=settings.dagster.webserver_host,

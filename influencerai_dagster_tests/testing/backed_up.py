@@ -32,6 +32,7 @@ from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.catalog_rows import dataset_manifest, lora_manifest
+from influencerai_dagster_tests.testing.database_server import SMALL_WAL
 from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.servers import S3Server, running
 from influencerai_dagster_tests.testing.waiting import wait_until
@@ -127,7 +128,13 @@ def clock(url: str) -> datetime:
 @contextmanager
 def backed_up_system(folder: Path, s3: S3Server) -> Iterator[BackedUp]:
     """Make it, with a full and an incremental backup; the server runs for the time of the block."""
-    postgres = PostgresServer(folder / "data", free_port(), uuid4().hex, is_durable=False)
+    postgres = PostgresServer(
+        folder / "data",
+        free_port(),
+        uuid4().hex,
+        is_durable=False,
+        initdb_options=SMALL_WAL,
+    )
     barman = BarmanServer(
         home=folder / "barman",
         database_url=postgres.url(),

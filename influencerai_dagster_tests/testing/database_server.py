@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
-from influencerai_dagster.local.postgres import PostgresServer, programs_dir
+from influencerai_dagster.local.postgres import INITDB_OPTIONS, PostgresServer, programs_dir
 from influencerai_dagster.local.services import wal_receiver
 from influencerai_dagster.local.supervisor import Supervisor
 from influencerai_dagster_tests.testing.ports import free_port
@@ -23,6 +23,8 @@ from influencerai_dagster_tests.testing.waiting import wait_until
 
 ODD_FOLDER = "100% of it's #1; é %(name)s"
 """A folder's name may have whatever means something to configparser, a shell or rclone."""
+SMALL_WAL = (*INITDB_OPTIONS, "--wal-segsize=1")
+"""For servers that begin many segments: each is written, packed and unpacked whole."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,16 @@ def is_received(barman: BarmanServer, word: str) -> bool:
 
 
 @contextmanager
-def running_database_server(folder: Path) -> Iterator[DatabaseServer]:
-    postgres = PostgresServer(folder / "data", free_port(), f"{uuid4().hex} %'\\", is_durable=False)
+def running_database_server(
+    folder: Path, initdb_options: Sequence[str] = INITDB_OPTIONS
+) -> Iterator[DatabaseServer]:
+    postgres = PostgresServer(
+        folder / "data",
+        free_port(),
+        f"{uuid4().hex} %'\\",
+        is_durable=False,
+        initdb_options=initdb_options,
+    )
     barman = BarmanServer(
         home=folder / ODD_FOLDER, database_url=postgres.url(), postgres_bin_dir=programs_dir()
     )

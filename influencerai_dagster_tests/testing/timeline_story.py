@@ -1,6 +1,6 @@
 """A server that was restored in place twice, and what could be restored on the way.
 
-Its WAL segments have 64 MiB, so that all of it is also true of another size than PostgreSQL's own,
+Its WAL segments have 32 MiB, so that all of it is also true of another size than PostgreSQL's own,
 and its catalog is of the release before.
 """
 
@@ -160,7 +160,7 @@ def _fill(databases: BothDatabases) -> None:
 
 def made_story(folder: Path) -> Story:
     """Let it happen; nothing runs afterwards."""
-    options = ("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--wal-segsize=64")
+    options = ("--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--wal-segsize=32")
     postgres = PostgresServer(
         folder / "data", free_port(), uuid4().hex, is_durable=False, initdb_options=options
     )

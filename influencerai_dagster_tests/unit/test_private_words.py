@@ -1,5 +1,8 @@
 """The private words of this project are found, and stand nowhere but where they are allowed."""
 
+import io
+import tokenize
+
 import pytest
 
 from influencerai_dagster_tests.testing.private_words import (
@@ -79,3 +82,13 @@ def test_a_piece_has_its_kind() -> None:
         (Kind.COMMENT, "# a comment"),
     }
     assert Piece("x.py", 1, Kind.NAME, "x") in set(pieces_of("x.py", code))
+
+
+def test_a_comment_is_found_where_python_finds_one() -> None:
+    code = '''a = "# no" + '\\'# no'  # one\nb = """ "# no\n"""  # two\n# three "\nc = 4  # '\n'''
+    pieces = pieces_of("x.py", code)
+    found = [(piece.line, piece.text) for piece in pieces if piece.kind is Kind.COMMENT]
+    tokens = tokenize.generate_tokens(io.StringIO(code).readline)
+    comments = [token for token in tokens if token.type == tokenize.COMMENT]
+    assert found == [(token.start[0], token.string) for token in comments]
+    assert [text for _, text in found] == ["# one", "# two", '# three "', "# '"]

@@ -20,7 +20,6 @@ from influencerai_dagster.backup.verification.contents import Contents, Digest
 from influencerai_dagster.core.database_urls import database_name
 from influencerai_dagster.core.fingerprints import fingerprint
 from influencerai_dagster.core.manifests.dataset import DatasetManifest
-from influencerai_dagster.db import migrate
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.storage.parallel import map_in_threads
@@ -73,6 +72,8 @@ def verify_databases(catalog_url: str, dagster_url: str) -> Verification:
         TransientError: PostgreSQL is away.
         PermanentError: the catalog was migrated by a newer release than this one.
     """
+    from influencerai_dagster.db import migrate  # noqa: PLC0415 - imports Alembic
+
     found = Verification()
     revision, head = migrate.current_revision(catalog_url), migrate.head_revision()
     if revision is None:

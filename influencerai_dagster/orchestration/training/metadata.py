@@ -11,7 +11,7 @@ from influencerai_dagster.core.manifests.captions import CaptionsManifest
 from influencerai_dagster.core.manifests.dataset import DatasetManifest
 from influencerai_dagster.core.manifests.loras import LoraManifest, LoraSamplesManifest
 from influencerai_dagster.media.contact_sheets import contact_sheet
-from influencerai_dagster.media.plots import histogram_png, loss_curve_png
+from influencerai_dagster.media.plots import loss_curve_png
 from influencerai_dagster.orchestration.metadata import (
     MAX_ROWS,
     SHEET_COLUMNS,
@@ -45,13 +45,8 @@ def dataset_metadata(store: ObjectStore, manifest: DatasetManifest) -> Metadata:
     facts["rights"] = manifest.rights.subject if manifest.rights else "not recorded"
     if manifest.images:
         sizes = Counter(_bucket(image.width_px, image.height_px) for image in manifest.images)
-        facts["resolution_buckets"] = inline_image(
-            histogram_png(
-                dict(sorted(sizes.items())),
-                title="Images by resolution bucket",
-                x_label="width × height, px",
-            ),
-            "resolution buckets",
+        facts["resolution_buckets"] = table(
+            [{"width × height, px": size, "images": count} for size, count in sorted(sizes.items())]
         )
     return facts
 

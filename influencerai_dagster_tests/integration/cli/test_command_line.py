@@ -20,8 +20,15 @@ from influencerai_dagster_tests.testing.command_line import CommandLine
 from influencerai_dagster_tests.testing.command_tree import all_commands, leaves, parse
 from influencerai_dagster_tests.testing.ports import free_port
 
-HEAVY = ("alembic", "boto3", "dagster", "httpx", "sqlalchemy")
+HEAVY = ("alembic", "boto3", "dagster", "grpc", "httpx", "numpy", "PIL", "tenacity", "websockets")
+NEEDS_NO_DATABASE = (*HEAVY, "psycopg2", "pydantic", "sqlalchemy")
 BACKUPS = r"dagster\.backup\.(database|verification|restore)"
+LISTS = [
+    "tenant list",
+    "influencer list --tenant acme",
+    "lora list --tenant acme",
+    "jobs list --tenant acme",
+]
 NEED_SERVERS = [
     "tenant list",
     "tenant add acme",
@@ -53,6 +60,23 @@ def test_the_help_imports_no_command() -> None:
     )
     assert "Generation jobs." in found
     modules = set(found.rpartition("MODULES")[2].split())
+    assert [name for name in NEEDS_NO_DATABASE if name in modules] == []
+
+
+@pytest.mark.parametrize("command", LISTS)
+def test_a_list_imports_the_database_and_no_other_library_that_is_slow_to_import(
+    cli: CommandLine, command: str
+) -> None:
+    with transaction(cli.engine) as session:
+        add_tenant(session, "acme")
+    found = python(
+        "import sys, influencerai_dagster.cli as cli\n"
+        f"try: cli.app({command.split()})\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print('\\nMODULES', *sys.modules)"
+    )
+    modules = set(found.rpartition("MODULES")[2].split())
+    assert "sqlalchemy" in modules
     assert [name for name in HEAVY if name in modules] == []
 
 

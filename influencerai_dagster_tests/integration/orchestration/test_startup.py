@@ -1,5 +1,6 @@
 """The instance of dagster.yaml on a real PostgreSQL, its pools and its orphans."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ import dagster as dg
 import psycopg2
 import pytest
 import yaml  # type: ignore[import-untyped] # its stubs are not in the lock file
+from dagster_postgres import PostgresEventLogStorage
 
 from influencerai_dagster.cli import dagster_group
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.postgres import PostgresServer
 from influencerai_dagster.orchestration.dagster_process import set_pool_limits
+from influencerai_dagster.orchestration.dagster_storage import PooledPostgresStorage
 from influencerai_dagster.orchestration.pools import pool_limits
 from influencerai_dagster.orchestration.startup import apply_pool_limits, fail_orphaned_runs
 from influencerai_dagster.settings import settings_from
@@ -168,7 +171,8 @@ def test_the_instance_is_what_dagster_yaml_says(instance: dg.DagsterInstance) ->
     assert not instance.run_retries_retry_on_asset_or_op_failure
     assert not instance.telemetry_enabled
     assert type(instance.run_coordinator).__name__ == "FairRunCoordinator"
-    assert "Postgres" in type(instance.event_log_storage).__name__
+    assert isinstance(instance.event_log_storage, PostgresEventLogStorage)
+    assert instance.event_log_storage.postgres_url == os.environ["DAGSTER_DATABASE_URL"]
 
 
 def test_artifacts_and_compute_logs_are_below_dagster_home(
@@ -182,7 +186,10 @@ def test_artifacts_and_compute_logs_are_below_dagster_home(
 
 def test_dagster_yaml_has_what_a_running_instance_does_not_show() -> None:
     config: dict[str, Any] = yaml.safe_load((PROJECT_DIR / "dagster.yaml").read_text())
-    assert config["storage"] == {"postgres": {"postgres_url": {"env": "DAGSTER_DATABASE_URL"}}}
+    storage = config["storage"]["custom"]
+    assert storage["class"] == PooledPostgresStorage.__name__
+    assert storage["module"] == PooledPostgresStorage.__module__
+    assert storage["config"] == {"postgres_url": {"env": "DAGSTER_DATABASE_URL"}}
     assert config["run_coordinator"]["config"]["dequeue_interval_seconds"] == 1
     assert config["sensors"]["use_threads"] is True
     assert config["retention"]["sensor"]["purge_after_days"]["skipped"] == 1

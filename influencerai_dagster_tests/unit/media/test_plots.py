@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from PIL import Image
 
-from influencerai_dagster.media.plots import drill_history_png, histogram_png, loss_curve_png
+from influencerai_dagster.media.plots import drill_history_png, loss_curve_png
 
 
 def opened(data: bytes) -> Image.Image:
@@ -39,13 +39,6 @@ def test_a_loss_curve_marks_losses_that_are_not_finite(
     image = opened(loss_curve_png(curve))
     assert image.size == (640, 320)
     assert (count_red(image) > 100) == is_marked
-
-
-def test_a_histogram_changes_with_its_counts() -> None:
-    one = opened(histogram_png({"512": 3, "768": 9}, title="Sizes", x_label="pixels"))
-    other = opened(histogram_png({"512": 9, "768": 3}, title="Sizes", x_label="pixels"))
-    assert one.tobytes() != other.tobytes()
-    assert opened(histogram_png({}, title="Sizes", x_label="pixels")).size == (640, 320)
 
 
 def test_no_global_state_of_pyplot_is_touched() -> None:

@@ -301,7 +301,7 @@ def test_no_secret_reaches_the_snapshot_that_the_web_server_reads(
         "S3_SECRET": "planted-s3-secret",
         "DATABASE_URL": "postgresql://influencerai:planted-password@127.0.0.1/influencerai",
         "OPENROUTER_API_KEY": "planted-openrouter-key",
-        "JWT_SECRET": "planted-jwt-secret",
+        "JWT_SECRET": "planted-jwt-secret-of-32-characters",
         "BACKUP_S3_KEY": "planted-backup-key",
         "BACKUP_S3_SECRET": "planted-backup-secret",
         "BACKUP_ENCRYPTION_KEY": "planted-encryption-key",

@@ -24,6 +24,7 @@ from influencerai_dagster.backup.restore.recovery import choose_backup
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster_tests.integration.backup.database.test_barman import age, started
 from influencerai_dagster_tests.testing.database_server import (
+    SMALL_WAL,
     DatabaseServer,
     execute,
     influencerai,
@@ -35,7 +36,7 @@ EAST, WEST = "Asia/Tokyo", "Pacific/Honolulu"
 
 @pytest.fixture(scope="module")
 def server(servers_dir: Path) -> Iterator[DatabaseServer]:
-    with running_database_server(servers_dir / "clocks") as server:
+    with running_database_server(servers_dir / "clocks", SMALL_WAL) as server:
         server.execute("dagster", "CREATE TABLE kept (text text)")
         yield server
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from influencerai_dagster.backup.database.timelines import (
 )
 from influencerai_dagster.backup.restore.recovery import choose_backup
 from influencerai_dagster.errors import PermanentError
-from influencerai_dagster_tests.testing.backed_up import LINK
+from influencerai_dagster_tests.testing.backed_up import LINK, remove
 from influencerai_dagster_tests.testing.servers import running
 from influencerai_dagster_tests.testing.timeline_story import Story, made_story, revision_before
 
@@ -24,8 +25,10 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def story(servers_dir: Path) -> Story:
-    return made_story(servers_dir / "timelines")
+def story(servers_dir: Path) -> Iterator[Story]:
+    folder = servers_dir / "timelines"
+    yield made_story(folder)
+    remove(folder)  # half a gigabyte
 
 
 def copied(story: Story, folder: Path) -> BarmanServer:

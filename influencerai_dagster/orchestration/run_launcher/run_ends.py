@@ -1,0 +1,58 @@
+"""Report the end of a run whose process could not do it: it was killed, or crashed."""
+
+import signal
+from contextlib import suppress
+
+import dagster as dg
+
+from influencerai_dagster.db import run_heartbeats
+from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.generation import queue as job_queue
+from influencerai_dagster.orchestration.startup import dagster_instance
+from influencerai_dagster.settings import load_settings
+
+
+def report_end(run_id: str, exit_code: int | None) -> None:
+    """Fail a run that is not over in Dagster, free its pool slots and requeue its jobs.
+
+    Args:
+        run_id: of a run whose process has ended.
+        exit_code: of the process; −N if signal N ended it, None if nobody saw its end.
+    """
+    with dagster_instance() as instance:
+        run = instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            message = explain_end(run_id, exit_code)
+            if run.status is dg.DagsterRunStatus.CANCELING:
+                instance.report_run_canceled(run, message=message)
+            else:
+                instance.report_run_failed(run, message=message)
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+    engine = create_catalog_engine(load_settings().database.url)
+    with transaction(engine) as session:
+        run_heartbeats.end(session, run_id)
+        job_queue.expire_leases(session, owner=run_id)
+
+
+def explain_end(run_id: str, exit_code: int | None) -> str:
+    """Return why a run failed, for people."""
+    return (
+        f"The process of run {run_id} {_how(exit_code)}. Its jobs were requeued and its pool slots "
+        "freed; no action is needed unless that happens again."
+    )
+
+
+def _how(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "has ended, and no fork server was there to see how"
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}; the code server's log may say why"
+    name = str(-exit_code)
+    with suppress(ValueError):
+        name = signal.Signals(-exit_code).name
+    memory = (
+        ". This is how the operating system ends a process when memory is short"
+        if exit_code == -signal.SIGKILL
+        else ""
+    )
+    return f"was ended by signal {name}{memory}"

@@ -12,15 +12,13 @@ import dagster as dg
 
 from benchmarks.comparisons import Comparison, alternate
 from benchmarks.servers import BUCKET, REGION, S3Server, running_catalog, running_s3
+from influencerai_dagster.core.dagster_names import MAX_DATASET_RUNS
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.object_paths import DATASETS_PREFIX, upload_key
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.definitions import build_resources
-from influencerai_dagster.orchestration.training.dataset_upload_sensor import (
-    MAX_RUNS_ALIVE,
-    dataset_upload_sensor,
-)
+from influencerai_dagster.orchestration.training.dataset_upload_sensor import dataset_upload_sensor
 from influencerai_dagster.settings import settings_from
 from influencerai_dagster.storage.object_store import ObjectStore
 
@@ -46,7 +44,7 @@ def run() -> Sequence[Comparison]:
             seconds = alternate(
                 {
                     "listing": lambda: _list(store),
-                    "first": lambda: sensor.tick(None, num_runs=MAX_RUNS_ALIVE),
+                    "first": lambda: sensor.tick(None, num_runs=MAX_DATASET_RUNS),
                     "steady": lambda: sensor.tick(all_seen, num_runs=0),
                 },
                 rounds=ROUNDS,
@@ -127,6 +125,6 @@ class _Sensor:
         The requested runs are not launched, so each tick may request as many as the first.
         """
         cursor: str | None = None
-        for left in range(_NUM_DATASETS, 0, -MAX_RUNS_ALIVE):
-            cursor = self.tick(cursor, num_runs=min(MAX_RUNS_ALIVE, left))
+        for left in range(_NUM_DATASETS, 0, -MAX_DATASET_RUNS):
+            cursor = self.tick(cursor, num_runs=min(MAX_DATASET_RUNS, left))
         return cursor

@@ -25,7 +25,7 @@ from influencerai_dagster.orchestration.resources.engines import (
     Kohya,
 )
 from influencerai_dagster.orchestration.resources.limits import Limits
-from influencerai_dagster.orchestration.resources.object_store import opened_store
+from influencerai_dagster.orchestration.resources.object_store import object_store_resource
 from influencerai_dagster.orchestration.resources.retention import Retention
 from influencerai_dagster.orchestration.retention.definitions import retention_definitions
 from influencerai_dagster.orchestration.run_config import as_resource, executor, fixed_resource
@@ -45,7 +45,7 @@ CAPABILITIES = (
 def build_resources(settings: Settings) -> dict[str, object]:
     """Return the resources by key; each holds the settings and no value of its own."""
     return {
-        "object_store": fixed_resource("The bucket of assets.", lambda _: opened_store(settings)),
+        "object_store": object_store_resource(settings),
         "io_manager": manifest_io_manager,
         "catalog": catalog_resource(settings.database.url),
         "comfyui": ComfyUIServers(settings),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from influencerai_dagster.cli.common import engine, server_settings, settings, store
@@ -23,11 +24,12 @@ from influencerai_dagster.cli.output import (
 from influencerai_dagster.cli.web_server import dagster
 from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.manifests.dataset import DatasetManifest
+from influencerai_dagster.dagster_client.dataset_builds import start_build
 from influencerai_dagster.dagster_client.dataset_status import StageState, dataset_status
 from influencerai_dagster.db import datasets, loras, tenants
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.records import Dataset, Lora
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.storage.manifests import load_unverified
 from influencerai_dagster.training.dataset_names import dataset_keys, require_dataset
 from influencerai_dagster.training.uploads import files_to_upload, unpaired_captions, upload_folder
@@ -75,16 +77,33 @@ def upload_dataset(
         sent = upload_folder(
             store(), key, folder, lambda _path, _sent: progress.advance(bar), skip=unpaired
         )
+    run_id = _start_build(key) if sent else None
     print_result(
-        {"dataset": str(key), "files_sent": sent, "files_there_already": total - sent},
+        {
+            "dataset": str(key),
+            "files_sent": sent,
+            "files_there_already": total - sent,
+            "run_id": run_id,
+        },
         f"{sent} files sent to dataset {key}, {total - sent} were there already",
         as_json=as_json,
     )
+    when = "now" if run_id else "once the uploads have been quiet for a while"
     next_step(
-        f"dataset, captions and LoRA are made {settings().datasets.settle_seconds} s after the "
-        f"last upload: `influencerai dataset status {key.dataset} --tenant {tenant}`, or "
+        f"dataset, captions and LoRA are made {when}: "
+        f"`influencerai dataset status {key.dataset} --tenant {tenant}`, or "
         f"{settings().dagster.url}/assets/dataset?view=partitions&partition={tenant}%2F{key.dataset}"
     )
+
+
+def _start_build(key: DatasetKey) -> str | None:
+    """Launch the run that builds a dataset; the sensor does it if Dagster does not answer now."""
+    try:
+        with closing(dagster()) as client:
+            return start_build(client, engine(), store(), key)
+    except TransientError as error:
+        notes.print(f"[yellow]no run was started yet: {escape(str(error))}[/]")
+        return None
 
 
 @dataset_app.command("list")

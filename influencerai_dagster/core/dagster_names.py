@@ -24,6 +24,8 @@ JOB_ASSETS = {
     RETENTION_JOB: ("retention_report", "retention_deletions"),
 }
 """Dagster job → the assets that it materializes."""
+MAX_DATASET_RUNS = 12
+"""Queued or in progress, of all tenants; dagster.yaml says how many of them are in progress."""
 
 CODE_LOCATION = "influencerai"
 """The name of our code location in workspace.yaml."""
@@ -46,6 +48,8 @@ MAX_RUNTIME_TAG = "dagster/max_runtime"
 NO_RETRIES = {MAX_RETRIES_TAG: "0"}
 STAGE_TAG = "stage"
 TENANT_TAG = "tenant"
+UPLOADS_TAG = "uploads"
+"""The fingerprint of the uploads for which a run builds a dataset: it needs no other run."""
 
 STARTING, STARTED, CANCELING = "STARTING", "STARTED", "CANCELING"
 SUCCESS, FAILURE, CANCELED = "SUCCESS", "FAILURE", "CANCELED"

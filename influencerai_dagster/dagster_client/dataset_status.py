@@ -108,7 +108,7 @@ class _DatasetStages:
         size = sum(item.size_bytes for item in files) / _MIB
         quiet = (now - newest).total_seconds()
         text = f"{len(files)} files, {size:,.1f} MiB"
-        if quiet < self._settle_seconds:
+        if quiet < self._settle_seconds and not self._alive("dataset"):
             text += f"; quiet for {max(0, quiet):.0f} of {self._settle_seconds:g} s"
             return Stage("uploads", StageState.RUNNING, text)
         return Stage("uploads", StageState.DONE, text, newest)

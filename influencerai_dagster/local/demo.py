@@ -19,6 +19,7 @@ from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.keys import DatasetKey, DayKey, today
 from influencerai_dagster.core.object_paths import uploads_prefix
 from influencerai_dagster.dagster_client.client import DagsterGraphQL
+from influencerai_dagster.dagster_client.dataset_builds import start_build
 from influencerai_dagster.db import tenants
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.errors import PermanentError, TransientError
@@ -144,6 +145,8 @@ class Demo:
         num_sent = upload_folder(self.store, key, self.samples, lambda _path, _sent: None)
         target = f"s3://{self.store.bucket}/{uploads_prefix(key)}"
         self.announce(f"{num_sent} files uploaded to {target}")
+        if num_sent:
+            start_build(self.dagster, self.engine, self.store, key)
         prefix = f"demo/{uuid4().hex}"
         lora = {"dataset": INFLUENCER}
         requests = [{"prompt": f"bella, {prompt}", "loras": [lora]} for prompt in PROMPTS]
@@ -195,7 +198,7 @@ class Demo:
         """Return the last line that a partition's newest run logged, such as a training step."""
         runs = self.dagster.runs(partition_key, created_after=started)
         if not runs:
-            return "waits until the uploads have been quiet for a moment"
+            return "waits until its run is launched"
         if end.run_id != runs[0].run_id:
             end.run_id, end.cursor, end.line = runs[0].run_id, None, "its run starts"
         lines, end.cursor = self.dagster.log_lines(end.run_id, end.cursor)

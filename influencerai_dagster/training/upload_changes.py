@@ -14,6 +14,11 @@ from influencerai_dagster.core.keys import DatasetKey
 from influencerai_dagster.core.object_paths import dataset_key_of
 from influencerai_dagster.storage.contents import ObjectSummary
 
+LONGEST_PAUSE_SECONDS = 30.0
+_SHORTEST_PAUSE_SECONDS = 5.0  # a tick of the sensor
+_SHARE_OF_QUIET_TIME = 0.1
+_FINGERPRINT_DIGITS = 16
+
 
 class Sighting(NamedTuple):
     """Uploads that are not scanned yet, and since when (Unix time) they are unchanged."""
@@ -49,7 +54,25 @@ def uploads_by_dataset(infos: Iterable[ObjectSummary]) -> dict[DatasetKey, list[
 
 def uploads_fingerprint(infos: Iterable[ObjectSummary]) -> str:
     """Return the hash of a listing; it changes when an upload comes, goes or is replaced."""
-    return fingerprint(sorted([info.key, info.size_bytes, info.etag] for info in infos))
+    found = fingerprint(sorted([info.key, info.size_bytes, info.etag] for info in infos))
+    return found[:_FINGERPRINT_DIGITS]
+
+
+def seconds_to_next_listing(now: float, *, listed_at: float, changed_at: float) -> float:
+    """Return how long to wait before uploads are listed again; at most 0 if it is time.
+
+    A bucket in which nothing happens is listed less often: a change is noticed after a tenth of the
+    time since the last one, but after half a minute at the latest.
+
+    Args:
+        now: seconds of Unix time, as the others. A clock that was set back ends the wait.
+        listed_at: when uploads were last listed.
+        changed_at: when they last changed, or had no run yet.
+    """
+    pause = min((now - changed_at) * _SHARE_OF_QUIET_TIME, LONGEST_PAUSE_SECONDS)
+    if now < listed_at or pause < _SHORTEST_PAUSE_SECONDS:
+        return 0.0
+    return listed_at + pause - now
 
 
 def decide(

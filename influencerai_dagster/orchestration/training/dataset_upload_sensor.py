@@ -1,20 +1,26 @@
 """`dataset_upload_sensor`: start a run for each dataset whose uploads changed.
 
 It reads the listing, decides by training/upload_changes.py and reports. A listing that fails
-raises: it never counts as an empty one, and the cursor stays.
+raises: it never counts as an empty one, and the cursor stays. While nothing changes it lists less
+often. The command line starts the run of its uploads itself (dagster_client/dataset_builds.py).
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
 
 import dagster as dg
+from pydantic import BaseModel, Field
 from sqlalchemy import Engine
 
-from influencerai_dagster.core.dagster_names import BUILD_DATASET_JOB, PARTITION_TAG
+from influencerai_dagster.core.dagster_names import (
+    BUILD_DATASET_JOB,
+    MAX_DATASET_RUNS,
+    PARTITION_TAG,
+    UPLOADS_TAG,
+)
 from influencerai_dagster.core.keys import DatasetKey, tenant_of_partition
 from influencerai_dagster.core.object_paths import tenant_datasets_prefix
 from influencerai_dagster.db.engine import transaction
@@ -31,14 +37,14 @@ from influencerai_dagster.training.upload_changes import (
     Sighting,
     UploadDecision,
     decide,
+    seconds_to_next_listing,
     share_out,
     uploads_by_dataset,
     uploads_fingerprint,
 )
 
-MAX_RUNS_ALIVE = 12
-"""Queued or in progress, of all tenants; dagster.yaml says how many of them are in progress."""
-FINGERPRINT_DIGITS = 16
+_CLOCK_MARGIN_SECONDS = 60.0
+"""By so much may the clock of PostgreSQL, which dates runs, differ from ours."""
 
 
 def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
@@ -57,23 +63,56 @@ def dataset_upload_sensor(*, settle_seconds: float) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext,
         object_store: ObjectStoreResource,
         catalog: CatalogResource,
-    ) -> dg.SensorResult:
-        snapshot = _read(context, object_store, catalog.engine)
+    ) -> dg.SensorResult | dg.SkipReason:
         now = time.time()
+        cursor = _Cursor.read(context.cursor)
+        pause = seconds_to_next_listing(
+            now, listed_at=cursor.listed_at, changed_at=cursor.changed_at
+        )
+        if pause > 0:
+            return dg.SkipReason(f"nothing changed; uploads are listed again in {pause:.0f} s")
+        snapshot = _read(context.instance, object_store, catalog.engine, cursor, now)
         decision = decide(
             snapshot.listed,
             snapshot.requested,
-            snapshot.sightings,
+            cursor.sightings,
             now=now,
             settle_seconds=settle_seconds,
         )
         free = _startable(snapshot, decision, now)
         by_tenant = Counter(filter(None, map(tenant_of_partition, snapshot.alive)))
-        chosen = share_out(free, by_tenant, max_alive=MAX_RUNS_ALIVE)
+        chosen = share_out(free, by_tenant, max_alive=MAX_DATASET_RUNS)
         new = {str(key): decision.ready[key] for key in chosen}
-        return _report(snapshot, decision, new, _skip_reason(snapshot, decision, free))
+        after = _next_cursor(cursor, snapshot, decision, new, now)
+        return _report(new, after, _skip_reason(snapshot, decision, free))
 
     return dataset_upload_sensor
+
+
+class _Cursor(BaseModel):
+    """What a tick leaves for the next one; fields of an older version are left out.
+
+    Attributes:
+        num_batches: how many ticks have requested runs.
+        seen: partition → fingerprint for which a run was requested.
+        settling: partition → the fingerprint that is still settling, and since when.
+        listed_at: when uploads were last listed, Unix time as below.
+        changed_at: when a listing last found something to do.
+    """
+
+    num_batches: int = 0
+    seen: dict[str, str] = Field(default_factory=dict)
+    settling: dict[str, tuple[str, float]] = Field(default_factory=dict)
+    listed_at: float = 0.0
+    changed_at: float = 0.0
+
+    @classmethod
+    def read(cls, text: str | None) -> "_Cursor":
+        return cls.model_validate_json(text) if text else cls()
+
+    @property
+    def sightings(self) -> dict[str, Sighting]:
+        return {name: Sighting(*item) for name, item in self.settling.items()}
 
 
 @dataclass(frozen=True)
@@ -82,38 +121,41 @@ class UploadSnapshot:
 
     Attributes:
         listed: dataset → fingerprint of its uploads.
-        requested: partition → fingerprint for which a run was requested, and not lost.
-        sightings: partition → the fingerprint that is still settling.
-        num_batches: how many ticks have requested runs.
+        requested: partition → fingerprint for which there was a run that was not lost.
         alive: partitions of the runs that are queued or in progress.
         ended: runs that ended recently.
     """
 
     listed: dict[DatasetKey, str]
     requested: dict[str, str]
-    sightings: dict[str, Sighting]
-    num_batches: int
     alive: list[str]
     ended: list[EndedRun]
 
 
 def _read(
-    context: dg.SensorEvaluationContext, store: ObjectStore, engine: Engine
+    instance: dg.DagsterInstance, store: ObjectStore, engine: Engine, cursor: _Cursor, now: float
 ) -> UploadSnapshot:
     with transaction(engine) as session:
         tenants = [tenant.id for tenant in list_tenants(session)]
-    cursor: dict[str, Any] = json.loads(context.cursor) if context.cursor else {}
-    ended = ended_runs(context.instance, [BUILD_DATASET_JOB])
+    listed = list_uploads(store, tenants)
+    # Runs after the listing: what a run was launched for meanwhile has changed since, or is known.
+    ended = ended_runs(instance, [BUILD_DATASET_JOB])
     filters = dg.RunsFilter(job_name=BUILD_DATASET_JOB, statuses=ALIVE)
-    alive = [run.tags.get(PARTITION_TAG, "") for run in context.instance.get_runs(filters)]
-    return UploadSnapshot(
-        listed=list_uploads(store, tenants),
-        requested=_not_lost(cursor.get("seen", {}), ended, alive),
-        sightings={name: Sighting(*item) for name, item in cursor.get("settling", {}).items()},
-        num_batches=cursor.get("num_batches", 0),
-        alive=alive,
-        ended=ended,
-    )
+    alive = [run.tags.get(PARTITION_TAG, "") for run in instance.get_runs(filters)]
+    launched = _launched(instance, since=(cursor.listed_at or now) - _CLOCK_MARGIN_SECONDS)
+    requested = _not_lost({**cursor.seen, **launched}, ended, alive)
+    return UploadSnapshot(listed, requested, alive, ended)
+
+
+def _launched(instance: dg.DagsterInstance, *, since: float) -> dict[str, str]:
+    """Return for which uploads the newest run of each partition was launched, by anyone."""
+    created_after = datetime.fromtimestamp(since, UTC)
+    filters = dg.RunsFilter(job_name=BUILD_DATASET_JOB, created_after=created_after)
+    launched: dict[str, str] = {}
+    for run in instance.get_runs(filters):  # the newest first
+        if UPLOADS_TAG in run.tags:
+            launched.setdefault(run.tags.get(PARTITION_TAG, ""), run.tags[UPLOADS_TAG])
+    return launched
 
 
 def list_uploads(store: ObjectStore, tenants: Iterable[str]) -> dict[DatasetKey, str]:
@@ -121,9 +163,7 @@ def list_uploads(store: ObjectStore, tenants: Iterable[str]) -> dict[DatasetKey,
 
     def of_tenant(tenant: str) -> dict[DatasetKey, str]:
         groups = uploads_by_dataset(store.list(tenant_datasets_prefix(tenant)))
-        return {
-            key: uploads_fingerprint(infos)[:FINGERPRINT_DIGITS] for key, infos in groups.items()
-        }
+        return {key: uploads_fingerprint(infos) for key, infos in groups.items()}
 
     listed: dict[DatasetKey, str] = {}
     for states in store.map(of_tenant, list(tenants)):
@@ -153,30 +193,47 @@ def _startable(snapshot: UploadSnapshot, decision: UploadDecision, now: float) -
     return [named[name] for name in startable(named, snapshot.ended, now)]
 
 
-def _report(
-    snapshot: UploadSnapshot, decision: UploadDecision, new: Mapping[str, str], skip_reason: str
-) -> dg.SensorResult:
+def _next_cursor(
+    cursor: _Cursor,
+    snapshot: UploadSnapshot,
+    decision: UploadDecision,
+    new: Mapping[str, str],
+    now: float,
+) -> _Cursor:
     # A dataset whose uploads are all gone leaves the cursor, so that it is new when it comes back.
     listed = {str(key) for key in snapshot.listed}
     kept = {name: value for name, value in snapshot.requested.items() if name in listed}
-    # Dagster never runs a run key twice: content that was there before needs another number.
-    number = snapshot.num_batches + bool(new)
     settling = {
         name: (item.fingerprint, round(item.since))
         for name, item in decision.sightings.items()
         if name not in new
     }
-    cursor = {"num_batches": number, "seen": {**kept, **new}, "settling": settling}
+    is_quiet = not (new or settling or snapshot.alive)
+    return _Cursor(
+        # Dagster never runs a run key twice: content that was there before needs another number.
+        num_batches=cursor.num_batches + bool(new),
+        seen={**kept, **new},
+        settling=settling,
+        listed_at=now,
+        changed_at=cursor.changed_at if is_quiet and cursor.changed_at else now,
+    )
+
+
+def _report(new: Mapping[str, str], cursor: _Cursor, skip_reason: str) -> dg.SensorResult:
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(run_key=f"{partition}@{fingerprint}#{number}", partition_key=partition)
+            dg.RunRequest(
+                run_key=f"{partition}@{fingerprint}#{cursor.num_batches}",
+                partition_key=partition,
+                tags={UPLOADS_TAG: fingerprint},
+            )
             for partition, fingerprint in new.items()
         ],
         skip_reason=None if new else skip_reason,
         dynamic_partitions_requests=(
             [dataset_partitions.build_add_request(list(new))] if new else []
         ),
-        cursor=json.dumps(cursor, separators=(",", ":")),
+        cursor=cursor.model_dump_json(),
     )
 
 
@@ -186,7 +243,7 @@ def _skip_reason(
     if decision.ready and not free:
         return waits_for_lost_runs(len(decision.ready), "datasets")
     if decision.ready:
-        return f"{len(decision.ready)} datasets wait until one of {MAX_RUNS_ALIVE} runs has ended"
+        return f"{len(decision.ready)} datasets wait until one of {MAX_DATASET_RUNS} runs has ended"
     waiting = ", ".join(map(str, decision.settling[:10]))
     if waiting:
         return f"still being uploaded: {waiting}"

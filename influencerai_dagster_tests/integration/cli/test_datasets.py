@@ -3,11 +3,13 @@
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from influencerai_dagster.core.dagster_names import UPLOADS_TAG
 from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.db.datasets import record_dataset
 from influencerai_dagster.db.engine import transaction
@@ -16,6 +18,7 @@ from influencerai_dagster.db.tenants import add_tenant, list_tenants, put_influe
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.retention import legal_holds
 from influencerai_dagster.storage.manifests import publish
+from influencerai_dagster.training.upload_changes import uploads_fingerprint
 from influencerai_dagster_tests.testing.catalog_rows import (
     claim_one,
     complete_job,
@@ -29,10 +32,12 @@ from influencerai_dagster_tests.testing.dagster_server import (
     queued_instance,
     running_webserver,
 )
+from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.servers import S3Server
 
 KEY = "demo/bella"
 UPLOADS = "datasets/demo/bella/images/"
+OF_BELLA = ("--tenant", "demo", "--dataset", "bella")
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +127,51 @@ def test_a_dataset_is_shown_stage_by_stage(demo: CommandLine, instance: dg.Dagst
     with transaction(demo.engine) as session:
         record_lora(session, lora)
     assert status(demo)["training"] == ("done", "LoRA lora1 is ready, 0.0 MiB")
+
+
+def test_a_complete_upload_gets_its_run_at_once(
+    demo: CommandLine, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"a photo")
+    answer = json.loads(demo("dataset", "upload", tmp_path, *OF_BELLA, "--json").out)
+    [run] = instance.get_runs()
+    assert answer["run_id"] == run.run_id
+    assert (run.job_name, run.tags["dagster/partition"]) == ("build_dataset_job", KEY)
+    assert run.tags[UPLOADS_TAG] == uploads_fingerprint(demo.store.list(UPLOADS))
+
+
+def test_an_upload_that_changed_nothing_gets_no_run(
+    demo: CommandLine, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"a photo")
+    demo.store.put_latest(f"{UPLOADS}a.jpg", b"a photo")
+    answer = json.loads(demo("dataset", "upload", tmp_path, *OF_BELLA, "--json").out)
+    assert answer["run_id"] is None
+    assert not instance.get_runs()
+
+
+@pytest.mark.parametrize(
+    "num_others", [pytest.param(0, id="its own run"), pytest.param(12, id="many of others")]
+)
+def test_an_upload_waits_for_the_sensor_while_datasets_are_built(
+    demo: CommandLine, instance: dg.DagsterInstance, tmp_path: Path, num_others: int
+) -> None:
+    partitions = [f"other/d{number}" for number in range(num_others)] or [KEY]
+    for partition in partitions:
+        alive_run(instance, "build_dataset_job", partition)
+    (tmp_path / "a.jpg").write_bytes(b"a photo")
+    answer = json.loads(demo("dataset", "upload", tmp_path, *OF_BELLA, "--json").out)
+    assert answer["run_id"] is None
+    assert len(instance.get_runs()) == len(partitions)
+
+
+def test_an_upload_needs_no_dagster(demo: CommandLine, tmp_path: Path) -> None:
+    demo.environment.setenv("DAGSTER_URL", f"http://127.0.0.1:{free_port()}")
+    (tmp_path / "a.jpg").write_bytes(b"a photo")
+    answer = demo("dataset", "upload", tmp_path, *OF_BELLA)
+    assert answer.exit_code == 0
+    assert "no run was started yet" in answer
+    assert [item.key for item in demo.store.list(UPLOADS)] == [f"{UPLOADS}a.jpg"]
 
 
 def test_uploads_that_are_not_quiet_yet_are_told_with_their_time(demo: CommandLine) -> None:

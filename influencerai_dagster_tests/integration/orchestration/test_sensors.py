@@ -4,14 +4,16 @@ import gc
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
 import pytest
 from sqlalchemy import text
 
+from influencerai_dagster.core.dagster_names import MAX_DATASET_RUNS, UPLOADS_TAG
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import run_heartbeats
@@ -30,6 +32,7 @@ from influencerai_dagster.orchestration.resources.catalog import Catalog
 from influencerai_dagster.orchestration.training import dataset_upload_sensor as dataset_uploads
 from influencerai_dagster.orchestration.training.dataset_upload_sensor import dataset_upload_sensor
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.training.upload_changes import uploads_fingerprint
 from influencerai_dagster_tests.testing.catalog_rows import (
     DAY,
     claim_one,
@@ -64,12 +67,15 @@ class Uploads:
         self.cursor: str | None = None
         self.run_keys: list[str] = []
 
-    def tick(self, *, settle_seconds: float = 0) -> dg.SensorResult:
+    def evaluate(self, *, settle_seconds: float = 0) -> object:
         sensor = dataset_upload_sensor(settle_seconds=settle_seconds)
         with dg.build_sensor_context(
             self._instance, cursor=self.cursor, resources=self._resources
         ) as context:
-            result = sensor(context)
+            return sensor(context)
+
+    def tick(self, *, settle_seconds: float = 0) -> dg.SensorResult:
+        result = self.evaluate(settle_seconds=settle_seconds)
         assert isinstance(result, dg.SensorResult)
         self.cursor = result.cursor
         self.run_keys += [str(request.run_key) for request in result.run_requests or []]
@@ -265,7 +271,7 @@ def test_an_object_that_is_no_upload_asks_for_nothing(
 def test_more_datasets_than_a_tick_takes_are_all_asked_for_over_ticks(
     uploads: Uploads, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset_uploads, "MAX_RUNS_ALIVE", 3)
+    monkeypatch.setattr(dataset_uploads, "MAX_DATASET_RUNS", 3)
     wanted = [f"demo/d{number}" for number in range(5)] + ["other/d0", "other/d1"]
     list(object_store.map(lambda dataset: upload(object_store, dataset), wanted))
 
@@ -278,7 +284,7 @@ def test_more_datasets_than_a_tick_takes_are_all_asked_for_over_ticks(
 def test_while_enough_datasets_are_built_the_others_wait_and_the_tick_says_so(
     uploads: Uploads, object_store: ObjectStore, instance: dg.DagsterInstance
 ) -> None:
-    for number in range(dataset_uploads.MAX_RUNS_ALIVE):
+    for number in range(MAX_DATASET_RUNS):
         add_run(instance, "build_dataset_job", f"flood/d{number}")
     upload(object_store, "demo/bella")
     result = uploads.tick()
@@ -291,11 +297,46 @@ def test_while_enough_datasets_are_built_the_others_wait_and_the_tick_says_so(
 def test_a_tenant_without_a_run_comes_before_one_with_many(
     uploads: Uploads, object_store: ObjectStore, instance: dg.DagsterInstance
 ) -> None:
-    for number in range(dataset_uploads.MAX_RUNS_ALIVE - 1):
+    for number in range(MAX_DATASET_RUNS - 1):
         add_run(instance, "build_dataset_job", f"demo/d{number}")
     for dataset in ("demo/anna", "other/bella"):
         upload(object_store, dataset)
     assert uploads.requested() == ["other/bella"]
+
+
+def test_a_dataset_whose_run_was_launched_for_these_uploads_gets_no_second_one(
+    uploads: Uploads, object_store: ObjectStore, instance: dg.DagsterInstance
+) -> None:
+    upload(object_store, "demo/bella")
+    now = uploads_fingerprint(object_store.list("datasets/demo/bella/images/"))
+    add_run(instance, "build_dataset_job", "demo/bella", tags={UPLOADS_TAG: now})
+    assert uploads.requested() == []
+    instance.wipe()
+    assert uploads.requested() == [], "the run has ended, and the cursor knows it"
+    upload(object_store, "demo/bella", "b.jpg")
+    assert uploads.requested() == ["demo/bella"]
+
+
+def test_a_run_that_was_launched_for_older_uploads_does_not_count(
+    uploads: Uploads, object_store: ObjectStore, instance: dg.DagsterInstance
+) -> None:
+    upload(object_store, "demo/bella")
+    add_run(instance, "build_dataset_job", "demo/bella", tags={UPLOADS_TAG: "0123456789abcdef"})
+    assert uploads.requested() == ["demo/bella"]
+
+
+def test_while_nothing_changes_the_bucket_is_listed_less_often(
+    uploads: Uploads, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert uploads.requested() == []
+    began = time.time()
+    monkeypatch.setattr(time, "time", lambda: began + 100)
+    assert uploads.requested() == []
+    upload(object_store, "demo/bella")
+    monkeypatch.setattr(time, "time", lambda: began + 105)
+    assert "uploads are listed again in" in str(uploads.evaluate())
+    monkeypatch.setattr(time, "time", lambda: began + 112)
+    assert uploads.requested() == ["demo/bella"]
 
 
 def test_a_cursor_of_an_older_version_asks_again_instead_of_failing(
@@ -516,13 +557,14 @@ def add_run(
     job_name: str = IMAGES[0],
     partition: str = IMAGES[1],
     status: str = "STARTED",
+    tags: Mapping[str, str] = MappingProxyType({}),
     **fields: Any,
 ) -> None:
     instance.add_run(
         dg.DagsterRun(
             job_name=job_name,
             status=dg.DagsterRunStatus[status],
-            tags={"dagster/partition": partition},
+            tags={"dagster/partition": partition, **tags},
             remote_job_origin=job_origin(job_name),
             **fields,
         )

@@ -12,6 +12,7 @@ from influencerai_dagster.storage.contents import ObjectSummary
 from influencerai_dagster.training.upload_changes import (
     Sighting,
     decide,
+    seconds_to_next_listing,
     share_out,
     uploads_by_dataset,
     uploads_fingerprint,
@@ -146,3 +147,18 @@ def test_the_fingerprint_of_uploads_changes_when_one_comes_goes_or_is_replaced()
     assert uploads_fingerprint(reversed(listed)) == before
     others = [[info("a")], [*listed, info("c")], [info("a"), info("b", etag="f")]]
     assert before not in {uploads_fingerprint(other) for other in others}
+
+
+@pytest.mark.parametrize(
+    ("quiet_seconds", "pause_seconds"),
+    [(0, 0), (49, 0), (50, 5), (120, 12), (300, 30), (1e6, 30)],
+)
+def test_a_quiet_bucket_is_listed_less_often(quiet_seconds: float, pause_seconds: float) -> None:
+    left = seconds_to_next_listing(NOW, listed_at=NOW, changed_at=NOW - quiet_seconds)
+    assert left == pytest.approx(pause_seconds)
+    later = seconds_to_next_listing(NOW + 31, listed_at=NOW, changed_at=NOW - quiet_seconds)
+    assert later <= 0
+
+
+def test_a_clock_that_was_set_back_does_not_keep_uploads_waiting() -> None:
+    assert seconds_to_next_listing(NOW - 3600, listed_at=NOW, changed_at=NOW - 7200) == 0

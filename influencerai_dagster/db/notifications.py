@@ -19,7 +19,7 @@ from influencerai_dagster.errors import TransientError
 
 _CHANNEL = "influencerai_jobs"
 SUBMITTED = "submitted"
-"""Jobs were inserted; sent by the trigger of migration 0010."""
+"""Jobs were inserted; sent by the trigger of migration 0011."""
 CANCELLED = "cancelled"
 _WORK = "work"
 

@@ -1,6 +1,6 @@
 """GET /media."""
 
-from datetime import date, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from influencerai_dagster.api.auth.callers import Caller, Reader
 from influencerai_dagster.api.context import ApiContext, api_context
 from influencerai_dagster.api.influencers.schemas import Name
-from influencerai_dagster.api.pages import Cursor, Limit
+from influencerai_dagster.api.pages import Cursor, Day, Limit
 from influencerai_dagster.api.problems import not_found
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.db.engine import transaction
@@ -56,7 +56,7 @@ def list_media(
     caller: Reader,
     *,
     influencer: Annotated[Name | None, Query(description="only those that show it")] = None,
-    day: Annotated[date | None, Query(description="UTC day of the job")] = None,
+    day: Annotated[Day | None, Query(description="UTC day of the job")] = None,
     kind: JobKind | None = None,
     cursor: Cursor = None,
     limit: Limit = 50,

@@ -149,3 +149,9 @@ def test_the_queue_and_the_usage_are_ones_own(site: ApiSite) -> None:
     assert usage["gpu_seconds"] == 2.5
     assert (usage["jobs"]["completed"], usage["month"]) == (1, "2026-11")
     assert ask.get("/api/v1/usage", params={"month": "2026-13"}).status_code == 422
+
+
+@pytest.mark.parametrize("day", ["0", "2026-1-1", "2026-02-30", "1764547200"])
+def test_a_day_has_one_form(site: ApiSite, day: str) -> None:
+    answer = site.client().get("/api/v1/media", params={"day": day})
+    assert answer.json()["errors"][0]["field"] == "query.day"

@@ -1,7 +1,7 @@
 """Latency from a submitted job to ComfyUI when no run is there, on the local stack with Dagster.
 
 The baseline is the start of a run that does nothing. A job comes in two ways: in the run config of
-a run that is launched, and by `submit` alone, so that a sensor has to ask for the run.
+a run that is launched, and by `submit` alone, so that the web server has to launch the run.
 """
 
 import random
@@ -84,7 +84,7 @@ def _stack(folder: Path, comfyui: ComfyUIServer) -> Stack:
     settings = load_settings((), data_dir=folder / "data", comfyui_url=comfyui.url, **ports)
     stack = Stack(settings, location_problem=_location_problem, definitions_module=_DEFINITIONS)
     stack.environment["COMFYUI_URL"] = comfyui.url
-    stack.environment["GENERATION_LINGER_SECONDS"] = "0"  # the next job finds no run again
+    stack.environment["GENERATION_IDLE_TIMEOUT_SECONDS"] = "0"  # the next job finds no run again
     return stack
 
 

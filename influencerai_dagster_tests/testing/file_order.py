@@ -20,6 +20,7 @@ LONGEST_FIRST = (
     "integration/orchestration/test_pipeline.py",
     "integration/generation/worker/",
     "integration/local/test_stack.py",
+    "integration/webserver/",
     "integration/engines/comfyui/",
     "integration/orchestration/",
 )

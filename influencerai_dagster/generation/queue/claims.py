@@ -141,7 +141,6 @@ def requeue(
     if row is None:
         return False
     settle(session, row, gpu_seconds, is_whole=False)
-    notify_work(session)
     row.status = JobStatus.PENDING
     row.attempt -= 1
     row.gpu_seconds += gpu_seconds
@@ -167,7 +166,7 @@ def expire_leases(session: Session, *, owner: str | None = None) -> int:
         How many leases were ended.
     """
     if owner is None:
-        _forgive(session, begin_sweep(session, LEASES).missed)
+        _forgive(session, begin_sweep(session, LEASES))
         is_over = JobRow.lease_expires_at < func.now()
     else:
         is_over = JobRow.lease_owner == owner

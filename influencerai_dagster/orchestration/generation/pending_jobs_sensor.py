@@ -23,7 +23,7 @@ from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.db.run_heartbeats import gpu_owner
+from influencerai_dagster.db.running_trainings import gpu_owner
 from influencerai_dagster.db.storage_pauses import StoragePause
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.orchestration.jobs import JOBS

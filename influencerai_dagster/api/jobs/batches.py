@@ -85,14 +85,16 @@ def refuse_full_queue() -> Iterator[None]:
         ) from None
 
 
-def ensure_runs(context: ApiContext, tenant: str, kinds: Sequence[JobKind]) -> None:
+def ensure_runs(context: ApiContext, caller: Caller, kinds: Sequence[JobKind]) -> None:
     """Let a run take today's jobs of these kinds; if Dagster is away, its sensor does so later."""
     try:
         with closing(context.dagster()) as dagster:
             for kind in kinds:
-                ensure_run(dagster, context.engine, kind, DayKey(tenant, today()))
+                ensure_run(dagster, caller.engine, kind, DayKey(caller.tenant, today()))
     except InfluencerAIError as error:
-        _log.warning("no run was ensured for tenant %s; the sensor starts one: %s", tenant, error)
+        _log.warning(
+            "no run was ensured for tenant %s; the sensor starts one: %s", caller.tenant, error
+        )
 
 
 def _known_batch(caller: Caller, key: str | None, request_sha256: str) -> JobBatch | None:

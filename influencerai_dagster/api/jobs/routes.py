@@ -60,7 +60,7 @@ def submit_jobs(
     response.headers["Location"] = f"/api/v1/batches/{batch.id}"
     response.headers["Idempotent-Replayed"] = "false" if is_new else "true"
     kinds = sorted({job.payload.kind for job in body.jobs})
-    tasks.add_task(ensure_runs, context, caller.tenant, kinds)
+    tasks.add_task(ensure_runs, context, caller, kinds)
     with transaction(caller.engine) as session:
         return _batch_document(session, batch)
 
@@ -139,7 +139,7 @@ def retry_job(
         )
     with refuse_full_queue():
         (retried,) = own_submitter(context, caller).retry(DayKey(caller.tenant, today()), [job_id])
-    tasks.add_task(ensure_runs, context, caller.tenant, [retried.kind])
+    tasks.add_task(ensure_runs, context, caller, [retried.kind])
     with transaction(caller.engine) as session:
         caller.record(session, "jobs.retry", str(job_id), {"job": str(retried.id)})
         (document,) = _documents(session, caller.tenant, [retried])

@@ -1,5 +1,6 @@
 """No route and no query gives a tenant what belongs to another."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from influencerai_dagster.db.tenants import put_influencer
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster_tests.testing.api_site import ApiSite
 from influencerai_dagster_tests.testing.catalog_rows import claim_all, complete_job, submit_one
+from influencerai_dagster_tests.testing.paths import PROJECT_DIR
 
 IMAGE = {"payload": {"kind": "image", "prompt": "bella"}}
 
@@ -127,6 +129,16 @@ def test_a_foreign_id_and_an_unknown_one_have_the_same_answer(site: ApiSite) -> 
     unknown = "00000000-0000-4000-8000-000000000000"
     answers = [ask("DELETE", f"/api/v1/api-keys/{item}").json() for item in (foreign, unknown)]
     assert answers[0]["detail"].replace(foreign, unknown) == answers[1]["detail"]
+
+
+def test_the_engine_of_all_tenants_is_only_for_finding_out_who_asks() -> None:
+    folder = PROJECT_DIR / "influencerai_dagster" / "api"
+    users = {
+        path.relative_to(folder).parts[0]
+        for path in folder.rglob("*.py")
+        if re.search(r"context\.engine|catalog_engine", path.read_text(encoding="utf-8"))
+    }
+    assert users == {"auth", "context.py"}
 
 
 def test_lists_have_only_what_is_ones_own(site: ApiSite) -> None:

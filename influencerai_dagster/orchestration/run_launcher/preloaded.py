@@ -6,6 +6,7 @@ fork whether that holds.
 """
 
 import gc
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +17,9 @@ from influencerai_dagster.errors import PermanentError
 _USED_BY_RUNS = (
     *("dagster._cli", "dagster_postgres", "psycopg2"),
     *("boto3", "botocore.session", "httpx"),
+    *("numpy", "scipy.fftpack", "imagehash"),
 )
-"""What a run imports and the definitions do not. Not numpy, whose OpenBLAS starts threads."""
+"""What a run imports and the definitions do not."""
 
 
 class SourceFile(NamedTuple):
@@ -37,6 +39,8 @@ def preload(module_name: str) -> frozenset[SourceFile]:
     Returns:
         The files of the package from which it was loaded.
     """
+    # The BLAS of numpy would start a thread for each core. Our images are small: one is enough.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     module = import_module(module_name)
     for name in _USED_BY_RUNS:
         import_module(name)

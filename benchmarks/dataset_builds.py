@@ -66,7 +66,7 @@ def run() -> Sequence[Comparison]:
         running_comfyui(1, seconds_per_step=0.05, has_journal=True) as [comfyui],
         tempfile.TemporaryDirectory(prefix="influencerai-benchmarks-") as folder,
     ):
-        stack = dagster_stack(Path(folder), comfyui, variables=_VARIABLES)
+        stack = dagster_stack(Path(folder), comfyui=comfyui, variables=_VARIABLES)
         write_photos(Path(folder) / "photos", PHOTOS_PER_DATASET)
         photos = [path.read_bytes() for path in sorted((Path(folder) / "photos").iterdir())]
 
@@ -176,9 +176,11 @@ class _MassUpload:
         submitted_at = time.time()
         prompt = prompt_id(job.id, 1)
         wait_until(lambda: prompt in self.comfyui.times("posted"), "the prompt")
-        for run in self.dagster.runs(str(_ORDERER), created_after=submitted_at - 60):
-            wait_until(lambda run=run: self.dagster.run(run.run_id).is_finished, run.run_id)
+        wait_until(self._has_no_worker, "the end of the image's run")
         return self.comfyui.times("posted")[prompt] - submitted_at
+
+    def _has_no_worker(self) -> bool:
+        return not list_runs(self.dagster, partition_key=str(_ORDERER), is_alive=True, limit=1)
 
     def _wait_until_built(self, number: int) -> None:
         def is_built() -> bool:

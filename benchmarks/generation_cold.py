@@ -52,7 +52,10 @@ def run() -> Sequence[Comparison]:
         tempfile.TemporaryDirectory(prefix="influencerai-benchmarks-") as folder,
     ):
         stack = dagster_stack(
-            Path(folder), comfyui, variables=_VARIABLES, definitions_module=_DEFINITIONS
+            Path(folder),
+            comfyui=comfyui,
+            variables=_VARIABLES,
+            definitions_module=_DEFINITIONS,
         )
 
         def measure() -> None:

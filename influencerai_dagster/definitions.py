@@ -29,7 +29,6 @@ from influencerai_dagster.orchestration.resources.object_store import object_sto
 from influencerai_dagster.orchestration.resources.retention import Retention
 from influencerai_dagster.orchestration.retention.definitions import retention_definitions
 from influencerai_dagster.orchestration.run_config import as_resource, executor, fixed_resource
-from influencerai_dagster.orchestration.runs.stale_runs_sensor import stale_runs_sensor
 from influencerai_dagster.orchestration.training.definitions import training_definitions
 from influencerai_dagster.program_environment import ignore_postgres_variables
 from influencerai_dagster.settings import Settings, load_settings
@@ -75,7 +74,6 @@ def build_definitions(
         *(definitions(settings) for definitions in CAPABILITIES),
         dg.Definitions(
             jobs=[*JOBS.values()],
-            sensors=[stale_runs_sensor()],
             resources={key: as_resource(resource) for key, resource in found.items()},
             executor=executor,
         ),

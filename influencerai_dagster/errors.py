@@ -19,6 +19,12 @@
         ├── UnknownNameError             nothing has this name: core/names.py writes the text
         ├── TooManyPendingJobsError      the tenant's queue is full: submit less, or wait
         ├── RefusedRequestError          the API answers with a problem (api/problems.py)
+        ├── InvalidTokenError            a token was not signed here, or has expired
+        │                                (api/auth/tokens.py)
+        ├── StartedBeforeError           a run has a process: it starts no second one
+        │                                (orchestration/run_launcher/run_records.py)
+        ├── WithdrawnError               a run was stopped before it began
+        │                                (orchestration/run_launcher/run_records.py)
         ├── UnfitServerError             this ComfyUI server lacks a node or a model
         │                                (engines/comfyui/rejections.py)
         ├── RefusedInputError            a model refuses this one input

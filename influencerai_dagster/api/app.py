@@ -6,12 +6,15 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from influencerai_dagster.api import documentation
+from influencerai_dagster.api.auth.routes import router as auth_router
 from influencerai_dagster.api.context import ApiContext
 from influencerai_dagster.api.health.routes import router as health_router
+from influencerai_dagster.api.keys.routes import router as keys_router
+from influencerai_dagster.api.me.routes import router as me_router
 from influencerai_dagster.api.middleware import Envelope, WholeBody
 from influencerai_dagster.api.problems import add_handlers
 
-ROUTERS: tuple[APIRouter, ...] = ()
+ROUTERS: tuple[APIRouter, ...] = (auth_router, me_router, keys_router)
 """The resources, below PREFIX."""
 PREFIX = "/api/v1"
 _PREFLIGHT_SECONDS = 600

@@ -111,11 +111,20 @@ def problem_response(  # noqa: PLR0917 - the parts of one answer
         errors=errors,
     )
     return JSONResponse(
-        problem.model_dump(mode="json", exclude_none=True),
+        _encodable(problem.model_dump(mode="python", exclude_none=True)),
         status_code=status,
         headers=dict(headers or {}),
         media_type=MEDIA_TYPE,
     )
+
+
+def _encodable(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return JSON in which half characters (lone surrogates), which UTF-8 has not, are escaped."""
+    if isinstance(value, dict):
+        return {name: _encodable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_encodable(item) for item in value]
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def add_handlers(app: FastAPI) -> None:

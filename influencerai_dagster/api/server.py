@@ -6,7 +6,6 @@ import uvicorn
 
 from influencerai_dagster.api.app import create_app
 from influencerai_dagster.api.context import ApiContext
-from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.settings import Settings
 
 _STOP_SECONDS = 10
@@ -22,15 +21,11 @@ def serve(settings: Settings) -> None:
     Raises:
         PermanentError: JWT_SECRET is not set.
     """
-    if settings.api.jwt_secret is None:
-        raise PermanentError(
-            "The API cannot start: JWT_SECRET is not set, and without it no token could be signed. "
-            "Set it to at least 32 characters: `openssl rand -base64 48` makes some"
-        )
+    context = ApiContext.of(settings)
     logging.basicConfig(format=_LOG_FORMAT)
     api = settings.api
     uvicorn.run(
-        create_app(ApiContext.of(settings)),
+        create_app(context),
         host=api.host,
         port=api.port,
         log_level="warning",

@@ -30,6 +30,17 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "tenant list": ("tenant list", "tenant list --json"),
     "tenant show": ("tenant show acme",),
     "tenant remove": ("tenant remove acme --dry-run", "tenant remove acme --yes"),
+    "user add": ("user add anna@example.com --tenant acme --role owner",),
+    "user list": ("user list --tenant acme",),
+    "user set-password": ("user set-password anna@example.com",),
+    "user remove": ("user remove anna@example.com",),
+    "api-key add": (
+        "api-key add shop --user anna@example.com --scope read --scope jobs --days 90",
+    ),
+    "api-key list": ("api-key list --tenant acme",),
+    "api-key revoke": ("api-key revoke 92ff33aa-68e1-4f63-9292-afaff94898db --tenant acme",),
+    "audit list": ("audit list --tenant acme",),
+    "audit verify": ("audit verify", "audit verify --tenant acme --json"),
     "influencer add": (
         'influencer add nova --tenant acme --trigger-phrase "nova woman" --class-caption "woman"',
     ),

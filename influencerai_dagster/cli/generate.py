@@ -182,7 +182,7 @@ def _watch(client: DagsterGraphQL, run_id: str, tenant: str, job_ids: set[UUID])
                 reasons = "\n".join(run.failures) or f"it ended as {run.status}"
                 raise TransientError(
                     f"run {run_id} did not make them:\n{reasons}\nThe jobs are still in "
-                    "the job queue: pending_jobs_sensor starts another run for them, "
+                    "the job queue: another run is started for them by itself, "
                     f"`influencerai jobs cancel --all --tenant {tenant}` cancels them"
                 )
             status.update(_line(jobs, run))

@@ -12,9 +12,11 @@ from rich.table import Table
 
 from influencerai_dagster.cli.common import console, engine, server_settings, store
 from influencerai_dagster.cli.doctor import run_checks
-from influencerai_dagster.cli.output import JsonOption, next_step
+from influencerai_dagster.cli.output import JsonOption, next_step, notes
 from influencerai_dagster.cli.web_server import dagster_at
+from influencerai_dagster.db.api_role import prepare_api_role
 from influencerai_dagster.db.migrate import upgrade
+from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.local.demo import Demo, StageResult
 from influencerai_dagster.local.samples import BELLA_DIR
 from influencerai_dagster.local.stack import Stack, run_stack
@@ -86,8 +88,13 @@ def doctor(as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
 
 def migrate() -> None:
     """Bring the catalog's tables to this version."""
-    upgrade(server_settings().database.url)
+    url = server_settings().database.url
+    upgrade(url)
     console.print("the catalog is at the newest migration")
+    try:
+        prepare_api_role(url)
+    except PermanentError as error:  # the catalog is migrated; only the API does not start
+        notes.print(str(error), markup=False, highlight=False)
 
 
 def webserver(

@@ -23,7 +23,7 @@ def ensure_run_for(kind: JobKind, day: DayKey, *, num_jobs: int) -> str:
     except InfluencerAIError as error:
         raise TransientError(
             f"The jobs ({num_jobs}) are in the job queue and are not lost, but no run could be "
-            f"launched: {error}\nWhen Dagster is back, pending_jobs_sensor starts one; "
+            f"launched: {error}\nWhen Dagster is back, it starts one by itself; "
             f"`influencerai jobs list --tenant {day.tenant}` shows them"
         ) from error
     state = "started" if ensured.is_new else "alive already"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import takewhile
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from influencerai_dagster.core.dagster_names import ALIVE, ENDED, FAILURE, PARTITION_TAG
 from influencerai_dagster.dagster_client.queries import (
@@ -26,6 +26,9 @@ from influencerai_dagster.dagster_client.queries import (
 )
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.http_clients import client_options
+
+if TYPE_CHECKING:
+    import httpx
 
 REPOSITORY = "__repository__"
 EVENTS_PER_PAGE = 1000
@@ -73,6 +76,8 @@ class DagsterGraphQL:
         url: of the web server, `http://127.0.0.1:3000`.
         location: name of the code location in workspace.yaml.
         credentials: user and password, if the web server needs them.
+        timeout_seconds: how long one answer may take.
+        transport: how requests are sent; None is HTTP.
     """
 
     def __init__(
@@ -82,12 +87,15 @@ class DagsterGraphQL:
         *,
         credentials: tuple[str, str] | None = None,
         timeout_seconds: float = 30.0,
+        transport: "httpx.BaseTransport | None" = None,
     ) -> None:
         import httpx  # noqa: PLC0415 - takes 0.1 s to import; commands that list need no client
 
         self._url = f"{url.rstrip('/')}/graphql"
         self.repository = {"repositoryLocationName": location, "repositoryName": REPOSITORY}
-        self._http = httpx.Client(timeout=timeout_seconds, auth=credentials, **client_options(url))
+        self._http = httpx.Client(
+            timeout=timeout_seconds, auth=credentials, transport=transport, **client_options(url)
+        )
 
     def close(self) -> None:
         """Close the connections."""

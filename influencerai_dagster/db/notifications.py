@@ -1,7 +1,8 @@
-"""Notify workers of new jobs, free slots and cancellations, by PostgreSQL's NOTIFY and LISTEN.
+"""Notify others of new jobs, free slots and cancellations, by PostgreSQL's NOTIFY and LISTEN.
 
-A notification may get lost with a connection, and a pooler in transaction mode delivers none at
-all; so workers poll the job queue too.
+A trigger of table `jobs` notifies of every insert, whoever makes it. A notification may get lost
+with a connection, and a pooler in transaction mode delivers none at all; so workers poll the job
+queue too, and so does the thread that starts runs.
 Source: PostgreSQL's documentation of NOTIFY; psycopg2's "Asynchronous notifications".
 """
 
@@ -17,18 +18,20 @@ from influencerai_dagster.db.engine import database_errors
 from influencerai_dagster.errors import TransientError
 
 _CHANNEL = "influencerai_jobs"
-_CANCELLED = "cancelled"
+SUBMITTED = "submitted"
+"""Jobs were inserted; sent by the trigger of migration 0011."""
+CANCELLED = "cancelled"
 _WORK = "work"
 
 
 def notify_work(session: Session) -> None:
-    """Notify all workers when this transaction commits: there are new jobs, or free slots."""
+    """Notify all workers when this transaction commits: jobs can be claimed, or slots are free."""
     session.execute(select_rows(func.pg_notify(_CHANNEL, _WORK)))
 
 
 def notify_cancelled(session: Session) -> None:
     """Notify all workers when this transaction commits: some job was cancelled."""
-    session.execute(select_rows(func.pg_notify(_CHANNEL, _CANCELLED)))
+    session.execute(select_rows(func.pg_notify(_CHANNEL, CANCELLED)))
 
 
 class Listener:
@@ -47,6 +50,7 @@ class Listener:
             # It must never go back to the pool: its next user would receive notifications.
             pooled.detach()
             self._connection, self._pooled = connection, pooled
+            connection.rollback()  # the pool may have tested it in a transaction
             connection.set_session(autocommit=True)
             with connection.cursor() as cursor:
                 cursor.execute(f"LISTEN {_CHANNEL}")
@@ -61,25 +65,39 @@ class Listener:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def wait(self, timeout_seconds: float) -> bool | None:
+    def check(self) -> None:
+        """Ask the server for a sign of life: a connection may be dead without a sign.
+
+        Raises:
+            TransientError: the connection broke; make another listener.
+        """
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except psycopg2.Error as error:
+            raise _broken(error) from error
+
+    def wait(self, timeout_seconds: float) -> frozenset[str]:
         """Wait for notifications.
 
         Returns:
-            None if none came; otherwise whether one of them was a cancellation.
+            What came, such as SUBMITTED and CANCELLED; nothing if the time passed.
 
         Raises:
             TransientError: the connection broke; make another listener.
         """
         try:
             if not select.select([self._connection], [], [], timeout_seconds)[0]:
-                return None
+                return frozenset()
             self._connection.poll()
             if self._connection.closed:
                 raise psycopg2.InterfaceError("the server closed the connection")
         except (psycopg2.Error, OSError, ValueError) as error:
-            raise TransientError(
-                f"the notification connection to PostgreSQL broke: {error}"
-            ) from error
-        heard = [item.payload for item in self._connection.notifies]
+            raise _broken(error) from error
+        heard = frozenset(item.payload for item in self._connection.notifies)
         self._connection.notifies.clear()
-        return _CANCELLED in heard if heard else None
+        return heard
+
+
+def _broken(error: Exception) -> TransientError:
+    return TransientError(f"the notification connection to PostgreSQL broke: {error}")

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from influencerai_dagster.backup.database.barman import BarmanServer
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
 from influencerai_dagster.core.dagster_names import CODE_LOCATION
+from influencerai_dagster.db.api_role import prepare_api_role
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.files import write_whole
@@ -259,6 +260,7 @@ class Stack:
         for name in ("DATABASE_URL", "DAGSTER_DATABASE_URL"):
             migrate.ensure_database(self.environment[name])
         migrate.upgrade(self.environment["DATABASE_URL"])
+        prepare_api_role(self.environment["DATABASE_URL"])
 
     @cached_property
     def _dagster_database(self) -> Engine:

@@ -48,13 +48,9 @@ class ManifestIOManager(dg.IOManager):
                 ) from error
 
 
-@dg.io_manager(config_schema={}, required_resource_keys={"object_store", "catalog"})
+@dg.io_manager(config_schema={}, required_resource_keys={"object_store"})
 def manifest_io_manager(context: dg.InitResourceContext) -> ManifestIOManager:
-    """Return the IO manager on the run's own object store.
-
-    Every output has an IO manager, of assets, ops and checks alike. Because this one asks for the
-    catalog too, every run has it, and with it a heartbeat.
-    """
+    """Return the IO manager on the run's own object store."""
     return ManifestIOManager(context.resources.object_store)
 
 

@@ -50,9 +50,8 @@ def apply_pool_limits(instance: dg.DagsterInstance, limits: Mapping[str, int]) -
 def fail_orphaned_runs(instance: dg.DagsterInstance) -> int:
     """Fail every run that should have a process, and free its pool slots; return how many.
 
-    Only right while no run can be alive: when all processes of a machine just start. The sensor
-    `stale_runs_sensor` finds them too, but only seconds later, and not those that were starting.
-    Queued runs stay queued.
+    Only right while no run can be alive: when all processes of a machine just start. The fork
+    server reports those too whose processes it had recorded. Queued runs stay queued.
     """
     orphans = instance.get_runs(dg.RunsFilter(statuses=MAY_HAVE_PROCESS))
     for run in orphans:

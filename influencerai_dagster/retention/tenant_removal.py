@@ -6,7 +6,7 @@ Dagster's partitions are removed by dagster_client/tenant_removal.py.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, Table, delete, func, select
+from sqlalchemy import Engine, Table, delete, func, select, text
 from sqlalchemy.orm import Session
 
 from influencerai_dagster.core.job_states import OPEN_STATUSES
@@ -19,6 +19,9 @@ from influencerai_dagster.db.tenants import unknown_tenant
 from influencerai_dagster.errors import PermanentError, UnknownNameError
 from influencerai_dagster.storage.multipart import abort_upload, incomplete_uploads
 from influencerai_dagster.storage.object_store import ObjectStore
+
+_ALLOW_AUDIT_REMOVAL = text("SELECT set_config('influencerai.removed_tenant', :tenant, true)")
+"""The audit log is append-only, but for this."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ def check_removable(session: Session, tenant: str) -> None:
 def remove_rows(session: Session, tenant: str) -> None:
     """Delete every row of a tenant and the tenant; see `check_removable` for what it raises."""
     check_removable(session, tenant)
+    session.execute(_ALLOW_AUDIT_REMOVAL, {"tenant": tenant})
     for table in _tables_of_tenants():
         session.execute(delete(table).where(table.c.tenant_id == tenant))
     session.execute(delete(TenantRow).where(TenantRow.id == tenant))

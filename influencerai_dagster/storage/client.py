@@ -6,6 +6,7 @@ Follows botocore's Config reference and the SDKs' guide "Data Integrity Protecti
 """
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from influencerai_dagster.errors import PermanentError
@@ -14,6 +15,7 @@ from influencerai_dagster.http_clients import ca_bundle, is_direct
 if TYPE_CHECKING:
     from boto3.session import Session
     from botocore.config import Config
+    from botocore.loaders import Loader
     from mypy_boto3_s3 import S3Client
 
 ChecksumMode = Literal["when_required", "when_supported"]
@@ -116,4 +118,14 @@ def _session(*, has_keys: bool) -> "Session":
 
     if not has_keys:
         return Session()
-    return Session(botocore_session=CoreSession(session_vars=_NOTHING_OF_THE_USER))
+    session = CoreSession(session_vars=_NOTHING_OF_THE_USER)
+    session.register_component("data_loader", _loader())
+    return Session(botocore_session=session)
+
+
+@cache
+def _loader() -> "Loader":
+    """Return what reads botocore's description of S3: once, or each client would take 60 ms."""
+    from botocore.loaders import create_loader  # noqa: PLC0415 - as above
+
+    return create_loader()

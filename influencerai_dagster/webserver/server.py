@@ -25,6 +25,7 @@ from influencerai_dagster.webserver.authentication import authenticators
 from influencerai_dagster.webserver.authorities import own_authorities
 from influencerai_dagster.webserver.gate import HEALTH_PATH, Gate
 from influencerai_dagster.webserver.links import file_route
+from influencerai_dagster.webserver.run_starter import running_starter
 
 # As `dagster-webserver` has them.
 _STATEMENT_TIMEOUT_MS = 15_000
@@ -73,7 +74,7 @@ async def _health(_: Request) -> Response:
 
 
 def serve(settings: Settings, workspace: Path) -> None:
-    """Serve the UI and GraphQL until SIGTERM or Ctrl-C.
+    """Serve the UI and GraphQL, and start runs for jobs, until SIGTERM or Ctrl-C.
 
     Args:
         settings: where to listen, and which users and hosts are accepted.
@@ -93,7 +94,10 @@ def serve(settings: Settings, workspace: Path) -> None:
             _STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_SECONDS, _POOL_MAX_OVERFLOW
         )
         target = WorkspaceFileTarget([str(workspace)])
-        with WorkspaceProcessContext(instance, target, version=__version__) as context:
+        with (
+            WorkspaceProcessContext(instance, target, version=__version__) as context,
+            running_starter(settings, context),
+        ):
             uvicorn.run(
                 OperatorsWebserver(context, settings).create_asgi_app(),
                 host=settings.dagster.webserver_host,

@@ -2,6 +2,7 @@
 
 from sqlalchemy import Engine
 
+from influencerai_dagster.db.api_role import confine
 from influencerai_dagster.db.engine import create_catalog_engine
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.client import make_s3_client
@@ -11,6 +12,13 @@ from influencerai_dagster.storage.object_store import ObjectStore
 def catalog_engine(settings: Settings) -> Engine:
     """Return the SQLAlchemy engine of the catalog."""
     return create_catalog_engine(settings.database.url)
+
+
+def tenants_engine(settings: Settings) -> Engine:
+    """Return the engine of the API: its transactions see what `tenant_engine` names."""
+    engine = create_catalog_engine(settings.database.url, application_name="influencerai-api")
+    confine(engine)
+    return engine
 
 
 def dagster_engine(settings: Settings) -> Engine:

@@ -62,6 +62,11 @@ class Killable:
         """End it with SIGKILL."""
         self.end(signal.SIGKILL)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, and do not wait."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def end(self, number: signal.Signals | None = None) -> None:
         """End it with a signal, by default its own, and wait until it is gone."""
         if self._process is not None:

@@ -151,7 +151,11 @@ def job_now(engine: Engine, job: job_queue.Job) -> job_queue.Job:
 def end_backoff(engine: Engine) -> None:
     """Let the backoff of every pending job be over."""
     with transaction(engine) as session:
-        session.execute(text("UPDATE jobs SET not_before = now() WHERE status = 'pending'"))
+        session.execute(  # rows that this changes are locked: no other transaction claims them
+            text(
+                "UPDATE jobs SET not_before = now() WHERE status = 'pending' AND not_before > now()"
+            )
+        )
 
 
 def run_out_leases(engine: Engine, *jobs: job_queue.Job) -> None:
@@ -165,8 +169,8 @@ def run_out_leases(engine: Engine, *jobs: job_queue.Job) -> None:
 
 
 def let_time_pass(engine: Engine, seconds: float) -> None:
-    """Make the newest sweep, all beats and all leases older, as an outage does."""
-    moved = (("sweeps", "swept_at"), ("run_heartbeats", "beat_at"), ("jobs", "lease_expires_at"))
+    """Make the newest sweep and all leases older, as an outage does."""
+    moved = (("sweeps", "swept_at"), ("jobs", "lease_expires_at"))
     with transaction(engine) as session:
         for table, column in moved:
             statement = f"UPDATE {table} SET {column} = {column} - make_interval(secs => :seconds)"  # noqa: S608 - our own names

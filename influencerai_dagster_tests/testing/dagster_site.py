@@ -25,7 +25,7 @@ from influencerai_dagster_tests.testing.database_server import execute, influenc
 from influencerai_dagster_tests.testing.paths import PROJECT_DIR
 from influencerai_dagster_tests.testing.ports import free_port
 
-CANARY = "CANARY-of-the-jwt-secret"
+CANARY = "CANARY-of-the-jwt-secret-of-32-characters"
 USER, PASSWORD = "operator", "correct horse battery"
 PARTITION = "demo/bella"
 REPOSITORY = {"repositoryLocationName": "influencerai", "repositoryName": "__repository__"}
@@ -39,7 +39,9 @@ class Site:
     url: str
     log: Path
     postgres: Killable
+    webserver: Killable
     storage_url: str
+    catalog_url: str
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """Ask as an operator's program does."""
@@ -116,9 +118,17 @@ def running_site(folder: Path) -> Iterator[Site]:
         postgres = start(server.service(os.environ))
         for name in ("DATABASE_URL", "DAGSTER_DATABASE_URL"):
             migrate.ensure_database(environment[name])
+        migrate.upgrade(environment["DATABASE_URL"])
         start(code_server)
-        log = start(webserver).log
-        yield Site(url, log, postgres, environment["DAGSTER_DATABASE_URL"])
+        running_webserver = start(webserver)
+        yield Site(
+            url,
+            running_webserver.log,
+            postgres,
+            running_webserver,
+            environment["DAGSTER_DATABASE_URL"],
+            environment["DATABASE_URL"],
+        )
 
 
 def _is_location_loaded(url: str) -> bool:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from uuid import uuid4
 
@@ -71,8 +72,12 @@ def is_received(barman: BarmanServer, word: str) -> bool:
     """Tell whether the WAL that was received holds a word."""
 
     def has(path: Path) -> bool:
-        with suppress(FileNotFoundError):  # it was renamed or packed meanwhile
-            return word.encode() in path.read_bytes()
+        with (
+            suppress(FileNotFoundError, ValueError),  # renamed or packed meanwhile, or empty yet
+            path.open("rb") as file,
+            mmap(file.fileno(), 0, access=ACCESS_READ) as segment,
+        ):
+            return segment.find(word.encode()) >= 0
         return False
 
     return any(has(path) for path in barman.folder.glob("streaming/*"))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,6 +23,7 @@ from influencerai_dagster_tests.testing.waiting import wait_until
 SERVER_ID = "code-server-1"
 ANSWER_SECONDS = 20.0
 KILL_SECONDS = 1.0
+STOPPED_SECONDS = 0.5
 
 
 class RunningForkServer:
@@ -110,17 +111,18 @@ def main() -> None:
         (folder / "code_server").write_text(str(os.getpid()))
         time.sleep(60)
 
-    def report(run_id: str, exit_code: int | None) -> None:
+    def report(ends: Mapping[str, int | None]) -> None:
         with (folder / "reports").open("a") as file:
-            file.write(f"{run_id} {exit_code}\n")
+            file.writelines(f"{run_id} {exit_code}\n" for run_id, exit_code in ends.items())
 
     server = ForkServer(
         RunFolder(folder),
         code_server_id=server_id,
         run_code_server=serve_code,
         run_program=run_program,
-        report_end=report,
+        report_ends=report,
         kill_seconds=KILL_SECONDS,
+        stopped_seconds=STOPPED_SECONDS,
     )
     if "--full-disk" in options:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))

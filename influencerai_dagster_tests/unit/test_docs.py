@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from influencerai_dagster.cli import (
+    access,
     datasets,
     doctor,
     influencers,
@@ -90,7 +91,17 @@ def test_cli_says_of_every_command_what_its_help_says() -> None:
 
 def test_cli_names_every_field_of_a_list() -> None:
     named = code_words(PROJECT_DIR / "docs" / "cli.md")
-    modules = (datasets, doctor, influencers, jobs, loras, retention, stack_control, tenants)
+    modules = (
+        access,
+        datasets,
+        doctor,
+        influencers,
+        jobs,
+        loras,
+        retention,
+        stack_control,
+        tenants,
+    )
     fields = {
         field.name
         for module in modules

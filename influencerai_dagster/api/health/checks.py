@@ -7,6 +7,7 @@ from threading import Lock
 
 from sqlalchemy import Engine, text
 
+from influencerai_dagster.db.api_role import check_api_role
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.migrate import head_revision
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
@@ -26,6 +27,7 @@ class Readiness:
         self._checks: Mapping[str, Callable[[], None]] = {
             "database": lambda: _ask(engine),
             "migrations": lambda: _check_revision(engine),
+            "tenant_isolation": lambda: check_api_role(engine),
             "object_store": lambda: _check_bucket(store),
         }
         self._found: dict[str, tuple[float, str]] = {}

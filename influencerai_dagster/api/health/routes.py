@@ -27,7 +27,7 @@ class ReadyChecks(BaseModel):
     checks: dict[str, Literal["ok", "failed"]]
 
 
-@router.get("/health", summary="Tell whether the process is alive")
+@router.get("/health", summary="Tell whether the process is alive", operation_id="health")
 def health(context: Annotated[ApiContext, Depends(api_context)]) -> Health:
     """Return 200 as long as the process answers, also while the database does not."""
     is_connected = context.readiness.database() == OK
@@ -41,6 +41,7 @@ def health(context: Annotated[ApiContext, Depends(api_context)]) -> Health:
 @router.get(
     "/ready",
     summary="Tell whether requests can be served",
+    operation_id="ready",
     responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": ReadyChecks}},
 )
 def ready(context: Annotated[ApiContext, Depends(api_context)], response: Response) -> ReadyChecks:

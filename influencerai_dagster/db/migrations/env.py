@@ -2,7 +2,6 @@
 
 from alembic import context
 
-from influencerai_dagster.db.models import retention as retention_models  # noqa: F401 - tables
 from influencerai_dagster.db.models.content import CatalogModel
 
 context.configure(

@@ -1,4 +1,4 @@
-"""Define the tables of scheduling: fair shares, workers, heartbeats of runs, sweeps.
+"""Define the tables of scheduling: fair shares, workers, trainings, sweeps.
 
 Jobs themselves are in jobs.py; the rules that these rows feed are in
 generation/queue/fairness.py.
@@ -59,40 +59,30 @@ class WorkerRow(CatalogModel):
     started_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
-class RunHeartbeatRow(CatalogModel):
-    """A Dagster run whose process is alive.
+class RunningTrainingRow(CatalogModel):
+    """A Dagster run that trains right now; not while it waits, or renders the samples of its LoRA.
 
     Attributes:
-        activity: what it does, for people: "train_lora_job demo/bella".
-        host: machine and process id.
-        training: the dataset that it trains on right now, "tenant/dataset"; None at other work.
+        dataset: that it trains on, "tenant/dataset".
         owns_gpu: it has the shared GPU for itself (GPU_SHARED): no render may run.
     """
 
-    __tablename__ = "run_heartbeats"
-    __table_args__ = (
-        CheckConstraint("training IS NOT NULL OR NOT owns_gpu", name="gpu_of_training"),
-    )
+    __tablename__ = "running_trainings"
 
     run_id: Mapped[str] = mapped_column(primary_key=True)
-    activity: Mapped[str]
-    host: Mapped[str]
-    started_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    beat_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    training: Mapped[str | None]
+    dataset: Mapped[str]
     owns_gpu: Mapped[bool] = mapped_column(server_default=text("false"))
+    started_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class SweepRow(CatalogModel):
-    """The newest search for stalled workers or runs; see sweeps.py.
+    """The newest search for stalled workers; see sweeps.py.
 
     Attributes:
         swept_at: when it took place.
-        since: start of the time without a long pause between sweeps.
     """
 
     __tablename__ = "sweeps"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     swept_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    since: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -167,7 +167,7 @@ def expire_leases(session: Session, *, owner: str | None = None) -> int:
         How many leases were ended.
     """
     if owner is None:
-        _forgive(session, begin_sweep(session, LEASES).missed)
+        _forgive(session, begin_sweep(session, LEASES))
         is_over = JobRow.lease_expires_at < func.now()
     else:
         is_over = JobRow.lease_owner == owner

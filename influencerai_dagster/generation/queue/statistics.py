@@ -84,9 +84,8 @@ SELECT id, tenant_id AS tenant, kind, error, finished_at
 """)
 
 _TRAININGS = text("""
-SELECT training, extract(epoch FROM now() - started_at) AS seconds
-  FROM run_heartbeats
- WHERE training IS NOT NULL AND beat_at >= now() - interval '1 min'
+SELECT dataset AS training, extract(epoch FROM now() - started_at) AS seconds
+  FROM running_trainings
  ORDER BY started_at
 """)
 
@@ -208,5 +207,5 @@ def newest_failures(session: Session, tenant: str | None = None, *, limit: int) 
 
 
 def trainings(session: Session) -> list[Training]:
-    """Return the trainings of runs with a heartbeat within the last minute."""
+    """Return the trainings that run now, the oldest first."""
     return [Training(row.training, float(row.seconds)) for row in session.execute(_TRAININGS)]

@@ -19,7 +19,6 @@ from influencerai_dagster.core.keys import check_part
 from influencerai_dagster.core.sampling import NUM_DRAWN_SEEDS
 from influencerai_dagster.db.models.content import TenantRow
 from influencerai_dagster.db.models.jobs import JobRow
-from influencerai_dagster.db.notifications import notify_work
 from influencerai_dagster.db.tenants import unknown_tenant
 from influencerai_dagster.errors import PermanentError, TooManyPendingJobsError
 from influencerai_dagster.generation.jobs import JobPayload, JobRequest, SeededPayload
@@ -80,8 +79,8 @@ def submit(
     check_loras(session, tenant, {item for payload in payloads for item in payload.lora_references})
     check_sources(session, tenant, {item.depends_on for item in payloads if item.depends_on})
     if new:
+        # A trigger of the table notifies those who start runs and render.
         session.execute(insert(JobRow), [_values(tenant, day, *item) for item in new])
-        notify_work(session)
     rows = session.scalars(select(JobRow).where(JobRow.tenant_id == tenant, JobRow.id.in_(ids)))
     jobs = {row.id: Job.of(row) for row in rows}
     return [jobs[job_id] for job_id in ids]

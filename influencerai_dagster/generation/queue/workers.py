@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from influencerai_dagster.core.job_states import JobKind
+from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db.models.scheduling import GpuShareRow, WorkerRow
 
 LIVE_SECONDS = 3.0
@@ -87,6 +88,14 @@ def has_earlier_worker(session: Session, worker: WorkerRegistration) -> bool:
         is_live(),
     )
     return session.scalar(select(statement.exists())) or False
+
+
+def live_workers(session: Session) -> set[tuple[JobKind, DayKey]]:
+    """Return what the live workers render: a kind and a tenant-day each."""
+    rows = session.execute(
+        select(WorkerRow.kind, WorkerRow.tenant_id, WorkerRow.day).where(is_live())
+    )
+    return {(JobKind(row.kind), DayKey(row.tenant_id, row.day)) for row in rows}
 
 
 def num_workers_with_more(session: Session, worker: WorkerRegistration) -> int:

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.core.job_states import JobStatus
 from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.notifications import CANCELLED
 from influencerai_dagster.errors import InfluencerAIError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import HeldLease, Listener
@@ -84,8 +85,8 @@ class LeaseRenewer:
 
     def _on_notify(self, listener: Listener) -> None:
         while not self._stop.is_set():
-            is_cancellation = listener.wait(_LISTEN_SECONDS)
-            if is_cancellation is not None:
+            heard = listener.wait(_LISTEN_SECONDS)
+            if heard:
                 self.recheck.set()
-            if is_cancellation:
+            if CANCELLED in heard:
                 self._beat_now.set()

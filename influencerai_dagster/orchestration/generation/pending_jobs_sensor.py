@@ -1,6 +1,8 @@
 """`pending_jobs_sensor`: jobs that can be claimed → one run per tenant-day and kind.
 
-Reads job queue and runs, decides which tenant-days get a run, reports.
+Reads job queue and runs, decides which tenant-days get a run, reports. The web server decides by
+the same functions as soon as jobs are submitted (webserver/run_starter.py); the sensor ticks
+rarely, and starts the runs alone while the web server is away.
 """
 
 import time
@@ -21,7 +23,7 @@ from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
 from influencerai_dagster.db import storage_pauses
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.db.run_heartbeats import gpu_owner
+from influencerai_dagster.db.running_trainings import gpu_owner
 from influencerai_dagster.db.storage_pauses import StoragePause
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.orchestration.jobs import JOBS
@@ -32,6 +34,7 @@ from influencerai_dagster.orchestration.runs.backoff import EndedRun, startable
 from influencerai_dagster.orchestration.runs.coordinator import priority_of
 from influencerai_dagster.orchestration.runs.history import ended_runs, waits_for_lost_runs
 
+FALLBACK_SECONDS = 30
 MAX_RUNS_ALIVE = 50
 """Of a kind. A short run queue keeps its order: the tenant with the least GPU time comes first."""
 
@@ -46,12 +49,15 @@ class QueueSnapshot:
     """What a tick knows of jobs and runs.
 
     Attributes:
+        wanted: tenant-days with jobs that can be claimed.
         debts: tenant → how far it is ahead of its share of the GPUs; one that is not in it had
             nothing.
         gpu_owner: the training that has the shared GPU; None if renders may have it.
         pause: the object store is full; None while it has space.
-        served: what the runs that are alive render; queued ones are alive.
+        served: what live workers render, and, if that is not all that is wanted, the runs that
+            are alive; queued ones are alive.
         ended: runs that ended recently.
+        is_all_rendered: every tenant-day that is wanted has a live worker.
     """
 
     wanted: Sequence[Wanted]
@@ -60,11 +66,12 @@ class QueueSnapshot:
     pause: StoragePause | None
     served: Sequence[Served]
     ended: Sequence[EndedRun]
+    is_all_rendered: bool = False
 
 
 @dg.sensor(
     jobs=[JOBS[name] for name in GENERATION_JOBS.values()],
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=FALLBACK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Starts a run for every tenant-day with jobs to render, unless one is alive.",
 )
@@ -72,13 +79,19 @@ def pending_jobs_sensor(
     context: dg.SensorEvaluationContext, catalog: CatalogResource
 ) -> dg.SensorResult | dg.SkipReason:
     """Start runs for the jobs that can be claimed, after the leases of dead workers are ended."""
-    with transaction(catalog.engine) as session:
+    sweep(catalog.engine)
+    return _report(decide(read_queue(context.instance, catalog.engine), time.time()))
+
+
+def sweep(engine: Engine) -> None:
+    """End the leases of dead workers, and fail the jobs whose source image will never exist."""
+    with transaction(engine) as session:
         job_queue.expire_leases(session)
         job_queue.fail_dependents(session)
-    return _report(decide(_read(context.instance, catalog.engine), time.time()))
 
 
-def _read(instance: dg.DagsterInstance, engine: Engine) -> QueueSnapshot:
+def read_queue(instance: dg.DagsterInstance, engine: Engine) -> QueueSnapshot:
+    """Read the job queue; Dagster's runs only if some tenant-day has no live worker."""
     with transaction(engine) as session:
         wanted = [
             (kind, day)
@@ -88,14 +101,17 @@ def _read(instance: dg.DagsterInstance, engine: Engine) -> QueueSnapshot:
         debts = job_queue.gpu_debts(session)
         training = gpu_owner(session)
         pause = storage_pauses.current_pause(session)
-    is_needed = wanted and pause is None
+        working = job_queue.live_workers(session)
+    is_all_rendered = working.issuperset(wanted)
+    is_needed = pause is None and not is_all_rendered
     return QueueSnapshot(
         wanted=wanted,
         debts=debts,
         gpu_owner=training,
         pause=pause,
-        served=_served(instance) if is_needed else [],
+        served=_served(instance) if is_needed else [(kind, str(day)) for kind, day in working],
         ended=ended_runs(instance, GENERATION_JOBS.values()) if is_needed else [],
+        is_all_rendered=is_all_rendered,
     )
 
 

@@ -15,7 +15,7 @@ def main() -> None:
     prepare_process()
     # Imported late: Dagster reads variables that the line above sets.
     from influencerai_dagster.orchestration.run_launcher.preloaded import preload  # noqa: PLC0415
-    from influencerai_dagster.orchestration.run_launcher.run_ends import report_end  # noqa: PLC0415
+    from influencerai_dagster.orchestration.run_launcher.run_ends import report_ends  # noqa: PLC0415
     from influencerai_dagster.orchestration.run_launcher.server import ForkServer  # noqa: PLC0415
 
     home = load_settings().dagster.home
@@ -28,7 +28,7 @@ def main() -> None:
         code_server_id=code_server_id,
         run_code_server=partial(run_program, [*arguments, "--fixed-server-id", code_server_id]),
         run_program=run_program,
-        report_end=report_end,
+        report_ends=report_ends,
         files=files,
     )
     try:

@@ -60,6 +60,7 @@ class RunRecord(Value):
 
     Attributes:
         is_alive: whether the process exists.
+        is_end_recorded: whether a fork server has noticed that it ended.
         exit_code: of the process that ended; −N if signal N ended it. None while it is alive, and
             if it ended while no fork server was there to see it.
     """
@@ -67,6 +68,7 @@ class RunRecord(Value):
     run_id: str
     process: RunProcess
     is_alive: bool
+    is_end_recorded: bool = False
     exit_code: int | None = None
 
 
@@ -194,6 +196,7 @@ class RunFolder:
             run_id=run_id,
             process=RunProcess.model_validate_json(lines[0]),
             is_alive=is_alive,
+            is_end_recorded=len(lines) > 1,
             exit_code=json.loads(lines[1])["exit_code"] if len(lines) > 1 else None,
         )
 

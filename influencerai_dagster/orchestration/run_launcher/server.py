@@ -12,10 +12,11 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 
+import psutil
 from pydantic import ValidationError
 
 from influencerai_dagster.errors import InfluencerAIError, PermanentError
@@ -33,12 +34,16 @@ from influencerai_dagster.orchestration.run_launcher.run_records import RunFolde
 
 KILL_SECONDS = 60.0
 """How long a process may take to end; Dagster's cancel_timeout_seconds is less."""
-STOP_SECONDS = 20.0
-_PRUNE_SECONDS = 600.0
+STOPPED_SECONDS = 15.0
+"""How long the process of a run may be stopped (SIGSTOP): it holds a pool slot, and its jobs."""
+_END_SECONDS = 20.0
+_LOOK_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
-ReportEnd = Callable[[str, int | None], None]
-"""Gets the run id and the exit code, in a process of its own."""
+Ends = Mapping[str, int | None]
+"""Run id → exit code of the process, as in `RunRecord`."""
+ReportEnds = Callable[[Ends], None]
+"""Is called in a process of its own."""
 
 
 class ForkServer:
@@ -51,9 +56,10 @@ class ForkServer:
         code_server_id: str,
         run_code_server: Work,
         run_program: RunProgram,
-        report_end: ReportEnd,
+        report_ends: ReportEnds,
         files: frozenset[SourceFile] = frozenset(),
         kill_seconds: float = KILL_SECONDS,
+        stopped_seconds: float = STOPPED_SECONDS,
     ) -> None:
         """Make it; nothing is started.
 
@@ -62,17 +68,21 @@ class ForkServer:
             code_server_id: by which launchers know the code server.
             run_code_server: serves the definitions, in a process of its own.
             run_program: executes a run, in the process of the run.
-            report_end: reports the end of a run whose process failed.
+            report_ends: reports runs whose processes failed.
             files: from which the definitions were loaded.
-            kill_seconds: after a request to end.
+            kill_seconds: how long a run may take to end.
+            stopped_seconds: how long the process of a run may be stopped.
         """
         self._folder = folder
         self._code_server_id = code_server_id
         self._run_code_server = run_code_server
         self._run_program = run_program
-        self._report_end = report_end
+        self._report_ends = report_ends
         self._files = files
         self._kill_seconds = kill_seconds
+        self._stopped_seconds = stopped_seconds
+        self._stopped_since: dict[str, float] = {}
+        self._look_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._clients: set[Connection] = set()
         self._runs: dict[int, str] = {}  # by process id
@@ -95,9 +105,9 @@ class ForkServer:
             self._adopt_runs()
             self._code_server_pid = self._start_code_server()
             while not self._is_over():
-                for key, _ in self._selector.select(1.0 if self._has_deadlines() else None):
-                    key.data()
-                self._meet_deadlines()
+                events = self._selector.select(self._wait_seconds())
+                for handle in [*(key.data for key, _ in events), self._meet_deadlines]:
+                    _guarded(handle)
         return self._exit_code or 0
 
     # Sockets, signals.
@@ -223,13 +233,13 @@ class ForkServer:
 
     def _terminate(self, run_id: str) -> Reply:
         try:
-            record = self._folder.read(run_id)
+            process = self._find(run_id)
         except InfluencerAIError as error:
             return Reply(refusal=str(error))
-        process = record.process.find() if record and record.is_alive else None
         if process is None:
             return Reply(refusal=f"run {run_id} has no process")
-        process.terminate()
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
         self._kill_at.setdefault(run_id, time.monotonic() + self._kill_seconds)
         return Reply(pid=process.pid)
 
@@ -246,11 +256,11 @@ class ForkServer:
 
     def _adopt_runs(self) -> None:
         """Watch the processes of an earlier fork server, and report those that ended meanwhile."""
+        lost: list[str] = []
         for record in self._folder.records():
             process = record.process.find() if record.is_alive else None
             if process is None:
-                if record.exit_code is None:
-                    self._on_end(record.run_id, None)
+                lost += [] if record.is_end_recorded else [record.run_id]
                 continue
             with suppress(ProcessLookupError):
                 descriptor = os.pidfd_open(process.pid)
@@ -258,12 +268,13 @@ class ForkServer:
                 self._selector.register(
                     descriptor, selectors.EVENT_READ, partial(self._on_adopted_end, record.run_id)
                 )
+        self._on_ends(dict.fromkeys(lost))
 
     def _on_adopted_end(self, run_id: str) -> None:
         descriptor = self._adopted.pop(run_id)
         self._selector.unregister(descriptor)
         os.close(descriptor)
-        self._on_end(run_id, None)
+        self._on_ends({run_id: None})
 
     def _on_signals(self, woken: socket.socket) -> None:
         with suppress(BlockingIOError):
@@ -287,45 +298,72 @@ class ForkServer:
         if run_id is not None:
             record = self._folder.read(run_id)
             if record is not None and record.process.pid == pid:
-                self._on_end(run_id, exit_code)
+                self._on_ends({run_id: exit_code})
 
-    def _on_end(self, run_id: str, exit_code: int | None) -> None:
-        """Record how a run's process ended; report it if it may not have done so itself."""
-        self._kill_at.pop(run_id, None)
-        try:
-            self._folder.end(run_id, exit_code)
-        except OSError as error:
-            _log.error("the end of run %s cannot be recorded: %s", run_id, explained(error))
-        if exit_code != 0:
+    def _on_ends(self, ends: Ends) -> None:
+        """Record how processes ended; report those that may not have done so themselves."""
+        for run_id, exit_code in ends.items():
+            self._kill_at.pop(run_id, None)
             try:
-                self._fork(partial(self._report_end, run_id, exit_code))
+                self._folder.end(run_id, exit_code)
+            except OSError as error:
+                _log.error("the end of run %s cannot be recorded: %s", run_id, explained(error))
+        failed = {run_id: exit_code for run_id, exit_code in ends.items() if exit_code != 0}
+        if failed:
+            try:
+                self._fork(partial(self._report_ends, failed))
             except (OSError, PermanentError) as error:
-                _log.error("the end of run %s cannot be reported: %s", run_id, error)
+                _log.error("the end of runs %s cannot be reported: %s", list(failed), error)
 
     # Deadlines.
 
-    def _has_deadlines(self) -> bool:
-        return bool(self._clients or self._kill_at or self._stop_at)
+    def _wait_seconds(self) -> float | None:
+        if self._clients or self._kill_at or self._stop_at:
+            return 1.0
+        return min(_LOOK_SECONDS, self._stopped_seconds) if self._runs or self._adopted else None
 
     def _meet_deadlines(self) -> None:
         now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + min(_LOOK_SECONDS, self._stopped_seconds)
+            self._kill_stopped(now)
         for client in [client for client in self._clients if now > client.deadline]:
             self._forget(client)
         for run_id in [run_id for run_id, at in self._kill_at.items() if now > at]:
             del self._kill_at[run_id]
-            record = self._folder.read(run_id)
-            process = record.process.find() if record and record.is_alive else None
-            if process is not None:
-                _log.error("run %s did not end in time and is killed", run_id)
-                process.kill()
+            self._kill(run_id, "did not end in time")
         if self._stop_at is not None and now > self._stop_at and self._exit_code is None:
             os.kill(self._code_server_pid, signal.SIGKILL)
+
+    def _kill_stopped(self, now: float) -> None:
+        """Kill runs whose processes have been stopped for too long."""
+        stopped = {
+            run_id
+            for run_id in [*self._runs.values(), *self._adopted]
+            if (process := self._find(run_id)) and _is_stopped(process)
+        }
+        self._stopped_since = {run_id: self._stopped_since.get(run_id, now) for run_id in stopped}
+        for run_id, since in self._stopped_since.items():
+            if now - since >= self._stopped_seconds:
+                self._kill(run_id, f"was stopped (SIGSTOP) for {now - since:.0f} s")
+
+    def _kill(self, run_id: str, why: str) -> None:
+        process = self._find(run_id)
+        if process is not None:
+            _log.error("run %s %s and is killed", run_id, why)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _find(self, run_id: str) -> psutil.Process | None:
+        """Return the process of a run, or None if it has ended."""
+        record = self._folder.read(run_id)
+        return record.process.find() if record and record.is_alive else None
 
     def _stop(self) -> None:
         """End the code server; process 1 of a container ends its runs too."""
         if self._stop_at is not None:
             return
-        self._stop_at = time.monotonic() + STOP_SECONDS
+        self._stop_at = time.monotonic() + _END_SECONDS
         if self._code_server_pid:
             os.kill(self._code_server_pid, signal.SIGTERM)
         if os.getpid() == 1:
@@ -337,3 +375,18 @@ class ForkServer:
             return False
         has_to_wait = os.getpid() == 1 and self._stop_at and time.monotonic() < self._stop_at
         return not (has_to_wait and (self._runs or self._adopted))
+
+
+def _is_stopped(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _guarded(handle: Callable[[], object]) -> None:
+    """Handle an event; a failure concerns one run or client, and the others go on."""
+    try:
+        handle()
+    except Exception:  # noqa: BLE001 - whatever it is
+        _log.exception("the fork server goes on after an error")

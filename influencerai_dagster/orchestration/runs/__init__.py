@@ -1,1 +1,1 @@
-"""Order, tag and watch runs: the queue, heartbeats, and the sensor that ends stalled runs."""
+"""Order and tag runs in the queue, and back off after lost ones."""

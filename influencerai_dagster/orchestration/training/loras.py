@@ -18,7 +18,7 @@ from influencerai_dagster.core.manifests.captions import CaptionsManifest
 from influencerai_dagster.core.manifests.dataset import DatasetManifest
 from influencerai_dagster.core.manifests.loras import LoraManifest, LoraSamplesManifest
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.db.run_heartbeats import Activity
+from influencerai_dagster.db.running_trainings import begin_training, end_training
 from influencerai_dagster.generation.render.lora_samples import render_samples
 from influencerai_dagster.orchestration.failures import dagster_failures
 from influencerai_dagster.orchestration.jobs import JOBS
@@ -211,12 +211,13 @@ def _gpu(
     kohya: KohyaResource,
     comfyui: ComfyUIResource,
 ) -> Iterator[None]:
-    """Register the run as a training for the duration of the block.
+    """Record the run as a training for the duration of the block.
 
-    With GPU_SHARED it is registered as the owner of the GPU, and ComfyUI's models are unloaded.
+    With GPU_SHARED it is recorded as the owner of the GPU, and ComfyUI's models are unloaded.
     """
-    activity = Activity.of_training(str(key), owns_gpu=kohya.is_gpu_shared)
-    with catalog.doing(activity):
+    with transaction(catalog.engine) as session:
+        begin_training(session, context.run_id, str(key), owns_gpu=kohya.is_gpu_shared)
+    try:
         if kohya.is_gpu_shared:
             free_comfyui_memory(
                 comfyui.addresses,
@@ -224,6 +225,9 @@ def _gpu(
                 report=optional(context.log.info),
             )
         yield
+    finally:
+        with transaction(catalog.engine) as session:
+            end_training(session, context.run_id)
 
 
 def _lora_config(

@@ -22,9 +22,8 @@ from sqlalchemy import text
 from influencerai_dagster.cli.server_probes import ProbedServer, ServerProbes
 from influencerai_dagster.cli.watch_view import Snapshot, view
 from influencerai_dagster.core.job_states import JobKind
-from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.db.run_heartbeats import Activity
+from influencerai_dagster.db.running_trainings import begin_training
 from influencerai_dagster.db.tenants import add_tenant
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
@@ -76,11 +75,10 @@ def jobs(cli: CommandLine, comfyui: ComfyUISimulator) -> CommandLine:
 def training(cli: CommandLine) -> Iterator[None]:
     """A training whose run is alive."""
     with transaction(cli.engine) as session:
-        activity = Activity.of_training("demo/bella", owns_gpu=True)
-        run_heartbeats.first_beat(session, "r", activity, host="h")
+        begin_training(session, "r", "demo/bella", owns_gpu=True)
     yield
     with transaction(cli.engine) as session:
-        session.execute(text("DELETE FROM run_heartbeats"))
+        session.execute(text("DELETE FROM running_trainings"))
 
 
 def test_without_a_terminal_it_prints_once_and_ends(

@@ -1,21 +1,17 @@
 """The whole pipeline in one process: uploads → dataset → captions → LoRA → samples → images."""
 
 import importlib
-import threading
 from typing import Any
 
 import dagster as dg
-import psutil
 import pytest
-from sqlalchemy import text
 
 from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.manifests.loras import LoraManifest
-from influencerai_dagster.db import run_heartbeats
+from influencerai_dagster.db import running_trainings
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.definitions import build_definitions, build_resources
 from influencerai_dagster.generation import queue as job_queue
-from influencerai_dagster.orchestration.resources import run_heartbeat
 from influencerai_dagster.orchestration.training import loras
 from influencerai_dagster.settings import settings_from
 from influencerai_dagster.storage.manifests import Published
@@ -121,7 +117,7 @@ def test_a_training_on_a_shared_gpu_has_comfyui_s_memory_and_says_so(
 
     def gpu_owner() -> str | None:
         with transaction(code_location.engine) as session:
-            return run_heartbeats.gpu_owner(session)
+            return running_trainings.gpu_owner(session)
 
     def watched(*arguments: Any, **options: Any) -> Published[LoraManifest]:
         assert comfyui.stats()["free_requests"] == freed_before + 1
@@ -132,35 +128,6 @@ def test_a_training_on_a_shared_gpu_has_comfyui_s_memory_and_says_so(
     monkeypatch.setattr(loras, "run_training", watched)
     assert code_location.run("train_lora_job", DATASET, TRAIN).success
     assert gpu_owner() is None
-
-
-def test_a_training_whose_run_was_ended_while_it_was_silent_stops(
-    code_location: CodeLocation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code_location.upload("demo", "bella", "a.jpg", photo(1))
-    assert code_location.run("build_dataset_job", DATASET).success
-    monkeypatch.setattr(run_heartbeat, "BEAT_SECONDS", 0.05)
-    monkeypatch.setenv("SIMULATOR_KOHYA_SECONDS_PER_STEP", "60")
-    trained_in = code_location.settings.training.dir
-    trainers: list[psutil.Process] = []
-
-    def running_trainers() -> list[psutil.Process]:
-        children = psutil.Process().children(recursive=True)
-        return [c for c in children if any(str(trained_in) in part for part in c.cmdline())]
-
-    def end_the_run() -> None:
-        trainers.extend(wait_until(running_trainers, "the trainer runs", timeout_seconds=30))
-        with transaction(code_location.engine) as session:
-            session.execute(text("DELETE FROM run_heartbeats"))
-
-    thread = threading.Thread(target=end_the_run)
-    thread.start()
-    result = code_location.run("train_lora_job", DATASET, TRAIN)
-    thread.join()
-
-    assert not result.success
-    assert trainers
-    assert not any(process.is_running() for process in trainers)
 
 
 def test_the_same_content_is_not_trained_twice(trained: CodeLocation) -> None:

@@ -16,10 +16,9 @@ from sqlalchemy import text
 from influencerai_dagster.core.dagster_names import MAX_DATASET_RUNS, UPLOADS_TAG
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.core.keys import DayKey
-from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
-from influencerai_dagster.db.run_heartbeats import Activity
+from influencerai_dagster.db.running_trainings import begin_training, end_training
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import JobRequest
@@ -653,13 +652,12 @@ def test_renders_that_wait_for_a_training_on_the_same_gpu_say_so(jobs: Jobs) -> 
     jobs.submit()
     add_run(jobs.instance, status="QUEUED")
     with transaction(jobs.engine) as session:
-        activity = Activity.of_training("demo/bella", owns_gpu=True)
-        run_heartbeats.first_beat(session, "run", activity, host="box")
+        begin_training(session, "run", "demo/bella", owns_gpu=True)
     try:
         assert "wait for the GPU, which train_lora demo/bella has" in str(jobs.tick())
     finally:
         with transaction(jobs.engine) as session:
-            run_heartbeats.end(session, "run")
+            end_training(session, "run")
 
 
 @pytest.mark.parametrize(

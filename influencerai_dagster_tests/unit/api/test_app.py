@@ -22,6 +22,7 @@ AWAY = {
     "S3_ENDPOINT": "http://127.0.0.1:9",
     "S3_KEY": "key",
     "S3_SECRET": "secret",
+    "JWT_SECRET": "a secret of at least 32 characters",
 }
 
 
@@ -57,7 +58,7 @@ def app() -> FastAPI:
 @pytest.fixture
 def ask(app: FastAPI) -> Iterator[ApiClient]:
     yield ApiClient(app)
-    app.state.context.engine.dispose()
+    app.state.context.close()
 
 
 def test_health_is_ok_while_the_database_is_away(ask: ApiClient) -> None:
@@ -74,7 +75,12 @@ def test_ready_names_what_fails_and_nothing_secret(
     assert answer.status_code == 503
     assert answer.json() == {
         "status": "not ready",
-        "checks": {"database": "failed", "migrations": "failed", "object_store": "failed"},
+        "checks": {
+            "database": "failed",
+            "migrations": "failed",
+            "tenant_isolation": "failed",
+            "object_store": "failed",
+        },
     }
     assert "127.0.0.1:9" in caplog.text
     assert "pw-canary" not in caplog.text

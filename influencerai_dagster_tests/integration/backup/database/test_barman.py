@@ -31,7 +31,12 @@ from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.local.postgres import PostgresServer, programs_dir
 from influencerai_dagster.local.supervisor import Supervisor
 from influencerai_dagster.processes import as_user
-from influencerai_dagster_tests.testing.database_server import DatabaseServer, execute, influencerai
+from influencerai_dagster_tests.testing.database_server import (
+    DatabaseServer,
+    execute,
+    influencerai,
+    is_received,
+)
 from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
@@ -110,8 +115,7 @@ def test_without_a_target_the_last_row_that_was_received_comes_back(
     assert full.is_whole
     word = f"the last word {uuid4()}"
     database_server.execute("dagster", f"CREATE TABLE last AS SELECT '{word}' AS text")
-    (partial,) = database_server.barman.folder.glob("streaming/*.partial")
-    wait_until(lambda: word.encode() in partial.read_bytes(), "the WAL is received")
+    wait_until(lambda: is_received(database_server.barman, word), "the WAL is received")
     into = servers_dir / "restored-last"
     choose_backup(database_server.barman, None).copy(into)
     with started(into, database_server.postgres.password) as restored:

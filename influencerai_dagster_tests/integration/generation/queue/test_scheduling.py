@@ -9,6 +9,7 @@ from sqlalchemy import Engine, text
 
 from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
+from influencerai_dagster.db.notifications import CANCELLED, SUBMITTED
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import (
@@ -282,13 +283,13 @@ def test_own_jobs_are_active_while_they_render_or_will_without_anybody_elses_doi
 
 def test_work_and_cancellations_are_heard_at_once(engine: Engine) -> None:
     with job_queue.Listener(engine) as listener:
-        assert listener.wait(0) is None
+        assert not listener.wait(0)
         job = submit(engine, 1)[0]
-        assert listener.wait(5) is False
+        assert listener.wait(5) == {SUBMITTED}
         with transaction(engine) as session:
             job_queue.cancel(session, "demo", job.id)
-        assert listener.wait(5) is True
-        assert listener.wait(0) is None
+        assert CANCELLED in listener.wait(5)
+        assert not listener.wait(0)
     assert job_now(engine, job).status is JobStatus.CANCELLED
 
 

@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, TextClause, text
 
-from influencerai_dagster.db import run_heartbeats
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.loras import record_lora
 from influencerai_dagster.db.models.scheduling import GpuShareRow
-from influencerai_dagster.db.run_heartbeats import Activity
+from influencerai_dagster.db.running_trainings import begin_training, end_training
 from influencerai_dagster.errors import PermanentError, TransientError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.queue import statistics
@@ -163,25 +162,13 @@ def test_failures_are_told_newest_first_with_their_reason(engine: Engine) -> Non
     assert [job.error for job in demo] == ["first"]
 
 
-def test_trainings_are_those_whose_runs_are_alive(engine: Engine) -> None:
+def test_trainings_are_those_that_have_begun_and_not_ended(engine: Engine) -> None:
     with transaction(engine) as session:
-        session.execute(text("DELETE FROM run_heartbeats"))
-        activities = (
-            Activity.of_training("demo/bella", owns_gpu=True),
-            Activity.of_training("demo/nova", owns_gpu=False),
-            Activity("train_lora_job demo/renders its samples"),
-            Activity("train_lora demo/only by its text"),
-            Activity.of_training("demo/old", owns_gpu=False),
-        )
-        for activity in activities:
-            run_heartbeats.first_beat(session, activity.text, activity, host="h")
-        session.execute(
-            text(
-                "UPDATE run_heartbeats SET beat_at = now() - interval '2 min' WHERE run_id ~ 'old'"
-            )
-        )
+        for run_id, dataset in (("a", "demo/bella"), ("b", "demo/nova"), ("c", "demo/ended")):
+            begin_training(session, run_id, dataset, owns_gpu=run_id == "a")
+        end_training(session, "c")
         found = statistics.trainings(session)
-        session.execute(text("DELETE FROM run_heartbeats"))
+        session.execute(text("DELETE FROM running_trainings"))
     assert {item.dataset for item in found} == {"demo/bella", "demo/nova"}
 
 

@@ -548,7 +548,7 @@ def test_a_worker_whose_run_was_ended_as_stalled_stops_and_touches_nothing(
             return 0
         with transaction(engine) as session:
             assert job_queue.expire_leases(session, owner="run-1") == 1
-        raise KeyboardInterrupt  # the heartbeat of the run sends SIGINT then
+        raise KeyboardInterrupt  # as Dagster raises when a run is terminated
 
     with pytest.raises(KeyboardInterrupt):
         work_until_idle(renderer, num_waiting=end_as_stalled, lease_seconds=0.4)

@@ -116,7 +116,8 @@ def test_runs_survive_the_server_and_the_next_one_watches_them(
     following = RunningForkServer(folder).wait_until_ready()
     try:
         assert following.launch(run_id, "sleep", "30").refusal is not None
-        assert following.ask(Request(action="describe")).num_runs == 1
+        describe = Request(action="describe")
+        wait_until(lambda: following.ask(describe).num_runs == 1, "the refused process has ended")
         wait_until(lambda: following.reports() == [f"{ended_meanwhile} None"], "the first report")
         assert following.ask(Request(action="terminate", run_id=run_id)).pid == process.pid
         wait_until(lambda: f"{run_id} None" in following.reports(), "the second report")
@@ -140,16 +141,17 @@ def test_a_request_that_was_withdrawn_while_the_server_was_frozen_starts_nothing
 
 
 def test_a_launcher_that_lost_the_reply_finds_out_that_the_run_was_started(
-    server: RunningForkServer, run_id: str
+    server: RunningForkServer, folder: Path, run_id: str
 ) -> None:
     server.folder.request(run_id)
-    with pytest.raises(TransientError):
-        server.ask(launch_request(run_id, "sleep", "30"), timeout_seconds=1e-6)
-    if server.folder.withdraw(run_id):  # it was quicker than the fork
-        assert server.folder.read(run_id) is None
-    else:
-        wait_until(lambda: server.folder.read(run_id) is not None, "the record")
-        assert record(server, run_id).is_alive
+    descriptor = os.open(folder, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as launcher:
+        launcher.connect(f"/proc/self/fd/{descriptor}/socket")
+        launcher.sendall(launch_request(run_id, "sleep", "30").model_dump_json().encode() + b"\n")
+    os.close(descriptor)
+    wait_until(lambda: server.folder.read(run_id) is not None, "the record")
+    assert not server.folder.withdraw(run_id)
+    assert record(server, run_id).is_alive
 
 
 def test_a_client_that_sends_no_request_blocks_nobody(
@@ -179,6 +181,15 @@ def test_a_run_that_ignores_the_signal_is_killed(server: RunningForkServer, run_
     wait_until(lambda: process_of(server, run_id).name().startswith("run"), "the process")
     server.ask(Request(action="terminate", run_id=run_id))
     assert wait_for_end(server, run_id).exit_code in {-9, -15}
+
+
+def test_a_run_that_is_stopped_for_long_is_killed_and_reported(
+    server: RunningForkServer, run_id: str
+) -> None:
+    server.launch(run_id, "sleep", "30")
+    process_of(server, run_id).suspend()
+    assert wait_for_end(server, run_id).exit_code == -9
+    wait_until(lambda: server.reports() == [f"{run_id} -9"], "the report")
 
 
 def test_a_run_has_no_file_or_socket_of_the_server(

@@ -1,0 +1,1 @@
+"""Who is asking: passwords, tokens, API keys, and what each may do."""

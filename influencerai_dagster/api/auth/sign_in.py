@@ -1,0 +1,104 @@
+"""Sign a user in by password, and limit how often that fails.
+
+Every attempt takes a token from three buckets, and a successful one returns it: two attempts at
+the same moment cannot share one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from sqlalchemy import Engine
+
+from influencerai_dagster.api.auth.passwords import verified_hash
+from influencerai_dagster.api.auth.tokens import Tokens
+from influencerai_dagster.api.problems import RefusedRequestError
+from influencerai_dagster.core.fingerprints import sha256_hex
+from influencerai_dagster.db import users
+from influencerai_dagster.db.audit import record
+from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.rate_limits import RateLimit, put_back, take
+from influencerai_dagster.db.users import Credentials
+
+_QUARTER, _HOUR = 900.0, 3600.0
+FAILURES_OF_ACCOUNT_AND_ADDRESS = RateLimit.every(5, _QUARTER)
+FAILURES_OF_ADDRESS = RateLimit.every(30, _QUARTER)
+FAILURES_OF_ACCOUNT = RateLimit.every(50, _HOUR)
+"""Larger, so that somebody else's failures do not lock a user out."""
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A token, and how long it is valid."""
+
+    token: str
+    expires_in_seconds: int
+
+
+def sign_in(engine: Engine, tokens: Tokens, email: str, password: str, address: str) -> SignedIn:
+    """Return a token for a user.
+
+    Args:
+        engine: of the catalog, for all tenants: which one it is, the address says.
+        tokens: signs it.
+        email: of the user.
+        password: of the user.
+        address: where the request comes from.
+
+    Raises:
+        RefusedRequestError: wrong address or password (401), or too many of them (429).
+    """
+    email = email.strip().lower()
+    buckets = _buckets(email, address)
+    _take(engine, buckets)
+    with transaction(engine) as session:
+        credentials = users.credentials_of(session, email)
+    kept_hash = verified_hash(credentials.password_hash if credentials else None, password)
+    if credentials is None or kept_hash is None:
+        _record_failure(engine, credentials, address)
+        raise RefusedRequestError(
+            HTTPStatus.UNAUTHORIZED,
+            "wrong_credentials",
+            "There is no user with this address and password.",
+            {"WWW-Authenticate": "Bearer"},
+        )
+    user = credentials.user
+    with transaction(engine) as session:
+        for key, limit in buckets.items():
+            put_back(session, key, limit)
+        issued_at = users.record_sign_in(session, user.id, kept_hash)
+        record(session, user.tenant, actor=user.email, action="auth.sign_in", address=address)
+    token = tokens.sign(user.id, user.tenant, issued_at)
+    return SignedIn(token, int(tokens.lifetime.total_seconds()))
+
+
+def _buckets(email: str, address: str) -> Mapping[str, RateLimit]:
+    account = sha256_hex(email.encode())  # whatever was sent, the key is short
+    return {
+        f"sign-in/{account}/{address}": FAILURES_OF_ACCOUNT_AND_ADDRESS,
+        f"sign-in/{account}": FAILURES_OF_ACCOUNT,
+        f"sign-in/from/{address}": FAILURES_OF_ADDRESS,
+    }
+
+
+def _take(engine: Engine, buckets: Mapping[str, RateLimit]) -> None:
+    with transaction(engine) as session:
+        taken = [take(session, key, limit) for key, limit in buckets.items()]
+    seconds = max(item.retry_seconds for item in taken)
+    if seconds:
+        raise RefusedRequestError(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "too_many_failures",
+            f"Too many sign-ins with this address failed. Try again in {seconds} s.",
+            {"Retry-After": str(seconds)},
+        )
+
+
+def _record_failure(engine: Engine, credentials: Credentials | None, address: str) -> None:
+    if credentials is None:
+        return
+    user = credentials.user
+    with transaction(engine) as session:
+        record(
+            session, user.tenant, actor=user.email, action="auth.sign_in_failed", address=address
+        )

@@ -1,7 +1,7 @@
 """Latency from a submitted job to ComfyUI when no run is there, on the local stack with Dagster.
 
 The baseline is the start of a run that does nothing. A job comes in two ways: in the run config of
-a run that is launched, and by `submit` alone, so that a sensor has to ask for the run.
+a run that is launched, and by `submit` alone, so that the web server has to launch the run.
 """
 
 import random

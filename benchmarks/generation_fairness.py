@@ -51,6 +51,14 @@ def run() -> Sequence[Comparison]:
     return [
         *(_wait_comparison(label, share, flooded, idle) for label, share in _PERCENTILES.items()),
         Comparison(
+            name="the same p95",
+            baseline_name="the least: a lone tenant that waits for the render which ends first",
+            unit="s",
+            measured=[percentile(flooded, _P95)],
+            baseline=[_least_p95(idle)],
+            better="lower",
+        ),
+        Comparison(
             name="Jain's index of GPU-seconds, 6 tenants with work, one floods",
             baseline_name="equal shares",
             unit="",
@@ -61,7 +69,8 @@ def run() -> Sequence[Comparison]:
     ]
 
 
-_PERCENTILES = {"p50": 0.5, "p95": 0.95}
+_P95 = 0.95
+_PERCENTILES = {"p50": 0.5, "p95": _P95}
 
 
 def _wait_comparison(
@@ -75,6 +84,23 @@ def _wait_comparison(
         baseline=[percentile(idle, share)],
         better="lower",
     )
+
+
+def _least_p95(idle: Sequence[float]) -> float:
+    """Return the p95 of waits that no queueing can beat while renders are not interrupted.
+
+    All servers render when a job comes. It begins when the first of them ends, and takes its own
+    time; what an idle server takes beside the render is added. Renders are met in proportion to
+    their length, at any of their moments.
+    """
+    rng = random.Random(0)  # noqa: S311 - no secret
+    seconds = [STEP_SECONDS * steps for steps in STEPS]
+    waits = [
+        min(rng.random() * rng.choices(seconds, weights=seconds)[0] for _ in range(NUM_SERVERS))
+        + rng.choice(seconds)
+        for _ in range(20_000)
+    ]
+    return percentile(waits, _P95) + percentile(idle, _P95) - max(seconds)
 
 
 def _images(tenant: str, count: int) -> list[JobRequest]:

@@ -21,6 +21,7 @@ from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import RenderSession
 from influencerai_dagster.generation.worker.options import WorkerOptions, WorkerReport
 from influencerai_dagster.generation.worker.worker import RenderWorker
+from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 Arguments = ParamSpec("Arguments")
@@ -40,8 +41,9 @@ def in_new_process(
 
 def work_on_day(stack: PipelineStack, tenant: str, num_jobs: int, *, day: date = DAY) -> Spent:
     """Run a worker on a tenant-day until its jobs are done; all of them must be completed."""
+    store = stack.s3.store()  # before the clock starts, as for the bare client
     started, cpu_started = time.perf_counter(), time.process_time()
-    report = _worker(stack, tenant, day, idle_timeout_seconds=0.0)
+    report = _worker(stack, store, tenant, day, idle_timeout_seconds=0.0)
     spent = Spent(time.perf_counter() - started, time.process_time() - cpu_started)
     assert not report.failed, report.failed[0].error
     assert report.num_completed == num_jobs, f"{report.num_completed} instead of {num_jobs} jobs"
@@ -76,20 +78,20 @@ def idle_workers(stack: PipelineStack, tenants: Sequence[str]) -> Iterator[Seque
 
 
 def _work_for_ever(stack: PipelineStack, tenant: str) -> None:
-    _worker(stack, tenant, DAY, idle_timeout_seconds=_FOR_EVER)
+    _worker(stack, stack.s3.store(), tenant, DAY, idle_timeout_seconds=_FOR_EVER)
 
 
 def _worker(
-    stack: PipelineStack, tenant: str, day: date, *, idle_timeout_seconds: float
+    stack: PipelineStack, store: ObjectStore, tenant: str, day: date, *, idle_timeout_seconds: float
 ) -> WorkerReport:
     engine = stack.engine()
     render_session = RenderSession(ServerPool(stack.comfyui_urls), None, _TIMEOUT_SECONDS)
     try:
         return RenderWorker(
             engine,
-            stack.s3.store(),
+            store,
             render_session,
-            ImageRenderer(engine, stack.s3.store(), render_session),
+            ImageRenderer(engine, store, render_session),
             registration=WorkerRegistration(str(uuid4()), JobKind.IMAGE, tenant, day),
             options=WorkerOptions(idle_timeout_seconds=idle_timeout_seconds),
         ).run()

@@ -1,11 +1,12 @@
 """Check ComfyUI, sd-scripts and OpenRouter for `influencerai doctor`, by trying each."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from influencerai_dagster.core.lora_training import BaseModelFamily, LoraConfig
+from influencerai_dagster.core.sampling import UpscaleSampling
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.engines.comfyui.client import ComfyUIClient
 from influencerai_dagster.engines.kohya.installation import missing_tokenizers, try_installation
@@ -30,13 +31,31 @@ def comfyui(url: str) -> str:
     with ComfyUIClient(url, timeout_seconds=TIMEOUT_SECONDS) as client:
         stats = client.system_stats()
         checkpoints = client.models("checkpoints")
+        upscale_models = client.models("upscale_models")
     if not checkpoints:
         raise PermanentError("it has no checkpoint: put a base model into models/checkpoints")
     memory = f"{stats.vram_free_bytes / _GIB:.1f} GiB VRAM free"
     if all(device.type == "cpu" for device in stats.devices):
         free_gib = stats.system.ram_free_bytes / _GIB
         memory = f"no GPU: it renders on the CPU, with {free_gib:.1f} GiB of memory free"
-    return f"{stats.comfyui_version}, {len(checkpoints)} checkpoints, {memory}"
+    models = f"{len(checkpoints)} checkpoints, {_upscale_models(upscale_models)}"
+    return f"{stats.comfyui_version}, {models}, {memory}"
+
+
+def _upscale_models(found: Sequence[str]) -> str:
+    """Return how many there are; where upscale jobs would be refused, what is missing."""
+    default = UpscaleSampling.model_fields["upscale_model"].default
+    if default in found:
+        return f"{len(found)} upscale models"
+    if found:
+        return (
+            f"{len(found)} upscale models without {default}: an upscale job has to name one of "
+            f"{', '.join(found[:5])} in upscale_model"
+        )
+    return (
+        f"no upscale model: upscale jobs are refused until {default}, or another one that they "
+        "name, is in models/upscale_models"
+    )
 
 
 def lora_dir(

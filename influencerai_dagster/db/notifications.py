@@ -10,7 +10,7 @@ import select
 from typing import Any, Self
 
 import psycopg2
-from sqlalchemy import Engine, func
+from sqlalchemy import Engine, Select, func
 from sqlalchemy import select as select_rows
 from sqlalchemy.orm import Session
 
@@ -26,7 +26,12 @@ _WORK = "work"
 
 def notify_work(session: Session) -> None:
     """Notify all workers when this transaction commits: jobs can be claimed, or slots are free."""
-    session.execute(select_rows(func.pg_notify(_CHANNEL, _WORK)))
+    session.execute(work_notification())
+
+
+def work_notification() -> Select[Any]:
+    """Return the statement of `notify_work`, for a caller that sends another one with it."""
+    return select_rows(func.pg_notify(_CHANNEL, _WORK))
 
 
 def notify_cancelled(session: Session) -> None:

@@ -59,13 +59,14 @@ def num_runs_waiting_for_pool(
     queued, cursor = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]), None
     while len(waiting) < at_most:
         runs = instance.get_runs(queued, cursor=cursor, limit=_PAGE, ascending=True)
-        waiting |= {run.run_id for run in runs if _begins_with(run, pool)}
+        waiting |= {run.run_id for run in runs if begins_with(run, pool)}
         if len(runs) < _PAGE:
             break
         cursor = runs[-1].run_id
     return min(len(waiting), at_most)
 
 
-def _begins_with(run: dg.DagsterRun, pool: str) -> bool:
+def begins_with(run: dg.DagsterRun, pool: str) -> bool:
+    """Return whether a first step of the run takes a slot of the pool."""
     needs = run.run_op_concurrency
     return needs is not None and pool in needs.root_key_counts

@@ -195,20 +195,19 @@ class HttpConnection:
         """Read a whole answer in bounded memory: a compressed one could have any size."""
         response = self._client.send(request, stream=True)
         try:
-            what = f"{request.method} {request.url.copy_with(query=None)}"
             encoding = response.headers.get("Content-Encoding", "identity")
             if encoding != "identity":
                 raise TransientError(
-                    f"{what}: the answer is compressed ({encoding[:20]}), though it was asked for "
-                    "as it is. Check the proxy before this ComfyUI."
+                    f"{_what(request)}: the answer is compressed ({encoding[:20]}), though it was "
+                    "asked for as it is. Check the proxy before this ComfyUI."
                 )
             content = bytearray()
             for chunk in response.iter_bytes():
                 content += chunk
                 if len(content) > max_bytes:
                     raise AnswerTooLargeError(
-                        f"{what}: the answer has more than {max_bytes} bytes, which is more than "
-                        "is read. Is this a ComfyUI server?"
+                        f"{_what(request)}: the answer has more than {max_bytes} bytes, which is "
+                        "more than is read. Is this a ComfyUI server?"
                     )
         finally:
             response.close()
@@ -226,11 +225,14 @@ class HttpConnection:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             location = ".".join(str(part) for part in first["loc"])
-            what = f"{response.request.method} {response.request.url.copy_with(query=None)}"
             raise TransientError(
-                f"{what}: the answer is not what ComfyUI sends ({location}: {first['msg']}): "
-                f"{_text(response)!r}. Is this a ComfyUI server?"
+                f"{_what(response.request)}: the answer is not what ComfyUI sends ({location}: "
+                f"{first['msg']}): {_text(response)!r}. Is this a ComfyUI server?"
             ) from error
+
+
+def _what(request: httpx.Request) -> str:
+    return f"{request.method} {request.url.copy_with(query=None)}"
 
 
 def _text(response: httpx.Response) -> str:

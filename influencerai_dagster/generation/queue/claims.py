@@ -141,7 +141,6 @@ def requeue(
     if row is None:
         return False
     settle(session, row, gpu_seconds, is_whole=False)
-    notify_work(session)
     row.status = JobStatus.PENDING
     row.attempt -= 1
     row.gpu_seconds += gpu_seconds

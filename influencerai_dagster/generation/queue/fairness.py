@@ -113,8 +113,7 @@ def allot(
 
     Free slots go one by one to the tenant whose next job would start first. A tenant without a job
     on any server, that used less than its share so far, need not wait for a free slot: its job goes
-    to the front of the least loaded queue (among equals, the one whose render started first), one
-    at a time for each server.
+    to the front of a queue, one at a time for each server.
 
     Example: two servers, each with 1 of 2 jobs, so 2 free slots; `now` is 10; a render takes 1 s.
     Tenant a wants 5 jobs, its finish_tag is 12; tenant b wants 1, its finish_tag is 4. The starts
@@ -139,10 +138,23 @@ def allot(
     if slots or not is_light or not me.num_wanted:
         return slots
     full = [server for server in servers if len(server.tenants) <= max_depth]
-    if not full:
-        return []
-    soonest = min(full, key=lambda server: (server.load, server.newest_at))
-    return [Slot(soonest.url, num_ahead=1, is_front=True)]
+    return [_front_slot(full, servers)] if full else []
+
+
+def _front_slot(full: Sequence[ServerLoad], servers: Sequence[ServerLoad]) -> Slot:
+    """Choose the queue that a light tenant's job goes to the front of.
+
+    Best is one without the only job of another tenant, because the newest front prompt runs first:
+    that job could be overtaken again and again. Among those, the least loaded one, then the one
+    whose render started first.
+    """
+    num_jobs = Counter(tenant for server in servers for tenant in server.tenants)
+
+    def rank(server: ServerLoad) -> tuple[int, int, float]:
+        num_only_jobs = sum(num_jobs[tenant] == 1 for tenant in server.tenants)
+        return num_only_jobs, server.load, server.newest_at
+
+    return Slot(min(full, key=rank).url, num_ahead=1, is_front=True)
 
 
 def _free_slots(servers: Sequence[ServerLoad], max_depth: int) -> list[Slot]:

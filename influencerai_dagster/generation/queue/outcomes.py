@@ -3,17 +3,18 @@
 from collections.abc import Iterable
 from datetime import timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, bindparam, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from influencerai_dagster.core.job_states import OPEN_STATUSES, JobStatus
 from influencerai_dagster.core.keys import check_part
 from influencerai_dagster.core.manifests.outputs import OutputManifest
 from influencerai_dagster.db.models.jobs import JobRow, MediaAssetRow
-from influencerai_dagster.db.notifications import notify_cancelled, notify_work
+from influencerai_dagster.db.notifications import notify_cancelled
 from influencerai_dagster.errors import (
     InfluencerAIError,
     LeaseLostError,
@@ -84,7 +85,6 @@ def complete(
         progress=1.0,
     )
     settle(session, row, output.render_seconds, is_whole=True)
-    notify_work(session)
     session.flush()
     return MediaAsset.of(asset)
 
@@ -114,7 +114,6 @@ def fail(
     row = _locked(session, job_id)
     _check_held(row, token)
     settle(session, row, gpu_seconds, is_whole=False)
-    notify_work(session)
     reason: dict[str, Any] = {
         "error": readable(error),
         "error_class": type(error).__name__,
@@ -191,14 +190,21 @@ def fail_dependents(session: Session, sources: Iterable[UUID] | None = None) -> 
 
 
 def _locked(session: Session, job_id: UUID, *, tenant: str | None = None) -> JobRow:
-    statement = select(JobRow).where(JobRow.id == job_id).with_for_update(key_share=True)
-    if tenant is not None:
-        statement = statement.where(JobRow.tenant_id == tenant)
-    row = session.scalars(statement, execution_options=FRESH).one_or_none()
+    values = {"of_job": job_id, "of_tenant": tenant}
+    statement = _locked_statement(has_tenant=tenant is not None)
+    row = session.scalars(statement, values, execution_options=FRESH).one_or_none()
     if row is None:
         of = "" if tenant is None else f"tenant {tenant!r} has "
         raise PermanentError(f"{of}no job {job_id}; `influencerai jobs list` shows its jobs")
     return row
+
+
+@cache  # to build it took longer than to execute it
+def _locked_statement(*, has_tenant: bool) -> Select[tuple[JobRow]]:
+    statement = select(JobRow).where(JobRow.id == bindparam("of_job"))
+    if has_tenant:
+        statement = statement.where(JobRow.tenant_id == bindparam("of_tenant"))
+    return statement.with_for_update(key_share=True)
 
 
 def _check_held(row: JobRow, token: int) -> None:

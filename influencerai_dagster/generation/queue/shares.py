@@ -6,7 +6,17 @@ generation/queue/fairness.py explains the numbers.
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Double, bindparam, cast, func, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Double,
+    Select,
+    bindparam,
+    cast,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -14,6 +24,7 @@ from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.db.models.content import TenantRow
 from influencerai_dagster.db.models.jobs import JobRow
 from influencerai_dagster.db.models.scheduling import GpuShareRow
+from influencerai_dagster.db.notifications import work_notification
 from influencerai_dagster.generation.queue.fairness import NEWEST_SHARE, Share
 
 
@@ -39,27 +50,27 @@ def charge(session: Session, share: Share, now: float, num_jobs: int) -> None:
 
 
 def settle(session: Session, row: JobRow, used_seconds: float, *, is_whole: bool) -> None:
-    """Correct the charge of a claim to the measured time; the job's charge is 0 afterwards.
+    """Correct the charge of a claim to the measured time, and notify workers of the free slot.
+
+    The job's charge is 0 afterwards.
 
     Args:
         row: the job, locked.
         used_seconds: measured render time of this claim.
         is_whole: it is the time of a whole render, so that it moves the mean.
     """
-    session.execute(
-        _settle_statement(JobKind(row.kind), is_whole=is_whole),
-        {
-            "of_tenant": row.tenant_id,
-            "used": used_seconds,
-            "more": used_seconds - row.charged_seconds,
-        },
-        execution_options={"synchronize_session": False},
-    )
+    values = {
+        "of_tenant": row.tenant_id,
+        "used": used_seconds,
+        "more": used_seconds - row.charged_seconds,
+    }
     row.charged_seconds = 0.0
+    session.flush()  # first, so that the tenant's row is locked for as short as possible
+    session.execute(_settle_statement(JobKind(row.kind), is_whole=is_whole), values)
 
 
 @cache
-def _settle_statement(kind: JobKind, *, is_whole: bool) -> Any:  # noqa: ANN401 - Update of SQLAlchemy's own generics
+def _settle_statement(kind: JobKind, *, is_whole: bool) -> Select[Any]:
     used, more = (bindparam(name, type_=Double) for name in ("used", "more"))
     tenant: BindParameter[str] = bindparam("of_tenant")
     weight = select(TenantRow.gpu_weight).where(TenantRow.id == tenant).scalar_subquery()
@@ -73,4 +84,5 @@ def _settle_statement(kind: JobKind, *, is_whole: bool) -> Any:  # noqa: ANN401 
         changes[GpuShareRow.mean_seconds] = GpuShareRow.mean_seconds.concat(
             func.jsonb_build_object(kind.value, newest)
         )
-    return update(GpuShareRow).where(GpuShareRow.tenant_id == tenant).values(changes)
+    settled = update(GpuShareRow).where(GpuShareRow.tenant_id == tenant).values(changes)
+    return work_notification().add_cte(settled.cte("settled"))  # one round trip for both

@@ -22,6 +22,8 @@ from influencerai_dagster.storage.object_store import ObjectStore
 from influencerai_dagster.storage.retrying_store import RetryingObjectStore
 
 _ALMOST_DONE = 0.99
+_UPSCALER = "ImageUpscaleWithModel"
+"""Tells its progress tile by tile."""
 _UNFIT_SECONDS = 60.0
 
 
@@ -53,10 +55,10 @@ class LiveRender:
     progress: float = 0.0
 
     def note(self, event: RenderProgress) -> None:
-        """Take note of progress; only that of samplers counts, which take nearly all the time."""
+        """Take note of progress; only that of nodes counts that take nearly all the time."""
         if self.started is None:
             self.started = time.monotonic()
-        if "Sampler" in event.node_class:
+        if "Sampler" in event.node_class or event.node_class == _UPSCALER:
             self.progress = min(event.fraction, _ALMOST_DONE)
 
 

@@ -5,6 +5,7 @@ or the GraphQL API. Stages have bands of `dagster/priority`: renders first, beca
 for an image; then backups and retention, which are few; then trainings; datasets last. Within
 trainings and within datasets, tenants share the runs by start-time fair queueing, each run at a
 cost of 1: one tenant's mass upload delays another's dataset by the runs that are in progress.
+A run that would be the next of the queue is launched at once (immediate_launch.py).
 Source: as in generation/queue/fairness.py, which does the same for renders.
 """
 
@@ -22,6 +23,7 @@ from influencerai_dagster.core.job_states import OUTPUT_FOLDERS
 from influencerai_dagster.core.keys import tenant_of_partition
 from influencerai_dagster.orchestration.jobs import STAGE_OF_ASSET
 from influencerai_dagster.orchestration.run_states import ALIVE, IN_PROGRESS
+from influencerai_dagster.orchestration.runs.immediate_launch import launch_at_once
 from influencerai_dagster.orchestration.runs.tags import check_tags
 
 START_TAG = "start_tag"
@@ -44,15 +46,17 @@ class FairRunCoordinator(dg.QueuedRunCoordinator[dg.DagsterInstance]):
     """Dagster's queue of runs, in the order that this module describes."""
 
     def submit_run(self, context: dg.SubmitRunContext) -> dg.DagsterRun:
-        """Tag the run with its tenant, stage and priority, and queue it.
+        """Tag the run with its tenant, stage and priority; launch it, or queue it.
 
         A run that has a priority keeps it: a retry keeps its position, and an operator may set one.
         A run with a forbidden tag is refused with a PermanentError (tags.py).
         """
         run = context.dagster_run
         check_tags(self._instance, run)
-        self._instance.add_run_tags(run.run_id, queue_tags(self._instance, run))
-        return super().submit_run(context)
+        tags = queue_tags(self._instance, run)
+        self._instance.add_run_tags(run.run_id, tags)
+        launched = launch_at_once(self._instance, context, {**run.tags, **tags})
+        return launched or super().submit_run(context)
 
 
 def queue_tags(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str]:

@@ -5,6 +5,7 @@ motion.py. Inputs and ranges of the nodes are in node_classes.json.
 """
 
 import hashlib
+import math
 import random
 import re
 import struct
@@ -194,12 +195,21 @@ def _upscale_image(
     named = re.search(r"(\d+)x|x(\d+)", upscale_model.name, re.IGNORECASE)
     factor = int(named[1] or named[2]) if named else 4
     context.count_rendered()
+    num_tiles = _num_tiles(image[0].width) * _num_tiles(image[0].height)
     larger = []
     for one in image:
+        for tile in range(1, num_tiles + 1):
+            context.wait(context.faults.seconds_per_step)
+            context.step(tile, num_tiles, None)
         size = (one.width * factor, one.height * factor)
         larger.append(one.resize(size, Image.Resampling.LANCZOS))
         add_simulated_mark(larger[-1])
     return NodeResult((larger,))
+
+
+def _num_tiles(size_px: int) -> int:
+    """Return how many tiles of 512 px, which overlap by 32 px, cover a width or a height."""
+    return 1 if size_px <= 512 else math.ceil((size_px - 32) / (512 - 32))  # noqa: PLR2004
 
 
 def _repeat_images(_: NodeContext, *, image: list[Image.Image], amount: int) -> NodeResult:

@@ -185,6 +185,35 @@ def test_memory_of_a_machine_without_a_gpu_is_not_called_vram(
     assert "GiB VRAM free" in comfyui(server.url)
 
 
+@pytest.mark.parametrize(
+    ("models", "says"),
+    [
+        pytest.param(("RealESRGAN_x4plus.pth", "2x_small.pth"), ", 2 upscale models, ", id="some"),
+        pytest.param(
+            ("2x_small.pth",),
+            "1 upscale models without RealESRGAN_x4plus.pth: an upscale job has to name one of "
+            "2x_small.pth in upscale_model",
+            id="not the default one",
+        ),
+        pytest.param(
+            (),
+            "no upscale model: upscale jobs are refused until RealESRGAN_x4plus.pth, or another "
+            "one that they name, is in models/upscale_models",
+            id="none",
+        ),
+    ],
+)
+def test_upscale_models_are_looked_for(
+    server: ComfyUISimulator, monkeypatch: pytest.MonkeyPatch, models: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.setattr(
+        ComfyUIClient,
+        "models",
+        lambda _, folder: models if folder == "upscale_models" else ("base.safetensors",),
+    )
+    assert says in comfyui(server.url)
+
+
 def test_openrouters_key_is_tried(servers_dir: Path, models_dir: Path) -> None:
     with openrouter_url(servers_dir / "openrouter-of-doctor") as url:
         at = {"openrouter_base_url": f"{url}/api/v1"}

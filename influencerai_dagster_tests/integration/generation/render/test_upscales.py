@@ -13,12 +13,13 @@ from influencerai_dagster.core.job_states import JobKind, JobStatus
 from influencerai_dagster.core.manifests.outputs import DayManifest, OutputManifest
 from influencerai_dagster.core.sampling import UpscaleSampling
 from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.engines.comfyui.values import RenderProgress
 from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.generation import queue as job_queue
 from influencerai_dagster.generation.jobs import JobRequest, UpscaleJobPayload
 from influencerai_dagster.generation.queue import WorkerRegistration
 from influencerai_dagster.generation.render.images import ImageRenderer
-from influencerai_dagster.generation.render.session import RenderSession
+from influencerai_dagster.generation.render.session import LiveRender, RenderSession
 from influencerai_dagster.generation.render.upscales import UpscaleRenderer
 from influencerai_dagster.generation.worker.options import WorkerOptions, WorkerReport
 from influencerai_dagster.generation.worker.worker import RenderWorker
@@ -90,6 +91,25 @@ def test_an_image_becomes_larger_and_is_recorded(
     assert output.is_simulated
     now = status(upscales.engine, job)
     assert (now.status, now.kind) == (JobStatus.COMPLETED, JobKind.UPSCALE)
+
+
+def test_the_progress_of_an_upscale_is_seen(
+    renderer: ImageRenderer,
+    upscales: UpscaleRenderer,
+    comfyui: ComfyUISimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    submit_upscale(upscales.engine, completed_image(renderer, comfyui.url).id)
+    seen: list[float] = []
+    note = LiveRender.note
+
+    def recorded(render: LiveRender, event: RenderProgress) -> None:
+        note(render, event)
+        seen.append(render.progress)
+
+    monkeypatch.setattr(LiveRender, "note", recorded)
+    work(upscales)
+    assert 0 < max(seen) < 1
 
 
 def test_an_upscale_waits_until_its_image_is_completed(

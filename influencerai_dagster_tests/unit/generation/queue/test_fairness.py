@@ -187,6 +187,14 @@ def test_quick_renders_do_not_fill_the_queues_before_slow_ones_have_a_place() ->
     assert allot(slow, [quick], [busy("quick", url="one")], now=0.0) != []
 
 
+def test_a_light_tenant_does_not_overtake_the_only_job_of_another_where_it_need_not() -> None:
+    servers = [busy("flood", "other", url="sooner"), busy("flood", "flood", url="later")]
+    servers[0].newest_at, servers[1].newest_at = 10.0, 20.0
+    light, heavy = contender("light", finish_tag=3.0), contender("flood", finish_tag=9.0)
+    assert allot(light, [heavy], servers, now=8.0) == [Slot("later", 1, is_front=True)]
+    assert allot(light, [heavy], servers[:1], now=8.0) == [Slot("sooner", 1, is_front=True)]
+
+
 def test_a_light_tenant_goes_where_the_running_render_began_first() -> None:
     servers = [busy("flood", "flood", url="just begun"), busy("flood", "flood", url="nearly done")]
     servers[0].newest_at, servers[1].newest_at = 20.0, 10.0

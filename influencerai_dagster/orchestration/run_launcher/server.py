@@ -12,14 +12,13 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
-import psutil
 from pydantic import ValidationError
 
-from influencerai_dagster.errors import InfluencerAIError, PermanentError
+from influencerai_dagster.errors import PermanentError
 from influencerai_dagster.files import explained
 from influencerai_dagster.orchestration.run_launcher.connections import Connection
 from influencerai_dagster.orchestration.run_launcher.forked import Work, end_with_parent, fork
@@ -30,20 +29,16 @@ from influencerai_dagster.orchestration.run_launcher.preloaded import (
 )
 from influencerai_dagster.orchestration.run_launcher.protocol import Reply, Request, listen
 from influencerai_dagster.orchestration.run_launcher.run_process import RunProgram, execute_run
+from influencerai_dagster.orchestration.run_launcher.run_processes import (
+    KILL_SECONDS,
+    STOPPED_SECONDS,
+    ReportEnds,
+    RunProcesses,
+)
 from influencerai_dagster.orchestration.run_launcher.run_records import RunFolder
 
-KILL_SECONDS = 60.0
-"""How long a process may take to end; Dagster's cancel_timeout_seconds is less."""
-STOPPED_SECONDS = 15.0
-"""How long the process of a run may be stopped (SIGSTOP): it holds a pool slot, and its jobs."""
 _END_SECONDS = 20.0
-_LOOK_SECONDS = 5.0
 _log = logging.getLogger(__name__)
-
-Ends = Mapping[str, int | None]
-"""Run id → exit code of the process, as in `RunRecord`."""
-ReportEnds = Callable[[Ends], None]
-"""Is called in a process of its own."""
 
 
 class ForkServer:
@@ -77,18 +72,17 @@ class ForkServer:
         self._code_server_id = code_server_id
         self._run_code_server = run_code_server
         self._run_program = run_program
-        self._report_ends = report_ends
         self._files = files
-        self._kill_seconds = kill_seconds
-        self._stopped_seconds = stopped_seconds
-        self._stopped_since: dict[str, float] = {}
-        self._look_at = 0.0
+        self._runs = RunProcesses(
+            folder,
+            fork=self._fork,
+            report_ends=report_ends,
+            kill_seconds=kill_seconds,
+            stopped_seconds=stopped_seconds,
+        )
         self._selector = selectors.DefaultSelector()
         self._clients: set[Connection] = set()
-        self._runs: dict[int, str] = {}  # by process id
-        self._adopted: dict[str, int] = {}  # run id -> descriptor of its process
-        self._kill_at: dict[str, float] = {}
-        self._open: list[Callable[[], None]] = []
+        self._open: list[Callable[[], None]] = [self._runs.close]
         self._code_server_pid = 0
         self._exit_code: int | None = None
         self._stop_at: float | None = None
@@ -102,7 +96,7 @@ class ForkServer:
         """
         check_single_threaded()
         with self._opened():
-            self._adopt_runs()
+            self._runs.adopt(self._selector)
             self._code_server_pid = self._start_code_server()
             while not self._is_over():
                 events = self._selector.select(self._wait_seconds())
@@ -147,8 +141,6 @@ class ForkServer:
             close()
         for client in self._clients - {but}:
             client.socket.close()
-        for descriptor in self._adopted.values():
-            os.close(descriptor)
 
     def _fork(self, work: Work, *, client: Connection | None = None) -> int:
         """Fork a process that has nothing of this server but a client's connection."""
@@ -193,12 +185,12 @@ class ForkServer:
     def _handle(self, request: Request, client: Connection) -> Reply | None:
         """Do what a client asks; None if the process of its run answers it."""
         if request.action == "terminate":
-            return self._terminate(request.run_id)
+            return self._runs.terminate(request.run_id)
         if request.action == "describe":
             return Reply(
                 pid=os.getpid(),
                 code_server_id=self._code_server_id,
-                num_runs=len(self._runs) + len(self._adopted),
+                num_runs=len(self._runs),
             )
         refusal = self._why_not(request)
         if refusal is not None:
@@ -209,7 +201,7 @@ class ForkServer:
         except (OSError, PermanentError) as error:
             why = explained(error) if isinstance(error, OSError) else str(error)
             return Reply(refusal=f"no process can be forked: {why}", may_retry=True)
-        self._runs[pid] = request.run_id
+        self._runs.add(pid, request.run_id)
         self._forget(client)
         return None
 
@@ -231,18 +223,6 @@ class ForkServer:
             )
         return None
 
-    def _terminate(self, run_id: str) -> Reply:
-        try:
-            process = self._find(run_id)
-        except InfluencerAIError as error:
-            return Reply(refusal=str(error))
-        if process is None:
-            return Reply(refusal=f"run {run_id} has no process")
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-        self._kill_at.setdefault(run_id, time.monotonic() + self._kill_seconds)
-        return Reply(pid=process.pid)
-
     # Processes.
 
     def _start_code_server(self) -> int:
@@ -253,28 +233,6 @@ class ForkServer:
             self._run_code_server()
 
         return self._fork(serve_code)
-
-    def _adopt_runs(self) -> None:
-        """Watch the processes of an earlier fork server, and report those that ended meanwhile."""
-        lost: list[str] = []
-        for record in self._folder.records():
-            process = record.process.find() if record.is_alive else None
-            if process is None:
-                lost += [] if record.is_end_recorded else [record.run_id]
-                continue
-            with suppress(ProcessLookupError):
-                descriptor = os.pidfd_open(process.pid)
-                self._adopted[record.run_id] = descriptor
-                self._selector.register(
-                    descriptor, selectors.EVENT_READ, partial(self._on_adopted_end, record.run_id)
-                )
-        self._on_ends(dict.fromkeys(lost))
-
-    def _on_adopted_end(self, run_id: str) -> None:
-        descriptor = self._adopted.pop(run_id)
-        self._selector.unregister(descriptor)
-        os.close(descriptor)
-        self._on_ends({run_id: None})
 
     def _on_signals(self, woken: socket.socket) -> None:
         with suppress(BlockingIOError):
@@ -294,70 +252,20 @@ class ForkServer:
                 exit_code,
             )
             self._exit_code = exit_code if exit_code >= 0 else 1
-        run_id = self._runs.pop(pid, None)
-        if run_id is not None:
-            record = self._folder.read(run_id)
-            if record is not None and record.process.pid == pid:
-                self._on_ends({run_id: exit_code})
-
-    def _on_ends(self, ends: Ends) -> None:
-        """Record how processes ended; report those that may not have done so themselves."""
-        for run_id, exit_code in ends.items():
-            self._kill_at.pop(run_id, None)
-            try:
-                self._folder.end(run_id, exit_code)
-            except OSError as error:
-                _log.error("the end of run %s cannot be recorded: %s", run_id, explained(error))
-        failed = {run_id: exit_code for run_id, exit_code in ends.items() if exit_code != 0}
-        if failed:
-            try:
-                self._fork(partial(self._report_ends, failed))
-            except (OSError, PermanentError) as error:
-                _log.error("the end of runs %s cannot be reported: %s", list(failed), error)
+        self._runs.on_child_end(pid, exit_code)
 
     # Deadlines.
 
     def _wait_seconds(self) -> float | None:
-        if self._clients or self._kill_at or self._stop_at:
-            return 1.0
-        return min(_LOOK_SECONDS, self._stopped_seconds) if self._runs or self._adopted else None
+        return 1.0 if self._clients or self._stop_at else self._runs.wait_seconds()
 
     def _meet_deadlines(self) -> None:
         now = time.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + min(_LOOK_SECONDS, self._stopped_seconds)
-            self._kill_stopped(now)
+        self._runs.look(now)
         for client in [client for client in self._clients if now > client.deadline]:
             self._forget(client)
-        for run_id in [run_id for run_id, at in self._kill_at.items() if now > at]:
-            del self._kill_at[run_id]
-            self._kill(run_id, "did not end in time")
         if self._stop_at is not None and now > self._stop_at and self._exit_code is None:
             os.kill(self._code_server_pid, signal.SIGKILL)
-
-    def _kill_stopped(self, now: float) -> None:
-        """Kill runs whose processes have been stopped for too long."""
-        stopped = {
-            run_id
-            for run_id in [*self._runs.values(), *self._adopted]
-            if (process := self._find(run_id)) and _is_stopped(process)
-        }
-        self._stopped_since = {run_id: self._stopped_since.get(run_id, now) for run_id in stopped}
-        for run_id, since in self._stopped_since.items():
-            if now - since >= self._stopped_seconds:
-                self._kill(run_id, f"was stopped (SIGSTOP) for {now - since:.0f} s")
-
-    def _kill(self, run_id: str, why: str) -> None:
-        process = self._find(run_id)
-        if process is not None:
-            _log.error("run %s %s and is killed", run_id, why)
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-
-    def _find(self, run_id: str) -> psutil.Process | None:
-        """Return the process of a run, or None if it has ended."""
-        record = self._folder.read(run_id)
-        return record.process.find() if record and record.is_alive else None
 
     def _stop(self) -> None:
         """End the code server; process 1 of a container ends its runs too."""
@@ -367,21 +275,13 @@ class ForkServer:
         if self._code_server_pid:
             os.kill(self._code_server_pid, signal.SIGTERM)
         if os.getpid() == 1:
-            for run_id in [*self._runs.values(), *self._adopted]:
-                self._terminate(run_id)
+            self._runs.terminate_all()
 
     def _is_over(self) -> bool:
         if self._exit_code is None:
             return False
         has_to_wait = os.getpid() == 1 and self._stop_at and time.monotonic() < self._stop_at
-        return not (has_to_wait and (self._runs or self._adopted))
-
-
-def _is_stopped(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() == psutil.STATUS_STOPPED)
-    except psutil.NoSuchProcess:
-        return False
+        return not (has_to_wait and len(self._runs))
 
 
 def _guarded(handle: Callable[[], object]) -> None:

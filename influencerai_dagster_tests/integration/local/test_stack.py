@@ -206,7 +206,7 @@ def code_server(stack: Running) -> psutil.Process | None:
     found = [
         process
         for process in psutil.Process(stack.process.pid).children()
-        if is_running(process) and "api" in process.cmdline()
+        if is_running(process) and {"api", "grpc"} <= set(process.cmdline())
     ]
     return found[0] if len(found) == 1 else None
 

@@ -6,6 +6,7 @@ fork whether that holds.
 """
 
 import gc
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -21,8 +22,9 @@ _USED_BY_RUNS = (
     *("dagster._core.storage.sqlite_storage", "influencerai_dagster.orchestration.dagster_storage"),
     *("dagster_postgres", "psycopg2.extras", "upath.implementations.local"),
     *("watchdog.observers.polling", "httpx"),
+    *("numpy", "scipy.fftpack", "imagehash"),
 )
-"""What a run imports and the definitions do not. Not numpy, whose OpenBLAS starts threads."""
+"""What a run imports and the definitions do not."""
 
 
 class SourceFile(NamedTuple):
@@ -42,6 +44,8 @@ def preload(module_name: str) -> frozenset[SourceFile]:
     Returns:
         The files of the package from which it was loaded.
     """
+    # The BLAS of numpy would start a thread for each core. Our images are small: one is enough.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     module = import_module(module_name)
     for name in _USED_BY_RUNS:
         import_module(name)

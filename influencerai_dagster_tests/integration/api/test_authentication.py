@@ -182,6 +182,13 @@ def test_a_revoked_key_and_an_expired_one_are_refused(site: ApiSite) -> None:
         assert ApiClient(site.app, key).get(ME).status_code == 401
 
 
+@pytest.mark.parametrize("days", [True, 0, "90"])
+def test_a_key_expires_after_a_whole_number_of_days(site: ApiSite, days: object) -> None:
+    body = {"name": "a", "scopes": ["read"], "expires_in_days": days}
+    answer = site.client().post("/api/v1/api-keys", body)
+    assert answer.json()["errors"][0]["field"] == "body.expires_in_days"
+
+
 def test_nobody_gives_a_key_more_than_it_has(site: ApiSite) -> None:
     ask = ApiClient(site.app, site.api_key(Scope.ADMIN))
     answer = ask.post("/api/v1/api-keys", {"name": "more", "scopes": ["jobs"]})

@@ -12,9 +12,9 @@ BACKUPS = (
 )
 NAMES = (
     *("dataset_scan", "dataset_scan_memory", "image_memory", "definitions_import", "sensor_tick"),
-    "command_line",
+    *("command_line", "idle"),
     *("generation_short", "generation_long", "generation_fairness", "generation_memory"),
-    *("generation_latency", "generation_cold", "run_start"),
+    *("generation_latency", "generation_cold", "run_start", "dataset_builds"),
     *BACKUPS,
 )
 

@@ -17,6 +17,7 @@ import httpx
 from sqlalchemy import Engine, text
 
 from benchmarks.comparisons import Comparison
+from benchmarks.dagster_stack import dagster_stack
 from benchmarks.percentiles import percentile
 from benchmarks.pipeline_stack import DAY, image
 from benchmarks.servers import ComfyUIServer, running_comfyui
@@ -30,8 +31,6 @@ from influencerai_dagster.generation.prompt_ids import prompt_id
 from influencerai_dagster.generation.submission import JobSubmitter
 from influencerai_dagster.local.stack import Stack, run_stack
 from influencerai_dagster.orchestration.partitions import content_day_partitions
-from influencerai_dagster.settings import load_settings
-from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
 NUM_RUNS = 7
@@ -39,10 +38,7 @@ _DEFINITIONS = "benchmarks.dagster_with_empty_job"
 _EMPTY_JOB = "empty_job"
 _DAY = DayKey("acme", DAY)
 _DEQUEUE_SECONDS = 1.0  # of dagster.yaml
-_PORTS = (
-    *("dagster_webserver_port", "local_postgres_port", "local_s3_port"),
-    *("local_openrouter_port", "local_code_server_port", "port"),
-)
+_VARIABLES = {"GENERATION_IDLE_TIMEOUT_SECONDS": "0"}  # the next job finds no run again
 _JOB_OF_KEY = text("SELECT id FROM jobs WHERE idempotency_key = :key")
 _START = "query($id: ID!) { runOrError(runId: $id) { ... on Run { startTime } } }"
 _PERCENTILES = {"p50": 0.5, "p95": 0.95}
@@ -55,7 +51,12 @@ def run() -> Sequence[Comparison]:
         running_comfyui(1, seconds_per_step=0.05, has_journal=True) as [comfyui],
         tempfile.TemporaryDirectory(prefix="influencerai-benchmarks-") as folder,
     ):
-        stack = _stack(Path(folder), comfyui)
+        stack = dagster_stack(
+            Path(folder),
+            comfyui=comfyui,
+            variables=_VARIABLES,
+            definitions_module=_DEFINITIONS,
+        )
 
         def measure() -> None:
             with _running(stack, comfyui) as cold:
@@ -77,20 +78,6 @@ def run() -> Sequence[Comparison]:
         for side, what in (("launched", "in a launched run"), ("submitted", "submitted"))
         for label, share in _PERCENTILES.items()
     ]
-
-
-def _stack(folder: Path, comfyui: ComfyUIServer) -> Stack:
-    ports = {name: free_port() for name in _PORTS}
-    settings = load_settings((), data_dir=folder / "data", comfyui_url=comfyui.url, **ports)
-    stack = Stack(settings, location_problem=_location_problem, definitions_module=_DEFINITIONS)
-    stack.environment["COMFYUI_URL"] = comfyui.url
-    stack.environment["GENERATION_IDLE_TIMEOUT_SECONDS"] = "0"  # the next job finds no run again
-    return stack
-
-
-def _location_problem(url: str) -> str | None:
-    with closing(DagsterGraphQL(url, CODE_LOCATION)) as dagster:
-        return dagster.location_problem()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +23,10 @@ from dagster._core.workspace.context import WorkspaceProcessContext, WorkspaceRe
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from benchmarks.comparisons import Comparison
+from benchmarks.dagster_stack import dagster_stack
 from influencerai_dagster.core.dagster_names import CODE_LOCATION
-from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.local.probes import serves_dagster
-from influencerai_dagster.local.stack import Stack, run_stack
-from influencerai_dagster.settings import load_settings
+from influencerai_dagster.local.stack import run_stack
 from influencerai_dagster_tests.testing.ports import free_port
 from influencerai_dagster_tests.testing.waiting import wait_until
 
@@ -35,10 +34,6 @@ NUM_RUNS = 7
 NUM_QUEUED = 60
 _DEFINITIONS = "benchmarks.dagster_with_empty_job"
 _EMPTY_JOB = "empty_job"
-_PORTS = (
-    *("dagster_webserver_port", "local_postgres_port", "local_s3_port", "local_comfyui_port"),
-    *("local_openrouter_port", "local_code_server_port", "port"),
-)
 _REAPED_SECONDS = 1.0  # the code server looks twice a second which processes have ended
 
 
@@ -55,7 +50,7 @@ def run() -> Sequence[Comparison]:
     costs = {"preloaded": _Costs(), "default": _Costs()}
     per_minute: list[float] = []
     with tempfile.TemporaryDirectory(prefix="influencerai-benchmarks-") as folder:
-        stack = _stack(Path(folder))
+        stack = dagster_stack(Path(folder), definitions_module=_DEFINITIONS)
 
         def measure() -> None:
             os.environ.update(stack.environment)
@@ -245,14 +240,3 @@ def _without_fork_server(home: Path) -> Path:
     other.mkdir()
     (other / "dagster.yaml").write_text(yaml.safe_dump(config))
     return other
-
-
-def _stack(folder: Path) -> Stack:
-    ports = {name: free_port() for name in _PORTS}
-    settings = load_settings((), data_dir=folder / "data", **ports)
-    return Stack(settings, location_problem=_location_problem, definitions_module=_DEFINITIONS)
-
-
-def _location_problem(url: str) -> str | None:
-    with closing(DagsterGraphQL(url, CODE_LOCATION)) as dagster:
-        return dagster.location_problem()

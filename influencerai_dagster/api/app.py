@@ -9,12 +9,24 @@ from influencerai_dagster.api import documentation
 from influencerai_dagster.api.auth.routes import router as auth_router
 from influencerai_dagster.api.context import ApiContext
 from influencerai_dagster.api.health.routes import router as health_router
+from influencerai_dagster.api.influencers.routes import router as influencers_router
+from influencerai_dagster.api.jobs.routes import router as jobs_router
 from influencerai_dagster.api.keys.routes import router as keys_router
 from influencerai_dagster.api.me.routes import router as me_router
+from influencerai_dagster.api.media.routes import router as media_router
 from influencerai_dagster.api.middleware import Envelope, WholeBody
 from influencerai_dagster.api.problems import add_handlers
+from influencerai_dagster.api.queue.routes import router as queue_router
 
-ROUTERS: tuple[APIRouter, ...] = (auth_router, me_router, keys_router)
+ROUTERS: tuple[APIRouter, ...] = (
+    auth_router,
+    me_router,
+    keys_router,
+    jobs_router,
+    media_router,
+    influencers_router,
+    queue_router,
+)
 """The resources, below PREFIX."""
 PREFIX = "/api/v1"
 _PREFLIGHT_SECONDS = 600

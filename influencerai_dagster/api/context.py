@@ -8,9 +8,13 @@ from sqlalchemy import Engine
 
 from influencerai_dagster.api.auth.tokens import Tokens
 from influencerai_dagster.api.health.checks import Readiness
+from influencerai_dagster.core.dagster_names import CODE_LOCATION
+from influencerai_dagster.dagster_client.client import DagsterGraphQL
 from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.generation.submission import JobSubmitter
 from influencerai_dagster.settings import Settings
 from influencerai_dagster.storage.object_store import ObjectStore
+from influencerai_dagster.wiring.generation import job_submitter
 from influencerai_dagster.wiring.stores import assets_store, catalog_engine, tenants_engine
 
 
@@ -28,6 +32,7 @@ class ApiContext:
     tenant_engine: Engine
     tokens: Tokens
     store: ObjectStore
+    submitter: JobSubmitter
     readiness: Readiness
     version: str
 
@@ -39,15 +44,22 @@ class ApiContext:
             PermanentError: JWT_SECRET is not set.
         """
         engine, store = catalog_engine(settings), assets_store(settings)
+        of_tenants = tenants_engine(settings)
         return cls(
             settings=settings,
             engine=engine,
-            tenant_engine=tenants_engine(settings),
+            tenant_engine=of_tenants,
             tokens=_tokens(settings),
             store=store,
+            submitter=job_submitter(settings, of_tenants, store),
             readiness=Readiness(engine, store),
             version=version("influencerai-dagster"),
         )
+
+    def dagster(self) -> DagsterGraphQL:
+        """Return a client of Dagster's web server, for one thread; close it."""
+        own = self.settings.dagster
+        return DagsterGraphQL(own.url, CODE_LOCATION, credentials=own.credentials)
 
     def close(self) -> None:
         """Close the connections to PostgreSQL."""

@@ -71,5 +71,15 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= problem.pop("$defs") | {"Problem": problem}
+        for schema in schemas.values():
+            _require_kind(schema)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _require_kind(schema: dict[str, Any]) -> None:
+    """Say that a payload needs its `kind`, which has a default and tells the payloads apart."""
+    kind = schema.get("properties", {}).get("kind", {})
+    if "const" in kind:
+        kind.pop("default", None)
+        schema["required"] = sorted({"kind", *schema.get("required", [])})

@@ -5,6 +5,7 @@ the request id that the caller gets.
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -167,6 +168,8 @@ def _field_problem(item: Any) -> FieldProblem:  # noqa: ANN401 - pydantic's Erro
 def _http_error(request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.BAD_REQUEST
     headers = error.headers if isinstance(error, HTTPException) else None
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = _allow(request) or headers
     return problem_response(
         request.state.request_id,
         status,
@@ -174,6 +177,18 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
         f"{request.method} {request.url.path[:200]}: {HTTPStatus(status).description}",
         headers,
     )
+
+
+def _allow(request: Request) -> dict[str, str]:
+    """Return `Allow` with every method of a path: Starlette names those of one route alone."""
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    methods = {
+        method.upper()
+        for template, operations in paths.items()
+        for method in operations
+        if re.fullmatch(re.sub(r"\\{[^/]+\\}", "[^/]+", re.escape(template)), request.url.path)
+    }
+    return {"Allow": ", ".join(sorted(methods))} if methods else {}
 
 
 def _refused(request: Request, error: Exception) -> JSONResponse:

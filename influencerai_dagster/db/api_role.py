@@ -29,6 +29,7 @@ _RIGHTS = {
     "lora_configs": "SELECT",
     "loras": "SELECT",
     "jobs": "SELECT, INSERT, UPDATE",
+    "job_batches": "SELECT, INSERT",
     "media_assets": "SELECT",
     "gpu_shares": "SELECT, UPDATE",  # a cancelled job pays for its render
     "users": "SELECT (id, tenant_id, email, role, created_at, signed_in_at)",

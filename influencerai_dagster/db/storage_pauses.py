@@ -5,8 +5,10 @@ Workers and the sensor probe in generation/storage_pauses.py.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -36,15 +38,18 @@ def report_full(session: Session, bucket: str, error: str) -> None:
 
 def current_pause(session: Session) -> StoragePause | None:
     """Return the current pause, or None."""
-    row = StoragePauseRow
-    seconds = func.extract("epoch", func.now() - row.since)
-    found = session.execute(
-        select(row.bucket, row.error, row.since, row.reported_at, seconds).order_by(row.since)
-    ).first()
+    found = session.execute(_current_pause()).first()
     if found is None:
         return None
     bucket, error, since, reported_at, elapsed = found
     return StoragePause(bucket, error, since, reported_at, float(elapsed))
+
+
+@cache  # every claim asks
+def _current_pause() -> Select[Any]:
+    row = StoragePauseRow
+    seconds = func.extract("epoch", func.now() - row.since)
+    return select(row.bucket, row.error, row.since, row.reported_at, seconds).order_by(row.since)
 
 
 def take_probe(session: Session, bucket: str, *, every_seconds: float) -> bool:

@@ -129,16 +129,22 @@ def put_influencer(
     return Influencer.of(session.scalars(statement, execution_options=options).one())
 
 
+def find_influencer(session: Session, tenant: str, influencer: str) -> Influencer | None:
+    """Return an influencer; None if the tenant has none of that name."""
+    row = session.get(
+        InfluencerRow, (check_part(tenant, "tenant"), check_part(influencer, "influencer"))
+    )
+    return None if row is None else Influencer.of(row)
+
+
 def get_influencer(session: Session, tenant: str, influencer: str) -> Influencer:
     """Return an influencer.
 
     Raises:
         PermanentError: the tenant has none of that name.
     """
-    row = session.get(
-        InfluencerRow, (check_part(tenant, "tenant"), check_part(influencer, "influencer"))
-    )
-    if row is None:
+    found = find_influencer(session, tenant, influencer)
+    if found is None:
         known = [item.id for item in list_influencers(session, tenant)]
         raise unknown_name(
             f"tenant {tenant!r} has no influencer {influencer!r}",
@@ -147,7 +153,7 @@ def get_influencer(session: Session, tenant: str, influencer: str) -> Influencer
             plural="influencers",
             advice=f"Add it with `influencerai influencer add {influencer} --tenant {tenant}`",
         )
-    return Influencer.of(row)
+    return found
 
 
 def list_influencers(session: Session, tenant: str) -> list[Influencer]:

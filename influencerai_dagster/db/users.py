@@ -62,6 +62,11 @@ def _users() -> Select[Any]:
     )
 
 
+def is_email(text: str) -> bool:
+    """Tell whether a text has the form name@host, in lower case."""
+    return text == text.lower() and _EMAIL.fullmatch(text) is not None
+
+
 def check_email(value: str) -> str:
     """Return an address in lower case.
 
@@ -69,7 +74,7 @@ def check_email(value: str) -> str:
         PermanentError: it does not have the form name@host.
     """
     email = value.strip().lower()
-    if _EMAIL.fullmatch(email) is None:
+    if not is_email(email):
         raise PermanentError(
             f"{value[:80]!r} is not an e-mail address: use one like anna@example.com"
         )

@@ -77,10 +77,37 @@ class JobSubmitter:
             _request(kind, index, job, None if key_prefix is None else f"{key_prefix}/{index}")
             for index, job in enumerate(jobs)
         ]
+        return self.submit_requests(day, requests)
+
+    def submit_requests(
+        self,
+        day: DayKey,
+        requests: Sequence[JobRequest],
+        *,
+        also: Callable[[Session, Sequence[Job]], None] | None = None,
+    ) -> list[Job]:
+        """Put checked requests of any kinds into the job queue: all of them or none.
+
+        Args:
+            day: the tenant, and the UTC day that the jobs count to.
+            requests: what is wanted.
+            also: writes something in the same transaction.
+
+        Returns:
+            The job of every request, in their order.
+
+        Raises:
+            PermanentError: as in `submit`; nothing was submitted.
+            TooManyPendingJobsError: as in `submit`.
+            TransientError: the catalog is away.
+        """
         if self.new_checks is not None:
             self.new_checks().check(day.tenant, [request.payload for request in requests])
         with transaction(self.engine) as session:
-            return self._insert(session, day, requests)
+            jobs = self._insert(session, day, requests)
+            if also is not None:
+                also(session, jobs)
+            return jobs
 
     def retry(self, day: DayKey, job_ids: Sequence[UUID]) -> list[Job]:
         """Submit jobs again that failed or were cancelled, with their seeds: all of them or none.

@@ -36,12 +36,13 @@ from influencerai_dagster.local.processes import (
 )
 from influencerai_dagster.processes import as_user, end
 
-POLL_SECONDS = 0.1
+START_POLL_SECONDS = 0.1
+WATCH_POLL_SECONDS = 0.5
 STEADY_SECONDS = 60.0  # after that the backoff starts with the shortest delay again
 BACKOFF_SECONDS = (0.5, 2.0, 5.0, 15.0, 30.0)
 ALIVE_SECONDS = 120.0  # a service that does not answer for so long is ended
-ASK_SECONDS = 5.0
-_ROTATE_SECONDS = 2.0
+ASK_SECONDS = 10.0
+_ROTATE_SECONDS = 10.0
 
 
 def _nothing() -> None: ...
@@ -185,7 +186,7 @@ class Supervisor:
                     del starting[name]
             number = f"{len(ready)} of {len(self._services)} ready"
             show(f"{number}, starting {', '.join(starting)}" if starting else number)
-            self.stopping.wait(POLL_SECONDS)
+            self.stopping.wait(START_POLL_SECONDS)
 
     def watch(self) -> None:
         """Restart services that crash or stop answering, until `stopping` is set."""
@@ -194,7 +195,7 @@ class Supervisor:
             if service.is_alive is not None:
                 self._liveness.watch(service.name, service.is_alive, service.alive_seconds)
         rotate_at = time.monotonic()
-        while not self.stopping.wait(POLL_SECONDS):
+        while not self.stopping.wait(WATCH_POLL_SECONDS):
             for name, seconds in self._liveness.stalled():
                 self._end_stalled(self._children[name], seconds)
             for child in list(self._children.values()):

@@ -5,7 +5,7 @@ Dagster connects again for each statement, everywhere but in its web server: a r
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from dagster_postgres import (
     PostgresRunStorage,
     PostgresScheduleStorage,
 )
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 
 POOL_SIZE = 5
@@ -76,6 +76,22 @@ def limit_statements(engine: Engine, timeout_ms: int) -> None:
     event.listen(engine, "connect", set_timeout)
 
 
+@cache
+def _make_missing_tables(postgres_url: str) -> None:
+    DagsterPostgresStorage(postgres_url)
+
+
+_found: set[tuple[str, str]] = set()
+"""Database and what this process has found there: tables, columns and indexes do not go away."""
+
+
+def _is_there(postgres_url: str, what: str, look: Callable[[], bool]) -> bool:
+    """Return whether a database has something; what was there once is not looked for again."""
+    if (postgres_url, what) not in _found and look():
+        _found.add((postgres_url, what))
+    return (postgres_url, what) in _found
+
+
 class _OnPool:
     """What the three storages do otherwise than Dagster's."""
 
@@ -96,31 +112,59 @@ class _RunStorage(_OnPool, PostgresRunStorage):
         super().__init__(postgres_url, should_autocreate_tables=False)
         self._engine = pooled_engine(postgres_url)
 
+    def has_run_stats_index_cols(self) -> bool:
+        """Return whether runs have their times as columns."""
+        return _is_there(
+            self.postgres_url, "run_stats_index_cols", super().has_run_stats_index_cols
+        )
+
+    def has_backfill_id_column(self) -> bool:
+        """Return whether runs have their backfill as a column."""
+        return _is_there(self.postgres_url, "backfill_id_column", super().has_backfill_id_column)
+
 
 class _ScheduleStorage(_OnPool, PostgresScheduleStorage):
     def __init__(self, postgres_url: str) -> None:
         super().__init__(postgres_url, should_autocreate_tables=False)
         self._engine = pooled_engine(postgres_url)
 
+    def has_instigators_table(self) -> bool:
+        """Return whether there is a table of sensors and schedules."""
+        return _is_there(self.postgres_url, "instigators", super().has_instigators_table)
+
+    def _has_instigators_table(self, conn: Connection) -> bool:
+        look = partial(super()._has_instigators_table, conn)
+        return _is_there(self.postgres_url, "instigators", look)
+
+    def has_built_index(self, migration_name: str) -> bool:
+        """Return whether an index was built."""
+        look = partial(super().has_built_index, migration_name)
+        return _is_there(self.postgres_url, migration_name, look)
+
 
 class _EventLogStorage(_OnPool, PostgresEventLogStorage):
     def __init__(self, postgres_url: str) -> None:
         super().__init__(postgres_url, should_autocreate_tables=False)
         self._engine = pooled_engine(postgres_url)
-        self._tables_found: set[str] = set()
 
     def has_table(self, table_name: str) -> bool:
-        """Return whether there is a table; one that was there is not looked for again."""
-        if table_name not in self._tables_found and super().has_table(table_name):
-            self._tables_found.add(table_name)
-        return table_name in self._tables_found
+        """Return whether there is a table."""
+        look = partial(super().has_table, table_name)
+        return _is_there(self.postgres_url, table_name, look)
+
+    @property
+    def has_default_pool_limit_col(self) -> bool:
+        """Return whether pools know that they have the default limit."""
+        look = partial(getattr, super(), "has_default_pool_limit_col")
+        return _is_there(self.postgres_url, "default_pool_limit_col", look)
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
     """Dagster's storage on the pool of the process."""
 
     def __init__(self, postgres_url: str, inst_data: Any) -> None:  # noqa: ANN401 - Dagster's own
-        super().__init__(postgres_url, inst_data=inst_data)  # makes missing tables
+        _make_missing_tables(postgres_url)
+        super().__init__(postgres_url, should_autocreate_tables=False, inst_data=inst_data)
         self._run_storage = _RunStorage(postgres_url)
         self._event_log_storage = _EventLogStorage(postgres_url)
         self._schedule_storage = _ScheduleStorage(postgres_url)

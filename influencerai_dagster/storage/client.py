@@ -126,6 +126,11 @@ def _session(*, has_keys: bool) -> "Session":
 @cache
 def _loader() -> "Loader":
     """Return what reads botocore's description of S3: once, or each client would take 60 ms."""
-    from botocore.loaders import create_loader  # noqa: PLC0415 - as above
+    from botocore.loaders import Loader  # noqa: PLC0415 - as above
 
-    return create_loader()
+    class SharedLoader(Loader):
+        @property
+        def search_paths(self) -> list[str]:
+            return list(super().search_paths)  # boto3 appends a folder to it for each client
+
+    return SharedLoader()

@@ -62,7 +62,10 @@ class ApiSite:
     def with_settings(self, **variables: str) -> "ApiSite":
         """The same with other settings of the API."""
         settings = settings_from(self.context.settings.variables_set() | variables)
-        context = replace(self.context, settings=settings)
+        submitter = replace(
+            self.context.submitter, max_pending=settings.generation.max_pending_jobs_per_tenant
+        )
+        context = replace(self.context, settings=settings, submitter=submitter)
         return replace(self, app=create_app(context), context=context)
 
 

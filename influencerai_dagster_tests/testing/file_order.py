@@ -18,8 +18,9 @@ LONGEST_FIRST = (
     "integration/backup/",
     "chaos/",
     "integration/orchestration/test_pipeline.py",
-    "integration/generation/worker/test_worker.py",
+    "integration/generation/worker/",
     "integration/local/test_stack.py",
+    "integration/webserver/",
     "integration/engines/comfyui/",
     "integration/orchestration/",
 )

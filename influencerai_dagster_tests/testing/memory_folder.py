@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - folders in it are made by mkdtemp
-NEEDED_BYTES = 6 * 1000**3
+NEEDED_BYTES = 2 * 1000**3 * ((os.cpu_count() or 1) + 1)
+"""Two gigabytes for each worker of `make test`."""
 
 
 def use_memory_folder(folder: Path = SHARED_MEMORY, needed_bytes: int = NEEDED_BYTES) -> bool:

@@ -52,7 +52,7 @@ def sign_in(engine: Engine, tokens: Tokens, email: str, password: str, address: 
     buckets = _buckets(email, address)
     _take(engine, buckets)
     with transaction(engine) as session:
-        credentials = users.credentials_of(session, email)
+        credentials = users.credentials_of(session, email) if users.is_email(email) else None
     kept_hash = verified_hash(credentials.password_hash if credentials else None, password)
     if credentials is None or kept_hash is None:
         _record_failure(engine, credentials, address)

@@ -85,6 +85,9 @@ def _log_if_full(server: BarmanServer, log: Callable[[str], None]) -> None:
 
 
 def _archive(server: BarmanServer, log: Callable[[str], None]) -> None:
+    """Archive what was received whole; without that Barman, a second of CPU, is not started."""
+    if not any(file.suffix != ".partial" for file in server.folder.glob("streaming/*")):
+        return
     try:
         server.archive_wal()
     except InfluencerAIError as error:  # retried in a minute

@@ -1,4 +1,4 @@
-"""Define the tables of the job queue: jobs and their outputs.
+"""Define the tables of the job queue: jobs, their batches and their outputs.
 
 The other tables, and the rules that all share, are in content.py.
 """
@@ -20,6 +20,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     UniqueConstraint,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -122,6 +123,29 @@ class JobRow(CatalogModel):
     server: Mapped[str | None]
     progress: Mapped[float] = mapped_column(REAL, server_default=text("0"))
     charged_seconds: Mapped[float] = mapped_column(server_default=text("0"))
+
+
+class JobBatchRow(CatalogModel):
+    """The jobs that one request of the API submitted.
+
+    Attributes:
+        idempotency_key: the same key of the same tenant is the same batch.
+        request_sha256: of the request, to refuse the key with another one.
+        job_ids: in the order of the request.
+    """
+
+    __tablename__ = "job_batches"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "idempotency_key"),
+        CheckConstraint("cardinality(job_ids) > 0", name="has_jobs"),
+    )
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    idempotency_key: Mapped[str | None]
+    request_sha256: Mapped[str]
+    job_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()))
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class MediaAssetRow(CatalogModel):

@@ -31,7 +31,7 @@ from influencerai_dagster.generation.worker.options import FinishedJob, WorkerOp
 from influencerai_dagster.retry import RETRY_FOR_SECONDS
 from influencerai_dagster.storage.object_store import ObjectStore
 
-_CLAIM_PAUSE_SECONDS = 0.05
+_CLAIM_PAUSE_SECONDS, _LONG_CLAIM_PAUSE_SECONDS = 0.05, 0.1
 _EARLIER_WORKER_POLL_SECONDS = 0.25
 _STOP_SECONDS = 20.0
 _NUM_INTERRUPTER_THREADS = 8
@@ -139,9 +139,10 @@ class RenderWorker:
         return held
 
     def _start_jobs(self, pool: ThreadPoolExecutor, num_threads: int) -> None:
-        pause_seconds = self._claimed_at + _CLAIM_PAUSE_SECONDS - time.monotonic()
-        if pause_seconds > 0:
-            time.sleep(pause_seconds)  # one claim for several jobs that end at once
+        # One claim for several jobs that end at once. Only short renders keep most threads busy.
+        is_busy = len(self._running) > num_threads / 2
+        pause_seconds = _LONG_CLAIM_PAUSE_SECONDS if is_busy else _CLAIM_PAUSE_SECONDS
+        time.sleep(max(0.0, self._claimed_at + pause_seconds - time.monotonic()))
         self._claimed_at = time.monotonic()
         try:
             jobs = self._claim(num_threads - len(self._running))

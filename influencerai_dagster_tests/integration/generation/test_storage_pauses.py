@@ -21,8 +21,8 @@ from influencerai_dagster.generation.storage_pauses import report_full, try_resu
 from influencerai_dagster.retry import retry_transient
 from influencerai_dagster.storage.client import make_s3_client
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.integration.generation.worker.test_worker import work_until_idle
 from influencerai_dagster_tests.testing.jobs import status, submit
+from influencerai_dagster_tests.testing.render_workers import work_until_idle
 from influencerai_dagster_tests.testing.servers import S3Server
 from influencerai_dagster_tests.testing.waiting import wait_until
 

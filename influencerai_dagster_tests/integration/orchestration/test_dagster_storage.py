@@ -75,6 +75,9 @@ def test_instances_of_one_process_share_its_connections(postgres_url: str, engin
         }
     }
     connected: list[object] = []
+    statements: list[str] = []
+    looked_for_tables: list[int] = []
+    event.listen(engine, "before_cursor_execute", lambda *executed: statements.append(executed[2]))
     event.listen(engine, "connect", lambda connection, _record: connected.append(connection))
     for _ in range(3):
         with dg.instance_for_test(overrides={"storage": storage}) as instance:
@@ -84,4 +87,7 @@ def test_instances_of_one_process_share_its_connections(postgres_url: str, engin
             instance.delete_run(run_id)
             assert instance.event_log_storage.get_pool_limits() == []
             assert instance.all_instigator_state() == []
+            looked_for_tables.append(sum("pg_class" in statement for statement in statements))
     assert len(connected) == 1
+    assert looked_for_tables[0] > 0
+    assert looked_for_tables[2] == looked_for_tables[0]  # the first instance has found them

@@ -120,6 +120,11 @@ def test_a_method_that_is_not_allowed_names_those_that_are(ask: ApiClient) -> No
     assert ask("DELETE", "/health").headers["allow"] == "GET"
 
 
+def test_allow_names_the_methods_of_all_routes_of_a_path(ask: ApiClient) -> None:
+    assert ask("PATCH", "/api/v1/jobs").headers["allow"] == "GET, POST"
+    assert ask("DELETE", "/api/v1/influencers/nova").headers["allow"] == "GET, PUT"
+
+
 def test_a_bad_field_is_named_with_what_was_found_and_what_is_allowed(ask: ApiClient) -> None:
     problem = ask.post("/test", {"number": "many"}).json()
     assert problem["code"] == "invalid_fields"

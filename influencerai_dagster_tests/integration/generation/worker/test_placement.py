@@ -11,10 +11,10 @@ from influencerai_dagster.generation.render.images import ImageRenderer
 from influencerai_dagster.generation.render.session import OtherServerError
 from influencerai_dagster.generation.worker.options import WorkerReport
 from influencerai_dagster.storage.object_store import ObjectStore
-from influencerai_dagster_tests.integration.generation.worker.test_worker import work_until_idle
 from influencerai_dagster_tests.testing.comfyui_server import ComfyUISimulator
 from influencerai_dagster_tests.testing.jobs import add_lora, claimed, status, submit
 from influencerai_dagster_tests.testing.render_servers import new_render_session
+from influencerai_dagster_tests.testing.render_workers import work_until_idle
 
 XL = "their-own-xl.safetensors"
 SD = "v1-5-pruned-emaonly.safetensors"

@@ -1,0 +1,1 @@
+"""Influencers of a tenant, with their personas."""

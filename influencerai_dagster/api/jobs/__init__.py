@@ -1,0 +1,1 @@
+"""Generation jobs: order, look at, cancel and retry images, videos and upscales."""

@@ -230,7 +230,9 @@ class RunStarts:
         listening = [
             connection.pid
             for connection in psutil.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)
+            if connection.pid
+            and connection.status == psutil.CONN_LISTEN
+            and connection.laddr[1:] == (port,)
         ]
         return psutil.Process(listening[0])
 

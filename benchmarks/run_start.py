@@ -167,15 +167,19 @@ class _Launcher:
 
     def _processes_of_runs(self) -> list[psutil.Process]:
         children = {child for parent in self.parents for child in parent.children()}
-        return [
-            child
-            for child in children - set(self.parents)
-            if not any("resource_tracker" in argument for argument in child.cmdline())
-        ]
+        return [child for child in children - set(self.parents) if not _tracks_resources(child)]
 
     def _cpu_of_children(self) -> float:
         times = [parent.cpu_times() for parent in self.parents]
         return sum(each.children_user + each.children_system for each in times)
+
+
+def _tracks_resources(process: psutil.Process) -> bool:
+    """Tell whether it is the helper of multiprocessing, which stays."""
+    try:
+        return any("resource_tracker" in argument for argument in process.cmdline())
+    except psutil.NoSuchProcess:  # or a zombie, which is about to be reaped
+        return False
 
 
 @contextmanager

@@ -126,9 +126,10 @@ class RunStarts:
     def run(self, num_runs: int, num_faults: int) -> None:
         """Launch runs, break processes meanwhile, and look at what is left."""
         started = time.monotonic()
-        breaking = threading.Thread(target=self._break, args=[num_faults])
+        moments = sorted(self._random.randrange(num_runs) for _ in range(num_faults))
+        run_ids: list[str] = []
+        breaking = threading.Thread(target=self._break, args=[moments, run_ids])
         breaking.start()
-        run_ids = []
         try:
             for _ in range(num_runs):
                 wait_until(
@@ -144,13 +145,19 @@ class RunStarts:
         self.outcome.seconds = time.monotonic() - started
         self._inspect(run_ids)
 
-    def _break(self, number: int) -> None:
-        """Cause each kind of fault in turn, in a random order, at random moments."""
+    def _break(self, moments: Sequence[int], launched: Sequence[str]) -> None:
+        """Cause each kind of fault in turn, in a random order.
+
+        Args:
+            moments: for each fault, how many runs are launched before it.
+            launched: grows with every launch.
+        """
         left: list[str] = []
-        for _ in range(number):
+        for moment in moments:
             left = left or self._random.sample(sorted(self._faults), len(self._faults))
-            if self._is_over.wait(self._random.uniform(1.0, 6.0)):
-                return
+            while len(launched) <= moment and not self._is_over.is_set():
+                time.sleep(0.05)
+            time.sleep(self._random.uniform(0.0, 2.0))
             self._cause(left.pop())
 
     def _cause(self, name: str) -> None:
@@ -230,7 +237,9 @@ class RunStarts:
         listening = [
             connection.pid
             for connection in psutil.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)
+            if connection.pid
+            and connection.status == psutil.CONN_LISTEN
+            and connection.laddr[1:] == (port,)
         ]
         return psutil.Process(listening[0])
 

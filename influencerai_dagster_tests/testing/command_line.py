@@ -10,7 +10,10 @@ from typer.testing import CliRunner
 from influencerai_dagster.cli import app, common
 from influencerai_dagster.storage.object_store import ObjectStore
 
-_CACHED = (common.settings, common.server_settings, common.engine, common.store)
+_CACHED = (
+    *(common.settings, common.server_settings),
+    *(common.engine, common.store, common.job_submitter),
+)
 
 
 @dataclass

@@ -5,6 +5,7 @@ Which kind is taken is decided in databases.py. Source: docs.pgbarman.org, relea
 
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -58,6 +59,11 @@ _CONNECTING = {"receive wal running", "replication slot"}
 _POLL_SECONDS = 0.2
 _NAMING = timedelta(minutes=1)
 """Longest time from our reading of the clock to Barman's."""
+
+
+def _name_at(moment: datetime) -> str:
+    """Return the name that Barman gives to a backup."""
+    return f"{moment:%Y%m%dT%H%M%S}"
 
 
 @dataclass(frozen=True)
@@ -345,8 +351,10 @@ class BarmanServer:
         Raises:
             TransientError: the clock was set back, and there is a backup of this minute.
         """
+        if any(backup.backup_id == _name_at(datetime.now(UTC)) for backup in backups):
+            time.sleep(1.0)  # it was taken within this second
         now = datetime.now(UTC)
-        first, last = (f"{time:%Y%m%dT%H%M%S}" for time in (now, now + _NAMING))
+        first, last = _name_at(now), _name_at(now + _NAMING)
         for backup in backups:
             if first <= backup.backup_id <= last:
                 raise TransientError(

@@ -288,19 +288,19 @@ def test_a_web_server_that_is_away_is_a_passing_error_that_says_how_to_start_it(
         (400, "gpu1 is not a name of this server: set DAGSTER_URL."),
     ],
 )
-def test_a_web_server_that_does_not_let_us_in_says_why(
-    monkeypatch: pytest.MonkeyPatch, status: int, body: str
-) -> None:
+def test_a_web_server_that_does_not_let_us_in_says_why(status: int, body: str) -> None:
     sent: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         sent.append(request)
         return httpx.Response(status, text=body)
 
-    transport = httpx.MockTransport(answer)
-    client = httpx.Client
-    monkeypatch.setattr(httpx, "Client", lambda **o: client(**o, transport=transport))
-    dagster = DagsterGraphQL("http://gpu1:3000", LOCATION, credentials=("ann", "pw"))
+    dagster = DagsterGraphQL(
+        "http://gpu1:3000",
+        LOCATION,
+        credentials=("ann", "pw"),
+        transport=httpx.MockTransport(answer),
+    )
     with pytest.raises(PermanentError, match=f"rejected the request: {body}") as caught:
         dagster.location_problem()
     dagster.close()
@@ -308,19 +308,16 @@ def test_a_web_server_that_does_not_let_us_in_says_why(
     assert sent[0].headers["Authorization"] == "Basic YW5uOnB3"
 
 
-def test_a_refusal_of_the_database_is_told_without_its_sql(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_refusal_of_the_database_is_told_without_its_sql() -> None:
     message = (
         "sqlalchemy.exc.InternalError: (psycopg2.errors.ReadOnlySqlTransaction) cannot execute "
         "INSERT in a read-only transaction\n\n[SQL: INSERT INTO snapshots]\n[parameters: {1}]"
     )
     data = {"addDynamicPartition": {"__typename": "PythonError", "message": message}}
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json={"data": data}))
-    client = httpx.Client
-    monkeypatch.setattr(httpx, "Client", lambda **o: client(**o, transport=transport))
+    dagster = DagsterGraphQL("http://127.0.0.1:3000", LOCATION, transport=transport)
     with pytest.raises(PermanentError) as caught:
-        DagsterGraphQL("http://127.0.0.1:3000", "influencerai").add_partition("datasets", "a/b")
+        dagster.add_partition("datasets", "a/b")
     assert str(caught.value).endswith("cannot execute INSERT in a read-only transaction")
 
 

@@ -1,15 +1,19 @@
 """What the demo makes of what it sees: real catalog and bucket, and a Dagster with a story."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from influencerai_dagster.core.dagster_names import UPLOADS_TAG
 from influencerai_dagster.core.job_states import JobKind
 from influencerai_dagster.dagster_client.client import DagsterGraphQL, Materialization, Run
+from influencerai_dagster.dagster_client.queries import LIST_RUNS
 from influencerai_dagster.db.engine import create_catalog_engine, transaction
 from influencerai_dagster.db.loras import newest_lora, record_lora
 from influencerai_dagster.errors import PermanentError, TransientError
@@ -49,6 +53,27 @@ class Story(DagsterGraphQL):
     made_at: dict[str, float] = field(default_factory=dict)
     runs_seen: list[Run] = field(default_factory=list)
     work: Callable[[], None] = nothing
+    launched: list[tuple[str, str]] = field(default_factory=list)
+
+    def ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        assert query == LIST_RUNS, variables
+        return {"runsOrError": {"results": []}}
+
+    def add_partition(self, partition_set: str, key: str) -> None:
+        assert (partition_set, key) == ("datasets", "demo/bella")
+
+    def launch(
+        self,
+        job_name: str,
+        *,
+        partition_key: str,
+        run_config: dict[str, Any],
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
+        assert not run_config
+        assert set(tags) == {UPLOADS_TAG}
+        self.launched.append((job_name, partition_key))
+        return "run-0"
 
     def materialization(self, asset: str, partition_key: str) -> Materialization | None:
         assert partition_key == "demo/bella"
@@ -113,8 +138,10 @@ def story_of(made_at: float, work: Callable[[], None] = nothing) -> Story:
 def test_every_stage_is_told_with_its_key_and_time(
     demo: Callable[..., Demo], engine: Engine
 ) -> None:
-    results = demo(story_of(time.time() + 60, lambda: render(engine))).run()
+    story = story_of(time.time() + 60, lambda: render(engine))
+    results = demo(story).run()
 
+    assert story.launched == [("build_dataset_job", "demo/bella")]
     assert [item.asset for item in results] == [*ASSETS, "generated_images", "generated_videos"]
     assert all(item.seconds is not None for item in results)
     assert results[2].object_key == "loras/demo/1.safetensors"
@@ -145,8 +172,10 @@ def test_a_second_demo_takes_what_the_first_made_of_the_same_photos(
 ) -> None:
     demo(story_of(time.time() + 60, lambda: render(engine))).run()
 
-    again = demo(story_of(1000.0, lambda: render(engine))).run()
+    story = story_of(1000.0, lambda: render(engine))
+    again = demo(story).run()
 
+    assert story.launched == []
     assert [item.seconds for item in again[:4]] == [None] * 4
     assert all(item.seconds is not None for item in again[4:])
 

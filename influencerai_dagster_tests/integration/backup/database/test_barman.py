@@ -198,6 +198,8 @@ def test_a_backup_that_was_killed_neither_blocks_nor_poisons_the_next(
     process.wait()
     (orphan,) = copying(base)  # and would write on for hours
     (dead,) = [item for item in barman.list_backups() if item.status is BackupStatus.STARTED]
+    # Barman names a backup by its second: the next would have the name of this one.
+    wait_until(lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S}" > dead.backup_id, "another second")
 
     taken = barman.backup(BackupKind.INCREMENTAL)
 

@@ -151,8 +151,8 @@ def test_a_timeline_begins_when_the_recovery_before_it_ended(story: Story) -> No
 
 
 def test_segments_of_another_size_are_counted_as_the_server_does(story: Story) -> None:
-    assert {item.segment_bytes for item in story.barman.list_backups()} == {64 * 1024**2}
+    assert {item.segment_bytes for item in story.barman.list_backups()} == {32 * 1024**2}
     timeline = timeline_at(story.barman.folder, None)
     (first, left_at), *_ = timeline.past
     assert first == 1
-    assert timeline.segment(left_at // (64 * 1024**2) - 1, 64 * 1024**2).startswith("00000001")
+    assert timeline.segment(left_at // (32 * 1024**2) - 1, 32 * 1024**2).startswith("00000001")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from influencerai_dagster.backup.database.backups import wal_problem
+from influencerai_dagster.backup.database.backups import WalLag, wal_problem
 from influencerai_dagster.backup.database.wal_lag import read_wal_lag
 from influencerai_dagster.backup.database.wal_position import choose_resume_position
 from influencerai_dagster_tests.testing.database_server import DatabaseServer, is_received
@@ -84,8 +84,13 @@ def test_its_supervisor_starts_it_again_with_all_its_children(
 
 def test_the_lag_is_that_of_the_receiver(database_server: DatabaseServer) -> None:
     barman = database_server.barman
-    lag = read_wal_lag(barman.database_url, barman.slot_name, None)
-    assert lag.is_receiving
+
+    def receiving() -> WalLag | None:  # it may just connect again
+        lag = read_wal_lag(barman.database_url, barman.slot_name, None)
+        return lag if lag.is_receiving else None
+
+    lag = wait_until(receiving, "the receiver is connected")
+    assert lag is not None
     assert lag.lag_bytes is not None
     assert lag.lag_bytes < 16 * 1024**2
     assert wal_problem(lag) is None

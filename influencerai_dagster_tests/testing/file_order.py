@@ -63,5 +63,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Run two workers for each core: tests wait for servers and deadlines half of their time."""
-    return 2 * (os.cpu_count() or 1)
+    """Run one worker more than there are cores: tests wait for servers a third of their time."""
+    return (os.cpu_count() or 1) + 1

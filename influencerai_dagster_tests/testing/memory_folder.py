@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - folders in it are made by mkdtemp
-NEEDED_BYTES = 4 * 1000**3 * (os.cpu_count() or 1)
+NEEDED_BYTES = 2 * 1000**3 * ((os.cpu_count() or 1) + 1)
 """Two gigabytes for each worker of `make test`."""
 
 

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -60,9 +61,10 @@ def generate(
 def worker(instance: dg.DagsterInstance, work: Work) -> Iterator[None]:
     """Do `work` with the first run that is queued during the block."""
     problems: list[Exception] = []
+    queued = partial(instance.get_runs, dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
 
     def wait_and_work() -> None:
-        run = wait_until(instance.get_runs, "a run is queued", timeout_seconds=30)[0]
+        run = wait_until(queued, "a run is queued", timeout_seconds=30)[0]
         try:
             work(run)
         except Exception as error:  # noqa: BLE001 - the test's thread raises it

@@ -14,7 +14,7 @@ from influencerai_dagster.api.jobs.routes import router as jobs_router
 from influencerai_dagster.api.keys.routes import router as keys_router
 from influencerai_dagster.api.me.routes import router as me_router
 from influencerai_dagster.api.media.routes import router as media_router
-from influencerai_dagster.api.middleware import Envelope, WholeBody
+from influencerai_dagster.api.middleware import MAX_SIGN_IN_BYTES, Envelope, WholeBody
 from influencerai_dagster.api.problems import add_handlers
 from influencerai_dagster.api.queue.routes import router as queue_router
 
@@ -57,7 +57,7 @@ def create_app(context: ApiContext) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX, responses=documentation.EVERY_ERROR)
     add_handlers(app)
-    app.add_middleware(WholeBody)
+    app.add_middleware(WholeBody, smaller={f"{PREFIX}/auth/token": MAX_SIGN_IN_BYTES})
     if api.cors_origins:
         app.add_middleware(
             CORSMiddleware,

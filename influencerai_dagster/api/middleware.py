@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,6 +14,8 @@ from influencerai_dagster.api.problems import internal_error, problem_response
 
 MAX_BODY_BYTES = 2 * 1024**2
 """A hundred jobs with the longest prompts; photos go to S3, not through here."""
+MAX_SIGN_IN_BYTES = 4 * 1024
+"""Anybody may send it, so that it must cost little to read."""
 BODY_SECONDS = 30.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _HEADERS = {
@@ -72,6 +76,7 @@ class WholeBody:
         app: ASGIApp,
         *,
         max_bytes: int = MAX_BODY_BYTES,
+        smaller: Mapping[str, int] = MappingProxyType({}),
         timeout_seconds: float = BODY_SECONDS,
     ) -> None:
         """Wrap an application.
@@ -79,10 +84,12 @@ class WholeBody:
         Args:
             app: gets the requests whose body is whole.
             max_bytes: of a body.
+            smaller: path -> less, for some.
             timeout_seconds: within which the whole body must arrive.
         """
         self._app = app
         self._max_bytes = max_bytes
+        self._smaller = smaller
         self._timeout_seconds = timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,9 +97,10 @@ class WholeBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        max_bytes = self._smaller.get(scope["path"], self._max_bytes)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                body = await self._read(Headers(scope=scope), receive)
+                body = await _read(Headers(scope=scope), receive, max_bytes)
         except TimeoutError:
             refusal = problem_response(
                 scope["state"]["request_id"],
@@ -108,7 +116,7 @@ class WholeBody:
                 scope["state"]["request_id"],
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 "body_too_large",
-                f"The body is larger than {self._max_bytes:,} bytes. Send less at once.",
+                f"The body is larger than {max_bytes:,} bytes. Send less at once.",
                 {"Connection": "close"},
             )
             await refusal(scope, receive, send)
@@ -124,21 +132,22 @@ class WholeBody:
 
         await self._app(scope, replay, send)
 
-    async def _read(self, headers: Headers, receive: Receive) -> bytes | None:
-        """Return the body; None if it is too large."""
-        length = headers.get("content-length", "")
-        if length.isdecimal() and int(length[:20]) > self._max_bytes:
+
+async def _read(headers: Headers, receive: Receive, max_bytes: int) -> bytes | None:
+    """Return the body; None if it is too large."""
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > max_bytes:
+        return None
+    chunks: list[bytes] = []
+    size_bytes = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b"".join(chunks)  # the caller is gone; nobody reads what is answered
+        chunk = message.get("body", b"")
+        size_bytes += len(chunk)
+        if size_bytes > max_bytes:
             return None
-        chunks: list[bytes] = []
-        size_bytes = 0
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                return b"".join(chunks)  # the caller is gone; nobody reads what is answered
-            chunk = message.get("body", b"")
-            size_bytes += len(chunk)
-            if size_bytes > self._max_bytes:
-                return None
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                return b"".join(chunks)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)

@@ -22,6 +22,8 @@ from influencerai_dagster.errors import PermanentError, TransientError
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = 5
+_MAX_FIELDS = 50
+_MAX_NAME_CHARS = 100
 _HIDDEN = ("password", "secret", "token")
 _CODES = {
     HTTPStatus.NOT_FOUND: "not_found",
@@ -139,14 +141,14 @@ def add_handlers(app: FastAPI) -> None:
 
 def _bad_fields(request: Request, error: Exception) -> JSONResponse:
     found: Sequence[Any] = error.errors() if isinstance(error, RequestValidationError) else []
-    if any(item["type"] == "json_invalid" for item in found):
+    if found and found[0]["type"] == "json_invalid":
         return problem_response(
             request.state.request_id,
             HTTPStatus.BAD_REQUEST,
             "invalid_json",
             "The body cannot be read as JSON. Send one JSON object in UTF-8.",
         )
-    errors = [_field_problem(item) for item in found]
+    errors = [_field_problem(item) for item in found[:_MAX_FIELDS]]
     fields = ", ".join(item.field for item in errors[:5])
     return problem_response(
         request.state.request_id,
@@ -158,7 +160,7 @@ def _bad_fields(request: Request, error: Exception) -> JSONResponse:
 
 
 def _field_problem(item: Any) -> FieldProblem:  # noqa: ANN401 - pydantic's ErrorDetails
-    location = [str(part) for part in item["loc"]]
+    location = [str(part)[:_MAX_NAME_CHARS] for part in item["loc"]]
     is_hidden = len(location) == 1 or any(word in location[-1].lower() for word in _HIDDEN)
     is_missing = item["type"] == "missing"
     found = "nothing" if is_missing else "(hidden)" if is_hidden else shown_value(item["input"])

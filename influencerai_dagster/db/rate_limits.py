@@ -4,6 +4,7 @@ A bucket holds `capacity` tokens and is refilled evenly. See Wikipedia's "Token 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -80,6 +81,29 @@ def take(session: Session, key: str, limit: RateLimit) -> Allowance:
         return _allowance(limit, row.tokens, is_allowed=True)
     left: float = session.execute(_LEFT, values).scalar_one()
     return _allowance(limit, left, is_allowed=False)
+
+
+def take_all(session: Session, limits: Mapping[str, RateLimit]) -> list[Allowance]:
+    """Take a token from every bucket, or from none if one of them refuses.
+
+    What is refused by a narrow bucket must not empty a wide one, which others share.
+
+    Args:
+        session: a transaction.
+        limits: by the key of the bucket, the narrowest first.
+
+    Returns:
+        What each allows, up to the first that refuses.
+    """
+    taken: dict[str, Allowance] = {}
+    for key, limit in limits.items():
+        allowance = take(session, key, limit)
+        if not allowance.is_allowed:
+            for given in taken:
+                put_back(session, given, limits[given])
+            return [*taken.values(), allowance]
+        taken[key] = allowance
+    return list(taken.values())
 
 
 def put_back(session: Session, key: str, limit: RateLimit) -> None:

@@ -165,15 +165,26 @@ def credentials_of_id(session: Session, user_id: UUID) -> Credentials | None:
     return _credentials(session, UserRow.id == user_id)
 
 
-def record_sign_in(session: Session, user_id: UUID, password_hash: str) -> datetime:
-    """Record a sign-in, and the password's hash with the newest parameters; return when it was."""
-    signed_in_at: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
-    session.execute(
+def record_sign_in(session: Session, credentials: Credentials, kept_hash: str) -> datetime | None:
+    """Record a sign-in, and the password's hash with the newest parameters.
+
+    Args:
+        session: a transaction.
+        credentials: with the hash that the password was compared with.
+        kept_hash: the hash of the same password to keep.
+
+    Returns:
+        When it was; None if the password was changed meanwhile, or the user removed.
+    """
+    return session.execute(
         update(UserRow)
-        .where(UserRow.id == user_id)
-        .values(signed_in_at=signed_in_at, password_hash=password_hash)
-    )
-    return signed_in_at
+        .where(
+            UserRow.id == credentials.user.id,
+            UserRow.password_hash == credentials.password_hash,
+        )
+        .values(signed_in_at=func.clock_timestamp(), password_hash=kept_hash)
+        .returning(UserRow.signed_in_at)
+    ).scalar_one_or_none()
 
 
 def sign_out(session: Session, user_id: UUID) -> None:

@@ -18,7 +18,7 @@ from influencerai_dagster.db.api_keys import KEY_PREFIX, ApiKey, use_api_key
 from influencerai_dagster.db.api_role import tenant_engine
 from influencerai_dagster.db.audit import record
 from influencerai_dagster.db.engine import transaction
-from influencerai_dagster.db.rate_limits import Allowance, RateLimit, take
+from influencerai_dagster.db.rate_limits import Allowance, RateLimit, take_all
 from influencerai_dagster.db.users import Credentials, User, credentials_of_id
 
 _TENANT_FACTOR = 5
@@ -93,7 +93,7 @@ def _caller(
         credentials, key = _credentials(context, session, bearer.credentials)
         user = credentials.user
         limits = _limits(context, user, key)
-        taken = [take(session, bucket, limit) for bucket, limit in limits.items()]
+        taken = take_all(session, limits)
     _refuse_too_many(request, taken)
     scopes = SCOPES_OF_ROLE[user.role]
     return Caller(

@@ -9,10 +9,12 @@ import pytest
 from sqlalchemy import text
 
 from influencerai_dagster.api.auth import sign_in as sign_in_module
+from influencerai_dagster.api.auth.passwords import hash_password
 from influencerai_dagster.api.problems import RefusedRequestError
 from influencerai_dagster.core.access import Role, Scope
 from influencerai_dagster.db import audit, users
 from influencerai_dagster.db.engine import transaction
+from influencerai_dagster.db.rate_limits import RateLimit, take_all
 from influencerai_dagster_tests.testing.api_client import ApiClient
 from influencerai_dagster_tests.testing.api_site import PASSWORD, ApiSite, password_hash
 
@@ -95,6 +97,57 @@ def test_failures_are_limited_and_another_address_may_still_come(site: ApiSite) 
     assert sign_in_module.sign_in(
         context.engine, context.tokens, "owner@demo.example", PASSWORD, "198.51.100.7"
     ).token
+
+
+def test_failures_from_one_address_lock_nobody_out_elsewhere(site: ApiSite) -> None:
+    context = site.context
+    for _ in range(60):
+        with pytest.raises(RefusedRequestError):
+            sign_in_module.sign_in(
+                context.engine, context.tokens, "owner@demo.example", "wrong", "192.0.2.1"
+            )
+    assert sign_in_module.sign_in(
+        context.engine, context.tokens, "owner@demo.example", PASSWORD, "198.51.100.7"
+    ).token
+
+
+def test_all_addresses_of_one_line_of_ipv6_share_their_failures(site: ApiSite) -> None:
+    context = site.context
+    statuses = []
+    for number in range(6):
+        with pytest.raises(RefusedRequestError) as caught:
+            sign_in_module.sign_in(
+                *(context.engine, context.tokens),
+                *("owner@demo.example", "wrong", f"2001:db8::{number}"),
+            )
+        statuses.append(caught.value.status)
+    assert statuses == [401] * 5 + [429]
+
+
+def test_what_a_narrow_bucket_refuses_takes_nothing_from_a_wide_one(site: ApiSite) -> None:
+    limits = {"narrow": RateLimit.every(2, 3600), "wide": RateLimit.every(10, 3600)}
+    with transaction(site.engine) as session:
+        allowed = [take_all(session, limits)[-1].is_allowed for _ in range(5)]
+        left = take_all(session, {"wide": limits["wide"], "narrow": limits["narrow"]})
+    assert allowed == [True, True, False, False, False]
+    assert (left[0].remaining, left[1].is_allowed) == (7, False)
+    with transaction(site.engine) as session:  # and what was taken first was given back
+        assert take_all(session, {"wide": limits["wide"]})[0].remaining == 7
+
+
+def test_a_password_that_is_changed_during_a_sign_in_stays_changed(
+    site: ApiSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed_meanwhile(old_hash: str | None, _: str) -> str | None:
+        with transaction(site.engine) as session:
+            users.set_password(session, "owner@demo.example", hash_password("another password"))
+        return old_hash
+
+    monkeypatch.setattr(sign_in_module, "verified_hash", changed_meanwhile)
+    assert sign_in(site).json()["code"] == "wrong_credentials"
+    monkeypatch.undo()
+    assert sign_in(site).status_code == 401
+    assert sign_in(site, password="another password").status_code == 200  # noqa: S106
 
 
 def test_failures_at_the_same_moment_do_not_share_a_token(site: ApiSite) -> None:

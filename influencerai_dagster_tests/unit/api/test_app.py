@@ -178,6 +178,19 @@ def test_a_body_that_is_too_large_is_refused(ask: ApiClient, *, is_announced: bo
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 
 
+def test_a_sign_in_that_anybody_may_send_is_small(ask: ApiClient) -> None:
+    body = {"email": "a@b.example", "password": "x", "more": "x" * 4096}
+    answer = ask.post("/api/v1/auth/token", body)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    assert "4,096 bytes" in answer.json()["detail"]
+
+
+def test_countless_bad_fields_are_told_by_the_first_of_them(ask: ApiClient) -> None:
+    answer = ask.post("/api/v1/auth/token", {f"{number}": 1 for number in range(300)})
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) == 50
+
+
 def test_a_body_that_never_ends_is_given_up(app: FastAPI) -> None:
     async def send() -> list[Any]:
         messages: list[Any] = []

@@ -8,6 +8,8 @@ from influencerai_dagster.api.app import create_app
 from influencerai_dagster.api.context import ApiContext
 from influencerai_dagster.settings import Settings
 
+_MAX_CONNECTIONS = 500
+"""More get 503: each may hold a body of 2 MiB before anybody knows who sent it."""
 _STOP_SECONDS = 10
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -33,4 +35,5 @@ def serve(settings: Settings) -> None:
         proxy_headers=bool(api.proxies),
         forwarded_allow_ips=[str(network) for network in api.proxies],
         timeout_graceful_shutdown=_STOP_SECONDS,
+        limit_concurrency=_MAX_CONNECTIONS,
     )

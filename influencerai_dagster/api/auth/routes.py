@@ -10,6 +10,7 @@ from influencerai_dagster.api.auth.callers import AnyCaller, caller_address
 from influencerai_dagster.api.auth.passwords import MAX_LENGTH
 from influencerai_dagster.api.auth.sign_in import sign_in
 from influencerai_dagster.api.context import ApiContext, api_context
+from influencerai_dagster.api.problems import RefusedRequestError
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.users import sign_out
 
@@ -60,7 +61,13 @@ def create_token(
     status_code=HTTPStatus.NO_CONTENT,
 )
 def delete_token(caller: AnyCaller, context: Annotated[ApiContext, Depends(api_context)]) -> None:
-    """Refuse every token that was issued to you until now; API keys stay valid."""
+    """Refuse every token that was issued to you until now; API keys stay valid, and cannot ask."""
+    if caller.api_key is not None:
+        raise RefusedRequestError(
+            HTTPStatus.FORBIDDEN,
+            "missing_scope",
+            "A user signs out with a token; an API key is revoked by DELETE /api/v1/api-keys.",
+        )
     with transaction(context.engine) as session:
         sign_out(session, caller.user.id)
     with transaction(caller.engine) as session:

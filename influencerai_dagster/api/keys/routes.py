@@ -86,7 +86,7 @@ def list_keys(caller: AdminCaller) -> KeyList:
     "", summary="Make an API key", operation_id="create_api_key", status_code=HTTPStatus.CREATED
 )
 def create_key(body: NewKey, caller: AdminCaller) -> MadeKey:
-    """Make a key and return it; nobody can read it again."""
+    """Make a key that nobody can read again; one made by a key ends with that at the latest."""
     beyond = set(body.scopes) - caller.scopes
     if beyond:
         raise RefusedRequestError(
@@ -95,7 +95,11 @@ def create_key(body: NewKey, caller: AdminCaller) -> MadeKey:
             f"You cannot give {', '.join(sorted(beyond))}: you do not have it yourself.",
         )
     days = body.expires_in_days
-    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    ends = [
+        None if days is None else datetime.now(UTC) + timedelta(days=days),
+        None if caller.api_key is None else caller.api_key.expires_at,
+    ]
+    expires_at = min((end for end in ends if end is not None), default=None)
     with transaction(caller.engine) as session:
         made, key = api_keys.add_api_key(
             session, caller.user, body.name, set(body.scopes), expires_at=expires_at

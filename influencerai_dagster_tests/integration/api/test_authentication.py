@@ -3,6 +3,7 @@
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from influencerai_dagster_tests.testing.api_client import ApiClient
 from influencerai_dagster_tests.testing.api_site import PASSWORD, ApiSite, password_hash
 
 ME = "/api/v1/me"
+KEYS = "/api/v1/api-keys"
 TOKEN = "/api/v1/auth/token"  # noqa: S105 - a path
 
 
@@ -131,7 +133,7 @@ def test_what_a_narrow_bucket_refuses_takes_nothing_from_a_wide_one(site: ApiSit
         left = take_all(session, {"wide": limits["wide"], "narrow": limits["narrow"]})
     assert allowed == [True, True, False, False, False]
     assert (left[0].remaining, left[1].is_allowed) == (7, False)
-    with transaction(site.engine) as session:  # and what was taken first was given back
+    with transaction(site.engine) as session:  # and what was taken first was returned
         assert take_all(session, {"wide": limits["wide"]})[0].remaining == 7
 
 
@@ -170,6 +172,25 @@ def test_a_token_is_refused_after_signing_out_and_a_new_one_is_not(site: ApiSite
     assert ask("DELETE", TOKEN).status_code == 204
     assert ask.get(ME).status_code == 401
     assert signed_in(site).get(ME).status_code == 200
+
+
+def test_a_key_signs_nobody_out(site: ApiSite) -> None:
+    ask, key = signed_in(site), ApiClient(site.app, site.api_key())
+    answer = key("DELETE", TOKEN)
+    assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope")
+    assert ask.get(ME).status_code == 200
+
+
+@pytest.mark.parametrize("days", [None, 1, 30])
+def test_a_key_made_by_a_key_ends_with_it_at_the_latest(site: ApiSite, days: int | None) -> None:
+    asked = {"name": "first", "scopes": ["admin", "read"], "expires_in_days": 7}
+    maker = signed_in(site).post(KEYS, asked).json()
+    by_key = ApiClient(site.app, maker["key"])
+    made = by_key.post(KEYS, {"name": "second", "scopes": ["read"], "expires_in_days": days})
+    assert made.status_code == 201
+    latest = datetime.fromisoformat(maker["expires_at"])
+    ends = datetime.fromisoformat(made.json()["expires_at"])
+    assert ends == latest if days != 1 else ends < latest - timedelta(days=5)
 
 
 def test_a_token_is_refused_after_a_new_password(site: ApiSite) -> None:

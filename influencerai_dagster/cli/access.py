@@ -84,13 +84,22 @@ def list_users(
 
 
 @user_app.command("set-password")
-def set_password(email: str, as_json: JsonOption = False) -> None:  # noqa: FBT002 - typer's flag
-    """Change a password and sign the user out everywhere; asks for it, or reads standard input."""
+def set_password(
+    email: str,
+    keep_keys: Annotated[bool, typer.Option(help="Let the user's API keys stay valid.")] = False,  # noqa: FBT002 - typer's flag
+    as_json: JsonOption = False,  # noqa: FBT002 - typer's flag
+) -> None:
+    """Change a password, sign the user out everywhere, and revoke its API keys.
+
+    It asks for the password, or reads standard input.
+    """
     password_hash = _new_password_hash()
     with transaction(engine()) as session:
         user = users.set_password(session, email, password_hash)
+        num_revoked = 0 if keep_keys else api_keys.revoke_keys_of(session, user.id)
         _record(session, user, "users.set_password")
-    print_result(_user(user), f"user {user.email} has a new password", as_json=as_json)
+    line = f"user {user.email} has a new password; {num_revoked} API keys were revoked"
+    print_result(_user(user), line, as_json=as_json)
 
 
 @user_app.command("remove")

@@ -114,6 +114,17 @@ def revoke_api_key(session: Session, tenant: str, key_id: UUID) -> ApiKey | None
     return None if row is None else ApiKey.of(row)
 
 
+def revoke_keys_of(session: Session, user_id: UUID) -> int:
+    """Revoke every key that a user has made; return how many still counted."""
+    revoked = session.scalars(
+        update(ApiKeyRow)
+        .where(ApiKeyRow.user_id == user_id, ApiKeyRow.revoked_at.is_(None))
+        .values(revoked_at=func.clock_timestamp())
+        .returning(ApiKeyRow.id)
+    )
+    return len(revoked.all())
+
+
 def use_api_key(session: Session, key: str) -> tuple[ApiKey, Credentials] | None:
     """Return a valid key with its user, and record its use; None if it is unknown or over."""
     row = session.scalars(

@@ -13,7 +13,14 @@ from influencerai_dagster.generation.queue import Job, MediaAsset
 from influencerai_dagster.generation.queue.batches import JobBatch
 
 MAX_JOBS = 100
-_ADDRESS = re.compile(r"\b[a-z][a-z0-9+]*://[^\s,;)]+", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"\b[a-z][a-z0-9+]*://[^\s,;)]+"
+    r"|\bhost='[^']*'(, port=\d+)?"
+    r"|\b\d{1,3}(\.\d{1,3}){3}(:\d+)?"
+    r"|(?<![\w/])/[\w.@+-]+(/[\w.@+-]+)+",
+    re.IGNORECASE,
+)
+"""URLs, a host of httpx, addresses of IPv4, and paths of files."""
 
 
 class NewBatch(BaseModel):
@@ -116,5 +123,5 @@ class BatchDocument(BaseModel):
 
 
 def without_addresses(text: str) -> str:
-    """Return a text without the addresses of our servers."""
+    """Return a text without the addresses of our servers and the paths of their files."""
     return _ADDRESS.sub("(a server)", text)

@@ -102,3 +102,15 @@ def test_migrate_prepares_the_role_of_the_api(demo: CommandLine) -> None:
     with transaction(demo.engine) as session:
         session.execute(text("SET LOCAL ROLE influencerai_api"))
         assert session.execute(text("SELECT count(*) FROM tenants")).scalar() == 0
+
+
+@pytest.mark.parametrize(("option", "is_revoked"), [((), True), (("--keep-keys",), False)])
+def test_a_new_password_revokes_the_keys_of_its_user(
+    demo: CommandLine, option: tuple[str, ...], *, is_revoked: bool
+) -> None:
+    add_anna(demo)
+    demo("api-key", "add", "shop", "--user", ANNA, "--scope", "read")
+    answer = demo("user", "set-password", ANNA, *option, stdin=f"{PASSWORD}2\n")
+    assert f"{int(is_revoked)} API keys were revoked" in answer
+    (row,) = json.loads(demo("api-key", "list", "--tenant", "demo", "--json").out)
+    assert (row["revoked_at"] is not None) == is_revoked

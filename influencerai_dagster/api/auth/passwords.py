@@ -10,11 +10,13 @@ from threading import BoundedSemaphore
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from influencerai_dagster.errors import PermanentError
+from influencerai_dagster.errors import PermanentError, TransientError
 
 MIN_LENGTH = 12
 MAX_LENGTH = 200
 _AT_ONCE = 2
+_WAIT_SECONDS = 2.0
+"""Longer, and those who wait would hold the threads that all routes share."""
 _hasher = PasswordHasher()
 _slots = BoundedSemaphore(_AT_ONCE)
 
@@ -39,17 +41,28 @@ def verified_hash(password_hash: str | None, password: str) -> str | None:
     Args:
         password_hash: of the user; None if there is none, which takes as long.
         password: what was sent.
+
+    Raises:
+        TransientError: too many passwords are verified at the moment.
     """
-    with _slots:
-        try:
-            _hasher.verify(password_hash or _nobodys_hash(), password)
-        except (VerificationError, InvalidHashError):
-            return None
-        if password_hash is None:
-            return None
-        if _hasher.check_needs_rehash(password_hash):
-            return _hasher.hash(password)
-        return password_hash
+    if not _slots.acquire(timeout=_WAIT_SECONDS):
+        raise TransientError("Too many sign in at the moment. Try again in some seconds.")
+    try:
+        return _verified_hash(password_hash, password)
+    finally:
+        _slots.release()
+
+
+def _verified_hash(password_hash: str | None, password: str) -> str | None:
+    try:
+        _hasher.verify(password_hash or _nobodys_hash(), password)
+    except (VerificationError, InvalidHashError):
+        return None
+    if password_hash is None:
+        return None
+    if _hasher.check_needs_rehash(password_hash):
+        return _hasher.hash(password)
+    return password_hash
 
 
 @cache

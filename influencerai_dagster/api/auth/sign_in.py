@@ -10,6 +10,7 @@ from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from influencerai_dagster.api.auth.passwords import verified_hash
 from influencerai_dagster.api.auth.tokens import Tokens
@@ -20,6 +21,7 @@ from influencerai_dagster.db.audit import record
 from influencerai_dagster.db.engine import transaction
 from influencerai_dagster.db.rate_limits import RateLimit, put_back, take_all
 from influencerai_dagster.db.users import Credentials
+from influencerai_dagster.errors import TransientError
 
 _QUARTER, _HOUR = 900.0, 3600.0
 _IPV6_LINE_BITS = 64
@@ -49,13 +51,19 @@ def sign_in(engine: Engine, tokens: Tokens, email: str, password: str, address: 
 
     Raises:
         RefusedRequestError: wrong address or password (401), or too many of them (429).
+        TransientError: too many sign in at the moment, or the catalog is away.
     """
     email = email.strip().lower()
     buckets = _buckets(email, address)
     _take(engine, buckets)
     with transaction(engine) as session:
         credentials = users.credentials_of(session, email) if users.is_email(email) else None
-    kept_hash = verified_hash(credentials.password_hash if credentials else None, password)
+    try:
+        kept_hash = verified_hash(credentials.password_hash if credentials else None, password)
+    except TransientError:  # nothing was found out: the attempt does not count
+        with transaction(engine) as session:
+            _put_back(session, buckets)
+        raise
     if credentials is None or kept_hash is None:
         _record_failure(engine, credentials, address)
         raise _wrong_credentials()
@@ -64,8 +72,7 @@ def sign_in(engine: Engine, tokens: Tokens, email: str, password: str, address: 
         issued_at = users.record_sign_in(session, credentials, kept_hash)
         if issued_at is None:  # the password was changed while this one was compared
             raise _wrong_credentials()
-        for key, limit in buckets.items():
-            put_back(session, key, limit)
+        _put_back(session, buckets)
         record(session, user.tenant, actor=user.email, action="auth.sign_in", address=address)
     token = tokens.sign(user.id, user.tenant, issued_at)
     return SignedIn(token, int(tokens.lifetime.total_seconds()))
@@ -114,6 +121,11 @@ def _take(engine: Engine, buckets: Mapping[str, RateLimit]) -> None:
             f"Too many sign-ins with this address failed. Try again in {refused.retry_seconds} s.",
             {"Retry-After": str(refused.retry_seconds)},
         )
+
+
+def _put_back(session: Session, buckets: Mapping[str, RateLimit]) -> None:
+    for key, limit in buckets.items():
+        put_back(session, key, limit)
 
 
 def _record_failure(engine: Engine, credentials: Credentials | None, address: str) -> None:

@@ -4,11 +4,13 @@ import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from threading import Semaphore
 
 import httpx
 import pytest
 from sqlalchemy import text
 
+from influencerai_dagster.api.auth import passwords
 from influencerai_dagster.api.auth import sign_in as sign_in_module
 from influencerai_dagster.api.auth.passwords import hash_password
 from influencerai_dagster.api.problems import RefusedRequestError
@@ -150,6 +152,20 @@ def test_a_password_that_is_changed_during_a_sign_in_stays_changed(
     monkeypatch.undo()
     assert sign_in(site).status_code == 401
     assert sign_in(site, password="another password").status_code == 200  # noqa: S106
+
+
+def test_a_sign_in_that_finds_no_slot_is_told_to_come_again_and_does_not_count(
+    site: ApiSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(passwords, "_slots", Semaphore(0))
+    answers = [sign_in(site, password="wrong") for _ in range(8)]  # noqa: S106
+    monkeypatch.undo()
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {
+        (503, "unavailable")
+    }
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
+    assert sign_in(site).status_code == 200
 
 
 def test_failures_at_the_same_moment_do_not_share_a_token(site: ApiSite) -> None:
